@@ -1,0 +1,145 @@
+# cr3scope: `make help` lists the verbs. docs/running.md tells more about each.
+
+BUILD ?= build
+RUN ?= $(BUILD)/runs/last
+VERSION := 0.1.0
+
+# --- What the boot is like (also read by scripts/boot) ---------------------------------------------
+export INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
+
+# --- Tools: the target is always x86-64 ------------------------------------------------------------
+ifneq ($(shell uname -m),x86_64)
+CROSS_COMPILE ?= x86_64-linux-gnu-
+endif
+TOOLCHAIN ?= gcc
+ifeq ($(TOOLCHAIN),clang)
+TARGET_CC ?= clang --target=x86_64-linux-gnu
+else ifeq ($(TOOLCHAIN),gcc)
+TARGET_CC ?= $(CROSS_COMPILE)gcc
+else
+$(error TOOLCHAIN=$(TOOLCHAIN): gcc or clang)
+endif
+TARGET_LD ?= $(CROSS_COMPILE)ld
+TARGET_AR ?= $(CROSS_COMPILE)ar
+TARGET_OBJCOPY ?= $(CROSS_COMPILE)objcopy
+HOST_CC ?= cc
+PYTHON = scripts/boot/python
+GNU_EFI_INCLUDE ?= /usr/include/efi
+GNU_EFI_LIB ?= /usr/lib
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
+# -ffile-prefix-map: source lines in reports are relative to the checkout, wherever that is.
+# -gdwarf-4 with .debug_aranges: what gdb 13 and pyelftools both read without loss.
+COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreestanding -fno-stack-protector \
+    -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= -MMD -MP \
+    -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
+# The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
+# firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
+LOADER_CFLAGS := $(COMMON_CFLAGS) -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden -maccumulate-outgoing-args \
+    -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+# The kernel lives in the top 2 GiB and may take an exception anywhere.
+KERNEL_CFLAGS := $(COMMON_CFLAGS) -fno-pic -mcmodel=kernel -mgeneral-regs-only
+ifeq ($(TOOLCHAIN),clang)
+LOADER_CFLAGS := $(filter-out -maccumulate-outgoing-args,$(LOADER_CFLAGS))
+endif
+
+TRACE_SOURCES := $(sort $(wildcard trace/*.c trace/*.S))
+LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*.S))
+KERNEL_SOURCES := $(sort $(wildcard kernel/*.c kernel/*.S))
+objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
+LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
+KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
+
+.DELETE_ON_ERROR:
+.PHONY: help build run-trace run debug debug-batch analyze faults test bench check clean deps
+.DEFAULT_GOAL := help
+
+help: ## list the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  settings: INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG RUN TOOLCHAIN CROSS_COMPILE"
+
+run-trace: $(BUILD)/deps-run.stamp ## build, boot under QEMU, capture, analyze, print the verdict
+	@$(MAKE) --no-print-directory -s build
+	@scripts/boot/run-trace $(BUILD) $(RUN)
+
+run: $(BUILD)/deps-run.stamp ## boot for a person: console on the terminal, monitor on Ctrl-T
+	@$(MAKE) --no-print-directory -s build
+	@scripts/boot/run $(BUILD) $(RUN)
+
+analyze: ## judge a saved capture: make analyze CAPTURE=build/runs/last/serial.log
+	@scripts/cr3scope analyze $(CAPTURE) --elf $(BUILD)/loader/loader.elf --elf $(BUILD)/kernel/kernel.elf
+
+faults: ## list the faults that INJECT= takes
+	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
+	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
+
+test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
+	@$(MAKE) --no-print-directory -s build check
+	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests
+
+bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
+	@$(MAKE) --no-print-directory -s build
+	@$(PYTHON) tests/bench/bench.py
+
+check: ## style and structure: includes, formats, types, file sizes
+	@$(PYTHON) scripts/check.py
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+
+deps: ## install what is missing
+	@scripts/boot/deps test
+
+$(BUILD)/deps-%.stamp: scripts/boot/deps
+	@scripts/boot/deps $*
+	@mkdir -p $(@D) && touch $@
+
+# --- What is built ---------------------------------------------------------------------------------
+build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
+
+# The toolchain is part of what an object depends on: switching it rebuilds.
+$(BUILD)/toolchain: FORCE
+	@mkdir -p $(@D); echo '$(TARGET_CC)' | cmp -s - $@ || echo '$(TARGET_CC)' >$@
+FORCE:
+
+$(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain
+	@mkdir -p $(@D)
+	$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+
+$(BUILD)/loader/%.S.o: %.S $(BUILD)/toolchain
+	@mkdir -p $(@D)
+	$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+
+$(BUILD)/kernel/%.c.o: %.c $(BUILD)/toolchain
+	@mkdir -p $(@D)
+	$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+
+$(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
+	@mkdir -p $(@D)
+	$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+
+# loader.elf is the twin of loader.efi: the same bytes at the same addresses, with symbols and lines.
+$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
+	$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs --build-id=sha1 \
+	    -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds $(GNU_EFI_LIB)/crt0-efi-x86_64.o $^ \
+	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -l:libefi.a -o $@
+
+$(BUILD)/loader/loader.efi: $(BUILD)/loader/loader.elf
+	$(TARGET_OBJCOPY) -j .text -j .sdata -j .data -j .note.gnu.build-id -j .dynamic -j .dynsym -j '.rel*' -j .rela \
+	    -j .reloc --output-target=efi-app-x86_64 $< $@
+
+$(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld
+	$(TARGET_LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=sha1 -T kernel/kernel.ld \
+	    $(KERNEL_OBJECTS) -o $@
+
+# --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
+HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
+    -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -DHOST_TEST
+host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
+
+.SECONDEXPANSION:
+$(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*)
+	@mkdir -p $(@D)
+	$(HOST_CC) $(HOST_CFLAGS) -MMD -MP $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
+
+-include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d) $(wildcard $(BUILD)/host/*.d)

@@ -1,0 +1,72 @@
+"""Names of the CPU's exceptions, what their error codes say, and how two of them combine.
+
+Intel SDM volume 3A: sections 6.3.1 (names), 6.13 (error codes), 6.15 (double fault), 4.7 (page fault).
+"""
+
+from __future__ import annotations
+
+DIVIDE, UNDEFINED, DOUBLE_FAULT, NOT_PRESENT = 0, 6, 8, 11
+STACK_FAULT, PROTECTION, PAGE_FAULT = 12, 13, 14
+
+NAMES = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF",
+    10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC",
+    19: "#XM", 20: "#VE", 21: "#CP", 29: "#VC", 30: "#SX",
+}  # fmt: skip
+
+# Vectors that push an error code (SDM 3A, 6.13).
+WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
+
+# Classes of SDM 3A table 6-4; any other vector is benign.
+CONTRIBUTORY = frozenset({0, 10, 11, 12, 13, 21})
+PAGE_FAULTS = frozenset({14, 20})
+
+PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED, PF_FETCH = 1, 2, 4, 8, 16
+PF_KEY, PF_SHADOW_STACK = 32, 64
+
+
+def name(vector: int) -> str:
+    """``#PF`` for 14; ``vector 32`` for what has no name."""
+    return NAMES.get(vector, f"vector {vector}")
+
+
+def makes_double_fault(first: int, second: int) -> bool:
+    """Whether ``second``, raised while ``first`` is delivered, becomes a double fault (table 6-5)."""
+    if first in CONTRIBUTORY:
+        return second in CONTRIBUTORY
+    return first in PAGE_FAULTS and (second in CONTRIBUTORY or second in PAGE_FAULTS)
+
+
+def page_fault_words(error_code: int) -> str:
+    """What a page fault's error code says: ``instruction fetch, present``."""
+    if error_code & PF_FETCH:
+        access = "instruction fetch"
+    elif error_code & PF_WRITE:
+        access = "write"
+    else:
+        access = "read"
+    words = [access]
+    if error_code & PF_USER:
+        words.append("user mode")
+    if error_code & PF_RESERVED:
+        words.append("reserved bit set")
+    elif error_code & PF_PRESENT:
+        words.append("present")
+    else:
+        words.append("not present")
+    if error_code & PF_KEY:
+        words.append("protection key")
+    if error_code & PF_SHADOW_STACK:
+        words.append("shadow stack")
+    return ", ".join(words)
+
+
+def describe(vector: int, error_code: int | None) -> str:
+    """``#PF (error 0011: instruction fetch, present)``."""
+    if error_code is None:
+        return name(vector)
+    if vector in PAGE_FAULTS:
+        return f"{name(vector)} (error {error_code:04x}: {page_fault_words(error_code)})"
+    if vector not in WITH_ERROR_CODE:
+        return name(vector)
+    return f"{name(vector)} (error {error_code:04x})"

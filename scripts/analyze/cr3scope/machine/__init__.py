@@ -1,0 +1,1 @@
+"""Run a QEMU and watch it."""

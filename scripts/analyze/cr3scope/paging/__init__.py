@@ -1,0 +1,1 @@
+"""The architecture's paging rules: entries, walks, effective rights."""

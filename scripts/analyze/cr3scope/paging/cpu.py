@@ -1,0 +1,44 @@
+"""What of the CPU's state decides how an address is translated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+CR0_WP = 1 << 16
+CR4_PGE = 1 << 7
+CR4_LA57 = 1 << 12
+CR4_PCIDE = 1 << 17
+CR4_SMEP = 1 << 20
+CR4_SMAP = 1 << 21
+CR4_PKE = 1 << 22
+CR4_CET = 1 << 23
+CR4_PKS = 1 << 24
+EFER_NXE = 1 << 11
+
+
+@dataclass(frozen=True, slots=True)
+class CpuState:
+    """Control registers and CPUID facts. ``max_phys_bits`` is MAXPHYADDR (32..52)."""
+
+    cr3: int
+    cr0: int = 0x8001_0033
+    cr4: int = 0x668
+    efer: int = 0xD00
+    max_phys_bits: int = 52
+    has_1g_pages: bool = True
+    is_amd: bool = False
+    rflags: int = 2
+
+    @property
+    def levels(self) -> int:
+        """Depth of the tables: 5 with CR4.LA57, else 4."""
+        return 5 if self.cr4 & CR4_LA57 else 4
+
+    @property
+    def root(self) -> int:
+        """Physical address of the top table: CR3 without its flags (SDM 3A, table 5-12 ff.)."""
+        return self.cr3 & ((1 << self.max_phys_bits) - 1) & ~0xFFF
+
+    def with_(self, **changes: int | bool) -> CpuState:
+        """A copy with some fields changed (the CPU matrix judges one dump for many states)."""
+        return replace(self, **changes)  # type: ignore[arg-type]

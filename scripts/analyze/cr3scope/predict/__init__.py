@@ -1,0 +1,1 @@
+"""What the CPU will do: the plan carried through the model."""

@@ -1,0 +1,115 @@
+"""A verdict as JSON: the contract ``cr3scope.verdict/1`` (fields are added, never renamed).
+
+Addresses and entry values are hex strings, because JSON numbers lose bits over 2^53.
+"""
+
+from __future__ import annotations
+
+import json
+
+from cr3scope.verdict import (
+    Diagnostic,
+    EntryRef,
+    Fault,
+    Finding,
+    Observation,
+    Prediction,
+    Verdict,
+)
+
+SCHEMA = "cr3scope.verdict/1"
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict as one JSON document, with a final newline."""
+    return json.dumps(as_dict(verdict), indent=2) + "\n"
+
+
+def as_dict(verdict: Verdict) -> dict[str, object]:
+    """The verdict as the plain values that the document holds."""
+    return {
+        "schema": SCHEMA,
+        "verdict": verdict.status.value,
+        "findings": [_finding(finding) for finding in verdict.findings],
+        "prediction": _prediction(verdict.prediction),
+        "observation": _observation(verdict.observation),
+        "agreement": verdict.agreement,
+        "diagnostics": [_diagnostic(diagnostic) for diagnostic in verdict.diagnostics],
+    }
+
+
+def _hex(value: int | None) -> str | None:
+    return None if value is None else f"{value:#x}"
+
+
+def _entry(entry: EntryRef | None) -> dict[str, object] | None:
+    if entry is None:
+        return None
+    return {
+        "level": entry.level,
+        "index": entry.index,
+        "phys": _hex(entry.phys),
+        "value": _hex(entry.value),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "title": finding.title,
+        "detail": finding.detail,
+        "fix": finding.fix,
+        "entry": _entry(finding.entry),
+        "range": None if finding.range is None else [_hex(bound) for bound in finding.range],
+        "source": finding.source,
+        "step": finding.step,
+    }
+
+
+def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
+    if prediction is None:
+        return None
+    first = prediction.first
+    return {
+        "outcome": "survives" if prediction.survives else "fault",
+        "step": prediction.step,
+        "vector": first.vector if first else None,
+        "error_code": first.error_code if first else None,
+        "cr2": _hex(first.cr2) if first else None,
+        "rip": _hex(first.rip) if first else None,
+        "ends": prediction.ends.value if prediction.ends else None,
+        "chain": list(prediction.chain),
+    }
+
+
+def _fault(fault: Fault | None) -> dict[str, object] | None:
+    if fault is None:
+        return None
+    return {
+        "vector": fault.vector,
+        "error_code": fault.error_code,
+        "cr2": _hex(fault.cr2),
+        "rip": _hex(fault.rip),
+        "cr3": _hex(fault.cr3),
+    }
+
+
+def _observation(observation: Observation | None) -> dict[str, object] | None:
+    if observation is None:
+        return None
+    return {
+        "outcome": observation.ending.value if observation.ending else "ran",
+        "first": _fault(observation.first),
+        "records": observation.records,
+        "source": observation.source,
+        "detail": observation.detail,
+    }
+
+
+def _diagnostic(diagnostic: Diagnostic) -> dict[str, object]:
+    return {
+        "message": diagnostic.message,
+        "line": diagnostic.line,
+        "offset": diagnostic.offset,
+    }

@@ -1,0 +1,1 @@
+"""Anything that holds page tables, recognised by content."""

@@ -1,0 +1,189 @@
+"""From a code address of a loaded image to ``file:line``, by the image's ELF twin (DWARF).
+
+Nothing is read before the first question is asked, and then only the compilation units that hold
+the addresses in question: most captures have nothing to attribute, and a verdict must be quick.
+"""
+
+from __future__ import annotations
+
+import bisect
+import posixpath
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from cr3scope.capture.records import ImageRecord
+from cr3scope.errors import UnusableInput
+
+
+class LineSource(Protocol):
+    """Anything that knows source lines of code addresses as the machine sees them."""
+
+    def line_of_call(self, return_address: int) -> str | None:
+        """``file:line`` of the call that returns to this address; None if it is not known."""
+
+
+class NoSymbols:
+    """No ELF twin was given."""
+
+    def line_of_call(self, return_address: int) -> str | None:
+        return None
+
+
+class Symbols:
+    """The ELF twins of the images of one boot."""
+
+    def __init__(self, images: Sequence[ImageRecord], files: Sequence[Path]) -> None:
+        self._images = images
+        self._twins = [ElfTwin(path) for path in files]
+        self._known: dict[int, str | None] = {}
+
+    def line_of_call(self, return_address: int) -> str | None:
+        """The line of the instruction before ``return_address``: the call, not what follows it."""
+        if return_address not in self._known:
+            self._known[return_address] = self._look_up(return_address - 1)
+        return self._known[return_address]
+
+    def _look_up(self, address: int) -> str | None:
+        for image in self._images:
+            if image.base <= address < image.base + image.size:
+                twin = self._twin_of(image)
+                return twin.line(address - image.base) if twin else None
+        return None
+
+    def _twin_of(self, image: ImageRecord) -> ElfTwin | None:
+        """By build id; by name only if one of the two has no build id to disagree with."""
+        for twin in self._twins:
+            if image.build_id and twin.build_id == image.build_id:
+                return twin
+        names = {_stem(name) for name in (image.name, image.file) if name}
+        for twin in self._twins:
+            if _stem(twin.path.name) in names and not (image.build_id and twin.build_id):
+                return twin
+        return None
+
+
+class ElfTwin:
+    """One ELF file, linked at 0, that an image was made from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._units: dict[int, _UnitLines] = {}
+
+    @cached_property
+    def build_id(self) -> str | None:
+        """The GNU build id as hex digits."""
+        from elftools.elf.sections import NoteSection
+
+        try:
+            for section in self._elf.iter_sections():
+                if isinstance(section, NoteSection):
+                    for note in section.iter_notes():
+                        if note["n_type"] == "NT_GNU_BUILD_ID":
+                            return str(note["n_desc"])
+        except Exception as error:  # pyelftools raises whatever a damaged file makes it trip over
+            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
+        return None
+
+    def line(self, address: int) -> str | None:
+        """``file:line`` of the instruction that holds ``address``; None if DWARF does not say."""
+        try:
+            for unit in self._units_of(address):
+                found = self._lines(unit).line(address)
+                if found:
+                    return found
+        except Exception as error:
+            raise UnusableInput(f"{self.path}: damaged debug information: {error}") from error
+        return None
+
+    @cached_property
+    def _elf(self) -> Any:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+
+        try:
+            return ELFFile(self.path.open("rb"))
+        except OSError as error:
+            raise UnusableInput(f"{self.path}: {error.strerror}") from error
+        except ELFError as error:
+            raise UnusableInput(f"{self.path}: not an ELF file: {error}") from error
+
+    @cached_property
+    def _dwarf(self) -> Any:
+        return self._elf.get_dwarf_info() if self._elf.has_dwarf_info() else None
+
+    @cached_property
+    def _ranges(self) -> Any:
+        return self._dwarf.get_aranges()
+
+    def _units_of(self, address: int) -> list[Any]:
+        """The unit that .debug_aranges names; every unit where a compiler wrote no such section."""
+        if self._dwarf is None:
+            return []
+        if self._ranges is None:
+            return list(self._dwarf.iter_CUs())
+        offset = self._ranges.cu_offset_at_addr(address)
+        return [] if offset is None else [self._dwarf.get_CU_at(offset)]
+
+    def _lines(self, unit: Any) -> _UnitLines:
+        if unit.cu_offset not in self._units:
+            self._units[unit.cu_offset] = _UnitLines(self._dwarf, unit)
+        return self._units[unit.cu_offset]
+
+
+class _UnitLines:
+    """The line table of one compilation unit, sorted by address."""
+
+    def __init__(self, dwarf: Any, unit: Any) -> None:
+        self._rows: list[tuple[int, int, str]] = []  # first address, last address, file:line
+        program = dwarf.line_program_for_CU(unit)
+        if program is None:
+            return
+        files = _FileNames(program, unit)
+        previous = None
+        for entry in program.get_entries():
+            state = entry.state
+            if state is None:
+                continue
+            if previous is not None and state.address > previous.address:
+                place = f"{files.path(previous.file)}:{previous.line}"
+                self._rows.append((previous.address, state.address - 1, place))
+            previous = None if state.end_sequence else state
+        self._rows.sort()
+
+    def line(self, address: int) -> str | None:
+        at = bisect.bisect_right(self._rows, address, key=lambda row: row[0]) - 1
+        if at < 0 or address > self._rows[at][1]:
+            return None
+        return self._rows[at][2]
+
+
+class _FileNames:
+    """Paths of a unit's files, relative to the directory in which it was compiled."""
+
+    def __init__(self, program: Any, unit: Any) -> None:
+        header = program.header
+        top = unit.get_top_DIE().attributes
+        self._compiled_in = _text(top["DW_AT_comp_dir"].value) if "DW_AT_comp_dir" in top else ""
+        self._files = header["file_entry"]
+        self._directories = [_text(name) for name in header["include_directory"]]
+        # Before DWARF 5 both lists count from 1 and directory 0 is the compilation's own.
+        self._first = 0 if header["version"] >= 5 else 1
+
+    def path(self, file: int) -> str:
+        entry = self._files[file - self._first]
+        name, directory = _text(entry.name), entry.dir_index
+        if self._first == 0 or directory > 0:
+            name = posixpath.join(self._directories[directory - self._first], name)
+        name = posixpath.normpath(name)
+        inside = self._compiled_in.rstrip("/") + "/"
+        return name[len(inside) :] if name.startswith(inside) else name
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _stem(name: str) -> str:
+    return posixpath.basename(name.replace("\\", "/")).split(".")[0].lower()

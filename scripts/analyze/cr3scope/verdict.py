@@ -1,0 +1,127 @@
+"""The result of an analysis: findings, prediction, observation, verdict.
+
+These types are what every rule yields and every renderer reads; their JSON form is the contract
+``cr3scope.verdict/1`` (fields are added, never renamed). Addresses are plain integers here and hex
+strings in JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Severity(Enum):
+    """How bad a finding is: ``ERROR`` faults or corrupts, ``WARNING`` bites elsewhere or later."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Status(Enum):
+    """The one-word answer of a run."""
+
+    HEALTHY = "healthy"
+    WILL_FAULT = "will-fault"
+    FAULTED = "faulted"
+    HUNG = "hung"
+    INCOMPLETE = "incomplete"
+
+
+class Ending(Enum):
+    """How a chain of exceptions ends."""
+
+    TRIPLE_FAULT = "triple-fault"
+    STORM = "storm"
+    HANG = "hang"
+    HANDLED = "handled"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRef:
+    """One page-table entry: ``phys`` is the entry's own address (table + 8 * index)."""
+
+    level: int
+    index: int
+    phys: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One exception as the CPU raises it. ``cr2`` and ``rip`` are None where not known."""
+
+    vector: int
+    error_code: int | None
+    cr2: int | None
+    rip: int | None
+    cr3: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong (or worth knowing), with its proof and its mend.
+
+    ``range`` is inclusive. ``source`` is ``file:line`` of the code that made the entry.
+    """
+
+    rule: str
+    severity: Severity
+    title: str
+    detail: str
+    fix: str
+    entry: EntryRef | None = None
+    range: tuple[int, int] | None = None
+    source: str | None = None
+    step: int | None = None  # the plan step that strikes it, for the order of findings
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says the CPU will do. ``first`` and ``ends`` are None if it survives."""
+
+    survives: bool
+    step: str = ""
+    first: Fault | None = None
+    ends: Ending | None = None
+    chain: tuple[str, ...] = ()  # one line of words for each exception that follows
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the machine did. ``ending`` is None if it ran."""
+
+    ending: Ending | None
+    first: Fault | None = None
+    records: int = 0  # exception records under the new CR3
+    source: str = ""  # where this was seen: "interrupts.log", "fault record", ...
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something about the input itself: damage, a missing record, a skipped kind."""
+
+    message: str
+    line: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything one run of the analyzer has to say, findings in the order in which they strike."""
+
+    status: Status
+    findings: tuple[Finding, ...] = ()
+    prediction: Prediction | None = None
+    observation: Observation | None = None
+    agreement: bool | None = None
+    diagnostics: tuple[Diagnostic, ...] = field(default=())
+
+    @property
+    def exit_status(self) -> int:
+        """0 healthy, 1 an error or a guest that faulted or hung, 2 input that cannot be used."""
+        if any(f.severity is Severity.ERROR for f in self.findings):
+            return 1
+        return {Status.HEALTHY: 0, Status.INCOMPLETE: 2}.get(self.status, 1)

@@ -1,0 +1,159 @@
+"""`make check`: the rules of style and structure that a machine can hold.
+
+Prints one line for each breach, `file:line: what`, and exits 1 if there is any.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 500
+# What a compiler brings with it, with no library behind (C11 4p6).
+FREESTANDING = {"stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdnoreturn.h", "limits.h"}
+EFI = {"efi.h", "efilib.h"}
+# Only these files of the loader talk to firmware; the rest compiles and is tested on the host.
+FIRMWARE_FILES = re.compile(r"loader/(firmware[a-z0-9_]*|main)\.[ch]$")
+# Which part of the Python package may import which (its own part is always allowed).
+LOW_PARTS = {"verdict", "errors", "text"}
+PYTHON_LAYERS: dict[str, set[str]] = {
+    "capture": LOW_PARTS,
+    "paging": LOW_PARTS | {"capture"},
+    "sources": LOW_PARTS | {"capture", "paging"},
+    "predict": LOW_PARTS | {"capture", "paging"},
+    "rules": LOW_PARTS | {"capture", "paging", "predict"},
+    "render": LOW_PARTS | {"paging", "sources", "rules"},
+    "intlog": LOW_PARTS,
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
+
+
+def sources(*suffixes: str) -> Iterator[Path]:
+    """Every file under version control or new, by suffix, relative to the root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\n")
+    for name in listed:
+        if name.endswith(suffixes) and (ROOT / name).is_file():
+            yield Path(name)
+
+
+def may_include(file: Path, header: str) -> bool:
+    """Who may include whom: docs/design.md, "Parts"."""
+    part = file.parts[0]
+    own = (ROOT / file).parent / header
+    if part == "trace":
+        return header in FREESTANDING or header.startswith("trace/") or own.is_file()
+    if part == "kernel":
+        return (header in FREESTANDING or header.startswith("trace/") or header == "handoff.h"
+                or own.is_file())
+    if part == "loader":
+        if header in EFI or header.startswith("efi"):
+            return FIRMWARE_FILES.match(str(file)) is not None
+        return (header in FREESTANDING or header.startswith("trace/") or header == "handoff.h"
+                or own.is_file())
+    return True
+
+
+def check_includes() -> Iterator[str]:
+    """C parts include only what their place allows."""
+    for file in sources(".c", ".h", ".S"):
+        for number, line in enumerate((ROOT / file).read_text().split("\n"), 1):
+            match = INCLUDE.match(line)
+            if match and not may_include(file, match[1]):
+                yield f"{file}:{number}: {file.parts[0]}/ may not include {match[1]}"
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import, also those inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.lineno, node.module
+
+
+def check_imports() -> Iterator[str]:
+    """Parts of the Python package import only what lies below them; gdb only in its adapters."""
+    package = Path("scripts/analyze/cr3scope")
+    for file in sources(".py"):
+        inside = file.is_relative_to(package)
+        part = file.relative_to(package).parts[0].removesuffix(".py") if inside else ""
+        for line, module in imported(ast.parse((ROOT / file).read_text())):
+            if module.split(".")[0] == "gdb" and file.parts[:2] != ("scripts", "gdb"):
+                yield f"{file}:{line}: only scripts/gdb/ may import gdb"
+            names = module.split(".")
+            if part in PYTHON_LAYERS and names[0] == "cr3scope" and len(names) > 1:
+                if names[1] != part and names[1] not in PYTHON_LAYERS[part]:
+                    yield f"{file}:{line}: {part}/ may not import cr3scope.{names[1]}"
+
+
+def check_sizes() -> Iterator[str]:
+    """One concept a file: none over 500 lines."""
+    for file in sources(".c", ".h", ".S", ".py", ".sh"):
+        count = (ROOT / file).read_text().count("\n")
+        if count > MAX_LINES:
+            yield f"{file}:{count}: {count} lines; at most {MAX_LINES}"
+
+
+def check_headers_alone() -> Iterator[str]:
+    """Every header of the freestanding parts compiles by itself."""
+    headers = [h for h in sources(".h") if h.parts[0] in ("trace", "kernel", "loader")]
+    for header in headers:
+        if any(name in (ROOT / header).read_text() for name in ("<efi.h>", "<efilib.h>")):
+            continue
+        done = subprocess.run(
+            ["cc", "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Itrace/include",
+             "-Iloader/include", "-Iloader", "-Ikernel", "-x", "c", "-include", str(header),
+             "/dev/null"], cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            yield f"{header}:1: does not compile alone: {done.stderr.splitlines()[0]}"
+
+
+def check_format() -> Iterator[str]:
+    """C is formatted by .clang-format."""
+    files = [str(f) for f in sources(".c", ".h")]
+    if shutil.which("clang-format") is None:
+        yield "clang-format: not installed (make deps)"
+        return
+    done = subprocess.run(["clang-format", "--dry-run", "--Werror", *files], cwd=ROOT,
+                          capture_output=True, text=True)
+    for line in done.stderr.splitlines():
+        if ": error: " in line:
+            yield line.removeprefix(f"{ROOT}/")
+
+
+def check_types() -> Iterator[str]:
+    """mypy --strict over the package."""
+    if shutil.which("mypy") is None:
+        yield "mypy: not installed (make deps)"
+        return
+    done = subprocess.run(
+        ["mypy", "--strict", "--python-executable", sys.executable, "--no-error-summary",
+         "--cache-dir", "build/mypy", "-p", "cr3scope"],
+        cwd=ROOT, capture_output=True, text=True,
+        env={"MYPYPATH": str(ROOT / "scripts/analyze"), "PATH": "/usr/bin:/bin"})
+    for line in (done.stdout + done.stderr).splitlines():
+        if ": error: " in line or not line.startswith("scripts/"):
+            yield line
+
+
+def main() -> int:
+    """Runs every check; 0 if none has anything to say."""
+    breaches = [line for check in (check_includes, check_imports, check_sizes, check_headers_alone,
+                                   check_format, check_types) for line in check()]
+    for line in breaches:
+        print(line)
+    print(f"check: {len(breaches)} breaches" if breaches else "check: clean")
+    return int(bool(breaches))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Boots of the reference loader for tests: one call, one finished run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
+BOOT_SECONDS = 90  # the longest a boot may take under TCG on two busy cores
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished boot: the verdict verb's exit status, what it printed, and the files it left."""
+
+    status: int
+    text: str
+    errors: str
+    folder: Path
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """The JSON verdict; a missing file fails with what the run printed."""
+        path = self.folder / "verdict.json"
+        assert path.exists(), f"no verdict.json; printed:\n{self.text}\n{self.errors}"
+        loaded: dict[str, Any] = json.loads(path.read_text())
+        return loaded
+
+    @property
+    def serial(self) -> bytes:
+        return (self.folder / "serial.log").read_bytes()
+
+    @property
+    def rules(self) -> list[str]:
+        """Rule ids of the findings of severity error, in order."""
+        return [f["rule"] for f in self.verdict["findings"] if f["severity"] == "error"]
+
+    def explain(self) -> str:
+        """For assertion messages."""
+        return f"exit {self.status}\n{self.text}\n{self.errors}"
+
+
+@cache
+def build() -> Path:
+    """Builds loader and kernel once; safe when several test processes ask at the same time."""
+    BUILD.mkdir(exist_ok=True)
+    with open(BUILD / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "build", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    return BUILD
+
+
+def boot(folder: Path, *, config: str = "", inject: str = "", **environment: str) -> Run:
+    """Boots once. ``environment``: the variables of scripts/boot (MEM, CPU, INITRD, ...)."""
+    built = build()
+    done = subprocess.run(
+        [ROOT / "scripts/boot/run-trace", built, folder],
+        cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS + 30,
+        env={**os.environ, "INJECT": inject, "CONFIG": config, "TIMEOUT": str(BOOT_SECONDS),
+             **environment},
+    )
+    return Run(done.returncode, done.stdout, done.stderr, folder)

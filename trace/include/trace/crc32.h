@@ -1,0 +1,8 @@
+/** The checksum of records, streams and files: CRC-32 (IEEE 802.3, reflected), equal to zlib's crc32(). */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** Goes on with `crc` (0 at the start) over count bytes and returns the new value. */
+uint32_t crc32_update(uint32_t crc, const void *bytes, size_t count);
