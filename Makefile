@@ -104,32 +104,39 @@ FORCE:
 
 $(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+	@echo "  CC    $@"
+	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
 
 $(BUILD)/loader/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+	@echo "  CC    $@"
+	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
 
 $(BUILD)/kernel/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+	@echo "  CC    $@"
+	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
 
 $(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+	@echo "  CC    $@"
+	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
 
 # loader.elf is the twin of loader.efi: the same bytes at the same addresses, with symbols and lines.
 $(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
-	$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs --build-id=sha1 \
+	@echo "  LD    $@"
+	@$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs --build-id=sha1 \
 	    -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds $(GNU_EFI_LIB)/crt0-efi-x86_64.o $^ \
-	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -l:libefi.a -o $@
+	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -o $@
 
 $(BUILD)/loader/loader.efi: $(BUILD)/loader/loader.elf
-	$(TARGET_OBJCOPY) -j .text -j .sdata -j .data -j .note.gnu.build-id -j .dynamic -j .dynsym -j '.rel*' -j .rela \
+	@echo "  EFI   $@"
+	@$(TARGET_OBJCOPY) -j .text -j .sdata -j .data -j .note.gnu.build-id -j .dynamic -j .dynsym -j '.rel*' -j .rela \
 	    -j .reloc --output-target=efi-app-x86_64 $< $@
 
 $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld
-	$(TARGET_LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=sha1 -T kernel/kernel.ld \
+	@echo "  LD    $@"
+	@$(TARGET_LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=sha1 -T kernel/kernel.ld \
 	    $(KERNEL_OBJECTS) -o $@
 
 # --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
@@ -140,6 +147,7 @@ host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$
 .SECONDEXPANSION:
 $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*)
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_CFLAGS) -MMD -MP $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
+	@echo "  HOST  $@"
+	@$(HOST_CC) $(HOST_CFLAGS) -MMD -MP $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d) $(wildcard $(BUILD)/host/*.d)

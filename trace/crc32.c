@@ -1,8 +1,9 @@
 #include "trace/crc32.h"
 
 /*
- * Remainders of the sixteen 4-bit values under the reflected polynomial EDB88320h. A nibble at a time: two
- * steps a byte are fast enough for an initrd of some MiB, and the table is one cache line.
+ * Remainders of the sixteen 4-bit values under the reflected polynomial EDB88320h. A nibble at a
+ * time: two steps a byte are fast enough for an initrd of some MiB, and the table is one cache
+ * line.
  */
 static const uint32_t nibble_remainder[16] = {
     0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,

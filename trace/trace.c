@@ -19,7 +19,7 @@ void trace_resume(struct trace *trace, const struct trace_position *position) {
     trace->sink_count = 0;
     trace->position = *position;
     trace->length = 0;
-    trace->list_empty = false;
+    trace->list = TRACE_LIST_CLOSED;
     trace->overflow = false;
 }
 
@@ -79,6 +79,7 @@ static bool put_text(struct trace *trace, const char *text) {
 }
 
 static bool put_key(struct trace *trace, const char *key) {
+    trace->list = TRACE_LIST_CLOSED;
     return put(trace, ' ') && put_literal(trace, key) && put(trace, '=');
 }
 
@@ -90,7 +91,7 @@ static void drop_field(struct trace *trace, size_t start) {
 
 void trace_open(struct trace *trace, const char *kind) {
     trace->length = 0;
-    trace->overflow = false;
+    trace->list = TRACE_LIST_CLOSED;
     bool fits = put_literal(trace, SENTINEL_AND_VERSION) &&
                 put_hex(trace, trace->position.sequence) && put(trace, ' ') &&
                 put_literal(trace, kind);
@@ -131,19 +132,23 @@ void trace_data(struct trace *trace, const char *key, const void *bytes, size_t 
 
 void trace_list(struct trace *trace, const char *key) {
     size_t start = trace->length;
-    trace->list_empty = true;
     if (!put_key(trace, key)) {
         drop_field(trace, start);
+        return;
     }
+    trace->list = TRACE_LIST_EMPTY;
 }
 
 bool trace_item(struct trace *trace, const char *text) {
     size_t start = trace->length;
-    if (!((trace->list_empty || put(trace, ',')) && put_text(trace, text))) {
+    if (trace->list == TRACE_LIST_CLOSED) {
+        return false;
+    }
+    if (!((trace->list == TRACE_LIST_EMPTY || put(trace, ',')) && put_text(trace, text))) {
         trace->length = start;
         return false;
     }
-    trace->list_empty = false;
+    trace->list = TRACE_LIST_FILLED;
     return true;
 }
 

@@ -45,15 +45,16 @@ struct handoff_framebuffer {
 };
 
 struct handoff_segment {
-    uint64_t virt;  /* first byte, as in the ELF file */
-    uint64_t phys;  /* where that byte is */
+    uint64_t virt; /* first byte, as in the ELF file */
+    uint64_t phys; /* where that byte is */
     uint64_t filesz;
     uint64_t memsz;
     uint32_t flags; /* PF_X 1, PF_W 2, PF_R 4 */
     uint32_t reserved;
 };
 
-/** Every stack has the same size. Stack i: guard page(s) at virt + i*stride, unmapped; usable bytes above. */
+/** Every stack has the same size. Stack i: guard page(s) at virt + i*stride, unmapped; usable bytes
+ * above. */
 struct handoff_stacks {
     uint64_t virt;   /* of the first guard page */
     uint64_t stride; /* bytes from one stack to the next */
@@ -101,12 +102,13 @@ struct handoff {
     struct handoff_segment segments[HANDOFF_MAX_SEGMENTS];
     struct handoff_trace trace;
 
-    uint64_t rsdp_phys; /* ACPI, 0: none */
+    uint64_t rsdp_phys;                            /* ACPI, 0: none */
     char command_line[HANDOFF_COMMAND_LINE_BYTES]; /* "kernel=" of cr3scope.cfg, NUL-terminated */
 };
 
 /*
- * What a kernel may say of itself in an ELF note (owner "CR3SCOPE"), so that its first accesses join the plan.
+ * What a kernel may say of itself in an ELF note (owner "CR3SCOPE"), so that its first accesses
+ * join the plan.
  *
  * Type 1, description: one uint32_t of flags.
  * Type 2, description: one struct handoff_access; they join the plan in the order of the notes.
@@ -115,27 +117,30 @@ struct handoff {
 #define HANDOFF_NOTE_FLAGS 1u
 #define HANDOFF_NOTE_ACCESS 2u
 
-#define HANDOFF_FLAG_TRACES (1u << 0) /* the kernel goes on with the trace: its section must follow */
+#define HANDOFF_FLAG_TRACES                                                                        \
+    (1u << 0) /* the kernel goes on with the trace: its section must follow */
 
 enum handoff_access_kind { HANDOFF_FETCH = 0, HANDOFF_READ = 1, HANDOFF_WRITE = 2 };
 /** What `offset` is added to. */
 enum handoff_access_base {
     HANDOFF_BASE_ABSOLUTE = 0,
-    HANDOFF_BASE_INFO = 1,  /* the boot info address, RDI at entry */
-    HANDOFF_BASE_STACK = 2, /* RSP at entry (address of the pushed return address) */
+    HANDOFF_BASE_INFO = 1,        /* the boot info address, RDI at entry */
+    HANDOFF_BASE_STACK = 2,       /* RSP at entry (address of the pushed return address) */
     HANDOFF_BASE_FRAMEBUFFER = 3, /* skipped where there is none */
     HANDOFF_BASE_INITRD = 4,
     HANDOFF_BASE_MEMORY_MAP = 5,
-    HANDOFF_BASE_FRAMEBUFFER_END = 6, /* one past its range's last byte; skipped where there is none */
+    HANDOFF_BASE_FRAMEBUFFER_END =
+        6, /* one past its range's last byte; skipped where there is none */
 };
 
 #define HANDOFF_MAX_ACCESS_BYTES (1u << 20)
 
 struct handoff_access {
-    uint64_t rip;    /* link address of the instruction that makes the access; for a fetch, ignored */
+    uint64_t rip; /* link address of the instruction that makes the access; for a fetch, ignored */
     int64_t offset;
-    uint32_t kind;   /* enum handoff_access_kind */
-    uint32_t base;   /* enum handoff_access_base */
-    uint32_t width;  /* bytes, 1..HANDOFF_MAX_ACCESS_BYTES; over 8: read or written upwards by one instruction */
-    char name[36];   /* NUL-terminated */
+    uint32_t kind;  /* enum handoff_access_kind */
+    uint32_t base;  /* enum handoff_access_base */
+    uint32_t width; /* bytes, 1..HANDOFF_MAX_ACCESS_BYTES; over 8: read or written upwards by one
+                       instruction */
+    char name[36];  /* NUL-terminated */
 };

@@ -86,6 +86,7 @@ class Prediction:
     first: Fault | None = None
     ends: Ending | None = None
     chain: tuple[str, ...] = ()  # one line of words for each exception that follows
+    number: int | None = None  # of the plan step; step 0 is the first fetch after mov cr3
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ struct table_register {
     uint16_t limit;
 };
 
+/** CPUID features that change paging. */
 enum cpu_feature {
     CPU_NX = 1u << 0,
     CPU_1G = 1u << 1,
@@ -20,22 +21,29 @@ enum cpu_feature {
     CPU_SMAP = 1u << 5,
     CPU_PKU = 1u << 6,
     CPU_PKS = 1u << 7,
-    CPU_CET = 1u << 8,
+    CPU_CET = 1u << 8, /* shadow stacks or indirect branch tracking */
     CPU_PGE = 1u << 9,
     CPU_PAT = 1u << 10,
 };
 
 struct cpu_state {
-    uint64_t cr0, cr2, cr3, cr4, cr8, efer, pat;
+    uint64_t cr0, cr2, cr3, cr4, cr8, efer;
+    uint64_t pat; /* 0 without CPU_PAT */
     struct table_register gdt, idt;
     uint16_t tr, ldtr, cs, ss, ds, es, fs, gs;
     uint64_t rsp, rip, rflags;
-    unsigned max_phys_bits;
-    uint32_t features; /* enum cpu_feature */
-    char vendor[13];   /* NUL-terminated */
+    unsigned max_phys_bits; /* MAXPHYADDR */
+    uint32_t features;      /* enum cpu_feature */
+    char vendor[13];        /* NUL-terminated */
 };
 
-/** Reads it all; rip and rsp are those of the caller. Needs CPL 0. */
+/** Reads it all; rip and rsp are those of the caller, right after the call. Needs CPL 0. */
 void cpu_read(struct cpu_state *state_ret);
+/** The address of the last page fault, and the root in force. Need CPL 0. */
+uint64_t cpu_read_cr2(void);
+uint64_t cpu_read_cr3(void);
+
+/** Writes the `cpu` record. `when` is "entry" or "handoff". */
 void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *state);
+/** What of it decides a walk. */
 void cpu_paging_state(const struct cpu_state *cpu, struct paging_state *state_ret);

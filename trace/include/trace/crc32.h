@@ -1,4 +1,4 @@
-/** The checksum of records, streams and files: CRC-32 (IEEE 802.3, reflected), equal to zlib's crc32(). */
+/** The checksum of records, streams and files: CRC-32 (IEEE 802.3, reflected), as zlib's. */
 #pragma once
 
 #include <stddef.h>

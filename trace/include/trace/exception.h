@@ -5,6 +5,8 @@
 
 #include "trace/trace.h"
 
+#define EXCEPTION_VECTORS 256
+
 /** The layout that exception_stubs.S pushes; lowest address first. */
 struct exception_frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
@@ -14,16 +16,25 @@ struct exception_frame {
     uint64_t rip, cs, rflags, rsp, ss;
 };
 
-/** `by` is "safe-idt" or "kernel". Reads CR2 and CR3 itself. */
+/** `by` is "safe-idt" or "kernel". Reads CR2 and CR3 itself; needs CPL 0. */
 void exception_trace(struct trace *trace, const char *by, const struct exception_frame *frame);
 
-/**
- * 256 entry stubs, 16 bytes each (exception_stubs.S). Each saves the registers as struct exception_frame and
- * calls exception_dispatch(frame), which the program that links the library defines; on its return the
- * (perhaps changed) frame is restored and iretq goes on.
+/*
+ * Hidden: the stubs and their users are linked into one image, and inside the loader, a shared
+ * object, neither may be reached through a symbol that a dynamic linker has to resolve.
  */
-extern const char exception_stubs[256][16];
-void exception_dispatch(struct exception_frame *frame);
+#define EXCEPTION_HIDDEN __attribute__((visibility("hidden")))
 
-/** Writes a 256-gate IDT of present 64-bit interrupt gates to the stubs. ist: 0..7 for all vectors. */
-void exception_fill_idt(uint64_t gates_ret[512], uint16_t code_selector, unsigned ist);
+/**
+ * 256 entry stubs, 16 bytes each (exception_stubs.S). Each saves the registers as struct
+ * exception_frame and calls exception_dispatch(frame), which the program that links the library
+ * defines; on its return the (perhaps changed) frame is restored and iretq goes on. Vector and
+ * error code are not restored. The handler must not touch vector registers (-mgeneral-regs-only) if
+ * the interrupted code is to go on.
+ */
+extern const char exception_stubs[EXCEPTION_VECTORS][16] EXCEPTION_HIDDEN;
+void exception_dispatch(struct exception_frame *frame) EXCEPTION_HIDDEN;
+
+/** Writes an IDT of 256 present 64-bit interrupt gates to the stubs. ist: 0..7, for all. */
+void exception_fill_idt(uint64_t gates_ret[2 * EXCEPTION_VECTORS], uint16_t code_selector,
+                        unsigned ist);

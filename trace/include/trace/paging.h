@@ -1,4 +1,4 @@
-/** Bits of x86-64 page-table entries (Intel SDM volume 3A, chapter 5, "Paging") and what a level covers. */
+/** Bits of x86-64 page-table entries and what a level covers (Intel SDM volume 3A, chapter 5). */
 #pragma once
 
 #include <stdbool.h>
@@ -14,8 +14,8 @@
 #define ENTRY_CACHE_DISABLE (UINT64_C(1) << 4)
 #define ENTRY_ACCESSED (UINT64_C(1) << 5)
 #define ENTRY_DIRTY (UINT64_C(1) << 6)
-#define ENTRY_LARGE (UINT64_C(1) << 7)     /* PS, at levels 2 and 3 */
-#define ENTRY_PAT_4K (UINT64_C(1) << 7)    /* PAT of a PTE */
+#define ENTRY_LARGE (UINT64_C(1) << 7)  /* PS, at levels 2 and 3 */
+#define ENTRY_PAT_4K (UINT64_C(1) << 7) /* PAT of a PTE */
 #define ENTRY_GLOBAL (UINT64_C(1) << 8)
 #define ENTRY_PAT_LARGE (UINT64_C(1) << 12) /* PAT of a 2 MiB or 1 GiB leaf */
 #define ENTRY_NO_EXECUTE (UINT64_C(1) << 63)

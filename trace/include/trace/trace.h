@@ -1,8 +1,9 @@
 /**
  * The trace: records on one or more byte sinks (docs/trace-format.md).
  *
- * Freestanding; no allocation, no globals: all state is in the caller's struct trace. Not reentrant: one
- * record is open at a time. Nothing here fails: a sink that cannot take bytes drops them and remembers it.
+ * Freestanding; no allocation, no globals: all state is in the caller's struct trace. Not
+ * reentrant: one record is open at a time. Nothing here fails: a sink that cannot take bytes drops
+ * them and remembers it.
  */
 #pragma once
 
@@ -13,7 +14,7 @@
 #define TRACE_LINE_BYTES 512
 #define TRACE_MAX_SINKS 4
 
-/** Where bytes go. `write` must return in bounded time. The caller owns the sink and its context. */
+/** Where bytes go. `write` must return in bounded time. Sink and context are the caller's. */
 struct trace_sink {
     const char *name; /* for the `close` record */
     void (*write)(void *context, const char *bytes, size_t count);
@@ -33,8 +34,12 @@ struct trace {
     struct trace_position position;
     char line[TRACE_LINE_BYTES]; /* the open record */
     size_t length;
-    bool list_empty; /* the open list has no item yet */
-    bool overflow;   /* a field of the open record did not fit: the record goes without it */
+    enum {
+        TRACE_LIST_CLOSED,
+        TRACE_LIST_EMPTY,
+        TRACE_LIST_FILLED
+    } list;        /* the last field, if it is a list */
+    bool overflow; /* a field of the open record did not fit: the record goes without it */
 };
 
 /** Empties the state; no sinks, position zero. */
@@ -47,8 +52,9 @@ bool trace_add_sink(struct trace *trace, const struct trace_sink *sink);
 void trace_close_sink(struct trace *trace, const struct trace_sink *sink);
 
 /*
- * One record: open, fields, close. `kind` and `key` are literals in the format's grammar. A record that was
- * opened and not closed is forgotten by the next trace_open: so an exception may interrupt a writer.
+ * One record: open, fields, close. `kind` and `key` are literals in the format's grammar. A record
+ * that was opened and not closed is forgotten by the next trace_open: so an exception may interrupt
+ * a writer.
  */
 void trace_open(struct trace *trace, const char *kind);
 void trace_hex(struct trace *trace, const char *key, uint64_t value);
@@ -58,7 +64,7 @@ void trace_text(struct trace *trace, const char *key, const char *text);
 void trace_data(struct trace *trace, const char *key, const void *bytes, size_t count);
 /** Bytes of data that a field of this key can still carry in the open record. */
 size_t trace_data_room(const struct trace *trace, const char *key);
-/** Opens a list field; the next calls of trace_item, and they alone, fill it. */
+/** Opens a list field; the calls of trace_item that follow fill it. */
 void trace_list(struct trace *trace, const char *key);
 /** One item, escaped as text is. False if it does not fit: the list stays as it was. */
 bool __attribute__((warn_unused_result)) trace_item(struct trace *trace, const char *text);

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from cr3scope.capture.records import Boot
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import Tables, Translation, access
+
+_PAGE = 4096
 
 
 class PhysicalBytes(Protocol):
@@ -19,20 +20,18 @@ class PhysicalBytes(Protocol):
 class RecordedBytes:
     """The ``memory`` records of a boot.
 
-    The loader read them through the tables that were live *then*, so a virtual address of a record
-    is turned into a physical one by the old dump (identity, where there is none: UEFI 2.10, 2.3.4).
+    The loader read them through the tables that were live *then*: ``frame_of`` says where those
+    led. Without it they are taken as identity, as UEFI 2.10, section 2.3.4 wants them.
     """
 
-    def __init__(self, boot: Boot, old: Tables | None, old_cpu: CpuState | None) -> None:
+    def __init__(self, boot: Boot, frame_of: Callable[[int], int | None]) -> None:
         self._chunks: list[tuple[int, bytes]] = []
-        for (_, when), memory in boot.memories.items():
-            if when == "entry" and (memory.name, "handoff") in boot.memories:
-                continue
-            phys = memory.virt
-            if old is not None and old_cpu is not None and memory.data:
-                step = access(old, old_cpu, memory.virt, AccessKind_READ, implicit=True)
-                if isinstance(step, Translation):
-                    phys = step.phys
+        # What was planned for the handoff stands before what was seen at entry.
+        by_age = sorted(boot.memories.values(), key=lambda memory: memory.when != "handoff")
+        for memory in by_age:
+            frame = frame_of(memory.virt)
+            offset = memory.virt % _PAGE
+            phys = memory.virt if frame is None else frame + offset
             self._chunks.append((phys, memory.data))
 
     def read(self, phys: int, count: int) -> bytes | None:

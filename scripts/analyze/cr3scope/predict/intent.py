@@ -107,16 +107,25 @@ class Intent:
                 return named.frame(virt)
         return None
 
-    def is_code(self, virt: int) -> bool:
-        """Whether anybody meant ``virt`` to be executed."""
-        if any(virt in s for s in self.segments):
-            return any(virt in s and "x" in (s.rights or "") for s in self.segments)
+    def is_code(self, virt: int) -> bool | None:
+        """Whether ``virt`` was meant to be executed; None if nobody said anything of it."""
+        segments = [s for s in self.segments if virt in s]
+        if segments:
+            return any("x" in (s.rights or "") for s in segments)
+        for image in self.boot.images:
+            if image.base <= virt < image.base + image.size:
+                return image.text <= virt - image.base < image.text + image.text_size
         named = self.mapping_of(virt)
-        if named is not None and ("x" in (named.rights or "") or named.role in CODE_ROLES):
-            return True
-        return any(
-            i.base + i.text <= virt < i.base + i.text + i.text_size for i in self.boot.images
-        )
+        if named is None:
+            return None
+        return "x" in (named.rights or "") or named.role in CODE_ROLES
+
+    def rights_at(self, virt: int) -> str | None:
+        """The rights asked for ``virt``, by the ELF file if it says, else by the loader's calls."""
+        for named in [*self.segments, *reversed(self.maps)]:
+            if virt in named:
+                return named.rights
+        return None
 
     def within(self, first: int, last: int) -> Iterator[Named]:
         """Everything that was mapped, or that must be, inside an inclusive range, by address."""

@@ -80,6 +80,7 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
         "rip": _hex(first.rip) if first else None,
         "ends": prediction.ends.value if prediction.ends else None,
         "chain": list(prediction.chain),
+        "step_number": prediction.number,
     }
 
 

@@ -1,0 +1,49 @@
+#include "options.h"
+
+static void exit_none(struct options *options) {
+    options->halt_only = true;
+}
+
+static const struct {
+    const char *word;
+    void (*apply)(struct options *options);
+} words[] = {
+    {"exit=none", exit_none},
+};
+
+static bool is_word(const char *expected, const char *word, size_t length) {
+    size_t i = 0;
+    while (i < length && expected[i] != '\0' && expected[i] == word[i]) {
+        i++;
+    }
+    return i == length && expected[i] == '\0';
+}
+
+static bool apply(const char *word, size_t length, struct options *options) {
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (is_word(words[i].word, word, length)) {
+            words[i].apply(options);
+            return true;
+        }
+    }
+    return false;
+}
+
+void options_parse(const char *line, size_t limit, options_unknown *unknown,
+                   struct options *options_ret) {
+    struct options options = {0};
+    size_t end = 0;
+    while (end < limit && line[end] != '\0') {
+        size_t start = end;
+        while (end < limit && line[end] != '\0' && line[end] != ' ') {
+            end++;
+        }
+        if (end != start && !apply(&line[start], end - start, &options)) {
+            unknown(&line[start], end - start);
+        }
+        if (end < limit && line[end] == ' ') {
+            end++;
+        }
+    }
+    *options_ret = options;
+}

@@ -1,0 +1,16 @@
+/** The kernel's command line ("kernel=" of cr3scope.cfg): words separated by spaces. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct options {
+    bool halt_only; /* "exit=none": do not end QEMU, halt */
+};
+
+/** Called for each word that no option matches; not NUL-terminated. */
+typedef void options_unknown(const char *word, size_t length);
+
+/** Reads at most `limit` bytes of `line`, up to its NUL. */
+void options_parse(const char *line, size_t limit, options_unknown *unknown,
+                   struct options *options_ret);

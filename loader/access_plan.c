@@ -1,0 +1,85 @@
+#include "access_plan.h"
+
+#include "text.h"
+
+static void add(struct access_plan *plan, const char *name, enum access_kind kind, uint64_t virt,
+                uint64_t width, uint64_t rip) {
+    if (plan->count == PLAN_MAX_STEPS) {
+        return;
+    }
+    struct plan_step *step = &plan->steps[plan->count++];
+    size_t length = text_length(name);
+    length = length < PLAN_NAME_BYTES ? length : PLAN_NAME_BYTES - 1;
+    __builtin_memcpy(step->name, name, length);
+    step->name[length] = '\0';
+    step->access = (struct access){.virt = virt, .width = width, .kind = kind};
+    step->rip = rip;
+}
+
+/* False if the access does not happen on this machine. */
+static bool resolve(const struct plan_addresses *addresses, const struct handoff_access *access,
+                    uint64_t *virt_ret) {
+    uint64_t offset = (uint64_t)access->offset;
+    switch (access->base) {
+    case HANDOFF_BASE_ABSOLUTE:
+        *virt_ret = offset;
+        return true;
+    case HANDOFF_BASE_INFO:
+        *virt_ret = addresses->info + offset;
+        return true;
+    case HANDOFF_BASE_STACK:
+        *virt_ret = addresses->stack_top - 8 + offset;
+        return true;
+    case HANDOFF_BASE_INITRD:
+        *virt_ret = addresses->initrd + offset;
+        return true;
+    case HANDOFF_BASE_MEMORY_MAP:
+        *virt_ret = addresses->memory_map + offset;
+        return true;
+    case HANDOFF_BASE_FRAMEBUFFER:
+        *virt_ret = addresses->framebuffer + offset;
+        return addresses->framebuffer_bytes != 0;
+    case HANDOFF_BASE_FRAMEBUFFER_END:
+        *virt_ret = addresses->framebuffer + addresses->framebuffer_bytes + offset;
+        return addresses->framebuffer_bytes != 0;
+    default:
+        return false;
+    }
+}
+
+void access_plan_make(struct access_plan *plan_ret, const struct plan_addresses *addresses,
+                      const struct elf_image *kernel) {
+    plan_ret->count = 0;
+    add(plan_ret, "instruction after mov cr3", ACCESS_FETCH, addresses->after_cr3,
+        addresses->code_end - addresses->after_cr3, addresses->after_cr3);
+    add(plan_ret, "first push on the new stack", ACCESS_WRITE, addresses->stack_top - 8, 8,
+        addresses->stack_write);
+    add(plan_ret, "kernel entry", ACCESS_FETCH, addresses->entry, 1, addresses->entry);
+
+    size_t cursor = 0;
+    struct handoff_access access;
+    while (elf_next_access(kernel, &cursor, &access)) {
+        uint64_t virt;
+        bool usable = access.kind <= HANDOFF_WRITE && access.width > 0 &&
+                      access.width <= HANDOFF_MAX_ACCESS_BYTES;
+        if (usable && resolve(addresses, &access, &virt)) {
+            add(plan_ret, access.name, (enum access_kind)access.kind, virt, access.width,
+                access.kind == HANDOFF_FETCH ? virt : access.rip);
+        }
+    }
+}
+
+void access_plan_trace(const struct access_plan *plan, struct trace *trace) {
+    static const char kinds[][6] = {"fetch", "read", "write"};
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct plan_step *step = &plan->steps[i];
+        trace_open(trace, "plan");
+        trace_hex(trace, "step", i);
+        trace_text(trace, "name", step->name);
+        trace_text(trace, "kind", kinds[step->access.kind]);
+        trace_hex(trace, "virt", step->access.virt);
+        trace_hex(trace, "width", step->access.width);
+        trace_hex(trace, "rip", step->rip);
+        trace_close(trace);
+    }
+}

@@ -1,0 +1,70 @@
+/**
+ * The new address space: every range goes in through one call, which builds, traces, and remembers
+ * who asked.
+ *
+ * Pure but for the trace: memory comes from a pool that the caller owns.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "message.h"
+#include "page_table.h"
+#include "trace/physical_memory.h"
+#include "trace/trace.h"
+
+#define RIGHT_READ 1u
+#define RIGHT_WRITE 2u
+#define RIGHT_EXECUTE 4u
+
+enum memory_type { MEMORY_WRITE_BACK = 0, MEMORY_WRITE_COMBINING, MEMORY_UNCACHED_MINUS };
+
+/** A request to map bytes from phys at virt. All multiples of 4 KiB; bytes > 0. */
+struct mapping {
+    const char *name; /* of this range, for people */
+    const char *role; /* docs/trace-format.md, "Roles" */
+    uint64_t virt;
+    uint64_t bytes;
+    uint64_t phys;
+    unsigned rights; /* RIGHT_* */
+    enum memory_type type;
+    bool large; /* 2 MiB pages where virt and phys allow */
+};
+
+struct fault_set;
+
+struct address_space {
+    struct page_table table;
+    struct trace *trace;
+    const struct fault_set *faults;
+    uint64_t pool_phys;
+    uint64_t pool_pages;
+    uint64_t pool_used;
+    bool has_no_execute;      /* the CPU knows bit 63 */
+    unsigned write_combining; /* PAT index that holds WC; 0: none, uncached is used */
+    uint64_t caller;          /* return address of the call that is under way */
+};
+
+/**
+ * Empty tables of `levels` levels with the recursive slot, in a pool of zeroed pages that must be
+ * reachable at its physical address. trace and faults must outlive it.
+ */
+bool __attribute__((warn_unused_result))
+address_space_create(struct address_space *space, unsigned levels, uint64_t pool_phys,
+                     uint64_t pool_pages, struct message *why);
+
+/** Maps, and writes a `map` record for each page size. False: `why` names the range and the cause.
+ */
+bool __attribute__((warn_unused_result))
+address_space_map(struct address_space *space, const struct mapping *mapping, struct message *why);
+
+/** Names a range that stays unmapped on purpose (`region` record). */
+void address_space_region(struct address_space *space, const char *name, const char *role,
+                          uint64_t virt, uint64_t bytes);
+
+/** Overwrites the entry of `level` for virt (`set` record). Nothing if a higher level has none. */
+void address_space_set(struct address_space *space, uint64_t virt, unsigned level, uint64_t value);
+
+/** The entry of `level` for virt, 0 if there is none. */
+uint64_t address_space_get(const struct address_space *space, uint64_t virt, unsigned level);

@@ -1,0 +1,91 @@
+/** What the steps of the boot pass on to each other. Everything points into the loader's own
+ * memory. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access_plan.h"
+#include "address_space.h"
+#include "config.h"
+#include "elf.h"
+#include "faults.h"
+#include "handoff.h"
+#include "handoff_jump.h"
+#include "memory_map.h"
+#include "message.h"
+#include "page_source.h"
+#include "trace/cpu.h"
+#include "trace/sinks.h"
+#include "trace/trace.h"
+
+/** A file in memory. */
+struct file {
+    const void *bytes;
+    size_t count;
+};
+
+/** Where the loader itself was put. */
+struct loaded_image {
+    uint64_t base;
+    uint64_t bytes;
+};
+
+struct boot {
+    struct config config;
+    struct fault_set faults;
+    struct page_source pages;
+
+    struct trace trace;
+    struct uart_sink uart;
+    struct debugcon_sink debugcon;
+    struct buffer_sink buffer;
+    bool has_uart, has_debugcon, has_buffer;
+
+    /* What the firmware told us. */
+    struct loaded_image image;
+    struct memory_map firmware_map; /* before our own allocations: enough to know what is RAM */
+    struct file initrd;
+    struct handoff_framebuffer framebuffer; /* range.virt not set yet */
+    uint32_t cpu_count;
+    uint64_t rsdp_phys;
+
+    struct cpu_state cpu;     /* at entry */
+    struct cpu_state planned; /* in the instant after mov cr3 */
+
+    struct elf_image kernel;
+    uint64_t kernel_phys; /* of the page kernel.first_page */
+
+    struct address_space space;
+    struct handoff *info;        /* identity-mapped now */
+    struct memory_map final_map; /* its buffer; filled at the very end */
+    uint64_t final_map_capacity; /* bytes */
+    struct access_plan plan;
+    struct handoff_arguments arguments;
+
+    /* Why the boot is refused. */
+    const char *where;
+    struct message why;
+};
+
+/** Notes where it failed; returns false, so that a step can say `return boot_refuse(...)`. */
+bool boot_refuse(struct boot *boot, const char *where);
+
+/* The steps, in order. Each returns false with `where` and `why` set. */
+
+/** Finds the kernel in the initrd, checks it, copies it to fresh pages. (kernel_image.c) */
+bool boot_load_kernel(struct boot *boot) __attribute__((warn_unused_result));
+/** Builds the new address space. (mapping.c) */
+bool boot_map(struct boot *boot) __attribute__((warn_unused_result));
+/** Dumps the old and the new tables, descriptor tables and code. (evidence.c) */
+bool boot_trace_evidence(struct boot *boot) __attribute__((warn_unused_result));
+/** Plans the switch and walks every step. *faults_ret: how many steps will fault. (rehearsal.c) */
+void boot_rehearse(struct boot *boot, size_t *faults_ret,
+                   void (*tell)(void *context, const char *line), void *context);
+/** Fills what is known only now, loads the descriptor tables, jumps. Interrupts are off. (leave.c)
+ */
+_Noreturn void boot_leave(struct boot *boot);
+
+/** The identity map as the trace library reads it: RAM of the firmware's map only. */
+struct physical_memory boot_memory(struct boot *boot);

@@ -1,0 +1,189 @@
+#include "config.h"
+
+#include "text.h"
+
+/* One value, not NUL-terminated. */
+struct value {
+    const char *bytes;
+    size_t count;
+};
+
+void config_defaults(struct config *config_ret) {
+    *config_ret = (struct config){
+        .trace_file = CONFIG_DEFAULT_TRACE_FILE,
+        .safe_idt = true,
+        .sinks = CONFIG_SINK_UART | CONFIG_SINK_FILE,
+        .uart_port = 0x3f8,
+    };
+}
+
+static bool value_is(struct value value, const char *text) {
+    return text_equals(value.bytes, value.count, text);
+}
+
+static bool set_text(char *text_ret, size_t size, struct value value) {
+    if (value.count >= size) {
+        return false;
+    }
+    __builtin_memcpy(text_ret, value.bytes, value.count);
+    text_ret[value.count] = '\0';
+    return true;
+}
+
+/* One of two words. */
+static bool set_choice(bool *choice_ret, struct value value, const char *no, const char *yes) {
+    if (value_is(value, no) || value_is(value, yes)) {
+        *choice_ret = value_is(value, yes);
+        return true;
+    }
+    return false;
+}
+
+static bool set_number(uint64_t *number_ret, struct value value, unsigned base, uint64_t max) {
+    uint64_t number = 0;
+    for (size_t i = 0; i < value.count; i++) {
+        unsigned digit = (unsigned)(value.bytes[i] - '0');
+        if (base == 16 && (value.bytes[i] | 0x20) >= 'a' && (value.bytes[i] | 0x20) <= 'f') {
+            digit = (unsigned)((value.bytes[i] | 0x20) - 'a') + 10;
+        }
+        if (digit >= base || number > (max - digit) / base) {
+            return false;
+        }
+        number = number * base + digit;
+    }
+    if (value.count == 0) {
+        return false;
+    }
+    *number_ret = number;
+    return true;
+}
+
+static bool set_sinks(unsigned *sinks_ret, struct value value) {
+    unsigned sinks = 0;
+    size_t start = 0;
+    for (size_t i = 0; i <= value.count; i++) {
+        if (i < value.count && value.bytes[i] != ',') {
+            continue;
+        }
+        struct value name = {value.bytes + start, i - start};
+        if (value_is(name, "uart")) {
+            sinks |= CONFIG_SINK_UART;
+        } else if (value_is(name, "debugcon")) {
+            sinks |= CONFIG_SINK_DEBUGCON;
+        } else if (value_is(name, "file")) {
+            sinks |= CONFIG_SINK_FILE;
+        } else {
+            return false;
+        }
+        start = i + 1;
+    }
+    *sinks_ret = sinks;
+    return true;
+}
+
+/* False if the value is bad; *known_ret says whether the key is one of ours. */
+static bool set_key(struct config *config, struct value key, struct value value, bool *known_ret) {
+    uint64_t number;
+    *known_ret = true;
+    if (value_is(key, "inject")) {
+        return set_text(config->inject, sizeof(config->inject), value);
+    }
+    if (value_is(key, "preflight")) {
+        return set_choice(&config->preflight_stops, value, "warn", "stop");
+    }
+    if (value_is(key, "safe_idt")) {
+        return set_choice(&config->safe_idt, value, "off", "on");
+    }
+    if (value_is(key, "identity")) {
+        return set_choice(&config->identity_full, value, "image", "full");
+    }
+    if (value_is(key, "sinks")) {
+        return set_sinks(&config->sinks, value);
+    }
+    if (value_is(key, "uart_port")) {
+        if (!set_number(&number, value, 16, 0xfff8)) {
+            return false;
+        }
+        config->uart_port = (uint16_t)number;
+        return true;
+    }
+    if (value_is(key, "trace_file")) {
+        return set_text(config->trace_file, sizeof(config->trace_file), value);
+    }
+    if (value_is(key, "kernel")) {
+        return set_text(config->kernel, sizeof(config->kernel), value);
+    }
+    if (value_is(key, "fail_allocation")) {
+        return set_number(&config->fail_allocation, value, 10, UINT64_C(1000000));
+    }
+    *known_ret = false;
+    return false;
+}
+
+static bool refuse(struct message *why, size_t line, const char *what, struct value word) {
+    message_start(why, "line ");
+    message_decimal(why, line);
+    message_text(why, ": ");
+    message_text(why, what);
+    message_text(why, ": ");
+    message_name(why, word.bytes, word.count < 40 ? word.count : 40);
+    return false;
+}
+
+static bool is_blank(char byte) {
+    return byte == ' ' || byte == '\t' || byte == '\r';
+}
+
+static struct value trim(struct value value) {
+    while (value.count > 0 && is_blank(value.bytes[0])) {
+        value.bytes++;
+        value.count--;
+    }
+    while (value.count > 0 && is_blank(value.bytes[value.count - 1])) {
+        value.count--;
+    }
+    return value;
+}
+
+static bool parse_line(struct config *config, struct value text, size_t line, struct message *why) {
+    for (size_t i = 0; i < text.count; i++) {
+        if (text.bytes[i] == '#') {
+            text.count = i;
+        }
+    }
+    text = trim(text);
+    if (text.count == 0) {
+        return true;
+    }
+    size_t equals = 0;
+    while (equals < text.count && text.bytes[equals] != '=') {
+        equals++;
+    }
+    if (equals == text.count) {
+        return refuse(why, line, "not key=value", text);
+    }
+    struct value key = trim((struct value){text.bytes, equals});
+    struct value value = trim((struct value){text.bytes + equals + 1, text.count - equals - 1});
+    bool known;
+    if (!set_key(config, key, value, &known)) {
+        return known ? refuse(why, line, "bad value", value)
+                     : refuse(why, line, "unknown key", key);
+    }
+    return true;
+}
+
+bool config_parse(struct config *config, const char *text, size_t bytes, struct message *why) {
+    size_t line = 1;
+    size_t start = 0;
+    for (size_t i = 0; i <= bytes; i++) {
+        if (i < bytes && text[i] != '\n') {
+            continue;
+        }
+        if (!parse_line(config, (struct value){text + start, i - start}, line, why)) {
+            return false;
+        }
+        start = i + 1;
+        line++;
+    }
+    return true;
+}

@@ -1,0 +1,75 @@
+/**
+ * The thin layer that talks to UEFI. Everything here returns EFI_STATUS or, where a step of the
+ * boot calls it, false with a message.
+ */
+#pragma once
+
+#include <efi.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "boot.h"
+
+#define FIRMWARE_MAX_ALLOCATIONS 32
+
+struct firmware_allocation {
+    EFI_PHYSICAL_ADDRESS phys;
+    UINTN pages;
+};
+
+struct firmware {
+    EFI_HANDLE image;
+    EFI_SYSTEM_TABLE *system;
+    EFI_BOOT_SERVICES *services;
+    EFI_FILE_PROTOCOL *volume; /* the one the loader was started from */
+    struct firmware_allocation allocations[FIRMWARE_MAX_ALLOCATIONS];
+    size_t allocation_count;
+    uint64_t allocations_asked;
+    uint64_t fail_allocation; /* for tests: this one fails; 0: none */
+    UINTN map_key;            /* of the last memory map */
+};
+
+/** Opens the boot volume, turns the watchdog off, finds where the loader lies. */
+bool firmware_start(struct firmware *firmware, EFI_HANDLE image, EFI_SYSTEM_TABLE *system,
+                    struct loaded_image *image_ret, struct message *why);
+/** One line on the console, CR LF added. ASCII. */
+void firmware_tell(struct firmware *firmware, const char *line);
+/** The `firmware` record. */
+void firmware_trace(struct firmware *firmware, struct trace *trace, uint32_t cpu_count);
+
+/* firmware_memory.c */
+/** A struct page_source callback; context is struct firmware. Freed by firmware_release. */
+bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
+                       struct message *why);
+void firmware_release(struct firmware *firmware);
+/** Fills a buffer with the memory map of this moment; keeps its key. */
+EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN capacity,
+                               struct memory_map *map_ret);
+/** A copy of the memory map in fresh pages. */
+bool firmware_copy_memory_map(struct firmware *firmware, struct memory_map *map_ret,
+                              struct message *why);
+/**
+ * Memory map, then ExitBootServices, as often as the specification lets one retry (UEFI 7.4.6).
+ * map: its descriptors point to the buffer to fill. After success there is no firmware to call.
+ */
+EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINTN capacity,
+                         unsigned *attempts_ret);
+
+/* firmware_volume.c */
+enum firmware_file { FIRMWARE_FILE_READ, FIRMWARE_FILE_ABSENT, FIRMWARE_FILE_BAD };
+/** Reads a whole file into fresh pages. name: path on the boot volume. */
+enum firmware_file firmware_read_file(struct firmware *firmware, const char *name,
+                                      struct file *file_ret, struct message *why);
+/** Writes a whole file, replacing what was there. */
+EFI_STATUS firmware_write_file(struct firmware *firmware, const char *name, const void *bytes,
+                               UINTN count);
+
+/* firmware_display.c */
+/** Clears the frame buffer; bytes == 0 in the result: there is none that a kernel can draw on. */
+void firmware_clear_display(struct firmware *firmware, struct handoff_framebuffer *framebuffer_ret);
+
+/* firmware_tables.c */
+/** CPUs as EFI_MP_SERVICES reports them; 1 where there is no such service. */
+uint32_t firmware_cpu_count(struct firmware *firmware);
+/** ACPI root pointer, the newer one first; 0: none. */
+uint64_t firmware_rsdp(struct firmware *firmware);

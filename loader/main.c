@@ -1,0 +1,185 @@
+/* The reference boot, from firmware to handoff: a table of contents. docs/design.md has the
+ * picture. */
+#include "firmware.h"
+
+#include "descriptors.h"
+#include "own_image.h"
+#include "sinks_open.h"
+#include "text.h"
+
+#define CONFIG_FILE "\\cr3scope.cfg"
+#define INITRD_FILE "\\initrd.img"
+
+/* Static: zero at start, identity-mapped after the switch, and too large for the firmware's stack.
+ */
+static struct firmware firmware;
+static struct boot boot;
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
+
+bool boot_refuse(struct boot *refused, const char *where) {
+    refused->where = where;
+    return false;
+}
+
+static void tell(void *context, const char *line) {
+    firmware_tell(context, line);
+}
+
+/* A configuration that cannot be read is not ignored: the boot would be another one than asked for.
+ */
+static bool read_config(void) {
+    struct file file = {NULL, 0};
+    config_defaults(&boot.config);
+    switch (firmware_read_file(&firmware, CONFIG_FILE, &file, &boot.why)) {
+    case FIRMWARE_FILE_ABSENT:
+        return true;
+    case FIRMWARE_FILE_BAD:
+        return boot_refuse(&boot, "cr3scope.cfg");
+    case FIRMWARE_FILE_READ:
+        break;
+    }
+    if (!config_parse(&boot.config, file.bytes, file.count, &boot.why) ||
+        !faults_parse(boot.config.inject, &boot.faults, &boot.why)) {
+        return boot_refuse(&boot, "cr3scope.cfg");
+    }
+    firmware.fail_allocation = boot.config.fail_allocation;
+    return true;
+}
+
+static void trace_opening(void) {
+    trace_begin(&boot.trace, "loader", CR3SCOPE_VERSION);
+    trace_open(&boot.trace, "config");
+    trace_text(&boot.trace, "inject", boot.config.inject);
+    trace_text(&boot.trace, "preflight", boot.config.preflight_stops ? "stop" : "warn");
+    trace_text(&boot.trace, "safe_idt", boot.config.safe_idt ? "on" : "off");
+    trace_text(&boot.trace, "identity", boot.config.identity_full ? "full" : "image");
+    trace_text(&boot.trace, "kernel", boot.config.kernel);
+    trace_close(&boot.trace);
+}
+
+static void trace_machine(void) {
+    char build_id[OWN_BUILD_ID_CHARS];
+    firmware_trace(&firmware, &boot.trace, boot.cpu_count);
+    cpu_trace(&boot.trace, "entry", &boot.cpu);
+    trace_open(&boot.trace, "image");
+    trace_text(&boot.trace, "name", "loader.efi");
+    trace_hex(&boot.trace, "base", boot.image.base);
+    trace_hex(&boot.trace, "size", boot.image.bytes);
+    trace_text(&boot.trace, "build_id", own_build_id(build_id));
+    trace_hex(&boot.trace, "text", (uint64_t)_text - boot.image.base);
+    trace_hex(&boot.trace, "text_size", (uint64_t)(_etext - _text));
+    trace_close(&boot.trace);
+}
+
+static bool read_inputs(void) {
+    boot.cpu_count = firmware_cpu_count(&firmware);
+    boot.rsdp_phys = firmware_rsdp(&firmware);
+    cpu_read(&boot.cpu);
+    trace_machine();
+    if (!firmware_copy_memory_map(&firmware, &boot.firmware_map, &boot.why)) {
+        return boot_refuse(&boot, "memory map");
+    }
+    if (firmware_read_file(&firmware, INITRD_FILE, &boot.initrd, &boot.why) != FIRMWARE_FILE_READ) {
+        return boot_refuse(&boot, "initrd.img");
+    }
+    return true;
+}
+
+/* The map with all allocations in it: what the kernel gets differs only in what ExitBootServices
+ * frees. */
+static bool trace_memory_map(void) {
+    struct memory_map map;
+    EFI_STATUS status = firmware_memory_map(
+        &firmware, (void *)(uintptr_t)boot.final_map.descriptors, boot.final_map_capacity, &map);
+    if (EFI_ERROR(status)) {
+        message_start(&boot.why, "GetMemoryMap failed with status ");
+        message_hex(&boot.why, status);
+        return boot_refuse(&boot, "memory map");
+    }
+    memory_map_trace(&map, &boot.trace);
+    return true;
+}
+
+/* The evidence comes before the verdict: a boot that is stopped here is analyzed all the same. */
+static bool rehearse_and_trace(void) {
+    size_t faults;
+    boot_rehearse(&boot, &faults, tell, &firmware);
+    if (!boot_trace_evidence(&boot) || !trace_memory_map()) {
+        return false;
+    }
+    return faults == 0 || !boot.config.preflight_stops || boot_refuse(&boot, "preflight");
+}
+
+/* A trace file that cannot be written is no reason not to boot. */
+static void save_trace_file(void) {
+    if (!boot.has_buffer) {
+        return;
+    }
+    trace_close_sink(&boot.trace, &boot.buffer.sink);
+    boot.has_buffer = false;
+    EFI_STATUS status =
+        firmware_write_file(&firmware, boot.config.trace_file, boot.buffer.bytes, boot.buffer.used);
+    if (EFI_ERROR(status)) {
+        struct message line;
+        message_start(&line, "cr3scope: the trace file cannot be written, status ");
+        message_hex(&line, status);
+        firmware_tell(&firmware, line.text);
+    }
+}
+
+static bool leave_firmware(void) {
+    unsigned attempts = 0;
+    EFI_STATUS status =
+        firmware_exit(&firmware, &boot.final_map, boot.final_map_capacity, &attempts);
+    if (EFI_ERROR(status)) {
+        message_start(&boot.why, "failed with status ");
+        message_hex(&boot.why, status);
+        return boot_refuse(&boot, "ExitBootServices");
+    }
+    __asm__ volatile("cli" : : : "memory");
+    trace_open(&boot.trace, "exit");
+    trace_hex(&boot.trace, "status", status);
+    trace_hex(&boot.trace, "attempts", attempts);
+    trace_close(&boot.trace);
+    return true;
+}
+
+static bool run(void) {
+    bool configured = read_config();
+    bool traced = sinks_open(&boot);
+    trace_opening();
+    if (!configured || !traced || !read_inputs()) {
+        return false;
+    }
+    firmware_clear_display(&firmware, &boot.framebuffer);
+    descriptors_prepare();
+    if (!boot_load_kernel(&boot) || !boot_map(&boot) || !rehearse_and_trace()) {
+        return false;
+    }
+    trace_end(&boot.trace, "loader",
+              (boot.kernel.note_flags & HANDOFF_FLAG_TRACES) != 0 ? "kernel" : "none");
+    save_trace_file();
+    return leave_firmware();
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
+    boot.pages = (struct page_source){firmware_allocate, &firmware};
+    if (!firmware_start(&firmware, image, system, &boot.image, &boot.why)) {
+        firmware_tell(&firmware, boot.why.text);
+        return EFI_LOAD_ERROR;
+    }
+    if (run()) {
+        boot_leave(&boot);
+    }
+    struct message line;
+    message_start(&line, "cr3scope: ");
+    message_text(&line, boot.where);
+    message_text(&line, ": ");
+    message_text(&line, boot.why.text);
+    firmware_tell(&firmware, line.text);
+    trace_error(&boot.trace, boot.where, boot.why.text, 0);
+    save_trace_file();
+    firmware_release(&firmware);
+    return EFI_ABORTED;
+}

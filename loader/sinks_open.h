@@ -1,0 +1,10 @@
+/** Opens the trace's sinks by the configuration. */
+#pragma once
+
+#include "boot.h"
+
+/**
+ * Starts the trace on every wanted sink that answers. False only if memory for the file's buffer is
+ * missing; the other sinks are open then.
+ */
+bool __attribute__((warn_unused_result)) sinks_open(struct boot *boot);

@@ -1,0 +1,151 @@
+"""From a capture to a verdict: the one place where all parts of the analyzer meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from cr3scope.attribution import Attribution
+from cr3scope.capture.records import Boot, Capture, ImageRecord
+from cr3scope.intlog.observe import LogReport
+from cr3scope.observation import agree, observe
+from cr3scope.predict.foresee import Foresight, foresee
+from cr3scope.predict.intent import Intent
+from cr3scope.rules import RULES
+from cr3scope.rules.compose import compose
+from cr3scope.rules.rule import Context
+from cr3scope.symbols import LineSource, NoSymbols
+from cr3scope.verdict import (
+    Diagnostic,
+    Ending,
+    Finding,
+    Observation,
+    Prediction,
+    Severity,
+    Status,
+    Verdict,
+)
+
+_LOADER = "loader"
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+# The symbols of one boot: images move from boot to boot.
+SymbolsOf = Callable[[Sequence[ImageRecord]], LineSource]
+
+
+def no_symbols(_images: Sequence[ImageRecord]) -> LineSource:
+    """For captures without an ELF twin."""
+    return NoSymbols()
+
+
+def analyze(
+    capture: Capture, log: LogReport | None = None, symbols_of: SymbolsOf = no_symbols
+) -> Verdict:
+    """Judges the last boot that can be judged; damage anywhere forbids a clean verdict."""
+    diagnostics = [*capture.damage, *capture.notes]
+    if not capture.boots:
+        diagnostics.append(Diagnostic("the capture holds no boot: no `begin` record was found"))
+        return Verdict(Status.INCOMPLETE, diagnostics=tuple(diagnostics))
+    number = _chosen(capture.boots)
+    boot = capture.boots[number]
+    if len(capture.boots) > 1:
+        words = f"{len(capture.boots)} boots in the capture; judged is number {number + 1}"
+        diagnostics.append(Diagnostic(words))
+
+    intent = Intent(boot)
+    foresight = foresee(boot, intent)
+    observation = observe(boot, log)
+    prediction = foresight.prediction if foresight else None
+    agreement = agree(prediction, observation)
+    context = Context(
+        boot=boot,
+        intent=intent,
+        attribution=Attribution(boot, intent, symbols_of(boot.images)),
+        restarts=_restarts(capture.boots, number),
+        cpu=foresight.cpu if foresight else None,
+        registers=foresight.registers if foresight else None,
+        tables=foresight.tables if foresight else None,
+        mended=foresight.mended if foresight else None,
+        prediction=prediction,
+        observation=observation,
+        agreement=agreement,
+    )
+    findings = _findings(context, foresight)
+    if foresight is None and not boot.errors:
+        diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
+    status = _status(capture, boot, prediction, observation, findings)
+    return Verdict(status, findings, prediction, observation, agreement, tuple(diagnostics))
+
+
+def chosen_boot(capture: Capture) -> Boot | None:
+    """The boot that ``analyze`` judges; None if the capture holds none."""
+    return capture.boots[_chosen(capture.boots)] if capture.boots else None
+
+
+def _chosen(boots: Sequence[Boot]) -> int:
+    """The last complete boot; else the last whose loader finished; else the last."""
+    for good in (lambda boot: boot.complete, lambda boot: _LOADER in boot.closed):
+        for number in reversed(range(len(boots))):
+            if good(boots[number]):
+                return number
+    return len(boots) - 1
+
+
+def _restarts(boots: Sequence[Boot], number: int) -> int:
+    """How often the machine switched, was not heard of again, and began anew."""
+    return sum(
+        _LOADER in boot.closed and not boot.complete and not boot.errors
+        for i, boot in enumerate(boots)
+        if i != number and i + 1 < len(boots)
+    ) + (number + 1 < len(boots) and not boots[number].complete and not boots[number].errors)
+
+
+def _findings(context: Context, foresight: Foresight | None) -> tuple[Finding, ...]:
+    """What strikes, in order; then what else is wrong, the worst first."""
+    composed = compose(context, RULES, foresight.strikes if foresight else ())
+    striking = [finding for finding in composed if finding.step is not None]
+    rest = [finding for finding in composed if finding.step is None]
+    for rule in RULES:
+        rest.extend(finding for finding in rule.check(context) if not _told(finding, striking))
+    rest.sort(key=lambda finding: _ORDER[finding.severity])
+    return (*striking, *rest)
+
+
+def _told(finding: Finding, striking: Sequence[Finding]) -> bool:
+    """Whether a finding of the same rule already struck: the plan is the better witness."""
+    return any(
+        finding.rule == other.rule and (finding.entry is None or finding.entry == other.entry)
+        for other in striking
+    )
+
+
+def _missing(boot: Boot) -> str:
+    absent: Iterator[str] = (
+        words
+        for there, words in (
+            ("handoff" in boot.cpus, "the `cpu` record of the handoff"),
+            ("new" in boot.dumps, "the dump of the new tables"),
+            (bool(boot.plan), "the plan"),
+        )
+        if not there
+    )
+    return ", ".join(absent) + " is not in the capture"
+
+
+def _status(
+    capture: Capture,
+    boot: Boot,
+    prediction: Prediction | None,
+    observation: Observation | None,
+    findings: Sequence[Finding],
+) -> Status:
+    if capture.damage or boot.errors or prediction is None:
+        return Status.INCOMPLETE
+    if observation is not None and observation.ending is not None:
+        return Status.HUNG if observation.ending is Ending.HANG else Status.FAULTED
+    if not prediction.survives:
+        return Status.WILL_FAULT
+    if not boot.complete:
+        return Status.INCOMPLETE
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        return Status.FAULTED if observation is not None else Status.WILL_FAULT
+    return Status.HEALTHY

@@ -1,0 +1,65 @@
+"""``cr3scope explain [RULE]``: what a rule means, how it looks in a log, how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cr3scope.render.terminal import clean
+from cr3scope.rules import BY_ID, RULES
+from cr3scope.rules.rule import Rule
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_WIDTH = 100
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb to the command line."""
+    parser = subparsers.add_parser("explain", help="explain a rule; without one, list them")
+    parser.add_argument("rule", nargs="?", metavar="RULE", help="a rule's id, as in a verdict")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints one rule or the list; 2 if there is no such rule."""
+    if arguments.rule is None:
+        print("\n".join(_list()))
+        return 0
+    rule = BY_ID.get(arguments.rule)
+    if rule is None:
+        close = difflib.get_close_matches(arguments.rule, BY_ID, n=3, cutoff=0.4)
+        hint = f"; did you mean {', '.join(close)}?" if close else "; `cr3scope explain` lists them"
+        print(f"cr3scope: no rule {clean(arguments.rule)}{hint}", file=sys.stderr)
+        return 2
+    print("\n".join(_explain(rule)))
+    return 0
+
+
+def _list() -> Iterator[str]:
+    width = max(len(rule.id) for rule in RULES)
+    for rule in sorted(RULES, key=lambda rule: rule.id):
+        yield f"{rule.id:<{width}}  {rule.severity.value:<7}  {rule.title}"
+
+
+def _explain(rule: Rule) -> Iterator[str]:
+    yield f"{rule.id} ({rule.severity.value}): {rule.title}"
+    for heading, words in (
+        ("Why", rule.reason),
+        ("In a log", rule.shows),
+        ("Mend", rule.fix),
+        ("Manual", rule.manual),
+    ):
+        yield ""
+        yield from textwrap.wrap(
+            words,
+            _WIDTH,
+            initial_indent=f"{heading:<10}",
+            subsequent_indent=" " * 10,
+            break_on_hyphens=False,
+        )

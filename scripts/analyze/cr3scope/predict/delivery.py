@@ -1,0 +1,215 @@
+"""One attempt to deliver an exception in 64-bit mode at CPL 0 (Intel SDM volume 3A, 7.14).
+
+Gate, code segment, stack, pushes: each is an access through the tables that are live, and each can
+raise the next exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cr3scope import exceptions
+from cr3scope.capture.records import AccessKind, CpuRecord, PlanStep
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.walk import PageFault, Platform, Tables, Translation, access
+from cr3scope.predict.contents import PhysicalBytes
+from cr3scope.predict.descriptors import (
+    DESCRIPTOR_BYTES,
+    GATE_BYTES,
+    Gate,
+    Segment,
+    ist_offset,
+    tss_base,
+)
+
+_PAGE = 4096
+_QWORD = 8
+# Bits of an error code that names a descriptor (SDM 3A, 7.13).
+_EXTERNAL, _IN_IDT = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """What of the CPU's registers an exception reads and changes."""
+
+    rip: int
+    rsp: int
+    cs: int
+    tr: int
+    gdt_base: int
+    gdt_limit: int
+    idt_base: int
+    idt_limit: int
+
+    @classmethod
+    def of(cls, record: CpuRecord) -> Registers:
+        """The registers of a ``cpu`` record."""
+        names = ("rip", "rsp", "cs", "tr", "gdt_base", "gdt_limit", "idt_base", "idt_limit")
+        return cls(**{name: record.registers.get(name, 0) for name in names})
+
+    def at(self, step: PlanStep, rip: int | None) -> Registers:
+        """The registers when a step faults. RSP is that of the handoff, but for a step that writes
+        near it: a push writes just below RSP, and RSP moves only once the write is done."""
+        rsp = self.rsp
+        if step.kind is AccessKind.WRITE and abs(step.virt - rsp) <= _PAGE:
+            rsp = step.virt + step.width
+        return replace(self, rip=step.rip if rip is None else rip, rsp=rsp)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The CPU is at the handler's first instruction. ``pushed`` is the inclusive range written."""
+
+    handler: int
+    rsp: int
+    selector: int
+    ist: int
+    pushed: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Delivery raised another exception; ``touching`` says what the CPU was reaching for."""
+
+    vector: int
+    error_code: int
+    cr2: int | None
+    touching: str
+    fault: PageFault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The capture does not hold the bytes that decide."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The tables, the paging state and the memory that an exception meets."""
+
+    tables: Tables
+    cpu: CpuState
+    memory: PhysicalBytes
+    platform: Platform = Platform.TCG
+
+    def deliver(self, vector: int, registers: Registers) -> Entered | Raised | Unknown:
+        """Tries to enter the handler of ``vector``."""
+        gate = self._gate(vector, registers)
+        if not isinstance(gate, Gate):
+            return gate
+        refused = self._check_segment(gate.selector, registers)
+        if refused is not None:
+            return refused
+        top = self._stack_top(gate.ist, registers)
+        if not isinstance(top, int):
+            return top
+        return self._push(vector, gate, top)
+
+    def fetch(self, virt: int) -> PageFault | None:
+        """The fault of fetching the first byte at ``virt``, if any."""
+        found = self._access(virt, AccessKind.FETCH, 1, implicit=False)
+        return found if isinstance(found, PageFault) else None
+
+    def _gate(self, vector: int, registers: Registers) -> Gate | Raised | Unknown:
+        index = vector << 3 | _IN_IDT | _EXTERNAL
+        if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
+            words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x}"
+            return Raised(exceptions.PROTECTION, index, None, words)
+        virt = registers.idt_base + GATE_BYTES * vector
+        data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}")
+        if not isinstance(data, bytes):
+            return data
+        gate = Gate.decode(data)
+        if not gate.is_usable_type:
+            words = f"gate {vector}, which is no interrupt or trap gate"
+            return Raised(exceptions.PROTECTION, index, None, words)
+        if not gate.present:
+            return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present")
+        return gate
+
+    def _check_segment(self, selector: int, registers: Registers) -> Raised | Unknown | None:
+        error = selector & ~3 | _EXTERNAL
+        offset = selector & ~7
+        words = f"code selector {selector:02x}h"
+        if offset == 0:
+            return Raised(exceptions.PROTECTION, _EXTERNAL, None, "a null code selector")
+        if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
+            return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT")
+        virt = registers.gdt_base + offset
+        data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}")
+        if not isinstance(data, bytes):
+            return data
+        segment = Segment.decode(data)
+        if not segment.code or not segment.long_mode or segment.dpl:
+            words = f"{words}, which is no 64-bit ring 0 code segment"
+            return Raised(exceptions.PROTECTION, error, None, words)
+        if not segment.present:
+            return Raised(exceptions.NOT_PRESENT, error, None, f"{words}, not present")
+        return None
+
+    def _stack_top(self, ist: int, registers: Registers) -> int | Raised | Unknown:
+        if ist == 0:
+            return registers.rsp
+        base = self._tss_base(registers)
+        if base is None:
+            return Unknown("the TSS descriptor")
+        virt = base + ist_offset(ist)
+        data = self._read(virt, _QWORD, f"IST{ist} of the TSS at {virt:#x}")
+        return int.from_bytes(data, "little") if isinstance(data, bytes) else data
+
+    def _tss_base(self, registers: Registers) -> int | None:
+        """From the bytes of the GDT, not through paging: the CPU holds the base since LTR."""
+        found = access(
+            self.tables,
+            self.cpu,
+            registers.gdt_base + (registers.tr & ~7),
+            AccessKind.READ,
+            implicit=True,
+        )
+        if not registers.tr or not isinstance(found, Translation):
+            return None
+        data = self.memory.read(found.phys, 2 * DESCRIPTOR_BYTES)
+        return None if data is None else tss_base(data)
+
+    def _push(self, vector: int, gate: Gate, top: int) -> Entered | Raised:
+        count = 6 if vector in exceptions.WITH_ERROR_CODE else 5
+        top &= ~0xF
+        rsp = top
+        for _ in range(count):
+            rsp = (rsp - _QWORD) & (1 << 64) - 1
+            found = self._access(rsp, AccessKind.WRITE, _QWORD, implicit=False)
+            if isinstance(found, PageFault):
+                return self._raised(found, f"the stack at {rsp:#x}", stack=True)
+        return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * _QWORD - 1))
+
+    def _read(self, virt: int, count: int, words: str) -> bytes | Raised | Unknown:
+        data = b""
+        while len(data) < count:
+            at = virt + len(data)
+            width = min(count - len(data), _PAGE - at % _PAGE)
+            found = self._access(at, AccessKind.READ, width, implicit=True)
+            if isinstance(found, PageFault):
+                return self._raised(found, words)
+            part = self.memory.read(found.phys, width)
+            if part is None:
+                return Unknown(words)
+            data += part
+        return data
+
+    def _access(
+        self, virt: int, kind: AccessKind, width: int, implicit: bool
+    ) -> Translation | PageFault:
+        return access(self.tables, self.cpu, virt, kind, width=width, implicit=implicit)
+
+    @staticmethod
+    def _raised(fault: PageFault, words: str, stack: bool = False) -> Raised:
+        vector = fault.vector
+        if stack and vector == exceptions.PROTECTION:
+            vector = exceptions.STACK_FAULT
+        return Raised(vector, fault.error_code, fault.cr2, words, fault)
+
+    def entered(self, registers: Registers, entered: Entered) -> Registers:
+        """The registers at the handler's first instruction."""
+        return replace(registers, rip=entered.handler, rsp=entered.rsp, cs=entered.selector)

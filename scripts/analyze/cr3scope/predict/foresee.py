@@ -1,0 +1,98 @@
+"""Everything that can be told of one boot before the switch: its strikes, in order, and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cr3scope.capture.records import AccessKind, Boot, CpuRecord
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.tables import DumpTables
+from cr3scope.paging.walk import Tables, Translation, access
+from cr3scope.predict import rounds, scan
+from cr3scope.predict.contents import RecordedBytes
+from cr3scope.predict.delivery import Delivery, Registers
+from cr3scope.predict.intent import Intent
+from cr3scope.predict.machine import carry
+from cr3scope.predict.mend import Mender
+from cr3scope.predict.overlay import Overlay
+from cr3scope.predict.strike import Strike
+from cr3scope.verdict import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """The model's account of a boot. ``strikes``: the plan's first, then ranges, then the net."""
+
+    cpu: CpuState
+    registers: Registers
+    tables: Tables
+    mended: Overlay
+    strikes: tuple[Strike, ...]
+    prediction: Prediction
+
+
+def foresee(boot: Boot, intent: Intent) -> Foresight | None:
+    """Runs the plan; None if the trace lacks the CPU's state or the new tables."""
+    record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
+    if record is None or dump is None or not boot.plan:
+        return None
+    cpu, registers, tables = cpu_state(record), Registers.of(record), DumpTables(dump)
+    firmware = Firmware.of(boot)
+    memory = RecordedBytes(boot, firmware.frame_of)
+    mender = Mender(cpu, intent, lambda virt: intent.frame_of(virt) or firmware.frame_of(virt))
+    judged = rounds.run(tables, cpu, boot.plan, mender, registers.rsp)
+    prediction = _prediction(judged, Delivery(tables, cpu, memory), registers)
+    strikes = [
+        *judged.strikes,
+        *scan.ranges(tables, cpu, intent),
+        *scan.safety_net(judged.mended, cpu, registers, memory),
+    ]
+    return Foresight(cpu, registers, tables, judged.mended, tuple(strikes), prediction)
+
+
+def cpu_state(record: CpuRecord) -> CpuState:
+    """The paging state of a ``cpu`` record."""
+    get = record.registers.get
+    return CpuState(
+        cr3=get("cr3", 0),
+        cr0=get("cr0", 0),
+        cr4=get("cr4", 0),
+        efer=get("efer", 0),
+        max_phys_bits=record.max_phys_bits,
+        has_1g_pages="1g" in record.features,
+        is_amd=record.vendor in ("AuthenticAMD", "HygonGenuine"),
+        rflags=get("rflags", 2),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """The tables under which the loader ran: they say where its addresses lead."""
+
+    tables: Tables | None
+    cpu: CpuState | None
+
+    @classmethod
+    def of(cls, boot: Boot) -> Firmware:
+        record, dump = boot.cpus.get("entry"), boot.dumps.get("old")
+        if record is None or dump is None:
+            return cls(None, None)
+        return cls(DumpTables(dump), cpu_state(record).with_(cr3=dump.cr3))
+
+    def frame_of(self, virt: int) -> int | None:
+        """The 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""
+        if self.tables is None or self.cpu is None:
+            return None
+        found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)
+        return found.phys & ~0xFFF if isinstance(found, Translation) else None
+
+
+def _prediction(
+    judged: rounds.Rounds, delivery: Delivery, registers: Registers
+) -> Prediction:
+    first = next(iter(judged.strikes), None)
+    if first is None or first.fault is None or first.step is None:
+        return Prediction(survives=True)
+    chain = carry(delivery, first.fault.vector, registers.at(first.step, first.fault.rip))
+    step = first.step
+    return Prediction(False, step.name, first.fault, chain.ends, chain.words, step.step)

@@ -1,0 +1,119 @@
+"""The exception machine: what becomes of a fault, through double fault to reset, storm or handler.
+
+Intel SDM volume 3A, 7.15 (interrupt 8): which exceptions, raised while another is delivered, make a
+double fault; a third exception then shuts the CPU down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cr3scope import exceptions
+from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.capture.records import AccessKind
+from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers, Unknown
+from cr3scope.predict.storm import Vital, run_out
+from cr3scope.verdict import Ending
+
+# A chain that has not repeated itself by then is given up; each round enters one more handler.
+_MAX_ROUNDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What follows a first exception. ``ends`` is None where the capture does not say.
+
+    ``faults`` are the page faults on the way, each with what the CPU was reaching for.
+    """
+
+    ends: Ending | None
+    words: tuple[str, ...]
+    faults: tuple[Raised, ...] = ()
+
+
+def carry(delivery: Delivery, vector: int, registers: Registers) -> Chain:
+    """Follows exception ``vector``, raised with these registers, to its end."""
+    words: list[str] = []
+    faults: list[Raised] = []
+    seen: dict[tuple[int, int], int] = {}  # (vector, handler) -> RSP at its entry
+    for _ in range(_MAX_ROUNDS):
+        entered = _enter(delivery, vector, registers, words, faults)
+        if not isinstance(entered, tuple):
+            return Chain(entered, tuple(words), tuple(faults))
+        vector, frame = entered
+        registers = delivery.entered(registers, frame)
+        fault = delivery.fetch(frame.handler)
+        if fault is None:
+            words.append(f"the handler of {exceptions.name(vector)} at {frame.handler:#x} runs")
+            return Chain(Ending.HANDLED, tuple(words), tuple(faults))
+        key = (vector, frame.handler)
+        if key in seen:
+            words.append(_storm_words(delivery, registers, seen[key] == frame.rsp))
+            return Chain(Ending.STORM, tuple(words), tuple(faults))
+        seen[key] = frame.rsp
+        what = f"the handler of {exceptions.name(vector)} at {frame.handler:#x}"
+        raised = Raised(fault.vector, fault.error_code, fault.cr2, what, fault)
+        faults.append(raised)
+        words.append(_words(raised, "cannot be fetched"))
+        vector = fault.vector
+    return Chain(None, tuple(words), tuple(faults))
+
+
+def _enter(
+    delivery: Delivery,
+    vector: int,
+    registers: Registers,
+    words: list[str],
+    faults: list[Raised],
+) -> tuple[int, Entered] | Ending | None:
+    """Delivers ``vector`` or what it turns into; an Ending if the CPU shuts down, None if unknown."""
+    while True:
+        outcome = delivery.deliver(vector, registers)
+        if isinstance(outcome, Entered):
+            return vector, outcome
+        if isinstance(outcome, Unknown):
+            words.append(f"the capture does not hold {outcome.what}")
+            return None
+        faults.append(outcome)
+        if vector == exceptions.DOUBLE_FAULT:
+            words.append(_words(outcome, "is out of reach too") + ": triple fault, the CPU resets")
+            return Ending.TRIPLE_FAULT
+        if exceptions.makes_double_fault(vector, outcome.vector):
+            words.append(_words(outcome, "is out of reach") + ": double fault")
+            vector = exceptions.DOUBLE_FAULT
+        else:
+            words.append(_words(outcome, "is out of reach"))
+            vector = outcome.vector
+
+
+def _words(raised: Raised, verdict: str) -> str:
+    cr2 = "" if raised.cr2 is None else f", CR2={raised.cr2:#x}"
+    raises = exceptions.describe(raised.vector, raised.error_code)
+    return f"{raised.touching} {verdict}: {raises}{cr2}"
+
+
+def _storm_words(delivery: Delivery, registers: Registers, same_stack: bool) -> str:
+    if same_stack:
+        return "the same fault again, on the same IST stack, without end"
+    end = run_out(delivery, registers.rsp, list(_vital(delivery, registers)))
+    if end is None:
+        return "the same fault again, a frame lower each time, for a long while"
+    return (
+        f"the same fault again, a frame lower each time: after about {end.frames:,} frames the "
+        f"stack meets {end.what} at {end.virt:#x}, and the CPU resets"
+    )
+
+
+def _vital(delivery: Delivery, registers: Registers) -> Iterator[Vital]:
+    """What delivery reads: the descriptor tables, and the page tables that lead there."""
+    for base, limit, what in (
+        (registers.gdt_base, registers.gdt_limit, "the GDT"),
+        (registers.idt_base, registers.idt_limit, "the IDT"),
+    ):
+        found = access(delivery.tables, delivery.cpu, base, AccessKind.READ, implicit=True)
+        if isinstance(found, Translation):
+            yield Vital(found.phys, found.phys + limit, what)
+            for entry in found.entries:
+                page = entry.phys & ~0xFFF
+                yield Vital(page, page + 0xFFF, "a page table that leads to " + what)

@@ -1,0 +1,130 @@
+"""The smallest change of the tables that lets one access through, proved before it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.paging.cpu import EFER_NXE, CpuState
+from cr3scope.paging.entry import (
+    ADDRESS_MASK,
+    NO_EXECUTE,
+    PRESENT,
+    USER,
+    WRITABLE,
+    reserved_mask,
+)
+from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.predict.intent import Intent
+from cr3scope.predict.names import entry_name, level_index
+from cr3scope.predict.overlay import Overlay
+from cr3scope.predict.strike import Mend
+from cr3scope.verdict import EntryRef
+
+FrameOf = Callable[[int], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mender:
+    """Proposes mends for one CPU and one loader's intent.
+
+    ``frame_of`` says which frame was meant for an address, so that a missing page is not mapped to
+    an invented one.
+    """
+
+    cpu: CpuState
+    intent: Intent
+    frame_of: FrameOf
+
+    def mend(self, tables: Overlay, kind: AccessKind, virt: int, fault: PageFault) -> Mend | None:
+        """Mends ``tables`` in place and says how; None, and no change, if no change would be right.
+
+        The mend stands only if the model then lets the first refused byte through.
+        """
+        if not fault.guilty or self._is_wrong_address(kind, virt):
+            return None
+        trial = tables.fork()
+        mend = self._propose(trial, kind, virt, fault)
+        if mend is None or isinstance(access(trial, self.cpu, virt, kind), PageFault):
+            return None
+        tables.adopt(trial)
+        return mend
+
+    def _is_wrong_address(self, kind: AccessKind, virt: int) -> bool:
+        """A fetch from what somebody named, but nobody meant as code: the jump is wrong."""
+        return kind is AccessKind.FETCH and self.intent.is_code(virt) is False
+
+    def _propose(
+        self, trial: Overlay, kind: AccessKind, virt: int, fault: PageFault
+    ) -> Mend | None:
+        if fault.reason is Reason.NOT_PRESENT:
+            return self._present(trial, kind, virt, fault.guilty[0])
+        return self._edit(trial, fault)
+
+    def _edit(self, trial: Overlay, fault: PageFault) -> Mend | None:
+        change = self._change_of(fault.reason)
+        if change is None:
+            return None
+        changes, words = [], []
+        for entry in fault.guilty:
+            value, word = change(entry)
+            changes.append((entry, value))
+            words.append(f"{word} of {entry_name(entry)} ({value:#x})")
+        trial.apply(changes)
+        return Mend(tuple(changes), " and ".join(words))
+
+    def _change_of(self, reason: Reason) -> Callable[[EntryRef], tuple[int, str]] | None:
+        changes: dict[Reason, Callable[[EntryRef], tuple[int, str]]] = {
+            Reason.NO_EXECUTE: lambda e: (e.value & ~NO_EXECUTE, "clear NX (bit 63)"),
+            Reason.READ_ONLY: lambda e: (e.value | WRITABLE, "set R/W (bit 1)"),
+            Reason.SMEP: lambda e: (e.value & ~USER, "clear U/S (bit 2)"),
+            Reason.SMAP: lambda e: (e.value & ~USER, "clear U/S (bit 2)"),
+            Reason.RESERVED: self._without_reserved,
+        }
+        return changes.get(reason)
+
+    def _without_reserved(self, entry: EntryRef) -> tuple[int, str]:
+        bits = entry.value & reserved_mask(entry.level, entry.value, self.cpu)
+        return entry.value & ~bits, f"clear the reserved bits {bits:#x}"
+
+    def _present(
+        self, trial: Overlay, kind: AccessKind, virt: int, missing: EntryRef
+    ) -> Mend | None:
+        frame = self.frame_of(virt)
+        if missing.value & ADDRESS_MASK and self._leads_to(trial, missing, virt, frame):
+            value = missing.value | PRESENT
+            return Mend(((missing, value),), f"set P (bit 0) of {entry_name(missing)} ({value:#x})")
+        if frame is None:
+            return None
+        trial.set(missing.phys, missing.value)
+        leaf = missing
+        while leaf.level > 1:
+            table = trial.add_table(leaf)
+            trial.set(leaf.phys, table | PRESENT | WRITABLE)
+            level = leaf.level - 1
+            index = level_index(virt, level)
+            leaf = EntryRef(level, index, table + 8 * index, 0)
+        rights, bits = self._rights(kind, virt)
+        trial.set(leaf.phys, frame | bits)
+        words = f"map {virt & ~0xFFF:#x} to frame {frame:#x} ({rights})"
+        return Mend(((leaf, frame | bits),), words)
+
+    def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
+        """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""
+        trial.set(missing.phys, missing.value | PRESENT)
+        found = access(trial, self.cpu, virt, AccessKind.READ)
+        if isinstance(found, PageFault):
+            return False
+        return frame is None or found.phys & ~0xFFF == frame
+
+    def _rights(self, kind: AccessKind, virt: int) -> tuple[str, int]:
+        """Rights as asked for by the trace, and at least those that the access needs."""
+        asked = self.intent.rights_at(virt) or ""
+        write = "w" in asked or kind is AccessKind.WRITE
+        execute = "x" in asked or kind is AccessKind.FETCH
+        rights = f"r{'w' if write else '-'}{'x' if execute else '-'}"
+        bits = PRESENT | (WRITABLE if write else 0)
+        if not execute and self.cpu.efer & EFER_NXE:
+            bits |= NO_EXECUTE
+        return rights, bits

@@ -1,0 +1,67 @@
+"""The plan carried through the model: which of the accesses after ``mov cr3`` faults, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cr3scope import exceptions
+from cr3scope.capture.records import AccessKind, PlanStep
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.walk import PageFault, Platform, Tables, access
+from cr3scope.verdict import Fault
+
+# An x86 instruction has at most 15 bytes: a wider fetch covers several (SDM volume 2A, 2.3.11).
+MAX_INSTRUCTION_BYTES = 15
+_PAGE = 4096
+_STACK_REACH = 4096
+
+
+def strike(
+    tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform = Platform.TCG
+) -> PageFault | None:
+    """The fault of one step, None if it goes through."""
+    found = access(tables, cpu, step.virt, step.kind, width=max(step.width, 1), platform=platform)
+    return found if isinstance(found, PageFault) else None
+
+
+def first_strike(
+    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep]
+) -> tuple[PlanStep, PageFault] | None:
+    """The first step that faults."""
+    return next(strikes(tables, cpu, plan), None)
+
+
+def strikes(
+    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep]
+) -> Iterator[tuple[PlanStep, PageFault]]:
+    """Every step that faults, each judged as if those before it had gone through."""
+    for step in sorted(plan, key=lambda step: step.step):
+        fault = strike(tables, cpu, step)
+        if fault is not None:
+            yield step, fault
+
+
+def exception(step: PlanStep, fault: PageFault, rsp: int, cr3: int) -> Fault:
+    """The exception as the CPU reports it.
+
+    CR2 is the first byte that could not be accessed. RIP is the instruction that made the access;
+    of a fetch wider than any instruction, the instruction that begins where the fetch failed.
+    An address that is not canonical raises #SS(0) through the stack, else #GP(0), and leaves CR2
+    alone (SDM volume 1, 3.3.7.1).
+    """
+    vector, failed = fault.vector, failing_byte(step, fault)
+    if vector == exceptions.PROTECTION and _is_stack_access(step, rsp):
+        vector = exceptions.STACK_FAULT
+    rip = step.rip
+    if step.kind is AccessKind.FETCH and failed - step.virt >= MAX_INSTRUCTION_BYTES:
+        rip = failed
+    return Fault(vector, fault.error_code, fault.cr2, rip, cr3)
+
+
+def failing_byte(step: PlanStep, fault: PageFault) -> int:
+    """The first byte of the step that could not be accessed."""
+    return step.virt if fault.cr2 is None else fault.cr2
+
+
+def _is_stack_access(step: PlanStep, rsp: int) -> bool:
+    return step.kind is not AccessKind.FETCH and abs(step.virt - rsp) <= _STACK_REACH

@@ -1,0 +1,61 @@
+"""Round after round: find what strikes next, mend it in the model, go on until the plan survives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cr3scope.capture.records import PlanStep
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.walk import PageFault, Tables
+from cr3scope.predict.mend import Mender
+from cr3scope.predict.overlay import Overlay
+from cr3scope.predict.plan import exception, failing_byte, first_strike, strike
+from cr3scope.predict.strike import Mend, Strike, Target
+
+# A step of many pages may want one mend a page; beyond this the rest of it is taken as the same.
+_MAX_MENDS_PER_STEP = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Every strike in order, and the tables in which the plan survives.
+
+    ``proved``: the whole plan, run again over ``mended``, has no fault but in the steps for which
+    no mend of the tables exists.
+    """
+
+    strikes: tuple[Strike, ...]
+    mended: Overlay
+    proved: bool
+
+
+def run(tables: Tables, cpu: CpuState, plan: Sequence[PlanStep], mender: Mender, rsp: int) -> Rounds:
+    """Mends the tables step by step; a mend only adds rights, so that no earlier step can break."""
+    mended = Overlay(tables, cpu.max_phys_bits)
+    found: list[Strike] = []
+    beyond_mending: set[int] = set()
+    for step in sorted(plan, key=lambda step: step.step):
+        for _ in range(_MAX_MENDS_PER_STEP):
+            fault = strike(mended, cpu, step)
+            if fault is None:
+                break
+            virt = failing_byte(step, fault)
+            mend = mender.mend(mended, step.kind, virt, fault)
+            found.extend(_strikes(mended, step, fault, mend, rsp, cpu.cr3))
+            if mend is None:
+                break
+        if strike(mended, cpu, step) is not None:
+            beyond_mending.add(step.step)
+    rest = [step for step in plan if step.step not in beyond_mending]
+    return Rounds(tuple(found), mended, first_strike(mended, cpu, rest) is None)
+
+
+def _strikes(
+    mended: Overlay, step: PlanStep, fault: PageFault, mend: Mend | None, rsp: int, cr3: int
+) -> Iterator[Strike]:
+    raised = exception(step, fault, rsp, cr3)
+    virt = failing_byte(step, fault)
+    for entry in fault.guilty or (None,):
+        origin = mended.origin(entry) if entry else None
+        yield Strike(Target.PLAN, step.kind, virt, fault.reason, origin, step, raised, mend)

@@ -1,0 +1,48 @@
+"""One access that the tables refuse: which access, which fault, which entry, which mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cr3scope.capture.records import AccessKind, PlanStep
+from cr3scope.paging.walk import Reason
+from cr3scope.verdict import EntryRef, Fault
+
+
+class Target(Enum):
+    """Who makes the access."""
+
+    PLAN = "plan"  # a step of the plan
+    RANGE = "range"  # nobody yet: the trace asked for a range, and the tables do not give it
+    IDT = "idt"  # delivery of an exception, reading a gate
+    GDT = "gdt"  # delivery, reading the gate's code segment
+    HANDLER = "handler"  # the first fetch of an exception's handler
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """The smallest change of the tables that lets an access through, proved in the model."""
+
+    changes: tuple[tuple[EntryRef, int], ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A refused access, and one entry to blame for it.
+
+    ``virt`` is the first byte that could not be accessed. ``culprit`` is an entry of the *dump*
+    (None for an address that is not canonical). ``mend`` is None where no change of the tables
+    would be right, because the address itself is wrong. ``step`` and ``fault`` are those of the
+    plan; a range or a descriptor table has none.
+    """
+
+    target: Target
+    kind: AccessKind
+    virt: int
+    reason: Reason
+    culprit: EntryRef | None
+    step: PlanStep | None = None
+    fault: Fault | None = None
+    mend: Mend | None = None

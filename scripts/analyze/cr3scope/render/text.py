@@ -1,0 +1,169 @@
+"""A verdict for a terminal: the first line is the answer, the rest fits on one screen."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from cr3scope import exceptions
+from cr3scope.predict.names import entry_words, range_words
+from cr3scope.render.terminal import clean, paint
+from cr3scope.verdict import (
+    Diagnostic,
+    Fault,
+    Finding,
+    Observation,
+    Prediction,
+    Severity,
+    Status,
+    Verdict,
+)
+
+_WIDTH = 100
+_MAX_DIAGNOSTICS = 8
+_STYLE_OF = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+_FIRST_STEP = "at the first instruction after mov cr3"
+
+
+def render(verdict: Verdict, colour: bool = False) -> str:
+    """The whole report, with a final newline."""
+    return "\n".join(_lines(verdict, colour)) + "\n"
+
+
+def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
+    style = "good" if verdict.status is Status.HEALTHY else "error"
+    yield paint(clean(headline(verdict)), style, colour)
+    yield from _story(verdict)
+    loud = [f for f in verdict.findings if f.severity is not Severity.NOTE]
+    for number, finding in enumerate(loud, 1):
+        yield ""
+        yield from _finding(number, finding, colour)
+        following = loud[number : number + 1]
+        if finding.step is not None and following and following[0].step is not None:
+            yield paint("   with that mended, the next to strike:", "dim", colour)
+    notes = [f for f in verdict.findings if f.severity is Severity.NOTE]
+    if notes:
+        yield ""
+    for note in notes:
+        yield from _wrapped("note ", f"{note.title} [{note.rule}]", 6)
+    yield from _diagnostics(verdict.diagnostics)
+
+
+def headline(verdict: Verdict) -> str:
+    """The answer in one line."""
+    prediction, observation = verdict.prediction, verdict.observation
+    if verdict.status is Status.HEALTHY:
+        seen = ", and the machine ran" if observation else ""
+        return f"HEALTHY: every step of the plan goes through{seen}"
+    if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
+        return f"WILL FAULT: {_what(prediction.first)} {_where(prediction)}"
+    if verdict.status is Status.FAULTED:
+        return f"FAULTED: {_faulted(prediction, observation, verdict)}"
+    if verdict.status is Status.HUNG:
+        return "HUNG: the machine stopped without an exception"
+    reason = _first_error(verdict) or _first_diagnostic(verdict) or "not enough to judge"
+    if verdict.status is Status.INCOMPLETE:
+        return f"INCOMPLETE: {reason}"
+    return f"{verdict.status.value.upper().replace('-', ' ')}: {reason}"
+
+
+def _faulted(
+    prediction: Prediction | None, observation: Observation | None, verdict: Verdict
+) -> str:
+    first = observation.first if observation else None
+    if first is None:
+        return _first_error(verdict) or (observation.detail if observation else "")
+    foreseen = verdict.agreement is True and prediction is not None
+    where = _where(prediction) if foreseen and prediction else f"at RIP={_hex(first.rip)}"
+    return f"{_what(first)} {where}"
+
+
+def _what(fault: Fault) -> str:
+    return exceptions.describe(fault.vector, fault.error_code)
+
+
+def _where(prediction: Prediction) -> str:
+    if prediction.number == 0:
+        return _FIRST_STEP
+    return f"at: {prediction.step}"
+
+
+def _first_error(verdict: Verdict) -> str | None:
+    return next((f.title for f in verdict.findings if f.severity is Severity.ERROR), None)
+
+
+def _first_diagnostic(verdict: Verdict) -> str | None:
+    return next((_diagnostic_words(d) for d in verdict.diagnostics), None)
+
+
+def _story(verdict: Verdict) -> Iterator[str]:
+    """What the CPU does after the first exception, and what was seen of it."""
+    prediction, observation = verdict.prediction, verdict.observation
+    if prediction is not None and prediction.first is not None:
+        first = prediction.first
+        yield f"  CR2={_hex(first.cr2)}  RIP={_hex(first.rip)}"
+        for words in prediction.chain:
+            yield from _wrapped("  then", words, 7)
+        if prediction.ends is not None:
+            yield f"  ends  {prediction.ends.value}"
+    if observation is not None:
+        said = {True: "as foreseen", False: "NOT as foreseen", None: "not compared"}
+        outcome = observation.ending.value if observation.ending else "ran"
+        words = f"{observation.source}: {outcome}, {said[verdict.agreement]}"
+        if observation.detail:
+            words += f"; {observation.detail}"
+        yield from _wrapped("  seen", words, 7)
+
+
+def _finding(number: int, finding: Finding, colour: bool) -> Iterator[str]:
+    severity = finding.severity
+    head, *rest = _wrapped(f"{number}  {severity.value}", f"{finding.title} [{finding.rule}]", 3)
+    yield head.replace(severity.value, paint(severity.value, _STYLE_OF[severity], colour), 1)
+    yield from rest
+    for name, words in _fields(finding):
+        yield from _wrapped(f"   {name:<7}", words, 11)
+
+
+def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
+    if finding.entry is not None:
+        yield "entry", entry_words(finding.entry)
+    if finding.range is not None and finding.range[0] != finding.range[1]:
+        yield "covers", range_words(*finding.range)
+    if finding.source:
+        yield "source", finding.source
+    for number, line in enumerate(filter(None, finding.detail.split("\n"))):
+        yield "" if number else "proof", line
+    yield "mend", finding.fix
+
+
+def _wrapped(head: str, words: str, indent: int) -> Iterator[str]:
+    """``head`` and ``words``, cleaned and wrapped; later lines begin at column ``indent``."""
+    yield from textwrap.wrap(
+        clean(words),
+        _WIDTH,
+        initial_indent=f"{head} ",
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+    ) or [head]
+
+
+def _diagnostics(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+    if diagnostics:
+        yield ""
+    for diagnostic in diagnostics[:_MAX_DIAGNOSTICS]:
+        yield from _wrapped("input", _diagnostic_words(diagnostic), 6)
+    if len(diagnostics) > _MAX_DIAGNOSTICS:
+        yield f"input and {len(diagnostics) - _MAX_DIAGNOSTICS} more remarks"
+
+
+def _diagnostic_words(diagnostic: Diagnostic) -> str:
+    place = [
+        f"{name} {value}"
+        for name, value in (("line", diagnostic.line), ("byte", diagnostic.offset))
+        if value is not None
+    ]
+    return f"{', '.join(place)}: {diagnostic.message}" if place else diagnostic.message
+
+
+def _hex(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:#x}"

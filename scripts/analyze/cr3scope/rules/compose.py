@@ -1,0 +1,122 @@
+"""From refused accesses to findings: each strike goes to one rule, strikes of one cause together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from cr3scope import exceptions
+from cr3scope.capture.records import AccessKind
+from cr3scope.paging.entry import is_leaf
+from cr3scope.predict.names import covered, entry_name, entry_words, range_words
+from cr3scope.predict.strike import Strike, Target
+from cr3scope.rules.rule import Claim, Context, Rule
+from cr3scope.verdict import EntryRef, Finding
+
+_MAX_LISTED = 6
+_PRESENT = 1
+_LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w", AccessKind.READ: "r"}
+
+Key = tuple[str, int, str]
+
+
+@dataclass(slots=True)
+class _Group:
+    rule: Rule
+    claim: Claim
+    strikes: list[Strike]
+
+
+def compose(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -> list[Finding]:
+    """One finding for each cause, in the order of its first strike."""
+    groups: dict[Key, _Group] = {}
+    for strike in strikes:
+        for rule in rules:
+            claim = rule.claim(context, strike)
+            if claim is not None:
+                key = _key(context, rule, strike)
+                group = groups.setdefault(key, _Group(rule, claim, []))
+                group.strikes.append(strike)
+                break
+    return [_finding(context, group) for group in groups.values()]
+
+
+def _key(context: Context, rule: Rule, strike: Strike) -> Key:
+    """Upper-level entries that deny the same right share a cause; leaves do if one thing owns them."""
+    entry = strike.culprit
+    if entry is not None and _points_to_table(entry):
+        return rule.id, entry.level, ""
+    named = context.intent.at(strike.virt)
+    return rule.id, entry.level if entry else 0, named.name if named else strike.target.value
+
+
+def _points_to_table(entry: EntryRef) -> bool:
+    return bool(entry.value & _PRESENT) and not is_leaf(entry.value, entry.level)
+
+
+def _finding(context: Context, group: _Group) -> Finding:
+    rule, first = group.rule, group.strikes[0]
+    reach = covered(first.culprit, first.virt) if first.culprit else (first.virt, first.virt)
+    mends = list(dict.fromkeys(s.mend.words for s in group.strikes if s.mend))
+    fix = rule.fix
+    if mends:
+        fix = f"{_listed(mends)}. {fix}"
+    return Finding(
+        rule=rule.id,
+        severity=group.claim.severity or rule.severity,
+        title=group.claim.title,
+        detail="\n".join(_detail(context, group)),
+        fix=fix,
+        entry=first.culprit,
+        range=reach,
+        source=context.attribution.source(first.culprit, first.virt),
+        step=first.step.step if first.step else None,
+    )
+
+
+def _detail(context: Context, group: _Group) -> Iterator[str]:
+    first = group.strikes[0]
+    if group.claim.detail:
+        yield group.claim.detail
+    if first.fault is not None and first.step is not None:
+        fault = first.fault
+        cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
+        rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
+        raises = exceptions.describe(fault.vector, fault.error_code)
+        yield f"step {first.step.step}, {first.step.name}: {raises}{cr2}{rip}"
+    elif first.target is Target.RANGE:
+        yield "no step of the plan touches it, but the trace asked for it"
+    entries = list(dict.fromkeys(s.culprit for s in group.strikes if s.culprit))
+    if entries:
+        killed = _killed(context, entries[0], group.strikes)
+        yield f"takes it from {_listed(killed)}" if killed else "nothing named lies beneath it"
+    if first.culprit and _points_to_table(first.culprit):
+        for entry in entries[1:_MAX_LISTED]:
+            killed = _killed(context, entry, group.strikes)
+            yield f"so does {entry_words(entry)}" + (f", from {_listed(killed)}" if killed else "")
+    elif entries[1:]:
+        yield f"the same holds for {_listed([entry_name(entry) for entry in entries[1:]])}"
+    steps = dict.fromkeys(s.step.name for s in group.strikes[1:] if s.step and s.step != first.step)
+    if steps:
+        yield f"would strike again at {_listed(list(steps))}"
+
+
+def _killed(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> list[str]:
+    """Every named range below a guilty entry that needs what the entry denies."""
+    words: dict[str, None] = {}
+    for strike in strikes:
+        if strike.culprit != entry:
+            continue
+        first, last = covered(entry, strike.virt)
+        for named in context.intent.within(first, last):
+            wanted = _LETTER[strike.kind] in (named.rights or "rwx")
+            if wanted or strike.virt in named:
+                shown = range_words(max(first, named.virt), min(last, named.last))
+                words[f"{named.label} {shown}"] = None
+    return list(words)
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = ", ".join(words[:_MAX_LISTED])
+    rest = len(words) - _MAX_LISTED
+    return f"{shown} and {rest} more" if rest > 0 else shown

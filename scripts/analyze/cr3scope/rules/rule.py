@@ -1,0 +1,75 @@
+"""What a rule is, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cr3scope.attribution import Attribution
+from cr3scope.capture.records import Boot
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.walk import Tables
+from cr3scope.predict.delivery import Registers
+from cr3scope.predict.intent import Intent
+from cr3scope.predict.strike import Strike
+from cr3scope.verdict import Finding, Observation, Prediction, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One boot as the rules see it. ``tables`` are the new ones as dumped, ``mended`` those in
+    which the plan survives; ``restarts`` counts boots that switched and began anew."""
+
+    boot: Boot
+    intent: Intent
+    attribution: Attribution
+    restarts: int = 0
+    cpu: CpuState | None = None
+    registers: Registers | None = None
+    tables: Tables | None = None
+    mended: Tables | None = None
+    prediction: Prediction | None = None
+    observation: Observation | None = None
+    agreement: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rule's answer to a strike that is its own. ``severity`` None: that of the rule."""
+
+    title: str
+    severity: Severity | None = None
+    detail: str = ""
+
+
+def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:
+    """For rules that look at no access."""
+    return None
+
+
+def finds_nothing(_context: Context) -> Iterator[Finding]:
+    """For rules that only claim strikes."""
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of mistake, and how it is told from others.
+
+    ``claim`` is asked about every access that the tables refuse, in the order of
+    ``rules.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    reason: str  # why it happens, and why the CPU does what it does
+    shows: str  # how it looks in a log
+    fix: str
+    manual: str  # where the architecture says so
+    claim: Callable[[Context, Strike], Claim | None] = claims_nothing
+    check: Callable[[Context], Iterator[Finding]] = finds_nothing
+
+    def finding(self, title: str, detail: str, severity: Severity | None = None) -> Finding:
+        """A finding of this rule that names no entry."""
+        return Finding(self.id, severity or self.severity, title, detail, self.fix)

@@ -1,0 +1,24 @@
+"""How bad a hole in the safety net is: the IDT, the GDT and the handlers that catch an exception."""
+
+from __future__ import annotations
+
+from cr3scope.rules.rule import Context
+from cr3scope.verdict import Severity
+
+
+def severity_of(context: Context, role: str) -> Severity:
+    """An error where a fault is coming that would need the net, or where the loader meant to have
+    one; else a note: with interrupts off, a loader may leave the firmware's behind."""
+    if context.prediction is not None and not context.prediction.survives:
+        return Severity.ERROR
+    named = [*context.intent.maps, *context.intent.regions]
+    base = _base(context, role)
+    if any(n.role == role and (base is None or base in n) for n in named):
+        return Severity.ERROR
+    return Severity.NOTE
+
+
+def _base(context: Context, role: str) -> int | None:
+    if context.registers is None:
+        return None
+    return context.registers.gdt_base if role == "gdt" else context.registers.idt_base

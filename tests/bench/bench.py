@@ -1,0 +1,123 @@
+"""`make bench`: measures every figure that docs/performance.md claims, each with its unit and its limit.
+
+Exits 1 if a limit is broken. `make bench > FILE` keeps the table; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
+BAUD_BITS_PER_BYTE = 10  # 8N1
+RUNS = 5
+
+rows: list[tuple[str, float, str, float]] = []
+
+
+def record(name: str, value: float, unit: str, limit: float) -> None:
+    """One line of the table; ``limit`` is the largest value allowed."""
+    rows.append((name, value, unit, limit))
+    print(f"  {name}: {value:.3g} {unit}", file=sys.stderr, flush=True)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def run_trace(folder: Path) -> None:
+    """The verb as a user calls it, quiet."""
+    subprocess.run(["make", "-s", "run-trace", f"RUN={folder}"], cwd=ROOT, check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def bare_boot(folder: Path) -> Callable[[], object]:
+    """The same QEMU on the same image, with no log, no analysis: only the guest."""
+    lines = subprocess.run([ROOT / "scripts/boot/qemu-command", folder, folder / "disk.img"],
+                           capture_output=True, text=True, check=True, env=os.environ).stdout
+    command = [*lines.splitlines(), "-serial", f"file:{folder}/bare.log", "-no-reboot"]
+    return lambda: subprocess.run(command, check=False, timeout=120)
+
+
+def bench_wire(capture: Path) -> None:
+    """Sizes on the wire of the default boot."""
+    lines = [line for line in capture.read_bytes().split(b"\n") if line.startswith(b"@c3s")]
+    loader: list[bytes] = []
+    for line in lines:
+        loader.append(line)
+        if line.split()[2] == b"end":
+            break
+    total = sum(len(line) + 1 for line in loader)
+    dump, inside = 0, False
+    for line in loader:
+        kind = line.split()[2]
+        inside = inside or kind == b"dump"
+        dump += (len(line) + 1) * inside
+        inside = inside and kind != b"dump-end"
+    record("dump of both roots on the wire", dump, "bytes", 8 << 10)
+    record("whole trace of the loader", total, "bytes", 20 << 10)
+    record("the same at 115200 baud", total * BAUD_BITS_PER_BYTE / 115200, "s", 2.0)
+
+
+def bench_incompressible() -> None:
+    """Random tables: wire bytes against raw bytes, by the C dumper itself on the host."""
+    program = BUILD / "host/measure_dump"
+    subprocess.run(["make", "-s", program, f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    wire, raw = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
+    record("incompressible tables, wire over raw", int(wire) / int(raw), "x", 1.5)
+
+
+def bench_verdict(capture: Path) -> None:
+    """`cr3scope analyze` as a whole process."""
+    command = [ROOT / "scripts/cr3scope", "analyze", capture, "--log", capture.parent / "interrupts.log",
+               "--elf", BUILD / "loader/loader.elf", "--elf", BUILD / "kernel/kernel.elf"]
+    times = [seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=False))
+             for _ in range(RUNS + 1)][1:]
+    record(f"verdict of {capture.parent.name}, whole process", statistics.median(times), "s", 0.5)
+
+
+def bench_overhead(folder: Path) -> None:
+    """`make run-trace` against a bare boot of the same image, in turn, pair by pair."""
+    bare = bare_boot(folder)
+    ratios, traced, plain = [], [], []
+    for _ in range(RUNS):
+        plain.append(seconds(bare))
+        traced.append(seconds(lambda: run_trace(folder.parent / "timed")))
+        ratios.append(traced[-1] / plain[-1])
+    record("bare boot", statistics.median(plain), "s", 60)
+    record("make run-trace", statistics.median(traced), "s", 90)
+    record("make run-trace over a bare boot", statistics.median(ratios), "x", 1.5)
+
+
+def main() -> int:
+    """Runs all; prints a Markdown table."""
+    with tempfile.TemporaryDirectory() as name:
+        healthy, faulty = Path(name) / "healthy", Path(name) / "faulty"
+        run_trace(healthy)
+        subprocess.run(["make", "-s", "run-trace", f"RUN={faulty}", "INJECT=nx-upper-level"], cwd=ROOT,
+                       check=False, stdout=subprocess.DEVNULL)
+        bench_wire(healthy / "serial.log")
+        bench_incompressible()
+        bench_verdict(healthy / "serial.log")
+        bench_verdict(faulty / "serial.log")
+        bench_overhead(healthy)
+    print("| figure | value | unit | limit | |\n|---|---:|---|---:|---|")
+    for what, value, unit, limit in rows:
+        print(f"| {what} | {value:.3g} | {unit} | {limit:g} | {'ok' if value <= limit else 'OVER'} |"
+              if value < 1000 else
+              f"| {what} | {value:.0f} | {unit} | {limit:g} | {'ok' if value <= limit else 'OVER'} |")
+    return int(any(value > limit for _, value, _, limit in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

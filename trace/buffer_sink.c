@@ -1,0 +1,21 @@
+#include "trace/sinks.h"
+
+/* Once full it stays so: what came after a hole would be no trace. */
+static void buffer_write(void *context, const char *bytes, size_t count) {
+    struct buffer_sink *buffer = context;
+    for (size_t i = 0; i < count; i++) {
+        if (buffer->used == buffer->size) {
+            buffer->dropped += count - i;
+            return;
+        }
+        buffer->bytes[buffer->used++] = bytes[i];
+    }
+}
+
+void buffer_sink_init(struct buffer_sink *buffer_ret, char *bytes, uint64_t size) {
+    *buffer_ret = (struct buffer_sink){
+        .sink = {.name = "buffer", .write = buffer_write, .context = buffer_ret},
+        .bytes = bytes,
+        .size = size,
+    };
+}

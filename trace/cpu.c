@@ -1,0 +1,81 @@
+#include "trace/cpu.h"
+
+#include "trace/control_registers.h"
+
+struct feature_name {
+    enum cpu_feature feature;
+    char name[8];
+};
+
+static const struct feature_name feature_names[] = {
+    {CPU_NX, "nx"},     {CPU_1G, "1g"},     {CPU_LA57, "la57"}, {CPU_PCID, "pcid"},
+    {CPU_SMEP, "smep"}, {CPU_SMAP, "smap"}, {CPU_PKU, "pku"},   {CPU_PKS, "pks"},
+    {CPU_CET, "cet"},   {CPU_PGE, "pge"},   {CPU_PAT, "pat"},
+};
+
+static void trace_features(struct trace *trace, uint32_t features) {
+    trace_list(trace, "features");
+    for (size_t i = 0; i < sizeof(feature_names) / sizeof(feature_names[0]); i++) {
+        bool has = (features & feature_names[i].feature) != 0;
+        if (has && !trace_item(trace, feature_names[i].name)) {
+            trace->overflow = true;
+        }
+    }
+}
+
+void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *state) {
+    trace_open(trace, "cpu");
+    trace_text(trace, "when", when);
+    trace_hex(trace, "cr0", state->cr0);
+    trace_hex(trace, "cr2", state->cr2);
+    trace_hex(trace, "cr3", state->cr3);
+    trace_hex(trace, "cr4", state->cr4);
+    trace_hex(trace, "cr8", state->cr8);
+    trace_hex(trace, "efer", state->efer);
+    trace_hex(trace, "pat", state->pat);
+    trace_hex(trace, "gdt_base", state->gdt.base);
+    trace_hex(trace, "gdt_limit", state->gdt.limit);
+    trace_hex(trace, "idt_base", state->idt.base);
+    trace_hex(trace, "idt_limit", state->idt.limit);
+    trace_hex(trace, "tr", state->tr);
+    trace_hex(trace, "ldtr", state->ldtr);
+    trace_hex(trace, "cs", state->cs);
+    trace_hex(trace, "ss", state->ss);
+    trace_hex(trace, "ds", state->ds);
+    trace_hex(trace, "es", state->es);
+    trace_hex(trace, "fs", state->fs);
+    trace_hex(trace, "gs", state->gs);
+    trace_hex(trace, "rsp", state->rsp);
+    trace_hex(trace, "rip", state->rip);
+    trace_hex(trace, "rflags", state->rflags);
+    trace_hex(trace, "maxphyaddr", state->max_phys_bits);
+    trace_text(trace, "vendor", state->vendor);
+    trace_features(trace, state->features);
+    trace_close(trace);
+}
+
+static bool vendor_is(const struct cpu_state *cpu, const char *name) {
+    for (size_t i = 0; i < sizeof(cpu->vendor); i++) {
+        if (cpu->vendor[i] != name[i]) {
+            return false;
+        }
+        if (name[i] == '\0') {
+            return true;
+        }
+    }
+    return true;
+}
+
+void cpu_paging_state(const struct cpu_state *cpu, struct paging_state *state_ret) {
+    *state_ret = (struct paging_state){
+        .cr0 = cpu->cr0,
+        .cr3 = cpu->cr3,
+        .cr4 = cpu->cr4,
+        .efer = cpu->efer,
+        .max_phys_bits = cpu->max_phys_bits,
+        .levels = (cpu->cr4 & CR4_LA57) != 0 ? 5 : 4,
+        .has_1g_pages = (cpu->features & CPU_1G) != 0,
+        /* Hygon's cores are AMD's design and follow its manual. */
+        .is_amd = vendor_is(cpu, "AuthenticAMD") || vendor_is(cpu, "HygonGenuine"),
+    };
+}

@@ -1,0 +1,19 @@
+/** Bits of CR0, CR4, EFER and RFLAGS that matter here (Intel SDM volume 3A, sections 2.2-2.5). */
+#pragma once
+
+#include <stdint.h>
+
+#define CR0_WRITE_PROTECT (UINT64_C(1) << 16)
+
+#define CR4_PGE (UINT64_C(1) << 7)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define CR4_PCIDE (UINT64_C(1) << 17)
+#define CR4_SMEP (UINT64_C(1) << 20)
+#define CR4_SMAP (UINT64_C(1) << 21)
+#define CR4_PKE (UINT64_C(1) << 22)
+#define CR4_CET (UINT64_C(1) << 23)
+#define CR4_PKS (UINT64_C(1) << 24)
+
+#define EFER_NXE (UINT64_C(1) << 11)
+
+#define RFLAGS_IF (UINT64_C(1) << 9)

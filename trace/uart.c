@@ -1,0 +1,119 @@
+#include "trace/sinks.h"
+
+#include "trace/port_io.h"
+
+/* Registers of a 16550, as offsets from the base port (National Semiconductor PC16550D data sheet,
+ * table II). */
+enum uart_register {
+    TRANSMIT_HOLDING = 0,
+    DIVISOR_LOW = 0, /* with LINE_CONTROL_DIVISOR */
+    INTERRUPT_ENABLE = 1,
+    DIVISOR_HIGH = 1, /* with LINE_CONTROL_DIVISOR */
+    INTERRUPT_IDENTIFICATION = 2,
+    FIFO_CONTROL = 2,
+    LINE_CONTROL = 3,
+    MODEM_CONTROL = 4,
+    LINE_STATUS = 5,
+    MODEM_STATUS = 6,
+    SCRATCH = 7,
+};
+
+#define LINE_CONTROL_8N1 0x03
+#define LINE_CONTROL_DIVISOR 0x80
+#define FIFO_ENABLE 0x01
+#define IDENTIFICATION_FIFOS 0xc0
+#define MODEM_CONTROL_DTR_RTS 0x03
+#define LINE_STATUS_HOLDING_EMPTY 0x20
+#define LINE_STATUS_ALL_SENT 0x40
+
+/* In loopback RTS comes back as CTS and OUT2 as DCD; DSR and RI stay clear. No byte is sent for
+ * this. */
+#define MODEM_CONTROL_LOOPBACK 0x1a
+#define MODEM_STATUS_LINES 0xf0
+#define MODEM_STATUS_LOOPED 0x90
+
+#define DIVISOR_115200 1
+#define FIFO_BYTES 16
+
+static uint8_t read_register(uint16_t port, enum uart_register which) {
+    return port_in8((uint16_t)(port + which));
+}
+
+static void write_register(uint16_t port, enum uart_register which, uint8_t value) {
+    port_out8((uint16_t)(port + which), value);
+}
+
+static bool wait_for_status(uint16_t port, uint8_t bits) {
+    for (unsigned poll = 0; poll < UART_MAX_POLLS; poll++) {
+        if ((read_register(port, LINE_STATUS) & bits) == bits) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool scratch_keeps(uint16_t port, uint8_t value) {
+    write_register(port, SCRATCH, value);
+    return read_register(port, SCRATCH) == value;
+}
+
+static bool loops_back(uint16_t port) {
+    uint8_t before = read_register(port, MODEM_CONTROL);
+    write_register(port, MODEM_CONTROL, MODEM_CONTROL_LOOPBACK);
+    uint8_t lines = read_register(port, MODEM_STATUS) & MODEM_STATUS_LINES;
+    write_register(port, MODEM_CONTROL, before);
+    return lines == MODEM_STATUS_LOOPED;
+}
+
+static void set_line(uint16_t port) {
+    write_register(port, INTERRUPT_ENABLE, 0);
+    write_register(port, LINE_CONTROL, LINE_CONTROL_8N1 | LINE_CONTROL_DIVISOR);
+    write_register(port, DIVISOR_LOW, DIVISOR_115200);
+    write_register(port, DIVISOR_HIGH, 0);
+    write_register(port, LINE_CONTROL, LINE_CONTROL_8N1);
+    write_register(port, FIFO_CONTROL, FIFO_ENABLE);
+    write_register(port, MODEM_CONTROL, MODEM_CONTROL_DTR_RTS);
+}
+
+static void uart_write(void *context, const char *bytes, size_t count) {
+    struct uart_sink *uart = context;
+    for (size_t sent = 0; sent < count;) {
+        if (uart->timeouts == UART_MAX_TIMEOUTS) {
+            uart->dropped += count - sent;
+            return;
+        }
+        bool ready = wait_for_status(uart->port, LINE_STATUS_HOLDING_EMPTY);
+        if (!ready) {
+            uart->timeouts++;
+            uart->dropped++;
+            sent++;
+            continue;
+        }
+        for (unsigned i = 0; i < uart->burst && sent < count; i++) {
+            write_register(uart->port, TRANSMIT_HOLDING, (uint8_t)bytes[sent++]);
+        }
+    }
+}
+
+void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port) {
+    uint8_t fifos = read_register(port, INTERRUPT_IDENTIFICATION) & IDENTIFICATION_FIFOS;
+    *uart_ret = (struct uart_sink){
+        .sink = {.name = "uart", .write = uart_write, .context = uart_ret},
+        .port = port,
+        .burst = fifos == IDENTIFICATION_FIFOS ? FIFO_BYTES : 1,
+    };
+}
+
+bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) {
+    if (!scratch_keeps(port, 0x5a) || !scratch_keeps(port, 0xa5)) {
+        return false;
+    }
+    /* What the firmware still has in the transmitter must leave before the line is set anew. */
+    if (!wait_for_status(port, LINE_STATUS_HOLDING_EMPTY | LINE_STATUS_ALL_SENT) ||
+        !loops_back(port)) {
+        return false;
+    }
+    set_line(port);
+    uart_sink_resume(uart_ret, port);
+    return true;
+}
