@@ -3,7 +3,7 @@
 #define NAME_CHARS CONFIG_TEXT_BYTES
 #define MAX_FILE_BYTES (UINT64_C(1) << 30)
 /* EFI_FILE_INFO ends with the file's name. */
-#define INFO_BYTES (SIZE_OF_EFI_FILE_INFO + 512)
+#define INFO_BYTES (sizeof(EFI_FILE_INFO) + 512)
 
 static EFI_GUID file_info_guid = EFI_FILE_INFO_ID;
 

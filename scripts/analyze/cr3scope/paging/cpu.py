@@ -14,6 +14,8 @@ CR4_PKE = 1 << 22
 CR4_CET = 1 << 23
 CR4_PKS = 1 << 24
 EFER_NXE = 1 << 11
+RFLAGS_AC = 1 << 18
+PAT_AT_RESET = 0x0007_0406_0007_0406  # SDM 3A, table 13-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,19 @@ class CpuState:
     has_1g_pages: bool = True
     is_amd: bool = False
     rflags: int = 2
+    pkru: int = 0
+    pkrs: int = 0
+    pat: int = PAT_AT_RESET
 
     @property
     def levels(self) -> int:
         """Depth of the tables: 5 with CR4.LA57, else 4."""
         return 5 if self.cr4 & CR4_LA57 else 4
+
+    @property
+    def has_nx(self) -> bool:
+        """Whether bit 63 of an entry forbids execution; without EFER.NXE it is reserved."""
+        return bool(self.efer & EFER_NXE)
 
     @property
     def root(self) -> int:

@@ -1,0 +1,17 @@
+"""Whose page walk is modelled: the manuals' or an emulator's."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Platform(Enum):
+    """Where the two differ, a fault is predicted for the one on which the boot runs.
+
+    ``HARDWARE`` does what the manuals say. ``TCG`` is QEMU's software CPU: RSVD comes without P in
+    its error codes, and it neither faults on a 1 GiB leaf without CPUID support nor on G in a
+    PML4E of an AMD CPU.
+    """
+
+    HARDWARE = "hardware"
+    TCG = "tcg"

@@ -1,0 +1,105 @@
+"""What strikes next: each mend is the smallest one, proved, and never touches the dump."""
+
+from __future__ import annotations
+
+import boot_builder as b
+from boot_builder import Scene, healthy
+
+from cr3scope.analysis import analyze
+from cr3scope.predict.foresee import Foresight, foresee
+from cr3scope.predict.intent import Intent
+from cr3scope.predict.plan import first_strike
+from cr3scope.verdict import Severity
+
+
+def foreseen(scene: Scene) -> Foresight:
+    boot = scene.capture().boots[0]
+    found = foresee(boot, Intent(boot))
+    assert found is not None
+    return found
+
+
+def struck_rules(scene: Scene) -> list[str]:
+    return [f.rule for f in analyze(scene.capture()).findings if f.step is not None]
+
+
+def test_faults_are_listed_in_the_order_in_which_they_strike() -> None:
+    scene = healthy()
+    scene.unmap(b.INFO)
+    scene.tables.edit(b.ENTRY, 1, set_bits=b.NX)
+    scene.tables.edit(b.STACK_TOP - 8, 1, clear_bits=b.W)
+    scene.unmap(b.HANDOFF & ~0xFFF)
+    assert struck_rules(scene) == [
+        "identity-missing-trampoline",
+        "stack-readonly",
+        "nx-leaf-code",
+        "boot-info-unmapped",
+    ]
+
+
+def test_two_bits_in_the_path_of_one_access_are_two_faults() -> None:
+    scene = healthy()
+    scene.tables.edit(b.ENTRY, 4, set_bits=b.NX)
+    scene.tables.edit(b.ENTRY, 1, set_bits=b.NX)
+    assert struck_rules(scene) == ["nx-upper-level", "nx-leaf-code"]
+
+
+def test_the_mended_tables_carry_the_whole_plan() -> None:
+    scene = healthy()
+    scene.tables.put(b.ROOT + 8 * 511, 0)
+    scene.tables.edit(b.STACK_TOP - 8, 3, clear_bits=b.W)
+    found = foreseen(scene)
+    assert first_strike(found.tables, found.cpu, scene.boot.plan) is not None
+    assert first_strike(found.mended, found.cpu, scene.boot.plan) is None
+
+
+def test_mending_leaves_the_dump_as_it_was() -> None:
+    scene = healthy()
+    scene.tables.edit(b.ENTRY, 4, set_bits=b.NX)
+    scene.unmap(b.INFO)
+    before = {phys: page.copy() for phys, page in scene.tables.pages.items()}
+    analyze(scene.capture())
+    assert scene.tables.pages.keys() == before.keys()
+    assert all((scene.tables.pages[phys] == before[phys]).all() for phys in before)
+
+
+def test_a_missing_page_is_mended_to_the_frame_and_rights_that_the_trace_names() -> None:
+    scene = healthy()
+    scene.unmap(b.KERNEL)
+    finding = analyze(scene.capture()).findings[0]
+    assert f"map {b.KERNEL:#x} to frame {b.KERNEL_PHYS:#x} (r-x)" in finding.fix
+
+
+def test_a_lost_present_bit_is_mended_by_that_bit_alone() -> None:
+    scene = healthy()
+    scene.tables.edit(b.ENTRY, 1, clear_bits=b.P)
+    finding = analyze(scene.capture()).findings[0]
+    assert "set P (bit 0) of PT[0]" in finding.fix
+
+
+def test_what_lies_below_a_missing_table_is_blamed_on_the_entry_that_is_missing() -> None:
+    scene = healthy()
+    scene.tables.put(b.ROOT + 8 * 511, 0)
+    findings = analyze(scene.capture()).findings
+    entries = {f.entry.phys for f in findings if f.entry and f.severity is Severity.ERROR}
+    assert entries == {b.ROOT + 8 * 511}
+
+
+def test_no_mend_is_named_for_a_jump_to_what_nobody_meant_as_code() -> None:
+    scene = healthy()
+    data = b.KERNEL + 0x20000
+    step = scene.boot.plan[2]
+    scene.boot.plan[2] = type(step)(0, 2, "jump into data", step.kind, data, 4, data)
+    finding = analyze(scene.capture()).findings[0]
+    assert finding.rule == "access-fault"
+    assert "no change of the tables" in finding.detail
+    assert "clear NX" not in finding.fix
+
+
+def test_a_fault_without_a_mend_does_not_hide_the_next_one() -> None:
+    scene = healthy()
+    step = scene.boot.plan[1]
+    wrong = 0x0000_FE00_0000_4FF8
+    scene.boot.plan[1] = type(step)(0, 1, "push", step.kind, wrong, 8, step.rip)
+    scene.unmap(b.INFO)
+    assert struck_rules(scene) == ["non-canonical", "boot-info-unmapped"]

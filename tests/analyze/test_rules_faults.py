@@ -1,0 +1,252 @@
+"""Each rule fires on its own fault, as the first finding, and names the entry and what it kills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import boot_builder as b
+import pytest
+from boot_builder import Scene, healthy
+
+from cr3scope.analysis import analyze
+from cr3scope.capture.records import (
+    CheckRecord,
+    Dump,
+    MemoryContents,
+    MemoryDescriptor,
+    PreflightRecord,
+)
+from cr3scope.rules import RULES
+from cr3scope.verdict import Finding, Severity
+
+Break = Callable[[Scene], None]
+
+
+def nx_in_every_pml4_entry(scene: Scene) -> None:
+    for index in range(512):
+        phys = b.ROOT + 8 * index
+        if scene.tables.get(phys):
+            scene.tables.put(phys, scene.tables.get(phys) | b.NX)
+
+
+def two_segments_gone(scene: Scene) -> None:
+    scene.unmap(b.KERNEL, 3 * b.PAGE)
+
+
+def entry_at_zero(scene: Scene) -> None:
+    scene.boot.elfs[0] = replace(scene.boot.elfs[0], entry=0)
+    scene.boot.plan[2] = replace(scene.boot.plan[2], virt=0, rip=0)
+
+
+def entry_bytes_zero(scene: Scene) -> None:
+    scene.boot.memories["entry", "handoff"] = MemoryContents(
+        0, "entry", "handoff", b.ENTRY, bytes(64)
+    )
+
+
+def framebuffer_too_short(scene: Scene) -> None:
+    scene.tables.put(scene.tables.slot(b.FRAMEBUFFER, 2), 0)
+
+
+def idt_and_code_missing(scene: Scene) -> None:
+    scene.unmap(b.IDT)
+    scene.unmap(b.KERNEL)
+
+
+def after_dump_differs(scene: Scene) -> None:
+    pages = {phys: page.copy() for phys, page in scene.tables.pages.items()}
+    pages[b.ROOT][511] ^= 0x800
+    scene.boot.dumps["after"] = Dump(0, "after", b.ROOT, 4, pages, frozenset())
+
+
+def guard_mapped(scene: Scene) -> None:
+    scene.tables.map(b.STACK_GUARD, b.STACK_PHYS - b.PAGE, b.PAGE, "rw-")
+
+
+def recursive_slot_elsewhere(scene: Scene) -> None:
+    scene.tables.put(b.ROOT + 8 * 510, 0)
+    scene.tables.put(b.ROOT + 8 * 509, b.ROOT | b.P | b.W | b.NX)
+
+
+def frame_not_aligned(scene: Scene) -> None:
+    scene.tables.edit(b.FRAMEBUFFER, 2, set_bits=0x2000)
+
+
+def reclaimed_tables(scene: Scene) -> None:
+    scene.boot.memory_map = [MemoryDescriptor(0, 0x0FFF_FFFF, 4, 0xF)]
+
+
+def preflight_sees_a_fault(scene: Scene) -> None:
+    scene.boot.preflight = [PreflightRecord(0, 2, False, 14, 0x10, b.ENTRY)]
+
+
+FAULTS: list[tuple[str, Break]] = [
+    ("nx-upper-level", nx_in_every_pml4_entry),
+    ("nx-upper-level", lambda s: s.tables.edit(b.ENTRY, 4, set_bits=b.NX) and None),
+    ("nx-upper-level", lambda s: s.tables.edit(b.HANDOFF, 3, set_bits=b.NX) and None),
+    ("nx-upper-level", lambda s: s.tables.edit(b.HANDOFF, 2, set_bits=b.NX) and None),
+    ("nx-leaf-code", lambda s: s.tables.edit(b.ENTRY, 1, set_bits=b.NX) and None),
+    ("nx-leaf-code", lambda s: s.tables.edit(b.KERNEL + 2 * b.PAGE, 1, set_bits=b.NX) and None),
+    ("code-unmapped", two_segments_gone),
+    ("code-unmapped", lambda s: s.unmap(b.KERNEL + 0x21000)),
+    ("identity-missing-trampoline", lambda s: s.unmap(b.HANDOFF & ~0xFFF)),
+    ("identity-missing-trampoline", lambda s: s.forget("loader.text")),
+    ("stack-unmapped", lambda s: s.forget("stack0")),
+    ("stack-unmapped", lambda s: s.unmap(b.STACK_TOP - b.PAGE)),
+    ("stack-readonly", lambda s: s.tables.edit(b.STACK_TOP - 8, 1, clear_bits=b.W) and None),
+    ("upper-level-readonly", lambda s: s.tables.edit(b.STACK_TOP - 8, 4, clear_bits=b.W) and None),
+    ("upper-level-readonly", lambda s: s.tables.edit(b.STACK_TOP - 8, 2, clear_bits=b.W) and None),
+    ("idt-unmapped", lambda s: s.unmap(b.IDT)),
+    ("gdt-unmapped", lambda s: s.unmap(b.GDT)),
+    ("handler-unmapped", lambda s: s.unmap(b.HANDLERS)),
+    ("boot-info-unmapped", lambda s: s.unmap(b.INFO)),
+    ("framebuffer-unmapped", framebuffer_too_short),
+    ("guard-missing", guard_mapped),
+    ("recursive-slot", recursive_slot_elsewhere),
+    ("tables-reclaimed", reclaimed_tables),
+    ("reserved-bits", frame_not_aligned),
+    ("reserved-bits", lambda s: s.tables.edit(b.ENTRY, 1, set_bits=1 << 45) and None),
+    ("wrong-entry", entry_at_zero),
+    ("wrong-entry", entry_bytes_zero),
+    ("tables-changed", after_dump_differs),
+    ("preflight-disagrees", preflight_sees_a_fault),
+]
+
+
+def findings(scene: Scene) -> tuple[Finding, ...]:
+    return analyze(scene.capture()).findings
+
+
+@pytest.mark.parametrize(("rule", "damage"), FAULTS)
+def test_the_first_finding_is_the_rule_of_the_fault(rule: str, damage: Break) -> None:
+    scene = healthy()
+    damage(scene)
+    assert findings(scene)[0].rule == rule
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_no_rule_fires_on_a_healthy_boot(levels: int) -> None:
+    assert findings(healthy(levels)) == ()
+
+
+@pytest.mark.parametrize(("rule", "damage"), FAULTS)
+def test_no_entry_is_named_twice_by_one_rule(rule: str, damage: Break) -> None:
+    scene = healthy()
+    damage(scene)
+    named = [(f.rule, f.entry) for f in findings(scene) if f.entry]
+    assert len(named) == len(set(named))
+
+
+def test_every_fault_of_the_plan_has_a_finding() -> None:
+    """Whatever single bit flips in an entry that the plan uses, a predicted fault is explained."""
+    untold = []
+    for virt in (b.HANDOFF, b.STACK_TOP - 8, b.ENTRY, b.INFO, b.FRAMEBUFFER):
+        lowest = 2 if virt == b.FRAMEBUFFER else 1
+        for level in range(4, lowest - 1, -1):
+            for bit in range(64):
+                scene = healthy()
+                phys = scene.tables.slot(virt, level)
+                scene.tables.put(phys, scene.tables.get(phys) ^ 1 << bit)
+                verdict = analyze(scene.capture())
+                assert verdict.prediction is not None
+                struck = [f for f in verdict.findings if f.severity is Severity.ERROR]
+                if not verdict.prediction.survives and (not struck or struck[0].step is None):
+                    untold.append((hex(virt), level, bit))
+    assert untold == []
+
+
+def test_nx_in_every_entry_is_one_finding_that_lists_all_guilty_entries() -> None:
+    scene = healthy()
+    nx_in_every_pml4_entry(scene)
+    found = [f for f in findings(scene) if f.rule == "nx-upper-level"]
+    assert len(found) == 1
+    (finding,) = found
+    assert finding.entry is not None
+    assert (finding.entry.level, finding.entry.index, finding.entry.phys) == (4, 0, b.ROOT)
+    assert finding.range == (0, (1 << 39) - 1)
+    assert "loader.text" in finding.detail
+    assert "PML4[511]" in finding.detail and "kernel.text" in finding.detail
+    assert "stack0" not in finding.detail
+
+
+def test_a_finding_about_a_leaf_names_only_the_page_that_it_kills() -> None:
+    scene = healthy()
+    scene.tables.edit(b.ENTRY, 1, set_bits=b.NX)
+    finding = findings(scene)[0]
+    assert finding.range == (b.KERNEL, b.KERNEL + b.PAGE - 1)
+    assert finding.entry is not None and finding.entry.level == 1
+
+
+def test_a_missing_idt_and_a_missing_page_are_both_named_in_the_order_of_cause() -> None:
+    scene = healthy()
+    idt_and_code_missing(scene)
+    rules = [f.rule for f in findings(scene) if f.severity is Severity.ERROR]
+    assert rules == ["code-unmapped", "idt-unmapped"]
+
+
+def test_the_firmware_s_idt_left_behind_is_a_note_while_nothing_faults() -> None:
+    scene = healthy()
+    del scene.boot.memories["idt", "handoff"]
+    scene.boot.regions = [r for r in scene.boot.regions if r.role != "idt"]
+    scene.cpu(idt_base=0x0FE0_0018)
+    (finding,) = findings(scene)
+    assert (finding.rule, finding.severity) == ("idt-unmapped", Severity.NOTE)
+    assert analyze(scene.capture()).exit_status == 0
+
+
+def test_a_guard_page_is_a_warning_that_does_not_condemn_the_boot() -> None:
+    scene = healthy()
+    guard_mapped(scene)
+    verdict = analyze(scene.capture())
+    assert verdict.findings[0].severity is Severity.WARNING
+    assert verdict.exit_status == 0
+
+
+def test_accessed_and_dirty_bits_are_no_change_of_the_tables() -> None:
+    scene = healthy()
+    pages = {phys: page | b.A | b.D for phys, page in scene.tables.pages.items()}
+    scene.boot.dumps["after"] = Dump(0, "after", b.ROOT, 4, pages, frozenset())
+    assert findings(scene) == ()
+
+
+def test_a_range_that_a_later_call_mapped_otherwise_is_judged_by_the_later_call() -> None:
+    scene = healthy()
+    scene.map("loader.all", "identity", b.LOADER + 0x9000, b.LOADER + 0x9000, 0x2000, "r--")
+    assert findings(scene) == ()
+
+
+def test_a_failed_check_of_the_kernel_is_an_error_in_its_own_words() -> None:
+    scene = healthy()
+    scene.boot.checks = [CheckRecord(0, "bss is zero", False, "byte 5 is 7f")]
+    scene.boot.summary = (10, 1)
+    verdict = analyze(scene.capture())
+    assert [f.rule for f in verdict.findings] == ["kernel-check-failed"]
+    assert "bss is zero" in verdict.findings[0].title
+    assert verdict.findings[0].detail == "byte 5 is 7f"
+    assert verdict.exit_status == 1
+
+
+def test_a_loader_that_refused_says_why() -> None:
+    scene = healthy()
+    scene.boot.errors = [("initrd", "kernel.elf is not in it", 14)]
+    scene.boot.complete = False
+    verdict = analyze(scene.capture())
+    assert verdict.findings[0].rule == "loader-refused"
+    assert verdict.findings[0].title == "initrd: kernel.elf is not in it"
+
+
+def test_preflight_that_agrees_is_silent() -> None:
+    scene = healthy()
+    scene.unmap(b.KERNEL)
+    scene.boot.preflight = [
+        PreflightRecord(0, 0, True),
+        PreflightRecord(0, 2, False, 14, 0x10, b.ENTRY),
+    ]
+    assert "preflight-disagrees" not in [f.rule for f in findings(scene)]
+
+
+def test_ids_are_unique_and_every_rule_explains_itself() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert all((rule.title, rule.reason, rule.shows, rule.fix, rule.manual)), rule.id
