@@ -5,9 +5,12 @@
 #include "finish.h"
 #include "options.h"
 #include "output.h"
+#include "page_probe.h"
 #include "report.h"
 #include "text.h"
 #include "trace/trace.h"
+
+extern const char text_first[], text_end[]; /* kernel.ld */
 
 _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_state *entry);
 _Noreturn void kernel_refuse(uint64_t magic, uint32_t version);
@@ -24,6 +27,13 @@ static void note_unknown(const char *word, size_t length) {
 /** entry.S calls it with interrupts off, on stack 0. */
 _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_state *entry) {
     const struct boot boot = {handoff, entry};
+
+    /*
+     * All our code is fetched under the loader's IDT: with ours, a handler that cannot be fetched
+     * would fault for ever, since each fault begins on a fresh interrupt stack.
+     */
+    pages_call(
+        (struct virt_range){(uint64_t)(uintptr_t)text_first, (uint64_t)(uintptr_t)text_end - 1});
 
     /* From here on an unexpected exception is our own to report. */
     descriptors_load();

@@ -22,6 +22,20 @@ static bool find_ret(struct virt_range part, uint64_t *virt_ret) {
     return false;
 }
 
+void pages_call(struct virt_range range) {
+    struct virt_range part = clip(range, range.first);
+    for (;;) {
+        uint64_t virt;
+        if (find_ret(part, &virt)) {
+            ((void (*)(void))(uintptr_t)virt)();
+        }
+        if (part.last == range.last) {
+            return;
+        }
+        part = clip(range, part.last + 1);
+    }
+}
+
 /* True if there is something to probe in this part of a page. */
 static bool choose(struct virt_range part, enum probe_kind kind, bool expect_fault,
                    struct probe *probe_ret) {

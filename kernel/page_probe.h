@@ -17,6 +17,10 @@ static inline struct virt_range virt_range(uint64_t virt, uint64_t bytes) {
     return (struct virt_range){virt, virt + (bytes - 1)};
 }
 
+/** Calls a `ret` on every page that has one; a fault there is the business of whatever IDT is
+ * loaded. */
+void pages_call(struct virt_range range);
+
 /** Each page takes the access (PROBE_FETCH: only pages where a `ret` can be called). */
 bool pages_succeed(struct virt_range range, enum probe_kind kind, struct text *detail_ret);
 /**

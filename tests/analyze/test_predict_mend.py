@@ -49,8 +49,12 @@ def test_the_mended_tables_carry_the_whole_plan() -> None:
     scene.tables.put(b.ROOT + 8 * 511, 0)
     scene.tables.edit(b.STACK_TOP - 8, 3, clear_bits=b.W)
     found = foreseen(scene)
-    assert first_strike(found.tables, found.cpu, scene.boot.plan) is not None
-    assert first_strike(found.mended, found.cpu, scene.boot.plan) is None
+    assert first_strike(
+        found.tables, found.cpu, scene.boot.plan, found.platform
+    ) is not None
+    assert first_strike(
+        found.mended, found.cpu, scene.boot.plan, found.platform
+    ) is None
 
 
 def test_mending_leaves_the_dump_as_it_was() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import boot_builder as b
+import numpy as np
 import pytest
 from boot_builder import Scene, healthy
 
@@ -56,7 +57,7 @@ def idt_and_code_missing(scene: Scene) -> None:
 
 def after_dump_differs(scene: Scene) -> None:
     pages = {phys: page.copy() for phys, page in scene.tables.pages.items()}
-    pages[b.ROOT][511] ^= 0x800
+    pages[b.ROOT][511] ^= np.uint64(0x800)
     scene.boot.dumps["after"] = Dump(0, "after", b.ROOT, 4, pages, frozenset())
 
 

@@ -8,6 +8,7 @@ from cr3scope.attribution import Attribution
 from cr3scope.capture.records import Boot, Capture, ImageRecord
 from cr3scope.intlog.observe import LogReport
 from cr3scope.observation import agree, observe
+from cr3scope.paging.platform import Platform
 from cr3scope.predict.foresee import Foresight, foresee
 from cr3scope.predict.intent import Intent
 from cr3scope.rules import RULES
@@ -52,7 +53,8 @@ def analyze(
         diagnostics.append(Diagnostic(words))
 
     intent = Intent(boot)
-    foresight = foresee(boot, intent)
+    platform = _platform(log)
+    foresight = foresee(boot, intent, platform)
     observation = observe(boot, log)
     prediction = foresight.prediction if foresight else None
     agreement = agree(prediction, observation)
@@ -61,6 +63,7 @@ def analyze(
         intent=intent,
         attribution=Attribution(boot, intent, symbols_of(boot.images)),
         restarts=_restarts(capture.boots, number),
+        platform=platform,
         cpu=foresight.cpu if foresight else None,
         registers=foresight.registers if foresight else None,
         tables=foresight.tables if foresight else None,
@@ -74,6 +77,11 @@ def analyze(
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     status = _status(capture, boot, prediction, observation, findings)
     return Verdict(status, findings, prediction, observation, agreement, tuple(diagnostics))
+
+
+def _platform(log: LogReport | None) -> Platform:
+    """`-d int` is a feature of TCG: a capture that comes with such a log ran there."""
+    return Platform.HARDWARE if log is None else Platform.TCG
 
 
 def chosen_boot(capture: Capture) -> Boot | None:

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from cr3scope.capture.records import ImageRecord
 from cr3scope.errors import UnusableInput
 
+_MAGIC = b"\x7fELF"
+
 
 class LineSource(Protocol):
     """Anything that knows source lines of code addresses as the machine sees them."""
@@ -37,6 +39,8 @@ class Symbols:
     def __init__(self, images: Sequence[ImageRecord], files: Sequence[Path]) -> None:
         self._images = images
         self._twins = [ElfTwin(path) for path in files]
+        for twin in self._twins:
+            twin.check()
         self._known: dict[int, str | None] = {}
 
     def line_of_call(self, return_address: int) -> str | None:
@@ -70,6 +74,16 @@ class ElfTwin:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._units: dict[int, _UnitLines] = {}
+
+    def check(self) -> None:
+        """UnusableInput if this is no ELF file: said even when no address is ever looked up."""
+        try:
+            with self.path.open("rb") as file:
+                magic = file.read(len(_MAGIC))
+        except OSError as error:
+            raise UnusableInput(f"{self.path}: {error.strerror}") from error
+        if magic != _MAGIC:
+            raise UnusableInput(f"{self.path}: not an ELF file")
 
     @cached_property
     def build_id(self) -> str | None:
@@ -128,6 +142,7 @@ class ElfTwin:
 
     def _lines(self, unit: Any) -> _UnitLines:
         if unit.cu_offset not in self._units:
+            _teach_checksums(unit.structs)
             self._units[unit.cu_offset] = _UnitLines(self._dwarf, unit)
         return self._units[unit.cu_offset]
 
@@ -179,6 +194,13 @@ class _FileNames:
         name = posixpath.normpath(name)
         inside = self._compiled_in.rstrip("/") + "/"
         return name[len(inside) :] if name.startswith(inside) else name
+
+
+def _teach_checksums(structs: Any) -> None:
+    """clang's DWARF 5 file tables carry MD5 sums in a form that pyelftools before 0.30 lacks."""
+    from elftools.construct import StaticField
+
+    structs.Dwarf_dw_form.setdefault("DW_FORM_data16", StaticField("", 16))
 
 
 def _text(value: bytes | str) -> str:

@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cr3scope.render.terminal import clean
 from cr3scope.rules import BY_ID, RULES
 from cr3scope.rules.rule import Rule
+from cr3scope.text import printable
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if rule is None:
         close = difflib.get_close_matches(arguments.rule, BY_ID, n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(close)}?" if close else "; `cr3scope explain` lists them"
-        print(f"cr3scope: no rule {clean(arguments.rule)}{hint}", file=sys.stderr)
+        print(f"cr3scope: no rule {printable(arguments.rule)}{hint}", file=sys.stderr)
         return 2
     print("\n".join(_explain(rule)))
     return 0

@@ -51,4 +51,4 @@ class CpuState:
 
     def with_(self, **changes: int | bool) -> CpuState:
         """A copy with some fields changed (the CPU matrix judges one dump for many states)."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, CpuRecord, PlanStep
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import PageFault, Platform, Tables, Translation, access
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.predict.contents import PhysicalBytes
 from cr3scope.predict.descriptors import (
     DESCRIPTOR_BYTES,
@@ -92,7 +94,7 @@ class Delivery:
     tables: Tables
     cpu: CpuState
     memory: PhysicalBytes
-    platform: Platform = Platform.TCG
+    platform: Platform
 
     def deliver(self, vector: int, registers: Registers) -> Entered | Raised | Unknown:
         """Tries to enter the handler of ``vector``."""
@@ -109,7 +111,7 @@ class Delivery:
 
     def fetch(self, virt: int) -> PageFault | None:
         """The fault of fetching the first byte at ``virt``, if any."""
-        found = self._access(virt, AccessKind.FETCH, 1, implicit=False)
+        found = self.reach(virt, AccessKind.FETCH, 1)
         return found if isinstance(found, PageFault) else None
 
     def _gate(self, vector: int, registers: Registers) -> Gate | Raised | Unknown:
@@ -161,13 +163,7 @@ class Delivery:
 
     def _tss_base(self, registers: Registers) -> int | None:
         """From the bytes of the GDT, not through paging: the CPU holds the base since LTR."""
-        found = access(
-            self.tables,
-            self.cpu,
-            registers.gdt_base + (registers.tr & ~7),
-            AccessKind.READ,
-            implicit=True,
-        )
+        found = self.reach(registers.gdt_base + (registers.tr & ~7), AccessKind.READ)
         if not registers.tr or not isinstance(found, Translation):
             return None
         data = self.memory.read(found.phys, 2 * DESCRIPTOR_BYTES)
@@ -179,7 +175,7 @@ class Delivery:
         rsp = top
         for _ in range(count):
             rsp = (rsp - _QWORD) & (1 << 64) - 1
-            found = self._access(rsp, AccessKind.WRITE, _QWORD, implicit=False)
+            found = self.reach(rsp, AccessKind.WRITE, _QWORD)
             if isinstance(found, PageFault):
                 return self._raised(found, f"the stack at {rsp:#x}", stack=True)
         return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * _QWORD - 1))
@@ -189,7 +185,7 @@ class Delivery:
         while len(data) < count:
             at = virt + len(data)
             width = min(count - len(data), _PAGE - at % _PAGE)
-            found = self._access(at, AccessKind.READ, width, implicit=True)
+            found = self.reach(at, AccessKind.READ, width)
             if isinstance(found, PageFault):
                 return self._raised(found, words)
             part = self.memory.read(found.phys, width)
@@ -198,10 +194,18 @@ class Delivery:
             data += part
         return data
 
-    def _access(
-        self, virt: int, kind: AccessKind, width: int, implicit: bool
-    ) -> Translation | PageFault:
-        return access(self.tables, self.cpu, virt, kind, width=width, implicit=implicit)
+    def reach(self, virt: int, kind: AccessKind, width: int = 1) -> Translation | PageFault:
+        """An access that delivery makes; reads are implicit accesses to descriptor tables."""
+        implicit = kind is AccessKind.READ
+        return access(
+            self.tables,
+            self.cpu,
+            virt,
+            kind,
+            width=width,
+            implicit=implicit,
+            platform=self.platform,
+        )
 
     @staticmethod
     def _raised(fault: PageFault, words: str, stack: bool = False) -> Raised:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cr3scope.capture.records import AccessKind, Boot, CpuRecord
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.tables import DumpTables
-from cr3scope.paging.walk import Tables, Translation, access
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import DumpTables, Tables
+from cr3scope.paging.walk import Translation, access
 from cr3scope.predict import rounds, scan
 from cr3scope.predict.contents import RecordedBytes
 from cr3scope.predict.delivery import Delivery, Registers
@@ -21,9 +22,10 @@ from cr3scope.verdict import Prediction
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """The model's account of a boot. ``strikes``: the plan's first, then ranges, then the net."""
+    """The model's account of a boot. ``strikes``: the plan's first, then the safety net, then ranges."""
 
     cpu: CpuState
+    platform: Platform
     registers: Registers
     tables: Tables
     mended: Overlay
@@ -31,7 +33,7 @@ class Foresight:
     prediction: Prediction
 
 
-def foresee(boot: Boot, intent: Intent) -> Foresight | None:
+def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> Foresight | None:
     """Runs the plan; None if the trace lacks the CPU's state or the new tables."""
     record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
     if record is None or dump is None or not boot.plan:
@@ -39,15 +41,22 @@ def foresee(boot: Boot, intent: Intent) -> Foresight | None:
     cpu, registers, tables = cpu_state(record), Registers.of(record), DumpTables(dump)
     firmware = Firmware.of(boot)
     memory = RecordedBytes(boot, firmware.frame_of)
-    mender = Mender(cpu, intent, lambda virt: intent.frame_of(virt) or firmware.frame_of(virt))
-    judged = rounds.run(tables, cpu, boot.plan, mender, registers.rsp)
-    prediction = _prediction(judged, Delivery(tables, cpu, memory), registers)
+
+    def frame_of(virt: int) -> int | None:
+        named = intent.frame_of(virt)
+        return firmware.frame_of(virt) if named is None else named
+
+    judged = rounds.run(
+        tables, boot.plan, Mender(cpu, intent, frame_of, platform), registers.rsp
+    )
+    delivery = Delivery(tables, cpu, memory, platform)
+    prediction = _prediction(judged, delivery, registers)
     strikes = [
         *judged.strikes,
-        *scan.ranges(tables, cpu, intent),
-        *scan.safety_net(judged.mended, cpu, registers, memory),
+        *scan.safety_net(replace(delivery, tables=judged.mended), registers),
+        *scan.ranges(tables, cpu, intent, platform),
     ]
-    return Foresight(cpu, registers, tables, judged.mended, tuple(strikes), prediction)
+    return Foresight(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
 
 
 def cpu_state(record: CpuRecord) -> CpuState:

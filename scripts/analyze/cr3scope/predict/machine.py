@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope import exceptions
-from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.paging.walk import Translation
 from cr3scope.capture.records import AccessKind
 from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers, Unknown
 from cr3scope.predict.storm import Vital, run_out
@@ -111,7 +111,7 @@ def _vital(delivery: Delivery, registers: Registers) -> Iterator[Vital]:
         (registers.gdt_base, registers.gdt_limit, "the GDT"),
         (registers.idt_base, registers.idt_limit, "the IDT"),
     ):
-        found = access(delivery.tables, delivery.cpu, base, AccessKind.READ, implicit=True)
+        found = delivery.reach(base, AccessKind.READ)
         if isinstance(found, Translation):
             yield Vital(found.phys, found.phys + limit, what)
             for entry in found.entries:

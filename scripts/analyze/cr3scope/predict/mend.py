@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.paging.cpu import EFER_NXE, CpuState
+from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import (
     ADDRESS_MASK,
     NO_EXECUTE,
     PRESENT,
     USER,
     WRITABLE,
+    level_index,
     reserved_mask,
 )
+from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.predict.intent import Intent
-from cr3scope.predict.names import entry_name, level_index
+from cr3scope.predict.names import entry_name
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.strike import Mend
 from cr3scope.verdict import EntryRef
@@ -36,20 +38,26 @@ class Mender:
     cpu: CpuState
     intent: Intent
     frame_of: FrameOf
+    platform: Platform
 
-    def mend(self, tables: Overlay, kind: AccessKind, virt: int, fault: PageFault) -> Mend | None:
+    def mend(self, tables: Overlay, kind: AccessKind, fault: PageFault) -> Mend | None:
         """Mends ``tables`` in place and says how; None, and no change, if no change would be right.
 
         The mend stands only if the model then lets the first refused byte through.
         """
+        virt = fault.virt
         if not fault.guilty or self._is_wrong_address(kind, virt):
             return None
         trial = tables.fork()
         mend = self._propose(trial, kind, virt, fault)
-        if mend is None or isinstance(access(trial, self.cpu, virt, kind), PageFault):
+        if mend is None or self._refused(trial, virt, kind):
             return None
         tables.adopt(trial)
         return mend
+
+    def _refused(self, trial: Overlay, virt: int, kind: AccessKind) -> bool:
+        found = access(trial, self.cpu, virt, kind, platform=self.platform)
+        return isinstance(found, PageFault)
 
     def _is_wrong_address(self, kind: AccessKind, virt: int) -> bool:
         """A fetch from what somebody named, but nobody meant as code: the jump is wrong."""
@@ -85,7 +93,7 @@ class Mender:
         return changes.get(reason)
 
     def _without_reserved(self, entry: EntryRef) -> tuple[int, str]:
-        bits = entry.value & reserved_mask(entry.level, entry.value, self.cpu)
+        bits = entry.value & reserved_mask(entry.level, entry.value, self.cpu, self.platform)
         return entry.value & ~bits, f"clear the reserved bits {bits:#x}"
 
     def _present(
@@ -113,7 +121,7 @@ class Mender:
     def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
         """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""
         trial.set(missing.phys, missing.value | PRESENT)
-        found = access(trial, self.cpu, virt, AccessKind.READ)
+        found = access(trial, self.cpu, virt, AccessKind.READ, platform=self.platform)
         if isinstance(found, PageFault):
             return False
         return frame is None or found.phys & ~0xFFF == frame
@@ -125,6 +133,6 @@ class Mender:
         execute = "x" in asked or kind is AccessKind.FETCH
         rights = f"r{'w' if write else '-'}{'x' if execute else '-'}"
         bits = PRESENT | (WRITABLE if write else 0)
-        if not execute and self.cpu.efer & EFER_NXE:
+        if not execute and self.cpu.has_nx:
             bits |= NO_EXECUTE
         return rights, bits

@@ -1,15 +1,14 @@
-"""How page-table entries are called in text, and what they cover."""
+"""How page-table entries and ranges are called in text."""
 
 from __future__ import annotations
 
+from cr3scope.paging import entry as entries
 from cr3scope.verdict import EntryRef
-
-LEVEL_NAMES = {5: "PML5", 4: "PML4", 3: "PDPT", 2: "PD", 1: "PT"}
 
 
 def entry_name(entry: EntryRef) -> str:
     """``PML4[511]``."""
-    return f"{LEVEL_NAMES.get(entry.level, f'level {entry.level}')}[{entry.index}]"
+    return entries.entry_name(entry.level, entry.index)
 
 
 def entry_words(entry: EntryRef) -> str:
@@ -17,20 +16,10 @@ def entry_words(entry: EntryRef) -> str:
     return f"{entry_name(entry)} at {entry.phys:#x} = {entry.value:#018x}"
 
 
-def level_bytes(level: int) -> int:
-    """Bytes that one entry of a level covers."""
-    return 1 << (12 + 9 * (level - 1))
-
-
-def level_index(virt: int, level: int) -> int:
-    """Index of the entry of a level that translates ``virt``."""
-    return virt >> (12 + 9 * (level - 1)) & 511
-
-
 def covered(entry: EntryRef, virt: int) -> tuple[int, int]:
     """The inclusive range that the entry on the path of ``virt`` translates."""
-    size = level_bytes(entry.level)
-    first = virt & ~(size - 1)
+    size = entries.level_bytes(entry.level)
+    first = virt & -size
     return first, first + size - 1
 
 

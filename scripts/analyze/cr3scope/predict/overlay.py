@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cr3scope.paging.walk import Tables
+from cr3scope.paging.tables import Tables
 from cr3scope.verdict import EntryRef
 
 PAGE = 4096

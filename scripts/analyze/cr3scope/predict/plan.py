@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, PlanStep
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import PageFault, Platform, Tables, access
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, access
 from cr3scope.verdict import Fault
 
 # An x86 instruction has at most 15 bytes: a wider fetch covers several (SDM volume 2A, 2.3.11).
@@ -17,7 +19,7 @@ _STACK_REACH = 4096
 
 
 def strike(
-    tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform = Platform.TCG
+    tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform
 ) -> PageFault | None:
     """The fault of one step, None if it goes through."""
     found = access(tables, cpu, step.virt, step.kind, width=max(step.width, 1), platform=platform)
@@ -25,18 +27,18 @@ def strike(
 
 
 def first_strike(
-    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep]
+    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
 ) -> tuple[PlanStep, PageFault] | None:
     """The first step that faults."""
-    return next(strikes(tables, cpu, plan), None)
+    return next(strikes(tables, cpu, plan, platform), None)
 
 
 def strikes(
-    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep]
+    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
 ) -> Iterator[tuple[PlanStep, PageFault]]:
     """Every step that faults, each judged as if those before it had gone through."""
     for step in sorted(plan, key=lambda step: step.step):
-        fault = strike(tables, cpu, step)
+        fault = strike(tables, cpu, step, platform)
         if fault is not None:
             yield step, fault
 
@@ -49,18 +51,13 @@ def exception(step: PlanStep, fault: PageFault, rsp: int, cr3: int) -> Fault:
     An address that is not canonical raises #SS(0) through the stack, else #GP(0), and leaves CR2
     alone (SDM volume 1, 3.3.7.1).
     """
-    vector, failed = fault.vector, failing_byte(step, fault)
+    vector = fault.vector
     if vector == exceptions.PROTECTION and _is_stack_access(step, rsp):
         vector = exceptions.STACK_FAULT
     rip = step.rip
-    if step.kind is AccessKind.FETCH and failed - step.virt >= MAX_INSTRUCTION_BYTES:
-        rip = failed
+    if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:
+        rip = fault.virt
     return Fault(vector, fault.error_code, fault.cr2, rip, cr3)
-
-
-def failing_byte(step: PlanStep, fault: PageFault) -> int:
-    """The first byte of the step that could not be accessed."""
-    return step.virt if fault.cr2 is None else fault.cr2
 
 
 def _is_stack_access(step: PlanStep, rsp: int) -> bool:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from cr3scope.capture.records import PlanStep
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import PageFault, Tables
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault
 from cr3scope.predict.mend import Mender
 from cr3scope.predict.overlay import Overlay
-from cr3scope.predict.plan import exception, failing_byte, first_strike, strike
+from cr3scope.predict.plan import exception, first_strike, strike
 from cr3scope.predict.strike import Mend, Strike, Target
 
 # A step of many pages may want one mend a page; beyond this the rest of it is taken as the same.
@@ -30,32 +31,31 @@ class Rounds:
     proved: bool
 
 
-def run(tables: Tables, cpu: CpuState, plan: Sequence[PlanStep], mender: Mender, rsp: int) -> Rounds:
+def run(tables: Tables, plan: Sequence[PlanStep], mender: Mender, rsp: int) -> Rounds:
     """Mends the tables step by step; a mend only adds rights, so that no earlier step can break."""
+    cpu = mender.cpu
     mended = Overlay(tables, cpu.max_phys_bits)
     found: list[Strike] = []
     beyond_mending: set[int] = set()
     for step in sorted(plan, key=lambda step: step.step):
         for _ in range(_MAX_MENDS_PER_STEP):
-            fault = strike(mended, cpu, step)
+            fault = strike(mended, cpu, step, mender.platform)
             if fault is None:
                 break
-            virt = failing_byte(step, fault)
-            mend = mender.mend(mended, step.kind, virt, fault)
+            mend = mender.mend(mended, step.kind, fault)
             found.extend(_strikes(mended, step, fault, mend, rsp, cpu.cr3))
             if mend is None:
                 break
-        if strike(mended, cpu, step) is not None:
+        if strike(mended, cpu, step, mender.platform) is not None:
             beyond_mending.add(step.step)
     rest = [step for step in plan if step.step not in beyond_mending]
-    return Rounds(tuple(found), mended, first_strike(mended, cpu, rest) is None)
+    return Rounds(tuple(found), mended, first_strike(mended, cpu, rest, mender.platform) is None)
 
 
 def _strikes(
     mended: Overlay, step: PlanStep, fault: PageFault, mend: Mend | None, rsp: int, cr3: int
 ) -> Iterator[Strike]:
     raised = exception(step, fault, rsp, cr3)
-    virt = failing_byte(step, fault)
     for entry in fault.guilty or (None,):
         origin = mended.origin(entry) if entry else None
-        yield Strike(Target.PLAN, step.kind, virt, fault.reason, origin, step, raised, mend)
+        yield Strike(Target.PLAN, step.kind, fault.virt, fault.reason, origin, step, raised, mend)

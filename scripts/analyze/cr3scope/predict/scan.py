@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import PageFault, Tables, Translation, access
-from cr3scope.predict.delivery import Registers
-from cr3scope.predict.descriptors import GATE_BYTES, Gate
-from cr3scope.predict.contents import PhysicalBytes
+from cr3scope.paging.entry import level_bytes
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.predict.delivery import Delivery, Registers
+from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.predict.intent import Intent, Named
-from cr3scope.predict.names import level_bytes
 from cr3scope.predict.strike import Strike, Target
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
@@ -20,22 +21,29 @@ _MAX_STEPS_PER_RANGE = 4096
 _VITAL_VECTORS = (14, 13, 8)
 
 
-def ranges(tables: Tables, cpu: CpuState, intent: Intent) -> Iterator[Strike]:
+def ranges(
+    tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
+) -> Iterator[Strike]:
     """Strikes for each part of a range that the tables refuse, one for each guilty entry."""
     for named in [*intent.maps, *intent.segments]:
         if named.role == "recursive" or named.rights is None:
             continue
         for letter, kind in _KINDS:
             if letter in named.rights:
-                yield from _refused(tables, cpu, intent, named, kind)
+                yield from _refused(tables, cpu, intent, platform, named, kind)
 
 
 def _refused(
-    tables: Tables, cpu: CpuState, intent: Intent, named: Named, kind: AccessKind
+    tables: Tables,
+    cpu: CpuState,
+    intent: Intent,
+    platform: Platform,
+    named: Named,
+    kind: AccessKind,
 ) -> Iterator[Strike]:
     virt = named.virt
     for _ in range(_MAX_STEPS_PER_RANGE):
-        found = access(tables, cpu, virt, kind)
+        found = access(tables, cpu, virt, kind, platform=platform)
         if isinstance(found, Translation):
             span = found.page_size
         else:
@@ -56,31 +64,29 @@ def _is_meant(intent: Intent, named: Named, virt: int) -> bool:
     return named.caller is None or intent.mapping_of(virt) is named
 
 
-def safety_net(
-    tables: Tables, cpu: CpuState, registers: Registers, memory: PhysicalBytes
-) -> Iterator[Strike]:
+def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:
     """Strikes for what the first exception would need: gates, their code segment, the handlers."""
     for vector in _VITAL_VECTORS:
-        virt = registers.idt_base + GATE_BYTES * vector
         if GATE_BYTES * (vector + 1) - 1 > registers.idt_limit:
             continue
-        found = access(tables, cpu, virt, AccessKind.READ, width=GATE_BYTES, implicit=True)
+        virt = registers.idt_base + GATE_BYTES * vector
+        found = delivery.reach(virt, AccessKind.READ, GATE_BYTES)
         if isinstance(found, PageFault):
-            yield from _all(Target.IDT, AccessKind.READ, virt, found)
+            yield from _all(Target.IDT, AccessKind.READ, found)
             continue
-        data = memory.read(found.phys, GATE_BYTES)
+        data = delivery.memory.read(found.phys, GATE_BYTES)
         if data is None:
             continue
         gate = Gate.decode(data)
         segment = registers.gdt_base + (gate.selector & ~7)
-        found = access(tables, cpu, segment, AccessKind.READ, width=8, implicit=True)
+        found = delivery.reach(segment, AccessKind.READ, DESCRIPTOR_BYTES)
         if isinstance(found, PageFault):
-            yield from _all(Target.GDT, AccessKind.READ, segment, found)
-        found = access(tables, cpu, gate.offset, AccessKind.FETCH)
+            yield from _all(Target.GDT, AccessKind.READ, found)
+        found = delivery.reach(gate.offset, AccessKind.FETCH)
         if isinstance(found, PageFault):
-            yield from _all(Target.HANDLER, AccessKind.FETCH, gate.offset, found)
+            yield from _all(Target.HANDLER, AccessKind.FETCH, found)
 
 
-def _all(target: Target, kind: AccessKind, virt: int, fault: PageFault) -> Iterator[Strike]:
+def _all(target: Target, kind: AccessKind, fault: PageFault) -> Iterator[Strike]:
     for entry in fault.guilty or (None,):
-        yield Strike(target, kind, virt, fault.reason, entry)
+        yield Strike(target, kind, fault.virt, fault.reason, entry)

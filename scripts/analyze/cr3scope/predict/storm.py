@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.paging.walk import PageFault, access
+from cr3scope.paging.walk import PageFault
 from cr3scope.predict.delivery import Delivery
 
 FRAME_BYTES = 48  # six quadwords; five are padded to the same by the alignment of RSP to 16
@@ -40,7 +40,7 @@ def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | No
     top = rsp
     for _ in range(_MAX_PAGES):
         virt = (top - 1) & (1 << 64) - 1
-        found = access(delivery.tables, delivery.cpu, virt, AccessKind.WRITE)
+        found = delivery.reach(virt, AccessKind.WRITE)
         if isinstance(found, PageFault):
             return RunOut((rsp - top) // FRAME_BYTES, virt, "a page that it may not write")
         bottom = virt & ~(found.page_size - 1)

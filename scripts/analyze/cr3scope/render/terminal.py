@@ -1,4 +1,4 @@
-"""What may reach a terminal: printable characters, and colour only where it is wanted."""
+"""Colour, only where it is wanted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from collections.abc import Mapping
 from typing import TextIO
 
 _STYLES = {"error": "1;31", "warning": "1;33", "note": "36", "good": "1;32", "dim": "2", "bold": "1"}
-
-
-def clean(text: str) -> str:
-    """``text`` with every character that is not printable replaced: a guest wrote parts of it.
-
-    Python's notion of printable leaves out control characters, bidirectional marks and surrogates.
-    """
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from cr3scope import exceptions
 from cr3scope.predict.names import entry_words, range_words
-from cr3scope.render.terminal import clean, paint
+from cr3scope.render.terminal import paint
+from cr3scope.text import printable
 from cr3scope.verdict import (
     Diagnostic,
     Fault,
@@ -32,7 +33,7 @@ def render(verdict: Verdict, colour: bool = False) -> str:
 
 def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     style = "good" if verdict.status is Status.HEALTHY else "error"
-    yield paint(clean(headline(verdict)), style, colour)
+    yield paint(printable(headline(verdict)), style, colour)
     yield from _story(verdict)
     loud = [f for f in verdict.findings if f.severity is not Severity.NOTE]
     for number, finding in enumerate(loud, 1):
@@ -72,7 +73,8 @@ def _faulted(
 ) -> str:
     first = observation.first if observation else None
     if first is None:
-        return _first_error(verdict) or (observation.detail if observation else "")
+        detail = observation.detail if observation else ""
+        return _first_error(verdict) or detail or "the machine did not run as it should"
     foreseen = verdict.agreement is True and prediction is not None
     where = _where(prediction) if foreseen and prediction else f"at RIP={_hex(first.rip)}"
     return f"{_what(first)} {where}"
@@ -139,7 +141,7 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
 def _wrapped(head: str, words: str, indent: int) -> Iterator[str]:
     """``head`` and ``words``, cleaned and wrapped; later lines begin at column ``indent``."""
     yield from textwrap.wrap(
-        clean(words),
+        printable(words),
         _WIDTH,
         initial_indent=f"{head} ",
         subsequent_indent=" " * indent,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.entry import is_leaf
+from cr3scope.paging.walk import Reason
 from cr3scope.predict.names import covered, entry_name, entry_words, range_words
 from cr3scope.predict.strike import Strike, Target
 from cr3scope.rules.rule import Claim, Context, Rule
-from cr3scope.verdict import EntryRef, Finding
+from cr3scope.verdict import EntryRef, Finding, Severity
 
 _MAX_LISTED = 6
 _PRESENT = 1
@@ -30,14 +31,21 @@ class _Group:
 def compose(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -> list[Finding]:
     """One finding for each cause, in the order of its first strike."""
     groups: dict[Key, _Group] = {}
+    blamed: set[tuple[int, Reason]] = set()  # entries that the plan or an exception met
     for strike in strikes:
+        cause = (strike.culprit.phys, strike.reason) if strike.culprit else None
+        if strike.target is Target.RANGE and cause in blamed:
+            continue
         for rule in rules:
             claim = rule.claim(context, strike)
-            if claim is not None:
-                key = _key(context, rule, strike)
-                group = groups.setdefault(key, _Group(rule, claim, []))
-                group.strikes.append(strike)
-                break
+            if claim is None:
+                continue
+            key = _key(context, rule, strike)
+            group = groups.setdefault(key, _Group(rule, claim, []))
+            group.strikes.append(strike)
+            if cause and strike.target is not Target.RANGE and claim.severity is not Severity.NOTE:
+                blamed.add(cause)
+            break
     return [_finding(context, group) for group in groups.values()]
 
 

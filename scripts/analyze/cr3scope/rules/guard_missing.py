@@ -20,7 +20,7 @@ def _check(context: Context) -> Iterator[Finding]:
         if guard.role != "guard":
             continue
         for virt in range(guard.virt, guard.last + 1, _PAGE):
-            found = access(context.tables, context.cpu, virt, AccessKind.READ)
+            found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
             if isinstance(found, Translation):
                 yield RULE.finding(
                     f"{guard.label} at {range_words(guard.virt, guard.last)} is mapped",

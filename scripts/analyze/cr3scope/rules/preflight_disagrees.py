@@ -20,7 +20,7 @@ def _check(context: Context) -> Iterator[Finding]:
         step = steps.get(record.step)
         if step is None:
             continue
-        fault = strike(context.tables, context.cpu, step)
+        fault = strike(context.tables, context.cpu, step, context.platform)
         if not _agree(record, fault):
             yield RULE.finding(
                 f"the loader and the model disagree on step {record.step}, {step.name}",

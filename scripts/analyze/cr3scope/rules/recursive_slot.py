@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.paging.entry import ADDRESS_MASK, PRESENT
-from cr3scope.predict.names import entry_name, entry_words, level_index
+from cr3scope.paging.entry import ADDRESS_MASK, PRESENT, level_index
+from cr3scope.predict.names import entry_name, entry_words
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import EntryRef, Finding, Severity
 

@@ -14,7 +14,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.RESERVED or entry is None or context.cpu is None:
         return None
-    bits = entry.value & reserved_mask(entry.level, entry.value, context.cpu)
+    bits = entry.value & reserved_mask(entry.level, entry.value, context.cpu, context.platform)
     return Claim(f"{entry_name(entry)} has reserved bits set: {bits:#x}")
 
 

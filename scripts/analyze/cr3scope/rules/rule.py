@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cr3scope.attribution import Attribution
 from cr3scope.capture.records import Boot
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import Tables
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Tables
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.intent import Intent
 from cr3scope.predict.strike import Strike
@@ -25,6 +26,7 @@ class Context:
     attribution: Attribution
     restarts: int = 0
     cpu: CpuState | None = None
+    platform: Platform = Platform.HARDWARE
     registers: Registers | None = None
     tables: Tables | None = None
     mended: Tables | None = None

@@ -1,0 +1,103 @@
+"""The fields of one record, read strictly: what does not follow the format is malformed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+_NUMBER = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
+_ESCAPE = re.compile(r"%([0-9a-f]{2})?")
+_SHOWN = 40
+
+
+class Malformed(Exception):
+    """A field is absent or not what its kind wants. The message names it."""
+
+
+class Fields:
+    """Access to ``key=value`` pairs by the type that the format gives them."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._values: dict[str, str] = {}
+        for pair in raw.decode("ascii").split():
+            key, _, value = pair.partition("=")
+            if key in self._values:
+                raise Malformed(f"field {key} stands twice")
+            self._values[key] = value
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def keys(self) -> list[str]:
+        """All keys, in their order on the wire."""
+        return list(self._values)
+
+    def raw(self, key: str) -> str:
+        """The value as it stands on the wire."""
+        try:
+            return self._values[key]
+        except KeyError:
+            raise Malformed(f"field {key} is missing") from None
+
+    def number(self, key: str, most: int = (1 << 64) - 1) -> int:
+        """A number of at most ``most``."""
+        value = number(self.raw(key), key)
+        if value > most:
+            raise Malformed(f"field {key} is {value:#x}: at most {most:#x} makes sense")
+        return value
+
+    def optional_number(self, key: str) -> int | None:
+        """A number, or None where the field is absent."""
+        return self.number(key) if key in self else None
+
+    def text(self, key: str) -> str:
+        """Text, with its escapes undone."""
+        return text(self.raw(key), key)
+
+    def optional_text(self, key: str) -> str | None:
+        """Text, or None where the field is absent."""
+        return self.text(key) if key in self else None
+
+    def word(self, key: str, *allowed: str) -> str:
+        """One of a few words."""
+        value = self.raw(key)
+        if value not in allowed:
+            raise Malformed(f"field {key} is none of {', '.join(allowed)}: {value[:_SHOWN]}")
+        return value
+
+    def letters(self, key: str, patterns: re.Pattern[str]) -> str:
+        """A value that matches a pattern as a whole."""
+        value = self.raw(key)
+        if patterns.fullmatch(value) is None:
+            raise Malformed(f"field {key} is malformed: {value[:_SHOWN]}")
+        return value
+
+    def items(self, key: str) -> list[str]:
+        """A list; empty if the value is."""
+        value = self.raw(key)
+        return [text(item, key) for item in value.split(",")] if value else []
+
+    def data(self, key: str) -> bytes:
+        """Base64 data."""
+        try:
+            return base64.b64decode(self.raw(key), validate=True)
+        except binascii.Error:
+            raise Malformed(f"field {key} is no base64") from None
+
+
+def number(value: str, key: str) -> int:
+    """Lower-case hex without leading zeros, at most 64 bits."""
+    if _NUMBER.fullmatch(value) is None:
+        raise Malformed(f"field {key} is no number: {value[:_SHOWN]}")
+    return int(value, 16)
+
+
+def text(value: str, key: str) -> str:
+    """Undoes ``%xx``. Bytes that are no UTF-8 are kept visible as escapes."""
+    if "%" not in value:
+        return value
+    if any(match[1] is None for match in _ESCAPE.finditer(value)):
+        raise Malformed(f"field {key} holds a bad escape: {value[:_SHOWN]}")
+    plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)
+    return plain.encode("latin-1").decode("utf-8", "backslashreplace")

@@ -1,0 +1,239 @@
+"""Every kind of record that stands alone: its fields, checked and typed, put into the boot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from cr3scope.capture.fields import Fields, Malformed
+from cr3scope.capture.records import (
+    AccessKind,
+    Boot,
+    CheckRecord,
+    CpuRecord,
+    ElfRecord,
+    FaultRecord,
+    ImageRecord,
+    MapRecord,
+    PlanStep,
+    PreflightRecord,
+    RegionRecord,
+    SegmentRecord,
+    SetRecord,
+    TableRecord,
+)
+
+_RIGHTS = re.compile(r"[r-][w-][x-][u-]?")
+_SEGMENT_FLAGS = re.compile(r"[r-][w-][x-]")
+_MEMORY_TYPES = ("wb", "wt", "uc-", "uc", "wp", "wc")
+_PAGE_SIZES = (1 << 12, 1 << 21, 1 << 30)
+_ENTRIES = 512
+# Wider is no access: every page of it is walked.
+_MOST_ACCESS_BYTES = 1 << 28
+_REGISTERS = (
+    "cr0", "cr2", "cr3", "cr4", "cr8", "efer", "pat", "gdt_base", "gdt_limit", "idt_base",
+    "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs", "rsp", "rip", "rflags",
+)  # fmt: skip
+_FAULT_REGISTERS = (
+    "vector", "error", "cr2", "cr3", "rip", "rsp", "rflags", "cs", "ss", "rax", "rbx", "rcx", "rdx",
+    "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+)  # fmt: skip
+
+
+def _range(fields: Fields) -> tuple[int, int]:
+    virt, last = fields.number("virt"), fields.number("last")
+    if last < virt:
+        raise Malformed(f"a range that ends at {last:#x} before it starts at {virt:#x}")
+    return virt, last
+
+
+def _level(fields: Fields) -> int:
+    level = fields.number("level")
+    if not 1 <= level <= 5:
+        raise Malformed(f"field level is {level:#x}: none of 1 to 5")
+    return level
+
+
+def _index(fields: Fields) -> int:
+    return fields.number("index", _ENTRIES - 1)
+
+
+def _config(fields: Fields, _line: int, boot: Boot) -> None:
+    for key in fields.keys():
+        boot.config[key] = fields.text(key)
+
+
+def _firmware(fields: Fields, _line: int, boot: Boot) -> None:
+    revision, uefi = fields.number("revision"), fields.number("uefi")
+    boot.firmware = f"{fields.text('vendor')} {revision:#x} (UEFI {uefi >> 16}.{uefi & 0xFFFF})"
+
+
+def _cpu(fields: Fields, line: int, boot: Boot) -> None:
+    when = fields.word("when", "entry", "handoff")
+    bits = fields.number("maxphyaddr")
+    if not 32 <= bits <= 52:
+        raise Malformed(f"field maxphyaddr is {bits:#x}: none of 32 to 52 bits")
+    boot.cpus[when] = CpuRecord(
+        line,
+        when,
+        {key: fields.number(key) for key in _REGISTERS},
+        bits,
+        fields.text("vendor"),
+        frozenset(fields.items("features")),
+    )
+
+
+def _image(fields: Fields, line: int, boot: Boot) -> None:
+    numbers = {key: fields.number(key) for key in ("base", "size", "text", "text_size")}
+    boot.images.append(
+        ImageRecord(
+            line,
+            fields.text("name"),
+            numbers["base"],
+            numbers["size"],
+            fields.optional_text("build_id"),
+            numbers["text"],
+            numbers["text_size"],
+            fields.optional_text("file"),
+        )
+    )
+
+
+def _elf(fields: Fields, line: int, boot: Boot) -> None:
+    boot.elfs.append(
+        ElfRecord(
+            line,
+            fields.text("name"),
+            fields.number("entry"),
+            fields.number("size"),
+            fields.number("machine"),
+            fields.optional_text("build_id"),
+        )
+    )
+
+
+def _segment(fields: Fields, line: int, boot: Boot) -> None:
+    boot.segments.append(
+        SegmentRecord(
+            line,
+            fields.text("of"),
+            fields.number("index"),
+            *_range(fields),
+            fields.number("phys"),
+            fields.number("filesz"),
+            fields.number("memsz"),
+            fields.number("offset"),
+            fields.letters("flags", _SEGMENT_FLAGS),
+        )
+    )
+
+
+def _map(fields: Fields, line: int, boot: Boot) -> None:
+    size = fields.number("size")
+    if size not in _PAGE_SIZES:
+        raise Malformed(f"field size is {size:#x}: no page size")
+    boot.maps.append(
+        MapRecord(
+            line,
+            fields.text("name"),
+            fields.text("role"),
+            *_range(fields),
+            fields.number("phys"),
+            fields.letters("rights", _RIGHTS),
+            size,
+            fields.word("type", *_MEMORY_TYPES),
+            fields.number("caller"),
+        )
+    )
+
+
+def _region(fields: Fields, line: int, boot: Boot) -> None:
+    name, role = fields.text("name"), fields.text("role")
+    phys = fields.optional_number("phys")
+    boot.regions.append(RegionRecord(line, name, role, *_range(fields), phys))
+
+
+def _table(fields: Fields, line: int, boot: Boot) -> None:
+    phys, parent, caller = (fields.number(key) for key in ("phys", "parent", "caller"))
+    boot.tables.append(TableRecord(line, phys, _level(fields), parent, caller))
+
+
+def _set(fields: Fields, line: int, boot: Boot) -> None:
+    entry, old, new, caller = (fields.number(key) for key in ("entry", "old", "new", "caller"))
+    boot.sets.append(SetRecord(line, entry, _level(fields), _index(fields), old, new, caller))
+
+
+def _plan(fields: Fields, line: int, boot: Boot) -> None:
+    step = fields.number("step")
+    if step != len(boot.plan):
+        raise Malformed(f"step {step:#x} of the plan where {len(boot.plan):#x} was due")
+    kind = AccessKind(fields.word("kind", *(kind.value for kind in AccessKind)))
+    virt, rip = fields.number("virt"), fields.number("rip")
+    width = fields.number("width", _MOST_ACCESS_BYTES)
+    boot.plan.append(PlanStep(line, step, fields.text("name"), kind, virt, width, rip))
+
+
+def _preflight(fields: Fields, line: int, boot: Boot) -> None:
+    step = fields.number("step")
+    if fields.word("outcome", "ok", "fault") == "ok":
+        boot.preflight.append(PreflightRecord(line, step, True))
+        return
+    boot.preflight.append(
+        PreflightRecord(
+            line,
+            step,
+            False,
+            fields.number("vector"),
+            fields.number("error"),
+            fields.number("cr2"),
+            _level(fields) if "level" in fields else None,
+            _index(fields) if "index" in fields else None,
+            fields.optional_number("entry"),
+            fields.optional_number("value"),
+        )
+    )
+
+
+def _exit(fields: Fields, _line: int, boot: Boot) -> None:
+    boot.exit = (fields.number("status"), fields.number("attempts"))
+
+
+def _fault(fields: Fields, line: int, boot: Boot) -> None:
+    registers = {key: fields.number(key) for key in _FAULT_REGISTERS}
+    boot.faults.append(FaultRecord(line, fields.text("by"), registers))
+
+
+def _check(fields: Fields, line: int, boot: Boot) -> None:
+    passed = fields.word("outcome", "pass", "fail") == "pass"
+    detail = fields.optional_text("detail") or ""
+    boot.checks.append(CheckRecord(line, fields.text("name"), passed, detail))
+
+
+def _summary(fields: Fields, _line: int, boot: Boot) -> None:
+    boot.summary = (fields.number("pass"), fields.number("fail"))
+
+
+def _error(fields: Fields, _line: int, boot: Boot) -> None:
+    status = fields.optional_number("status") or 0
+    boot.errors.append((fields.text("where"), fields.text("what"), status))
+
+
+HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
+    "config": _config,
+    "firmware": _firmware,
+    "cpu": _cpu,
+    "image": _image,
+    "elf": _elf,
+    "segment": _segment,
+    "map": _map,
+    "region": _region,
+    "table": _table,
+    "set": _set,
+    "plan": _plan,
+    "preflight": _preflight,
+    "exit": _exit,
+    "fault": _fault,
+    "check": _check,
+    "summary": _summary,
+    "error": _error,
+}

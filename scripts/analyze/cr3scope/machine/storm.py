@@ -1,0 +1,86 @@
+"""Detects a storm: the same exception at the same instruction, over and over.
+
+Faults that differ in CR2 are no storm: a loop that touches fresh pages faults so, and each fault is mended. A
+storm whose stack pointer falls ends by itself when the stack runs out; one whose stack pointer stays never does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+STORM_RECORDS = 5000
+_FIRST_INTERRUPT = 32  # vectors below are the CPU's own (SDM 3A, table 7-1)
+_MAX_TRACKED = 8
+
+_HEAD = re.compile(rb"v=([0-9a-f]{2}) e=[0-9a-f]{4,8} i=0 cpl=\d IP=[0-9a-f]{4}:([0-9a-f]+) pc=")
+_STACK = rb"pc=[0-9a-f]+ SP=[0-9a-f]{4}:([0-9a-f]+)"
+_ADDRESS = re.compile(_STACK + rb" CR2=([0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """``finite``: every exception took more of the stack, so that it will run out."""
+
+    vector: int
+    rip: int
+    finite: bool
+
+
+@dataclass(slots=True)
+class _Suspect:
+    pattern: re.Pattern[bytes]
+    vector: int
+    rip: int
+    count: int = 0
+    lowest: int = 1 << 64
+    falls: int = 0
+
+
+class StormDetector:
+    """Counts over pieces of a log (whole lines)."""
+
+    def __init__(self) -> None:
+        self._suspects: dict[bytes, _Suspect] = {}
+
+    def feed(self, lines: bytes) -> Storm | None:
+        """The storm, if there is one so far."""
+        self._suspect_last(lines)
+        for suspect in self._suspects.values():
+            self._count(suspect, lines)
+            if suspect.count > STORM_RECORDS:
+                return Storm(suspect.vector, suspect.rip, suspect.falls * 2 > suspect.count)
+        return None
+
+    def _suspect_last(self, lines: bytes) -> None:
+        """The last exception of a piece is the one that a storm would be made of."""
+        last = None
+        at = lines.rfind(b" i=0 cpl=")
+        if at >= 0:
+            last = _HEAD.search(lines, max(at - 32, 0))
+        if last is None or int(last[1], 16) >= _FIRST_INTERRUPT:
+            return
+        key, tail = re.escape(last[0].removesuffix(b"pc=")), _STACK
+        address = _ADDRESS.match(lines, last.end() - 3)
+        if address:
+            tail += b" CR2=" + address[2]
+        pattern = key + tail
+        if pattern not in self._suspects:
+            if len(self._suspects) == _MAX_TRACKED:
+                weakest = min(self._suspects, key=lambda other: self._suspects[other].count)
+                del self._suspects[weakest]
+            self._suspects[pattern] = _Suspect(
+                re.compile(pattern), int(last[1], 16), int(last[2], 16)
+            )
+
+    @staticmethod
+    def _count(suspect: _Suspect, lines: bytes) -> None:
+        for stack in map(_as_number, suspect.pattern.findall(lines)):
+            suspect.count += 1
+            if stack < suspect.lowest:
+                suspect.lowest = stack
+                suspect.falls += 1
+
+
+def _as_number(digits: bytes) -> int:
+    return int(digits, 16)

@@ -1,0 +1,332 @@
+"""The CPU's page walk: where an address leads, and which fault an access raises.
+
+Intel SDM volume 3A, chapter 5: 5.5 (the walk), 5.6 (access rights), 5.7 (page-fault exceptions).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import reduce
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.paging import entry as bits
+from cr3scope.paging.cpu import (
+    CR0_WP,
+    CR4_CET,
+    CR4_PKE,
+    CR4_PKS,
+    CR4_SMAP,
+    CR4_SMEP,
+    RFLAGS_AC,
+    CpuState,
+)
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Tables
+from cr3scope.verdict import EntryRef
+
+__all__ = [
+    "AccessKind", "PageFault", "Platform", "Reason", "Tables", "Translation", "Walk", "access",
+    "is_canonical", "walk",
+]  # fmt: skip
+
+GENERAL_PROTECTION = 13
+PAGE_FAULT = 14
+
+# Error code of a page fault (SDM 3A, figure 5-12). W, U and SS describe the access, not the page.
+ERROR_PRESENT = 1 << 0
+ERROR_WRITE = 1 << 1
+ERROR_USER = 1 << 2
+ERROR_RESERVED = 1 << 3
+ERROR_FETCH = 1 << 4
+ERROR_KEY = 1 << 5
+ERROR_SHADOW_STACK = 1 << 6
+
+_KEY_ACCESS_DISABLE, _KEY_WRITE_DISABLE = 1, 2
+_ALL_ONES = (1 << 64) - 1
+
+
+class Reason(Enum):
+    """Why an access faults. The values are words for a person."""
+
+    NOT_PRESENT = "not present"
+    RESERVED = "reserved bit set"
+    TABLE_UNREADABLE = "the table it points to is no readable memory"
+    READ_ONLY = "read-only"
+    NO_EXECUTE = "no-execute"
+    SUPERVISOR = "supervisor only"
+    SMEP = "user page, SMEP forbids the supervisor to execute it"
+    SMAP = "user page, SMAP forbids the supervisor to touch it"
+    PROTECTION_KEY = "protection key"
+    SHADOW_STACK = "no shadow-stack page"
+    NON_CANONICAL = "address is not canonical"
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The entries that an address meets from the top, and where they lead.
+
+    ``stop`` is None if the last entry is a good leaf; then ``phys`` is where ``virt`` lies. For
+    TABLE_UNREADABLE the last entry is the one that points to the missing table; a missing root
+    leaves no entry.
+    """
+
+    virt: int
+    entries: tuple[EntryRef, ...]
+    stop: Reason | None
+    phys: int | None = None
+    page_size: int = bits.PAGE_BYTES
+    missing_table: int | None = None
+
+    @property
+    def leaf(self) -> EntryRef:
+        """The last entry met."""
+        return self.entries[-1]
+
+    @property
+    def writable(self) -> bool:
+        """R/W of every level together; CR3 carries no rights (SDM 3A, 5.6.1)."""
+        return bool(self._all_of & bits.WRITABLE)
+
+    @property
+    def user(self) -> bool:
+        """Whether this is a user-mode address: U/S of every level together (SDM 3A, 5.6)."""
+        return bool(self._all_of & bits.USER)
+
+    @property
+    def executable(self) -> bool:
+        """No level has NX."""
+        return not any(entry.value & bits.NO_EXECUTE for entry in self.entries)
+
+    @property
+    def rights(self) -> str:
+        """``rwxu`` with ``-`` for what some level denies."""
+        letters = ((True, "r"), (self.writable, "w"), (self.executable, "x"), (self.user, "u"))
+        return "".join(letter if granted else "-" for granted, letter in letters)
+
+    @property
+    def _all_of(self) -> int:
+        return reduce(lambda all_of, entry: all_of & entry.value, self.entries, _ALL_ONES)
+
+    def lacking(self, bit: int) -> tuple[EntryRef, ...]:
+        """Every entry on the path that has ``bit`` clear."""
+        return tuple(entry for entry in self.entries if not entry.value & bit)
+
+    def having(self, bit: int) -> tuple[EntryRef, ...]:
+        """Every entry on the path that has ``bit`` set."""
+        return tuple(entry for entry in self.entries if entry.value & bit)
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """An access that goes through; ``phys`` is where its first byte lies."""
+
+    virt: int
+    phys: int
+    page_size: int
+    rights: str
+    entries: tuple[EntryRef, ...]
+
+    @property
+    def leaf(self) -> EntryRef:
+        """The entry that maps the page."""
+        return self.entries[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class PageFault:
+    """The exception that an access raises.
+
+    ``virt`` is the first byte that could not be accessed. ``cr2`` is None for #GP, which leaves CR2
+    alone. ``guilty`` holds every entry that vetoes, from the top: all of them must change.
+    """
+
+    vector: int
+    error_code: int
+    cr2: int | None
+    guilty: tuple[EntryRef, ...]
+    reason: Reason
+    virt: int
+
+
+def is_canonical(virt: int, levels: int) -> bool:
+    """Bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
+    top = virt >> (bits.level_shift(levels) + 8)
+    return top == 0 or top == (1 << 64) - 1 >> (bits.level_shift(levels) + 8)
+
+
+def walk(
+    tables: Tables, cpu: CpuState, virt: int, platform: Platform = Platform.HARDWARE
+) -> Walk:
+    """Follows ``virt`` from the root; stops at the first entry that is not present or not valid."""
+    if not is_canonical(virt, cpu.levels):
+        return Walk(virt, (), Reason.NON_CANONICAL)
+    met: list[EntryRef] = []
+    table = cpu.root
+    for level in range(cpu.levels, 0, -1):
+        entries = tables.table(table)
+        if entries is None:
+            return Walk(virt, tuple(met), Reason.TABLE_UNREADABLE, missing_table=table)
+        index = bits.level_index(virt, level)
+        value = int(entries[index])
+        met.append(EntryRef(level, index, table + bits.ENTRY_BYTES * index, value))
+        if not value & bits.PRESENT:
+            return Walk(virt, tuple(met), Reason.NOT_PRESENT)
+        if value & bits.reserved_mask(level, value, cpu, platform):
+            return Walk(virt, tuple(met), Reason.RESERVED)
+        table = bits.frame(value, level)
+        if bits.is_leaf(value, level):
+            break
+    size = bits.level_bytes(level)
+    return Walk(virt, tuple(met), None, table | virt & (size - 1), size)
+
+
+def access(
+    tables: Tables,
+    cpu: CpuState,
+    virt: int,
+    kind: AccessKind,
+    user: bool = False,
+    width: int = 1,
+    implicit: bool = False,
+    shadow_stack: bool = False,
+    platform: Platform = Platform.HARDWARE,
+) -> Translation | PageFault:
+    """One access of ``width`` bytes, which may cross pages.
+
+    ``user``: at CPL 3. ``implicit``: the CPU reaches for a descriptor table or the TSS, which is a
+    supervisor access at any CPL (SDM 3A, 5.6). ``shadow_stack``: made by CALL, RET and their kin on
+    a shadow stack.
+    """
+    request = _Request(cpu, kind, user and not implicit, implicit, shadow_stack, platform)
+    last = virt + max(width, 1) - 1
+    for edge in (virt, last):
+        if edge > _ALL_ONES or not is_canonical(edge, cpu.levels):
+            return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
+    first: Walk | None = None
+    while True:
+        path = walk(tables, cpu, virt, platform)
+        fault = _refusal(path, request)
+        if fault is not None:
+            return fault
+        first = first or path
+        virt = (virt | path.page_size - 1) + 1
+        if virt > last:
+            break
+        if not is_canonical(virt, cpu.levels):
+            return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
+    assert first.phys is not None
+    return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    cpu: CpuState
+    kind: AccessKind
+    user: bool
+    implicit: bool
+    shadow_stack: bool
+    platform: Platform
+
+    @property
+    def error_code(self) -> int:
+        """What the error code says of the access itself; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
+        code = ERROR_USER if self.user else 0
+        if self.kind is AccessKind.WRITE:
+            code |= ERROR_WRITE
+        if self.kind is AccessKind.FETCH and (self.cpu.has_nx or self.cpu.cr4 & CR4_SMEP):
+            code |= ERROR_FETCH
+        if self.shadow_stack:
+            code |= ERROR_SHADOW_STACK
+        return code
+
+
+def _refusal(path: Walk, request: _Request) -> PageFault | None:
+    """The fault of an access to the page of ``path``, None if it is allowed."""
+    code = request.error_code
+    if path.stop is None:
+        veto = _veto(path, request)
+        if veto is None:
+            return None
+        reason, guilty = veto
+        code |= ERROR_PRESENT
+        # PK tells of the key even where another right is missing too (SDM 3A, 5.7).
+        if _key_forbids(path, request):
+            code |= ERROR_KEY
+        return PageFault(PAGE_FAULT, code, path.virt, guilty, reason, path.virt)
+    if _is_reserved(path.stop, request.platform):
+        code |= ERROR_RESERVED
+        # RSVD without P is TCG's reading; the manual has P set with it (SDM 3A, 5.7).
+        code |= ERROR_PRESENT if request.platform is Platform.HARDWARE else 0
+    return PageFault(PAGE_FAULT, code, path.virt, path.entries[-1:], path.stop, path.virt)
+
+
+def _is_reserved(stop: Reason, platform: Platform) -> bool:
+    """Memory that is not there reads as all ones on a PC's bus, as zero in TCG."""
+    if stop is Reason.TABLE_UNREADABLE:
+        return platform is Platform.HARDWARE
+    return stop is Reason.RESERVED
+
+
+def _veto(path: Walk, request: _Request) -> tuple[Reason, tuple[EntryRef, ...]] | None:
+    """Access rights, SDM 3A, 5.6.1 and 5.6.2: the first reason and all entries behind it."""
+    if request.user and not path.user:
+        return Reason.SUPERVISOR, path.lacking(bits.USER)
+    if request.kind is AccessKind.FETCH:
+        return _fetch_veto(path, request)
+    if request.shadow_stack:
+        if not _is_shadow_stack(path, request):
+            return Reason.SHADOW_STACK, _not_shadow_stack(path, request)
+    else:
+        if request.kind is AccessKind.WRITE and not path.writable:
+            if request.user or request.cpu.cr0 & CR0_WP:
+                return Reason.READ_ONLY, path.lacking(bits.WRITABLE)
+        if not request.user and path.user and _smap_forbids(request):
+            return Reason.SMAP, (path.leaf,)
+    if _key_forbids(path, request):
+        return Reason.PROTECTION_KEY, (path.leaf,)
+    return None
+
+
+def _fetch_veto(path: Walk, request: _Request) -> tuple[Reason, tuple[EntryRef, ...]] | None:
+    if not path.executable:  # with NXE=0 the walk has stopped at bit 63 already
+        return Reason.NO_EXECUTE, path.having(bits.NO_EXECUTE)
+    if not request.user and path.user and request.cpu.cr4 & CR4_SMEP:
+        return Reason.SMEP, (path.leaf,)
+    return None
+
+
+def _smap_forbids(request: _Request) -> bool:
+    """RFLAGS.AC exempts explicit accesses alone (SDM 3A, 5.6.1)."""
+    if not request.cpu.cr4 & CR4_SMAP:
+        return False
+    return request.implicit or not request.cpu.rflags & RFLAGS_AC
+
+
+def _is_shadow_stack(path: Walk, request: _Request) -> bool:
+    """Leaf read-only and dirty under writable parents, of the access's own mode (SDM 3A, 5.6.1)."""
+    return not _not_shadow_stack(path, request)
+
+
+def _not_shadow_stack(path: Walk, request: _Request) -> tuple[EntryRef, ...]:
+    """The entries that keep the page from being a shadow-stack page; empty if it is one."""
+    parents = [entry for entry in path.lacking(bits.WRITABLE) if entry is not path.leaf]
+    leaf = path.leaf.value
+    wrong_leaf = leaf & bits.WRITABLE or not leaf & bits.DIRTY or path.user != request.user
+    if not request.cpu.cr4 & CR4_CET or wrong_leaf:
+        parents.append(path.leaf)
+    return tuple(parents)
+
+
+def _key_forbids(path: Walk, request: _Request) -> bool:
+    """PKRU for user pages, PKRS for supervisor pages, data accesses alone (SDM 3A, 5.6.2)."""
+    cpu = request.cpu
+    if request.kind is AccessKind.FETCH or not cpu.cr4 & (CR4_PKE if path.user else CR4_PKS):
+        return False
+    key = (path.leaf.value & bits.KEY_MASK) >> bits.KEY_SHIFT
+    denied = (cpu.pkru if path.user else cpu.pkrs) >> 2 * key
+    if denied & _KEY_ACCESS_DISABLE:
+        return True
+    write_protected = request.user or bool(cpu.cr0 & CR0_WP)
+    is_write = request.kind is AccessKind.WRITE
+    return bool(denied & _KEY_WRITE_DISABLE) and is_write and write_protected

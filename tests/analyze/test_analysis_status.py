@@ -1,0 +1,210 @@
+"""The one-word answer, and what may never be called healthy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boot_builder as b
+import pytest
+from boot_builder import Scene, healthy
+
+from cr3scope.analysis import analyze, chosen_boot
+from cr3scope.capture.records import Boot, Capture, FaultRecord
+from cr3scope.observation import agree, same_fault
+from cr3scope.verdict import (
+    Diagnostic,
+    Ending,
+    Fault,
+    Finding,
+    Observation,
+    Prediction,
+    Status,
+    Verdict,
+)
+
+SEEN = Fault(14, 0x10, b.ENTRY, b.ENTRY, b.ROOT)
+
+
+def missing_entry() -> Scene:
+    scene = healthy()
+    scene.unmap(b.KERNEL)
+    return scene
+
+
+def fault_record(**registers: int) -> FaultRecord:
+    base = {"vector": 14, "error": 0x10, "cr2": b.ENTRY, "cr3": b.ROOT, "rip": b.ENTRY}
+    return FaultRecord(0, "safe-idt", base | registers)
+
+
+def rules(verdict: Verdict) -> list[str]:
+    return [finding.rule for finding in verdict.findings]
+
+
+def test_a_sound_capture_of_a_kernel_that_ran_is_healthy_and_agrees() -> None:
+    scene = healthy()
+    scene.boot.summary = (12, 0)
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.HEALTHY
+    assert verdict.agreement is True
+    assert verdict.exit_status == 0
+
+
+def test_damage_anywhere_forbids_a_clean_verdict() -> None:
+    capture = healthy().capture()
+    capture.damage.append(Diagnostic("damaged record", 12, 345))
+    verdict = analyze(capture)
+    assert verdict.status is Status.INCOMPLETE
+    assert verdict.exit_status == 2
+    assert verdict.diagnostics[0].line == 12
+
+
+def test_an_incomplete_boot_is_not_healthy() -> None:
+    scene = healthy()
+    scene.boot.complete = False
+    scene.boot.closed = ["loader"]
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.INCOMPLETE
+    assert rules(verdict) == ["kernel-silent"]
+    assert verdict.exit_status == 1
+
+
+def test_an_incomplete_boot_whose_fault_is_foreseen_is_will_fault() -> None:
+    scene = missing_entry()
+    scene.boot.complete = False
+    scene.boot.closed = ["loader"]
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.WILL_FAULT
+    assert "kernel-silent" not in rules(verdict)
+
+
+@pytest.mark.parametrize("lost", ["cpu", "dump", "plan"])
+def test_without_what_a_prediction_needs_the_verdict_is_incomplete(lost: str) -> None:
+    capture = healthy().capture()
+    boot = capture.boots[0]
+    if lost == "cpu":
+        del boot.cpus["handoff"]
+    elif lost == "dump":
+        del boot.dumps["new"]
+    else:
+        boot.plan.clear()
+    verdict = analyze(capture)
+    assert verdict.status is Status.INCOMPLETE
+    assert verdict.exit_status == 2
+    assert "nothing can be predicted" in verdict.diagnostics[-1].message
+
+
+def test_a_capture_without_a_boot_is_incomplete() -> None:
+    verdict = analyze(Capture())
+    assert (verdict.status, verdict.exit_status) == (Status.INCOMPLETE, 2)
+
+
+def test_a_refused_boot_is_incomplete_with_the_reason_as_an_error() -> None:
+    boot = Boot(errors=[("config", "unknown key `foo`", 0)])
+    verdict = analyze(Capture(boots=[boot]))
+    assert verdict.status is Status.INCOMPLETE
+    assert rules(verdict) == ["loader-refused"]
+    assert verdict.exit_status == 1
+
+
+def test_a_fault_record_that_was_foreseen_is_faulted_and_agrees() -> None:
+    scene = missing_entry()
+    scene.boot.faults.append(fault_record())
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.FAULTED
+    assert verdict.agreement is True
+    assert verdict.observation == Observation(
+        Ending.HANDLED, SEEN, 1, "fault record (safe-idt)"
+    )
+
+
+@pytest.mark.parametrize(
+    "different", [{"vector": 13}, {"error": 0x11}, {"cr2": 0x1000}, {"rip": 0x1000}]
+)
+def test_a_fault_record_that_differs_is_said_aloud(different: dict[str, int]) -> None:
+    scene = missing_entry()
+    scene.boot.faults.append(fault_record(**different))
+    verdict = analyze(scene.capture())
+    assert verdict.agreement is False
+    assert "unexplained-fault" in rules(verdict)
+
+
+def test_a_fault_where_none_was_foreseen_is_an_error() -> None:
+    scene = healthy()
+    scene.boot.faults.append(fault_record())
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.FAULTED
+    assert verdict.exit_status == 1
+    assert rules(verdict) == ["unexplained-fault"]
+
+
+def test_a_foreseen_fault_that_did_not_come_is_said_aloud() -> None:
+    scene = missing_entry()
+    scene.boot.summary = (12, 0)
+    verdict = analyze(scene.capture())
+    assert verdict.agreement is False
+    assert "unexplained-fault" in rules(verdict)
+    assert verdict.exit_status == 1
+
+
+def test_the_last_complete_boot_is_judged_and_the_restart_before_it_is_told() -> None:
+    broken, sound = missing_entry(), healthy()
+    broken.boot.complete = False
+    broken.boot.closed = ["loader"]
+    capture = Capture(boots=[broken.capture().boots[0], sound.capture().boots[0]])
+    verdict = analyze(capture)
+    assert chosen_boot(capture) is sound.boot
+    assert verdict.prediction == Prediction(survives=True)
+    assert rules(verdict) == ["restarted"]
+    assert verdict.exit_status == 1
+
+
+def test_a_machine_that_resets_over_and_over_is_told() -> None:
+    boots = []
+    for _ in range(3):
+        scene = missing_entry()
+        scene.boot.complete = False
+        scene.boot.closed = ["loader"]
+        boots.append(scene.capture().boots[0])
+    verdict = analyze(Capture(boots=boots))
+    assert rules(verdict)[0] == "code-unmapped"
+    restarted = next(f for f in verdict.findings if f.rule == "restarted")
+    assert "2 times" in restarted.title
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (SEEN, True),
+        (Fault(14, 0x10, b.ENTRY, None), True),
+        (Fault(14, None, b.ENTRY, b.ENTRY), True),
+        (Fault(13, 0x10, b.ENTRY, b.ENTRY), False),
+        (Fault(14, 0x11, b.ENTRY, b.ENTRY), False),
+        (Fault(14, 0x10, b.ENTRY + 1, b.ENTRY), False),
+        (Fault(14, 0x10, b.ENTRY, b.ENTRY + 1), False),
+    ],
+)
+def test_faults_are_compared_where_both_are_known(other: Fault, same: bool) -> None:
+    assert same_fault(SEEN, other) is same
+
+
+def test_rsvd_may_come_without_p_but_p_alone_may_not_differ() -> None:
+    assert same_fault(Fault(14, 0x19, 1, 1), Fault(14, 0x18, 1, 1))
+    assert not same_fault(Fault(14, 0x11, 1, 1), Fault(14, 0x10, 1, 1))
+
+
+def test_cr2_counts_for_page_faults_only() -> None:
+    assert same_fault(Fault(13, 0, None, 5), Fault(13, 0, 77, 5))
+
+
+def test_nothing_is_compared_where_one_side_is_missing() -> None:
+    assert agree(None, Observation(None)) is None
+    assert agree(Prediction(True), None) is None
+    assert agree(Prediction(False, first=SEEN), Observation(Ending.HANG)) is None
+
+
+def test_every_finding_is_a_whole_sentence_with_a_fix(tmp_path: Path) -> None:
+    scene = missing_entry()
+    scene.unmap(b.INFO)
+    for finding in analyze(scene.capture()).findings:
+        assert isinstance(finding, Finding)
+        assert finding.title and finding.detail and finding.fix.endswith(".")
