@@ -5,7 +5,7 @@ RUN ?= $(BUILD)/runs/last
 VERSION := 0.1.0
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
-export INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
+export FIRST_STAGE TIMEOUT INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
 
 # --- Tools: the target is always x86-64 ------------------------------------------------------------
 ifneq ($(shell uname -m),x86_64)
@@ -50,6 +50,9 @@ objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
 LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
 KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 
+# One short line a step, none under make -s.
+say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
+
 .DELETE_ON_ERROR:
 .PHONY: help build run-trace run debug debug-batch analyze faults test bench check clean deps
 .DEFAULT_GOAL := help
@@ -59,6 +62,7 @@ help: ## list the verbs
 	@echo "  settings: INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG RUN TOOLCHAIN CROSS_COMPILE"
 
 run-trace: $(BUILD)/deps-run.stamp ## build, boot under QEMU, capture, analyze, print the verdict
+	@[ -e $(BUILD)/kernel/kernel.elf ] || echo "building loader and kernel" >&2
 	@$(MAKE) --no-print-directory -s build
 	@scripts/boot/run-trace $(BUILD) $(RUN)
 
@@ -104,38 +108,46 @@ FORCE:
 
 $(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	@echo "  CC    $@"
+	$(call say,CC,$@)
 	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
 
 $(BUILD)/loader/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	@echo "  CC    $@"
+	$(call say,CC,$@)
 	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
 
 $(BUILD)/kernel/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	@echo "  CC    $@"
+	$(call say,CC,$@)
 	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
 
 $(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
-	@echo "  CC    $@"
+	$(call say,CC,$@)
 	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
 
-# loader.elf is the twin of loader.efi: the same bytes at the same addresses, with symbols and lines.
-$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
-	@echo "  LD    $@"
+# A UEFI program from its objects; the ELF file is the twin of the PE: same bytes, same addresses, with symbols.
+define link_efi
+	$(call say,LD,$(2))
 	@$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs --build-id=sha1 \
-	    -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds $(GNU_EFI_LIB)/crt0-efi-x86_64.o $^ \
-	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -o $@
+	    -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds $(GNU_EFI_LIB)/crt0-efi-x86_64.o $(1) \
+	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -o $(2)
+endef
 
-$(BUILD)/loader/loader.efi: $(BUILD)/loader/loader.elf
-	@echo "  EFI   $@"
+$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
+	$(call link_efi,$^,$@)
+
+# For tests: the same boot under 5-level paging (tests/boot/la57/main.c).
+$(BUILD)/la57.elf: $(call objects,loader,tests/boot/la57/main.c tests/boot/la57/switch.S)
+	$(call link_efi,$^,$@)
+
+%.efi: %.elf
+	$(call say,EFI,$@)
 	@$(TARGET_OBJCOPY) -j .text -j .sdata -j .data -j .note.gnu.build-id -j .dynamic -j .dynsym -j '.rel*' -j .rela \
 	    -j .reloc --output-target=efi-app-x86_64 $< $@
 
 $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld
-	@echo "  LD    $@"
+	$(call say,LD,$@)
 	@$(TARGET_LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=sha1 -T kernel/kernel.ld \
 	    $(KERNEL_OBJECTS) -o $@
 
@@ -147,7 +159,7 @@ host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$
 .SECONDEXPANSION:
 $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*)
 	@mkdir -p $(@D)
-	@echo "  HOST  $@"
+	$(call say,HOST,$@)
 	@$(HOST_CC) $(HOST_CFLAGS) -MMD -MP $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d) $(wildcard $(BUILD)/host/*.d)

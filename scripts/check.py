@@ -26,10 +26,10 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "capture": LOW_PARTS,
     "paging": LOW_PARTS | {"capture"},
     "sources": LOW_PARTS | {"capture", "paging"},
-    "predict": LOW_PARTS | {"capture", "paging"},
-    "rules": LOW_PARTS | {"capture", "paging", "predict"},
-    "render": LOW_PARTS | {"paging", "sources", "rules"},
-    "intlog": LOW_PARTS,
+    "predict": LOW_PARTS | {"capture", "paging", "exceptions"},
+    "rules": LOW_PARTS | {"capture", "paging", "predict", "exceptions", "attribution", "symbols"},
+    "render": LOW_PARTS | {"paging", "sources", "predict", "rules", "exceptions"},
+    "intlog": LOW_PARTS | {"exceptions"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
 

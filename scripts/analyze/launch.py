@@ -1,6 +1,7 @@
-"""Starts cr3scope on an interpreter that has the libraries it needs.
+"""Starts cr3scope from a checkout, if this interpreter has what it needs; else tries the next one.
 
-Python puts this file's folder, which holds the package, on ``sys.path``.
+The Python that PATH finds first is not always the one that the distribution's packages serve. The
+candidates come as the first argument, separated by `:`; the rest is cr3scope's.
 """
 
 import importlib.util
@@ -8,40 +9,38 @@ import os
 import shutil
 import sys
 
-# Module -> what to install. rich and Jinja2 serve some outputs alone and are asked for there.
 NEEDED = {"numpy": "numpy", "elftools": "pyelftools"}
-_ATTEMPT = "CR3SCOPE_ATTEMPT"  # how many candidates were tried before this one
+OLDEST = (3, 10)
+EXIT_UNUSABLE = 2
 
 
-def missing() -> "list[str]":
-    """What this interpreter lacks, found without the cost of an import."""
-    lacking = [package for module, package in NEEDED.items() if not importlib.util.find_spec(module)]
-    return (["Python 3.10"] if sys.version_info < (3, 10) else []) + lacking
+def missing():
+    """What this interpreter lacks, as a person would name it."""
+    lacking = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if sys.version_info < OLDEST:
+        lacking.append("Python %d.%d or later" % OLDEST)
+    return lacking
 
 
-def candidates() -> "list[str]":
-    """The interpreters to use, the best first; scripts/cr3scope starts the first of them."""
-    wanted = (os.environ.get("CR3SCOPE_PYTHON"), "/usr/bin/python3", "python3")
-    return [found for found in (shutil.which(name) for name in wanted if name) if found]
-
-
-def start() -> int:
-    """Runs the command here, or starts the next interpreter instead of this one."""
+def start(candidates, arguments):
+    """Runs the command here, or hands over to the next candidate."""
     lacking = missing()
-    attempt = int(os.environ.pop(_ATTEMPT, "0"))
     if not lacking:
-        from cr3scope.cli import main
+        from cr3scope.cli.main import main
 
-        return main()
-    others = candidates()[attempt + 1 :]
-    if others:
-        os.environ[_ATTEMPT] = str(attempt + 1)
-        os.execv(others[0], [others[0], __file__, *sys.argv[1:]])
-    wanted = " and ".join(lacking)
-    sys.stderr.write(f"cr3scope: {sys.executable} lacks {wanted}: install with your package manager"
-                     " or pip, or name another interpreter in CR3SCOPE_PYTHON\n")
-    return 2
+        return main(arguments)
+    for position, candidate in enumerate(candidates):
+        program = shutil.which(candidate)
+        if program is not None:
+            rest = ":".join(candidates[position + 1 :])
+            os.execv(program, [program, __file__, rest, *arguments])
+    print(
+        "cr3scope: no Python found that has %s: install them, or set CR3SCOPE_PYTHON"
+        % " and ".join(lacking),
+        file=sys.stderr,
+    )
+    return EXIT_UNUSABLE
 
 
 if __name__ == "__main__":
-    sys.exit(start())
+    sys.exit(start([name for name in sys.argv[1].split(":") if name], sys.argv[2:]))

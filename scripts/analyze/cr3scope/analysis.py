@@ -91,11 +91,10 @@ def chosen_boot(capture: Capture) -> Boot | None:
 
 def _chosen(boots: Sequence[Boot]) -> int:
     """The last complete boot; else the last whose loader finished; else the last."""
-    for good in (lambda boot: boot.complete, lambda boot: _LOADER in boot.closed):
-        for number in reversed(range(len(boots))):
-            if good(boots[number]):
-                return number
-    return len(boots) - 1
+    numbers = range(len(boots))
+    complete = [number for number in numbers if boots[number].complete]
+    judgeable = [number for number in numbers if _LOADER in boots[number].closed]
+    return (complete or judgeable or list(numbers))[-1]
 
 
 def _restarts(boots: Sequence[Boot], number: int) -> int:

@@ -88,7 +88,7 @@ class ElfTwin:
     @cached_property
     def build_id(self) -> str | None:
         """The GNU build id as hex digits."""
-        from elftools.elf.sections import NoteSection
+        from elftools.elf.sections import NoteSection  # type: ignore[import]
 
         try:
             for section in self._elf.iter_sections():
@@ -113,8 +113,8 @@ class ElfTwin:
 
     @cached_property
     def _elf(self) -> Any:
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
+        from elftools.common.exceptions import ELFError  # type: ignore[import]
+        from elftools.elf.elffile import ELFFile  # type: ignore[import]
 
         try:
             return ELFFile(self.path.open("rb"))
@@ -198,7 +198,7 @@ class _FileNames:
 
 def _teach_checksums(structs: Any) -> None:
     """clang's DWARF 5 file tables carry MD5 sums in a form that pyelftools before 0.30 lacks."""
-    from elftools.construct import StaticField
+    from elftools.construct import StaticField  # type: ignore[import]
 
     structs.Dwarf_dw_form.setdefault("DW_FORM_data16", StaticField("", 16))
 

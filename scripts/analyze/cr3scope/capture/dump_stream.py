@@ -102,7 +102,9 @@ def _repeated(last: Words, count: int, step: int) -> npt.NDArray[np.uint64]:
             last = row
         return rows
     steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
-    return last + steps[:, np.newaxis] * (last & _PRESENT)
+    added: npt.NDArray[np.uint64] = steps[:, np.newaxis] * (last & _PRESENT)
+    added += last
+    return added
 
 
 def _entries(stream: Stream) -> Words:

@@ -91,10 +91,10 @@ def _image(fields: Fields, line: int, boot: Boot) -> None:
             fields.text("name"),
             numbers["base"],
             numbers["size"],
-            fields.optional_text("build_id"),
+            fields.optional_text("build_id") or None,
             numbers["text"],
             numbers["text_size"],
-            fields.optional_text("file"),
+            fields.optional_text("file") or None,
         )
     )
 
@@ -107,7 +107,7 @@ def _elf(fields: Fields, line: int, boot: Boot) -> None:
             fields.number("entry"),
             fields.number("size"),
             fields.number("machine"),
-            fields.optional_text("build_id"),
+            fields.optional_text("build_id") or None,
         )
     )
 

@@ -16,7 +16,7 @@ from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.render import json as json_form
 from cr3scope.render import text
 from cr3scope.render.terminal import wants_colour
-from cr3scope.symbols import LineSource, NoSymbols, Symbols
+from cr3scope.symbols import LineSource, Symbols
 from cr3scope.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def judge(capture: Capture, log: Path | None, elf_files: Sequence[Path]) -> Verd
     """The verdict on a capture, with the log and the ELF twins if there are any."""
 
     def symbols_of(images: Sequence[ImageRecord]) -> LineSource:
-        return Symbols(images, elf_files) if elf_files else NoSymbols()
+        return Symbols(images, elf_files)
 
     return analyze(capture, _report(capture, log), symbols_of)
 

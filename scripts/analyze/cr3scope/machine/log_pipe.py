@@ -80,7 +80,11 @@ class LogPipe:
                 break
             if data == b"":  # QEMU closed its end: nothing more until told to finish
                 stop_only.poll()
-        self._guarded(self._filter.finish)
+        if self.error is None:
+            try:
+                self._filter.finish()
+            except OSError as error:
+                self.error = error
 
     def _read(self) -> bytes | None:
         """What is there; b"" if no writer is left, None if there is nothing now."""
@@ -90,10 +94,12 @@ class LogPipe:
             return None
 
     def _take(self, data: bytes) -> None:
+        if self.error is not None:
+            return
         try:
             lines = self._filter.feed(data)
         except OSError as error:
-            self.error = self.error or error
+            self.error = error
             return
         if self.storm is None and lines:
             self.storm = self._detector.feed(lines)

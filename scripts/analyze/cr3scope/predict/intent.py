@@ -87,7 +87,8 @@ class Intent:
 
     def at(self, virt: int) -> Named | None:
         """What lives at ``virt``: the narrowest name; of equals, the one that came last."""
-        return min(self._covering(virt), key=lambda named: named.size, default=None)
+        covering = sorted(self._covering(virt), key=lambda named: named.size)
+        return covering[0] if covering else None
 
     def role_at(self, virt: int) -> str:
         """The role of what lives at ``virt``; "" if nobody named it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.entry import level_bytes
+from cr3scope.paging.entry import ACCESSED, DIRTY, ENTRIES, PAGE_BYTES, level_bytes
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Translation, access
@@ -17,6 +19,9 @@ from cr3scope.predict.strike import Strike, Target
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
 _MAX_STEPS_PER_RANGE = 4096
+# What may differ between leaves that behave alike. Frame bits beyond MAXPHYADDR are reserved, but a
+# step over them stays within one table: 36 bits are the least that any 64-bit CPU has.
+_FRAME_OR_STATE = np.uint64((1 << 36) - PAGE_BYTES | ACCESSED | DIRTY)
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -45,16 +50,29 @@ def _refused(
     for _ in range(_MAX_STEPS_PER_RANGE):
         found = access(tables, cpu, virt, kind, platform=platform)
         if isinstance(found, Translation):
-            span = found.page_size
+            after = (virt & -found.page_size) + _alike(tables, found) * found.page_size
         else:
             level = min((entry.level for entry in found.guilty), default=1)
-            span = level_bytes(level)
+            after = (virt & -level_bytes(level)) + level_bytes(level)
             if _is_meant(intent, named, virt):
                 for entry in found.guilty or (None,):
                     yield Strike(Target.RANGE, kind, virt, found.reason, entry)
-        virt = (virt | span - 1) + 1
+        virt = after
         if virt > named.last:
             return
+
+
+def _alike(tables: Tables, found: Translation) -> int:
+    """How many entries from the leaf on, in its table, differ from it in their frame alone.
+
+    All of them answer an access alike, so that a long range takes one walk for each table.
+    """
+    leaf = found.leaf
+    entries = tables.table(leaf.phys & -PAGE_BYTES)
+    assert entries is not None
+    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~_FRAME_OR_STATE
+    others = np.flatnonzero(differs)
+    return int(others[0]) if others.size else ENTRIES - leaf.index
 
 
 def _is_meant(intent: Intent, named: Named, virt: int) -> bool:
