@@ -55,6 +55,7 @@ class Qmp:
         self._unread = b""
         self._events: list[dict[str, Any]] = []
         self._replies: list[dict[str, Any]] = []
+        self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
         self._send({"execute": "qmp_capabilities", "id": "hello"})
 
@@ -136,4 +137,5 @@ class Qmp:
             if "event" in message:
                 self._events.append(message)
             elif "return" in message or "error" in message:
+                self.ready = True
                 self._replies.append(message)

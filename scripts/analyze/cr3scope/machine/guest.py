@@ -1,0 +1,289 @@
+"""One QEMU from start to end: what it was told, what it said, and why the watching ended.
+
+Every wait is for an event: a byte, a QMP message, the end of the process, a signal or a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from cr3scope.errors import UnusableInput
+from cr3scope.machine.command import Command, Serial
+from cr3scope.machine.log_pipe import LogPipe, read_end
+from cr3scope.machine.qmp import Listener, Qmp, QmpError
+from cr3scope.machine.serial_port import SerialPort, Sign
+
+LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
+FINITE_STORM_SECONDS = 10.0
+_MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
+# How long a guest may go on after a sign that it is done: it may still exit by itself, or write a file.
+_GRACE = {
+    Sign.FAULT_RECORD: 0.25,
+    Sign.ERROR_RECORD: 0.25,
+    Sign.TRACE_ENDED: 1.0,
+    Sign.SCREEN_STARTED: 1.0,
+    Sign.SCREEN_COMPLETE: 0.0,
+}
+
+
+class Reason(Enum):
+    """Why the watching ended."""
+
+    EXITED = "QEMU exited"
+    SHUT_DOWN = "the guest powered off"
+    RESET = "the guest reset"
+    PANICKED = "the guest panicked"
+    SAID_ALL = "the trace is complete"
+    SCREEN = "the firmware printed its exception screen"
+    STORM = "the same exception came without end"
+    TIMEOUT = "the time was up"
+    INTERRUPTED = "interrupted"
+
+
+_SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known at the end. ``registers`` are those of the first CPU, as far as QEMU was asked."""
+
+    reason: Reason = Reason.EXITED
+    started: bool = False  # QEMU came as far as running a guest
+    exit_status: int | None = None
+    registers: dict[str, int] = field(default_factory=dict)
+    serial: bytes = b""
+    stdout: bytes = b""
+    words: str = ""  # QEMU's standard error
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def watch(
+    command: Command, folder: Path, timeout: float, meanwhile: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Runs QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
+
+    ``meanwhile`` is called once, right after the start. Whatever happens, no QEMU is left behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
+        watcher = _Watcher(command, folder, Path(channels), signals)
+        try:
+            watcher.start(timeout)
+            meanwhile()
+            watcher.loop()
+            watcher.ask()
+        finally:
+            watcher.stop()
+    return watcher.outcome
+
+
+class _Signals:
+    """SIGINT and SIGTERM as one more readable descriptor."""
+
+    def __enter__(self) -> _Signals:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b".")
+
+
+class _Watcher:
+    def __init__(self, command: Command, folder: Path, channels: Path, signals: _Signals) -> None:
+        self.outcome = Outcome()
+        self._command = command
+        self._signals = signals
+        self._channels = channels
+        self._selector = selectors.DefaultSelector()
+        self._serial = SerialPort(folder / "serial.log")
+        self._serial_fifo = read_end(channels / "serial")
+        self._log = LogPipe(channels / "log", folder / "interrupts.log")
+        self._listener = Listener(channels / "qmp")
+        self._qmp: Qmp | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._process_end = -1
+        self._began = self._deadline = 0.0
+        self._reason_at_deadline = Reason.TIMEOUT
+        self._done = False
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+
+    def start(self, timeout: float) -> None:
+        words = self._command.watched(
+            self._channels / "log", self._channels / "serial", self._channels / "qmp"
+        )
+        self._began = time.monotonic()
+        self._deadline = self._began + timeout
+        try:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise UnusableInput(f"{words[0]}: cannot be started: {why}") from error
+        self._process_end = os.pidfd_open(self._process.pid)
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        self._on(self._process.stdout, self._stdout_ready)
+        self._on(self._process.stderr, self._stderr_ready)
+        self._on(self._process_end, self._exited)
+        self._on(self._serial_fifo, self._serial_ready)
+        self._on(self._log, self._storm)
+        self._on(self._listener, self._called)
+        self._on(self._signals, self._interrupted)
+
+    def loop(self) -> None:
+        """Until something says that the guest is done."""
+        while not self._done:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                self._end(self._reason_at_deadline)
+                break
+            for key, _ in self._selector.select(left):
+                key.data()
+
+    def ask(self) -> None:
+        """Asks a guest that is still there for its registers, and QEMU to leave."""
+        if self._qmp is None:
+            return
+        try:
+            self.outcome.registers = self._qmp.registers()
+        except QmpError as error:
+            self.outcome.notes.append(f"QEMU was asked for registers: {error}")
+        self._qmp.quit()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert self._process is not None
+            self._process.wait(LEAVE_SECONDS)
+
+    def stop(self) -> None:
+        """Ends QEMU with all its children, and takes what is left in the channels."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self.outcome.exit_status = self._process.wait()
+            for ready in (self._serial_ready, self._stdout_ready, self._stderr_ready):
+                ready()
+            for stream in (self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
+            os.close(self._process_end)
+            self.outcome.seconds = time.monotonic() - self._began
+        self._log.finish()
+        if self._log.error is not None:
+            self.outcome.notes.append(f"interrupts.log: {self._log.error.strerror}")
+        if self._qmp is not None:
+            self._qmp.close()
+        self._listener.close()
+        self._selector.close()
+        os.close(self._serial_fifo)
+        self._serial.close()
+        if self._serial.left_out:
+            self.outcome.notes.append(f"serial.log: {self._serial.left_out} bytes left out")
+        self.outcome.serial = self._serial.received
+        self.outcome.stdout = bytes(self._stdout)
+        self.outcome.words = self._stderr.decode(errors="replace")
+
+    def _on(self, source: Any, ready: Callable[[], None]) -> None:
+        self._selector.register(source, selectors.EVENT_READ, ready)
+
+    def _end(self, reason: Reason) -> None:
+        if not self._done:
+            self._done = True
+            self.outcome.reason = reason
+
+    def _end_within(self, seconds: float, reason: Reason) -> None:
+        """The guest may go on for so long; an earlier deadline stays."""
+        until = time.monotonic() + seconds
+        if until < self._deadline:
+            self._deadline = until
+            self._reason_at_deadline = reason
+
+    def _exited(self) -> None:
+        self._end(Reason.EXITED)
+
+    def _interrupted(self) -> None:
+        self._end(Reason.INTERRUPTED)
+
+    def _called(self) -> None:
+        if self._qmp is None:
+            self._qmp = self._listener.accept()
+            self._on(self._qmp, self._qmp_ready)
+        self._selector.unregister(self._listener)
+
+    def _qmp_ready(self) -> None:
+        assert self._qmp is not None
+        for event in self._qmp.events():
+            if event.get("event") == "SHUTDOWN":
+                data = event.get("data")
+                why = data.get("reason") if isinstance(data, dict) else None
+                self._end(_SHUTDOWN_REASONS.get(str(why), Reason.SHUT_DOWN))
+        self.outcome.started = self.outcome.started or self._qmp.ready
+        if self._qmp.closed:
+            self._selector.unregister(self._qmp)
+
+    def _storm(self) -> None:
+        self._selector.unregister(self._log)
+        storm = self._log.storm
+        if storm is not None:
+            self._end_within(FINITE_STORM_SECONDS if storm.finite else 0.0, Reason.STORM)
+
+    def _serial_ready(self) -> None:
+        for data in self._chunks(self._serial_fifo):
+            self._take_serial(data)
+
+    def _stdout_ready(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        for data in self._chunks(self._process.stdout):
+            if self._command.serial is Serial.OURS:
+                self._stdout += data[: _MAX_WORDS * 64 - len(self._stdout)]
+            else:
+                self._take_serial(data)
+
+    def _stderr_ready(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        for data in self._chunks(self._process.stderr):
+            self._stderr += data[: max(_MAX_WORDS - len(self._stderr), 0)]
+
+    def _take_serial(self, data: bytes) -> None:
+        for sign in self._serial.feed(data):
+            screen = sign in (Sign.SCREEN_STARTED, Sign.SCREEN_COMPLETE)
+            self._end_within(_GRACE[sign], Reason.SCREEN if screen else Reason.SAID_ALL)
+
+    def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:
+        """What can be read without waiting; at its end the source is watched no more."""
+        descriptor = source if isinstance(source, int) else source.fileno()
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(descriptor, 1 << 16):
+                yield data
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(source)

@@ -1,0 +1,69 @@
+"""What comes out of the guest's serial port: kept, copied to a file, and watched for the end of the story."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import zlib
+from enum import Enum
+from pathlib import Path
+
+MAX_BYTES = 32 << 20
+_LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
+
+_RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
+_SCREEN = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
+_SCREEN_STARTS = b"!!!! X64 Exception Type"
+
+
+class Sign(Enum):
+    """What was seen on the wire that means: the guest has (almost) said all it will say."""
+
+    FAULT_RECORD = "fault"
+    ERROR_RECORD = "error"
+    TRACE_ENDED = "end"
+    SCREEN_STARTED = "the firmware's exception screen begins"
+    SCREEN_COMPLETE = "the firmware's exception screen"
+
+
+class SerialPort:
+    """Everything received, bounded; ``path`` gets the same bytes as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._window = b""
+        self._bytes = bytearray()
+        self.left_out = 0
+
+    @property
+    def received(self) -> bytes:
+        return bytes(self._bytes)
+
+    def feed(self, data: bytes) -> list[Sign]:
+        """Takes what has come; returns the signs that it completes, in no special order."""
+        room = MAX_BYTES - len(self._bytes)
+        self._bytes += data[:room]
+        self.left_out += max(len(data) - room, 0)
+        with contextlib.suppress(OSError):  # a full disk costs the file, not the verdict
+            self._file.write(data[:room])
+        window = self._window + data
+        signs = list(self._signs(window))
+        self._window = window[-_LONGEST:]
+        return signs
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _signs(self, window: bytes) -> list[Sign]:
+        """Looks only at what ends in the new data, so that nothing is told twice."""
+        old = len(self._window)
+        signs = []
+        for match in _RECORD.finditer(window):
+            whole = match.end() > old and zlib.crc32(match[1]) == int(match[3], 16)
+            if whole and (match[2] != b"end" or b" next=none " in match[1]):
+                signs.append(Sign(match[2].decode()))
+        if any(match.end() > old for match in _SCREEN.finditer(window)):
+            signs.append(Sign.SCREEN_COMPLETE)
+        elif window.find(_SCREEN_STARTS, max(old - len(_SCREEN_STARTS) + 1, 0)) >= 0:
+            signs.append(Sign.SCREEN_STARTED)
+        return signs
