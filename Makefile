@@ -70,6 +70,14 @@ run: $(BUILD)/deps-run.stamp ## boot for a person: console on the terminal, moni
 	@$(MAKE) --no-print-directory -s build
 	@scripts/boot/run $(BUILD) $(RUN)
 
+debug: $(BUILD)/deps-test.stamp ## boot and open gdb, stopped right before mov cr3
+	@$(MAKE) --no-print-directory -s build
+	@$(PYTHON) scripts/gdb/debug.py $(BUILD) $(RUN)
+
+debug-batch: $(BUILD)/deps-test.stamp ## the same without a terminal: print where it stands, step across, end
+	@$(MAKE) --no-print-directory -s build
+	@$(PYTHON) scripts/gdb/debug.py --batch $(BUILD) $(RUN)
+
 analyze: ## judge a saved capture: make analyze CAPTURE=build/runs/last/serial.log
 	@scripts/cr3scope analyze $(CAPTURE) --elf $(BUILD)/loader/loader.elf --elf $(BUILD)/kernel/kernel.elf
 

@@ -97,6 +97,9 @@ static bool set_key(struct config *config, struct value key, struct value value,
     if (value_is(key, "identity")) {
         return set_choice(&config->identity_full, value, "image", "full");
     }
+    if (value_is(key, "debugger")) {
+        return set_choice(&config->debugger_wait, value, "none", "wait");
+    }
     if (value_is(key, "sinks")) {
         return set_sinks(&config->sinks, value);
     }

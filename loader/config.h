@@ -20,7 +20,8 @@ struct config {
     bool preflight_stops;
     bool safe_idt;
     bool identity_full;
-    unsigned sinks; /* of enum config_sink */
+    bool debugger_wait; /* spin until a debugger says go on */
+    unsigned sinks;     /* of enum config_sink */
     uint16_t uart_port;
     uint64_t fail_allocation; /* the n-th allocation fails, from 1; 0: none */
 };

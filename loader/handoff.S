@@ -33,6 +33,10 @@ handoff_jump:
     xorl %r15d, %r15d
     cld
     movq %rdx, %rsp
+
+    .globl handoff_mov_cr3
+    .hidden handoff_mov_cr3
+handoff_mov_cr3:
     movq %rax, %cr3
 
     .globl handoff_after_cr3

@@ -72,11 +72,25 @@ static void trace_machine(void) {
     trace_close(&boot.trace);
 }
 
+/* A debugger that attached sets it; `image` is in the trace by then, so it knows where to look. */
+static volatile uint32_t debugger_go;
+
+static void wait_for_debugger(void) {
+    if (!boot.config.debugger_wait) {
+        return;
+    }
+    firmware_tell(&firmware, "cr3scope: waiting for a debugger to set debugger_go = 1");
+    while (debugger_go == 0) {
+        __asm__ volatile("pause");
+    }
+}
+
 static bool read_inputs(void) {
     boot.cpu_count = firmware_cpu_count(&firmware);
     boot.rsdp_phys = firmware_rsdp(&firmware);
     cpu_read(&boot.cpu);
     trace_machine();
+    wait_for_debugger();
     if (!firmware_copy_memory_map(&firmware, &boot.firmware_map, &boot.why)) {
         return boot_refuse(&boot, "memory map");
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope.capture.word_stream import Stream, StreamError, Words
 
@@ -21,7 +20,7 @@ _PAGE_NUMBERS = 1 << 40  # physical addresses have at most 52 bits
 class Pages:
     """What a dump stream decodes to."""
 
-    tables: dict[int, npt.NDArray[np.uint64]] = field(default_factory=dict)
+    tables: dict[int, Words] = field(default_factory=dict)
     unreadable: set[int] = field(default_factory=set)
 
     @property
@@ -89,7 +88,7 @@ def decode_words(data: bytes, length: int, planes: int) -> bytes:
     return padded[:length]
 
 
-def _repeated(last: Words, count: int, step: int) -> npt.NDArray[np.uint64]:
+def _repeated(last: Words, count: int, step: int) -> Words:
     """``count`` tables, each like the one before it with ``step`` added to its present entries.
 
     An addition can clear the P bit or carry into it only if ``step`` is odd; then each table decides
@@ -101,10 +100,9 @@ def _repeated(last: Words, count: int, step: int) -> npt.NDArray[np.uint64]:
             row[:] = np.where(last & _PRESENT, last + np.uint64(step & _WORD), last)
             last = row
         return rows
-    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
-    added: npt.NDArray[np.uint64] = steps[:, np.newaxis] * (last & _PRESENT)
-    added += last
-    return added
+    added = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
+    present: Words = last & _PRESENT
+    return last + np.multiply.outer(added, present)
 
 
 def _entries(stream: Stream) -> Words:

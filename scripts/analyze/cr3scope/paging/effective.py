@@ -33,6 +33,7 @@ MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}
 
 # Tables that point to one another can map 2^36 pages. Past this many ranges the list is cut.
 MOST_ROWS = 1 << 22
+_MOST_TABLES = 1 << 15  # of one level, each once for each set of inherited rights
 _MOST_REPORTED = 64
 _ENTRIES = bits.ENTRIES
 
@@ -120,7 +121,7 @@ def mappings(
     survey = _Survey(tables, cpu, platform)
     levels = survey.descend()
     rows: _Rows | None = None
-    cut = False
+    cut = survey.is_cut
     for level in reversed(levels):
         rows, was_cut = _assemble(level, rows)
         cut = cut or was_cut
@@ -146,6 +147,7 @@ class _Survey:
         self._tables = tables
         self._cpu = cpu
         self._platform = platform
+        self.is_cut = False
         self.missing: list[EntryRef] = []
         self.reserved: list[EntryRef] = []
 
@@ -167,6 +169,7 @@ class _Survey:
             following = self._next(current)
             if following is None:
                 return levels
+            current.entries = current.entries[:0]
             levels.append(following)
             current = following
 
@@ -209,7 +212,8 @@ class _Survey:
         )
         found: list[U64] = []
         place = np.full(len(keys), -1, dtype=np.int64)
-        for number, key in enumerate(keys.tolist()):
+        self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
+        for number, key in enumerate(keys[:_MOST_TABLES].tolist()):
             table = self._tables.table(key & ~0xFFF)
             if table is None:
                 pointer = int(pointers[first_seen[number]])
