@@ -71,7 +71,7 @@ def test_a_missing_page_is_mended_to_the_frame_and_rights_that_the_trace_names()
     scene = healthy()
     scene.unmap(b.KERNEL)
     finding = analyze(scene.capture()).findings[0]
-    assert f"map {b.KERNEL:#x} to frame {b.KERNEL_PHYS:#x} (r-x)" in finding.fix
+    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0xFFF:#x} to {b.KERNEL_PHYS:#x} (r-x)" in finding.fix
 
 
 def test_a_lost_present_bit_is_mended_by_that_bit_alone() -> None:
@@ -107,3 +107,13 @@ def test_a_fault_without_a_mend_does_not_hide_the_next_one() -> None:
     scene.boot.plan[1] = type(step)(0, 1, "push", step.kind, wrong, 8, step.rip)
     scene.unmap(b.INFO)
     assert struck_rules(scene) == ["non-canonical", "boot-info-unmapped"]
+
+
+def test_neighbouring_pages_are_mended_as_one_range() -> None:
+    scene = healthy()
+    scene.unmap(b.KERNEL, 2 * b.PAGE)
+    step = scene.boot.plan[2]
+    wide = type(step)(0, 2, "kernel text read", step.kind, b.KERNEL, 2 * b.PAGE, b.ENTRY)
+    scene.boot.plan[2] = wide
+    finding = analyze(scene.capture()).findings[0]
+    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0x1FFF:#x} to {b.KERNEL_PHYS:#x} (r-x)." in finding.fix

@@ -27,6 +27,7 @@ from cr3scope.verdict import (
 )
 
 _LOADER = "loader"
+_PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 # The symbols of one boot: images move from boot to boot.
@@ -145,8 +146,11 @@ def _status(
     observation: Observation | None,
     findings: Sequence[Finding],
 ) -> Status:
-    if capture.damage or boot.errors or prediction is None:
+    if capture.damage or prediction is None:
         return Status.INCOMPLETE
+    if boot.errors:
+        stopped = any(where == _PREFLIGHT for where, _, _ in boot.errors)
+        return Status.WILL_FAULT if stopped and not prediction.survives else Status.INCOMPLETE
     if observation is not None and observation.ending is not None:
         return Status.HUNG if observation.ending is Ending.HANG else Status.FAULTED
     if not prediction.survives:
@@ -154,5 +158,6 @@ def _status(
     if not boot.complete:
         return Status.INCOMPLETE
     if any(finding.severity is Severity.ERROR for finding in findings):
-        return Status.FAULTED if observation is not None else Status.WILL_FAULT
+        has_failed = boot.summary is not None and boot.summary[1] > 0
+        return Status.FAULTED if has_failed else Status.WILL_FAULT
     return Status.HEALTHY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,9 @@ from typing import TYPE_CHECKING
 from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Capture, ImageRecord
+from cr3scope.cli.publish import publish
 from cr3scope.errors import UnusableInput
 from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.render import json as json_form
-from cr3scope.render import text
-from cr3scope.render.terminal import wants_colour
 from cr3scope.symbols import LineSource, Symbols
 from cr3scope.verdict import Verdict
 
@@ -73,16 +70,3 @@ def _report(capture: Capture, log: Path | None) -> LogReport | None:
     boot = chosen_boot(capture)
     planned = boot.cpus.get("handoff") if boot else None
     return observe(log, planned.registers.get("cr3") if planned else None)
-
-
-def publish(verdict: Verdict, json_target: str | None) -> None:
-    """Text to standard output, unless JSON goes there; JSON to where it was asked for."""
-    if json_target == "-":
-        sys.stdout.write(json_form.render(verdict))
-        return
-    if json_target is not None:
-        try:
-            Path(json_target).write_text(json_form.render(verdict), encoding="utf-8")
-        except OSError as error:
-            raise UnusableInput(f"{json_target}: {error.strerror}") from error
-    sys.stdout.write(text.render(verdict, wants_colour(sys.stdout)))

@@ -15,7 +15,8 @@ from typing import Any
 
 REPLY_SECONDS = 3.0
 _MAX_MESSAGE = 1 << 24
-_REGISTER = re.compile(r"\b([A-Z][A-Z0-9]{1,3}) ?=([0-9a-f]{8,16})\b")
+# `CS =0038 0000..` and the like are segments; HLT is the one flag of interest.
+_REGISTER = re.compile(r"\b(?:([A-Z][A-Z0-9]{1,3}) ?=([0-9a-f]{8,16})|(HLT)=([01]))\b")
 
 
 class QmpError(Exception):
@@ -87,7 +88,8 @@ class Qmp:
     def registers(self) -> dict[str, int]:
         """The registers of the first CPU, by the names that `info registers` gives them."""
         text = self.execute("human-monitor-command", **{"command-line": "info registers"})
-        return {name: int(value, 16) for name, value in _REGISTER.findall(str(text))}
+        found = _REGISTER.finditer(str(text))
+        return {match[1] or match[3]: int(match[2] or match[4], 16) for match in found}
 
     def quit(self) -> None:
         """Asks QEMU to leave; does not wait for it."""

@@ -10,6 +10,7 @@ from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import (
     ADDRESS_MASK,
     NO_EXECUTE,
+    PAGE_BYTES,
     PRESENT,
     USER,
     WRITABLE,
@@ -21,7 +22,7 @@ from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.predict.intent import Intent
 from cr3scope.predict.names import entry_name
 from cr3scope.predict.overlay import Overlay
-from cr3scope.predict.strike import Mend
+from cr3scope.predict.strike import Mend, Page
 from cr3scope.verdict import EntryRef
 
 FrameOf = Callable[[int], int | None]
@@ -74,13 +75,12 @@ class Mender:
         change = self._change_of(fault.reason)
         if change is None:
             return None
-        changes, words = [], []
+        edits = []
         for entry in fault.guilty:
             value, word = change(entry)
-            changes.append((entry, value))
-            words.append(f"{word} of {entry_name(entry)} ({value:#x})")
-        trial.apply(changes)
-        return Mend(tuple(changes), " and ".join(words))
+            trial.set(entry.phys, value)
+            edits.append(f"{word} of {entry_name(entry)} (then {value:#x})")
+        return Mend(tuple(edits))
 
     def _change_of(self, reason: Reason) -> Callable[[EntryRef], tuple[int, str]] | None:
         changes: dict[Reason, Callable[[EntryRef], tuple[int, str]]] = {
@@ -102,7 +102,7 @@ class Mender:
         frame = self.frame_of(virt)
         if missing.value & ADDRESS_MASK and self._leads_to(trial, missing, virt, frame):
             value = missing.value | PRESENT
-            return Mend(((missing, value),), f"set P (bit 0) of {entry_name(missing)} ({value:#x})")
+            return Mend((f"set P (bit 0) of {entry_name(missing)} (then {value:#x})",))
         if frame is None:
             return None
         trial.set(missing.phys, missing.value)
@@ -115,8 +115,7 @@ class Mender:
             leaf = EntryRef(level, index, table + 8 * index, 0)
         rights, bits = self._rights(kind, virt)
         trial.set(leaf.phys, frame | bits)
-        words = f"map {virt & ~0xFFF:#x} to frame {frame:#x} ({rights})"
-        return Mend(((leaf, frame | bits),), words)
+        return Mend(page=Page(virt & -PAGE_BYTES, frame, rights))
 
     def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
         """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""

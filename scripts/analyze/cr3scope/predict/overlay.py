@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +41,6 @@ class Overlay:
         table = table.copy()  # a fork may share it
         table[(entry_phys - page) // _ENTRY_BYTES] = np.uint64(value)
         self._changed[page] = table
-
-    def apply(self, changes: Iterable[tuple[EntryRef, int]]) -> None:
-        """Writes every entry of a mend."""
-        for entry, value in changes:
-            self.set(entry.phys, value)
 
     def add_table(self, missing: EntryRef) -> int:
         """A new empty table in place of what ``missing`` should have pointed to."""

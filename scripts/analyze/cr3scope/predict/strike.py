@@ -21,11 +21,23 @@ class Target(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
-    """The smallest change of the tables that lets an access through, proved in the model."""
+class Page:
+    """A 4 KiB page that should be there."""
 
-    changes: tuple[tuple[EntryRef, int], ...]
-    words: str
+    virt: int
+    frame: int
+    rights: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """The smallest change of the tables that lets an access through, proved in the model.
+
+    It either changes bits of entries (``edits``, in words) or maps a page that is missing.
+    """
+
+    edits: tuple[str, ...] = ()
+    page: Page | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,17 @@ from cr3scope.paging.entry import is_leaf
 from cr3scope.paging.walk import Reason
 from cr3scope.predict.names import covered, entry_name, entry_words, range_words
 from cr3scope.predict.strike import Strike, Target
+from cr3scope.rules.mends import mend_words
 from cr3scope.rules.rule import Claim, Context, Rule
 from cr3scope.verdict import EntryRef, Finding, Severity
 
 _MAX_LISTED = 6
 _PRESENT = 1
+_DENIED = {
+    AccessKind.FETCH: "execution of",
+    AccessKind.WRITE: "writing to",
+    AccessKind.READ: "reading",
+}
 _LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w", AccessKind.READ: "r"}
 
 Key = tuple[str, int, str]
@@ -65,10 +71,8 @@ def _points_to_table(entry: EntryRef) -> bool:
 def _finding(context: Context, group: _Group) -> Finding:
     rule, first = group.rule, group.strikes[0]
     reach = covered(first.culprit, first.virt) if first.culprit else (first.virt, first.virt)
-    mends = list(dict.fromkeys(s.mend.words for s in group.strikes if s.mend))
-    fix = rule.fix
-    if mends:
-        fix = f"{_listed(mends)}. {fix}"
+    mends = mend_words([strike.mend for strike in group.strikes if strike.mend])
+    fix = f"{_listed(mends)}. {rule.fix}" if mends else rule.fix
     return Finding(
         rule=rule.id,
         severity=group.claim.severity or rule.severity,
@@ -97,16 +101,23 @@ def _detail(context: Context, group: _Group) -> Iterator[str]:
     entries = list(dict.fromkeys(s.culprit for s in group.strikes if s.culprit))
     if entries:
         killed = _killed(context, entries[0], group.strikes)
-        yield f"takes it from {_listed(killed)}" if killed else "nothing named lies beneath it"
+        if killed:
+            yield f"{_denies(first)} {_listed(killed)}"
     if first.culprit and _points_to_table(first.culprit):
         for entry in entries[1:_MAX_LISTED]:
             killed = _killed(context, entry, group.strikes)
-            yield f"so does {entry_words(entry)}" + (f", from {_listed(killed)}" if killed else "")
+            yield f"so does {entry_words(entry)}" + (f", for {_listed(killed)}" if killed else "")
     elif entries[1:]:
         yield f"the same holds for {_listed([entry_name(entry) for entry in entries[1:]])}"
     steps = dict.fromkeys(s.step.name for s in group.strikes[1:] if s.step and s.step != first.step)
     if steps:
         yield f"would strike again at {_listed(list(steps))}"
+
+
+def _denies(strike: Strike) -> str:
+    if strike.reason is Reason.NOT_PRESENT:
+        return "leaves out"
+    return f"forbids {_DENIED[strike.kind]}"
 
 
 def _killed(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> list[str]:

@@ -7,15 +7,19 @@ from cr3scope.verdict import Severity
 
 
 def severity_of(context: Context, role: str) -> Severity:
-    """An error where a fault is coming that would need the net, or where the loader meant to have
-    one; else a note: with interrupts off, a loader may leave the firmware's behind."""
+    """An error where a fault is coming that would need the net, or where the trace asked for it.
+
+    A warning where the table is the loader's own. Else a note: with interrupts off, a loader may
+    leave the firmware's tables behind until the kernel brings its own.
+    """
     if context.prediction is not None and not context.prediction.survives:
         return Severity.ERROR
     named = [*context.intent.maps, *context.intent.regions]
     base = _base(context, role)
     if any(n.role == role and (base is None or base in n) for n in named):
         return Severity.ERROR
-    return Severity.NOTE
+    own = base is not None and any(base in image for image in context.intent.images)
+    return Severity.WARNING if own else Severity.NOTE
 
 
 def _base(context: Context, role: str) -> int | None:

@@ -1,0 +1,71 @@
+"""A log of any size, read in windows: never more of it in memory than is looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+
+WINDOW = 1 << 20
+
+
+class LogFile:
+    """Bytes of a text file by offset. UTF-16, as some shells write redirected output, is read as well."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._bytes = os.fstat(self._descriptor).st_size
+            mark = os.pread(self._descriptor, 2, 0)
+        except OSError as error:
+            raise UnusableInput(f"{path}: {error.strerror}") from error
+        self._wide = {b"\xff\xfe": 0, b"\xfe\xff": 1}.get(mark)
+        self.size = self._bytes if self._wide is None else (self._bytes - 2) // 2
+
+    def __enter__(self) -> LogFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``start``; fewer at the end."""
+        start, size = max(start, 0), max(min(size, self.size - start), 0)
+        try:
+            if self._wide is None:
+                return os.pread(self._descriptor, size, start)
+            return os.pread(self._descriptor, 2 * size, 2 + 2 * start)[self._wide :: 2]
+        except OSError as error:
+            raise UnusableInput(f"{self.name}: {error.strerror}") from error
+
+    def find(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
+        """The first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        for at, data in self._windows(start, self.size if end is None else end, len(wanted)):
+            found = data.find(wanted)
+            if found >= 0:
+                return at + found
+        return -1
+
+    def rfind(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
+        """The last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        end = self.size if end is None else min(end, self.size)
+        while end > start:
+            begin = max(end - WINDOW, start)
+            found = self.read(begin, end - begin).rfind(wanted)
+            if found >= 0:
+                return begin + found
+            if begin == start:
+                break
+            end = begin + len(wanted) - 1
+        return -1
+
+    def _windows(self, start: int, end: int, overlap: int) -> Iterator[tuple[int, bytes]]:
+        while start < end:
+            data = self.read(start, min(WINDOW + overlap, end - start))
+            if not data:
+                return
+            yield start, data
+            start += WINDOW

@@ -1,0 +1,208 @@
+"""What a log says about the switch: the first exception under the new CR3, its chain, and the ending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+from cr3scope.intlog import chain, switch
+from cr3scope.intlog.logfile import WINDOW, LogFile
+from cr3scope.intlog.record import (
+    DOUBLE_FAULT,
+    MAX_RECORD,
+    NO_EXCEPTION,
+    InterruptRecord,
+    read_records,
+)
+from cr3scope.verdict import Ending, Fault, Observation
+
+KEPT = 64
+_TAIL = 256 << 10
+_LINE = 64  # holds the line before a record
+_SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware INT", b"SMM: ")
+_ORIGIN = b"check_exception old: 0xffffffff new 0x"
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """``first`` is None if no exception came under the new CR3; ``ending`` is None if it ran on.
+
+    ``fatal`` is the exception whose chain ended the machine; it is another than ``first`` if earlier ones
+    were handled.
+    """
+
+    first: Fault | None = None
+    chain: tuple[str, ...] = ()
+    ending: Ending | None = None
+    records: int = 0  # exception records under the new CR3
+    switch_offset: int | None = None
+    exceptions: tuple[Fault, ...] = ()  # the first ones under the new CR3
+    notes: tuple[str, ...] = ()
+    fatal: Fault | None = None
+    detail: str = ""
+    source: str = "interrupt log"
+
+    def observation(self) -> Observation:
+        """As the verdict states it."""
+        return Observation(self.ending, self.first, self.records, self.source, self.detail)
+
+
+def observe(path: Path, cr3: int | None = None) -> LogReport:
+    """Reads the log of one boot; without ``cr3`` that of the last chain of exceptions is taken.
+
+    UnusableInput if the file cannot be read or is no such log.
+    """
+    with LogFile(Path(path)) as log:
+        if not log.size:
+            raise UnusableInput(f"{path}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
+        if all(log.find(sign) < 0 for sign in _SIGNS):
+            raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
+        return _observe(log, cr3)
+
+
+def _observe(log: LogFile, cr3: int | None) -> LogReport:
+    if cr3 is None:
+        cr3 = _last_chain_cr3(log)
+        if cr3 is None:
+            return LogReport(notes=("the log holds no exception",))
+    place = switch.first_with(log, cr3)
+    if place is None:
+        return LogReport(notes=(f"CR3={cr3:#x} never stands in the log",))
+    early = list(islice(_exceptions(log, max(place - MAX_RECORD, 0), cr3), KEPT))
+    if not early:
+        return LogReport(switch_offset=place)
+    last = switch.last_with(log, cr3, place)
+    start = max(last - _TAIL, early[0].offset - _LINE)
+    late = [r for r in _exceptions(log, start, cr3) if early[0].offset <= r.offset <= last]
+    return _report(log, place, early, late or early)
+
+
+def _report(
+    log: LogFile, place: int, early: list[InterruptRecord], late: list[InterruptRecord]
+) -> LogReport:
+    first, end = early[0], late[-1]
+    records = max(end.number - first.number + 1, len(early))
+    notes = _notes(log, first, end)
+    dead = _is_triple_fault(log, end)
+    storm = _storm(early, late)
+    if storm is not None:
+        after = late[chain.storm_end(late, storm) :]
+        lead = [r for r in early[: KEPT // 4] if r.offset < storm.offset][-2:]
+        repeated = [r for r in late if r.identity == storm.identity] or [storm]
+        origin = lead[0] if lead and not chain.went_on(lead[0], [storm]) else storm
+        words = (
+            *(chain.chain_words([*lead, storm]) if lead else ()),
+            chain.storm_words(storm, repeated[-1], repeated[-1].number - storm.number + 1),
+            *chain.chain_words([repeated[-1], *after]),
+        )
+        ending: Ending | None = Ending.STORM
+        row = [origin, storm]
+    else:
+        row = _last_chain(late)
+        origin, words = row[0], chain.chain_words(row)
+        ending = _ending(dead, first, [*early, *late])
+    if dead:
+        words = (*words, "no exception could be delivered: triple fault, the machine resets")
+    if ending in (None, Ending.HANDLED):
+        origin, row, words = first, [first], ()
+    detail = chain.form_words(origin, row, storm is not None) or ""
+    if origin.offset != first.offset:
+        handled = origin.number - first.number
+        notes.append(f"{handled} exceptions came first and were handled; fatal: {chain.title(origin)}")
+    return LogReport(
+        first=first.fault,
+        chain=words,
+        ending=ending,
+        records=records,
+        switch_offset=place,
+        exceptions=tuple(record.fault for record in early),
+        notes=tuple(notes),
+        fatal=origin.fault if ending not in (None, Ending.HANDLED) else None,
+        detail=detail,
+    )
+
+
+def _storm(
+    early: list[InterruptRecord], late: list[InterruptRecord]
+) -> InterruptRecord | None:
+    for records in (early, late):
+        start = chain.storm_start(records)
+        if start is not None:
+            return records[start]
+    return None
+
+
+def _last_chain(late: list[InterruptRecord]) -> list[InterruptRecord]:
+    """The last exception that was raised on its own account, and what came of its delivery."""
+    start = len(late) - 1
+    while start > 0 and late[start].old not in (None, NO_EXCEPTION):
+        start -= 1
+    return late[start:]
+
+
+def _ending(
+    dead: bool, first: InterruptRecord, records: list[InterruptRecord]
+) -> Ending | None:
+    if dead:
+        return Ending.TRIPLE_FAULT
+    return None if chain.went_on(first, records) else Ending.HANDLED
+
+
+def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:
+    """Without `cpu_reset` QEMU does not say so; a fault in a double fault's delivery is one."""
+    after = log.read(end.offset, 2 * MAX_RECORD)
+    following = next((r.offset for r in islice(read_records(after, end.offset), 1, 2)), None)
+    if following is not None:
+        after = after[: following - end.offset]
+    return b"Triple fault" in after or b"check_exception old: 0x%x " % DOUBLE_FAULT in after
+
+
+def _notes(log: LogFile, first: InterruptRecord, end: InterruptRecord) -> list[str]:
+    notes = []
+    before = log.read(first.offset - 2 * MAX_RECORD, 2 * MAX_RECORD)
+    for interrupt in list(read_records(before))[-1:]:
+        note = None if interrupt.is_exception else chain.interrupt_note(interrupt, first)
+        if note:
+            notes.append(note)
+    if end.cr3 is None:
+        notes.append(f"the last record is cut short, at byte {end.offset}")
+    return notes
+
+
+def _exceptions(log: LogFile, start: int, cr3: int | None) -> Iterator[InterruptRecord]:
+    """Exception records from ``start`` on, with this CR3 or with none in the log.
+
+    Before each stands a `check_exception` line, so that stretches of interrupts are skipped quickly.
+    """
+    while True:
+        start = log.find(b"check_exception", start)
+        if start < 0:
+            return
+        data = log.read(start, WINDOW // 4)
+        is_last = start + len(data) >= log.size
+        limit = len(data) if is_last else len(data) - MAX_RECORD
+        for record in read_records(data, start):
+            if record.offset - start >= limit:
+                break
+            if record.is_exception and record.cr3 in (cr3, None):
+                yield record
+        if is_last:
+            return
+        start += limit
+
+
+def _last_chain_cr3(log: LogFile) -> int | None:
+    end = log.size
+    for _ in range(KEPT):
+        place = log.rfind(_ORIGIN, 0, end)
+        if place < 0:
+            return None
+        for record in read_records(log.read(place, 2 * MAX_RECORD), place):
+            if record.is_exception and record.cr3 is not None:
+                return record.cr3
+            break
+        end = place
+    return None

@@ -1,0 +1,114 @@
+"""The records of QEMU's ``-d int`` log, versions 4 to 10 (target/i386: log_interrupt, check_exception).
+
+A record is its ``N: v=..`` line, the register dump that follows, and the one line before, which tells an exception
+(``check_exception old: .. new ..``) from a hardware interrupt (``Servicing hardware INT=``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cr3scope.verdict import Fault
+
+NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
+DOUBLE_FAULT, PAGE_FAULT = 8, 14
+FIRST_INTERRUPT = 32  # vectors below are the CPU's own (SDM 3A, table 7-1)
+_NMI = 2
+# With an error code: SDM 3A, 7.13. QEMU prints e=0000 for all others.
+_PUSHES_ERROR = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
+MAX_RECORD = 8192  # a dump with every optional register group is half as long
+
+_HEADER = re.compile(
+    rb"(\d{1,12}): v=([0-9a-f]{2}) e=([0-9a-f]{4,8}) i=([01]) cpl=([0-3])"
+    rb" IP=([0-9a-f]{4}):([0-9a-f]{8,16}) pc=[0-9a-f]{8,16}"
+    rb" SP=([0-9a-f]{4}):([0-9a-f]{8,16})"
+    rb"(?: CR2=([0-9a-f]{8,16}))?"
+)
+_CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
+_ELSE = re.compile(rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|\[cr3scope: ")
+_CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16}) CR4=")
+_TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptRecord:
+    """One interrupt or exception. What the log does not hold (it may be cut) is None.
+
+    ``cr2`` is the register at the time of the dump: for a double fault, the address of the second fault.
+    """
+
+    offset: int
+    number: int
+    vector: int
+    error_code: int
+    rip: int
+    rsp: int
+    cr2: int | None
+    cr3: int | None
+    idt_base: int | None
+    gdt: tuple[int, int] | None  # base, limit
+    old: int | None  # the exception that was being delivered
+    is_exception: bool
+
+    @property
+    def fault(self) -> Fault:
+        """The exception as the verdict states it."""
+        return Fault(
+            self.vector,
+            self.error_code if self.vector in _PUSHES_ERROR else None,
+            self.cr2 if self.vector == PAGE_FAULT else None,
+            self.rip,
+            self.cr3,
+        )
+
+    @property
+    def identity(self) -> tuple[int, int, int, int | None]:
+        """What is equal in all exceptions of a storm."""
+        return self.vector, self.error_code, self.rip, self.fault.cr2
+
+
+def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
+    """The records that start in ``data``, a part of a log from offset ``base`` on."""
+    header = _HEADER.search(data)
+    while header is not None:
+        following = _HEADER.search(data, header.end())
+        end = following.start() if following else len(data)
+        yield _record(data, header, min(end, header.end() + MAX_RECORD), base)
+        header = following
+
+
+def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
+    vector = int(header[2], 16)
+    before = _line_before(data, header.start())
+    check = _CHECK.search(before)
+    intruder = _ELSE.search(data, header.end(), end)
+    if intruder:
+        end = intruder.start()
+    control = _CONTROL.search(data, header.end(), end)
+    tables = {m[1]: (int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(data, header.end(), end)}
+    cr2 = header[10] or (control[1] if control else None)
+    by_hardware = b"Servicing " in before or header[4] == b"1" or vector == _NMI
+    return InterruptRecord(
+        offset=base + header.start(),
+        number=int(header[1]),
+        vector=vector,
+        error_code=int(header[3], 16),
+        rip=int(header[7], 16),
+        rsp=int(header[9], 16),
+        cr2=int(cr2, 16) if cr2 else None,
+        cr3=int(control[2], 16) if control else None,
+        idt_base=tables[b"I"][0] if b"I" in tables else None,
+        gdt=tables.get(b"G"),
+        old=int(check[1], 16) if check else None,
+        is_exception=vector < FIRST_INTERRUPT and not by_hardware,
+    )
+
+
+def _line_before(data: bytes, place: int) -> bytes:
+    """The line before the one in which ``place`` is, cut to what matters."""
+    start = data.rfind(b"\n", max(place - 256, 0), place)
+    if start < 0:
+        return b""
+    return data[max(data.rfind(b"\n", max(start - 256, 0), start) + 1, start - 256) : start]

@@ -1,0 +1,30 @@
+"""The exception screen that edk2 firmware prints on the serial port (its CpuExceptionHandlerLib)."""
+
+from __future__ import annotations
+
+import re
+
+from cr3scope.verdict import Fault
+
+_HEAD = re.compile(rb"!!!! X64 Exception Type - ([0-9A-F]{2})\(")
+_FIELD = re.compile(rb"\b(ExceptionData|RIP|CR2|CR3) +- ([0-9A-F]{16})\b")
+_LONGEST = 4096
+_PAGE_FAULT = 14
+_PUSHES_ERROR = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
+
+
+def read_screen(serial: bytes) -> Fault | None:
+    """The exception of the first screen; what follows may be the screen's own search that faulted."""
+    head = _HEAD.search(serial)
+    if head is None:
+        return None
+    screen = serial[head.end() : head.end() + _LONGEST].split(b"!!!! X64", 1)[0]
+    fields = {match[1]: int(match[2], 16) for match in _FIELD.finditer(screen)}
+    vector = int(head[1], 16)
+    return Fault(
+        vector,
+        fields.get(b"ExceptionData") if vector in _PUSHES_ERROR else None,
+        fields.get(b"CR2") if vector == _PAGE_FAULT else None,
+        fields.get(b"RIP"),
+        fields.get(b"CR3"),
+    )

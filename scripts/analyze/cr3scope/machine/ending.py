@@ -1,0 +1,49 @@
+"""What the end of a run adds to what the log says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cr3scope.intlog.observe import LogReport
+from cr3scope.intlog.screen import read_screen
+from cr3scope.machine.guest import Outcome, Reason
+from cr3scope.verdict import Ending
+
+# Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
+DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
+_INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
+
+
+def with_ending(report: LogReport | None, outcome: Outcome) -> LogReport | None:
+    """The report, completed by why the run ended; ``report`` is None where there is no log to read."""
+    seen = report or LogReport()
+    if seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+        return seen
+    screen = read_screen(outcome.serial)
+    if screen is not None and seen.first is None:
+        return replace(
+            seen, first=screen, ending=Ending.HANDLED, records=1, source="the firmware's screen"
+        )
+    if outcome.reason is Reason.TIMEOUT and seen.ending is None:
+        return replace(seen, ending=Ending.HANG, detail=hang_words(outcome), source="run")
+    if outcome.reason is Reason.RESET:
+        if report is None or report.switch_offset is None:
+            # KVM logs nothing; a reset that nobody logged is taken for what it mostly is.
+            words = "the guest reset; the log has no record under the new CR3"
+            return replace(seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run")
+        words = "the guest asked for a reset: there was no triple fault"
+        return replace(seen, notes=(*seen.notes, words))
+    return report
+
+
+def hang_words(outcome: Outcome) -> str:
+    """Where a guest hangs that had to be ended."""
+    words = f"not done after {outcome.seconds:.0f} s"
+    registers = outcome.registers
+    for name in ("RIP", "RSP", "CR3", "CR2"):
+        if name in registers:
+            words += f", {name}={registers[name]:#x}"
+    if registers.get("HLT"):
+        on = registers.get("RFL", 0) & _INTERRUPTS_ON
+        words += ", halted with interrupts " + ("on" if on else "off: nothing can wake it")
+    return words
