@@ -76,7 +76,7 @@ def _enter(
             words.append(f"the capture does not hold {outcome.what}")
             return None
         faults.append(outcome)
-        if False:
+        if vector == exceptions.DOUBLE_FAULT:
             words.append(_words(outcome, "is out of reach too") + ": triple fault, the CPU resets")
             return Ending.TRIPLE_FAULT
         if exceptions.makes_double_fault(vector, outcome.vector):

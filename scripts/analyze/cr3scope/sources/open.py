@@ -1,0 +1,80 @@
+"""Opens a source and recognises by its content what it is."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import stat
+
+from cr3scope.errors import UnusableInput
+from cr3scope.paging.cpu import CpuState
+from cr3scope.sources.capture_dump import open_dump
+from cr3scope.sources.elf_core import MAGIC, open_core
+from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
+from cr3scope.sources.source import Overrides, Source
+
+_RECORD = re.compile(rb"@c3s[0-9]+ ")
+# A capture shows itself in its beginning; the memory of a guest may hold records too, but then
+# among many zero bytes, which text has not.
+_LOOK_BYTES = 16 << 20
+_MOST_ZEROS = 0.5
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    *,
+    cr3: int | None = None,
+    cr4: int | None = None,
+    efer: int | None = None,
+    base: int = 0,
+    dump: str = "new",
+) -> Source:
+    """The page tables in a capture, an ELF core, or a raw image of physical memory.
+
+    ``base`` is the physical address of an image's first byte; ``dump`` chooses one of a capture.
+    UnusableInput if the file is none of these, or does not tell enough.
+    """
+    name = os.fspath(path)
+    overrides = Overrides(cr3, cr4, efer)
+    data = _load(name)
+    if data[: len(MAGIC)] == MAGIC:
+        return open_core(data, name, overrides)
+    head = data[:_LOOK_BYTES]
+    if _RECORD.search(head) and head.count(b"\0") < _MOST_ZEROS * len(head):
+        return open_dump(data[:], name, overrides, dump)
+    if cr3 is None:
+        raise UnusableInput(
+            f"{name}: no capture and no ELF core; for an image of physical memory give --cr3"
+        )
+    return _open_image(data, name, overrides, cr3, base)
+
+
+def _open_image(data: Data, name: str, overrides: Overrides, cr3: int, base: int) -> Source:
+    last = base + len(data) - 1
+    cpu = overrides.apply(CpuState(cr3))
+    memory = PhysicalMemory(data, [Run(base, len(data), 0)])
+    if memory.table(cpu.root) is None:
+        where = f"the image holds {base:#x}..{last:#x}"
+        raise UnusableInput(f"{name}: no table at CR3 {cr3:#x}: {where}")
+    return Source(f"memory image {base:#x}..{last:#x}, CR3 {cr3:#x}", memory, cpu)
+
+
+def _load(name: str) -> Data:
+    """The file mapped into memory; a pipe is read."""
+    try:
+        with open(name, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                data: Data = file.read()
+            elif status.st_size:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            else:
+                data = b""
+    except OSError as error:
+        raise UnusableInput(f"{name}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UnusableInput(f"{name}: {error}") from error
+    if not len(data):
+        raise UnusableInput(f"{name}: the file is empty")
+    return data

@@ -1,0 +1,37 @@
+"""What the verbs work on: page tables and the CPU state that reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cr3scope.capture.records import Boot
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened source. ``warnings`` say what was assumed or is wrong, one line each."""
+
+    description: str
+    tables: Tables
+    cpu: CpuState
+    boot: Boot | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Registers that the user names, since the source does not tell them or tells others."""
+
+    cr3: int | None = None
+    cr4: int | None = None
+    efer: int | None = None
+
+    def apply(self, cpu: CpuState) -> CpuState:
+        """``cpu`` with the registers that were named."""
+        return cpu.with_(
+            cr3=cpu.cr3 if self.cr3 is None else self.cr3,
+            cr4=cpu.cr4 if self.cr4 is None else self.cr4,
+            efer=cpu.efer if self.efer is None else self.efer,
+        )
