@@ -43,7 +43,9 @@ static bool read_config(void) {
         !faults_parse(boot.config.inject, &boot.faults, &boot.why)) {
         return boot_refuse(&boot, "cr3scope.cfg");
     }
+    /* It counts from the first allocation after this file's. */
     firmware.fail_allocation = boot.config.fail_allocation;
+    firmware.allocations_asked = 0;
     return true;
 }
 

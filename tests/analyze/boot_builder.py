@@ -145,8 +145,9 @@ def idt(ist: int = 1, handlers: int = HANDLERS, selector: int = CODE_SELECTOR) -
 
 def gdt() -> bytes:
     code, data = 0x00AF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF
+    code_32 = 0x00CF_9B00_0000_FFFF
     tss = 0x0067 | (TSS & 0xFFFFFF) << 16 | 0x8B << 40 | (TSS >> 24 & 0xFF) << 56
-    words = (0, code, data, tss, TSS >> 32)
+    words = (0, code, data, tss, TSS >> 32, code_32)
     return b"".join(word.to_bytes(8, "little") for word in words)
 
 

@@ -99,6 +99,7 @@ def test_a_bad_ist_stack_is_a_triple_fault() -> None:
     [
         ({"selector": 0x40}, "outside the GDT"),
         ({"selector": 0x10}, "no 64-bit ring 0 code segment"),
+        ({"selector": 0x28}, "no 64-bit ring 0 code segment"),
         ({"selector": 0}, "a null code selector"),
         ({"kind": 0x85}, "no interrupt or trap gate"),
         ({"kind": 0x0E}, "not present"),

@@ -84,6 +84,9 @@ def test_a_lost_present_bit_is_mended_by_that_bit_alone() -> None:
 def test_what_lies_below_a_missing_table_is_blamed_on_the_entry_that_is_missing() -> None:
     scene = healthy()
     scene.tables.put(b.ROOT + 8 * 511, 0)
+    step = scene.boot.plan[2]
+    second = b.KERNEL + b.PAGE
+    scene.boot.plan.append(type(step)(0, 5, "kernel_main", step.kind, second, 1, second))
     findings = analyze(scene.capture()).findings
     entries = {f.entry.phys for f in findings if f.entry and f.severity is Severity.ERROR}
     assert entries == {b.ROOT + 8 * 511}
@@ -117,3 +120,32 @@ def test_neighbouring_pages_are_mended_as_one_range() -> None:
     scene.boot.plan[2] = wide
     finding = analyze(scene.capture()).findings[0]
     assert f"map {b.KERNEL:#x}..{b.KERNEL + 0x1FFF:#x} to {b.KERNEL_PHYS:#x} (r-x)." in finding.fix
+
+
+def test_a_lost_present_bit_over_a_wrong_frame_is_mended_by_the_right_frame() -> None:
+    scene = healthy()
+    scene.tables.put(scene.tables.slot(b.INFO, 1), b.INFO_PHYS + 0x5000)
+    finding = analyze(scene.capture()).findings[0]
+    assert f"to {b.INFO_PHYS:#x} (rw-)" in finding.fix
+
+
+def test_of_two_calls_that_mapped_an_address_the_last_names_the_frame() -> None:
+    scene = healthy()
+    scene.map("again", "boot-info", b.INFO, 0x0555_0000, b.PAGE, "r--")
+    scene.unmap(b.INFO)
+    assert "to 0x5550000 (r--)" in analyze(scene.capture()).findings[0].fix
+
+
+def test_a_reserved_bit_in_front_of_nx_is_one_fault_after_the_other() -> None:
+    scene = healthy()
+    scene.tables.edit(b.ENTRY, 1, set_bits=b.NX | 1 << 45)
+    assert struck_rules(scene) == ["reserved-bits", "nx-leaf-code"]
+
+
+def test_clearing_reserved_bits_is_no_mend_where_it_leaves_a_wrong_frame() -> None:
+    scene = healthy()
+    wrong = b.FRAMEBUFFER_PHYS + 0x60_2000
+    scene.tables.put(scene.tables.slot(b.FRAMEBUFFER, 2), wrong | b.P | b.W | b.PS)
+    finding = analyze(scene.capture()).findings[0]
+    assert finding.rule == "reserved-bits"
+    assert "clear the reserved bits" not in finding.fix

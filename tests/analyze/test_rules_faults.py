@@ -40,6 +40,12 @@ def entry_at_zero(scene: Scene) -> None:
     scene.boot.plan[2] = replace(scene.boot.plan[2], virt=0, rip=0)
 
 
+def entry_in_data(scene: Scene) -> None:
+    data = b.KERNEL + 0x20000
+    scene.boot.elfs[0] = replace(scene.boot.elfs[0], entry=data)
+    scene.boot.plan[2] = replace(scene.boot.plan[2], virt=data, rip=data)
+
+
 def entry_bytes_zero(scene: Scene) -> None:
     scene.boot.memories["entry", "handoff"] = MemoryContents(
         0, "entry", "handoff", b.ENTRY, bytes(64)
@@ -110,6 +116,7 @@ FAULTS: list[tuple[str, Break]] = [
     ("reserved-bits", lambda s: s.tables.edit(b.ENTRY, 1, set_bits=1 << 45) and None),
     ("wrong-entry", entry_at_zero),
     ("wrong-entry", entry_bytes_zero),
+    ("wrong-entry", entry_in_data),
     ("tables-changed", after_dump_differs),
     ("preflight-disagrees", preflight_sees_a_fault),
 ]
@@ -168,7 +175,7 @@ def test_nx_in_every_entry_is_one_finding_that_lists_all_guilty_entries() -> Non
     assert finding.range == (0, (1 << 39) - 1)
     assert "loader.text" in finding.detail
     assert "PML4[511]" in finding.detail and "kernel.text" in finding.detail
-    assert "stack0" not in finding.detail
+    assert "stack0" not in finding.detail and "loader.data" not in finding.detail
 
 
 def test_a_finding_about_a_leaf_names_only_the_page_that_it_kills() -> None:
@@ -215,6 +222,20 @@ def test_a_range_that_a_later_call_mapped_otherwise_is_judged_by_the_later_call(
     scene = healthy()
     scene.map("loader.all", "identity", b.LOADER + 0x9000, b.LOADER + 0x9000, 0x2000, "r--")
     assert findings(scene) == ()
+
+
+def test_a_guard_page_that_a_range_includes_is_absent_on_purpose() -> None:
+    scene = healthy()
+    stack = next(m for m in scene.boot.maps if m.role == "stack")
+    scene.boot.maps.remove(stack)
+    scene.boot.maps.append(replace(stack, virt=b.STACK_GUARD, phys=b.STACK_PHYS - b.PAGE))
+    assert findings(scene) == ()
+
+
+def test_what_an_exception_already_met_is_not_told_again_as_a_range() -> None:
+    scene = healthy()
+    scene.unmap(b.HANDLERS)
+    assert [f.rule for f in findings(scene)] == ["handler-unmapped"]
 
 
 def test_a_failed_check_of_the_kernel_is_an_error_in_its_own_words() -> None:

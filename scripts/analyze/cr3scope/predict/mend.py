@@ -44,21 +44,26 @@ class Mender:
     def mend(self, tables: Overlay, kind: AccessKind, fault: PageFault) -> Mend | None:
         """Mends ``tables`` in place and says how; None, and no change, if no change would be right.
 
-        The mend stands only if the model then lets the first refused byte through.
+        The mend stands only if this fault is then gone from the model; another may lie behind it.
         """
         virt = fault.virt
         if not fault.guilty or self._is_wrong_address(kind, virt):
             return None
         trial = tables.fork()
         mend = self._propose(trial, kind, virt, fault)
-        if mend is None or self._refused(trial, virt, kind):
+        if mend is None or self._persists(trial, kind, fault):
             return None
         tables.adopt(trial)
         return mend
 
-    def _refused(self, trial: Overlay, virt: int, kind: AccessKind) -> bool:
-        found = access(trial, self.cpu, virt, kind, platform=self.platform)
-        return isinstance(found, PageFault)
+    def _persists(self, trial: Overlay, kind: AccessKind, fault: PageFault) -> bool:
+        found = access(trial, self.cpu, fault.virt, kind, platform=self.platform)
+        if isinstance(found, PageFault):
+            return found.reason is fault.reason
+        frame = self.frame_of(fault.virt)
+        # Reserved bits can be a part of a wrong frame: without them it is as wrong.
+        wrong = frame is not None and found.phys & -PAGE_BYTES != frame
+        return wrong and fault.reason is Reason.RESERVED
 
     def _is_wrong_address(self, kind: AccessKind, virt: int) -> bool:
         """A fetch from what somebody named, but nobody meant as code: the jump is wrong."""

@@ -37,7 +37,7 @@ def strikes(
     tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
 ) -> Iterator[tuple[PlanStep, PageFault]]:
     """Every step that faults, each judged as if those before it had gone through."""
-    for step in sorted(plan, key=lambda step: step.step):
+    for step in plan:
         fault = strike(tables, cpu, step, platform)
         if fault is not None:
             yield step, fault

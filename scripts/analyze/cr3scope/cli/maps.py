@@ -1,0 +1,38 @@
+"""``cr3scope maps``: what an address space maps, with inherited rights."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cr3scope.cli.source_options import (
+    SOURCE_HELP,
+    add_json_option,
+    add_source_options,
+    open_named,
+    publish,
+)
+from cr3scope.paging.effective import mappings
+from cr3scope.render.maps import as_dict, as_text, incompleteness
+
+if TYPE_CHECKING:
+    from cr3scope.cli.source_options import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb to the command line."""
+    parser = subparsers.add_parser("maps", help="list the effective mappings of an address space")
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    add_source_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Lists; the mappings are not judged, so the status is 0."""
+    source = open_named(arguments, arguments.source)
+    found = mappings(source.tables, source.cpu)
+    warnings = [*source.warnings, *incompleteness(found)]
+    report = as_dict(found, warnings) if arguments.json is not None else {}
+    publish(report, as_text(found, source.tables, source.cpu), warnings, arguments.json)
+    return 0

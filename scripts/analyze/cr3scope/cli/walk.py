@@ -1,0 +1,54 @@
+"""``cr3scope walk``: one address through the tables."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.cli.source_options import (
+    SOURCE_HELP,
+    add_json_option,
+    add_source_options,
+    hexadecimal,
+    open_named,
+    publish,
+)
+from cr3scope.paging.walk import PageFault, access, walk
+from cr3scope.render.walk import as_dict, as_text
+
+if TYPE_CHECKING:
+    from cr3scope.cli.source_options import Subparsers
+
+_KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb to the command line."""
+    parser = subparsers.add_parser(
+        "walk", help="show every entry that an address meets, and which one vetoes"
+    )
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument("address", metavar="ADDRESS", type=hexadecimal, help="virtual, in hex")
+    parser.add_argument(
+        "--access", choices=_KINDS, default="r", help="read, write or fetch (default: r)"
+    )
+    parser.add_argument("--user", action="store_true", help="at CPL 3 instead of as supervisor")
+    add_source_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 if the access goes through, 1 if it faults."""
+    source = open_named(arguments, arguments.source)
+    virt, kind = arguments.address, _KINDS[arguments.access]
+    path = walk(source.tables, source.cpu, virt)
+    found = access(source.tables, source.cpu, virt, kind, user=arguments.user)
+    warnings = list(source.warnings)
+    if path.missing_table is not None:
+        warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
+    mode = "user" if arguments.user else "supervisor"
+    lines = as_text(path, found, f"a {mode} {kind.value}")
+    publish(as_dict(path, found, warnings), lines, warnings, arguments.json)
+    return 1 if isinstance(found, PageFault) else 0

@@ -1,0 +1,116 @@
+"""How a walk and an access read: as text, and as the contract ``cr3scope.walk/1``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cr3scope.paging import entry as bits
+from cr3scope.paging.walk import GENERAL_PROTECTION, PageFault, Reason, Translation, Walk
+from cr3scope.verdict import EntryRef
+
+SCHEMA = "cr3scope.walk/1"
+_SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
+_STOPS = {
+    Reason.NOT_PRESENT: "not-present",
+    Reason.RESERVED: "reserved",
+    Reason.TABLE_UNREADABLE: "unreadable",
+}
+
+
+def as_dict(
+    path: Walk, found: Translation | PageFault, warnings: Sequence[str]
+) -> dict[str, object]:
+    """The plain values of the JSON document. Addresses are hex strings."""
+    fault = found if isinstance(found, PageFault) else None
+    return {
+        "schema": SCHEMA,
+        "outcome": "fault" if fault else "translated",
+        "virt": f"{path.virt:#x}",
+        "phys": None if isinstance(found, PageFault) else f"{found.phys:#x}",
+        "page_size": None if path.stop else path.page_size,
+        "rights": "----" if path.stop else path.rights,
+        "vector": fault.vector if fault else None,
+        "error_code": fault.error_code if fault else None,
+        "cr2": None if fault is None or fault.cr2 is None else f"{fault.cr2:#x}",
+        "reason": fault.reason.value if fault else None,
+        "guilty": [bits.entry_name(entry.level, entry.index) for entry in _guilty(found)],
+        "levels": [
+            {
+                "level": entry.level,
+                "index": entry.index,
+                "phys": f"{entry.phys:#x}",
+                "value": f"{entry.value:#x}",
+                "veto": vetoes(path, entry),
+            }
+            for entry in path.entries
+        ],
+        "warnings": list(warnings),
+    }
+
+
+def vetoes(path: Walk, entry: EntryRef) -> list[str]:
+    """What this entry denies whatever the others grant: ``w``, ``x``, ``u``, or the whole walk."""
+    if path.stop is not None and entry is path.leaf:
+        return [_STOPS[path.stop]]
+    denied = (
+        ("w", not entry.value & bits.WRITABLE),
+        ("x", bool(entry.value & bits.NO_EXECUTE)),
+        ("u", not entry.value & bits.USER),
+    )
+    return [letter for letter, denies in denied if denies]
+
+
+def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
+    """The answer first, then the entries from the top."""
+    yield _answer(path, found, access)
+    if not path.entries:
+        return
+    yield ""
+    yield f"{'entry':<10}  {'at':<18}  {'value':<18}  {'bits':<26}  denies"
+    guilty = _guilty(found)
+    for entry in path.entries:
+        mark = "  <- here" if entry in guilty else ""
+        yield (
+            f"{bits.entry_name(entry.level, entry.index):<10}  {entry.phys:#018x}"
+            f"  {entry.value:#018x}  {bit_names(entry):<26}"
+            f"  {' '.join(vetoes(path, entry))}{mark}"
+        ).rstrip()
+
+
+def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
+    if isinstance(found, Translation):
+        size = _SIZES[path.leaf.level]
+        return f"{path.virt:#x} -> {found.phys:#x}, {size} page, {found.rights}: {access} succeeds"
+    if found.vector == GENERAL_PROTECTION:
+        return f"{path.virt:#x}: {access} faults: #GP: {found.reason.value}"
+    names = ", ".join(bits.entry_name(entry.level, entry.index) for entry in found.guilty)
+    where = f" ({names})" if names else ""
+    return (
+        f"{path.virt:#x}: {access} faults: #PF, error code {found.error_code:04x}:"
+        f" {found.reason.value}{where}"
+    )
+
+
+def _guilty(found: Translation | PageFault) -> tuple[EntryRef, ...]:
+    return found.guilty if isinstance(found, PageFault) else ()
+
+
+def bit_names(entry: EntryRef) -> str:
+    """The flags of an entry that are set, in the manuals' letters."""
+    value, level = entry.value, entry.level
+    leaf = bits.is_leaf(value, level)
+    pat = leaf and value & (bits.PAT_4K if level == 1 else bits.PAT_LARGE)
+    names = (
+        ("P", value & bits.PRESENT),
+        ("W", value & bits.WRITABLE),
+        ("U", value & bits.USER),
+        ("PWT", value & bits.WRITE_THROUGH),
+        ("PCD", value & bits.CACHE_DISABLE),
+        ("A", value & bits.ACCESSED),
+        ("D", leaf and value & bits.DIRTY),
+        ("PS", level > 1 and value & bits.LARGE),
+        ("G", leaf and value & bits.GLOBAL),
+        ("PAT", pat),
+        ("NX", value & bits.NO_EXECUTE),
+    )
+    return " ".join(name for name, is_set in names if is_set)
