@@ -145,8 +145,11 @@ endef
 $(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
 	$(call link_efi,$^,$@)
 
-# For tests: the same boot under 5-level paging (tests/boot/la57/main.c).
-$(BUILD)/la57.elf: $(call objects,loader,tests/boot/la57/main.c tests/boot/la57/switch.S)
+# For tests: programs that change the machine first (tests/boot/first_stage/).
+$(BUILD)/first_stage/la57.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c la57.c la57_switch.S))
+$(BUILD)/first_stage/no_services.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c no_services.c))
+$(BUILD)/first_stage/%.elf:
+	@mkdir -p $(@D)
 	$(call link_efi,$^,$@)
 
 %.efi: %.elf

@@ -147,3 +147,16 @@ def test_unknown_descriptor_bytes_leave_the_end_open() -> None:
 )
 def test_double_faults_follow_the_table_of_the_manual(one: int, two: int, double: bool) -> None:
     assert exceptions.makes_double_fault(one, two) is double
+
+
+def test_a_storm_of_a_few_frames_is_a_triple_fault() -> None:
+    scene = with_idt(kernel_text_missing(), b.idt(ist=0))
+    scene.unmap(b.HANDLERS)
+    low = b.STACK_GUARD + b.PAGE + 5 * 48
+    scene.cpu(rsp=low)
+    scene.boot.plan[1] = type(scene.boot.plan[1])(
+        0, 1, "push", scene.boot.plan[1].kind, low - 8, 8, b.HANDOFF
+    )
+    prediction = predicted(scene)
+    assert prediction.ends is Ending.TRIPLE_FAULT
+    assert "about 5 frames" in words(prediction)

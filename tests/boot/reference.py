@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
+FIRST_STAGES = ("la57", "no_services")
 BOOT_SECONDS = 90  # the longest a boot may take under TCG on two busy cores
 
 
@@ -54,7 +55,15 @@ def build() -> Path:
     with open(BUILD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(["make", "-s", "build", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+        for stage in FIRST_STAGES:
+            target = BUILD / f"first_stage/{stage}.efi"
+            subprocess.run(["make", "-s", target, f"BUILD={BUILD}"], cwd=ROOT, check=True)
     return BUILD
+
+
+def first_stage(name: str) -> str:
+    """Value of the FIRST_STAGE variable; "" for none."""
+    return str(BUILD / f"first_stage/{name}.efi") if name else ""
 
 
 def boot(folder: Path, *, config: str = "", inject: str = "", **environment: str) -> Run:

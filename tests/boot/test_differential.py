@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from boot.naive_walk import Page, canonical, pages
-from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+from boot.reference import BOOT_SECONDS, BUILD, ROOT, build, first_stage
 
 from cr3scope.capture.reader import read_capture
 from cr3scope.machine.qmp import Listener, Qmp
@@ -24,10 +24,10 @@ DONE = b"SUMMARY:"
 
 
 @contextmanager
-def paused_guest(folder: Path, config: str, first_stage: str) -> Iterator[tuple[Qmp, bytes]]:
+def paused_guest(folder: Path, config: str, stage: str) -> Iterator[tuple[Qmp, bytes]]:
     """The reference boot, stopped after the kernel's checks, and what it sent on the serial port."""
     (folder / "cr3scope.cfg").write_text(config + "\nkernel=exit=none\n")
-    environment = {"PATH": "/usr/bin:/bin", "FIRST_STAGE": first_stage}
+    environment = {"PATH": "/usr/bin:/bin", "FIRST_STAGE": stage}
     subprocess.run([ROOT / "scripts/boot/image", folder / "disk.img", BUILD / "loader/loader.efi",
                     BUILD / "kernel/kernel.elf", folder / "cr3scope.cfg"], check=True, env=environment)
     command = subprocess.run([ROOT / "scripts/boot/qemu-command", folder, folder / "disk.img"],
@@ -44,7 +44,7 @@ def paused_guest(folder: Path, config: str, first_stage: str) -> Iterator[tuple[
         qmp.close()
     finally:
         guest.kill()
-        guest.wait()
+        guest.communicate()
         listener.close()
 
 
@@ -88,11 +88,8 @@ def merged(leaves: Iterator[Page]) -> list[tuple[int, int, int, int, str]]:
 @pytest.mark.parametrize(("levels", "config"), [(4, ""), (4, "identity=full"), (5, "")])
 def test_maps_and_walks_equal_memory_and_qemu(levels: int, config: str, tmp_path: Path) -> None:
     build()
-    first_stage = ""
-    if levels == 5:
-        subprocess.run(["make", "-s", BUILD / "la57.efi", f"BUILD={BUILD}"], cwd=ROOT, check=True)
-        first_stage = str(BUILD / "la57.efi")
-    with paused_guest(tmp_path, config, first_stage) as (qmp, serial):
+    stage = first_stage("la57" if levels == 5 else "")
+    with paused_guest(tmp_path, config, stage) as (qmp, serial):
         capture = tmp_path / "serial.log"
         capture.write_bytes(serial + b"\n")
         image = tmp_path / "memory.bin"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boot.reference import boot
+from boot.reference import boot, first_stage
 
 # A covering subset: every machine, memory size, CPU count, CPU model and absence occurs.
 MACHINES = {
@@ -17,12 +17,15 @@ MACHINES = {
     "no-serial": {"SERIAL": "none"},
     "full-identity": {"CONFIG": "identity=full"},
     "firmware-idt": {"CONFIG": "safe_idt=off"},
+    "five-levels": {"FIRST_STAGE": "la57"},
+    "no-mp-services-no-gop": {"CPUS": "2", "FIRST_STAGE": "no_services"},
 }
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_healthy_boot_is_judged_healthy(machine: str, tmp_path: Path) -> None:
     settings = dict(MACHINES[machine])
+    settings["FIRST_STAGE"] = first_stage(settings.get("FIRST_STAGE", ""))
     run = boot(tmp_path, config=settings.pop("CONFIG", ""), **settings)
     assert run.status == 0, run.explain()
     verdict = run.verdict

@@ -7,6 +7,7 @@ the addresses in question: most captures have nothing to attribute, and a verdic
 from __future__ import annotations
 
 import bisect
+import mmap
 import posixpath
 from collections.abc import Sequence
 from functools import cached_property
@@ -88,7 +89,7 @@ class ElfTwin:
     @cached_property
     def build_id(self) -> str | None:
         """The GNU build id as hex digits."""
-        from elftools.elf.sections import NoteSection  # type: ignore[import]
+        from elftools.elf.sections import NoteSection
 
         try:
             for section in self._elf.iter_sections():
@@ -113,11 +114,13 @@ class ElfTwin:
 
     @cached_property
     def _elf(self) -> Any:
-        from elftools.common.exceptions import ELFError  # type: ignore[import]
-        from elftools.elf.elffile import ELFFile  # type: ignore[import]
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
 
         try:
-            return ELFFile(self.path.open("rb"))
+            with self.path.open("rb") as file:
+                # Mapped, not read: a kernel with debug information may have hundreds of megabytes.
+                return ELFFile(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
             raise UnusableInput(f"{self.path}: {error.strerror}") from error
         except ELFError as error:
@@ -198,7 +201,7 @@ class _FileNames:
 
 def _teach_checksums(structs: Any) -> None:
     """clang's DWARF 5 file tables carry MD5 sums in a form that pyelftools before 0.30 lacks."""
-    from elftools.construct import StaticField  # type: ignore[import]
+    from elftools.construct import StaticField
 
     structs.Dwarf_dw_form.setdefault("DW_FORM_data16", StaticField("", 16))
 

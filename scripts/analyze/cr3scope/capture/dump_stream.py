@@ -102,12 +102,13 @@ def _repeated(last: Words, count: int, step: int) -> Words:
         return rows
     added = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
     present: Words = last & _PRESENT
-    return last + np.multiply.outer(added, present)
+    repeated: Words = last + np.multiply.outer(added, present)
+    return repeated
 
 
 def _entries(stream: Stream) -> Words:
     values = stream.words(ENTRIES)
-    rotated = values >> np.uint64(1) | values << np.uint64(63)
+    rotated: Words = (values >> np.uint64(1)) | (values << np.uint64(63))
     if np.bitwise_or.reduce(rotated) & np.uint64(0x60):
         raise StreamError(f"accessed or dirty among the values before byte {stream.at:#x}")
     counts: list[int] = []

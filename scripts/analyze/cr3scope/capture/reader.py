@@ -173,7 +173,8 @@ class _Reader:
         if self._sections is not None:
             self._boot.closed = self._sections.ended
             undamaged = self.damage.count == self._damage_before
-            self._boot.complete = undamaged and self._sections.complete
+            gave_up = bool(self._boot.errors)
+            self._boot.complete = undamaged and self._sections.complete and not gave_up
             self._boots.append(self._boot)
         self._boot = Boot()
         self._sections = None

@@ -35,13 +35,20 @@ def hexadecimal(text: str) -> int:
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Options for what a source does not tell by itself."""
     group = parser.add_argument_group("what the source does not tell (numbers in hex)")
-    register = {"metavar": "X", "type": hexadecimal}
-    group.add_argument("--cr3", help="root of the tables; needed for a memory image", **register)
-    group.add_argument("--cr4", help="bit 12 (LA57) set: five levels", **register)
-    group.add_argument("--efer", help="bit 11 (NXE) set: NX counts", **register)
-    group.add_argument("--base", help="physical address where a memory image starts", **register)
+    for name, words in (
+        ("--cr3", "root of the tables; needed for a memory image"),
+        ("--cr4", "bit 12 (LA57) set: five levels"),
+        ("--efer", "bit 11 (NXE) set: NX counts"),
+    ):
+        group.add_argument(name, metavar="X", type=hexadecimal, help=words)
+    group.add_argument(
+        "--base",
+        metavar="X",
+        type=hexadecimal,
+        default=0,
+        help="physical address where a memory image starts",
+    )
     group.add_argument("--dump", choices=DUMPS, default="new", help="which dump of a capture")
-    parser.set_defaults(base=0)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

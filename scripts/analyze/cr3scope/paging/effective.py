@@ -62,13 +62,18 @@ class Mappings:
         """Level of the leaves."""
         return self.attributes >> _LEVEL_AT & np.uint64(7)
 
+    @property
+    def pat_indices(self) -> U64:
+        """Which of the eight memory types the leaves select."""
+        return self.attributes >> _PAT_AT & np.uint64(7)
+
     def rights(self, row: int) -> str:
         """``rwxu``-style."""
         return rights_text(int(self.attributes[row]))
 
     def memory_type(self, row: int) -> str:
         """As PAT and entry have it; the MTRRs may weaken it."""
-        return self.memory_types()[int(self.attributes[row] >> _PAT_AT) & 7]
+        return self.memory_types()[int(self.pat_indices[row])]
 
     def memory_types(self) -> list[str]:
         """Names of the eight types that a leaf can select."""

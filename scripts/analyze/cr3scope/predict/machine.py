@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope import exceptions
-from cr3scope.paging.walk import Translation
 from cr3scope.capture.records import AccessKind
+from cr3scope.intlog.chain import STORM_RUN
+from cr3scope.paging.walk import Translation
 from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers, Unknown
 from cr3scope.predict.storm import Vital, run_out
 from cr3scope.verdict import Ending
@@ -49,8 +50,8 @@ def carry(delivery: Delivery, vector: int, registers: Registers) -> Chain:
             return Chain(Ending.HANDLED, tuple(words), tuple(faults))
         key = (vector, frame.handler)
         if key in seen:
-            words.append(_storm_words(delivery, registers, frames, seen[key] == frame.rsp))
-            return Chain(Ending.STORM, tuple(words), tuple(faults))
+            ends, said = _storm(delivery, registers, frames, seen[key] == frame.rsp)
+            return Chain(ends, (*words, said), tuple(faults))
         seen[key] = frame.rsp
         what = f"the handler of {exceptions.name(vector)} at {frame.handler:#x}"
         raised = Raised(fault.vector, fault.error_code, fault.cr2, what, fault)
@@ -93,18 +94,22 @@ def _words(raised: Raised, verdict: str) -> str:
     return f"{raised.touching} {verdict}: {raises}{cr2}"
 
 
-def _storm_words(
+def _storm(
     delivery: Delivery, registers: Registers, frames: int, same_stack: bool
-) -> str:
+) -> tuple[Ending, str]:
+    """How a repeating fault ends, and in words; ``frames`` were pushed so far."""
     if same_stack:
-        return "the same fault again, on the same IST stack, without end"
+        return Ending.STORM, "the same fault again, on the same IST stack, without end"
     end = run_out(delivery, registers.rsp, list(_vital(delivery, registers)))
     if end is None:
-        return "the same fault again, a frame lower each time, for a long while"
-    return (
-        f"the same fault again, a frame lower each time: after about {end.frames + frames:,} frames "
-        f"the stack meets {end.what} at {end.virt:#x}, and the CPU resets"
+        return Ending.STORM, "the same fault again, a frame lower each time, for a long while"
+    total = frames + end.frames
+    words = (
+        f"the same fault again, a frame lower each time: after about {total:,} frames the stack "
+        f"meets {end.what} at {end.virt:#x}, and the CPU resets"
     )
+    # A row too short for the log's reader to call it a storm is a triple fault with a prelude.
+    return Ending.STORM if total >= STORM_RUN else Ending.TRIPLE_FAULT, words
 
 
 def _vital(delivery: Delivery, registers: Registers) -> Iterator[Vital]:

@@ -34,10 +34,11 @@ class Row:
 def rows(found: Mappings) -> Iterator[Row]:
     """The ranges in the order of their addresses."""
     types = found.memory_types()
-    columns = (found.first, found.last, found.phys, found.attributes)
-    for first, last, phys, attributes in zip(*(column.tolist() for column in columns)):
-        level, pat = attributes >> 3 & 7, attributes >> 6 & 7
-        yield Row(first, last, phys, level, _RIGHTS[attributes & 7], types[pat])
+    columns = (
+        found.first, found.last, found.phys, found.levels, found.attributes, found.pat_indices
+    )  # fmt: skip
+    for first, last, phys, level, rights, pat in zip(*(column.tolist() for column in columns)):
+        yield Row(first, last, phys, level, _RIGHTS[rights & 7], types[pat])
 
 
 def as_dict(found: Mappings, warnings: Sequence[str]) -> dict[str, object]:
@@ -115,7 +116,7 @@ def size_text(size: int) -> str:
     """``2 MiB``, with one decimal where it is not whole."""
     unit = 0
     value = float(size)
-    while value >= 1024 and unit < len(_UNITS) - 1:
+    while round(value, 1) >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
     return f"{value:.0f} {_UNITS[unit]}" if value.is_integer() else f"{value:.1f} {_UNITS[unit]}"
 
