@@ -7,7 +7,8 @@ import binascii
 import re
 
 _NUMBER = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
-_ESCAPE = re.compile(r"%([0-9a-f]{2})?")
+_ESCAPE = re.compile(r"%([0-9a-f]{2})")
+_TEXT = re.compile(r"(?:[^%=,]|%[0-9a-f]{2})*")
 _SHOWN = 40
 
 
@@ -95,9 +96,9 @@ def number(value: str, key: str) -> int:
 
 def text(value: str, key: str) -> str:
     """Undoes ``%xx``. Bytes that are no UTF-8 are kept visible as escapes."""
+    if _TEXT.fullmatch(value) is None:
+        raise Malformed(f"field {key} is no text: {value[:_SHOWN]}")
     if "%" not in value:
         return value
-    if any(match[1] is None for match in _ESCAPE.finditer(value)):
-        raise Malformed(f"field {key} holds a bad escape: {value[:_SHOWN]}")
     plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)
     return plain.encode("latin-1").decode("utf-8", "backslashreplace")

@@ -97,8 +97,9 @@ def _import_analysis() -> None:
 
 def _did_not_start(program: str, outcome: Outcome) -> str:
     said = outcome.words.strip() or outcome.stdout.decode(errors="replace").strip()
-    last = said.split("\n")[-1] if said else "it printed nothing"
-    return f"{program}: no guest was started (exit status {outcome.exit_status}): {last}"
+    lines = [line for line in said.split("\n") if "warning:" not in line]
+    why = lines[0] if said and lines else "it printed nothing"
+    return f"{program}: no guest was started (exit status {outcome.exit_status}): {why}"
 
 
 def _capture(command: str | None, outcome: Outcome) -> bytes:
@@ -130,16 +131,14 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[Path], outcome: Outcom
 
     from cr3scope.analysis import analyze, chosen_boot
     from cr3scope.capture.reader import read_capture
-    from cr3scope.symbols import NoSymbols, Symbols
+    from cr3scope.symbols import Symbols
 
     read = read_capture(capture)
     boot = chosen_boot(read)
     planned = boot.cpus.get("handoff") if boot else None
     cr3 = planned.registers.get("cr3") if planned else None
     report = with_ending(_report(log, cr3, outcome), outcome)
-    return analyze(
-        read, report, lambda images: Symbols(images, elf_files) if elf_files else NoSymbols()
-    )
+    return analyze(read, report, lambda images: Symbols(images, elf_files))
 
 
 def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:

@@ -174,7 +174,7 @@ class _Watcher:
 
     def ask(self) -> None:
         """Asks a guest that is still there for its registers, and QEMU to leave."""
-        if self._qmp is None:
+        if self._qmp is None or self.outcome.reason is Reason.EXITED:
             return
         try:
             self.outcome.registers = self._qmp.registers()

@@ -58,7 +58,8 @@ class Qmp:
         self._replies: list[dict[str, Any]] = []
         self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
-        self._send({"execute": "qmp_capabilities", "id": "hello"})
+        with contextlib.suppress(QmpError):  # QEMU may have left at once: its exit tells more
+            self._send({"execute": "qmp_capabilities", "id": "hello"})
 
     def fileno(self) -> int:
         return self._socket.fileno()
