@@ -54,7 +54,7 @@ KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
 
 .DELETE_ON_ERROR:
-.PHONY: help build run-trace run debug debug-batch analyze faults test bench check clean deps
+.PHONY: help build docs run-trace run debug debug-batch analyze faults test bench check clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -95,6 +95,10 @@ bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 
 check: ## style and structure: includes, formats, types, file sizes
 	@$(PYTHON) scripts/check.py
+
+docs: ## write docs/faults.md from the rules and the fault table
+	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
+	@$(PYTHON) scripts/generate_faults.py $(BUILD)/host/list_faults docs/faults.md
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

@@ -17,6 +17,7 @@ from cr3scope.capture.records import (
     MemoryContents,
     MemoryDescriptor,
     PreflightRecord,
+    SetRecord,
 )
 from cr3scope.rules import RULES
 from cr3scope.verdict import Finding, Severity
@@ -236,6 +237,23 @@ def test_what_an_exception_already_met_is_not_told_again_as_a_range() -> None:
     scene = healthy()
     scene.unmap(b.HANDLERS)
     assert [f.rule for f in findings(scene)] == ["handler-unmapped"]
+
+
+def test_a_recursive_slot_that_was_overwritten_is_known_by_its_first_write() -> None:
+    scene = healthy()
+    scene.boot.regions = [r for r in scene.boot.regions if r.role != "recursive"]
+    entry = b.ROOT + 8 * 510
+    scene.boot.sets.append(SetRecord(0, entry, 4, 510, 0, b.ROOT | b.P | b.W, 0x111))
+    assert findings(scene) == ()
+    scene.tables.put(entry, b.ROOT + b.PAGE | b.P | b.W)
+    assert [f.rule for f in findings(scene)] == ["recursive-slot"]
+
+
+def test_a_loader_without_a_recursive_slot_is_as_good() -> None:
+    scene = healthy()
+    scene.boot.regions = [r for r in scene.boot.regions if r.role != "recursive"]
+    scene.tables.put(b.ROOT + 8 * 510, 0)
+    assert findings(scene) == ()
 
 
 def test_a_failed_check_of_the_kernel_is_an_error_in_its_own_words() -> None:

@@ -21,6 +21,9 @@ WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
 CONTRIBUTORY = frozenset({0, 10, 11, 12, 13, 21})
 PAGE_FAULTS = frozenset({14, 20})
 
+# So many equal exceptions in a row are a storm; fewer are the prelude of a triple fault.
+STORM_RUN = 16
+
 PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED, PF_FETCH = 1, 2, 4, 8, 16
 PF_KEY, PF_SHADOW_STACK = 32, 64
 

@@ -98,6 +98,7 @@ class Observation:
     records: int = 0  # exception records under the new CR3
     source: str = ""  # where this was seen: "interrupts.log", "fault record", ...
     detail: str = ""
+    chain: tuple[str, ...] = ()  # one line of words for each exception that follows
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,8 +98,12 @@ def _import_analysis() -> None:
 def _did_not_start(program: str, outcome: Outcome) -> str:
     said = outcome.words.strip() or outcome.stdout.decode(errors="replace").strip()
     lines = [line for line in said.split("\n") if "warning:" not in line]
-    why = lines[0] if said and lines else "it printed nothing"
-    return f"{program}: no guest was started (exit status {outcome.exit_status}): {why}"
+    own = f"{Path(program).name}: "
+    why = next((line for line in lines if line.startswith(own)), lines[0] if lines else "")
+    return (
+        f"{program}: no guest was started (exit status {outcome.exit_status}):"
+        f" {why.removeprefix(own) or 'it printed nothing'}"
+    )
 
 
 def _capture(command: str | None, outcome: Outcome) -> bytes:
@@ -162,6 +166,9 @@ def _with_run(verdict: Verdict, outcome: Outcome) -> Verdict:
         )
     notes = [Diagnostic(note) for note in outcome.notes]
     if outcome.reason is Reason.INTERRUPTED:
+        seen = verdict.observation
+        if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come
+            verdict = replace(verdict, observation=None, agreement=None)
         notes.insert(0, Diagnostic(f"interrupted after {outcome.seconds:.1f} s"))
         if verdict.status is Status.HEALTHY:
             verdict = replace(verdict, status=Status.INCOMPLETE)

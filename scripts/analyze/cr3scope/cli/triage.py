@@ -50,5 +50,5 @@ def verdict_of(report: LogReport) -> Verdict:
         status = Status.HEALTHY
     else:
         status = Status.HUNG if report.ending is Ending.HANG else Status.FAULTED
-    notes = tuple(Diagnostic(note) for note in (*report.chain, *report.notes))
+    notes = tuple(Diagnostic(note) for note in report.notes)
     return Verdict(status, observation=report.observation(), diagnostics=notes)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cr3scope import exceptions
-from cr3scope.intlog.record import NO_EXCEPTION, PAGE_FAULT, InterruptRecord
+from cr3scope.exceptions import PAGE_FAULT
+from cr3scope.intlog.record import NO_EXCEPTION, InterruptRecord
 
-STORM_RUN = 16  # so many equal exceptions in a row are a storm
+STORM_RUN = exceptions.STORM_RUN
 _GATE_BYTES = 16  # of an IDT in 64-bit mode (SDM 3A, 7.14.1)
 _FRAME_REACH = 64  # a frame is 48 bytes below RSP, which is first aligned to 16
 _MAX_WORDS = 8

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
+from cr3scope.exceptions import DOUBLE_FAULT
 from cr3scope.intlog import chain, switch
 from cr3scope.intlog.logfile import WINDOW, LogFile
 from cr3scope.intlog.record import (
-    DOUBLE_FAULT,
     MAX_RECORD,
     NO_EXCEPTION,
     InterruptRecord,
@@ -47,7 +47,7 @@ class LogReport:
 
     def observation(self) -> Observation:
         """As the verdict states it."""
-        return Observation(self.ending, self.first, self.records, self.source, self.detail)
+        return Observation(self.ending, self.first, self.records, self.source, self.detail, self.chain)
 
 
 def observe(path: Path, cr3: int | None = None) -> LogReport:

@@ -10,14 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE
 from cr3scope.verdict import Fault
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
-DOUBLE_FAULT, PAGE_FAULT = 8, 14
 FIRST_INTERRUPT = 32  # vectors below are the CPU's own (SDM 3A, table 7-1)
 _NMI = 2
-# With an error code: SDM 3A, 7.13. QEMU prints e=0000 for all others.
-_PUSHES_ERROR = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
 
 _HEADER = re.compile(
@@ -57,7 +55,7 @@ class InterruptRecord:
         """The exception as the verdict states it."""
         return Fault(
             self.vector,
-            self.error_code if self.vector in _PUSHES_ERROR else None,
+            self.error_code if self.vector in WITH_ERROR_CODE else None,
             self.cr2 if self.vector == PAGE_FAULT else None,
             self.rip,
             self.cr3,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
+from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE
 from cr3scope.verdict import Fault
 
 _HEAD = re.compile(rb"!!!! X64 Exception Type - ([0-9A-F]{2})\(")
 _FIELD = re.compile(rb"\b(ExceptionData|RIP|CR2|CR3) +- ([0-9A-F]{16})\b")
 _LONGEST = 4096
-_PAGE_FAULT = 14
-_PUSHES_ERROR = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
 
 
 def read_screen(serial: bytes) -> Fault | None:
@@ -23,8 +22,8 @@ def read_screen(serial: bytes) -> Fault | None:
     vector = int(head[1], 16)
     return Fault(
         vector,
-        fields.get(b"ExceptionData") if vector in _PUSHES_ERROR else None,
-        fields.get(b"CR2") if vector == _PAGE_FAULT else None,
+        fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None,
+        fields.get(b"CR2") if vector == PAGE_FAULT else None,
         fields.get(b"RIP"),
         fields.get(b"CR3"),
     )

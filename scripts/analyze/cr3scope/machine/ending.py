@@ -40,10 +40,10 @@ def hang_words(outcome: Outcome) -> str:
     """Where a guest hangs that had to be ended."""
     words = f"not done after {outcome.seconds:.0f} s"
     registers = outcome.registers
-    for name in ("RIP", "RSP", "CR3", "CR2"):
+    for name in ("RIP", "EIP", "RSP", "ESP", "CR3", "CR2"):
         if name in registers:
             words += f", {name}={registers[name]:#x}"
     if registers.get("HLT"):
-        on = registers.get("RFL", 0) & _INTERRUPTS_ON
+        on = registers.get("RFL", registers.get("EFL", 0)) & _INTERRUPTS_ON
         words += ", halted with interrupts " + ("on" if on else "off: nothing can wake it")
     return words

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
-from cr3scope.intlog.chain import STORM_RUN
 from cr3scope.paging.walk import Translation
 from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers, Unknown
 from cr3scope.predict.storm import Vital, run_out
@@ -109,7 +108,7 @@ def _storm(
         f"meets {end.what} at {end.virt:#x}, and the CPU resets"
     )
     # A row too short for the log's reader to call it a storm is a triple fault with a prelude.
-    return Ending.STORM if total >= STORM_RUN else Ending.TRIPLE_FAULT, words
+    return Ending.STORM if total >= exceptions.STORM_RUN else Ending.TRIPLE_FAULT, words
 
 
 def _vital(delivery: Delivery, registers: Registers) -> Iterator[Vital]:

@@ -105,6 +105,7 @@ def _observation(observation: Observation | None) -> dict[str, object] | None:
         "records": observation.records,
         "source": observation.source,
         "detail": observation.detail,
+        "chain": list(observation.chain),
     }
 
 

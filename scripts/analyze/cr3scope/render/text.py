@@ -54,6 +54,8 @@ def headline(verdict: Verdict) -> str:
     """The answer in one line."""
     prediction, observation = verdict.prediction, verdict.observation
     if verdict.status is Status.HEALTHY:
+        if prediction is None:
+            return "HEALTHY: no exception ended this boot"
         seen = ", and the machine ran" if observation else ""
         return f"HEALTHY: every step of the plan goes through{seen}"
     if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
@@ -108,6 +110,10 @@ def _story(verdict: Verdict) -> Iterator[str]:
             yield from _wrapped("  then", words, 7)
         if prediction.ends is not None:
             yield f"  ends  {prediction.ends.value}"
+    elif observation is not None and observation.first is not None and observation.ending:
+        yield f"  CR2={_hex(observation.first.cr2)}  RIP={_hex(observation.first.rip)}"
+        for words in observation.chain:
+            yield from _wrapped("  then", words, 7)
     if observation is not None:
         said = {True: "as foreseen", False: "NOT as foreseen", None: "not compared"}
         outcome = observation.ending.value if observation.ending else "ran"

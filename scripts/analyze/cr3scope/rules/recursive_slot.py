@@ -15,11 +15,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     root, level = context.cpu.root, context.cpu.levels
     top = context.tables.table(root)
-    promised = [
-        level_index(named.virt, level)
-        for named in [*context.intent.maps, *context.intent.regions]
-        if named.role == "recursive"
-    ]
+    promised = _promised(context, root, level)
     if top is None or not promised:
         return  # a loader without a recursive slot is as good
     entries = [EntryRef(level, i, root + 8 * i, int(value)) for i, value in enumerate(top)]
@@ -44,6 +40,21 @@ def _check(context: Context) -> Iterator[Finding]:
                 f"{entry_name(entry)} points to the top table, which nobody asked for",
                 f"{entry_words(entry)}; the recursive slot is {promised[0]}",
             )
+
+
+def _promised(context: Context, root: int, level: int) -> list[int]:
+    """The slots that a range of role `recursive` names; else the one that was first written so."""
+    named = [
+        level_index(named.virt, level)
+        for named in [*context.intent.maps, *context.intent.regions]
+        if named.role == "recursive"
+    ]
+    written = [
+        record.index
+        for record in context.boot.sets
+        if record.level == level and record.new & ADDRESS_MASK == root
+    ]
+    return named or written[:1]
 
 
 def _finding(context: Context, entry: EntryRef, title: str, detail: str) -> Finding:

@@ -17,7 +17,7 @@ _STATE = {"old": "entry", "new": "handoff", "after": "handoff"}
 
 def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Source:
     """A dump of the last boot that has it; UnusableInput if no boot has."""
-    capture = read_capture(data)
+    capture = read_capture(data, path)
     boot, dump = _find(capture, path, overrides.cr3, wanted)
     warnings = _damage(capture)
     record = boot.cpus.get(_STATE.get(dump.id, "handoff"))
@@ -28,8 +28,7 @@ def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Sour
     cpu = overrides.apply(cpu.with_(cr3=dump.cr3, cr4=depth))
     if dump.unreadable:
         warnings.append(f"{len(dump.unreadable)} table pages could not be read by the writer")
-    description = f"dump `{dump.id}` of the capture, CR3 {cpu.cr3:#x}"
-    return Source(description, DumpTables(dump), cpu, boot, tuple(warnings))
+    return Source(f"dump `{dump.id}` of the capture", DumpTables(dump), cpu, boot, tuple(warnings))
 
 
 def _find(capture: Capture, path: str, cr3: int | None, wanted: str) -> tuple[Boot, Dump]:

@@ -37,8 +37,7 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     cpu = overrides.apply(cpu)
     if overrides.efer is None:
         warnings.append(f"the core does not tell EFER: {cpu.efer:#x} is assumed (see --efer)")
-    description = f"ELF core, CR3 {cpu.cr3:#x}"
-    return Source(description, PhysicalMemory(data, runs), cpu, None, tuple(warnings))
+    return Source("ELF core", PhysicalMemory(data, runs), cpu, None, tuple(warnings))
 
 
 def _parse(data: Data, path: str) -> tuple[list[Run], list[bytes], bool]:

@@ -15,10 +15,11 @@ from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.sources.source import Overrides, Source
 
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
-# A capture shows itself in its beginning; the memory of a guest may hold records too, but then
-# among many zero bytes, which text has not.
+# A capture shows itself in its beginning; the memory of a guest may hold records too, but most of it
+# is no text.
 _LOOK_BYTES = 16 << 20
-_MOST_ZEROS = 0.5
+_TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\x1b"])
+_LEAST_TEXT = 0.5
 
 
 def open_source(
@@ -37,27 +38,31 @@ def open_source(
     """
     name = os.fspath(path)
     overrides = Overrides(cr3, cr4, efer)
-    data = _load(name)
+    source = _recognise(_load(name), name, overrides, base, dump)
+    if source.tables.table(source.cpu.root) is None:
+        root = f"{source.cpu.cr3:#x}"
+        raise UnusableInput(f"{name}: no table at CR3 {root} in the {source.container}")
+    return source
+
+
+def _recognise(data: Data, name: str, overrides: Overrides, base: int, dump: str) -> Source:
     if data[: len(MAGIC)] == MAGIC:
         return open_core(data, name, overrides)
-    head = data[:_LOOK_BYTES]
-    if _RECORD.search(head) and head.count(b"\0") < _MOST_ZEROS * len(head):
+    if _is_capture(data[:_LOOK_BYTES]):
         return open_dump(data[:], name, overrides, dump)
-    if cr3 is None:
+    if overrides.cr3 is None:
         raise UnusableInput(
             f"{name}: no capture and no ELF core; for an image of physical memory give --cr3"
         )
-    return _open_image(data, name, overrides, cr3, base)
-
-
-def _open_image(data: Data, name: str, overrides: Overrides, cr3: int, base: int) -> Source:
-    last = base + len(data) - 1
-    cpu = overrides.apply(CpuState(cr3))
+    cpu = overrides.apply(CpuState(overrides.cr3))
     memory = PhysicalMemory(data, [Run(base, len(data), 0)])
-    if memory.table(cpu.root) is None:
-        where = f"the image holds {base:#x}..{last:#x}"
-        raise UnusableInput(f"{name}: no table at CR3 {cr3:#x}: {where}")
-    return Source(f"memory image {base:#x}..{last:#x}, CR3 {cr3:#x}", memory, cpu)
+    return Source(f"memory image {base:#x}..{base + len(data) - 1:#x}", memory, cpu)
+
+
+def _is_capture(head: bytes) -> bool:
+    if not _RECORD.search(head):
+        return False
+    return len(head.translate(None, _TEXT)) <= (1 - _LEAST_TEXT) * len(head)
 
 
 def _load(name: str) -> Data:
@@ -65,6 +70,8 @@ def _load(name: str) -> Data:
     try:
         with open(name, "rb") as file:
             status = os.fstat(file.fileno())
+            if stat.S_ISCHR(status.st_mode) and not file.isatty():
+                raise UnusableInput(f"{name}: a device, not a file")
             if not stat.S_ISREG(status.st_mode):
                 data: Data = file.read()
             elif status.st_size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,23 +23,55 @@ class Run:
     length: int
     offset: int
 
+    @property
+    def end(self) -> int:
+        """The address behind the last byte."""
+        return self.phys + self.length
+
 
 class PhysicalMemory:
-    """Table pages read straight from memory; where runs overlap, the one that begins last counts."""
+    """Table pages read straight from memory. Runs may overlap, as those of a core with paging do."""
 
     def __init__(self, data: Data, runs: Sequence[Run]) -> None:
         self._data = data
-        self._runs = sorted(run for run in runs if run.length > 0)
+        self._runs = list(_disjoint(runs))
         self._starts = [run.phys for run in self._runs]
 
     def table(self, phys: int) -> Entries | None:
-        """The entries at ``phys``; None unless the whole page is in one run."""
+        """The entries at ``phys``; None unless the runs hold the whole page."""
         number = bisect.bisect_right(self._starts, phys) - 1
         if number < 0:
             return None
         run = self._runs[number]
-        at = phys - run.phys
-        if at + PAGE_BYTES > run.length:
-            return None
-        entries = np.frombuffer(self._data, dtype="<u8", count=ENTRIES, offset=run.offset + at)
+        if phys + PAGE_BYTES <= run.end:
+            page, offset = self._data, run.offset + phys - run.phys
+        else:
+            joined = self._joined(number, phys)
+            if joined is None:
+                return None
+            page, offset = joined, 0
+        entries = np.frombuffer(page, dtype="<u8", count=ENTRIES, offset=offset)
         return entries.astype(np.uint64, copy=False)
+
+    def _joined(self, number: int, phys: int) -> bytes | None:
+        """A page that goes on from run ``number`` into the following ones."""
+        page = b""
+        for run in self._runs[number:]:
+            at = phys + len(page)
+            if not run.phys <= at < run.end:
+                return None
+            start = run.offset + at - run.phys
+            page += self._data[start : start + min(PAGE_BYTES - len(page), run.end - at)]
+            if len(page) == PAGE_BYTES:
+                return page
+        return None
+
+
+def _disjoint(runs: Sequence[Run]) -> Iterator[Run]:
+    """The runs in order, each without what the ones before it hold already."""
+    covered = 0
+    for run in sorted(runs):
+        done = max(covered - run.phys, 0)
+        if done < run.length:
+            yield Run(run.phys + done, run.length - done, run.offset + done)
+            covered = run.end

@@ -11,13 +11,21 @@ from cr3scope.paging.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened source. ``warnings`` say what was assumed or is wrong, one line each."""
+    """An opened source. ``warnings`` say what was assumed or is wrong, one line each.
 
-    description: str
+    ``container`` is what holds the tables: "ELF core", "dump `new` of the capture".
+    """
+
+    container: str
     tables: Tables
     cpu: CpuState
     boot: Boot | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """Which address space this is, in words."""
+        return f"{self.container}, CR3 {self.cpu.cr3:#x}"
 
 
 @dataclass(frozen=True, slots=True)

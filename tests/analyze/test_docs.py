@@ -1,0 +1,40 @@
+"""What the documents say is what the program says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
+
+
+def test_faults_page_is_what_make_docs_writes(tmp_path: Path) -> None:
+    subprocess.run(["make", "-s", BUILD / "host/list_faults", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    out = tmp_path / "faults.md"
+    subprocess.run(["scripts/boot/python", "scripts/generate_faults.py", BUILD / "host/list_faults", out],
+                   cwd=ROOT, check=True)
+    assert out.read_text() == (ROOT / "docs/faults.md").read_text(), "run make docs"
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_readme_names_only_verbs_that_exist() -> None:
+    listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    verbs = set(re.findall(r"^  make ([a-z-]+)", listed.stdout, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named <= verbs, named - verbs
+
+
+def test_every_setting_that_the_boot_scripts_read_is_documented() -> None:
+    told = (ROOT / "docs/running.md").read_text()
+    for script in ("qemu-command", "prepare", "run-trace"):
+        text = (ROOT / "scripts/boot" / script).read_text()
+        for name in set(re.findall(r"\$\{([A-Z_]{2,})", text)):
+            assert f"`{name}`" in told, f"{script}: {name}"
