@@ -62,9 +62,10 @@ def machines(tcg: st.SearchStrategy[bool] = st.booleans()) -> st.SearchStrategy[
     flag = st.booleans()
     keys = st.sampled_from((0, 0x5555_5555, 0xAAAA_AAAA, 0xFFFF_FFFC)) | st.integers(0, 2**32 - 1)
     return st.builds(
-        naive.Machine, root=st.just(ROOT), levels=st.sampled_from((4, 5)), wp=flag,
-        nxe=st.sampled_from((True, True, False)), smep=flag, smap=flag, pke=flag, pks=flag, ac=flag, pkru=keys, pkrs=keys,
-        maxphyaddr=st.sampled_from((36, 39, 40, 46, 52)), gigapages=flag, amd=flag, tcg=tcg,
+        naive.Machine, root=st.just(ROOT), levels=st.sampled_from((4, 5)), wp=flag, smep=flag,
+        smap=flag, pke=flag, pks=flag, ac=flag, nxe=st.sampled_from((True, True, False)), pkru=keys,
+        pkrs=keys, maxphyaddr=st.sampled_from((36, 39, 40, 46, 52)), gigapages=flag, amd=flag,
+        tcg=tcg,
     )  # fmt: skip
 
 

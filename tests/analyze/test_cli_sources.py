@@ -51,7 +51,8 @@ def core(note: bytes = b"", kind: int = 4) -> bytes:
 
 
 def qemu_note(cr3: int, cr4: int = 0x668) -> bytes:
-    return struct.pack("<II", 1, 440) + bytes(384) + struct.pack("<5Q", 1 << 16, 0, 0, cr3, cr4) + bytes(8)
+    control = struct.pack("<5Q", 1 << 16, 0, 0, cr3, cr4)
+    return struct.pack("<II", 1, 440) + bytes(384) + control + bytes(8)
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, dict[str, Any]]:
@@ -244,6 +245,7 @@ def test_accessed_and_dirty_bits_are_no_difference(
         (golden().data, ("--dump", "old"), "no intact dump `old`"),
         (golden().data, ("--cr3", "5000"), "CR3 0x5000"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_used_is_one_line_that_names_the_file(
     contents: bytes, options: tuple[str, ...], says: str, tmp_path: Path,

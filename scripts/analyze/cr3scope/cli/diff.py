@@ -9,6 +9,7 @@ from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_json_option,
     add_source_options,
+    as_json,
     hexadecimal,
     open_named,
     publish,
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         for warning in (*source.warnings, *incompleteness(side))
     ]
     found = differences(mine, other)
-    report = as_dict(found, mine, other, warnings)
+    report = as_json(as_dict(found, mine, other, warnings))
     lines = as_text(found, mine, other, (left.description, right.description))
     publish(report, lines, warnings, arguments.json)
     return 1 if found else 0

@@ -13,7 +13,7 @@ from cr3scope.cli.source_options import (
     publish,
 )
 from cr3scope.paging.effective import mappings
-from cr3scope.render.maps import as_dict, as_text, incompleteness
+from cr3scope.render.maps import as_text, incompleteness, json_text
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -33,6 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_named(arguments, arguments.source)
     found = mappings(source.tables, source.cpu)
     warnings = [*source.warnings, *incompleteness(found)]
-    report = as_dict(found, warnings) if arguments.json is not None else {}
-    publish(report, as_text(found, source.tables, source.cpu), warnings, arguments.json)
+    lines = as_text(found, source.tables, source.cpu, source.description)
+    publish(json_text(found, warnings), lines, warnings, arguments.json)
     return 0

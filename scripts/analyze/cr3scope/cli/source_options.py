@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
@@ -69,21 +68,26 @@ def open_named(arguments: argparse.Namespace, path: str) -> Source:
 
 
 def publish(
-    report: dict[str, object], lines: Iterable[str], warnings: Iterable[str], target: str | None
+    document: Iterable[str], lines: Iterable[str], warnings: Iterable[str], target: str | None
 ) -> None:
     """Text to standard output and warnings to standard error; JSON to where it was asked for.
 
-    With ``-`` as target nothing but JSON goes to standard output.
+    With ``-`` as target nothing but JSON goes to standard output. What is not asked for is not made.
     """
     for warning in warnings:
         print(f"cr3scope: warning: {printable(warning)}", file=sys.stderr)
+    if target == "-":
+        sys.stdout.writelines(document)
+        return
     if target is not None:
-        text = json.dumps(report) + "\n"
-        if target == "-":
-            sys.stdout.write(text)
-            return
         try:
-            Path(target).write_text(text, encoding="utf-8")
+            with open(target, "w", encoding="utf-8") as file:
+                file.writelines(document)
         except OSError as error:
             raise UnusableInput(f"{target}: {error.strerror}") from error
     sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def as_json(report: dict[str, object]) -> Iterator[str]:
+    """A report of plain values as a document."""
+    yield json.dumps(report) + "\n"

@@ -10,6 +10,7 @@ from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_json_option,
     add_source_options,
+    as_json,
     hexadecimal,
     open_named,
     publish,
@@ -50,5 +51,5 @@ def run(arguments: argparse.Namespace) -> int:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
     mode = "user" if arguments.user else "supervisor"
     lines = as_text(path, found, f"a {mode} {kind.value}")
-    publish(as_dict(path, found, warnings), lines, warnings, arguments.json)
+    publish(as_json(as_dict(path, found, warnings)), lines, warnings, arguments.json)
     return 1 if isinstance(found, PageFault) else 0

@@ -37,7 +37,7 @@ def first_with(log: LogFile, cr3: int) -> int | None:
 def last_with(log: LogFile, cr3: int, first: int) -> int:
     """The offset of the last dump with this CR3 in the unbroken row that starts at ``first``."""
     if dumped_before(log, log.size) == cr3:
-        return max(log.rfind(word, first) for word in spelled(cr3))
+        return _search_back(log, cr3, first, log.size)
     low, high = first, log.size
     while high - low > _PROBE:
         middle = (low + high) // 2
@@ -45,8 +45,7 @@ def last_with(log: LogFile, cr3: int, first: int) -> int:
             low = middle
         else:
             high = middle
-    found = [log.rfind(word, first, high + _PROBE) for word in spelled(cr3)]
-    return max([first, *found])
+    return _search_back(log, cr3, first, high + _PROBE)
 
 
 def dumped_after(log: LogFile, offset: int) -> int | None:
@@ -64,18 +63,29 @@ def dumped_after(log: LogFile, offset: int) -> int | None:
 
 def dumped_before(log: LogFile, offset: int) -> int | None:
     """The CR3 of the last register dump before ``offset``."""
-    place = log.rfind(b"CR3=", 0, offset)
-    while place >= 0:
-        match = _DUMPED.match(log.read(place, 32))
+    for _ in range(_SAMPLES):
+        offset = log.rfind(b"CR3=", 0, offset)
+        if offset < 0:
+            break
+        match = _DUMPED.match(log.read(offset, 32))
         if match:
             return int(match[1], 16)
-        place = log.rfind(b"CR3=", 0, place)
     return None
 
 
 def _search(log: LogFile, cr3: int, start: int, end: int) -> int | None:
-    found = [place for word in spelled(cr3) if (place := log.find(word, start, end)) >= 0]
-    return min(found, default=None)
+    first = None
+    for word in spelled(cr3):
+        place = log.find(word, start, end)
+        if place >= 0:
+            first, end = place, place
+    return first
+
+
+def _search_back(log: LogFile, cr3: int, start: int, end: int) -> int:
+    for word in spelled(cr3):
+        start = max(start, log.rfind(word, start, end))
+    return start
 
 
 def _bisect(log: LogFile, cr3: int, low: int, high: int) -> int | None:

@@ -8,6 +8,7 @@ other table; what they map is listed, since the CPU maps it too.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,14 @@ _MOST_REPORTED = 64
 _ENTRIES = bits.ENTRIES
 
 
+class Kind(NamedTuple):
+    """What rows of equal attributes have in common."""
+
+    rights: str
+    level: int
+    memory_type: str
+
+
 @dataclass(frozen=True, slots=True)
 class Mappings:
     """Merged ranges in the order of their addresses, one row each, and what could not be told.
@@ -53,6 +62,7 @@ class Mappings:
     missing: tuple[EntryRef, ...] = ()  # entries that point to a table which cannot be read
     reserved: tuple[EntryRef, ...] = ()  # entries that fault for a reserved bit
     is_cut: bool = False
+    missing_root: int | None = None  # address of the top table if it cannot be read
 
     def __len__(self) -> int:
         return len(self.first)
@@ -66,6 +76,14 @@ class Mappings:
     def pat_indices(self) -> U64:
         """Which of the eight memory types the leaves select."""
         return self.attributes >> _PAT_AT & np.uint64(7)
+
+    def kinds(self) -> dict[int, Kind]:
+        """What each value means that occurs in ``attributes``."""
+        types = self.memory_types()
+        return {
+            value: Kind(rights_text(value), value >> int(_LEVEL_AT) & 7, types[value >> int(_PAT_AT)])
+            for value in np.flatnonzero(np.bincount(self.attributes.astype(np.intp))).tolist()
+        }
 
     def rights(self, row: int) -> str:
         """``rwxu``-style."""
@@ -132,7 +150,7 @@ def mappings(
         cut = cut or was_cut
     if rows is None:
         empty = np.empty(0, dtype=np.uint64)
-        return Mappings(empty, empty, empty, empty, cpu.pat, tuple(survey.missing))
+        return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root)
     return Mappings(
         _canonical(rows.first, cpu.levels),
         _canonical(rows.last, cpu.levels),
@@ -160,7 +178,6 @@ class _Survey:
         """One _Level for each level that has tables, from the root."""
         root = self._tables.table(self._cpu.root)
         if root is None:
-            self.missing.append(EntryRef(self._cpu.levels + 1, 0, 0, self._cpu.cr3))
             return []
         current = _Level(
             self._cpu.levels,

@@ -73,6 +73,12 @@ def pat_index(value: int, level: int) -> int:
     return bool(value & WRITE_THROUGH) | bool(value & CACHE_DISABLE) << 1 | bool(pat) << 2
 
 
+def denied_rights(value: int) -> str:
+    """The letters of ``wxu`` that an entry takes away, whatever the other levels grant."""
+    told = (("w", not value & WRITABLE), ("x", value & NO_EXECUTE), ("u", not value & USER))
+    return "".join(letter for letter, denies in told if denies)
+
+
 def reserved_mask(
     level: int, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE
 ) -> int:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Mappings
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import walk
-from cr3scope.render.columns import blocks, choices, hex_digits, lines, quoted_hex
+from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
 from cr3scope.verdict import EntryRef
 
 SCHEMA = "cr3scope.maps/1"
 SIZE_NAMES = {1: "4K", 2: "2M", 3: "1G"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST_NAMED = 1 << 14  # a veto costs a walk; a list longer than this nobody reads
-_HEADS = ("first", "last", "phys", "rights")
 _VETO_HEAD = "denied above the leaf"
 _WIDTH = 100
 _PHYS_DIGITS = 13  # 52 bits
@@ -28,23 +28,119 @@ _PHYS_DIGITS = 13  # 52 bits
 def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
     """The JSON document in pieces, a line for each range; ``size`` is that of the pages, in bytes."""
     yield f'{{"schema": {json.dumps(SCHEMA)}, "mappings": [\n'
-    ends = choices(
-        [
-            f', "size": {bits.level_bytes(level):>10}, "rights": {json.dumps(rights)},'
-            f' "level": {level}, "memory_type": {json.dumps(memory_type)}}}'
-            for rights, level, memory_type in found.kinds()
-        ]
-        or [""]
+    ends = _by_attributes(
+        found,
+        lambda kind: f', "size": {bits.level_bytes(kind.level):>10}, "rights": "{kind.rights}",'
+        f' "level": {kind.level}, "memory_type": "{kind.memory_type}"}}',
     )
-    kinds = found.kind_numbers()
     for block in blocks(len(found)):
-        rows = block.stop - block.start
         cells = (
             '{"first": ', quoted_hex(found.first[block]),
             ', "last": ', quoted_hex(found.last[block]),
             ', "phys": ', quoted_hex(found.phys[block]),
-            ends[kinds[block]], ",\n",
+            ends[found.attributes[block].astype(np.intp)], ",\n",
         )  # fmt: skip
-        text = lines(cells, rows)
+        text = lines(cells, block.stop - block.start)
         yield text if block.stop < len(found) else text[: -len(",\n")] + "\n"
     yield f'], "warnings": {json.dumps(list(warnings))}}}\n'
+
+
+def as_text(found: Mappings, tables: Tables, cpu: CpuState, description: str) -> Iterator[str]:
+    """Totals, what was looked at, then a line for each range."""
+    yield summary(found)
+    yield description
+    if not len(found):
+        return
+    width = max(4, *(len(kind.memory_type) for kind in found.kinds().values()))
+    heads = f"{'first':<16}  {'last':<16}  {'phys':<13}  rights  {'type':<{width}}  page"
+    yield ""
+    yield f"{heads}  {_VETO_HEAD}"
+    ends = _by_attributes(
+        found,
+        lambda kind: f"  {kind.rights:<6}  {kind.memory_type:<{width}}  {SIZE_NAMES[kind.level]}",
+    )
+    for block in blocks(len(found)):
+        cells = (
+            hex_digits(found.first[block]), "  ", hex_digits(found.last[block]), "  ",
+            hex_digits(found.phys[block])[:, -_PHYS_DIGITS:],
+            ends[found.attributes[block].astype(np.intp)], "\n",
+        )  # fmt: skip
+        text = lines(cells, block.stop - block.start)[:-1]
+        if len(found) > _MOST_NAMED:
+            yield text
+            continue
+        for first, line in zip(found.first[block].tolist(), text.split("\n")):
+            yield from _with_vetoes(line, inherited_vetoes(tables, cpu, first), len(heads) + 2)
+
+
+def _with_vetoes(line: str, vetoes: Sequence[str], column: int) -> Iterator[str]:
+    """The line and its vetoes; on further lines what does not fit."""
+    width = max(_WIDTH - column, len(_VETO_HEAD))
+    wrapped = textwrap.wrap(" ".join(vetoes), width, break_on_hyphens=False)
+    yield f"{line:<{column}}{wrapped[0]}" if wrapped else line
+    for more in wrapped[1:]:
+        yield " " * column + more
+
+
+def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
+    """What the leaf grants and an entry above it denies: the rights that a leaf's own bits hide.
+
+    ``PML4[510]:wx``, from the top.
+    """
+    path = walk(tables, cpu, virt)
+    if path.stop is not None:
+        return []
+    *above, leaf = path.entries
+    granted = set("wxu") - set(bits.denied_rights(leaf.value))
+    hidden = [
+        (entry, "".join(right for right in bits.denied_rights(entry.value) if right in granted))
+        for entry in above
+    ]
+    return [f"{bits.entry_name(e.level, e.index)}:{rights}" for e, rights in hidden if rights]
+
+
+def summary(found: Mappings) -> str:
+    """How much is mapped, and how much of it a program could write and then execute."""
+    sizes = found.last - found.first + np.uint64(1)
+
+    def total(rights: np.uint64) -> str:
+        return size_text(int(sizes[found.attributes & rights == rights].sum()))
+
+    count = f"{len(found)} range" + ("s" if len(found) != 1 else "")
+    return (
+        f"{count}, {total(np.uint64(0))} mapped; {total(RIGHT_WRITE | RIGHT_EXECUTE)} writable and"
+        f" executable, {total(RIGHT_USER)} open to user mode"
+    )
+
+
+def size_text(size: int) -> str:
+    """``2 MiB``, with one decimal where it is not whole."""
+    unit = 0
+    value = float(size)
+    while round(value, 1) >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {_UNITS[unit]}" if value.is_integer() else f"{value:.1f} {_UNITS[unit]}"
+
+
+def incompleteness(found: Mappings) -> Iterator[str]:
+    """What keeps the list from being the whole truth, one line each."""
+    if found.missing_root is not None:
+        yield f"the source does not hold the top table at {found.missing_root:#x}"
+    for entry in found.missing:
+        table = bits.frame(entry.value, entry.level)
+        yield f"the source does not hold the table at {table:#x}, to which {_place(entry)} points"
+    for entry in found.reserved:
+        yield f"{_place(entry)} has a reserved bit set ({entry.value:#x}): what it maps faults"
+    if found.is_cut:
+        yield "the tables map more ranges than are listed"
+
+
+def _place(entry: EntryRef) -> str:
+    return f"{bits.entry_name(entry.level, entry.index)} at {entry.phys:#x}"
+
+
+def _by_attributes(found: Mappings, words: Callable[[Kind], str]) -> Cells:
+    """The words of each kind, to index with ``attributes``."""
+    kinds = found.kinds()
+    last = max(kinds, default=0)
+    return choices([words(kinds[value]) if value in kinds else "" for value in range(last + 1)])

@@ -52,12 +52,7 @@ def vetoes(path: Walk, entry: EntryRef) -> list[str]:
     """What this entry denies whatever the others grant: ``w``, ``x``, ``u``, or the whole walk."""
     if path.stop is not None and entry is path.leaf:
         return [_STOPS[path.stop]]
-    denied = (
-        ("w", not entry.value & bits.WRITABLE),
-        ("x", bool(entry.value & bits.NO_EXECUTE)),
-        ("u", not entry.value & bits.USER),
-    )
-    return [letter for letter, denies in denied if denies]
+    return list(bits.denied_rights(entry.value))
 
 
 def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
