@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from trace_writer import Writer, golden, seal
 
 from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Capture
 from cr3scope.errors import UnusableInput
 
 GOLDEN = golden().data
@@ -65,6 +64,12 @@ def test_a_lost_record_is_noticed(number: int) -> None:
 def test_a_repeated_record_is_reported(number: int) -> None:
     data = b"".join(LINES[:number] + [LINES[number]] + LINES[number:])
     assert read_capture(data).damage
+
+
+def test_a_repeated_record_counts_once() -> None:
+    number = next(n for n, line in enumerate(LINES) if b" check " in line)
+    data = b"".join(LINES[: number + 1] + LINES[number:])
+    assert len(read_capture(data).boots[0].checks) == 1
 
 
 @given(st.permutations(range(len(LINES))))
@@ -161,10 +166,6 @@ def test_what_breaks_the_format_is_damage_though_its_checksum_is_right(body: str
     writer.end()
     assert not is_clean(writer.data)
     assert read_capture(writer.data).damage
-
-
-def capture_of(*lines: bytes) -> Capture:
-    return read_capture(b"".join(lines))
 
 
 def test_totals_that_do_not_fit_are_reported() -> None:

@@ -1,4 +1,4 @@
-"""What ``maps``, ``walk`` and ``diff`` share: options that name a source, and where the report goes."""
+"""What ``maps``, ``walk`` and ``diff`` share: naming a source, and where the report goes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def publish(
 ) -> None:
     """Text to standard output and warnings to standard error; JSON to where it was asked for.
 
-    With ``-`` as target nothing but JSON goes to standard output. What is not asked for is not made.
+    With ``-`` as target nothing but JSON goes to standard output.
     """
     for warning in warnings:
         print(f"cr3scope: warning: {printable(warning)}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cr3scope.verdict import Ending, Fault, Observation
 
 KEPT = 64
 _TAIL = 256 << 10
+_NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 _LINE = 64  # holds the line before a record
 _SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware INT", b"SMM: ")
 _ORIGIN = b"check_exception old: 0xffffffff new 0x"
@@ -63,14 +64,31 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
         return _observe(log, cr3)
 
 
-def _observe(log: LogFile, cr3: int | None) -> LogReport:
-    if cr3 is None:
-        cr3 = _last_chain_cr3(log)
-        if cr3 is None:
-            return LogReport(notes=("the log holds no exception",))
-    place = switch.first_with(log, cr3)
-    if place is None:
-        return LogReport(notes=(f"CR3={cr3:#x} never stands in the log",))
+def _observe(log: LogFile, planned: int | None) -> LogReport:
+    if planned is not None:
+        planned &= ~_NO_FLUSH
+        place = switch.first_with(log, planned)
+        if place is not None:
+            return _under(log, planned, place)
+    last = _last_chain_cr3(log)
+    place = None if last is None else switch.first_with(log, last)
+    if last is None or place is None:
+        absent = "the log holds no exception"
+        if planned is not None:
+            absent = f"CR3={planned:#x} never stands in the log"
+        return LogReport(notes=(absent,))
+    report = _under(log, last, place)
+    if planned is None:
+        return report
+    # It died under another CR3 than planned; firmware that handles exceptions by itself is no news.
+    note = f"CR3={planned:#x} never stands in the log; this happened under CR3={last:#x}"
+    if report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+        return replace(report, notes=(note, *report.notes))
+    return LogReport(notes=(note,))
+
+
+def _under(log: LogFile, cr3: int, place: int) -> LogReport:
+    """``place``: of the first dump with this CR3."""
     early = list(islice(_exceptions(log, max(place - MAX_RECORD, 0), cr3), KEPT))
     if not early:
         return LogReport(switch_offset=place)
@@ -103,12 +121,14 @@ def _report(
     else:
         row = _last_chain(late)
         origin, words = row[0], chain.chain_words(row)
-        ending = _ending(dead, first, [*early, *late])
+        ending = _ending(dead, first, [*early, *late, *_interrupts(log, end)])
     if dead:
         words = (*words, "no exception could be delivered: triple fault, the machine resets")
     if ending in (None, Ending.HANDLED):
         origin, row, words = first, [first], ()
     detail = chain.form_words(origin, row, storm is not None) or ""
+    if ending is None:
+        detail = f"{records} exceptions, all handled"
     if origin.offset != first.offset:
         handled = origin.number - first.number
         notes.append(f"{handled} exceptions came first and were handled; fatal: {chain.title(origin)}")
@@ -149,6 +169,12 @@ def _ending(
     if dead:
         return Ending.TRIPLE_FAULT
     return None if chain.went_on(first, records) else Ending.HANDLED
+
+
+def _interrupts(log: LogFile, end: InterruptRecord) -> list[InterruptRecord]:
+    """What of the hardware came after the last exception, with the same CR3."""
+    after = read_records(log.read(end.offset, _TAIL), end.offset)
+    return [r for r in after if not r.is_exception and r.cr3 == end.cr3]
 
 
 def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE
+from cr3scope.intlog.marker import MARKER
 from cr3scope.verdict import Fault
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
@@ -25,7 +26,9 @@ _HEADER = re.compile(
     rb"(?: CR2=([0-9a-f]{8,16}))?"
 )
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
-_ELSE = re.compile(rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|\[cr3scope: ")
+_ELSE = re.compile(
+    rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
+)
 _CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16}) CR4=")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 

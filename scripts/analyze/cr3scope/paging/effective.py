@@ -79,10 +79,11 @@ class Mappings:
 
     def kinds(self) -> dict[int, Kind]:
         """What each value means that occurs in ``attributes``."""
-        types = self.memory_types()
+        types, level_at, pat_at = self.memory_types(), int(_LEVEL_AT), int(_PAT_AT)
+        occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
         return {
-            value: Kind(rights_text(value), value >> int(_LEVEL_AT) & 7, types[value >> int(_PAT_AT)])
-            for value in np.flatnonzero(np.bincount(self.attributes.astype(np.intp))).tolist()
+            value: Kind(rights_text(value), value >> level_at & 7, types[value >> pat_at])
+            for value in occurring.tolist()
         }
 
     def rights(self, row: int) -> str:
@@ -131,7 +132,7 @@ class _Rows:
     """Ranges of all nodes of a level, each node's rows together and in order."""
 
     node: I64
-    first: U64  # offsets in what the node covers
+    first: U64  # offsets in what the node covers; of the root, addresses
     last: U64
     phys: U64
     attributes: U64
@@ -146,14 +147,14 @@ def mappings(
     rows: _Rows | None = None
     cut = survey.is_cut
     for level in reversed(levels):
-        rows, was_cut = _assemble(level, rows)
+        rows, was_cut = _assemble(level, rows, cpu.levels)
         cut = cut or was_cut
     if rows is None:
         empty = np.empty(0, dtype=np.uint64)
         return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root)
     return Mappings(
-        _canonical(rows.first, cpu.levels),
-        _canonical(rows.last, cpu.levels),
+        rows.first,
+        rows.last,
         rows.phys,
         rows.attributes,
         cpu.pat,
@@ -260,10 +261,11 @@ class _Survey:
             where.append(entry)
 
 
-def _assemble(level: _Level, below: _Rows | None) -> tuple[_Rows, bool]:
+def _assemble(level: _Level, below: _Rows | None, depth: int) -> tuple[_Rows, bool]:
     """The rows of a level's nodes, from their leaves and from the rows of the tables below."""
     span = np.uint64(bits.level_bytes(level.level))
-    offset = level.index.astype(np.uint64) * span
+    # Canonical before rows are merged: the two halves of the top table are no neighbours.
+    offset = _canonical(level.index.astype(np.uint64) * span, depth)
     leaf = np.flatnonzero(level.leaf)
     value = level.value[leaf]
     frame_mask = np.uint64(bits.ADDRESS_MASK) & ~(span - np.uint64(1))

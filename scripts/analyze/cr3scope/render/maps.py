@@ -26,7 +26,7 @@ _PHYS_DIGITS = 13  # 52 bits
 
 
 def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
-    """The JSON document in pieces, a line for each range; ``size`` is that of the pages, in bytes."""
+    """The JSON document in pieces, a line for each range. ``size`` is that of the pages."""
     yield f'{{"schema": {json.dumps(SCHEMA)}, "mappings": [\n'
     ends = _by_attributes(
         found,
@@ -85,7 +85,8 @@ def _with_vetoes(line: str, vetoes: Sequence[str], column: int) -> Iterator[str]
 def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
     """What the leaf grants and an entry above it denies: the rights that a leaf's own bits hide.
 
-    ``PML4[510]:wx``, from the top.
+    ``PML4[510]:wx``, from the top. A range that spans several upper entries may meet others
+    further on.
     """
     path = walk(tables, cpu, virt)
     if path.stop is not None:

@@ -1,4 +1,4 @@
-"""An ELF core that QEMU's ``dump-guest-memory`` wrote: memory by ``p_paddr``, registers in notes."""
+"""An ELF core of QEMU's ``dump-guest-memory``: memory by ``p_paddr``, registers in notes."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.sources.source import Overrides, Source
 
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
-# A capture shows itself in its beginning; the memory of a guest may hold records too, but most of it
-# is no text.
+# A capture shows itself in its beginning; the memory of a guest may hold records too, but
+# most of it is no text.
 _LOOK_BYTES = 16 << 20
 _TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\x1b"])
 _LEAST_TEXT = 0.5

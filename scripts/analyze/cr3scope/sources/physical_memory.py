@@ -30,7 +30,10 @@ class Run:
 
 
 class PhysicalMemory:
-    """Table pages read straight from memory. Runs may overlap, as those of a core with paging do."""
+    """Table pages read straight from memory.
+
+    Runs may overlap: a core that was written with paging lists a page once for each mapping.
+    """
 
     def __init__(self, data: Data, runs: Sequence[Run]) -> None:
         self._data = data

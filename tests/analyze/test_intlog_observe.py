@@ -1,0 +1,233 @@
+"""What a `-d int` log says: the forms in which a switch dies, and the noise that is no cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from analyze.storm_log import (
+    FIRMWARE_CR3,
+    GDT,
+    HANDLER,
+    IDT,
+    NEW_CR3,
+    RESET,
+    STACK,
+    SWITCH,
+    TRIPLE,
+    firmware,
+    record,
+    storm,
+)
+
+from cr3scope.errors import UnusableInput
+from cr3scope.intlog.observe import LogReport, observe
+from cr3scope.verdict import Ending, Fault
+
+FETCH_DENIED = Fault(14, 0x11, SWITCH, SWITCH, NEW_CR3)
+Read = Callable[..., LogReport]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Observes a log made of the given pieces."""
+
+    def observe_pieces(*pieces: str, cr3: int | None = NEW_CR3) -> LogReport:
+        path = tmp_path / "interrupts.log"
+        path.write_text("".join(pieces))
+        return observe(path, cr3)
+
+    return observe_pieces
+
+
+def unmapped_idt(first: int = 150) -> list[str]:
+    return [
+        record(first, 14, 0x11, cr2=SWITCH),
+        record(first + 1, 8, cr2=IDT + 14 * 16, old=14),
+        TRIPLE,
+    ]
+
+
+@pytest.mark.parametrize("cr3", [NEW_CR3, None, NEW_CR3 | 1 << 63])
+def test_form_a_unmapped_idt_is_a_triple_fault_that_names_the_gate(
+    read: Read, cr3: int | None
+) -> None:
+    report = read(*firmware(), *unmapped_idt(), cr3=cr3)
+    assert report.first == FETCH_DENIED
+    assert report.ending is Ending.TRIPLE_FAULT
+    assert report.records == 2
+    assert f"IDT gate 14 at {IDT + 14 * 16:#x} cannot be read" in report.chain[0]
+    assert "IDT is not readable" in report.detail
+
+
+def test_form_b_handler_not_executable_is_a_storm_and_the_first_record_its_cause(
+    read: Read,
+) -> None:
+    report = read(*firmware(), *storm(85, 150))
+    assert report.first == FETCH_DENIED
+    assert report.ending is Ending.STORM
+    assert report.records == 87
+    words = "\n".join(report.chain)
+    assert f"RIP={HANDLER:#x} again and again, 84 records" in words
+    assert "RSP falls" in words and "#GP" in words and "#DF" in words and "triple fault" in words
+
+
+def test_storm_on_an_ist_stack_is_told_to_have_no_end(read: Read) -> None:
+    report = read(*firmware(), *storm(85, 150, falling=False))
+    assert report.ending is Ending.STORM
+    assert "does not end by itself" in "\n".join(report.chain)
+
+
+def test_form_c_bad_stack_is_told_apart_from_an_unmapped_idt(read: Read) -> None:
+    push = STACK - 8
+    report = read(
+        *firmware(),
+        record(150, 14, 2, cr2=push),
+        record(151, 8, cr2=push, old=14),
+        TRIPLE,
+    )
+    assert report.ending is Ending.TRIPLE_FAULT
+    assert report.first == Fault(14, 2, push, SWITCH, NEW_CR3)
+    assert "stack itself is bad" in report.detail
+
+
+def test_form_d_one_exception_that_nothing_follows_was_handled(read: Read) -> None:
+    report = read(*firmware(), record(150, 14, 0x11, cr2=SWITCH))
+    assert (report.first, report.ending, report.records) == (FETCH_DENIED, Ending.HANDLED, 1)
+
+
+def test_form_d_faults_of_the_handler_itself_change_nothing(read: Read) -> None:
+    search = record(151, 14, 0, rip=HANDLER, rsp=STACK - 0x300, cr2=0xFFFF_9000_0000_0000)
+    report = read(*firmware(), record(150, 14, 0x11, cr2=SWITCH), search)
+    assert (report.first, report.ending) == (FETCH_DENIED, Ending.HANDLED)
+
+
+def test_form_e_protection_fault_with_an_unmapped_idt(read: Read) -> None:
+    report = read(
+        *firmware(),
+        record(150, 13, 0),
+        record(151, 14, 0, cr2=IDT + 13 * 16, old=13),
+        record(152, 8, cr2=IDT + 14 * 16, old=14),
+        TRIPLE,
+    )
+    assert report.first == Fault(13, 0, None, SWITCH, NEW_CR3)
+    assert report.ending is Ending.TRIPLE_FAULT
+    assert "IDT gate 13" in report.chain[0] and "IDT gate 14" in report.chain[1]
+
+
+def test_unreadable_gdt_is_named(read: Read) -> None:
+    report = read(
+        *firmware(), record(150, 3), record(151, 8, cr2=GDT + 0x38, old=14), TRIPLE
+    )
+    assert "GDT entry 0x38" in report.chain[0] and "GDT is not readable" in report.detail
+
+
+def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
+    probes = [
+        record(150 + i, 14, 3, rip=HANDLER + i, rsp=STACK, cr2=0x1000 * i) for i in range(100)
+    ]
+    report = read(*firmware(), *probes)
+    assert report.ending is None
+    assert report.records == 100
+    assert len(report.exceptions) == 64
+    assert "all handled" in report.observation().detail
+
+
+def test_one_fault_and_then_timer_interrupts_of_the_same_code_ran(read: Read) -> None:
+    tick = record(151, 0x20, rip=SWITCH + 9, old=None)
+    assert read(*firmware(), record(150, 14, 0, cr2=1), tick).ending is None
+
+
+def test_death_after_handled_exceptions_names_the_fatal_one(read: Read) -> None:
+    probes = [record(150 + i, 14, 3, rip=HANDLER + i, cr2=0x1000 * i) for i in range(100)]
+    report = read(*firmware(), *probes, *unmapped_idt(250))
+    assert report.first == Fault(14, 3, 0, HANDLER, NEW_CR3)
+    assert report.fatal == FETCH_DENIED
+    assert report.ending is Ending.TRIPLE_FAULT
+    assert any("100 exceptions came first and were handled" in note for note in report.notes)
+
+
+def test_storm_after_handled_exceptions_is_found_at_the_end(read: Read) -> None:
+    probes = [record(150 + i, 14, 3, rip=HANDLER + 9 + i, cr2=0x1000 * i) for i in range(100)]
+    report = read(*firmware(), *probes, *storm(300, 250, falling=False))
+    assert report.ending is Ending.STORM
+
+
+@pytest.mark.parametrize("cr3", [NEW_CR3, None])
+@pytest.mark.parametrize("vector", [0x20, 0x68, 8])
+def test_interrupts_before_the_switch_are_no_cause_whatever_their_vector(
+    read: Read, vector: int, cr3: int | None
+) -> None:
+    ticks = [record(i, vector, cr3=FIRMWARE_CR3, old=None) for i in range(240)]
+    report = read(RESET, *ticks, cr3=cr3)
+    assert (report.first, report.ending, report.records) == (None, None, 0)
+
+
+def test_interrupt_is_the_cause_only_if_its_gate_is_what_the_next_fault_reads(read: Read) -> None:
+    tick = record(150, 0x20, old=None)
+    died = [
+        record(151, 14, 0, cr2=IDT + 0x20 * 16),
+        record(152, 8, cr2=IDT + 14 * 16, old=14),
+        TRIPLE,
+    ]
+    guilty = read(*firmware(), tick, *died)
+    assert any("not masked (cli)" in note for note in guilty.notes)
+    innocent = read(*firmware(), tick, *unmapped_idt(151))
+    assert not any("cli" in note for note in innocent.notes)
+
+
+def test_smm_dumps_between_firmware_and_switch_are_set_aside(read: Read) -> None:
+    dump = record(0, 0x20, cr3=0x7FFB000).split("\n", 2)[2]
+    pairs = [f"SMM: enter\n{dump}SMM: after RSM\n{dump}" for _ in range(200)]
+    report = read(*firmware(), *pairs, *unmapped_idt(), *pairs[:1])
+    assert (report.first, report.ending, report.records) == (
+        FETCH_DENIED, Ending.TRIPLE_FAULT, 2,
+    )  # fmt: skip
+
+
+def test_triple_fault_is_known_without_the_word_of_cpu_reset(read: Read) -> None:
+    report = read(*firmware(), *unmapped_idt()[:2], "check_exception old: 0x8 new 0xe\n")
+    assert report.ending is Ending.TRIPLE_FAULT
+
+
+def test_double_fault_that_is_handled_is_no_triple_fault(read: Read) -> None:
+    assert read(*firmware(), *unmapped_idt()[:2]).ending is Ending.HANDLED
+
+
+def test_machine_that_boots_over_and_over_is_judged_by_its_deaths(read: Read) -> None:
+    boots = [piece for i in range(3) for piece in (*firmware(50, 52 * i), *unmapped_idt(52 * i + 50))]
+    for cr3 in (NEW_CR3, None):
+        report = read(*boots, RESET, cr3=cr3)
+        assert (report.first, report.ending) == (FETCH_DENIED, Ending.TRIPLE_FAULT)
+
+
+@pytest.mark.parametrize("eax", ["EAX", "env->regs[R_EAX]", "RAX"])
+def test_tail_of_a_record_may_differ_between_versions_of_qemu(read: Read, eax: str) -> None:
+    report = read(*firmware(), record(150, 13, 0, eax=eax))
+    assert report.first == Fault(13, 0, None, SWITCH, NEW_CR3)
+
+
+def test_death_under_another_cr3_than_planned_is_told_so(read: Read) -> None:
+    report = read(*firmware(), *unmapped_idt(), cr3=0x1234000)
+    assert report.first == FETCH_DENIED
+    assert "CR3=0x1234000 never stands in the log" in report.notes[0]
+
+
+def test_exception_that_the_firmware_handled_before_the_switch_is_no_news(read: Read) -> None:
+    report = read(record(0, 3, cr3=FIRMWARE_CR3), *firmware(50, 1), cr3=NEW_CR3)
+    assert (report.first, report.ending) == (None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"hello\n", b"@c3s1 0 begin #00000000\n"])
+def test_what_is_no_interrupt_log_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.log"
+    path.write_bytes(content)
+    with pytest.raises(UnusableInput, match="odd.log: "):
+        observe(path)
+
+
+@pytest.mark.parametrize("name", ["missing.log", "."])
+def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnusableInput, match="directory"):
+        observe(tmp_path / name)

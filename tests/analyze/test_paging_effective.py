@@ -1,0 +1,223 @@
+"""Effective mappings equal a plain enumeration of every page, merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import naive_paging as naive
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paging_cases import NX, PS, ROOT, P, Pages, U, W, cpu_of, entries, machines, platform_of
+
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.effective import MOST_ROWS, Mappings, mappings
+
+# A few places in each table, neighbours and both ends among them, so that ranges meet.
+INDICES = (0, 1, 2, 255, 256, 257, 510, 511)
+TABLES = [ROOT + 0x1000 * number for number in range(6)]
+
+
+@dataclass(frozen=True)
+class Row:
+    first: int
+    last: int
+    phys: int
+    level: int
+    rights: str
+    pat: int
+
+
+def rows_of(found: Mappings) -> list[Row]:
+    return [
+        Row(
+            int(found.first[n]), int(found.last[n]), int(found.phys[n]), int(found.levels[n]),
+            found.rights(n), int(found.pat_indices[n]),
+        )
+        for n in range(len(found))
+    ]  # fmt: skip
+
+
+def merged(pages: Pages, machine: naive.Machine) -> list[Row]:
+    """Neighbours that go on in both address spaces with everything else equal are one row."""
+    rows: list[Row] = []
+    for page in naive.pages(pages.memory, machine):
+        last = page.virt + 2 ** naive.PAGE_BITS[page.level] - 1
+        row = Row(page.virt, last, page.phys, page.level, page.rights, page.pat)
+        if rows:
+            before = rows[-1]
+            size = before.last - before.first + 1
+            if row == Row(
+                before.last + 1, last, before.phys + size, before.level, before.rights, before.pat
+            ):
+                row = Row(before.first, last, before.phys, row.level, row.rights, row.pat)
+                rows.pop()
+        rows.append(row)
+    return rows
+
+
+def mapped(pages: Pages, machine: naive.Machine) -> Mappings:
+    return mappings(pages, cpu_of(machine), platform_of(machine))
+
+
+@st.composite
+def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
+    """A handful of tables whose entries point anywhere: to frames, to one another, to themselves."""
+    machine = draw(machines())
+    pages = Pages({phys: [0] * 512 for phys in TABLES})
+    frames = [0x8000_0000, 0x8000_1000, 0x8020_0000, 0xC000_0000]
+    for phys in TABLES:
+        for index in draw(st.lists(st.sampled_from(INDICES), max_size=4, unique=True)):
+            target = draw(st.sampled_from([*TABLES, *frames, 0x7000]))
+            pages.put(phys, index, draw(entries(target, draw(st.sampled_from((2, 4))))))
+    return pages, machine
+
+
+@given(webs())
+@settings(max_examples=400, deadline=None)
+def test_mappings_equal_every_page_enumerated(web: tuple[Pages, naive.Machine]) -> None:
+    pages, machine = web
+    found = mapped(pages, machine)
+    assert rows_of(found) == merged(pages, machine)
+    assert not found.is_cut
+
+
+class Chain:
+    """ROOT and one table below it for each level, linked at index 0 with full rights."""
+
+    def __init__(self, levels: int = 4) -> None:
+        self.machine = naive.Machine(ROOT, levels=levels)
+        self.pages = Pages()
+        for level in range(levels, 1, -1):
+            self.pages.put(self.table(level), 0, self.table(level - 1) | P | W | U)
+        self.pages.memory[self.table(1)] = [0] * 512
+
+    def table(self, level: int) -> int:
+        return ROOT + 0x1000 * (self.machine.levels - level)
+
+    def put(self, level: int, index: int, value: int) -> None:
+        self.pages.put(self.table(level), index, value)
+
+    @property
+    def rows(self) -> list[Row]:
+        rows = rows_of(mapped(self.pages, self.machine))
+        assert rows == merged(self.pages, self.machine)
+        return rows
+
+
+def test_equal_neighbours_merge_over_the_borders_of_tables() -> None:
+    chain = Chain()
+    other = ROOT + 0x10000
+    chain.put(2, 1, other | P | W | U)
+    chain.pages.memory[other] = [0] * 512
+    for number in range(512):
+        chain.put(1, number, 0x80_0000 + number * 0x1000 | P | W)
+        chain.pages.put(other, number, 0xA0_0000 + number * 0x1000 | P | W)
+    assert chain.rows == [Row(0, 0x3F_FFFF, 0x80_0000, 1, "rwx-", 0)]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        0x9000 | P | W, 0x8000 | P | W, 0x9000 | P, 0x9000 | P | W | U, 0x9000 | P | W | NX,
+        0x9000 | P | W | 8, 0x9000 | P | W | 1 << 7,
+    ],
+)  # fmt: skip
+def test_neighbours_merge_only_if_frames_rights_and_memory_type_go_on(second: int) -> None:
+    chain = Chain()
+    chain.put(1, 4, 0x8000 | P | W)
+    chain.put(1, 5, second)
+    assert len(chain.rows) == (1 if second == 0x9000 | P | W else 2)
+
+
+def test_pages_of_different_sizes_stay_apart() -> None:
+    chain = Chain()
+    chain.put(1, 511, 0x3F_F000 | P | W)
+    chain.put(2, 1, 0x40_0000 | P | W | PS)
+    assert [row.level for row in chain.rows] == [1, 2]
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_nothing_merges_across_the_gap_between_the_halves(levels: int) -> None:
+    chain = Chain(levels)
+    full = Pages()
+    low, high = 0x1_0000, 0x2_0000
+    for side, index, frame in ((low, 511, 0x8000), (high, 0, 0x9000)):
+        for level in range(levels - 1, 1, -1):
+            full.put(side + 0x1000 * level, index, side + 0x1000 * (level - 1) | P | W)
+        full.put(side + 0x1000, index, frame | P | W)
+        top = 255 if side == low else 256
+        full.put(ROOT - 0x1000, top, side + 0x1000 * (levels - 1) | P | W)
+    chain.pages = full
+    chain.machine = naive.Machine(ROOT - 0x1000, levels=levels)
+    half = 2 ** (47 if levels == 4 else 56)
+    assert [(row.first, row.last) for row in chain.rows] == [
+        (half - 0x1000, half - 1), (2**64 - half, 2**64 - half + 0xFFF)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_the_recursive_slot_maps_every_table_at_its_place_in_the_window(levels: int) -> None:
+    chain = Chain(levels)
+    chain.put(levels, 510, ROOT | P | W | NX)
+    chain.put(1, 7, 0x20_0000 | P | W | U)
+    rows = chain.rows
+    top_bits = 9 * levels + 12
+    sign = 2**64 - 2**top_bits
+    window = (510 << top_bits - 9) + sign
+    top_table = sum(510 << 12 + 9 * n for n in range(levels)) + sign
+    maps = {row.first: row for row in rows}
+    assert maps[top_table].phys == ROOT
+    assert maps[window].phys == chain.table(1)
+    assert {row.rights for row in rows if row.first >= window} == {"rw--"}
+
+
+def test_a_table_shared_at_two_rights_keeps_both() -> None:
+    chain = Chain()
+    chain.put(4, 1, chain.table(3) | P | U)
+    chain.put(4, 2, chain.table(3) | P | W | NX)
+    chain.put(1, 0, 0x20_0000 | P | W | U)
+    assert [row.rights for row in chain.rows] == ["rwxu", "r-xu", "rw--"]
+
+
+def test_rights_of_the_leaf_are_no_more_than_those_of_its_parents() -> None:
+    chain = Chain()
+    chain.put(4, 0, chain.table(3) | P | NX)
+    chain.put(1, 0, 0x20_0000 | P | W | U)
+    assert [row.rights for row in chain.rows] == ["r---"]
+
+
+def test_bad_entries_are_named_and_map_nothing() -> None:
+    chain = Chain()
+    chain.put(4, 3, chain.table(3) | P | PS)
+    chain.put(3, 4, 0x7777_0000 | P)
+    found = mapped(chain.pages, chain.machine)
+    assert len(found) == 0
+    assert [(entry.level, entry.index) for entry in found.reserved] == [(4, 3)]
+    assert [(entry.level, entry.index) for entry in found.missing] == [(3, 4)]
+    assert found.reserved[0].phys == ROOT + 24
+    assert found.missing[0].phys == chain.table(3) + 32
+
+
+def test_a_missing_root_is_told() -> None:
+    found = mappings(Pages(), CpuState(cr3=0x5000))
+    assert len(found) == 0 and found.missing_root == 0x5000
+
+
+def test_memory_types_follow_the_pat() -> None:
+    chain = Chain()
+    for index in range(4):
+        chain.put(1, 2 * index, 0x20_0000 | P | index << 3)
+    chain.put(1, 8, 0x20_0000 | P | 1 << 7)
+    chain.put(2, 1, 0x40_0000 | P | PS | 1 << 12 | 1 << 3)
+    pat = 0x0007_0405_0107_0406
+    found = mappings(chain.pages, CpuState(cr3=ROOT, pat=pat))
+    types = [found.memory_type(row) for row in range(len(found))]
+    assert types == ["wb", "wt", "uc-", "wc", "wp", "wt"]
+
+
+def test_a_web_of_full_cyclic_tables_is_bounded() -> None:
+    """Every entry of every level points on: 2^36 pages, of which the list holds a part."""
+    pages = Pages({ROOT: [ROOT | P | W] * 512})
+    found = mapped(pages, naive.Machine(ROOT))
+    assert found.is_cut and 0 < len(found) <= MOST_ROWS
