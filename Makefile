@@ -177,4 +177,22 @@ $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host
 	$(call say,HOST,$@)
 	@$(HOST_CC) $(HOST_CFLAGS) -MMD -MP $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
+# --- Small faulty loaders without trace/ (tests/boot/foreign/); NAME.mended is the same without its mistake -----
+foreign_sources = tests/boot/foreign/$(basename $(1)).c tests/boot/foreign/foreign.h
+foreign_flags = -DMENDED=$(if $(filter %.mended,$(1)),1,0)
+# As other people build theirs: a PE by clang and lld, with no symbols and no ELF twin.
+PE_CFLAGS := --target=x86_64-unknown-windows -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector \
+    -mno-red-zone -mgeneral-regs-only -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+
+$(BUILD)/foreign/%.elf: $$(call foreign_sources,$$*)
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(LOADER_CFLAGS) $(call foreign_flags,$*) -c $< -o $(@:.elf=.o)
+	$(call link_efi,$(@:.elf=.o),$@)
+
+$(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
+	@mkdir -p $(@D)
+	@clang $(PE_CFLAGS) $(call foreign_flags,$*) -c $< -o $(@:.efi=.obj)
+	$(call say,PE,$@)
+	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
+
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d) $(wildcard $(BUILD)/host/*.d)

@@ -21,9 +21,15 @@ static bool value_is(struct value value, const char *text) {
     return text_equals(value.bytes, value.count, text);
 }
 
+/* A NUL inside would hide what stands behind it. */
 static bool set_text(char *text_ret, size_t size, struct value value) {
     if (value.count >= size) {
         return false;
+    }
+    for (size_t i = 0; i < value.count; i++) {
+        if (value.bytes[i] == '\0') {
+            return false;
+        }
     }
     __builtin_memcpy(text_ret, value.bytes, value.count);
     text_ret[value.count] = '\0';
@@ -104,14 +110,15 @@ static bool set_key(struct config *config, struct value key, struct value value,
         return set_sinks(&config->sinks, value);
     }
     if (value_is(key, "uart_port")) {
-        if (!set_number(&number, value, 16, 0xfff8)) {
+        if (!set_number(&number, value, 16, 0xfff8) || number == 0) {
             return false;
         }
         config->uart_port = (uint16_t)number;
         return true;
     }
     if (value_is(key, "trace_file")) {
-        return set_text(config->trace_file, sizeof(config->trace_file), value);
+        /* The empty path would be the volume's root. */
+        return value.count > 0 && set_text(config->trace_file, sizeof(config->trace_file), value);
     }
     if (value_is(key, "kernel")) {
         return set_text(config->kernel, sizeof(config->kernel), value);

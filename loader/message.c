@@ -21,7 +21,7 @@ void message_text(struct message *message, const char *text) {
 
 void message_name(struct message *message, const char *name, size_t count) {
     for (size_t i = 0; i < count && name[i] != '\0'; i++) {
-        message_byte(message, name[i] > ' ' && name[i] <= '~' ? name[i] : '?');
+        message_byte(message, name[i] >= ' ' && name[i] <= '~' ? name[i] : '?');
     }
 }
 

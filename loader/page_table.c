@@ -50,8 +50,10 @@ enum page_table_status page_table_map(struct page_table *table, const struct pag
     if (((range->virt | range->phys | (range->last + 1)) & low_bits) != 0) {
         return PAGE_TABLE_MISALIGNED;
     }
+    /* Both ends may be canonical and the hole, or the end of all addresses, between them. */
     if (!virt_is_canonical(range->virt, table->levels) ||
-        !virt_is_canonical(range->last, table->levels)) {
+        !virt_is_canonical(range->last, table->levels) || range->last < range->virt ||
+        range->virt >> 63 != range->last >> 63) {
         return PAGE_TABLE_NOT_CANONICAL;
     }
     uint64_t leaf_bits = range->leaf_bits | ENTRY_PRESENT | (level > 1 ? ENTRY_LARGE : 0);
@@ -89,13 +91,4 @@ uint64_t *page_table_entry(const struct page_table *table, uint64_t virt, unsign
         }
         phys = *entry & ENTRY_FRAME_MASK;
     }
-}
-
-uint64_t page_table_estimate(const struct page_range *range, unsigned levels) {
-    uint64_t count = 0;
-    for (unsigned level = leaf_level(range->page_bytes); level < levels; level++) {
-        unsigned shift = level_shift(level + 1);
-        count += (range->last >> shift) - (range->virt >> shift) + 1;
-    }
-    return count;
 }

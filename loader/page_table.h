@@ -50,6 +50,3 @@ page_table_map(struct page_table *table, const struct page_range *range, uint64_
  */
 uint64_t *page_table_entry(const struct page_table *table, uint64_t virt, unsigned level,
                            uint64_t *entry_phys_ret);
-
-/** How many tables a range may need at most, the root not counted. */
-uint64_t page_table_estimate(const struct page_range *range, unsigned levels);

@@ -51,7 +51,7 @@ static void describe(struct message *line, size_t number, const struct plan_step
     message_start(line, "preflight: step ");
     message_decimal(line, number);
     message_text(line, " (");
-    message_text(line, step->name);
+    message_name(line, step->name, PLAN_NAME_BYTES); /* it may come from the kernel's file */
     message_text(line, ") will fault: vector ");
     message_decimal(line, fault->vector);
     message_text(line, " error ");

@@ -208,3 +208,12 @@ def test_every_finding_is_a_whole_sentence_with_a_fix(tmp_path: Path) -> None:
     for finding in analyze(scene.capture()).findings:
         assert isinstance(finding, Finding)
         assert finding.title and finding.detail and finding.fix.endswith(".")
+
+
+def test_a_boot_that_preflight_stopped_is_judged_by_its_evidence() -> None:
+    scene = missing_entry()
+    scene.boot.errors = [("preflight", "step 2 will fault", 0)]
+    scene.boot.complete = False
+    verdict = analyze(scene.capture())
+    assert verdict.status is Status.WILL_FAULT
+    assert rules(verdict) == ["code-unmapped", "loader-refused"]

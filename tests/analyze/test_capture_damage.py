@@ -170,8 +170,7 @@ def test_what_breaks_the_format_is_damage_though_its_checksum_is_right(body: str
 
 def test_totals_that_do_not_fit_are_reported() -> None:
     writer = Writer()
-    fields = {"producer": "loader", "records": 1, "bytes": 5, "crc": 0, "next": "none"}
-    writer.put("end", fields)
+    writer.put("end", {"producer": "loader", "records": 1, "bytes": 5, "crc": 0, "next": "none"})
     assert "bytes" in read_capture(writer.data).damage[0].message
 
 

@@ -95,7 +95,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_triage_needs_no_numpy() -> None:
-    code = "import sys; import cr3scope.cli.main, cr3scope.cli.triage; print('numpy' in sys.modules)"
+    code = "import sys, cr3scope.cli.main, cr3scope.cli.triage; print('numpy' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts" / "analyze")},

@@ -116,12 +116,13 @@ def test_the_text_of_a_walk_names_the_guilty_entry_in_its_first_line(
 def test_mappings_follow_the_contract(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, answer = ask(capsys, "maps", capture)
     assert (status, answer["schema"]) == (0, "cr3scope.maps/1")
-    shared = {"size": 4096, "level": 1, "memory_type": "uc"}
     # The golden capture's PAT is 0 throughout, which is uncacheable.
-    assert answer["mappings"] == [
-        {"first": hex(CODE), "last": hex(CODE + 0xFFF), "phys": "0x200000", "rights": "r-x-", **shared},
-        {"first": hex(DATA), "last": hex(DATA + 0xFFF), "phys": "0x201000", "rights": "rw--", **shared},
-    ]  # fmt: skip
+    shared: dict[str, Any] = {"size": 4096, "level": 1, "memory_type": "uc"}
+    code = {"first": hex(CODE), "last": hex(CODE + 0xFFF), "phys": "0x200000", "rights": "r-x-"}
+    data = {"first": hex(DATA), "last": hex(DATA + 0xFFF), "phys": "0x201000", "rights": "rw--"}
+    assert [{**code, **shared}, {**data, **shared}] == [
+        {key: told[key] for key in (*code, *shared)} for told in answer["mappings"]
+    ]
 
 
 @pytest.mark.parametrize("kind", ["image", "core", "core without note"])

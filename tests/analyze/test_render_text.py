@@ -12,7 +12,16 @@ from boot_builder import Scene, healthy
 from cr3scope.analysis import analyze
 from cr3scope.render import text
 from cr3scope.render.terminal import paint, wants_colour
-from cr3scope.verdict import Ending, Fault, Finding, Observation, Severity, Status, Verdict
+from cr3scope.verdict import (
+    Diagnostic,
+    Ending,
+    Fault,
+    Finding,
+    Observation,
+    Severity,
+    Status,
+    Verdict,
+)
 
 
 def report(scene: Scene) -> list[str]:
@@ -118,3 +127,10 @@ def test_colour_changes_nothing_but_colour() -> None:
 
 def test_without_colour_text_stays_as_it_is() -> None:
     assert paint("x", "error", False) == "x"
+
+
+def test_damage_is_the_answer_even_where_findings_exist() -> None:
+    capture = nx_everywhere().capture()
+    capture.damage.append(Diagnostic("1 record is missing before record 0x2f", 48, 4711))
+    first = text.render(analyze(capture)).splitlines()[0]
+    assert first == "INCOMPLETE: line 48, byte 4711: 1 record is missing before record 0x2f"

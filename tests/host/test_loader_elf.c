@@ -276,7 +276,7 @@ static void bad_segment_is_refused_by_its_number(void **state) {
     file = sample();
     file.data.vaddr = UINT64_C(0x00007ffffffff000); /* runs into the hole */
     assert_refused(&file, "segment 2: is not canonical: p_vaddr 0x7ffffffff000");
-    file.data.memsz = UINT64_C(0xffff800000002000); /* and out of it again */
+    file.data.memsz = UINT64_C(0xffff000000003000); /* and out of it again */
     assert_refused(&file, "segment 2: is not canonical: p_vaddr 0x7ffffffff000");
     file = sample();
     file.text.flags |= SEGMENT_WRITE;

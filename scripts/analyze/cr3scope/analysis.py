@@ -26,7 +26,6 @@ from cr3scope.verdict import (
     Verdict,
 )
 
-_LOADER = "loader"
 _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -63,7 +62,7 @@ def analyze(
         boot=boot,
         intent=intent,
         attribution=Attribution(boot, intent, symbols_of(boot.images)),
-        restarts=_restarts(capture.boots, number),
+        restarts=_restarts(capture.boots),
         platform=platform,
         cpu=foresight.cpu if foresight else None,
         registers=foresight.registers if foresight else None,
@@ -91,20 +90,16 @@ def chosen_boot(capture: Capture) -> Boot | None:
 
 
 def _chosen(boots: Sequence[Boot]) -> int:
-    """The last complete boot; else the last whose loader finished; else the last."""
+    """The last complete boot; else the last that closed a section; else the last."""
     numbers = range(len(boots))
     complete = [number for number in numbers if boots[number].complete]
-    judgeable = [number for number in numbers if _LOADER in boots[number].closed]
+    judgeable = [number for number in numbers if boots[number].closed]
     return (complete or judgeable or list(numbers))[-1]
 
 
-def _restarts(boots: Sequence[Boot], number: int) -> int:
+def _restarts(boots: Sequence[Boot]) -> int:
     """How often the machine switched, was not heard of again, and began anew."""
-    return sum(
-        _LOADER in boot.closed and not boot.complete and not boot.errors
-        for i, boot in enumerate(boots)
-        if i != number and i + 1 < len(boots)
-    ) + (number + 1 < len(boots) and not boots[number].complete and not boots[number].errors)
+    return sum(bool(b.closed) and not b.complete and not b.errors for b in boots[:-1])
 
 
 def _findings(context: Context, foresight: Foresight | None) -> tuple[Finding, ...]:

@@ -1,4 +1,5 @@
-/* Prints by the firmware's console after ExitBootServices, when only the loader itself is mapped. */
+/* Prints by the firmware's console after ExitBootServices, when only the loader itself is mapped.
+ */
 #include "foreign.h"
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {

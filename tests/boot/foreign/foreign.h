@@ -79,7 +79,7 @@ static inline void load_cr3(UINT64 value) {
 }
 
 /* Ends QEMU by its isa-debug-exit device: the loader got as far as it should. */
-static inline void __attribute__((noreturn)) pass(void) {
+static inline _Noreturn void pass(void) {
     __asm__ volatile("outl %0, %1" ::"a"(DEBUG_EXIT_PASS), "Nd"((UINT16)DEBUG_EXIT));
     for (;;) {
         __asm__ volatile("cli; hlt");
@@ -87,12 +87,12 @@ static inline void __attribute__((noreturn)) pass(void) {
 }
 
 /* A new stack, one push and one pop, the end. */
-static inline void __attribute__((noreturn)) pass_on_stack(UINT8 *top) {
+static inline _Noreturn void pass_on_stack(UINT8 *top) {
     __asm__ volatile("mov %0, %%rsp\n\tpush %%rax\n\tpop %%rax" ::"r"(top) : "memory");
     pass();
 }
 
-static inline void __attribute__((noreturn)) jump(UINT64 target) {
+static inline _Noreturn void jump(UINT64 target) {
     __asm__ volatile("jmp *%0" ::"r"(target) : "memory");
     __builtin_unreachable();
 }

@@ -1,4 +1,5 @@
-/* The kernel was never copied: the CPU runs through zeros (add %al, (%rax)) to the end of the page. */
+/* The kernel was never copied: the CPU runs through zeros (add %al, (%rax)) to the end of the page.
+ */
 #include "foreign.h"
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {

@@ -29,7 +29,7 @@ _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,
 _ELSE = re.compile(
     rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
 )
-_CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16}) CR4=")
+_CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16})\s")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 
 

@@ -64,6 +64,9 @@ def headline(verdict: Verdict) -> str:
         return f"FAULTED: {_faulted(prediction, observation, verdict)}"
     if verdict.status is Status.HUNG:
         return "HUNG: the machine stopped without an exception"
+    damage = next((d for d in verdict.diagnostics if d.line is not None), None)
+    if damage is not None and verdict.status is Status.INCOMPLETE:
+        return f"INCOMPLETE: {_diagnostic_words(damage)}"
     reason = _first_error(verdict) or _first_diagnostic(verdict) or "not enough to judge"
     if verdict.status is Status.INCOMPLETE:
         return f"INCOMPLETE: {reason}"
