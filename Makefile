@@ -87,7 +87,7 @@ faults: ## list the faults that INJECT= takes
 
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s build check
-	@$(PYTHON) -m pytest -q -n 2 --dist worksteal tests
+	@$(PYTHON) -m pytest -q -n 2 tests
 
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 	@$(MAKE) --no-print-directory -s build

@@ -5,8 +5,6 @@
 #include "faults.h"
 #include "handoff.h"
 
-#define LARGE_BYTES (UINT64_C(2) << 20)
-
 /* Memory is identity-mapped while the loader runs (UEFI specification, 2.3.4). */
 static uint64_t *pool_entries(void *context, uint64_t phys) {
     (void)context;
@@ -121,6 +119,13 @@ static bool map_pages(struct address_space *space, const struct mapping *mapping
     return true;
 }
 
+/* Pages there would be entries of the tables themselves. */
+static bool meets_recursive_slot(const struct address_space *space, const struct mapping *mapping) {
+    unsigned top = space->table.levels;
+    return mapping->bytes > 0 && level_index(mapping->virt, top) <= HANDOFF_RECURSIVE_SLOT &&
+           level_index(mapping->virt + mapping->bytes - 1, top) >= HANDOFF_RECURSIVE_SLOT;
+}
+
 /* noinline: the return address must be that of the code that wants the mapping. */
 __attribute__((noinline)) bool
 address_space_map(struct address_space *space, const struct mapping *mapping, struct message *why) {
@@ -129,14 +134,21 @@ address_space_map(struct address_space *space, const struct mapping *mapping, st
     if (!faults_adjust_mapping(space->faults, &wanted)) {
         return true;
     }
-    uint64_t head = -wanted.virt & (LARGE_BYTES - 1);
-    bool congruent = ((wanted.virt ^ wanted.phys) & (LARGE_BYTES - 1)) == 0;
-    if (!wanted.large || !congruent || wanted.bytes < head + LARGE_BYTES) {
+    if (meets_recursive_slot(space, &wanted)) {
+        message_start(why, wanted.name);
+        message_text(why, " at ");
+        message_hex(why, wanted.virt);
+        message_text(why, ": the recursive slot's window is there");
+        return false;
+    }
+    uint64_t head = -wanted.virt & (LARGE_PAGE_BYTES - 1);
+    bool congruent = ((wanted.virt ^ wanted.phys) & (LARGE_PAGE_BYTES - 1)) == 0;
+    if (!wanted.large || !congruent || wanted.bytes < head + LARGE_PAGE_BYTES) {
         return map_pages(space, &wanted, 0, wanted.bytes, PAGE_BYTES, why);
     }
-    uint64_t middle = (wanted.bytes - head) & ~(LARGE_BYTES - 1);
+    uint64_t middle = (wanted.bytes - head) & ~(LARGE_PAGE_BYTES - 1);
     return map_pages(space, &wanted, 0, head, PAGE_BYTES, why) &&
-           map_pages(space, &wanted, head, middle, LARGE_BYTES, why) &&
+           map_pages(space, &wanted, head, middle, LARGE_PAGE_BYTES, why) &&
            map_pages(space, &wanted, head + middle, wanted.bytes - head - middle, PAGE_BYTES, why);
 }
 

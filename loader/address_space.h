@@ -14,6 +14,8 @@
 #include "trace/physical_memory.h"
 #include "trace/trace.h"
 
+#define LARGE_PAGE_BYTES (UINT64_C(2) << 20)
+
 #define RIGHT_READ 1u
 #define RIGHT_WRITE 2u
 #define RIGHT_EXECUTE 4u

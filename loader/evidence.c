@@ -59,8 +59,8 @@ bool boot_trace_evidence(struct boot *boot) {
     trace_code(boot);
     enum dump_status old = dump_write(&boot->trace, "old", boot->cpu.cr3, levels, &memory,
                                       (uint64_t *)(uintptr_t)scratch, words);
-    enum dump_status new = dump_write(&boot->trace, "new", boot->space.table.root_phys, levels,
-                                      &memory, (uint64_t *)(uintptr_t)scratch, words);
+    enum dump_status new = dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory,
+                                      (uint64_t *)(uintptr_t)scratch, words);
     if (old == DUMP_SCRATCH_FULL || new == DUMP_SCRATCH_FULL) {
         message_start(&boot->why, "more page tables than the dump can hold");
         return boot_refuse(boot, "trace");

@@ -1,76 +1,7 @@
+/* The catalogue of injected faults: one row each, in the order of docs/faults.md. */
 #include "faults.h"
 
-#include "address_space.h"
-#include "handoff.h"
-#include "text.h"
-
-/* An address of the kernel's part: its image lies in the top 2 GiB. */
-#define KERNEL_VIRT UINT64_C(0xffffffff80000000)
-#define LOW_HALF_ENTRIES 256u
-
-static bool has_role(const struct mapping *mapping, const char *role) {
-    return text_equals(mapping->role, text_length(mapping->role), role);
-}
-
-/* NX on the present top entries first .. last, inclusive. */
-static void forbid_execution(struct address_space *space, unsigned first, unsigned last) {
-    unsigned top = space->table.levels;
-    for (unsigned index = first; index <= last; index++) {
-        uint64_t virt = (uint64_t)index << level_shift(top);
-        uint64_t entry = address_space_get(space, virt, top);
-        if ((entry & ENTRY_PRESENT) != 0) {
-            address_space_set(space, virt, top, entry | ENTRY_NO_EXECUTE);
-        }
-    }
-}
-
-static void nx_every_top_entry(struct address_space *space) {
-    forbid_execution(space, 0, PAGE_ENTRIES - 1);
-}
-
-static void nx_low_half(struct address_space *space) {
-    forbid_execution(space, 0, LOW_HALF_ENTRIES - 1);
-}
-
-static void nx_kernel_entry(struct address_space *space) {
-    unsigned index = level_index(KERNEL_VIRT, space->table.levels);
-    forbid_execution(space, index, index);
-}
-
-static bool drop_trampoline(struct mapping *mapping) {
-    return !has_role(mapping, "trampoline");
-}
-
-static bool drop_text(struct mapping *mapping) {
-    return !has_role(mapping, "text");
-}
-
-static bool text_without_execute(struct mapping *mapping) {
-    if (has_role(mapping, "text")) {
-        mapping->rights &= ~RIGHT_EXECUTE;
-    }
-    return true;
-}
-
-static bool drop_stacks(struct mapping *mapping) {
-    return !has_role(mapping, "stack");
-}
-
-static bool stacks_without_write(struct mapping *mapping) {
-    if (has_role(mapping, "stack")) {
-        mapping->rights &= ~RIGHT_WRITE;
-    }
-    return true;
-}
-
-static void stacks_pml4_entry_readonly(struct address_space *space) {
-    uint64_t entry = address_space_get(space, HANDOFF_STACKS_VIRT, 4);
-    address_space_set(space, HANDOFF_STACKS_VIRT, 4, entry & ~ENTRY_WRITABLE);
-}
-
-static bool drop_idt(struct mapping *mapping) {
-    return !has_role(mapping, "idt");
-}
+#include "fault_actions.h"
 
 const struct fault fault_table[] = {
     {.id = "nx-upper-level",
@@ -90,7 +21,31 @@ const struct fault fault_table[] = {
      .description = "NX in the top table's entry that covers the kernel",
      .rule = "nx-upper-level",
      .outcome = "#PF 0011 at the kernel's entry",
-     .tables = nx_kernel_entry},
+     .tables = nx_kernel_top_entry},
+    {.id = "nx-upper-level",
+     .variant = "kernel-pdpt",
+     .description = "NX in the PDPT entry that covers the kernel",
+     .rule = "nx-upper-level",
+     .outcome = "#PF 0011 at the kernel's entry",
+     .tables = nx_kernel_pdpt_entry},
+    {.id = "nx-upper-level",
+     .variant = "kernel-pd",
+     .description = "NX in the PD entry that covers the kernel",
+     .rule = "nx-upper-level",
+     .outcome = "#PF 0011 at the kernel's entry",
+     .tables = nx_kernel_pd_entry},
+    {.id = "nx-upper-level",
+     .variant = "loader-pdpt",
+     .description = "NX in the PDPT entry that covers the loader",
+     .rule = "nx-upper-level",
+     .outcome = "#PF 0011 at the first instruction after mov cr3; the handler cannot run either",
+     .tables = nx_loader_pdpt_entry},
+    {.id = "nx-upper-level",
+     .variant = "loader-pd",
+     .description = "NX in the PD entry that covers the loader",
+     .rule = "nx-upper-level",
+     .outcome = "#PF 0011 at the first instruction after mov cr3; the handler cannot run either",
+     .tables = nx_loader_pd_entry},
     {.id = "identity-missing-trampoline",
      .variant = "",
      .description = "the page that executes mov cr3 is not mapped in the new tables",
@@ -103,12 +58,42 @@ const struct fault fault_table[] = {
      .rule = "code-unmapped",
      .outcome = "#PF 0010 at the kernel's entry",
      .mapping = drop_text},
+    {.id = "code-unmapped",
+     .variant = "last-page",
+     .description = "the last page of the kernel's text is not mapped",
+     .rule = "code-unmapped",
+     .outcome = "#PF 0000 when the kernel reads its text",
+     .mapping = drop_last_text_page},
+    {.id = "code-unmapped",
+     .variant = "rodata",
+     .description = "the kernel's read-only data is not mapped",
+     .rule = "code-unmapped",
+     .outcome = "#PF 0000 when the kernel reads it",
+     .mapping = drop_rodata},
+    {.id = "code-unmapped",
+     .variant = "data",
+     .description = "the kernel's data is not mapped",
+     .rule = "code-unmapped",
+     .outcome = "#PF 0000 when the kernel reads it",
+     .mapping = drop_data},
+    {.id = "code-unmapped",
+     .variant = "pd",
+     .description = "the PD entry above the kernel is not present",
+     .rule = "code-unmapped",
+     .outcome = "#PF 0010 at the kernel's entry",
+     .tables = not_present_kernel_pd_entry},
     {.id = "nx-leaf-code",
      .variant = "",
      .description = "the kernel's executable segment is mapped with NX",
      .rule = "nx-leaf-code",
      .outcome = "#PF 0011 at the kernel's entry",
      .mapping = text_without_execute},
+    {.id = "nx-leaf-code",
+     .variant = "entry",
+     .description = "NX in the leaf entry of the kernel's first page",
+     .rule = "nx-leaf-code",
+     .outcome = "#PF 0011 at the kernel's entry",
+     .tables = nx_entry_page},
     {.id = "stack-unmapped",
      .variant = "",
      .description = "no stack is mapped",
@@ -121,12 +106,126 @@ const struct fault fault_table[] = {
      .rule = "stack-readonly",
      .outcome = "#PF 0003 at the first push",
      .mapping = stacks_without_write},
+    {.id = "stack-top-wrong",
+     .variant = "",
+     .description = "RSP is one page too high",
+     .rule = "stack-top-wrong",
+     .outcome = "#PF 0002 at the first push",
+     .handoff = stack_top_one_page_high},
+    {.id = "stack-top-wrong",
+     .variant = "guard",
+     .description = "RSP is the lowest address of the stack, not its top",
+     .rule = "stack-top-wrong",
+     .outcome = "#PF 0002 at the first push, in the guard page",
+     .handoff = stack_top_at_guard},
     {.id = "upper-level-readonly",
      .variant = "",
      .description = "the PML4 entry above the stacks is read-only, their PTEs are writable",
      .rule = "upper-level-readonly",
      .outcome = "#PF 0003 at the first push",
-     .tables = stacks_pml4_entry_readonly},
+     .tables = readonly_stack_pml4_entry},
+    {.id = "upper-level-readonly",
+     .variant = "pdpt",
+     .description = "the PDPT entry above the stacks is read-only",
+     .rule = "upper-level-readonly",
+     .outcome = "#PF 0003 at the first push",
+     .tables = readonly_stack_pdpt_entry},
+    {.id = "upper-level-readonly",
+     .variant = "pd",
+     .description = "the PD entry above the stacks is read-only",
+     .rule = "upper-level-readonly",
+     .outcome = "#PF 0003 at the first push",
+     .tables = readonly_stack_pd_entry},
+    {.id = "reserved-bits",
+     .variant = "pml4-large",
+     .description = "PS in the PML4 entry that covers the kernel",
+     .rule = "reserved-bits",
+     .outcome = "#PF with RSVD at the kernel's entry",
+     .tables = large_bit_in_kernel_pml4_entry},
+    {.id = "reserved-bits",
+     .variant = "misaligned",
+     .description = "PS in the PD entry above the kernel, its frame not aligned to 2 MiB",
+     .rule = "reserved-bits",
+     .outcome = "#PF with RSVD at the kernel's entry",
+     .tables = large_bit_in_kernel_pd_entry},
+    {.id = "reserved-bits",
+     .variant = "frame",
+     .description = "a frame beyond MAXPHYADDR in the leaf of the kernel's first page",
+     .rule = "reserved-bits",
+     .outcome = "#PF with RSVD at the kernel's entry",
+     .tables = high_frame_bit_in_kernel_page},
+    {.id = "reserved-bits",
+     .variant = "stack-pdpt",
+     .description = "an address beyond MAXPHYADDR in the PDPT entry above the stacks",
+     .rule = "reserved-bits",
+     .outcome = "#PF with RSVD at the first push",
+     .tables = high_frame_bit_in_stack_pdpt_entry},
+    {.id = "boot-info-unmapped",
+     .variant = "",
+     .description = "the boot info is not mapped",
+     .rule = "boot-info-unmapped",
+     .outcome = "#PF 0000 when the kernel reads it",
+     .mapping = drop_boot_info},
+    {.id = "boot-info-unmapped",
+     .variant = "memory-map",
+     .description = "the memory map is not mapped",
+     .rule = "boot-info-unmapped",
+     .outcome = "#PF 0000 when the kernel reads it",
+     .mapping = drop_memory_map},
+    {.id = "boot-info-unmapped",
+     .variant = "initrd",
+     .description = "the initrd is not mapped",
+     .rule = "boot-info-unmapped",
+     .outcome = "#PF 0000 when the kernel reads it",
+     .mapping = drop_initrd},
+    {.id = "framebuffer-unmapped",
+     .variant = "",
+     .description = "the frame buffer is not mapped",
+     .rule = "framebuffer-unmapped",
+     .outcome = "#PF 0000 when the kernel reads its first pixel",
+     .mapping = drop_framebuffer},
+    {.id = "framebuffer-unmapped",
+     .variant = "short",
+     .description = "the last page of the frame buffer is not mapped",
+     .rule = "framebuffer-unmapped",
+     .outcome = "#PF 0000 when the kernel reads its last pixel",
+     .mapping = drop_end_of_framebuffer},
+    {.id = "framebuffer-unmapped",
+     .variant = "readonly",
+     .description = "the frame buffer is mapped read-only",
+     .rule = "framebuffer-unmapped",
+     .outcome = "#PF 0003 when the kernel writes a pixel",
+     .mapping = framebuffer_without_write},
+    {.id = "wrong-entry",
+     .variant = "zero",
+     .description = "the entry point is 0",
+     .rule = "wrong-entry",
+     .outcome = "#PF 0010 at address 0",
+     .handoff = entry_zero},
+    {.id = "wrong-entry",
+     .variant = "data",
+     .description = "the entry point lies in data",
+     .rule = "wrong-entry",
+     .outcome = "#PF 0011 at the entry",
+     .handoff = entry_in_data},
+    {.id = "non-canonical",
+     .variant = "entry",
+     .description = "the entry point has lost its sign extension",
+     .rule = "non-canonical",
+     .outcome = "#GP 0000 at the jump",
+     .handoff = entry_not_canonical},
+    {.id = "non-canonical",
+     .variant = "stack",
+     .description = "RSP has lost its sign extension",
+     .rule = "non-canonical",
+     .outcome = "#SS 0000 at the first push",
+     .handoff = stack_top_not_canonical},
+    {.id = "bad-root",
+     .variant = "",
+     .description = "CR3 points to a lower table",
+     .rule = "bad-root",
+     .outcome = "#PF 0010 at the first instruction after mov cr3; nothing can be delivered",
+     .handoff = root_is_no_table},
     {.id = "idt-unmapped",
      .variant = "",
      .description = "the IDT is not mapped; strikes together with another fault",

@@ -8,7 +8,6 @@
 
 #define STACK_GUARD_BYTES PAGE_BYTES
 #define STACK_USABLE_BYTES (UINT64_C(16) << 10)
-#define LARGE_BYTES (UINT64_C(2) << 20)
 #define FOUR_GIB (UINT64_C(4) << 30)
 /* Tables for a dozen ranges of their own, two or three each, with room. */
 #define POOL_BASE_PAGES 64u
@@ -122,14 +121,14 @@ static bool map_framebuffer(struct boot *boot) {
         return true;
     }
     /* Equal offsets within 2 MiB, so that large pages fit. */
-    uint64_t offset = framebuffer->range.phys & (LARGE_BYTES - 1);
+    uint64_t offset = framebuffer->range.phys & (LARGE_PAGE_BYTES - 1);
     framebuffer->range.virt = HANDOFF_FRAMEBUFFER_VIRT + offset;
     uint64_t first = framebuffer->range.phys & ~(PAGE_BYTES - 1);
     uint64_t end = round_up(framebuffer->range.phys + framebuffer->range.bytes);
     return MAP(boot, .name = "frame buffer", .role = "framebuffer",
-               .virt = HANDOFF_FRAMEBUFFER_VIRT + (first & (LARGE_BYTES - 1)), .bytes = end - first,
-               .phys = first, .rights = RIGHT_READ | RIGHT_WRITE, .type = MEMORY_WRITE_COMBINING,
-               .large = true);
+               .virt = HANDOFF_FRAMEBUFFER_VIRT + (first & (LARGE_PAGE_BYTES - 1)),
+               .bytes = end - first, .phys = first, .rights = RIGHT_READ | RIGHT_WRITE,
+               .type = MEMORY_WRITE_COMBINING, .large = true);
 }
 
 /* A part of the loader's image, from..to, at its own address. Empty parts are no error. */
@@ -161,7 +160,8 @@ static bool map_loader_data(struct boot *boot) {
 }
 
 static uint64_t identity_end(struct boot *boot) {
-    uint64_t end = (memory_map_end(&boot->firmware_map) + LARGE_BYTES - 1) & ~(LARGE_BYTES - 1);
+    uint64_t end =
+        (memory_map_end(&boot->firmware_map) + LARGE_PAGE_BYTES - 1) & ~(LARGE_PAGE_BYTES - 1);
     return end > FOUR_GIB ? end : FOUR_GIB;
 }
 
@@ -180,7 +180,7 @@ static uint64_t pool_pages(struct boot *boot) {
                       boot->framebuffer.range.bytes +
                       boot->cpu_count * (STACK_GUARD_BYTES + STACK_USABLE_BYTES);
     uint64_t identity_directories = boot->config.identity_full ? identity_end(boot) >> 30 : 0;
-    return POOL_BASE_PAGES + mapped / LARGE_BYTES + identity_directories;
+    return POOL_BASE_PAGES + mapped / LARGE_PAGE_BYTES + identity_directories;
 }
 
 /* The lowest-numbered PAT entry above 3 is ours: the firmware's tables do not set the PAT bit. */

@@ -72,7 +72,7 @@ def machines(tcg: st.SearchStrategy[bool] = st.booleans()) -> st.SearchStrategy[
 def entries(child: int, level: int) -> st.SearchStrategy[int]:
     """An entry that points to ``child``, a good one or with some bits set."""
     usual = st.just([])
-    more = usual | usual | (usual if level > 3 else st.just([7]))
+    more = usual | usual | (usual if level > 3 else st.sampled_from(([7], [7, 12])))
     more |= st.lists(st.sampled_from(INTERESTING), max_size=2)
     present = st.sampled_from((P,) * 29 + (0,))
     flags = st.sampled_from((W | U, W | U, W | U, W, U, 0, NX | W | U))

@@ -26,8 +26,8 @@ def report_of(path: Path, content: bytes, cr3: int | None = NEW_CR3) -> LogRepor
         return None
 
 
-def test_log_cut_at_any_byte_never_raises_and_never_invents_a_cause(tmp_path: Path) -> None:
-    for cut in range(0, len(SMALL), 7):
+def test_log_cut_anywhere_never_raises_and_never_invents_a_cause(tmp_path: Path) -> None:
+    for cut in range(0, len(SMALL), 37):
         for cr3 in (NEW_CR3, None):
             report = report_of(tmp_path / "log", SMALL[:cut], cr3)
             if report is not None:

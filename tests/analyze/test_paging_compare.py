@@ -1,4 +1,4 @@
-"""Differences of two address spaces: exactly the pages that differ, in as few ranges as there are."""
+"""Differences of two address spaces: exactly the pages that differ, in as few ranges as can be."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ TOP = 0xFFFF_FFFF_FFE0_0000  # the last 2 MiB of the address space
 LAST = (1 << 64) - 1
 
 leaves = st.sampled_from(
-    [0, 0x5000 | P | W, 0x6000 | P | W, 0x7000 | P | W, 0x5000 | P, 0x6000 | P | NX, 0x6000 | P | 0x10]
+    [0, 0x5000 | P | W, 0x6000 | P | W, 0x7000 | P | W, 0x5000 | P, 0x6000 | P | NX,
+     0x6000 | P | 0x10]
 )  # fmt: skip
 tables = st.lists(leaves, min_size=8, max_size=8)
 

@@ -130,6 +130,14 @@ def test_neighbours_merge_only_if_frames_rights_and_memory_type_go_on(second: in
     assert len(chain.rows) == (1 if second == 0x9000 | P | W else 2)
 
 
+def test_frames_that_go_on_in_another_table_elsewhere_do_not_merge() -> None:
+    chain = Chain()
+    chain.put(2, 5, ROOT + 0x10000 | P | W | U)
+    chain.put(1, 0, 0x20_0000 | P)
+    chain.pages.put(ROOT + 0x10000, 1, 0x20_1000 | P)
+    assert [row.first for row in chain.rows] == [0, 0xA0_1000]
+
+
 def test_pages_of_different_sizes_stay_apart() -> None:
     chain = Chain()
     chain.put(1, 511, 0x3F_F000 | P | W)

@@ -9,12 +9,13 @@ import pytest
 from paging_cases import NX, PS, ROOT, D, G, P, Pages, U, W, cpu_of
 
 from cr3scope.capture.records import AccessKind
+from cr3scope.paging import entry
 from cr3scope.paging.cpu import CR4_CET, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, Translation, access, walk
 
 FETCH, READ, WRITE = AccessKind.FETCH, AccessKind.READ, AccessKind.WRITE
-VIRT = 0xFFFF_FFFF_8020_3456
+VIRT = 0xFFFF_FFFF_8020_2456  # bit 12 clear, bit 13 set
 FRAME = 0x1_4000_0000  # aligned for a leaf of any size
 NORMAL = naive.Machine(ROOT)
 LEAF_SIZES = {1: 1 << 12, 2: 1 << 21, 3: 1 << 30}
@@ -62,7 +63,7 @@ class Space:
 
 
 def levels_of(fault: PageFault) -> list[int]:
-    return [entry.level for entry in fault.guilty]
+    return [guilty.level for guilty in fault.guilty]
 
 
 def with_(**changes: int | bool) -> naive.Machine:
@@ -201,6 +202,21 @@ def test_global_in_a_lower_entry_that_points_to_a_table_is_ignored(level: int) -
 def test_software_bits_are_ignored_and_no_address(level: int) -> None:
     ignored = 0x7F << 52 | 7 << 9
     assert Space().change(level, ignored).phys() == FRAME + VIRT % 0x1000
+
+
+@pytest.mark.parametrize(
+    ("level", "leaf", "frame"),
+    [
+        (1, True, 0x3FF_F000), (2, True, 0x3E0_0000), (3, True, 0), (4, False, 0x3FF_F000),
+        (5, False, 0x3FF_F000),
+    ],
+)  # fmt: skip
+def test_what_an_entry_with_bit_7_points_to_depends_on_its_level(
+    level: int, leaf: bool, frame: int
+) -> None:
+    value = NX | 0x3FF_F000 | PS | 0x7F
+    assert entry.is_leaf(value, level) == leaf
+    assert entry.frame(value, level) == frame
 
 
 def test_nx_is_no_address_bit_of_a_table() -> None:

@@ -135,6 +135,15 @@ def test_the_command_line_overrides_what_a_core_tells(tmp_path: Path) -> None:
     assert open_source(path, cr4=CR4_LA57).cpu.levels == 5
 
 
+def test_registers_that_nobody_tells_are_said_to_be_assumed(tmp_path: Path) -> None:
+    path = put(tmp_path, memory())
+    (warning,) = open_source(path, cr3=ROOT).warnings
+    assert "CR4 0x668 and EFER 0xd00" in warning and "--cr4, --efer" in warning
+    (warning,) = open_source(path, cr3=ROOT, cr4=0x20).warnings
+    assert "CR4" not in warning and "EFER" in warning
+    assert open_source(path, cr3=ROOT, cr4=0x20, efer=0xD00).warnings == ()
+
+
 def test_a_core_lists_memory_by_physical_address_in_any_order_and_twice(tmp_path: Path) -> None:
     data = memory()
     loads = [(0x3000, data[0x3000:]), (0, data[:0x3000]), (0x2000, data[0x2000:0x3000])]
@@ -165,7 +174,7 @@ def test_a_pipe_is_a_source(tmp_path: Path) -> None:
         (core([(0, memory())], note(b"QEMU", qemu_state(ROOT, version=2))), {}, "give --cr3"),
         (core([(0, memory())], machine=183), {"cr3": ROOT}, "another machine"),
         (core([], note(b"QEMU", qemu_state(ROOT))), {}, "no memory"),
-        (core([(0, memory())], note(b"QEMU", qemu_state(0x80_0000))), {}, "no table at CR3 0x800000"),
+        (core([(0, memory())], note(b"QEMU", qemu_state(0x80_0000))), {}, "no table at CR3 0x80"),
         (memory(), {"cr3": ROOT, "base": 0x10_0000}, "0x100000..0x105fff"),
         (memory()[:0x1800], {"cr3": ROOT}, "no table at CR3 0x1000"),
         (memory(), {}, "give --cr3"),

@@ -38,9 +38,10 @@ static inline void *zeroed_pages(EFI_SYSTEM_TABLE *system, UINTN bytes) {
     return (void *)place;
 }
 
-/* Two MiB, aligned, so that one entry of a page directory rules over all of it and nothing else. */
+/* Two MiB, aligned: one entry of a page directory rules over all of it, the next one over nothing.
+ */
 static inline UINT8 *large_page(EFI_SYSTEM_TABLE *system) {
-    UINT64 place = (UINT64)zeroed_pages(system, 2 * LARGE_BYTES);
+    UINT64 place = (UINT64)zeroed_pages(system, 3 * LARGE_BYTES);
     return (UINT8 *)((place + LARGE_BYTES - 1) & ~(UINT64)(LARGE_BYTES - 1));
 }
 

@@ -15,10 +15,12 @@ from cr3scope.cli.source_options import (
     publish,
 )
 from cr3scope.paging.compare import differences
+from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import mappings
 from cr3scope.render.diff import as_dict, as_text
 from cr3scope.render.maps import incompleteness
 from cr3scope.sources.capture_dump import DUMPS
+from cr3scope.sources.source import Source
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -44,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.cr3 = arguments.right_cr3
     arguments.dump = arguments.right_dump or arguments.dump
     right = open_named(arguments, arguments.right)
-    mine, other = (mappings(source.tables, source.cpu) for source in (left, right))
+    mine = mappings(left.tables, _with_pat_of(right, left))
+    other = mappings(right.tables, _with_pat_of(left, right))
     warnings = [
         f"{path}: {warning}"
         for path, source, side in (
@@ -58,3 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     lines = as_text(found, mine, other, (left.description, right.description))
     publish(report, lines, warnings, arguments.json)
     return 1 if found else 0
+
+
+def _with_pat_of(other: Source, source: Source) -> CpuState:
+    """The source's state; a PAT that it does not tell is no difference."""
+    if other.tells_pat and not source.tells_pat:
+        return source.cpu.with_(pat=other.cpu.pat)
+    return source.cpu

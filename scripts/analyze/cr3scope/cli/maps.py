@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_named(arguments, arguments.source)
     found = mappings(source.tables, source.cpu)
     warnings = [*source.warnings, *incompleteness(found)]
+    if not source.tells_pat:
+        warnings.append("the source does not tell the PAT: memory types are by its value at reset")
     lines = as_text(found, source.tables, source.cpu, source.description)
     publish(json_text(found, warnings), lines, warnings, arguments.json)
     return 0

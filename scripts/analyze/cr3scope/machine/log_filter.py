@@ -18,7 +18,7 @@ TAIL_BYTES = 1 << 20
 MAX_WINDOWS = 16  # an operating system that runs has no end of CR3 values
 _MAX_LINE = 1 << 16
 
-_CR3 = re.compile(rb"CR3=[0-9a-f]+")
+_CR3 = re.compile(rb"CR3=[0-9a-f]+\s")  # with its end: no value is the beginning of another
 _RECORD = b": v="
 
 
@@ -97,8 +97,12 @@ class LogFilter:
         if lines:
             self._tail.append(lines)
             self._tail_bytes += len(lines)
-            while self._tail_bytes - len(self._tail[0]) >= TAIL_BYTES:
-                self._drop(self._tail.popleft())
+            while (excess := self._tail_bytes - TAIL_BYTES) > 0:
+                oldest = self._tail.popleft()
+                cut = oldest.find(b"\n", excess) + 1 or len(oldest)
+                if cut < len(oldest):
+                    self._tail.appendleft(oldest[cut:])
+                self._drop(oldest[:cut])
 
     def _drop(self, lines: bytes) -> None:
         self._tail_bytes -= len(lines)

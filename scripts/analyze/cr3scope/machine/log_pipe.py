@@ -62,7 +62,10 @@ class LogPipe:
             self._fifo, self._notice_read, self._notice_write, self._stop_read, self._stop_write,
         ):  # fmt: skip
             os.close(descriptor)
-        self._out.close()
+        try:
+            self._out.close()
+        except OSError as error:
+            self.error = self.error or error
 
     def _run(self) -> None:
         both, stop_only = select.poll(), select.poll()

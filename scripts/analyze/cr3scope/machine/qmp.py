@@ -110,8 +110,10 @@ class Qmp:
         self._socket.settimeout(left)
         try:
             data = self._socket.recv(1 << 16)
+        except TimeoutError:
+            return  # the next turn says so
         except OSError as error:
-            raise QmpError(f"{command}: {error}") from error
+            raise QmpError(f"{command}: {error.strerror}") from error
         finally:
             self._socket.setblocking(False)
         if not data:

@@ -28,7 +28,8 @@ def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Sour
     cpu = overrides.apply(cpu.with_(cr3=dump.cr3, cr4=depth))
     if dump.unreadable:
         warnings.append(f"{len(dump.unreadable)} table pages could not be read by the writer")
-    return Source(f"dump `{dump.id}` of the capture", DumpTables(dump), cpu, boot, tuple(warnings))
+    container = f"dump `{dump.id}` of the capture"
+    return Source(container, DumpTables(dump), cpu, boot, tuple(warnings), record is not None)
 
 
 def _find(capture: Capture, path: str, cr3: int | None, wanted: str) -> tuple[Boot, Dump]:

@@ -35,8 +35,7 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     else:
         raise UnusableInput(f"{path}: the core has no QEMU note with CR3; give --cr3")
     cpu = overrides.apply(cpu)
-    if overrides.efer is None:
-        warnings.append(f"the core does not tell EFER: {cpu.efer:#x} is assumed (see --efer)")
+    warnings += overrides.assumed(cpu, *(("efer",) if control else ("cr4", "efer")))
     return Source("ELF core", PhysicalMemory(data, runs), cpu, None, tuple(warnings))
 
 

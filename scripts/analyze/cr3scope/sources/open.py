@@ -56,7 +56,9 @@ def _recognise(data: Data, name: str, overrides: Overrides, base: int, dump: str
         )
     cpu = overrides.apply(CpuState(overrides.cr3))
     memory = PhysicalMemory(data, [Run(base, len(data), 0)])
-    return Source(f"memory image {base:#x}..{base + len(data) - 1:#x}", memory, cpu)
+    container = f"memory image {base:#x}..{base + len(data) - 1:#x}"
+    warnings = overrides.assumed(cpu, "cr4", "efer")
+    return Source(container, memory, cpu, warnings=tuple(warnings))
 
 
 def _is_capture(head: bytes) -> bool:

@@ -13,7 +13,8 @@ from cr3scope.paging.tables import Tables
 class Source:
     """An opened source. ``warnings`` say what was assumed or is wrong, one line each.
 
-    ``container`` is what holds the tables: "ELF core", "dump `new` of the capture".
+    ``container`` is what holds the tables: "ELF core", "dump `new` of the capture". Unless
+    ``tells_pat``, the PAT in ``cpu`` is its value at reset.
     """
 
     container: str
@@ -21,6 +22,7 @@ class Source:
     cpu: CpuState
     boot: Boot | None = None
     warnings: tuple[str, ...] = ()
+    tells_pat: bool = False
 
     @property
     def description(self) -> str:
@@ -43,3 +45,12 @@ class Overrides:
             cr4=cpu.cr4 if self.cr4 is None else self.cr4,
             efer=cpu.efer if self.efer is None else self.efer,
         )
+
+    def assumed(self, cpu: CpuState, *registers: str) -> list[str]:
+        """A warning about those of the registers that the user did not name either."""
+        unnamed = [name for name in registers if getattr(self, name) is None]
+        if not unnamed:
+            return []
+        values = " and ".join(f"{name.upper()} {getattr(cpu, name):#x}" for name in unnamed)
+        options = ", ".join(f"--{name}" for name in unnamed)
+        return [f"the source does not tell {values}: assumed (see {options})"]

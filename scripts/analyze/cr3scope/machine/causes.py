@@ -1,0 +1,142 @@
+"""Why a guest without our trace died or stopped, from the log and the paused machine's own memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cr3scope import exceptions
+from cr3scope.intlog.observe import LogReport
+from cr3scope.machine.page_fault_cause import page_fault_cause
+from cr3scope.machine.snapshot import Snapshot
+from cr3scope.paging.cpu import CR4_PCIDE
+from cr3scope.paging.walk import is_canonical
+from cr3scope.rules import BY_ID
+from cr3scope.verdict import Ending, Fault, Finding
+
+_SLED_BYTES = 16
+_LOOP_BYTES = 64
+_SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
+_MOV_CR3 = bytes.fromhex("0f22")
+_REGISTER_NAMES = ("RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+                   "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15")  # fmt: skip
+_GATE_PRESENT, _DESCRIPTOR_PRESENT = 1 << 47, 1 << 47
+_GATE_TYPES = (0xE, 0xF)  # 64-bit interrupt and trap gate (SDM 3A, table 3-2)
+_CODE_SEGMENT, _CODE_LONG = 0x18 << 40, 1 << 53
+
+
+def causes(snapshot: Snapshot, report: LogReport, rips: Sequence[int]) -> tuple[Finding, ...]:
+    """Findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
+
+    QmpError if QEMU stops answering.
+    """
+    if not snapshot.in_long_mode:
+        return ()
+    fault = report.fatal or report.first
+    if report.ending is Ending.HANG:
+        found = next(_hang(snapshot, rips), None)
+    elif fault is not None and report.ending is not None:
+        found = next(_fault(snapshot, report, fault), None)
+    else:
+        found = None
+    return (found,) if found else ()
+
+
+def _fault(snapshot: Snapshot, report: LogReport, fault: Fault) -> Iterator[Finding]:
+    if fault.rip is None:
+        return
+    yield from _zeros(snapshot, fault.rip)
+    if fault.vector == exceptions.PAGE_FAULT:
+        yield from page_fault_cause(snapshot, fault)
+    elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
+        first = report.first
+        if first is not None and first != fault and first.rip == fault.rip:
+            yield from _gate(snapshot, first.vector, fault.error_code)
+    elif fault.vector == exceptions.PROTECTION:
+        levels = snapshot.cpu.levels
+        if not is_canonical(fault.rip, levels):
+            top = 12 + 9 * levels - 1
+            title = f"the jump to {fault.rip:#x} is not canonical: bits 63:{top} differ"
+            yield BY_ID["non-canonical"].finding(title, f"RIP={fault.rip:#x}")
+        else:
+            yield from _mov_cr3(snapshot, fault.rip)
+
+
+def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
+    rip = snapshot.rip
+    yield from _mov_cr3(snapshot, rip)
+    yield from _zeros(snapshot, rip)
+    if snapshot.interrupts_on:
+        return
+    if snapshot.halted:
+        yield BY_ID["halted-forever"].finding(
+            f"halted at RIP={rip:#x} with interrupts off: nothing can wake it", "RFLAGS.IF=0, HLT=1"
+        )
+    elif len(rips) > 1 and max(rips) - min(rips) < _LOOP_BYTES:
+        code = snapshot.bytes_at(min(rips), _SLED_BYTES).hex(" ")
+        yield BY_ID["spinning"].finding(
+            f"a tight loop at RIP={min(rips):#x} with interrupts off",
+            f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, RFLAGS.IF=0\n"
+            f"code: {code}",
+        )
+
+
+def _zeros(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
+    for start, words in ((rip, "from"), (rip - _SLED_BYTES, "right before")):
+        if start >= 0 and snapshot.bytes_at(start, _SLED_BYTES) == bytes(_SLED_BYTES):
+            title = f"the CPU ran through zeros: code that is not there, at {rip:#x}"
+            yield BY_ID["zero-sled"].finding(
+                title, f"{_SLED_BYTES} bytes {words} RIP={rip:#x} are zero"
+            )
+            return
+
+
+def _mov_cr3(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
+    """`mov reg, %cr3` is 0F 22 /3, with REX.B before it for R8 to R15 (SDM 2B, MOV to control)."""
+    code = snapshot.bytes_at(rip, 4)
+    high = 0
+    if len(code) == 4 and code[0] & 0xF0 == 0x40:
+        high, code = code[0] & 1, code[1:]
+    if code[:2] != _MOV_CR3 or len(code) < 3 or code[2] >> 3 & 7 != 3:
+        return
+    name = _REGISTER_NAMES[code[2] & 7 | high << 3]
+    value = snapshot.registers.get(name, 0)
+    cpu = snapshot.cpu
+    reserved = value & -(1 << cpu.max_phys_bits)
+    if cpu.cr4 & CR4_PCIDE:
+        reserved &= ~(1 << 63)
+    if reserved:
+        yield BY_ID["cr3-reserved"].finding(
+            f"mov {name}, CR3 at RIP={rip:#x} loads {value:#x}: reserved bits {reserved:#x}",
+            f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}",
+        )
+
+
+def _gate(snapshot: Snapshot, vector: int, error: int) -> Iterator[Finding]:
+    """The gate of an exception whose delivery failed (SDM 3A, 7.14.1 and 7.12.1.1)."""
+    found = snapshot.gate(vector)
+    if found is None:
+        return
+    at, gate = found
+    selector = gate >> 16 & 0xFFFF
+    name = f"IDT gate {vector} ({exceptions.name(vector)}) at {at:#x}"
+    if not gate & _GATE_PRESENT:
+        why = "is not present"
+    elif gate >> 40 & 0xF not in _GATE_TYPES:
+        why = f"is no 64-bit interrupt or trap gate (type {gate >> 40 & 0xF:x}h)"
+    else:
+        descriptor = snapshot.descriptor(selector)
+        if descriptor is None:
+            why = f"names selector {selector:02x}h, which the GDT does not have"
+        elif not descriptor & _DESCRIPTOR_PRESENT:
+            why = f"names selector {selector:02x}h, whose descriptor is not present"
+        elif descriptor & _CODE_SEGMENT != _CODE_SEGMENT or not descriptor & _CODE_LONG:
+            why = f"names selector {selector:02x}h, which is no 64-bit code segment"
+        else:
+            return
+    base = BY_ID["idt-gate-bad"].finding(
+        f"{name} {why}",
+        f"{exceptions.name(vector)} could not be delivered: error code {error:04x}; gate {gate:#034x}",
+    )
+    limit = f"\nGDT limit {snapshot.gdt.limit:x}h" if snapshot.gdt else ""
+    yield replace(base, detail=base.detail + limit)

@@ -1,0 +1,43 @@
+"""A stack that is mapped as it should be, and an RSP that points beside it."""
+
+from __future__ import annotations
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.predict.intent import STACK_ROLES
+from cr3scope.predict.strike import Strike, Target
+from cr3scope.rules.rule import Claim, Context, Rule
+from cr3scope.verdict import Severity
+
+_NEAR = 4096  # a push just below RSP, and the pushes that follow it
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.target is not Target.PLAN or strike.kind is not AccessKind.WRITE:
+        return None
+    planned = context.boot.cpus.get("handoff")
+    rsp = planned.registers.get("rsp") if planned else None
+    stacks = [named for named in context.intent.maps if named.role in STACK_ROLES]
+    if rsp is None or not stacks or not rsp - _NEAR <= strike.virt < rsp:
+        return None
+    # A stack is used from its end downwards: RSP may be one past its last byte, never its first.
+    if any(stack.virt < rsp <= stack.last + 1 for stack in stacks):
+        return None
+    nearest = min(stacks, key=lambda stack: abs(stack.last + 1 - rsp))
+    return Claim(
+        f"RSP {rsp:#x} is not in a stack: {nearest.name} is used from {nearest.last + 1:#x} downwards"
+    )
+
+
+RULE = Rule(
+    id="stack-top-wrong",
+    title="RSP points beside the stack",
+    severity=Severity.ERROR,
+    reason=(
+        "The stack grows down: RSP starts one past the last byte. Given the lowest address instead, or "
+        "an address a page too high, the first push goes to the guard page or to the next stack's."
+    ),
+    shows="v=0e e=0002 with CR2=RSP-8, then v=08; the stack itself is mapped and writable.",
+    fix="Load RSP with the stack's first byte plus its size.",
+    manual="Intel SDM volume 1, 6.2 (stacks grow down in memory)",
+    claim=_claim,
+)

@@ -1,0 +1,176 @@
+"""The verbs `run` and `triage` as a person or a script meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from analyze.storm_log import NEW_CR3, SWITCH, firmware, record, storm
+
+from cr3scope.cli.main import main
+
+FAKE = str(Path(__file__).with_name("fake_qemu.py"))
+PACKAGE = Path(__file__).parents[2] / "scripts/analyze"
+
+
+def play(folder: Path, scenario: str, *options: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and JSON verdict of a run of the stand-in."""
+    target = folder / "verdict.json"
+    words = ["run", "-o", str(folder / "run"), "--json", str(target), *options]
+    status = main([*words, "--", sys.executable, FAKE, scenario])
+    return status, json.loads(target.read_text())
+
+
+def triage(path: Path, pieces: Iterator[str] | list[str], *options: str) -> int:
+    path.write_text("".join(pieces))
+    return main(["triage", str(path), *options])
+
+
+def test_guest_that_exits_with_pass_is_healthy(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "exit-33")
+    assert (status, verdict["verdict"]) == (0, "healthy")
+    assert verdict["observation"]["outcome"] == "ran"
+
+
+def test_guest_that_exits_with_fail_is_not_healthy(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "exit-35")
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    assert [f["rule"] for f in verdict["findings"]] == ["kernel-check-failed"]
+
+
+@pytest.mark.parametrize("scenario", ["storm", "finite-storm"])
+def test_storm_is_faulted_and_its_first_record_kept(tmp_path: Path, scenario: str) -> None:
+    status, verdict = play(tmp_path, scenario)
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    assert verdict["observation"]["outcome"] == "storm"
+    assert verdict["observation"]["first"]["vector"] == 14
+    assert (tmp_path / "run/interrupts.log").stat().st_size < 16 << 20
+
+
+def test_guest_that_hangs_is_told_with_its_registers(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "silent", "--timeout", "0.7")
+    assert (status, verdict["verdict"]) == (1, "hung")
+    assert verdict["observation"]["outcome"] == "hang"
+    detail = verdict["observation"]["detail"]
+    assert "RIP=0xabcde" in detail and "interrupts off" in detail
+
+
+def test_screen_of_the_firmware_is_an_observation_where_the_log_has_none(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "screen")
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    first = verdict["observation"]["first"]
+    assert (first["error_code"], first["cr2"]) == (2, "0xffff900000000000")
+
+
+def test_files_of_a_run_are_where_they_were_asked_for(tmp_path: Path) -> None:
+    play(tmp_path, "exit-33")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"serial.log", "interrupts.log", "qemu.cmd"}
+    assert "exit-33" in (tmp_path / "run/qemu.cmd").read_text()
+
+
+def test_json_on_standard_output_is_alone_there(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "-o", str(tmp_path), "--json", "-", "--", sys.executable, FAKE, "exit-33"]
+    assert main(words) == 0
+    assert json.loads(capfd.readouterr().out)["schema"] == "cr3scope.verdict/1"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([sys.executable, FAKE, "refuses"], "no such machine"),
+        (["no-such-program"], "cannot be started"),
+        (["true"], "no guest was started"),
+        (["qemu", "-daemonize"], "-daemonize"),
+        ([], "no QEMU command"),
+    ],
+)
+def test_what_is_no_running_qemu_cannot_be_used(
+    tmp_path: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "-o", str(tmp_path), "--", *words]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_capture_command_is_where_the_capture_comes_from(tmp_path: Path) -> None:
+    capture = "printf '@c3s1 0 begin producer=x #00000000\\n'"
+    status, verdict = play(tmp_path, "exit-33", "--capture-command", capture)
+    assert (status, verdict["verdict"]) == (2, "incomplete")
+    assert any("checksum differs" in d["message"] for d in verdict["diagnostics"])
+
+
+def test_capture_command_that_fails_is_told(tmp_path: Path) -> None:
+    _, verdict = play(tmp_path, "exit-33", "--capture-command", "echo no disk >&2; exit 3")
+    said = [d["message"] for d in verdict["diagnostics"]]
+    assert any("exit status 3: no disk" in words for words in said)
+
+
+def test_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["run", "-o", str(tmp_path / "file/run"), "--", "true"]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "nan", "1e99"])
+def test_time_limit_that_makes_no_sense_is_refused(seconds: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--timeout", seconds, "--", "true"])
+    assert stopped.value.code == 2
+
+
+def test_triage_prints_the_first_exception_and_its_chain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert triage(tmp_path / "log", chain(firmware(), storm(100, 150))) == 1
+    text = capsys.readouterr().out
+    assert text.startswith("FAULTED: #PF (error 0011: instruction fetch, present)")
+    assert f"{SWITCH:#x}" in text and "storm" in text
+
+
+def test_triage_of_interrupts_alone_is_silent_and_healthy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "v.json"
+    assert triage(tmp_path / "log", firmware(240), "--json", str(target)) == 0
+    assert json.loads(target.read_text())["findings"] == []
+    assert capsys.readouterr().out.startswith("HEALTHY")
+
+
+def test_triage_json_has_the_fields_of_the_contract(tmp_path: Path) -> None:
+    target = tmp_path / "v.json"
+    pieces = [*firmware(), record(150, 14, 0x11, cr2=SWITCH)]
+    assert triage(tmp_path / "log", pieces, "--json", str(target)) == 1
+    verdict = json.loads(target.read_text())
+    assert verdict["prediction"] is None and verdict["agreement"] is None
+    assert verdict["observation"]["outcome"] == "handled"
+    assert verdict["observation"]["records"] == 1
+    assert verdict["observation"]["first"] == {
+        "vector": 14, "error_code": 17, "cr2": hex(SWITCH), "rip": hex(SWITCH), "cr3": hex(NEW_CR3),
+    }  # fmt: skip
+
+
+def test_triage_needs_no_library_beyond_python(tmp_path: Path) -> None:
+    """They cost more time to import than the whole triage takes."""
+    path = tmp_path / "log"
+    path.write_text("".join(chain(firmware(), storm(100, 150))))
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from cr3scope.cli.main import main\n"
+        "main(['triage', sys.argv[2]])\n"
+        "print({'numpy', 'rich', 'elftools', 'jinja2'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, PACKAGE, path], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.endswith("set()\n"), done.stdout + done.stderr

@@ -1,0 +1,123 @@
+"""A run ends for the right reason, soon, and leaves no process behind: told by a stand-in for QEMU."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cr3scope.errors import UnusableInput
+from cr3scope.machine.command import read_command
+from cr3scope.machine.guest import Outcome, Reason, watch
+
+FAKE = str(Path(__file__).with_name("fake_qemu.py"))
+AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
+LIMIT = 30.0
+
+
+def play(folder: Path, scenario: str, timeout: float = LIMIT) -> Outcome:
+    return watch(read_command([sys.executable, FAKE, scenario]), folder, timeout)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return "zombie" not in Path(f"/proc/{process}/status").read_text()
+
+
+@pytest.mark.parametrize("status", [0, 33, 35])
+def test_exit_of_qemu_ends_the_run_with_its_status_and_every_byte(
+    tmp_path: Path, status: int
+) -> None:
+    outcome = play(tmp_path, f"exit-{status}")
+    assert (outcome.reason, outcome.exit_status) == (Reason.EXITED, status)
+    assert outcome.started
+    assert outcome.serial == b"hello from the guest\n" * 1000
+    assert (tmp_path / "serial.log").read_bytes() == outcome.serial
+    assert (tmp_path / "interrupts.log").read_bytes().count(b": v=") == 3
+    assert outcome.seconds < AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [
+        ("fault-record", Reason.SAID_ALL),
+        ("ended", Reason.SAID_ALL),
+        ("screen", Reason.SCREEN),
+        ("reset", Reason.RESET),
+        ("storm", Reason.STORM),
+        ("finite-storm", Reason.RESET),
+    ],
+)
+def test_guest_that_is_done_but_stays_is_ended(
+    tmp_path: Path, scenario: str, reason: Reason
+) -> None:
+    outcome = play(tmp_path, scenario)
+    assert outcome.reason is reason
+    assert outcome.seconds < AT_ONCE
+    assert outcome.registers["RIP"] == 0xABCDE
+
+
+def test_guest_that_is_never_done_is_ended_at_the_time_limit(tmp_path: Path) -> None:
+    outcome = play(tmp_path, "silent", timeout=1.0)
+    assert outcome.reason is Reason.TIMEOUT
+    assert 1.0 <= outcome.seconds < 1.0 + AT_ONCE
+    assert outcome.registers["HLT"] == 1 and outcome.registers["CR3"] == 0xE531000
+
+
+def test_qemu_that_does_not_answer_is_killed(tmp_path: Path) -> None:
+    outcome = play(tmp_path, "deaf", timeout=1.0)
+    assert outcome.reason is Reason.TIMEOUT
+    assert outcome.exit_status == -signal.SIGKILL
+    assert any("no answer" in note for note in outcome.notes)
+
+
+def test_children_of_qemu_are_ended_with_it(tmp_path: Path) -> None:
+    outcome = play(tmp_path, "child", timeout=1.0)
+    child = int(outcome.serial.split()[1])
+    until = time.monotonic() + AT_ONCE
+    while is_alive(child):
+        assert time.monotonic() < until, f"the child was not gone after {AT_ONCE} s"
+
+
+def test_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match="no-such-qemu: cannot be started"):
+        watch(read_command(["no-such-qemu"]), tmp_path, LIMIT)
+
+
+def test_program_that_starts_no_guest_is_known(tmp_path: Path) -> None:
+    outcome = play(tmp_path, "refuses")
+    assert not outcome.started
+    assert outcome.exit_status == 1 and "no such machine" in outcome.words
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_run_with_what_is_known_so_far(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    timer.start()
+    outcome = play(tmp_path, "silent")
+    timer.join()
+    assert outcome.reason is Reason.INTERRUPTED
+    assert outcome.seconds < 1.0 + AT_ONCE
+    assert signal.getsignal(number) == before
+
+
+def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("import failed")
+
+    with pytest.raises(RuntimeError, match="import failed"):
+        watch(read_command([sys.executable, FAKE, "silent"]), tmp_path, LIMIT, fail)
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert f"{FAKE} silent" not in listed.stdout
