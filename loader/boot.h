@@ -78,6 +78,8 @@ bool boot_refuse(struct boot *boot, const char *where);
 bool boot_load_kernel(struct boot *boot) __attribute__((warn_unused_result));
 /** Builds the new address space. (mapping.c) */
 bool boot_map(struct boot *boot) __attribute__((warn_unused_result));
+/** Names what the kernel is handed, mapped or not. (handed_over.c) */
+void boot_trace_handed_over(struct boot *boot);
 /** Dumps the old and the new tables, descriptor tables and code. (evidence.c) */
 bool boot_trace_evidence(struct boot *boot) __attribute__((warn_unused_result));
 /** Plans the switch and walks every step. *faults_ret: how many steps will fault. (rehearsal.c) */

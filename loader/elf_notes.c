@@ -35,6 +35,9 @@ static bool note_in_segment(const uint8_t *start, size_t bytes, size_t *number,
 
 bool elf_note_at(const uint8_t *file, size_t bytes, size_t number, struct elf_note *note_ret) {
     struct elf64_header header;
+    if (number >= ELF_MAX_NOTES) {
+        return false;
+    }
     __builtin_memcpy(&header, file, sizeof(header));
     for (unsigned i = 0; i < header.phnum; i++) {
         struct elf64_segment segment;

@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Notes behind these are not looked at: each is searched for from the start, and a file could hold
+ * millions of empty ones. */
+#define ELF_MAX_NOTES 256u
+
 struct elf_note {
     const char *owner; /* owner_bytes long, the NUL not counted */
     size_t owner_bytes;

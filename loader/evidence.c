@@ -5,7 +5,7 @@
 #include "descriptors.h"
 #include "trace/dump.h"
 
-#define OLD_TABLE_PAIRS 4096u
+#define MAX_OLD_TABLES 4096u
 /* Bytes of code kept at the kernel's entry. */
 #define ENTRY_BYTES 64u
 #define GATE_PLANES 2u
@@ -48,7 +48,10 @@ static void trace_code(struct boot *boot) {
 bool boot_trace_evidence(struct boot *boot) {
     struct physical_memory memory = boot_memory(boot);
     unsigned levels = boot->space.table.levels;
-    uint64_t words = DUMP_SCRATCH_WORDS(OLD_TABLE_PAIRS);
+    /* The new tables always fit; the firmware's are as many as it likes. */
+    uint64_t tables =
+        boot->space.pool_pages > MAX_OLD_TABLES ? boot->space.pool_pages : MAX_OLD_TABLES;
+    uint64_t words = DUMP_SCRATCH_WORDS(tables);
     uint64_t scratch;
     if (!boot->pages.allocate(boot->pages.context, "the dump's scratch memory",
                               (words * sizeof(uint64_t) + PAGE_BYTES - 1) / PAGE_BYTES, &scratch,
@@ -62,7 +65,9 @@ bool boot_trace_evidence(struct boot *boot) {
     enum dump_status new = dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory,
                                       (uint64_t *)(uintptr_t)scratch, words);
     if (old == DUMP_SCRATCH_FULL || new == DUMP_SCRATCH_FULL) {
-        message_start(&boot->why, "more page tables than the dump can hold");
+        message_start(&boot->why, old == DUMP_SCRATCH_FULL ? "the firmware's" : "the new");
+        message_text(&boot->why, " page tables are more than the dump can hold: ");
+        message_decimal(&boot->why, tables);
         return boot_refuse(boot, "trace");
     }
     return true;

@@ -50,7 +50,7 @@ EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN ca
     EFI_STATUS status = firmware->services->GetMemoryMap(&bytes, buffer, &firmware->map_key,
                                                          &descriptor_bytes, &version);
     if (!EFI_ERROR(status)) {
-        *map_ret = (struct memory_map){buffer, bytes, descriptor_bytes};
+        *map_ret = (struct memory_map){buffer, bytes, descriptor_bytes, version};
     }
     return status;
 }

@@ -36,6 +36,7 @@ static void fill_info(struct boot *boot) {
                            ~UINT64_C(0) << (level_shift(info->levels) + 9);
     info->memory_map_used = boot->final_map.bytes;
     info->descriptor_size = (uint32_t)boot->final_map.descriptor_bytes;
+    info->descriptor_version = boot->final_map.descriptor_version;
     info->rsdp_phys = boot->rsdp_phys;
     __builtin_memcpy(info->command_line, boot->config.kernel, sizeof(info->command_line));
     info->trace = (struct handoff_trace){

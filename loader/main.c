@@ -120,6 +120,7 @@ static bool trace_memory_map(void) {
 /* The evidence comes before the verdict: a boot that is stopped here is analyzed all the same. */
 static bool rehearse_and_trace(void) {
     size_t faults;
+    boot_trace_handed_over(&boot);
     boot_rehearse(&boot, &faults, tell, &firmware);
     if (!boot_trace_evidence(&boot) || !trace_memory_map()) {
         return false;

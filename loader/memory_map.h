@@ -21,6 +21,7 @@ struct memory_map {
     const uint8_t *descriptors; /* the caller's memory */
     size_t bytes;
     size_t descriptor_bytes; /* the stride */
+    uint32_t descriptor_version;
 };
 
 struct memory_descriptor memory_map_at(const struct memory_map *map, size_t index);

@@ -1,4 +1,4 @@
-"""Stands in for QEMU: takes the options that a run adds, and plays one scenario (the first argument)."""
+"""Stands in for QEMU: takes the options that a run adds; its first word is the scenario."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs of QEMU's ``-d int,cpu_reset``, of any size, from the records of a real boot (QEMU 7.2, OVMF 2022.11).
+"""Logs of QEMU's ``-d int,cpu_reset``, of any size, made like those of QEMU 7.2 and OVMF 2022.11.
 
 As a program: storm_log.py OUT MEGABYTES writes a storm as NX in every PML4 entry makes one.
 """

@@ -185,3 +185,23 @@ def test_memory_of_absurd_size_is_damage(length: int, planes: int) -> None:
     writer.end()
     capture = read_capture(writer.data)
     assert capture.damage and not capture.boots[0].memories
+
+
+def test_a_stream_that_breaks_after_many_tables_uses_up_the_bound_as_a_good_one_does() -> None:
+    """Else a small file of many broken dumps would keep the reader busy for hours."""
+    stream = TABLE + repeat(40_000, 1, 0) + b"\7"
+    writer = Writer()
+    for _ in range(300):
+        writer.dump("new", 0x1000, 4, stream, 40_001)
+    writer.end()
+    damage = read_capture(writer.data).damage
+    assert len(damage) == 300
+    assert all("limit" in found.message for found in damage[1:])
+
+
+def test_a_repetition_that_stays_on_its_page_is_damage_before_any_table_is_made() -> None:
+    tracemalloc.start()
+    boot, damage = boot_with(TABLE + repeat(60_000, 0, 0) + b"\0", 60_001)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert damage and not boot.dumps and peak < 4_000_000

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trace_writer import CODE, ROOT, Writer, golden, put_cpu, seal
+from trace_writer import CODE, ROOT, Writer, golden, put_cpu, seal, text
 
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import AccessKind, MemoryDescriptor
@@ -36,7 +34,7 @@ def test_the_golden_capture_is_read_in_full() -> None:
     assert boot.checks[0].passed and boot.summary == (1, 0)
 
 
-@given(st.text(max_size=60))
+@given(st.text(max_size=60).filter(lambda words: len(text(words)) < 200))  # twice in one record
 @settings(max_examples=200, deadline=None)
 def test_text_survives(words: str) -> None:
     writer = Writer()
@@ -172,12 +170,96 @@ def test_physical_address_widths_that_no_cpu_has_are_damage() -> None:
 @pytest.mark.parametrize(
     "junk", [b"\0", b"@", b"@c3s1 ", b"@c3s1 0 x #00000000\n", b"\n", b"@c3s1 " + b"a" * 600]
 )
-def test_ten_megabytes_of_junk_take_little_time_and_memory(junk: bytes) -> None:
-    data = junk * (10_000_000 // len(junk))
-    start = time.perf_counter()
+def test_twenty_megabytes_of_junk_are_read_in_linear_time_and_told_in_few_words(
+    junk: bytes,
+) -> None:
+    """In more than linear time this would run into the limit of the whole test."""
+    data = junk * (20_000_000 // len(junk))
     try:
         damage = read_capture(data).damage
     except UnusableInput:
         damage = []
-    assert time.perf_counter() - start < 10
     assert len(damage) <= 1001
+
+
+def test_more_unknown_kinds_than_are_told_by_name_are_still_counted() -> None:
+    writer = Writer()
+    for number in range(200):
+        writer.put(f"kind-{number:x}", a=number)
+    writer.end()
+    capture = read_capture(writer.data)
+    assert capture.damage == [] and len(capture.notes) <= 100
+    assert "136" in capture.notes[-1].message
+
+
+def test_a_version_number_of_absurd_length_is_refused_too() -> None:
+    line = seal(f"@c3s{'1' * 40} 0 begin producer=loader version=0")
+    with pytest.raises(UnusableInput, match=r"version 1{8,40}\S*; this reads 1"):
+        read_capture(line)
+
+
+def test_another_version_amid_good_records_is_never_overlooked() -> None:
+    lines = GOLDEN.lines
+    for version in ("2", "10", "1" * 40):
+        foreign = seal(f"@c3s{version} 5 config a=b")
+        with pytest.raises(UnusableInput, match="format version"):
+            read_capture(b"".join([*lines[:5], foreign, *lines[5:]]))
+
+
+def test_text_of_a_guest_cannot_steer_the_terminal_through_a_diagnostic() -> None:
+    writer = Writer()
+    writer.put("end", {"producer": "\x1b[2Jevil\u202e"}, records=1, bytes=0, crc=0, next="none")
+    capture = read_capture(writer.data)
+    assert capture.damage
+    assert all(found.message.isprintable() for found in capture.damage)
+
+
+@pytest.mark.parametrize("amount", [1, 5])
+def test_several_boots_in_a_row_are_each_complete(amount: int) -> None:
+    capture = read_capture(GOLDEN.data * amount)
+    assert capture.damage == []
+    assert [boot.complete for boot in capture.boots] == [True] * amount
+
+
+def test_damage_in_one_boot_leaves_the_other_complete_but_the_capture_damaged() -> None:
+    broken = GOLDEN.data.replace(b"first%20fetch", b"First%20fetch")
+    capture = read_capture(broken + GOLDEN.data)
+    assert capture.damage
+    assert [boot.complete for boot in capture.boots] == [False, True]
+
+
+def test_a_map_that_is_left_for_another_is_damage() -> None:
+    writer = Writer()
+    writer.put("mmap", index=0, total=2, size=0x30, d=["0:1:7:f"])
+    writer.put("mmap", index=0, total=1, size=0x30, d=["0:1:7:f"])
+    writer.end()
+    assert "1 of 2" in read_capture(writer.data).damage[0].message
+
+
+@pytest.mark.parametrize("where", ["before the end", "after a promise"])
+def test_nothing_need_follow_a_closed_channel_and_nothing_may(where: str) -> None:
+    writer = Writer()
+    if where == "after a promise":
+        writer.end("kernel")
+    writer.put("close", sink="file")
+    boot = read_capture(writer.data).boots[0]
+    assert boot.complete and boot.closed == ["loader"]
+    writer.section("kernel")
+    capture = read_capture(writer.data)
+    assert capture.damage and not capture.boots[0].complete
+
+
+def test_a_close_does_not_hide_a_dump_that_was_cut() -> None:
+    writer = Writer()
+    writer.put("dump", id="new", cr3=0x1000, levels=4)
+    writer.put("close", sink="file")
+    assert "dump new is not closed" in read_capture(writer.data).damage[0].message
+
+
+def test_a_boot_that_gave_up_and_another_that_did_not_are_told_apart() -> None:
+    writer = Writer()
+    writer.put("error", where="initrd", what="not found")
+    writer.end()
+    capture = read_capture(writer.data + GOLDEN.data)
+    assert [boot.complete for boot in capture.boots] == [False, True]
+    assert capture.boots[0].errors == [("initrd", "not found", 0)]

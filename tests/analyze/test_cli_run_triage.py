@@ -54,7 +54,7 @@ def test_storm_is_faulted_and_its_first_record_kept(tmp_path: Path, scenario: st
 
 
 def test_guest_that_hangs_is_told_with_its_registers(tmp_path: Path) -> None:
-    status, verdict = play(tmp_path, "silent", "--timeout", "0.7")
+    status, verdict = play(tmp_path, "silent")
     assert (status, verdict["verdict"]) == (1, "hung")
     assert verdict["observation"]["outcome"] == "hang"
     detail = verdict["observation"]["detail"]

@@ -1,4 +1,4 @@
-"""A log may be cut anywhere, come in any encoding, and hold anything: no exception, no endless time."""
+"""A log may be cut anywhere, come in any encoding, hold anything: no exception, no endless time."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ def test_form_a_unmapped_idt_is_a_triple_fault_that_names_the_gate(
     assert report.first == FETCH_DENIED
     assert report.ending is Ending.TRIPLE_FAULT
     assert report.records == 2
+    assert report.notes == ()
     assert f"IDT gate 14 at {IDT + 14 * 16:#x} cannot be read" in report.chain[0]
     assert "IDT is not readable" in report.detail
 
@@ -164,6 +165,14 @@ def test_interrupts_before_the_switch_are_no_cause_whatever_their_vector(
     assert (report.first, report.ending, report.records) == (None, None, 0)
 
 
+def test_interrupts_of_any_vector_and_of_software_are_no_exceptions(read: Read) -> None:
+    tick = record(151, 8, rip=SWITCH + 9, old=None)
+    breakpoint_ = record(152, 3, rip=SWITCH + 20).split("\n", 1)[1].replace(" i=0 ", " i=1 ")
+    report = read(*firmware(), record(150, 14, 0x11, cr2=SWITCH), tick, breakpoint_)
+    assert report.exceptions == (FETCH_DENIED,)
+    assert report.ending is None
+
+
 def test_interrupt_is_the_cause_only_if_its_gate_is_what_the_next_fault_reads(read: Read) -> None:
     tick = record(150, 0x20, old=None)
     died = [
@@ -196,7 +205,9 @@ def test_double_fault_that_is_handled_is_no_triple_fault(read: Read) -> None:
 
 
 def test_machine_that_boots_over_and_over_is_judged_by_its_deaths(read: Read) -> None:
-    boots = [piece for i in range(3) for piece in (*firmware(50, 52 * i), *unmapped_idt(52 * i + 50))]
+    boots: list[str] = []
+    for first in (0, 52, 104):
+        boots += [*firmware(50, first), *unmapped_idt(first + 50)]
     for cr3 in (NEW_CR3, None):
         report = read(*boots, RESET, cr3=cr3)
         assert (report.first, report.ending) == (FETCH_DENIED, Ending.TRIPLE_FAULT)

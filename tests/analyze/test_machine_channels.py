@@ -133,7 +133,10 @@ def test_qemu_that_has_left_is_known(pair: tuple[Qmp, socket.socket]) -> None:
 
 def test_registers_are_read_from_the_monitor(pair: tuple[Qmp, socket.socket]) -> None:
     client, qemu = pair
-    text = "RAX=0000000000000001 R8 =00000000000000ff\r\nRFL=00000046 HLT=1\r\nCS =0038 0000000000000000\r\n"
+    text = (
+        "RAX=0000000000000001 R8 =00000000000000ff\r\n"
+        "RFL=00000046 HLT=1\r\nCS =0038 0000000000000000\r\n"
+    )
     reply = {"return": text, "id": "human-monitor-command"}
     qemu.sendall(json.dumps(reply).encode() + b"\n")
     assert client.registers() == {"RAX": 1, "R8": 255, "RFL": 0x46, "HLT": 1}

@@ -1,4 +1,4 @@
-"""A run ends for the right reason, soon, and leaves no process behind: told by a stand-in for QEMU."""
+"""A run ends for the right reason, soon, and leaves no process behind: a stand-in for QEMU tells."""
 
 from __future__ import annotations
 
@@ -91,6 +91,12 @@ def test_children_of_qemu_are_ended_with_it(tmp_path: Path) -> None:
 def test_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match="no-such-qemu: cannot be started"):
         watch(read_command(["no-such-qemu"]), tmp_path, LIMIT)
+
+
+def test_guest_that_is_done_before_anything_else_is_has_started(tmp_path: Path) -> None:
+    command = read_command([sys.executable, FAKE, "exit-33"])
+    outcome = watch(command, tmp_path, LIMIT, lambda: time.sleep(1.0))
+    assert outcome.started and outcome.exit_status == 33
 
 
 def test_program_that_starts_no_guest_is_known(tmp_path: Path) -> None:

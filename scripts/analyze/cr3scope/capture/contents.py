@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
-from cr3scope.capture.dump_stream import Pages, decode_tables, decode_words
+from cr3scope.capture.dump_stream import Budget, Pages, decode_tables, decode_words
 from cr3scope.capture.fields import Fields, Malformed
 from cr3scope.capture.records import Boot, Dump, MemoryContents
 from cr3scope.capture.word_stream import StreamError
@@ -36,7 +36,7 @@ class Contents:
 
     def __init__(self) -> None:
         self._open: _Open | None = None
-        self._tables_left = MOST_TABLES
+        self._tables = Budget(MOST_TABLES)
         self._bytes_left = _MOST_DECODED_BYTES
         # A machine that resets and boots again dumps the same tables again: decoded once.
         self._decoded: dict[bytes, Pages] = {}
@@ -56,9 +56,10 @@ class Contents:
                 raise Malformed("field levels is neither 4 nor 5")
         else:
             name = fields.text("name")
-            for key in ("when", "virt", "words"):
-                fields.raw(key)
+            fields.word("when", "entry", "handoff")
+            fields.number("virt")
             fields.number("length", MOST_MEMORY_BYTES)
+            fields.number("words")
         self._open = _Open(kind, name, line, fields)
         if unclosed is not None:
             raise Malformed(unclosed)
@@ -95,8 +96,7 @@ class Contents:
             raise Malformed(f"dump {current.name} stands twice")
         pages = self._decoded.get(data)
         if pages is None:
-            pages = decode_tables(data, self._tables_left)
-            self._tables_left -= pages.count
+            pages = decode_tables(data, self._tables)
             self._decoded[data] = pages
         if pages.count != promised:
             raise Malformed(

@@ -29,21 +29,37 @@ class Pages:
         return len(self.tables) + len(self.unreadable)
 
 
-def decode_tables(data: bytes, most: int) -> Pages:
-    """Every table page of a dump stream, at most ``most``; StreamError if it breaks the format."""
+@dataclass(slots=True)
+class Budget:
+    """How many table pages may still be decoded; what a broken stream took is gone too."""
+
+    most: int
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.most
+
+    def spend(self, count: int) -> None:
+        """StreamError if so many are no longer allowed."""
+        if count > self.left:
+            raise StreamError(f"{count} more table pages, the limit for a capture is {self.most}")
+        self.left -= count
+
+
+def decode_tables(data: bytes, budget: Budget) -> Pages:
+    """Every table page of a dump stream; StreamError if it breaks the format or the budget."""
     stream, pages = Stream(data), Pages()
     page = 0
     last: Words | None = None
     level = 0
     while (operation := stream.byte()) != 0:
-        if pages.count >= most:
-            raise StreamError(f"more than {most} table pages")
         if operation == 2:
             if last is None:
                 raise StreamError(f"a repetition of nothing before byte {stream.at:#x}")
             count, page_step, step = stream.varint(), stream.signed(), stream.signed()
-            if not 1 <= count <= most - pages.count:
-                raise StreamError(f"a repetition of {count} table pages, {most} are the limit")
+            if count < 1 or page_step == 0:
+                raise StreamError(f"a repetition of no new page before byte {stream.at:#x}")
+            budget.spend(count)
             _check_page(page + page_step * count, stream)
             _check_page(page + page_step, stream)
             repeated = _repeated(last, count, step)
@@ -55,6 +71,7 @@ def decode_tables(data: bytes, most: int) -> Pages:
         page += stream.signed() + 1
         level = stream.byte()
         _check_page(page, stream)
+        budget.spend(1)
         if not 1 <= level <= 5:
             raise StreamError(f"a table of level {level} before byte {stream.at:#x}")
         if operation == 1:
@@ -101,8 +118,8 @@ def _repeated(last: Words, count: int, step: int) -> Words:
             last = row
         return rows
     added = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
-    present: Words = last & _PRESENT
-    repeated: Words = last + np.multiply.outer(added, present)
+    repeated: Words = np.multiply.outer(added, last & _PRESENT)
+    repeated += last
     return repeated
 
 

@@ -22,7 +22,7 @@ _RECORD = re.compile(
          \#(?P<crc>[0-9a-f]{8})""",
     re.VERBOSE,
 )
-_VERSION = re.compile(rb"@c3s([0-9]{1,20}) ")
+_VERSION = re.compile(rb"@c3s([0-9]+) ")
 _CHECKSUM = re.compile(rb" #([0-9a-f]{8})$")
 
 

@@ -34,6 +34,8 @@ _REGISTERS = (
     "cr0", "cr2", "cr3", "cr4", "cr8", "efer", "pat", "gdt_base", "gdt_limit", "idt_base",
     "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs", "rsp", "rip", "rflags",
 )  # fmt: skip
+# Selectors and table limits.
+_SIXTEEN_BITS = {"gdt_limit", "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs"}
 _FAULT_REGISTERS = (
     "vector", "error", "cr2", "cr3", "rip", "rsp", "rflags", "cs", "ss", "rax", "rbx", "rcx", "rdx",
     "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
@@ -58,6 +60,10 @@ def _index(fields: Fields) -> int:
     return fields.number("index", _ENTRIES - 1)
 
 
+def _register(fields: Fields, key: str) -> int:
+    return fields.number(key, 0xFFFF) if key in _SIXTEEN_BITS else fields.number(key)
+
+
 def _config(fields: Fields, _line: int, boot: Boot) -> None:
     for key in fields.keys():
         boot.config[key] = fields.text(key)
@@ -76,7 +82,7 @@ def _cpu(fields: Fields, line: int, boot: Boot) -> None:
     boot.cpus[when] = CpuRecord(
         line,
         when,
-        {key: fields.number(key) for key in _REGISTERS},
+        {key: _register(fields, key) for key in _REGISTERS},
         bits,
         fields.text("vendor"),
         frozenset(fields.items("features")),
@@ -170,6 +176,8 @@ def _plan(fields: Fields, line: int, boot: Boot) -> None:
     kind = AccessKind(fields.word("kind", *(kind.value for kind in AccessKind)))
     virt, rip = fields.number("virt"), fields.number("rip")
     width = fields.number("width", _MOST_ACCESS_BYTES)
+    if width == 0:
+        raise Malformed("field width is 0: an access has at least one byte")
     boot.plan.append(PlanStep(line, step, fields.text("name"), kind, virt, width, rip))
 
 

@@ -20,6 +20,8 @@ class MemoryMap:
     def add(self, fields: Fields, boot: Boot) -> None:
         """One ``mmap`` record."""
         index, total = fields.number("index"), fields.number("total", _MOST_DESCRIPTORS)
+        fields.number("size")
+        unfinished = self.missing() if index == 0 else None
         if index == 0:
             self._seen = 0
             self._total = total
@@ -46,6 +48,8 @@ class MemoryMap:
             self._seen += 1
         if self._seen > total:
             raise Malformed(f"more than the {total:#x} descriptors promised")
+        if unfinished is not None:
+            raise Malformed(f"{unfinished}, and another map starts")
 
     def missing(self) -> str | None:
         """What lacks at the end, in words."""

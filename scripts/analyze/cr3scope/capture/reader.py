@@ -21,6 +21,7 @@ from cr3scope.verdict import Diagnostic
 
 _MOST_BOOTS = 4096
 _MOST_UNKNOWN_KINDS = 64
+_MOST_DIGITS = 20
 
 
 def read_capture(data: bytes, name: str = "the capture") -> Capture:
@@ -48,8 +49,9 @@ def read_capture(data: bytes, name: str = "the capture") -> Capture:
 
 
 def _refusal(version: str) -> UnusableInput:
+    shown = version if len(version) <= _MOST_DIGITS else version[:_MOST_DIGITS] + "..."
     return UnusableInput(
-        f"capture is of format version {version}; this reads {MAJOR_VERSION.decode()}"
+        f"capture is of format version {shown}; this reads {MAJOR_VERSION.decode()}"
     )
 
 
@@ -67,6 +69,7 @@ class _Reader:
         self._due = 0  # the next sequence number
         self._damage_before = 0
         self._unknown: Counter[str] = Counter()
+        self._unnamed = 0  # of kinds past _MOST_UNKNOWN_KINDS
         self._notes = Journal()
 
     def damaged(self, found: Diagnostic) -> None:
@@ -87,6 +90,9 @@ class _Reader:
         for kind, count in self._unknown.items():
             times = "once" if count == 1 else f"{count} times"
             self._notes.report(f"unknown kind of record, skipped: {kind} ({times})")
+        if self._unnamed:
+            what = f"records of yet other unknown kinds, skipped: {self._unnamed}"
+            self._notes.report(what)
         return Capture(self._boots, self.damage.entries(), self._notes.entries())
 
     def _take(self, record: RawRecord) -> None:
@@ -166,6 +172,8 @@ class _Reader:
             HANDLERS[kind](fields, record.line, self._boot)
         elif kind in self._unknown or len(self._unknown) < _MOST_UNKNOWN_KINDS:
             self._unknown[kind] += 1
+        else:
+            self._unnamed += 1
 
     def _finish_boot(self) -> None:
         """Closes the boot in hand, if there is one. What is still open then was cut off, which a

@@ -51,16 +51,17 @@ class Sections:
     def end(self, fields: Fields) -> None:
         """``end``: checks the totals of all that came before it."""
         producer, following = fields.text("producer"), fields.text("next")
+        counted = {key: fields.number(key) for key in ("records", "bytes", "crc")}
         current, self._open = self._open, None
         self._promised = None if following == NO_SECTION else following
         self.ended.append(producer)
         if producer != current:
             raise Malformed(f"section {producer} ends, but {current or 'none'} is open")
         for key, have in (("records", self._records), ("bytes", self._bytes), ("crc", self._crc)):
-            counted = fields.number(key)
-            if counted != have:
+            if counted[key] != have:
                 raise Malformed(
-                    f"section {producer} ends after {key} {counted:#x}; the capture has {have:#x}"
+                    f"section {producer} ends after {key} {counted[key]:#x}; "
+                    f"the capture has {have:#x}"
                 )
 
     def close(self, fields: Fields) -> None:

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.machine.command import read_command
 from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
 from cr3scope.machine.guest import Outcome, Reason, watch
-from cr3scope.verdict import Diagnostic, Finding, Observation, Severity, Status, Verdict
+from cr3scope.machine.qmp import Qmp
+from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -30,8 +32,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "run",
         help="run QEMU, observe the guest, and judge",
-        description="Runs any QEMU command, adds what it takes to watch it (a log of interrupts, QMP, and"
-        " the serial port if the command says nothing of it), ends it when the guest is done, and judges.",
+        description="Runs any QEMU command, adds what it takes to watch it (a log of interrupts,"
+        " QMP, and the serial port if the command says nothing of it), ends it when the guest is"
+        " done, and judges.",
     )
     parser.add_argument(
         "-o", dest="folder", metavar="DIR", type=Path, default=Path("cr3scope-run"),
@@ -48,8 +51,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.add_argument(
         "--capture-command", metavar="COMMAND",
-        help="shell command that prints the capture once the guest has ended, for a trace that is on"
-        " the boot volume",
+        help="shell command that prints the capture once the guest has ended, for a trace that is"
+        " on the boot volume",
     )  # fmt: skip
     parser.add_argument(
         "command", metavar="-- QEMU ARGS", nargs=argparse.REMAINDER, help="the QEMU command"
@@ -66,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
         (folder / COMMAND).write_text(line + "\n", errors="surrogateescape")
-        outcome = watch(command, folder, arguments.timeout, _import_analysis)
+        examine = partial(_examine, folder / LOG)
+        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine)
         if command.serial_copy is not None:
             command.serial_copy.write_bytes(outcome.serial)
     except OSError as error:
@@ -107,7 +111,7 @@ def _did_not_start(program: str, outcome: Outcome) -> str:
 
 
 def _capture(command: str | None, outcome: Outcome) -> bytes:
-    """What the trace's sink received: the named source, else the serial port, else standard output."""
+    """What the trace's sink received: the named source, else the serial port, else stdout."""
     if command is not None:
         try:
             done = subprocess.run(
@@ -130,8 +134,8 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[Path], outcome: Outcom
     if _SENTINEL not in capture:
         from cr3scope.cli.triage import verdict_of
 
-        report = with_ending(_report(log, None, outcome), outcome)
-        return verdict_of(report or LogReport())
+        report = with_ending(_report(log, None, outcome), outcome, traced=False)
+        return _with_findings(verdict_of(report or LogReport()), outcome)
 
     from cr3scope.analysis import analyze, chosen_boot
     from cr3scope.capture.reader import read_capture
@@ -143,6 +147,40 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[Path], outcome: Outcom
     cr3 = planned.registers.get("cr3") if planned else None
     report = with_ending(_report(log, cr3, outcome), outcome)
     return analyze(read, report, lambda images: Symbols(images, elf_files))
+
+
+def _examine(log: Path, qmp: Qmp, outcome: Outcome) -> None:
+    """Asks the paused machine itself for the cause; a trace knows more, so it is not asked then."""
+    if _SENTINEL in outcome.serial or _SENTINEL in outcome.stdout:
+        return
+    from cr3scope.machine.causes import causes
+    from cr3scope.machine.snapshot import take_snapshot
+
+    try:
+        report = observe(log)
+    except UnusableInput:
+        report = None
+    seen = with_ending(report, outcome, traced=False)
+    if seen is not None:
+        rips = [cpus[0].get("RIP", 0) for cpus in outcome.looks if cpus]
+        outcome.findings = causes(take_snapshot(qmp), seen, rips)
+
+
+def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """The verdict of a guest without a trace, with what the paused machine told."""
+    from cr3scope.rules import BY_ID
+
+    findings = outcome.findings
+    seen = verdict.observation
+    if outcome.exit_status == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
+        ran = replace(seen, ending=None, detail="the guest handled it and ended with success")
+        verdict = replace(verdict, status=Status.HEALTHY, observation=ran)
+    if outcome.reason is Reason.RESET and verdict.status is Status.HEALTHY:
+        findings = (*findings, BY_ID["asked-for-reset"].finding(
+            "the guest asked for a reset", "QEMU reports a reset by the guest without a triple fault"
+        ))  # fmt: skip
+        verdict = replace(verdict, status=Status.FAULTED)
+    return replace(verdict, findings=findings)
 
 
 def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
@@ -165,6 +203,10 @@ def _with_run(verdict: Verdict, outcome: Outcome) -> Verdict:
             verdict, status=Status.FAULTED, findings=(*verdict.findings, _check_failed(status))
         )
     notes = [Diagnostic(note) for note in outcome.notes]
+    if status is not None and status < 0:
+        notes.insert(0, Diagnostic(f"QEMU itself was ended by signal {-status}"))
+        if verdict.status is Status.HEALTHY:
+            verdict = replace(verdict, status=Status.INCOMPLETE)
     if outcome.reason is Reason.INTERRUPTED:
         seen = verdict.observation
         if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come

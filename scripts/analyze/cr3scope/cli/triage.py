@@ -1,4 +1,4 @@
-"""``cr3scope triage``: a ``-d int`` log in, a verdict out. Without a capture it needs only the log."""
+"""``cr3scope triage``: a ``-d int`` log in, a verdict out. It needs no capture."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _gate(record: InterruptRecord, address: int) -> int | None:
 def form_words(
     first: InterruptRecord, chain: Sequence[InterruptRecord], is_storm: bool
 ) -> str | None:
-    """What kind of death the whole is, from its structure alone; None if it is none of the known."""
+    """What kind of death it is, from the structure alone; None if it is none of the known."""
     if is_storm:
         return "the handler was reached and faulted itself, over and over"
     second = chain[1] if len(chain) > 1 else None

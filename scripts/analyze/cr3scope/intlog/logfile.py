@@ -12,7 +12,7 @@ WINDOW = 1 << 20
 
 
 class LogFile:
-    """Bytes of a text file by offset. UTF-16, as some shells write redirected output, is read as well."""
+    """Bytes of a text file by offset. UTF-16, as some shells redirect, is read as well."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)

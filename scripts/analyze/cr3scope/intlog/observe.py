@@ -1,4 +1,4 @@
-"""What a log says about the switch: the first exception under the new CR3, its chain, and the ending."""
+"""What a log says about the switch: the first exception under the new CR3, its chain, the ending."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ KEPT = 64
 _TAIL = 256 << 10
 _NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 _LINE = 64  # holds the line before a record
-_SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware INT", b"SMM: ")
+_SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
+_INTERRUPT_SIGNS = (b"Servicing hardware INT", b": v=")
 _ORIGIN = b"check_exception old: 0xffffffff new 0x"
 
 
@@ -31,8 +32,8 @@ _ORIGIN = b"check_exception old: 0xffffffff new 0x"
 class LogReport:
     """``first`` is None if no exception came under the new CR3; ``ending`` is None if it ran on.
 
-    ``fatal`` is the exception whose chain ended the machine; it is another than ``first`` if earlier ones
-    were handled.
+    ``fatal`` is the exception whose chain ended the machine; it is another than ``first`` if
+    earlier ones were handled.
     """
 
     first: Fault | None = None
@@ -45,10 +46,13 @@ class LogReport:
     fatal: Fault | None = None
     detail: str = ""
     source: str = "interrupt log"
+    saw_interrupts: bool = False  # the log tells of interrupts: exceptions would stand in it, too
 
     def observation(self) -> Observation:
         """As the verdict states it."""
-        return Observation(self.ending, self.first, self.records, self.source, self.detail, self.chain)
+        return Observation(
+            self.ending, self.first, self.records, self.source, self.detail, self.chain
+        )
 
 
 def observe(path: Path, cr3: int | None = None) -> LogReport:
@@ -76,7 +80,8 @@ def _observe(log: LogFile, planned: int | None) -> LogReport:
         absent = "the log holds no exception"
         if planned is not None:
             absent = f"CR3={planned:#x} never stands in the log"
-        return LogReport(notes=(absent,))
+        seen = any(log.find(sign) >= 0 for sign in _INTERRUPT_SIGNS)
+        return LogReport(notes=(absent,), saw_interrupts=seen)
     report = _under(log, last, place)
     if planned is None:
         return report
@@ -131,7 +136,8 @@ def _report(
         detail = f"{records} exceptions, all handled"
     if origin.offset != first.offset:
         handled = origin.number - first.number
-        notes.append(f"{handled} exceptions came first and were handled; fatal: {chain.title(origin)}")
+        words_of_fatal = chain.title(origin)
+        notes.append(f"{handled} exceptions came first and were handled; fatal: {words_of_fatal}")
     return LogReport(
         first=first.fault,
         chain=words,
@@ -201,7 +207,7 @@ def _notes(log: LogFile, first: InterruptRecord, end: InterruptRecord) -> list[s
 def _exceptions(log: LogFile, start: int, cr3: int | None) -> Iterator[InterruptRecord]:
     """Exception records from ``start`` on, with this CR3 or with none in the log.
 
-    Before each stands a `check_exception` line, so that stretches of interrupts are skipped quickly.
+    Before each stands a `check_exception` line, so stretches of interrupts are skipped quickly.
     """
     while True:
         start = log.find(b"check_exception", start)

@@ -1,7 +1,8 @@
-"""The records of QEMU's ``-d int`` log, versions 4 to 10 (target/i386: log_interrupt, check_exception).
+"""The records of QEMU's ``-d int`` log, versions 4 to 10 (its target/i386/tcg/seg_helper.c).
 
-A record is its ``N: v=..`` line, the register dump that follows, and the one line before, which tells an exception
-(``check_exception old: .. new ..``) from a hardware interrupt (``Servicing hardware INT=``).
+A record is its ``N: v=..`` line, the register dump that follows, and the one line before, which
+tells an exception (``check_exception old: .. new ..``) from a hardware interrupt (``Servicing
+hardware INT=``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 class InterruptRecord:
     """One interrupt or exception. What the log does not hold (it may be cut) is None.
 
-    ``cr2`` is the register at the time of the dump: for a double fault, the address of the second fault.
+    ``cr2`` is the register at the time of the dump: for a double fault, the address of the second
+    fault.
     """
 
     offset: int
@@ -88,7 +90,8 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     if intruder:
         end = intruder.start()
     control = _CONTROL.search(data, header.end(), end)
-    tables = {m[1]: (int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(data, header.end(), end)}
+    dumped = _TABLE.finditer(data, header.end(), end)
+    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
     cr2 = header[10] or (control[1] if control else None)
     by_hardware = b"Servicing " in before or header[4] == b"1" or vector == _NMI
     return InterruptRecord(

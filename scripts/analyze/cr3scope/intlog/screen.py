@@ -1,4 +1,4 @@
-"""The exception screen that edk2 firmware prints on the serial port (its CpuExceptionHandlerLib)."""
+"""The exception screen that edk2 firmware prints on the serial port (CpuExceptionHandlerLib)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 4096
 
 
 def read_screen(serial: bytes) -> Fault | None:
-    """The exception of the first screen; what follows may be the screen's own search that faulted."""
+    """The exception of the first screen; further ones may be of the screen's own search."""
     head = _HEAD.search(serial)
     if head is None:
         return None

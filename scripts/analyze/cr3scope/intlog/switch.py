@@ -1,7 +1,7 @@
 """Where in a log the new CR3 first stands, found by bisection where the log is large.
 
-CR3 changes rarely: a boot has the firmware's, then the new one. The register dumps of system management mode and a
-second boot break that order; then the log is searched from the start.
+CR3 changes rarely: a boot has the firmware's, then the new one. The register dumps of system
+management mode and a second boot break that order; then the log is searched from the start.
 """
 
 from __future__ import annotations

@@ -10,11 +10,13 @@ from cr3scope.intlog.observe import LogReport
 from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CR4_PCIDE
+from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.walk import is_canonical
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding
 
 _SLED_BYTES = 16
+_ZEROS = bytes(_SLED_BYTES)
 _LOOP_BYTES = 64
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
 _MOV_CR3 = bytes.fromhex("0f22")
@@ -82,13 +84,16 @@ def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
 
 
 def _zeros(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
-    for start, words in ((rip, "from"), (rip - _SLED_BYTES, "right before")):
-        if start >= 0 and snapshot.bytes_at(start, _SLED_BYTES) == bytes(_SLED_BYTES):
-            title = f"the CPU ran through zeros: code that is not there, at {rip:#x}"
-            yield BY_ID["zero-sled"].finding(
-                title, f"{_SLED_BYTES} bytes {words} RIP={rip:#x} are zero"
-            )
-            return
+    """Zeros at RIP are certain; a sled that ran on to the end of what is mapped leaves them behind it."""
+    at_rip = snapshot.bytes_at(rip, _SLED_BYTES)
+    if at_rip == _ZEROS:
+        words = f"the CPU runs through zeros at {rip:#x}: there is no code"
+        yield BY_ID["zero-sled"].finding(words, f"{_SLED_BYTES} bytes from RIP={rip:#x} are zero")
+    elif not at_rip and rip and rip % PAGE_BYTES == 0:
+        if snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES) == _ZEROS:
+            words = f"the CPU ran through zeros up to {rip:#x}: there was no code"
+            detail = f"{_SLED_BYTES} bytes before RIP={rip:#x} are zero, and at RIP a mapping ends"
+            yield BY_ID["zero-sled"].finding(words, detail)
 
 
 def _mov_cr3(snapshot: Snapshot, rip: int) -> Iterator[Finding]:

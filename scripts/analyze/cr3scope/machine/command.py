@@ -1,7 +1,7 @@
 """Anyone's QEMU command, with what is needed to watch it added and nothing else changed.
 
-Of an option that may stand only once, QEMU takes the last; so everything is appended, and only what would
-be lost by that (the items of ``-d``, the guest's serial port) is read from the command first.
+Of an option that may stand only once, QEMU takes the last; so everything is appended, and only what
+would be lost by that (the items of ``-d``, the guest's serial port) is read from the command first.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ LOG_ITEMS = ("int", "cpu_reset")  # without cpu_reset QEMU does not print "Tripl
 
 # Options without a value, QEMU 4 to 10 (qemu-options.hx); every other option takes the next word.
 _FLAGS = frozenset(
-    """alt-grab ctrl-grab curses daemonize enable-fips enable-kvm enable-sync-profile full-screen h help
-    mem-prealloc no-acpi no-fd-bootchk no-frame no-hpet no-kvm no-quit no-reboot no-shutdown
-    no-user-config nodefaults nodefconfig nographic old-param only-migratable portrait preconfig s S sdl
-    semihosting singlestep snapshot usb version win2k-hack xen-attach xen-domid-restrict""".split()
+    """alt-grab ctrl-grab curses daemonize enable-fips enable-kvm enable-sync-profile full-screen h
+    help mem-prealloc no-acpi no-fd-bootchk no-frame no-hpet no-kvm no-quit no-reboot no-shutdown
+    no-user-config nodefaults nodefconfig nographic old-param only-migratable portrait preconfig s
+    S sdl semihosting singlestep snapshot usb version win2k-hack xen-attach
+    xen-domid-restrict""".split()
 )
 
 
@@ -46,7 +47,7 @@ class Command:
     def watched(self, log: Path, serial: Path, qmp: Path) -> list[str]:
         """The command with its log, serial port and QMP on the given FIFOs and (listening) socket.
 
-        After a reset or power-off the guest stays paused, so that it can still be asked for registers.
+        After a reset or power-off the guest stays paused: it can still be asked for registers.
         """
         return [
             *self.words,
@@ -57,10 +58,8 @@ class Command:
         ]
 
     def to_repeat(self, log: Path) -> str:
-        """One shell line that boots the same again: serial on standard output, log in a plain file."""
-        return shlex.join(
-            [*self.words, *self._log(log), *self._serial("stdio"), "-no-reboot"]
-        )
+        """One shell line that boots the same again: serial on standard output, log in a file."""
+        return shlex.join([*self.words, *self._log(log), *self._serial("stdio"), "-no-reboot"])
 
     def _log(self, log: Path) -> list[str]:
         return ["-d", ",".join(self.log_items), "-D", str(log)]

@@ -7,15 +7,21 @@ from dataclasses import replace
 from cr3scope.intlog.observe import LogReport
 from cr3scope.intlog.screen import read_screen
 from cr3scope.machine.guest import Outcome, Reason
+from cr3scope.machine.standstill import interrupts_on
 from cr3scope.verdict import Ending
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
 DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
-_INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
 
 
-def with_ending(report: LogReport | None, outcome: Outcome) -> LogReport | None:
-    """The report, completed by why the run ended; ``report`` is None where there is no log to read."""
+def with_ending(
+    report: LogReport | None, outcome: Outcome, traced: bool = True
+) -> LogReport | None:
+    """The report, completed by why the run ended; ``report`` is None where there is no log to read.
+
+    A trace promises an end: without it the guest hangs. Of a guest without one (``traced`` False) nobody
+    knows whether it should have ended.
+    """
     seen = report or LogReport()
     if seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
         return seen
@@ -24,9 +30,14 @@ def with_ending(report: LogReport | None, outcome: Outcome) -> LogReport | None:
         return replace(
             seen, first=screen, ending=Ending.HANDLED, records=1, source="the firmware's screen"
         )
-    if outcome.reason is Reason.TIMEOUT and seen.ending is None:
+    if outcome.reason is Reason.TIMEOUT and seen.ending is None and outcome.registers and not traced:
+        return replace(seen, detail=running_words(outcome), source="run")
+    if outcome.reason in (Reason.TIMEOUT, Reason.STANDSTILL) and seen.ending is None:
         return replace(seen, ending=Ending.HANG, detail=hang_words(outcome), source="run")
     if outcome.reason is Reason.RESET:
+        if report is not None and report.switch_offset is None and report.saw_interrupts:
+            words = "the guest asked for a reset: the log has no exception and no triple fault"
+            return replace(seen, detail=words, source="run")
         if report is None or report.switch_offset is None:
             # KVM logs nothing; a reset that nobody logged is taken for what it mostly is.
             words = "the guest reset; the log has no record under the new CR3"
@@ -44,6 +55,20 @@ def hang_words(outcome: Outcome) -> str:
         if name in registers:
             words += f", {name}={registers[name]:#x}"
     if registers.get("HLT"):
-        on = registers.get("RFL", registers.get("EFL", 0)) & _INTERRUPTS_ON
+        on = interrupts_on(registers)
         words += ", halted with interrupts " + ("on" if on else "off: nothing can wake it")
     return words
+
+
+def running_words(outcome: Outcome) -> str:
+    """What a guest was doing that was still there when the time was up."""
+    registers = outcome.registers
+    state = "running"
+    if registers.get("HLT"):
+        state = "halted, waiting for an interrupt"
+    flag = "on" if interrupts_on(registers) else "off"
+    place = registers.get("RIP", registers.get("EIP", 0))
+    return (
+        f"still there after {outcome.seconds:.0f} s, when the time was up: {state} at RIP={place:#x},"
+        f" interrupts {flag}"
+    )

@@ -24,11 +24,13 @@ from cr3scope.machine.command import Command, Serial
 from cr3scope.machine.log_pipe import LogPipe, read_end
 from cr3scope.machine.qmp import Listener, Qmp, QmpError
 from cr3scope.machine.serial_port import SerialPort, Sign
+from cr3scope.machine.standstill import LOOK_SECONDS, LOOKS, Registers, look, stands_still
+from cr3scope.verdict import Finding
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
 _MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
-# How long a guest may go on after a sign that it is done: it may still exit by itself, or write a file.
+# How long a guest may go on after a sign that it is done: it may still exit, or write a file.
 _GRACE = {
     Sign.FAULT_RECORD: 0.25,
     Sign.ERROR_RECORD: 0.25,
@@ -48,6 +50,7 @@ class Reason(Enum):
     SAID_ALL = "the trace is complete"
     SCREEN = "the firmware printed its exception screen"
     STORM = "the same exception came without end"
+    STANDSTILL = "no CPU can ever go on"
     TIMEOUT = "the time was up"
     INTERRUPTED = "interrupted"
 
@@ -57,25 +60,36 @@ _SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known at the end. ``registers`` are those of the first CPU, as far as QEMU was asked."""
+    """What is known at the end. ``registers`` are those of the first CPU, if QEMU was asked."""
 
     reason: Reason = Reason.EXITED
     started: bool = False  # QEMU came as far as running a guest
     exit_status: int | None = None
-    registers: dict[str, int] = field(default_factory=dict)
+    registers: Registers = field(default_factory=dict)
+    looks: list[tuple[Registers, ...]] = field(default_factory=list)  # the last ones at all CPUs
     serial: bytes = b""
     stdout: bytes = b""
     words: str = ""  # QEMU's standard error
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+
+
+def examine_nothing(_qmp: Qmp, _outcome: Outcome) -> None:
+    """For runs of which only the log and the serial output matter."""
 
 
 def watch(
-    command: Command, folder: Path, timeout: float, meanwhile: Callable[[], None] = lambda: None
+    command: Command,
+    folder: Path,
+    timeout: float,
+    meanwhile: Callable[[], None] = lambda: None,
+    examine: Callable[[Qmp, Outcome], None] = examine_nothing,
 ) -> Outcome:
     """Runs QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
-    ``meanwhile`` is called once, right after the start. Whatever happens, no QEMU is left behind.
+    ``meanwhile`` is called once, right after the start; ``examine`` when a guest that has not left is
+    paused and its log is complete. Whatever happens, no QEMU is left behind.
     """
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
         watcher = _Watcher(command, folder, Path(channels), signals)
@@ -83,7 +97,7 @@ def watch(
             watcher.start(timeout)
             meanwhile()
             watcher.loop()
-            watcher.ask()
+            watcher.ask(examine)
         finally:
             watcher.stop()
     return watcher.outcome
@@ -130,6 +144,7 @@ class _Watcher:
         self._began = self._deadline = 0.0
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
+        self._next_look = 0.0
         self._stdout = bytearray()
         self._stderr = bytearray()
 
@@ -139,6 +154,7 @@ class _Watcher:
         )
         self._began = time.monotonic()
         self._deadline = self._began + timeout
+        self._next_look = self._began + LOOK_SECONDS
         try:
             self._process = subprocess.Popen(
                 words,
@@ -169,15 +185,24 @@ class _Watcher:
             if left <= 0:
                 self._end(self._reason_at_deadline)
                 break
-            for key, _ in self._selector.select(left):
+            until_look = max(self._next_look - time.monotonic(), 0)
+            for key, _ in self._selector.select(min(left, until_look)):
                 key.data()
+            if not self._done and time.monotonic() >= self._next_look:
+                self._look()
 
-    def ask(self) -> None:
-        """Asks a guest that is still there for its registers, and QEMU to leave."""
+    def ask(self, examine: Callable[[Qmp, Outcome], None]) -> None:
+        """Asks a guest that is still there what there is to ask, and QEMU to leave."""
         if self._qmp is None or self.outcome.reason is Reason.EXITED:
             return
         try:
+            self._qmp.execute("stop")
             self.outcome.registers = self._qmp.registers()
+            self._serial_ready()
+            self._log.finish()
+            self.outcome.serial = self._serial.received
+            self.outcome.seconds = time.monotonic() - self._began
+            examine(self._qmp, self.outcome)
         except QmpError as error:
             self.outcome.notes.append(f"QEMU was asked for registers: {error}")
         self._qmp.quit()
@@ -191,6 +216,7 @@ class _Watcher:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self.outcome.exit_status = self._process.wait()
+            self._notice_late_call()
             for ready in (self._serial_ready, self._stdout_ready, self._stderr_ready):
                 ready()
             for stream in (self._process.stdout, self._process.stderr):
@@ -228,6 +254,20 @@ class _Watcher:
             self._deadline = until
             self._reason_at_deadline = reason
 
+    def _look(self) -> None:
+        """A guest that stands still needs no more time."""
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        if self._qmp is None or not self._qmp.ready:
+            return
+        try:
+            seen = look(self._qmp)
+        except QmpError:
+            self._next_look = self._deadline
+            return
+        self.outcome.looks = [*self.outcome.looks, seen][-LOOKS:]
+        if stands_still(self.outcome.looks):
+            self._end(Reason.STANDSTILL)
+
     def _exited(self) -> None:
         self._end(Reason.EXITED)
 
@@ -239,6 +279,15 @@ class _Watcher:
             self._qmp = self._listener.accept()
             self._on(self._qmp, self._qmp_ready)
         self._selector.unregister(self._listener)
+
+    def _notice_late_call(self) -> None:
+        """A guest may be done before QEMU's call was answered; a refused command line ends with 0 or
+        1 and has shown nothing of a guest."""
+        if self._qmp is None:
+            with contextlib.suppress(OSError):
+                self._qmp = self._listener.accept()
+        if self._qmp is not None and self.outcome.exit_status not in (0, 1):
+            self.outcome.started = True
 
     def _qmp_ready(self) -> None:
         assert self._qmp is not None

@@ -1,7 +1,7 @@
 """Keeps of an endless ``-d int`` log what is needed to judge it, and says what was left out.
 
-Kept are the beginning, what follows each CR3 that was never seen before, and the end. Where bytes are missing, a
-marker line says so; ``cr3scope.intlog`` knows it.
+Kept are the beginning, what follows each CR3 that was never seen before, and the end. Where bytes
+are missing, a marker line says so; ``cr3scope.intlog`` knows it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from cr3scope.machine.storm import Storm, StormDetector
 
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; in Python from 3.10
 PIPE_BYTES = 1 << 20
-# QEMU writes every record by itself. One wake-up for each would cost more than the record: gather first.
+# QEMU writes every record by itself; one wake-up for each would cost more than the record.
 _GATHER_MILLISECONDS = 4
 
 
@@ -40,6 +40,7 @@ class LogPipe:
         self._detector = StormDetector()
         self._notice_read, self._notice_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._stop_read, self._stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._finished = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.storm: Storm | None = None
         self.error: OSError | None = None  # the disk is full, say; QEMU's log is still drained
@@ -54,7 +55,13 @@ class LogPipe:
         return self._filter.records
 
     def finish(self) -> None:
-        """Takes what QEMU has written to the last byte and closes the log. QEMU must have ended."""
+        """Takes what QEMU has written to the last byte and closes the log; once is enough.
+
+        QEMU must have ended or be paused.
+        """
+        if self._finished:
+            return
+        self._finished = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._stop_write, b".")
         self._thread.join()

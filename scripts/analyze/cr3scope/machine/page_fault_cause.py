@@ -11,7 +11,7 @@ from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.entry import entry_name, is_leaf, reserved_mask
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
-from cr3scope.predict.names import covered, entry_words
+from cr3scope.predict.names import covered
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import EntryRef, Fault, Finding
 
@@ -45,10 +45,9 @@ def page_fault_cause(snapshot: Snapshot, fault: Fault) -> Iterator[Finding]:
     entry = refused.guilty[0]
     name = entry_name(entry.level, entry.index)
     rule, title = _named(snapshot, fault, refused, kind, name)
-    detail = "\n".join(filter(None, [entry_words(entry), *_remarks(snapshot, fault, refused)]))
-    yield replace(
-        BY_ID[rule].finding(title, detail), entry=entry, range=covered(entry, virt)
-    )
+    seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x} at {name}"
+    detail = "\n".join([seen, *_remarks(snapshot, fault, refused)])
+    yield replace(BY_ID[rule].finding(title, detail), entry=entry, range=covered(entry, virt))
 
 
 def _named(

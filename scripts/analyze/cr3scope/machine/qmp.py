@@ -23,6 +23,12 @@ class QmpError(Exception):
     """QEMU does not answer, or refuses a command."""
 
 
+def read_registers(text: str) -> dict[str, int]:
+    """Registers of one CPU in the text of `info registers`."""
+    found = _REGISTER.finditer(text)
+    return {match[1] or match[3]: int(match[2] or match[4], 16) for match in found}
+
+
 class Listener:
     """A unix socket on which QEMU will call."""
 
@@ -82,15 +88,18 @@ class Qmp:
                 if reply.get("id") == command:
                     self._replies.clear()
                     if "return" not in reply:
-                        raise QmpError(f"{command}: {reply.get('error', {}).get('desc', 'refused')}")
+                        why = reply.get("error", {}).get("desc", "refused")
+                        raise QmpError(f"{command}: {why}")
                     return reply["return"]
             self._wait(until, command)
 
     def registers(self) -> dict[str, int]:
         """The registers of the first CPU, by the names that `info registers` gives them."""
-        text = self.execute("human-monitor-command", **{"command-line": "info registers"})
-        found = _REGISTER.finditer(str(text))
-        return {match[1] or match[3]: int(match[2] or match[4], 16) for match in found}
+        return read_registers(self.monitor("info registers"))
+
+    def monitor(self, line: str) -> str:
+        """What the human monitor prints in answer to a line."""
+        return str(self.execute("human-monitor-command", **{"command-line": line}))
 
     def quit(self) -> None:
         """Asks QEMU to leave; does not wait for it."""

@@ -1,4 +1,4 @@
-"""What comes out of the guest's serial port: kept, copied to a file, and watched for the end of the story."""
+"""What comes out of the guest's serial port: kept, copied to a file, watched for signs of the end."""
 
 from __future__ import annotations
 

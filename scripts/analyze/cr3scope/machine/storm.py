@@ -1,7 +1,8 @@
 """Detects a storm: the same exception at the same instruction, over and over.
 
-Faults that differ in CR2 are no storm: a loop that touches fresh pages faults so, and each fault is mended. A
-storm whose stack pointer falls ends by itself when the stack runs out; one whose stack pointer stays never does.
+Faults that differ in CR2 are no storm: a loop that touches fresh pages faults so, and each fault is
+mended. A storm whose stack pointer falls ends by itself when the stack runs out; one whose stack
+pointer stays never does.
 """
 
 from __future__ import annotations

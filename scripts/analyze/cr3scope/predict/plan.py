@@ -43,17 +43,19 @@ def strikes(
             yield step, fault
 
 
-def exception(step: PlanStep, fault: PageFault, rsp: int, cr3: int) -> Fault:
+def exception(
+    step: PlanStep, fault: PageFault, rsp: int, cr3: int, platform: Platform
+) -> Fault:
     """The exception as the CPU reports it.
 
     CR2 is the first byte that could not be accessed. RIP is the instruction that made the access;
     of a fetch wider than any instruction, the instruction that begins where the fetch failed.
     An address that is not canonical raises #SS(0) through the stack, else #GP(0), and leaves CR2
-    alone (SDM volume 1, 3.3.7.1).
+    alone (SDM volume 1, 3.3.7.1). TCG raises #GP(0) for both (seen with QEMU 7.2).
     """
     vector = fault.vector
     if vector == exceptions.PROTECTION and _is_stack_access(step, rsp):
-        vector = exceptions.STACK_FAULT
+        vector = exceptions.PROTECTION if platform is Platform.TCG else exceptions.STACK_FAULT
     rip = step.rip
     if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:
         rip = fault.virt

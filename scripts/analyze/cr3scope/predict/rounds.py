@@ -13,6 +13,7 @@ from cr3scope.predict.mend import Mender
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.plan import exception, first_strike, strike
 from cr3scope.predict.strike import Mend, Strike, Target
+from cr3scope.verdict import Fault
 
 # A step of many pages may want one mend a page; beyond this the rest of it is taken as the same.
 _MAX_MENDS_PER_STEP = 64
@@ -43,7 +44,8 @@ def run(tables: Tables, plan: Sequence[PlanStep], mender: Mender, rsp: int) -> R
             if fault is None:
                 break
             mend = mender.mend(mended, step.kind, fault)
-            found.extend(_strikes(mended, step, fault, mend, rsp, cpu.cr3))
+            raised = exception(step, fault, rsp, cpu.cr3, mender.platform)
+            found.extend(_strikes(mended, step, fault, mend, raised))
             if mend is None:
                 break
         if strike(mended, cpu, step, mender.platform) is not None:
@@ -53,9 +55,8 @@ def run(tables: Tables, plan: Sequence[PlanStep], mender: Mender, rsp: int) -> R
 
 
 def _strikes(
-    mended: Overlay, step: PlanStep, fault: PageFault, mend: Mend | None, rsp: int, cr3: int
+    mended: Overlay, step: PlanStep, fault: PageFault, mend: Mend | None, raised: Fault
 ) -> Iterator[Strike]:
-    raised = exception(step, fault, rsp, cr3)
     for entry in fault.guilty or (None,):
         origin = mended.origin(entry) if entry else None
         yield Strike(Target.PLAN, step.kind, fault.virt, fault.reason, origin, step, raised, mend)

@@ -14,11 +14,13 @@ from cr3scope.verdict import Finding, Severity
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.target is not Target.PLAN or strike.kind is not AccessKind.FETCH:
         return None
-    if not any(elf.entry == strike.virt for elf in context.boot.elfs):
+    if not context.intent.segments or context.intent.is_code(strike.virt):
         return None
-    if _is_file_code(context.intent, strike.virt):
-        return None
-    return Claim(f"the entry point {strike.virt:#x} is outside every executable segment")
+    entries = ", ".join(f"{elf.entry:#x}" for elf in context.boot.elfs)
+    return Claim(
+        f"the jump goes to {strike.virt:#x}, which is outside every executable segment",
+        detail=f"e_entry of the kernel is {entries}" if entries else "",
+    )
 
 
 def _check(context: Context) -> Iterator[Finding]:

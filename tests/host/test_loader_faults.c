@@ -1,0 +1,241 @@
+/** Injected faults: the list that inject= takes, and that every row of the table changes something.
+ */
+#include "support/cmocka_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "address_space.h"
+#include "faults.h"
+#include "handoff.h"
+#include "handoff_jump.h"
+
+#define POOL_PAGES 64u
+#define KERNEL_VIRT UINT64_C(0xffffffff80000000)
+
+static void spell(char *text_ret, size_t size, const struct fault *fault) {
+    snprintf(text_ret, size, fault->variant[0] != '\0' ? "%s:%s" : "%s", fault->id, fault->variant);
+}
+
+static void assert_refused(const char *list, const char *expected) {
+    struct fault_set set = {.count = 77};
+    struct message why;
+    assert_false(faults_parse(list, &set, &why));
+    assert_string_equal(why.text, expected);
+    assert_int_equal(set.count, 77);
+}
+
+static void every_row_is_found_by_its_own_spelling_and_no_other(void **state) {
+    (void)state;
+    assert_true(fault_table_count > 0);
+    for (size_t i = 0; i < fault_table_count; i++) {
+        char text[100];
+        struct fault_set set;
+        struct message why;
+        spell(text, sizeof(text), &fault_table[i]);
+        assert_true(faults_parse(text, &set, &why));
+        assert_int_equal(set.count, 1);
+        assert_ptr_equal(set.faults[0], &fault_table[i]);
+    }
+}
+
+static void every_row_says_what_it_does_and_does_it_in_one_place(void **state) {
+    (void)state;
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault *fault = &fault_table[i];
+        const char *const texts[] = {fault->id, fault->description, fault->rule, fault->outcome};
+        for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++) {
+            assert_non_null(texts[k]);
+            assert_true(texts[k][0] != '\0');
+        }
+        assert_non_null(fault->variant);
+        int places = (fault->mapping != NULL) + (fault->tables != NULL) + (fault->handoff != NULL);
+        assert_int_equal(places, 1);
+    }
+}
+
+static void empty_list_is_the_empty_set(void **state) {
+    (void)state;
+    struct fault_set set = {.count = 77};
+    struct message why;
+    assert_true(faults_parse("", &set, &why));
+    assert_int_equal(set.count, 0);
+}
+
+static void list_keeps_the_order(void **state) {
+    (void)state;
+    struct fault_set set;
+    struct message why;
+    assert_true(faults_parse("stack-unmapped,nx-upper-level:low,nx-upper-level", &set, &why));
+    assert_int_equal(set.count, 3);
+    assert_string_equal(set.faults[0]->id, "stack-unmapped");
+    assert_string_equal(set.faults[1]->variant, "low");
+    assert_string_equal(set.faults[2]->id, "nx-upper-level");
+    assert_string_equal(set.faults[2]->variant, "");
+}
+
+static void unknown_faults_are_refused_by_name(void **state) {
+    (void)state;
+    static const char *const lists[][2] = {
+        {"nosuch", "nosuch"},
+        {"stack-unmapped,nosuch,idt-unmapped", "nosuch"},
+        {"Stack-unmapped", "Stack-unmapped"},
+        {"stack-unmapped2", "stack-unmapped2"},
+        {"stack-unmappe", "stack-unmappe"},
+        {"stack-unmapped:low", "stack-unmapped:low"},
+        {"nx-upper-level:lo", "nx-upper-level:lo"},
+        {"nx-upper-level:low:", "nx-upper-level:low:"},
+        {"stack-unmapped idt-unmapped", "stack-unmapped idt-unmapped"},
+        {",stack-unmapped", ""},
+        {"stack-unmapped,,idt-unmapped", ""},
+        {":", ":"},
+        {"a\x1b[2J", "a?[2J"},
+    };
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        char expected[100];
+        snprintf(expected, sizeof(expected), "no such fault: %s", lists[i][1]);
+        assert_refused(lists[i][0], expected);
+    }
+}
+
+static void one_more_than_fits_is_refused(void **state) {
+    (void)state;
+    char list[200] = "";
+    for (size_t i = 0; i < FAULTS_AT_ONCE; i++) {
+        strcat(list, i > 0 ? ",idt-unmapped" : "idt-unmapped");
+    }
+    struct fault_set set;
+    struct message why;
+    assert_true(faults_parse(list, &set, &why));
+    assert_int_equal(set.count, FAULTS_AT_ONCE);
+    strcat(list, ",stack-unmapped");
+    assert_refused(list, "too many faults, from: stack-unmapped");
+}
+
+/* One range of each role, two pages each, as mapping.c makes them. */
+static const struct mapping ranges[] = {
+    {"kernel text", "text", KERNEL_VIRT, 0x2000, 0x100000, RIGHT_READ | RIGHT_EXECUTE, 0, false},
+    {"kernel rodata", "rodata", KERNEL_VIRT + 0x2000, 0x2000, 0x102000, RIGHT_READ, 0, false},
+    {"kernel data", "data", KERNEL_VIRT + 0x4000, 0x2000, 0x104000, RIGHT_READ | RIGHT_WRITE, 0,
+     false},
+    {"stack 0", "stack", HANDOFF_STACKS_VIRT + 0x1000, 0x4000, 0x110000, RIGHT_READ | RIGHT_WRITE,
+     0, false},
+    {"boot info", "boot-info", HANDOFF_INFO_VIRT, 0x1000, 0x120000, RIGHT_READ, 0, false},
+    {"memory map", "memory-map", HANDOFF_INFO_VIRT + 0x2000, 0x2000, 0x121000, RIGHT_READ, 0,
+     false},
+    {"initrd", "initrd", HANDOFF_INFO_VIRT + 0x5000, 0x2000, 0x130000, RIGHT_READ, 0, false},
+    {"frame buffer", "framebuffer", HANDOFF_FRAMEBUFFER_VIRT, 0x2000, 0x80000000,
+     RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, false},
+    {"handoff code", "trampoline", 0, 0x1000, 0, RIGHT_READ | RIGHT_EXECUTE, 0, false},
+    {"safe IDT", "idt", 0x7000, 0x1000, 0x7000, RIGHT_READ | RIGHT_WRITE, 0, false},
+};
+#define RANGES (sizeof(ranges) / sizeof(ranges[0]))
+
+/* The pool after every range was mapped and every fault of the set had its turn. */
+static void build(const struct fault_set *set, unsigned levels, uint64_t *pool) {
+    struct trace trace;
+    struct address_space space = {
+        .trace = &trace, .faults = set, .has_no_execute = true, .write_combining = 4};
+    struct message why;
+    trace_init(&trace);
+    memset(pool, 0, POOL_PAGES * PAGE_BYTES);
+    assert_true(address_space_create(&space, levels, (uint64_t)pool, POOL_PAGES, &why));
+    for (size_t i = 0; i < RANGES; i++) {
+        struct mapping range = ranges[i];
+        if (strcmp(range.role, "trampoline") == 0) {
+            range.virt = range.phys = (uint64_t)handoff_first & ~(PAGE_BYTES - 1);
+        }
+        if (!address_space_map(&space, &range, &why)) {
+            fail_msg("%s", why.text);
+        }
+    }
+    faults_spoil_tables(set, &space);
+}
+
+static void every_row_spoils_the_tables_or_the_handoff_at_both_depths(void **state) {
+    (void)state;
+    static const struct fault_set none = {.count = 0};
+    static const struct handoff_arguments good = {.cr3 = 0x200000,
+                                                  .stack_top = HANDOFF_STACKS_VIRT + 0x5000,
+                                                  .entry = KERNEL_VIRT,
+                                                  .info = HANDOFF_INFO_VIRT};
+    uint64_t *pool = aligned_alloc(PAGE_BYTES, POOL_PAGES * PAGE_BYTES);
+    uint64_t *healthy = malloc(POOL_PAGES * PAGE_BYTES);
+    assert_non_null(pool);
+    assert_non_null(healthy);
+    for (unsigned levels = 4; levels <= 5; levels++) {
+        build(&none, levels, pool);
+        memcpy(healthy, pool, POOL_PAGES * PAGE_BYTES);
+        for (size_t i = 0; i < fault_table_count; i++) {
+            const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+            struct handoff_arguments arguments = good;
+            build(&set, levels, pool);
+            faults_spoil_handoff(&set, &arguments);
+            bool tables = memcmp(pool, healthy, POOL_PAGES * PAGE_BYTES) != 0;
+            bool handoff = memcmp(&arguments, &good, sizeof(good)) != 0;
+            if (tables == handoff) {
+                fail_msg("%s:%s with %u levels: tables %d, handoff %d", fault_table[i].id,
+                         fault_table[i].variant, levels, tables, handoff);
+            }
+        }
+    }
+    free(pool);
+    free(healthy);
+}
+
+static void fault_of_one_range_leaves_the_others_alone(void **state) {
+    (void)state;
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+        unsigned touched = 0;
+        for (size_t k = 0; k < RANGES; k++) {
+            struct mapping range = ranges[k];
+            bool kept = faults_adjust_mapping(&set, &range);
+            touched += !kept || memcmp(&range, &ranges[k], sizeof(range)) != 0;
+        }
+        assert_int_equal(touched, fault_table[i].mapping != NULL ? 1 : 0);
+    }
+}
+
+static void range_of_one_page_that_is_cut_short_is_left_out(void **state) {
+    (void)state;
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+        for (size_t k = 0; k < RANGES; k++) {
+            struct mapping range = ranges[k];
+            range.bytes = PAGE_BYTES;
+            if (faults_adjust_mapping(&set, &range)) {
+                assert_int_equal(range.bytes, PAGE_BYTES);
+            }
+        }
+    }
+}
+
+static void faults_add_up(void **state) {
+    (void)state;
+    struct fault_set set;
+    struct message why;
+    assert_true(faults_parse("stack-readonly,idt-unmapped", &set, &why));
+    struct mapping stack = ranges[3];
+    struct mapping idt = ranges[RANGES - 1];
+    assert_true(faults_adjust_mapping(&set, &stack));
+    assert_int_equal(stack.rights, RIGHT_READ);
+    assert_false(faults_adjust_mapping(&set, &idt));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_is_found_by_its_own_spelling_and_no_other),
+        cmocka_unit_test(every_row_says_what_it_does_and_does_it_in_one_place),
+        cmocka_unit_test(empty_list_is_the_empty_set),
+        cmocka_unit_test(list_keeps_the_order),
+        cmocka_unit_test(unknown_faults_are_refused_by_name),
+        cmocka_unit_test(one_more_than_fits_is_refused),
+        cmocka_unit_test(every_row_spoils_the_tables_or_the_handoff_at_both_depths),
+        cmocka_unit_test(fault_of_one_range_leaves_the_others_alone),
+        cmocka_unit_test(range_of_one_page_that_is_cut_short_is_left_out),
+        cmocka_unit_test(faults_add_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
