@@ -123,7 +123,8 @@ def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> 
     def fail() -> None:
         raise RuntimeError("import failed")
 
+    own = str(tmp_path)  # a scenario that is only in this process's command line
     with pytest.raises(RuntimeError, match="import failed"):
-        watch(read_command([sys.executable, FAKE, "silent"]), tmp_path, LIMIT, fail)
+        watch(read_command([sys.executable, FAKE, own]), tmp_path, LIMIT, fail)
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert f"{FAKE} silent" not in listed.stdout
+    assert f"{FAKE} {own}" not in listed.stdout

@@ -53,7 +53,6 @@ def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
     """Everything that starts with a sentinel, in order. Takes time linear in ``data``."""
     line, counted = 1, 0
     start = data.find(SENTINEL)
-    after_record = -1
     while start >= 0:
         line += data.count(b"\n", counted, start)
         counted = start

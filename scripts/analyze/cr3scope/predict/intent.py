@@ -118,7 +118,8 @@ class Intent:
                 return image.text <= virt - image.base < image.text + image.text_size
         named = self.mapping_of(virt)
         if named is None:
-            return None
+            region = next((region for region in self.regions if virt in region), None)
+            return None if region is None else region.role in CODE_ROLES
         return "x" in (named.rights or "") or named.role in CODE_ROLES
 
     def rights_at(self, virt: int) -> str | None:

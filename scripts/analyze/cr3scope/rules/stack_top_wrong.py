@@ -20,11 +20,13 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if rsp is None or not stacks or not rsp - _NEAR <= strike.virt < rsp:
         return None
     # A stack is used from its end downwards: RSP may be one past its last byte, never its first.
-    if any(stack.virt < rsp <= stack.last + 1 for stack in stacks):
+    ends = [(stack.name, stack.virt, stack.last + 1) for stack in stacks]
+    if any(first < rsp <= end for _, first, end in ends):
         return None
-    nearest = min(stacks, key=lambda stack: abs(stack.last + 1 - rsp))
+    distances = {abs(end - rsp): (name, end) for name, _, end in ends}
+    name, end = distances[min(distances)]
     return Claim(
-        f"RSP {rsp:#x} is not in a stack: {nearest.name} is used from {nearest.last + 1:#x} downwards"
+        f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards"
     )
 
 
