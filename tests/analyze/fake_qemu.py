@@ -107,6 +107,8 @@ def main(scenario: str) -> NoReturn:
     elif scenario == "finite-storm":
         machine.log.write("".join(storm(8000, 3)).encode())
         machine.send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})
+    elif scenario.startswith("tell:"):
+        Path(scenario.removeprefix("tell:")).write_text(str(os.getpid()))
     elif scenario == "child":
         child = subprocess.Popen(["sleep", "1000"])
         machine.serial.write(b"child %d\n" % child.pid)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -105,18 +104,27 @@ def test_program_that_starts_no_guest_is_known(tmp_path: Path) -> None:
     assert outcome.exit_status == 1 and "no such machine" in outcome.words
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_the_run_with_what_is_known_so_far(
-    tmp_path: Path, number: signal.Signals
-) -> None:
-    before = signal.getsignal(number)
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
-    timer.start()
-    outcome = play(tmp_path, "silent")
-    timer.join()
-    assert outcome.reason is Reason.INTERRUPTED
-    assert outcome.seconds < 1.0 + AT_ONCE
-    assert signal.getsignal(number) == before
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signal_ends_the_run_and_qemu_with_it(tmp_path: Path, number: signal.Signals) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    program = "import sys; from cr3scope.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = ["run", "-o", str(tmp_path), "--", sys.executable, FAKE, f"tell:{told}"]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        qemu = int(told.read_text())
+        running.send_signal(number)
+        printed = running.communicate(timeout=LIMIT)[0]
+    until = time.monotonic() + AT_ONCE
+    while is_alive(qemu):
+        assert time.monotonic() < until, f"QEMU was not gone {AT_ONCE} s after the run"
+    if number != signal.SIGKILL:
+        assert running.returncode == 2
+        assert "interrupted after" in printed
 
 
 def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> None:

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from boot.reference import ROOT, Run
 
+_SCRIPTS = ROOT / "scripts/boot"
+_BOOT_DEVICE = ",drive=boot,bootindex=0"
 
-def watch(folder: Path, program: Path, seconds: int, *more: str, **settings: str) -> Run:
+
+def watch(folder: Path, program: Path, seconds: int, **settings: str) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
-    ``more``: options for QEMU. ``settings``: the variables of scripts/boot/qemu-command.
+    ``settings``: the variables of scripts/boot/qemu-command.
     """
+    return _judge(folder, _qemu(folder, program, settings), seconds)
+
+
+def watch_kernel(folder: Path, program: Path, words: str, seconds: int, **settings: str) -> Run:
+    """Hands ``program``, an EFI stub, to the firmware by -kernel, with a command line."""
+    command = [word.replace(_BOOT_DEVICE, ",drive=boot") for word in _qemu(folder, program, settings)]
+    return _judge(folder, [*command, "-kernel", str(program), "-append", words], seconds)
+
+
+def _qemu(folder: Path, program: Path, settings: dict[str, str]) -> list[str]:
     disk = folder / "disk.img"
     environment = {**os.environ, "INITRD": "", "FIRST_STAGE": "", **settings}
-    scripts = ROOT / "scripts/boot"
-    subprocess.run([scripts / "image", disk, program, ""], env=environment, check=True)
-    command = subprocess.run(
-        [scripts / "qemu-command", folder, disk],
+    subprocess.run([_SCRIPTS / "image", disk, program, ""], env=environment, check=True)
+    printed = subprocess.run(
+        [_SCRIPTS / "qemu-command", folder, disk],
         env=environment, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()
+    ).stdout
+    return printed.splitlines()
+
+
+def _judge(folder: Path, command: Sequence[str], seconds: int) -> Run:
     done = subprocess.run(
         [ROOT / "scripts/cr3scope", "run", "-o", folder, "--timeout", str(seconds),
-         "--json", folder / "verdict.json", "--", *command, *more],
+         "--json", folder / "verdict.json", "--", *command],
         capture_output=True, text=True, errors="replace", timeout=seconds + 60,
     )
     return Run(done.returncode, done.stdout, done.stderr, folder)

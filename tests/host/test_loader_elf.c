@@ -267,6 +267,9 @@ static void bad_segment_is_refused_by_its_number(void **state) {
     assert_refused(&file, expected);
     file.data.offset = UINT64_MAX - 3; /* p_offset + p_filesz would wrap to 4 */
     assert_refused(&file, "segment 2: lies outside the file: p_offset 0xfffffffffffffffc");
+    file.data.offset = 8;
+    file.data.filesz = file.data.memsz = UINT64_MAX - 3;
+    assert_refused(&file, "segment 2: lies outside the file: p_offset 0x8");
     file = sample();
     file.data.memsz = UINT64_MAX - 5;
     assert_refused(&file, "segment 2: p_vaddr + p_memsz overflows: p_memsz 0xfffffffffffffffa");

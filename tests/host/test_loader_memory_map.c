@@ -30,7 +30,7 @@ static int set_up(void **state) {
     fixture->bytes = malloc((size_t)MAX_DESCRIPTORS * STRIDE);
     assert_non_null(fixture->bytes);
     memset(fixture->bytes, 0xee, (size_t)MAX_DESCRIPTORS * STRIDE);
-    fixture->map = (struct memory_map){fixture->bytes, 0, STRIDE};
+    fixture->map = (struct memory_map){.descriptors = fixture->bytes, .descriptor_bytes = STRIDE};
     trace_init(&fixture->trace);
     assert_true(trace_add_sink(&fixture->trace, &fixture->recording->sink));
     *state = fixture;

@@ -36,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="ELF twin of a loaded image, for source lines (may be given more than once)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
+    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.set_defaults(run=run)
 
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Judges, prints, and returns the exit status of the verdict."""
     capture = read(arguments.capture)
     verdict = judge(capture, arguments.log, arguments.elf)
-    publish(verdict, arguments.json)
+    publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
 
 

@@ -1,4 +1,4 @@
-"""Where a verdict goes: text to standard output, JSON to where it was asked for."""
+"""Where a verdict goes: text to standard output, JSON and HTML to where they were asked for."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from cr3scope.render.terminal import wants_colour
 from cr3scope.verdict import Verdict
 
 
-def publish(verdict: Verdict, json_target: str | None) -> None:
-    """With ``-`` as target nothing but JSON goes to standard output."""
+def publish(verdict: Verdict, json_target: str | None, html_target: str | None = None) -> None:
+    """With ``-`` as JSON target nothing but JSON goes to standard output."""
+    if html_target is not None:
+        from cr3scope.render import html
+
+        _write(html_target, html.render(verdict))
     if json_target == "-":
         sys.stdout.write(json_form.render(verdict))
         return
     if json_target is not None:
-        try:
-            Path(json_target).write_text(json_form.render(verdict), encoding="utf-8")
-        except OSError as error:
-            raise UnusableInput(f"{json_target}: {error.strerror}") from error
+        _write(json_target, json_form.render(verdict))
     sys.stdout.write(text.render(verdict, wants_colour(sys.stdout)))
+
+
+def _write(target: str, content: str) -> None:
+    try:
+        Path(target).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UnusableInput(f"{target}: {error.strerror}") from error

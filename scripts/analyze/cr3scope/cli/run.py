@@ -17,6 +17,7 @@ from cr3scope.machine.command import read_command
 from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
 from cr3scope.machine.guest import Outcome, Reason, watch
 from cr3scope.machine.qmp import Qmp
+from cr3scope.machine.serial_port import panic_words
 from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         help="ELF twin of a loaded image, for source lines (may be given more than once)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
+    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.add_argument(
         "--capture-command", metavar="COMMAND",
         help="shell command that prints the capture once the guest has ended, for a trace that is"
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from cr3scope.cli.publish import publish
 
-    publish(verdict, arguments.json)
+    publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
 
 
@@ -179,6 +181,11 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
         findings = (*findings, BY_ID["asked-for-reset"].finding(
             "the guest asked for a reset", "QEMU reports a reset by the guest without a triple fault"
         ))  # fmt: skip
+        verdict = replace(verdict, status=Status.FAULTED)
+    words = panic_words(outcome.serial)
+    if words is not None:
+        title = f"the kernel gave up: {words or 'it does not say why'}"
+        findings = (BY_ID["kernel-panic"].finding(title, "said on the serial port"), *findings)
         verdict = replace(verdict, status=Status.FAULTED)
     return replace(verdict, findings=findings)
 

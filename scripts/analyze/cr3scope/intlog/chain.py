@@ -38,10 +38,13 @@ def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int
 
 
 def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
-    """Whether the interrupted code ran again: a handler's own faults lie below it on its stack."""
+    """Whether the interrupted code ran again: a handler's own faults lie below it on its stack.
+
+    Another CR3 than the fault's tells so as well: the next address space was switched to.
+    """
     return any(
         record.old in (None, NO_EXCEPTION)
-        and record.rsp >= first.rsp
+        and (record.rsp >= first.rsp or record.cr3 not in (None, first.cr3))
         and record.identity != first.identity
         for record in later
     )

@@ -1,4 +1,4 @@
-"""What a log says about the switch: the first exception under the new CR3, its chain, the ending."""
+"""What a log says about the switch: the first exception under the new CR3, its chain, its end."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ def _ending(
 
 
 def _interrupts(log: LogFile, end: InterruptRecord) -> list[InterruptRecord]:
-    """What of the hardware came after the last exception, with the same CR3."""
-    after = read_records(log.read(end.offset, _TAIL), end.offset)
-    return [r for r in after if not r.is_exception and r.cr3 == end.cr3]
+    """What of the hardware came after the last exception, up to a reset."""
+    after = log.read(end.offset, _TAIL).split(b"CPU Reset (CPU", 1)[0]
+    return [record for record in read_records(after, end.offset) if not record.is_exception]
 
 
 def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:

@@ -6,6 +6,7 @@ Every wait is for an event: a byte, a QMP message, the end of the process, a sig
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import selectors
 import signal
@@ -35,6 +36,7 @@ _GRACE = {
     Sign.FAULT_RECORD: 0.25,
     Sign.ERROR_RECORD: 0.25,
     Sign.TRACE_ENDED: 1.0,
+    Sign.KERNEL_PANIC: 0.5,
     Sign.SCREEN_STARTED: 1.0,
     Sign.SCREEN_COMPLETE: 0.0,
 }
@@ -55,6 +57,11 @@ class Reason(Enum):
     INTERRUPTED = "interrupted"
 
 
+_MEANING = {
+    Sign.SCREEN_STARTED: Reason.SCREEN,
+    Sign.SCREEN_COMPLETE: Reason.SCREEN,
+    Sign.KERNEL_PANIC: Reason.PANICKED,
+}
 _SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
 
 
@@ -127,6 +134,15 @@ class _Signals:
             os.write(self._write, b".")
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _end_with_parent() -> None:
+    """In the child: even a run that is killed outright leaves no QEMU behind."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class _Watcher:
     def __init__(self, command: Command, folder: Path, channels: Path, signals: _Signals) -> None:
         self.outcome = Outcome()
@@ -162,6 +178,7 @@ class _Watcher:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
@@ -325,8 +342,7 @@ class _Watcher:
 
     def _take_serial(self, data: bytes) -> None:
         for sign in self._serial.feed(data):
-            screen = sign in (Sign.SCREEN_STARTED, Sign.SCREEN_COMPLETE)
-            self._end_within(_GRACE[sign], Reason.SCREEN if screen else Reason.SAID_ALL)
+            self._end_within(_GRACE[sign], _MEANING.get(sign, Reason.SAID_ALL))
 
     def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:
         """What can be read without waiting; at its end the source is watched no more."""

@@ -1,4 +1,4 @@
-"""What comes out of the guest's serial port: kept, copied to a file, watched for signs of the end."""
+"""What comes out of the guest's serial port: kept, copied to a file, watched for its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the 
 
 _RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
 _SCREEN = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
+_PANIC = re.compile(rb"Kernel panic - not syncing: ?([^\r\n]{0,200})[^\n]{0,200}\n")  # Linux
 _SCREEN_STARTS = b"!!!! X64 Exception Type"
+
+
+def panic_words(serial: bytes) -> str | None:
+    """Why a Linux kernel gave up, in its own words."""
+    match = _PANIC.search(serial)
+    return match[1].decode(errors="replace").strip() if match else None
 
 
 class Sign(Enum):
@@ -22,6 +29,7 @@ class Sign(Enum):
     FAULT_RECORD = "fault"
     ERROR_RECORD = "error"
     TRACE_ENDED = "end"
+    KERNEL_PANIC = "a Linux kernel gives up"
     SCREEN_STARTED = "the firmware's exception screen begins"
     SCREEN_COMPLETE = "the firmware's exception screen"
 
@@ -62,6 +70,8 @@ class SerialPort:
             whole = match.end() > old and zlib.crc32(match[1]) == int(match[3], 16)
             if whole and (match[2] != b"end" or b" next=none " in match[1]):
                 signs.append(Sign(match[2].decode()))
+        if any(match.end() > old for match in _PANIC.finditer(window)):
+            signs.append(Sign.KERNEL_PANIC)
         if any(match.end() > old for match in _SCREEN.finditer(window)):
             signs.append(Sign.SCREEN_COMPLETE)
         elif window.find(_SCREEN_STARTS, max(old - len(_SCREEN_STARTS) + 1, 0)) >= 0:

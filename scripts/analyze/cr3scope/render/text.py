@@ -59,7 +59,7 @@ def headline(verdict: Verdict) -> str:
         seen = ", and the machine ran" if observation else ""
         return f"HEALTHY: every step of the plan goes through{seen}"
     if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
-        return f"WILL FAULT: {_what(prediction.first)} {_where(prediction)}"
+        return f"WILL FAULT: {fault_words(prediction.first)} {_where(prediction)}"
     if verdict.status is Status.FAULTED:
         return f"FAULTED: {_faulted(prediction, observation, verdict)}"
     if verdict.status is Status.HUNG:
@@ -82,10 +82,10 @@ def _faulted(
         return _first_error(verdict) or detail or "the machine did not run as it should"
     foreseen = verdict.agreement is True and prediction is not None
     where = _where(prediction) if foreseen and prediction else f"at RIP={_hex(first.rip)}"
-    return f"{_what(first)} {where}"
+    return f"{fault_words(first)} {where}"
 
 
-def _what(fault: Fault) -> str:
+def fault_words(fault: Fault) -> str:
     return exceptions.describe(fault.vector, fault.error_code)
 
 

@@ -23,6 +23,7 @@ from cr3scope.rules import (
     idt_unmapped,
     jump_to_null,
     kernel_check_failed,
+    kernel_panic,
     kernel_silent,
     loader_refused,
     non_canonical,
@@ -82,6 +83,7 @@ RULES: tuple[Rule, ...] = (
     halted_forever.RULE,
     spinning.RULE,
     asked_for_reset.RULE,
+    kernel_panic.RULE,
 )
 
 BY_ID = {rule.id: rule for rule in RULES}

@@ -1,0 +1,35 @@
+"""A verdict as one HTML page without scripts or outside references: to keep, or to attach to a report.
+
+Jinja2 is imported here only, since most runs print text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cr3scope.predict.names import entry_words, range_words
+from cr3scope.render.text import fault_words, headline
+from cr3scope.text import printable
+from cr3scope.verdict import Verdict
+
+
+def render(verdict: Verdict) -> str:
+    """The whole page. Everything that came from the guest is escaped by the template engine."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        verdict=verdict,
+        headline=headline(verdict),
+        entry_words=entry_words,
+        range_words=range_words,
+        fault_words=fault_words,
+    )

@@ -1,0 +1,68 @@
+"""Guests from Debian's packages: no false alarm, and what they were doing is told truly."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from boot.guest import watch, watch_kernel
+from boot.reference import Run
+
+# A guest that waits for a person ends with the time: long enough for the firmware on a busy machine.
+WAITING_SECONDS = 16
+PANIC_SECONDS = 60
+MEMTEST = Path("/boot/memtest86+x64.efi")
+
+
+@pytest.fixture
+def grub(tmp_path: Path) -> Path:
+    """GRUB for UEFI in one file, without a menu: it comes to its prompt."""
+    target = tmp_path / "grub.efi"
+    subprocess.run(
+        ["grub-mkstandalone", "-O", "x86_64-efi", "--install-modules=normal", "--locales=",
+         "--fonts=", "--themes=", "-o", target, "boot/grub/grub.cfg=/dev/null"],
+        check=True,
+    )
+    return target
+
+
+def linux() -> Path:
+    """The newest installed kernel of linux-image-cloud-amd64."""
+    found = sorted(Path("/boot").glob("vmlinuz-*-cloud-amd64"))
+    assert found, "no kernel in /boot: install linux-image-cloud-amd64 (make deps)"
+    return found[-1]
+
+
+def assert_still_there(run: Run, interrupts: str) -> None:
+    """Neither a fault nor a hang: the guest was at work when the time was up."""
+    verdict = run.verdict
+    assert (run.status, verdict["verdict"]) == (0, "healthy"), run.explain()
+    assert verdict["findings"] == []
+    seen = verdict["observation"]
+    assert (seen["outcome"], seen["first"]) == ("ran", None), run.explain()
+    assert "still there" in seen["detail"], run.explain()
+    assert seen["detail"].endswith(f"interrupts {interrupts}"), run.explain()
+    assert "still there" in run.text
+
+
+def test_grub_at_its_prompt_is_no_hang(grub: Path, tmp_path: Path) -> None:
+    run = watch(tmp_path, grub, WAITING_SECONDS)
+    assert b"grub> " in run.serial, "GRUB did not come to its prompt in time"
+    assert_still_there(run, "on")
+
+
+def test_memtest_at_work_with_interrupts_off_is_no_hang(tmp_path: Path) -> None:
+    run = watch(tmp_path, MEMTEST, WAITING_SECONDS)
+    assert b"BdsDxe: starting Boot" in run.serial, "the firmware did not start memtest86+ in time"
+    assert_still_there(run, "off")
+
+
+def test_linux_without_a_root_is_said_to_panic_and_not_to_fault(tmp_path: Path) -> None:
+    run = watch_kernel(tmp_path, linux(), "console=ttyS0", PANIC_SECONDS, MEM="512")
+    verdict = run.verdict
+    assert [f["rule"] for f in verdict["findings"]] == ["kernel-panic"], run.explain()
+    assert "Unable to mount root fs" in verdict["findings"][0]["title"]
+    seen = verdict["observation"]
+    assert seen["outcome"] == "ran", run.explain()
+    assert seen["records"] > 0, "the kernel's own page faults are told of"
