@@ -2,7 +2,6 @@
 
 #include <stddef.h>
 
-#include "faults.h"
 #include "handoff.h"
 
 /* Memory is identity-mapped while the loader runs (UEFI specification, 2.3.4). */
@@ -131,7 +130,7 @@ __attribute__((noinline)) bool
 address_space_map(struct address_space *space, const struct mapping *mapping, struct message *why) {
     struct mapping wanted = *mapping;
     space->caller = (uint64_t)__builtin_return_address(0);
-    if (!faults_adjust_mapping(space->faults, &wanted)) {
+    if (space->adjust != NULL && !space->adjust(space->adjust_context, &wanted)) {
         return true;
     }
     if (meets_recursive_slot(space, &wanted)) {

@@ -34,12 +34,12 @@ struct mapping {
     bool large; /* 2 MiB pages where virt and phys allow */
 };
 
-struct fault_set;
-
 struct address_space {
     struct page_table table;
     struct trace *trace;
-    const struct fault_set *faults;
+    /** May change a request before it is mapped, or leave it out (false). NULL: nobody does. */
+    bool (*adjust)(const void *context, struct mapping *mapping);
+    const void *adjust_context;
     uint64_t pool_phys;
     uint64_t pool_pages;
     uint64_t pool_used;
@@ -50,7 +50,7 @@ struct address_space {
 
 /**
  * Empty tables of `levels` levels with the recursive slot, in a pool of zeroed pages that must be
- * reachable at its physical address. trace and faults must outlive it.
+ * reachable at its physical address. trace and adjust_context must outlive it.
  */
 bool __attribute__((warn_unused_result))
 address_space_create(struct address_space *space, unsigned levels, uint64_t pool_phys,

@@ -10,20 +10,6 @@
 #define ENTRY_BYTES 64u
 #define GATE_PLANES 2u
 
-static const uint64_t *readable_table(void *context, uint64_t phys) {
-    struct boot *boot = context;
-    bool ours = phys >= boot->space.pool_phys &&
-                phys - boot->space.pool_phys < boot->space.pool_pages * PAGE_BYTES;
-    if (!ours && !memory_map_is_ram(&boot->firmware_map, phys)) {
-        return NULL;
-    }
-    return (const uint64_t *)(uintptr_t)phys;
-}
-
-struct physical_memory boot_memory(struct boot *boot) {
-    return (struct physical_memory){readable_table, boot};
-}
-
 static void trace_descriptor_tables(struct boot *boot) {
     const struct cpu_state *planned = &boot->planned;
     memory_write(&boot->trace, "gdt", "handoff", planned->gdt.base, (const void *)planned->gdt.base,

@@ -17,11 +17,6 @@ static struct boot boot;
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
 
-bool boot_refuse(struct boot *refused, const char *where) {
-    refused->where = where;
-    return false;
-}
-
 static void tell(void *context, const char *line) {
     firmware_tell(context, line);
 }

@@ -202,13 +202,18 @@ static bool allocate_final_map(struct boot *boot) {
     return true;
 }
 
+static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
+    return faults_adjust_mapping(faults, mapping);
+}
+
 bool boot_map(struct boot *boot) {
     unsigned levels = (boot->cpu.cr4 & CR4_LA57) != 0 ? 5 : 4;
     uint64_t pages = pool_pages(boot);
     uint64_t pool;
     boot->planned = boot->cpu;
     boot->space.trace = &boot->trace;
-    boot->space.faults = &boot->faults;
+    boot->space.adjust = adjust_for_faults;
+    boot->space.adjust_context = &boot->faults;
     boot->space.has_no_execute = (boot->cpu.features & CPU_NX) != 0;
     choose_write_combining(boot);
     if (!boot->pages.allocate(boot->pages.context, "the page tables", pages, &pool, &boot->why)) {

@@ -36,6 +36,10 @@ static void create(struct fixture *fixture, unsigned levels, uint64_t pages) {
                                      &fixture->why));
 }
 
+static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
+    return faults_adjust_mapping(faults, mapping);
+}
+
 static int set_up(void **state) {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
     assert_non_null(fixture);
@@ -45,7 +49,8 @@ static int set_up(void **state) {
     trace_init(&fixture->trace);
     assert_true(trace_add_sink(&fixture->trace, &fixture->recording->sink));
     fixture->space.trace = &fixture->trace;
-    fixture->space.faults = &fixture->faults;
+    fixture->space.adjust = adjust_for_faults;
+    fixture->space.adjust_context = &fixture->faults;
     fixture->space.has_no_execute = true;
     fixture->space.write_combining = 4;
     create(fixture, 4, POOL_PAGES);
