@@ -55,6 +55,7 @@ static void apply_planned_state(const struct boot *boot) {
     }
     msr_write(MSR_EFER, boot->planned.efer);
     __asm__ volatile("mov %0, %%cr0" : : "r"(boot->planned.cr0) : "memory");
+    __asm__ volatile("mov %0, %%cr4" : : "r"(boot->planned.cr4) : "memory");
 }
 
 _Noreturn void boot_leave(struct boot *boot) {

@@ -11,6 +11,8 @@ static void plan_state(struct boot *boot) {
     if (boot->space.has_no_execute) {
         planned->efer |= EFER_NXE;
     }
+    /* `mov cr3` spares global translations (SDM 3A, 5.10.4.1); with PGE off none is left over. */
+    planned->cr4 &= ~CR4_PGE;
     planned->cr3 = boot->arguments.cr3;
     planned->rsp = boot->arguments.stack_top;
     planned->rip = (uint64_t)handoff_after_cr3;
