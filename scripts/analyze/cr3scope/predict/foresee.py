@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cr3scope.capture.records import AccessKind, Boot, CpuRecord
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
+from cr3scope.paging.recorded import cpu_state
 from cr3scope.paging.tables import DumpTables, Tables
 from cr3scope.paging.walk import Translation, access
 from cr3scope.predict import rounds, scan
@@ -57,21 +58,6 @@ def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) 
         *scan.ranges(tables, cpu, intent, platform),
     ]
     return Foresight(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
-
-
-def cpu_state(record: CpuRecord) -> CpuState:
-    """The paging state of a ``cpu`` record."""
-    get = record.registers.get
-    return CpuState(
-        cr3=get("cr3", 0),
-        cr0=get("cr0", 0),
-        cr4=get("cr4", 0),
-        efer=get("efer", 0),
-        max_phys_bits=record.max_phys_bits,
-        has_1g_pages="1g" in record.features,
-        is_amd=record.vendor in ("AuthenticAMD", "HygonGenuine"),
-        rflags=get("rflags", 2),
-    )
 
 
 @dataclass(frozen=True, slots=True)
