@@ -85,7 +85,7 @@ def canonical(virt: int, levels: int) -> bool:
 
 
 def index_of(virt: int, level: int) -> int:
-    return virt // 2 ** PAGE_BITS[level] % 512
+    return (virt >> PAGE_BITS[level]) % 512
 
 
 def frame(entry: int, level: int) -> int:

@@ -71,7 +71,7 @@ def machines(tcg: st.SearchStrategy[bool] = st.booleans()) -> st.SearchStrategy[
 
 def entries(child: int, level: int) -> st.SearchStrategy[int]:
     """An entry that points to ``child``, a good one or with some bits set."""
-    usual = st.just([])
+    usual: st.SearchStrategy[list[int]] = st.just([])
     more = usual | usual | (usual if level > 3 else st.sampled_from(([7], [7, 12])))
     more |= st.lists(st.sampled_from(INTERESTING), max_size=2)
     present = st.sampled_from((P,) * 29 + (0,))

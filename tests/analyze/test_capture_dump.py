@@ -14,6 +14,7 @@ from trace_writer import Writer, dump_stream, entries, plane, repeat, varint, zi
 
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Boot, Dump
+from cr3scope.capture.word_stream import Stream, StreamError
 
 P, NX = 1, 1 << 63
 WORD = 1 << 64
@@ -185,6 +186,23 @@ def test_memory_of_absurd_size_is_damage(length: int, planes: int) -> None:
     writer.end()
     capture = read_capture(writer.data)
     assert capture.damage and not capture.boots[0].memories
+
+
+def test_the_padding_of_a_word_stream_is_zero() -> None:
+    writer = Writer()
+    stream = plane([0x0100])
+    writer.put("memory", name="code", when="entry", virt=0, length=1, words=1)
+    writer.payload(stream)
+    writer.put("memory-end", {"name": "code", "bytes": len(stream), "crc": zlib.crc32(stream)})
+    writer.end()
+    assert "padding" in read_capture(writer.data).damage[0].message
+
+
+def test_a_number_of_a_stream_has_64_bits() -> None:
+    assert Stream(b"\xff" * 9 + b"\x01").varint() == WORD - 1
+    for above in (b"\xff" * 9 + b"\x02", b"\xff" * 10 + b"\x00"):
+        with pytest.raises(StreamError, match="above 64 bits"):
+            Stream(above).varint()
 
 
 def test_a_stream_that_breaks_after_many_tables_uses_up_the_bound_as_a_good_one_does() -> None:

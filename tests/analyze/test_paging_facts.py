@@ -67,7 +67,7 @@ def levels_of(fault: PageFault) -> list[int]:
 
 
 def with_(**changes: int | bool) -> naive.Machine:
-    return replace(NORMAL, **changes)  # type: ignore[arg-type]
+    return replace(NORMAL, **changes)
 
 
 @pytest.mark.parametrize("levels", [4, 5])

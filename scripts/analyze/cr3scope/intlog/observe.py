@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
-from cr3scope.exceptions import DOUBLE_FAULT
+from cr3scope.exceptions import DOUBLE_FAULT, name
 from cr3scope.intlog import chain, switch
 from cr3scope.intlog.logfile import WINDOW, LogFile
 from cr3scope.intlog.record import (
@@ -135,9 +135,7 @@ def _report(
     if ending is None:
         detail = f"{records} exceptions, all handled"
     if origin.offset != first.offset:
-        handled = origin.number - first.number
-        words_of_fatal = chain.title(origin)
-        notes.append(f"{handled} exceptions came first and were handled; fatal: {words_of_fatal}")
+        notes.append(_before_the_fatal_one(first, origin))
     return LogReport(
         first=first.fault,
         chain=words,
@@ -149,6 +147,15 @@ def _report(
         fatal=origin.fault if ending not in (None, Ending.HANDLED) else None,
         detail=detail,
     )
+
+
+def _before_the_fatal_one(first: InterruptRecord, origin: InterruptRecord) -> str:
+    """A benign exception makes no double fault: what its delivery raises stands for itself (table 7-5)."""
+    words = chain.title(origin)
+    if origin.number == first.number + 1 and (origin.rip, origin.rsp) == (first.rip, first.rsp):
+        return f"{name(first.vector)} could not be delivered: fatal is what that raised, {words}"
+    handled = origin.number - first.number
+    return f"{handled} exceptions came first and were handled; fatal: {words}"
 
 
 def _storm(

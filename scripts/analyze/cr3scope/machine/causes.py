@@ -9,19 +9,17 @@ from cr3scope import exceptions
 from cr3scope.intlog.observe import LogReport
 from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.machine.snapshot import Snapshot
+from cr3scope.machine.standstill import LOOP_BYTES
 from cr3scope.paging.cpu import CR4_PCIDE
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.paging.mov_cr3 import LONGEST, mov_cr3_at
 from cr3scope.paging.walk import is_canonical
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding
 
 _SLED_BYTES = 16
 _ZEROS = bytes(_SLED_BYTES)
-_LOOP_BYTES = 64
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
-_MOV_CR3 = bytes.fromhex("0f22")
-_REGISTER_NAMES = ("RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-                   "R8", "R9", "R10", "R11", "R12", "R13", "R14", "R15")  # fmt: skip
 _GATE_PRESENT, _DESCRIPTOR_PRESENT = 1 << 47, 1 << 47
 _GATE_TYPES = (0xE, 0xF)  # 64-bit interrupt and trap gate (SDM 3A, table 3-2)
 _CODE_SEGMENT, _CODE_LONG = 0x18 << 40, 1 << 53
@@ -74,7 +72,7 @@ def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
         yield BY_ID["halted-forever"].finding(
             f"halted at RIP={rip:#x} with interrupts off: nothing can wake it", "RFLAGS.IF=0, HLT=1"
         )
-    elif len(rips) > 1 and max(rips) - min(rips) < _LOOP_BYTES:
+    elif len(rips) > 1 and max(rips) - min(rips) < LOOP_BYTES:
         code = snapshot.bytes_at(min(rips), _SLED_BYTES).hex(" ")
         yield BY_ID["spinning"].finding(
             f"a tight loop at RIP={min(rips):#x} with interrupts off",
@@ -97,14 +95,11 @@ def _zeros(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
 
 
 def _mov_cr3(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
-    """`mov reg, %cr3` is 0F 22 /3, with REX.B before it for R8 to R15 (SDM 2B, MOV to control)."""
-    code = snapshot.bytes_at(rip, 4)
-    high = 0
-    if len(code) == 4 and code[0] & 0xF0 == 0x40:
-        high, code = code[0] & 1, code[1:]
-    if code[:2] != _MOV_CR3 or len(code) < 3 or code[2] >> 3 & 7 != 3:
+    """The switch itself, where it was never completed."""
+    found = mov_cr3_at(snapshot.bytes_at(rip, LONGEST))
+    if found is None:
         return
-    name = _REGISTER_NAMES[code[2] & 7 | high << 3]
+    name = found.register.upper()
     value = snapshot.registers.get(name, 0)
     cpu = snapshot.cpu
     reserved = value & -(1 << cpu.max_phys_bits)

@@ -9,6 +9,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.entry import entry_name, is_leaf, reserved_mask
+from cr3scope.paging.mov_cr3 import LONGEST, find_mov_cr3
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.predict.names import covered
@@ -108,10 +109,10 @@ def _remarks(snapshot: Snapshot, fault: Fault, refused: PageFault) -> Iterator[s
 
 def _follows_mov_cr3(snapshot: Snapshot, virt: int) -> bool:
     """Loaders run where virtual is physical: the instruction before RIP can still be read there."""
-    if virt < 3 or virt >> snapshot.cpu.max_phys_bits:
+    if virt < LONGEST or virt >> snapshot.cpu.max_phys_bits:
         return False
-    code = snapshot.physical(virt - 3, 3)
-    return code[:2] == b"\x0f\x22" and len(code) == 3 and code[2] & 0xF8 == 0xD8
+    before = snapshot.physical(virt - LONGEST, LONGEST)
+    return any(found.offset + found.length == LONGEST for found in find_mov_cr3(before))
 
 
 def _is_push(snapshot: Snapshot, fault: Fault, virt: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cr3scope.capture.records import AccessKind, Boot, CpuRecord
+from cr3scope.capture.records import AccessKind, Boot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.recorded import cpu_state

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cr3scope.capture.records import PlanStep
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault
 from cr3scope.predict.mend import Mender

@@ -1,0 +1,43 @@
+"""The instruction that switches address spaces: `mov %reg, %cr3`.
+
+Intel SDM volume 2B, MOV (control registers): 0F 22 /3 with a register operand, and a REX prefix
+whose B bit selects R8 to R15; ModRM.mod is ignored by the CPU, compilers write 3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONGEST = 4
+_REX_B = 1
+_REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+              "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
+_CODE = re.compile(rb"([\x40-\x4f])?\x0f\x22([\xd8-\xdf])")
+
+
+@dataclass(frozen=True, slots=True)
+class MovCr3:
+    """One occurrence: where it begins, how long it is, and which register it loads."""
+
+    offset: int
+    length: int
+    register: str
+
+
+def mov_cr3_at(code: bytes) -> MovCr3 | None:
+    """The instruction that ``code`` begins with, if it is one."""
+    match = _CODE.match(code)
+    return _decoded(match) if match else None
+
+
+def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
+    """Every place whose bytes are such an instruction; data may look like one."""
+    return map(_decoded, _CODE.finditer(code))
+
+
+def _decoded(match: re.Match[bytes]) -> MovCr3:
+    high = (match[1][0] & _REX_B) << 3 if match[1] else 0
+    register = _REGISTERS[match[2][0] & 7 | high]
+    return MovCr3(match.start(), match.end() - match.start(), register)

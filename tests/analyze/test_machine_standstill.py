@@ -1,0 +1,48 @@
+"""A guest stands still only if nothing but its time can pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from cr3scope.machine.standstill import LOOKS, stands_still
+
+ON, OFF = 0x202, 0x2
+Look = tuple[dict[str, int], ...]
+
+
+def cpu(rip: int = 0x1000, rfl: int = OFF, hlt: int = 0, **more: int) -> dict[str, int]:
+    return {"RIP": rip, "RFL": rfl, "HLT": hlt, "RCX": 5, **more}
+
+
+def looping(number: int) -> dict[str, int]:
+    """Between two instructions of a loop that reads a flag."""
+    return cpu(rip=0x1000 + 2 * (number % 2), RAX=number)
+
+
+HALTED_OFF = [(cpu(hlt=1),)] * LOOKS
+STILL: dict[str, list[Look]] = {
+    "halted with interrupts off": HALTED_OFF,
+    "a tight loop": [(looping(n),) for n in range(LOOKS)],
+    "a tight loop, the others wait to be started": [(looping(n), cpu(hlt=1)) for n in range(LOOKS)],
+}
+ALIVE: dict[str, list[Look]] = {
+    "not looked at often enough": HALTED_OFF[1:],
+    "halted with interrupts on": [(cpu(hlt=1, rfl=ON),)] * LOOKS,
+    "woken once": [*HALTED_OFF[1:], (cpu(hlt=0, rip=0x9000),)],
+    "a loop with interrupts on": [(cpu(rfl=ON),)] * LOOKS,
+    "a loop that counts": [(cpu(RCX=n),) for n in range(LOOKS)],
+    "code all over": [(cpu(rip=0x1000 * n),) for n in range(LOOKS)],
+    "another CPU at work": [(cpu(hlt=1), cpu(RCX=n)) for n in range(LOOKS)],
+    "registers that are not told": [({},)] * LOOKS,
+    "no CPU told": [()] * LOOKS,
+}
+
+
+@pytest.mark.parametrize("looks", STILL.values(), ids=STILL)
+def test_nothing_can_wake_it(looks: list[Look]) -> None:
+    assert stands_still(looks)
+
+
+@pytest.mark.parametrize("looks", ALIVE.values(), ids=ALIVE)
+def test_it_may_still_go_on(looks: list[Look]) -> None:
+    assert not stands_still(looks)
