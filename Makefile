@@ -54,7 +54,7 @@ KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs run-trace run debug debug-batch analyze faults test bench check clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch analyze faults test bench check clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -87,6 +87,7 @@ faults: ## list the faults that INJECT= takes
 
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s build check
+	@$(MAKE) --no-print-directory -s -j2 test-programs
 	@$(PYTHON) -m pytest -q -n 2 tests
 
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
@@ -194,5 +195,9 @@ $(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
 	@clang $(PE_CFLAGS) $(call foreign_flags,$*) -c $< -o $(@:.efi=.obj)
 	$(call say,PE,$@)
 	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
+
+# Built before the tests start, so that tests that run side by side find them finished.
+HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
+test-programs: $(HOST_PROGRAMS) $(addprefix $(BUILD)/first_stage/,la57.efi no_services.efi)
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d) $(wildcard $(BUILD)/host/*.d)

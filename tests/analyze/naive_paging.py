@@ -1,7 +1,7 @@
 """The page walk a second time, as plainly as can be: bit by bit, from the manuals' tables.
 
-It shares no code with the package; slow on purpose. Intel SDM volume 3A, 5.5 to 5.7; AMD APM volume 2,
-5.3. What QEMU's TCG does differently is marked where it differs.
+It shares no code with the package; slow on purpose. Intel SDM volume 3A, 5.5 to 5.7; AMD APM
+volume 2, 5.3. What QEMU's TCG does differently is marked where it differs.
 """
 
 from __future__ import annotations

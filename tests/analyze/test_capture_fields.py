@@ -1,4 +1,4 @@
-"""Every required field of every kind (docs/trace-format.md, "Kinds"): a record without it is damage."""
+"""A record without a field that docs/trace-format.md, "Kinds", requires of it is damage."""
 
 from __future__ import annotations
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
+from boot.reference import ROOT, make
 
 
 def test_faults_page_is_what_make_docs_writes(tmp_path: Path) -> None:
-    subprocess.run(["make", "-s", BUILD / "host/list_faults", f"BUILD={BUILD}"], cwd=ROOT, check=True)
+    program = make("host/list_faults")
     out = tmp_path / "faults.md"
-    subprocess.run(["scripts/boot/python", "scripts/generate_faults.py", BUILD / "host/list_faults", out],
+    subprocess.run(["scripts/boot/python", "scripts/generate_faults.py", program, out],
                    cwd=ROOT, check=True)
     assert out.read_text() == (ROOT / "docs/faults.md").read_text(), "run make docs"
 

@@ -62,7 +62,7 @@ def mapped(pages: Pages, machine: naive.Machine) -> Mappings:
 
 @st.composite
 def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
-    """A handful of tables whose entries point anywhere: to frames, to one another, to themselves."""
+    """A few tables whose entries point anywhere: to frames, to one another, to themselves."""
     machine = draw(machines())
     pages = Pages({phys: [0] * 512 for phys in TABLES})
     frames = [0x8000_0000, 0x8000_1000, 0x8020_0000, 0xC000_0000]

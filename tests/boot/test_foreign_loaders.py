@@ -5,15 +5,13 @@ Each has a twin without its mistake, which is judged healthy.
 
 from __future__ import annotations
 
-import fcntl
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 from boot.guest import watch
-from boot.reference import BUILD, ROOT, Run
+from boot.reference import ROOT, Run, make
 
 SECONDS = 25
 
@@ -77,12 +75,7 @@ AS_PE = frozenset({"trampoline_unmapped", "tight_loop", "stack_readonly", "virtu
 def program(name: str) -> Path:
     """The loader, built; safe when several test processes ask at the same time."""
     folder = "foreign/pe" if name.removesuffix(".mended") in AS_PE else "foreign"
-    target = BUILD / folder / f"{name}.efi"
-    BUILD.mkdir(exist_ok=True)
-    with open(BUILD / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", target, f"BUILD={BUILD}"], cwd=ROOT, check=True)
-    return target
+    return make(f"{folder}/{name}.efi")
 
 
 def errors(run: Run) -> list[dict[str, object]]:

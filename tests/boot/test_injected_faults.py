@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from boot.reference import BUILD, ROOT, boot
+from boot.reference import boot, make
 
 
 # Nothing happens until the first exception: see the pairs.
@@ -20,8 +20,8 @@ WITHOUT_SAFE_IDT_TOO = {"nx-upper-level:low", "nx-upper-level:kernel"}
 @cache
 def rows() -> list[tuple[str, str]]:
     """(inject value, expected rule) of every row of the loader's fault table."""
-    subprocess.run(["make", "-s", f"{BUILD}/host/list_faults", f"BUILD={BUILD}"], cwd=ROOT, check=True)
-    listed = subprocess.run([BUILD / "host/list_faults"], capture_output=True, text=True, check=True)
+    program = make("host/list_faults")
+    listed = subprocess.run([program], capture_output=True, text=True, check=True)
     table = [line.split("\t") for line in listed.stdout.splitlines()]
     return [(columns[0], columns[2]) for columns in table]
 

@@ -108,8 +108,8 @@ def decode_words(data: bytes, length: int, planes: int) -> bytes:
 def _repeated(last: Words, count: int, step: int) -> Words:
     """``count`` tables, each like the one before it with ``step`` added to its present entries.
 
-    An addition can clear the P bit or carry into it only if ``step`` is odd; then each table decides
-    anew which of its entries are present.
+    An addition can clear the P bit or carry into it only if ``step`` is odd; then each table
+    decides anew which of its entries are present.
     """
     if step & 1:
         rows = np.empty((count, ENTRIES), dtype=np.uint64)

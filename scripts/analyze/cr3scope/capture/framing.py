@@ -68,7 +68,7 @@ def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
         else:
             yield from _record(data, start, newline, line)
             after_record = newline + 1
-            if data.startswith((b"\n", b"\r\n"), after_record):
+            if data.startswith(b"\n", after_record):  # CR LF is what firmware prints
                 yield Diagnostic("an empty line follows a record", line + 1, after_record)
         start = following
 

@@ -1,4 +1,4 @@
-"""The typed records of one boot: what docs/trace-format.md says, with text decoded and numbers parsed.
+"""The typed records of one boot: docs/trace-format.md with text decoded and numbers parsed.
 
 Pure data. Every record knows the ``line`` (1-based) of the capture on which it stood.
 """
@@ -36,7 +36,7 @@ class CpuRecord:
 
 @dataclass(frozen=True, slots=True)
 class MemoryDescriptor:
-    """One range of the firmware's memory map; ``first`` and ``last`` are inclusive byte addresses."""
+    """One range of the firmware's memory map; ``first`` and ``last`` are byte addresses."""
 
     first: int
     last: int

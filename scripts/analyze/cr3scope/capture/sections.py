@@ -24,7 +24,7 @@ class Sections:
 
     @property
     def complete(self) -> bool:
-        """Nothing more is due: every section is closed and none is promised, or the channel ended."""
+        """Nothing more is due: every section is closed and none promised, or the channel ended."""
         return self._is_closed or (self._open is None and self._promised is None)
 
     @property

@@ -1,8 +1,8 @@
 """Effective mappings: what an address space maps, with the rights that all levels grant together.
 
 Each table is followed once for each (level, inherited rights) in which it is met, all tables of a
-level at once in numpy columns. So shared tables, cycles and the recursive slot cost no more than any
-other table; what they map is listed, since the CPU maps it too.
+level at once in numpy columns. So shared tables, cycles and the recursive slot cost no more than
+any other table; what they map is listed, since the CPU maps it too.
 """
 
 from __future__ import annotations

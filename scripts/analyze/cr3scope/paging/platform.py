@@ -9,8 +9,8 @@ class Platform(Enum):
     """Where the two differ, a fault is predicted for the one on which the boot runs.
 
     ``HARDWARE`` does what the manuals say. ``TCG`` is QEMU's software CPU: RSVD comes without P in
-    its error codes, a stack address that is not canonical raises #GP and not #SS, and it neither faults on a 1 GiB leaf without CPUID support nor on G in a
-    PML4E of an AMD CPU.
+    its error codes, a stack address that is not canonical raises #GP and not #SS, and it neither
+    faults on a 1 GiB leaf without CPUID support nor on G in a PML4E of an AMD CPU.
     """
 
     HARDWARE = "hardware"

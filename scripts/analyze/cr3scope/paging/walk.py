@@ -230,7 +230,7 @@ class _Request:
 
     @property
     def error_code(self) -> int:
-        """What the error code says of the access itself; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
+        """What the error code says of the access; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
         code = ERROR_USER if self.user else 0
         if self.kind is AccessKind.WRITE:
             code |= ERROR_WRITE
