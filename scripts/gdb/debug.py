@@ -22,17 +22,19 @@ WAIT_SECONDS = 60
 # An intact record ends with its checksum.
 IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-9a-f]{8}\n")
 
+COMMANDS = Path(__file__).resolve().parent / "cr3scope_gdb.py"
 STOP = """
 printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, RCX the entry, RDI the boot info\\n"
 info line *$pc
 x/4i $pc
 info registers rax rsp rcx rdi cr3
+cr3scope check
 """
+# `disconnect`, not `kill`: QEMU's end would be an error of the connection.
 BATCH = """
-stepi
-printf "after the switch\\n"
-info registers rip cr3
-kill
+cr3scope handoff sysv
+cr3scope step
+disconnect
 """
 
 
@@ -77,16 +79,16 @@ def drain(serial: BinaryIO, log: BinaryIO) -> None:
         log.flush()
 
 
-def gdb_script(build: Path, run: Path, base: int, batch: bool) -> str:
+def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
     """What gdb does before it hands over to the person."""
     return "\n".join((
-        "set pagination off", "set confirm off", "set architecture i386:x86-64",
+        "set pagination off", "set confirm off", f"source {COMMANDS}", "set architecture i386:x86-64",
         f"add-symbol-file {build}/loader/loader.elf -o {base:#x}",
         f"add-symbol-file {build}/kernel/kernel.elf",
         f"target remote {run}/gdb",
         "hbreak *&handoff_mov_cr3",
         "set var debugger_go = 1",
-        "continue", STOP, BATCH if batch else "",
+        "continue", STOP, commands,
     ))
 
 
@@ -94,9 +96,13 @@ def main() -> int:
     """Boots, waits, and runs gdb to its end."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", action="store_true", help="no terminal: print, step across, end")
+    parser.add_argument("--commands", type=Path, metavar="FILE", help="gdb commands at the stop")
     parser.add_argument("build", type=Path)
     parser.add_argument("run", type=Path)
     arguments = parser.parse_args()
+    commands = BATCH if arguments.batch else ""
+    if arguments.commands:
+        commands = arguments.commands.read_text()
     process = guest(arguments.build, arguments.run)
     assert process.stdout is not None
     try:
@@ -104,7 +110,7 @@ def main() -> int:
             base = image_base(process.stdout, log)
             threading.Thread(target=drain, args=(process.stdout, log), daemon=True).start()
             script = arguments.run / "gdb.script"
-            script.write_text(gdb_script(arguments.build, arguments.run, base, arguments.batch))
+            script.write_text(gdb_script(arguments.build, arguments.run, base, commands))
             command = ["gdb", "-q", "-nx", *(["-batch"] if arguments.batch else []), "-x", str(script)]
             return subprocess.run(command, check=False).returncode
     except NotReached as error:

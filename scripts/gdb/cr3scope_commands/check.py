@@ -1,0 +1,59 @@
+"""`cr3scope check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope import exceptions
+from cr3scope.text import printable
+from cr3scope.verdict import Ending
+from cr3scope_commands.command import Command, show
+from cr3scope_commands.forecast import Forecast, forecast, net
+from cr3scope_commands.switch import switch_at_pc
+from cr3scope_commands.target import Stop, stop
+
+
+class Check(Command):
+    """Tell what comes next: will the switch at the PC survive, and what happens if not.
+
+    cr3scope check
+    Judges the tables that the `mov cr3` at the PC will load (elsewhere: the current ones): next
+    fetch, stack write, entry if the code tells it, IDT, GDT and handlers."""
+
+    name = "check"
+
+    def run(self, words: list[str]) -> None:
+        self.no_arguments(words)
+        now = stop()
+        show(report(now, forecast(now)))
+
+
+def report(now: Stop, seen: Forecast) -> Iterator[str]:
+    """The verdict first, then its reasons."""
+    switch = switch_at_pc(now)
+    which = f"mov {switch.register}, cr3 loads" if switch else "CR3"
+    which = f"{which} {seen.cpu.cr3:#x}"
+    if seen.fault is None or seen.refused is None:
+        yield f"verdict: survives ({which})"
+    else:
+        fault, step = seen.fault, seen.refused
+        cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
+        words = exceptions.describe(fault.vector, fault.error_code)
+        yield f"verdict: faults at the {step.name}: {words}{cr2}, RIP={step.rip:#x} ({which})"
+    for finding in seen.findings:
+        yield f"rule: {finding.rule}: {printable(finding.title)}"
+    for step in seen.steps:
+        mark = "ok"
+        if seen.refused is not None and step is seen.refused:
+            mark = "FAULTS"
+        yield f"  {step.name:<12} {step.kind.value:<6} {step.virt:#018x}  {mark}"
+        if mark == "FAULTS":
+            break
+    chain = seen.chain
+    if chain is None:
+        chain = net(now, seen.cpu, seen.steps[-1].rsp)
+        yield "if it page-faulted nevertheless:"
+    for line in chain.words:
+        yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
+    if chain.ends is not None and chain.ends is not Ending.HANDLED:
+        yield f"  ends: {chain.ends.value}"

@@ -1,0 +1,27 @@
+"""`cr3scope maps`."""
+
+from __future__ import annotations
+
+from cr3scope.paging.effective import mappings
+from cr3scope.render.maps import as_text, incompleteness
+from cr3scope_commands.command import Command, show
+from cr3scope_commands.switch import new_cr3
+from cr3scope_commands.target import stop
+
+
+class Maps(Command):
+    """List what the page tables map, with the rights of all levels together.
+
+    cr3scope maps [--new]
+    --new: the tables that the `mov cr3` at the PC will load."""
+
+    name, usage = "maps", "[--new]"
+
+    def run(self, words: list[str]) -> None:
+        if words not in ([], ["--new"]):
+            raise self.misused()
+        now = stop()
+        cpu = now.cpu.with_(cr3=new_cr3(now)) if words else now.cpu
+        found = mappings(now, cpu, now.platform)
+        show(f"warning: {line}" for line in incompleteness(found))
+        show(as_text(found, now, cpu, f"live tables, CR3 {cpu.cr3:#x}"))

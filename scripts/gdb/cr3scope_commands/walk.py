@@ -1,0 +1,42 @@
+"""`cr3scope walk`."""
+
+from __future__ import annotations
+
+import gdb
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.paging.walk import access, walk
+from cr3scope.render.walk import as_text
+from cr3scope_commands.command import Command, address, show
+from cr3scope_commands.switch import new_cr3
+from cr3scope_commands.target import stop
+
+KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}
+
+
+class WalkCommand(Command):
+    """Show every page-table entry that an address meets, and which one vetoes.
+
+    cr3scope walk ADDRESS [--access r|w|x] [--new]
+    ADDRESS is any expression. --new: the tables that the `mov cr3` at the PC will load."""
+
+    name, usage = "walk", "ADDRESS [--access r|w|x] [--new]"
+    completion = gdb.COMPLETE_EXPRESSION
+
+    def run(self, words: list[str]) -> None:
+        kind, is_new, rest = "r", False, []
+        left = iter(words)
+        for word in left:
+            if word == "--access":
+                kind = next(left, "")
+            elif word == "--new":
+                is_new = True
+            else:
+                rest.append(word)
+        if len(rest) != 1 or kind not in KINDS:
+            raise self.misused()
+        virt, now = address(rest[0]), stop()
+        cpu = now.cpu.with_(cr3=new_cr3(now)) if is_new else now.cpu
+        path = walk(now, cpu, virt, now.platform)
+        found = access(now, cpu, virt, KINDS[kind], platform=now.platform)
+        show(as_text(path, found, f"a supervisor {KINDS[kind].value}"))

@@ -1,0 +1,44 @@
+"""Runs of gdb for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+
+
+def gdb(*commands: str, first: str = "") -> str:
+    """What a gdb without a guest prints for commands, ``first`` before the project's script was sourced."""
+    words = [word for command in commands for word in ("-ex", command)]
+    script = ROOT / "scripts/gdb/cr3scope_gdb.py"
+    done = subprocess.run(
+        ["gdb", "-q", "-nx", "-batch", "-ex", first, "-ex", f"source {script}", *words],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def wait_for(path: Path) -> None:
+    """Returns once ``path`` exists; AssertionError if that takes longer than 10 s."""
+    until = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} did not appear within 10 s"
+        os.sched_yield()
+
+
+def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> str:
+    """What `make debug-batch` prints, with these commands at the stop before the switch."""
+    build()
+    folder.mkdir(exist_ok=True)
+    script = folder / "commands"
+    script.write_text(f"{commands}\ndisconnect\n")
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD, folder],
+        capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
+        env={**os.environ, "INJECT": inject, "CONFIG": config},
+    )  # fmt: skip
+    return done.stdout + done.stderr

@@ -1,0 +1,63 @@
+"""Bad input gives one clear line, never a traceback."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from gdb_session import gdb, wait_for
+
+NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "save", "step", "symbols", "walk")
+NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`"
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("walk 0", f"cr3scope walk: {NO_TARGET}"),
+        ("check", f"cr3scope check: {NO_TARGET}"),
+        ("step", f"cr3scope step: {NO_TARGET}"),
+        ("walk", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new]"),
+        ("walk 0 --access z", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new]"),
+        ("fault 256", "usage: cr3scope fault [VECTOR]"),
+        ("handoff stdcall", "usage: cr3scope handoff [sysv|ms]"),
+        ("maps now", "usage: cr3scope maps [--new]"),
+    ],
+)
+def test_a_command_refuses_in_one_line(command: str, line: str) -> None:
+    assert gdb(f"cr3scope {command}").splitlines() == [line]
+
+
+def test_a_target_that_is_not_qemu_is_named() -> None:
+    text = gdb("file /bin/true", "starti", "cr3scope walk 0", "kill")
+    assert "cr3scope walk: the target has no QEMU monitor" in text
+    assert "Traceback" not in text
+
+
+def test_a_guest_in_real_mode_is_named(tmp_path: Path) -> None:
+    stub = f"{tmp_path}/gdb"
+    process = subprocess.Popen(
+        ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-chardev",
+         f"socket,path={stub},server=on,wait=on,id=gdb", "-gdb", "chardev:gdb"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(Path(stub))
+        text = gdb("set architecture i386:x86-64", f"target remote {stub}", "cr3scope maps", "disconnect")
+    finally:
+        process.kill()
+        process.wait()
+    assert "cr3scope maps: the guest is in real mode: only 64-bit paging can be shown\n" in text, text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help(name: str) -> None:
+    assert f"cr3scope {name}" in gdb(f"help cr3scope {name}")
+
+
+def test_a_missing_module_is_named_in_one_line() -> None:
+    strip = "python import sys; sys.path[:] = [p for p in sys.path if '-packages' not in p]"
+    text = gdb(first=strip)
+    assert re.fullmatch(r"cr3scope: gdb's Python 3\.[0-9]+ has no module numpy\n", text), text

@@ -1,0 +1,44 @@
+"""What the commands need of the package: the instruction's encoding, and cores of page tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.mov_cr3 import find_mov_cr3, mov_cr3_at
+from cr3scope.sources.open import open_source
+from cr3scope.sources.write_core import write_core
+
+
+@pytest.mark.parametrize(
+    ("code", "register", "length"),
+    [("0f22d8", "rax", 3), ("0f22df", "rdi", 3), ("410f22d8", "r8", 4), ("480f22d9", "rcx", 4)],
+)
+def test_mov_cr3_is_decoded(code: str, register: str, length: int) -> None:
+    found = mov_cr3_at(bytes.fromhex(code))
+    assert found is not None and (found.register, found.length) == (register, length)
+
+
+@pytest.mark.parametrize("code", ["0f20d8", "0f22e0", "0f22c0", "0f22", ""])
+def test_other_instructions_are_no_mov_cr3(code: str) -> None:
+    assert mov_cr3_at(bytes.fromhex(code)) is None
+
+
+def test_every_switch_of_an_image_is_found_with_its_prefix() -> None:
+    code = bytes.fromhex("90 0f22d8 c3 410f22db 0f22e0")
+    assert [(one.offset, one.register) for one in find_mov_cr3(code)] == [(1, "rax"), (5, "r11")]
+
+
+def test_a_written_core_reads_back(tmp_path: Path) -> None:
+    pages = {phys: bytes([phys >> 12 & 0xFF]) * 4096 for phys in (0x1000, 0x2000, 0x9000)}
+    path = tmp_path / "core"
+    path.write_bytes(write_core(CpuState(cr3=0x2000, cr4=0x20), pages))
+    source = open_source(path, efer=0xD00)
+    assert (source.cpu.cr3, source.cpu.cr4) == (0x2000, 0x20)
+    for phys, data in pages.items():
+        entries = source.tables.table(phys)
+        assert entries is not None and entries.astype(np.uint64).tobytes() == data
+    assert source.tables.table(0x3000) is None
