@@ -132,11 +132,20 @@ static const struct mapping ranges[] = {
 };
 #define RANGES (sizeof(ranges) / sizeof(ranges[0]))
 
+static bool adjust(const void *faults, struct mapping *mapping) {
+    return faults_adjust_mapping(faults, mapping);
+}
+
 /* The pool after every range was mapped and every fault of the set had its turn. */
 static void build(const struct fault_set *set, unsigned levels, uint64_t *pool) {
     struct trace trace;
     struct address_space space = {
-        .trace = &trace, .faults = set, .has_no_execute = true, .write_combining = 4};
+        .trace = &trace,
+        .adjust = adjust,
+        .adjust_context = set,
+        .has_no_execute = true,
+        .write_combining = 4,
+    };
     struct message why;
     trace_init(&trace);
     memset(pool, 0, POOL_PAGES * PAGE_BYTES);
