@@ -22,6 +22,7 @@
 #define ENTRY_FETCH 0
 #define ENTRY_READ 1
 #define ENTRY_WRITE 2
+#define ENTRY_WRITE_ALIGNED 3
 
 #define ENTRY_BASE_ABSOLUTE 0
 #define ENTRY_BASE_INFO 1

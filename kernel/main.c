@@ -43,6 +43,12 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
     struct options options;
     options_parse(handoff->command_line, sizeof(handoff->command_line), note_unknown, &options);
     finish_only_halts(options.halt_only);
+    if (options.stop) {
+        finish_by_halt();
+    }
+    while (options.spin) {
+        __asm__ volatile("");
+    }
 
     if (check_handoff(&boot)) {
         check_cpu(&boot);

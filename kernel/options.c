@@ -4,11 +4,21 @@ static void exit_none(struct options *options) {
     options->halt_only = true;
 }
 
+static void do_hlt(struct options *options) {
+    options->stop = true;
+}
+
+static void do_loop(struct options *options) {
+    options->spin = true;
+}
+
 static const struct {
     const char *word;
     void (*apply)(struct options *options);
 } words[] = {
     {"exit=none", exit_none},
+    {"do=hlt", do_hlt},
+    {"do=loop", do_loop},
 };
 
 static bool is_word(const char *expected, const char *word, size_t length) {

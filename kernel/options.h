@@ -6,6 +6,8 @@
 
 struct options {
     bool halt_only; /* "exit=none": do not end QEMU, halt */
+    bool stop;      /* "do=hlt": halt at once, with interrupts off */
+    bool spin;      /* "do=loop": loop at once */
 };
 
 /** Called for each word that no option matches; not NUL-terminated. */

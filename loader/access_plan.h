@@ -15,6 +15,7 @@ struct plan_step {
     char name[PLAN_NAME_BYTES];
     struct access access;
     uint64_t rip; /* the instruction that makes the access */
+    int vector;   /* of an INT instruction, which `access` fetches; -1: it is none */
 };
 
 struct access_plan {
@@ -25,6 +26,8 @@ struct access_plan {
 /** Where the switch runs and what it hands over. Virtual addresses in the new tables. */
 struct plan_addresses {
     uint64_t after_cr3, stack_write, code_end; /* of the trampoline */
+    uint64_t breakpoint;                       /* of its int3; 0: it is jumped over */
+    int pending_vector; /* of an interrupt that comes before any instruction; -1: none */
     uint64_t stack_top, entry;
     uint64_t info, memory_map, initrd;
     uint64_t framebuffer, framebuffer_bytes; /* 0 bytes: none */

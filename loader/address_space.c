@@ -125,6 +125,31 @@ static bool meets_recursive_slot(const struct address_space *space, const struct
            level_index(mapping->virt + mapping->bytes - 1, top) >= HANDOFF_RECURSIVE_SLOT;
 }
 
+/* Bytes of a mapping, from its start. */
+struct part {
+    uint64_t offset, bytes;
+};
+
+/* With leaves of `level` where they fit, with smaller ones before and behind. */
+static bool map_level(struct address_space *space, const struct mapping *mapping, struct part part,
+                      unsigned level, struct message *why) {
+    uint64_t page = level_bytes(level);
+    uint64_t virt = mapping->virt + part.offset;
+    uint64_t head = -virt & (page - 1);
+    if (level == 1) {
+        return map_pages(space, mapping, part.offset, part.bytes, page, why);
+    }
+    bool congruent = ((mapping->virt ^ mapping->phys) & (page - 1)) == 0;
+    if (!congruent || part.bytes < head + page) {
+        return map_level(space, mapping, part, level - 1, why);
+    }
+    uint64_t middle = (part.bytes - head) & ~(page - 1);
+    struct part tail = {part.offset + head + middle, part.bytes - head - middle};
+    return map_level(space, mapping, (struct part){part.offset, head}, level - 1, why) &&
+           map_pages(space, mapping, part.offset + head, middle, page, why) &&
+           map_level(space, mapping, tail, level - 1, why);
+}
+
 /* noinline: the return address must be that of the code that wants the mapping. */
 __attribute__((noinline)) bool
 address_space_map(struct address_space *space, const struct mapping *mapping, struct message *why) {
@@ -140,15 +165,8 @@ address_space_map(struct address_space *space, const struct mapping *mapping, st
         message_text(why, ": the recursive slot's window is there");
         return false;
     }
-    uint64_t head = -wanted.virt & (LARGE_PAGE_BYTES - 1);
-    bool congruent = ((wanted.virt ^ wanted.phys) & (LARGE_PAGE_BYTES - 1)) == 0;
-    if (!wanted.large || !congruent || wanted.bytes < head + LARGE_PAGE_BYTES) {
-        return map_pages(space, &wanted, 0, wanted.bytes, PAGE_BYTES, why);
-    }
-    uint64_t middle = (wanted.bytes - head) & ~(LARGE_PAGE_BYTES - 1);
-    return map_pages(space, &wanted, 0, head, PAGE_BYTES, why) &&
-           map_pages(space, &wanted, head, middle, LARGE_PAGE_BYTES, why) &&
-           map_pages(space, &wanted, head + middle, wanted.bytes - head - middle, PAGE_BYTES, why);
+    unsigned level = wanted.largest_level > 1 ? wanted.largest_level : 1;
+    return map_level(space, &wanted, (struct part){0, wanted.bytes}, level, why);
 }
 
 __attribute__((noinline)) bool address_space_create(struct address_space *space, unsigned levels,
@@ -169,11 +187,17 @@ __attribute__((noinline)) bool address_space_create(struct address_space *space,
         message_start(why, "no page for the top table");
         return false;
     }
-    uint64_t slot_virt = (uint64_t)HANDOFF_RECURSIVE_SLOT << level_shift(levels);
-    address_space_set(space, slot_virt, levels,
+    address_space_set(space, address_space_recursive_virt(space), levels,
                       space->table.root_phys | ENTRY_PRESENT | ENTRY_WRITABLE |
                           (space->has_no_execute ? ENTRY_NO_EXECUTE : 0));
     return true;
+}
+
+/* The slot lies in the upper half: the bits above the top index are ones. */
+uint64_t address_space_recursive_virt(const struct address_space *space) {
+    unsigned levels = space->table.levels;
+    return (uint64_t)HANDOFF_RECURSIVE_SLOT << level_shift(levels) |
+           ~UINT64_C(0) << (level_shift(levels) + 9);
 }
 
 void address_space_region(struct address_space *space, const char *name, const char *role,

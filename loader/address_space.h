@@ -31,7 +31,7 @@ struct mapping {
     uint64_t phys;
     unsigned rights; /* RIGHT_* */
     enum memory_type type;
-    bool large; /* 2 MiB pages where virt and phys allow */
+    unsigned largest_level; /* of its leaves, where virt and phys allow: 2 is 2 MiB; 0: 4 KiB */
 };
 
 struct address_space {
@@ -67,6 +67,9 @@ void address_space_region(struct address_space *space, const char *name, const c
 
 /** Overwrites the entry of `level` for virt (`set` record). Nothing if a higher level has none. */
 void address_space_set(struct address_space *space, uint64_t virt, unsigned level, uint64_t value);
+
+/** The first address that the recursive slot translates: the window's base. */
+uint64_t address_space_recursive_virt(const struct address_space *space);
 
 /** The entry of `level` for virt, 0 if there is none. */
 uint64_t address_space_get(const struct address_space *space, uint64_t virt, unsigned level);

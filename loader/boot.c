@@ -1,8 +1,14 @@
 #include "boot.h"
 
+#include "trace/control_registers.h"
+
 bool boot_refuse(struct boot *boot, const char *where) {
     boot->where = where;
     return false;
+}
+
+unsigned boot_levels(const struct boot *boot) {
+    return (boot->cpu.cr4 & CR4_LA57) != 0 ? 5 : 4;
 }
 
 static const uint64_t *readable_table(void *context, uint64_t phys) {

@@ -20,6 +20,8 @@
 #include "trace/sinks.h"
 #include "trace/trace.h"
 
+#define KERNEL_NAME "kernel.elf"
+
 /** A file in memory. */
 struct file {
     const void *bytes;
@@ -88,6 +90,9 @@ void boot_rehearse(struct boot *boot, size_t *faults_ret,
 /** Fills what is known only now, loads the descriptor tables, jumps. Interrupts are off. (leave.c)
  */
 _Noreturn void boot_leave(struct boot *boot);
+
+/** Depth of the page tables that the CPU walks: 5 with CR4.LA57, else 4. */
+unsigned boot_levels(const struct boot *boot);
 
 /** The identity map as the trace library reads it: RAM of the firmware's map only. */
 struct physical_memory boot_memory(struct boot *boot);

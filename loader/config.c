@@ -12,6 +12,7 @@ void config_defaults(struct config *config_ret) {
     *config_ret = (struct config){
         .trace_file = CONFIG_DEFAULT_TRACE_FILE,
         .safe_idt = true,
+        .identity_level = 2,
         .sinks = CONFIG_SINK_UART | CONFIG_SINK_FILE,
         .uart_port = 0x3f8,
     };
@@ -52,7 +53,7 @@ static bool set_number(uint64_t *number_ret, struct value value, unsigned base, 
         if (base == 16 && (value.bytes[i] | 0x20) >= 'a' && (value.bytes[i] | 0x20) <= 'f') {
             digit = (unsigned)((value.bytes[i] | 0x20) - 'a') + 10;
         }
-        if (digit >= base || number > (max - digit) / base) {
+        if (digit >= base || digit > max || number > (max - digit) / base) {
             return false;
         }
         number = number * base + digit;
@@ -62,6 +63,17 @@ static bool set_number(uint64_t *number_ret, struct value value, unsigned base, 
     }
     *number_ret = number;
     return true;
+}
+
+static bool set_page_size(unsigned *level_ret, struct value value) {
+    static const char sizes[][3] = {"4k", "2m", "1g"};
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        if (value_is(value, sizes[i])) {
+            *level_ret = i + 1;
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool set_sinks(unsigned *sinks_ret, struct value value) {
@@ -87,6 +99,29 @@ static bool set_sinks(unsigned *sinks_ret, struct value value) {
     return true;
 }
 
+/* virt:level:bit, the first in hexadecimal. */
+static bool set_flip(struct config_flip *flip_ret, struct value value) {
+    struct value parts[3] = {{value.bytes, 0}};
+    size_t part = 0;
+    for (size_t i = 0; i < value.count; i++) {
+        if (value.bytes[i] != ':') {
+            parts[part].count++;
+        } else if (++part < sizeof(parts) / sizeof(parts[0])) {
+            parts[part] = (struct value){value.bytes + i + 1, 0};
+        } else {
+            return false;
+        }
+    }
+    struct config_flip flip;
+    if (part != 2 || !set_number(&flip.virt, parts[0], 16, UINT64_MAX) ||
+        !set_number(&flip.level, parts[1], 10, 5) || flip.level == 0 ||
+        !set_number(&flip.bit, parts[2], 10, 63)) {
+        return false;
+    }
+    *flip_ret = flip;
+    return true;
+}
+
 /* False if the value is bad; *known_ret says whether the key is one of ours. */
 static bool set_key(struct config *config, struct value key, struct value value, bool *known_ret) {
     uint64_t number;
@@ -102,6 +137,12 @@ static bool set_key(struct config *config, struct value key, struct value value,
     }
     if (value_is(key, "identity")) {
         return set_choice(&config->identity_full, value, "image", "full");
+    }
+    if (value_is(key, "identity_pages")) {
+        return set_page_size(&config->identity_level, value);
+    }
+    if (value_is(key, "breakpoint")) {
+        return set_choice(&config->breakpoint, value, "off", "on");
     }
     if (value_is(key, "debugger")) {
         return set_choice(&config->debugger_wait, value, "none", "wait");
@@ -125,6 +166,9 @@ static bool set_key(struct config *config, struct value key, struct value value,
     }
     if (value_is(key, "fail_allocation")) {
         return set_number(&config->fail_allocation, value, 10, UINT64_C(1000000));
+    }
+    if (value_is(key, "flip")) {
+        return set_flip(&config->flip, value);
     }
     *known_ret = false;
     return false;

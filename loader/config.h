@@ -13,6 +13,24 @@
 
 enum config_sink { CONFIG_SINK_UART = 1, CONFIG_SINK_DEBUGCON = 2, CONFIG_SINK_FILE = 4 };
 
+/** One bit of one entry of the finished tables, flipped. */
+struct config_flip {
+    uint64_t virt;  /* the entry is on the path of this address */
+    uint64_t level; /* 0: nothing is flipped */
+    uint64_t bit;
+};
+
+/** What no key asks for: injected faults do (faults_configure.c). */
+struct config_misdeeds {
+    bool stale_map_key;        /* ExitBootServices with an old key, its status ignored */
+    bool call_after_exit;      /* the console is used after it */
+    bool sizeof_descriptors;   /* the memory map is walked in steps of sizeof */
+    bool reclaimable_tables;   /* the tables lie in boot-services memory */
+    bool other_depth;          /* five levels for a CPU that walks four, and the reverse */
+    bool foreign_selector;     /* the safe IDT's gates name a code segment that is not there */
+    bool edit_firmware_tables; /* a write into the firmware's live tables */
+};
+
 struct config {
     char inject[CONFIG_TEXT_BYTES]; /* list of fault ids; empty: none */
     char trace_file[CONFIG_TEXT_BYTES];
@@ -20,10 +38,14 @@ struct config {
     bool preflight_stops;
     bool safe_idt;
     bool identity_full;
-    bool debugger_wait; /* spin until a debugger says go on */
-    unsigned sinks;     /* of enum config_sink */
+    unsigned identity_level; /* of its leaves: 1 is 4 KiB, 2 is 2 MiB, 3 is 1 GiB */
+    bool breakpoint;         /* an int3 right after mov cr3 */
+    bool debugger_wait;      /* spin until a debugger says go on */
+    unsigned sinks;          /* of enum config_sink */
     uint16_t uart_port;
     uint64_t fail_allocation; /* the n-th allocation fails, from 1; 0: none */
+    struct config_flip flip;
+    struct config_misdeeds misdeeds;
 };
 
 void config_defaults(struct config *config_ret);

@@ -31,27 +31,31 @@ struct __attribute__((packed)) pseudo_descriptor {
     uint64_t base;
 };
 
-static uint64_t gdt[GDT_ENTRIES] __attribute__((aligned(16)));
-static struct tss tss __attribute__((aligned(128)));
+/* The order is that of the pages. */
+static struct {
+    uint64_t idt[2 * EXCEPTION_VECTORS];
+    uint64_t gdt[GDT_ENTRIES];
+    struct tss tss __attribute__((aligned(128)));
+} __attribute__((aligned(4096))) own;
+_Static_assert(offsetof(__typeof__(own), gdt) == PAGE_BYTES, "the IDT has its page for itself");
+_Static_assert(sizeof(own) == DESCRIPTOR_PAGES * PAGE_BYTES, "so have the GDT and the TSS");
 static uint8_t ist_stack[IST_STACK_BYTES] __attribute__((aligned(4096)));
-static uint64_t idt[2 * EXCEPTION_VECTORS] __attribute__((aligned(4096)));
-_Static_assert(sizeof(idt) == PAGE_BYTES, "the IDT has its page for itself");
 
-void descriptors_prepare(void) {
-    uint64_t base = (uint64_t)&tss;
-    gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
-    gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE_64;
-    gdt[SELECTOR_TSS / 8] = DESCRIPTOR_TSS_AVAILABLE | (sizeof(tss) - 1) | (base & 0xffffff) << 16 |
-                            (base >> 24 & 0xff) << 56;
-    gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
-    tss.ist[IST_ALL - 1] = (uint64_t)ist_stack + sizeof(ist_stack);
-    tss.io_map = sizeof(tss); /* past the limit: no I/O map */
-    exception_fill_idt(idt, SELECTOR_CODE, IST_ALL);
+void descriptors_prepare(uint16_t code_selector) {
+    uint64_t base = (uint64_t)&own.tss;
+    own.gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
+    own.gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE_64;
+    own.gdt[SELECTOR_TSS / 8] = DESCRIPTOR_TSS_AVAILABLE | (sizeof(own.tss) - 1) |
+                                (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
+    own.gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    own.tss.ist[IST_ALL - 1] = (uint64_t)ist_stack + sizeof(ist_stack);
+    own.tss.io_map = sizeof(own.tss); /* past the limit: no I/O map */
+    exception_fill_idt(own.idt, code_selector, IST_ALL);
 }
 
 void descriptors_load(bool safe_idt) {
-    struct pseudo_descriptor gdtr = {sizeof(gdt) - 1, (uint64_t)gdt};
-    struct pseudo_descriptor idtr = {sizeof(idt) - 1, (uint64_t)idt};
+    struct pseudo_descriptor gdtr = {sizeof(own.gdt) - 1, (uint64_t)own.gdt};
+    struct pseudo_descriptor idtr = {sizeof(own.idt) - 1, (uint64_t)own.idt};
     uint16_t data = SELECTOR_DATA;
     uint16_t task = SELECTOR_TSS;
     uint64_t code = SELECTOR_CODE;
@@ -80,19 +84,19 @@ void descriptors_load(bool safe_idt) {
 }
 
 void descriptors_planned(struct cpu_state *cpu, bool safe_idt) {
-    cpu->gdt = (struct table_register){(uint64_t)gdt, sizeof(gdt) - 1};
+    cpu->gdt = (struct table_register){(uint64_t)own.gdt, sizeof(own.gdt) - 1};
     if (safe_idt) {
-        cpu->idt = (struct table_register){(uint64_t)idt, sizeof(idt) - 1};
+        cpu->idt = (struct table_register){(uint64_t)own.idt, sizeof(own.idt) - 1};
     }
     cpu->cs = SELECTOR_CODE;
     cpu->ss = cpu->ds = cpu->es = cpu->fs = cpu->gs = SELECTOR_DATA;
     cpu->tr = SELECTOR_TSS;
 }
 
-uint64_t descriptors_idt_page(void) {
-    return (uint64_t)idt;
+uint64_t descriptors_first_page(void) {
+    return (uint64_t)own.idt;
 }
 
 const void *descriptors_tss(void) {
-    return &tss;
+    return &own.tss;
 }

@@ -18,13 +18,16 @@
 
 #define TSS_BYTES 104u
 
-/** Fills the tables; nothing is loaded. */
-void descriptors_prepare(void);
+/* The safe IDT's page, then that of the GDT and the TSS; nothing else is in them. */
+#define DESCRIPTOR_PAGES 2u
+
+/** Fills the tables; nothing is loaded. code_selector: what the gates name. */
+void descriptors_prepare(uint16_t code_selector);
 /** GDTR, TR, segment selectors and, if safe_idt, IDTR. Interrupts must be off. */
 void descriptors_load(bool safe_idt);
 /** What the registers will hold after descriptors_load, for the plan. */
 void descriptors_planned(struct cpu_state *cpu, bool safe_idt);
 
-/** The page that holds the safe IDT alone. */
-uint64_t descriptors_idt_page(void);
+/** The first of the DESCRIPTOR_PAGES. */
+uint64_t descriptors_first_page(void);
 const void *descriptors_tss(void);

@@ -20,6 +20,41 @@ static void trace_descriptor_tables(struct boot *boot) {
                  TSS_BYTES, 0);
 }
 
+/* Virtual address of the first byte from `first` on, exclusive of `end`, that is not `expected`'s;
+ * expected NULL: that is not zero. `end` if there is none. */
+static uint64_t first_difference(const struct boot *boot, uint64_t first, uint64_t end,
+                                 const uint8_t *expected) {
+    const uint8_t *bytes =
+        (const uint8_t *)(uintptr_t)(boot->kernel_phys - boot->kernel.first_page);
+    uint64_t virt = first;
+    while (virt < end && bytes[virt] == (expected == NULL ? 0 : expected[virt - first])) {
+        virt++;
+    }
+    return virt;
+}
+
+/* The kernel in memory against its file: whoever else wrote there is found out. */
+static void trace_loaded(struct boot *boot) {
+    for (size_t i = 0; i < boot->kernel.segment_count; i++) {
+        const struct elf64_segment *segment = &boot->kernel.segments[i];
+        uint64_t file_end = segment->vaddr + segment->filesz;
+        uint64_t end = segment->vaddr + segment->memsz;
+        uint64_t differs =
+            first_difference(boot, segment->vaddr, file_end, boot->kernel.file + segment->offset);
+        uint64_t nonzero = first_difference(boot, file_end, end, NULL);
+        trace_open(&boot->trace, "loaded");
+        trace_text(&boot->trace, "of", KERNEL_NAME);
+        trace_hex(&boot->trace, "index", i);
+        if (differs < file_end) {
+            trace_hex(&boot->trace, "differs", differs);
+        }
+        if (nonzero < end) {
+            trace_hex(&boot->trace, "nonzero", nonzero);
+        }
+        trace_close(&boot->trace);
+    }
+}
+
 static void trace_code(struct boot *boot) {
     uint64_t entry = boot->kernel.entry;
     uint64_t phys = boot->kernel_phys + (entry - boot->kernel.first_page);
@@ -33,7 +68,7 @@ static void trace_code(struct boot *boot) {
 
 bool boot_trace_evidence(struct boot *boot) {
     struct physical_memory memory = boot_memory(boot);
-    unsigned levels = boot->space.table.levels;
+    unsigned levels = boot_levels(boot);
     /* The new tables always fit; the firmware's are as many as it likes. */
     uint64_t tables =
         boot->space.pool_pages > MAX_OLD_TABLES ? boot->space.pool_pages : MAX_OLD_TABLES;
@@ -46,6 +81,7 @@ bool boot_trace_evidence(struct boot *boot) {
     }
     trace_descriptor_tables(boot);
     trace_code(boot);
+    trace_loaded(boot);
     enum dump_status old = dump_write(&boot->trace, "old", boot->cpu.cr3, levels, &memory,
                                       (uint64_t *)(uintptr_t)scratch, words);
     enum dump_status new = dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory,

@@ -1,5 +1,6 @@
 #include "faults.h"
 
+#include "fault_edits.h"
 #include "text.h"
 
 static const struct fault *find(const char *id, size_t id_bytes, const char *variant,
@@ -34,25 +35,48 @@ bool faults_parse(const char *list, struct fault_set *set_ret, struct message *w
         }
         set.faults[set.count++] = fault;
         list += length;
-        list += *list == ',' ? 1 : 0;
+        if (*list == ',' && *++list == '\0') {
+            message_start(why, "a fault's name is missing at the end of the list");
+            return false;
+        }
     }
     *set_ret = set;
     return true;
 }
 
+void faults_configure(const struct fault_set *set, struct config *config) {
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->faults[i]->configure != NULL) {
+            set->faults[i]->configure(config);
+        }
+    }
+}
+
+void faults_spoil_kernel(const struct fault_set *set, const struct elf_image *kernel,
+                         uint8_t *bytes) {
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->faults[i]->kernel != NULL) {
+            set->faults[i]->kernel(kernel, bytes);
+        }
+    }
+}
+
 bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping) {
     for (size_t i = 0; i < set->count; i++) {
-        if (set->faults[i]->mapping != NULL && !set->faults[i]->mapping(mapping)) {
+        const struct fault *fault = set->faults[i];
+        if (!range_edit_apply(&fault->range, mapping) ||
+            (fault->mapping != NULL && !fault->mapping(mapping))) {
             return false;
         }
     }
     return true;
 }
 
-void faults_spoil_tables(const struct fault_set *set, struct address_space *space) {
+void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *scene) {
     for (size_t i = 0; i < set->count; i++) {
+        entry_edit_apply(&set->faults[i]->entry, scene);
         if (set->faults[i]->tables != NULL) {
-            set->faults[i]->tables(space);
+            set->faults[i]->tables(scene);
         }
     }
 }
@@ -61,6 +85,14 @@ void faults_spoil_handoff(const struct fault_set *set, struct handoff_arguments 
     for (size_t i = 0; i < set->count; i++) {
         if (set->faults[i]->handoff != NULL) {
             set->faults[i]->handoff(arguments);
+        }
+    }
+}
+
+void faults_spoil_state(const struct fault_set *set, struct cpu_state *planned) {
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->faults[i]->state != NULL) {
+            set->faults[i]->state(planned);
         }
     }
 }

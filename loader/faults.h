@@ -1,7 +1,9 @@
 /**
  * Injected faults: what `inject=` does to an otherwise healthy boot (docs/faults.md).
  *
- * A fault is one row of the table in fault_table.c and one small function.
+ * A fault is one row of the table in fault_table.c. Most rows are data: a range of some role that
+ * is changed when it is mapped, or one entry that is edited when the tables are finished. The rest
+ * have a small function for the moment at which they act.
  */
 #pragma once
 
@@ -9,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "config.h"
 #include "message.h"
 
 #define FAULTS_AT_ONCE 8
@@ -16,19 +19,81 @@
 struct mapping;
 struct address_space;
 struct handoff_arguments;
+struct elf_image;
+struct cpu_state;
+
+/** How a fault shows on QEMU's TCG. Tests judge a row by it. */
+enum fault_shows {
+    SHOWS_FAULT = 0, /* an exception after the switch, foreseen to the last detail */
+    SHOWS_CHECK,     /* the switch survives, the kernel's own checks fail */
+    SHOWS_RUNS,      /* nothing: it bites elsewhere or later */
+    SHOWS_HANG,      /* the kernel never goes on */
+    SHOWS_EARLY,     /* before the switch */
+    SHOWS_DIVERGES,  /* the CPU goes on with other bytes than were meant */
+};
+
+/** What a range edit does to every range of its role. */
+enum range_change {
+    RANGE_LEFT_OUT = 0,
+    RANGE_WITHOUT_LAST_PAGE,
+    RANGE_ONE_FRAME_ON, /* each page leads to the next one's frame */
+    RANGE_CACHED,       /* write-back memory */
+};
+
+struct range_edit {
+    const char *role; /* NULL: the row edits no range */
+    enum range_change change;
+    unsigned without;   /* RIGHT_*: taken away; then `change` does not count */
+    unsigned only_with; /* RIGHT_*: ranges that have one of them; 0: all */
+};
+
+/** Where an entry to be edited is: the path of one address. */
+enum fault_place {
+    PLACE_NONE = 0,
+    PLACE_TEXT,       /* the kernel's first page: its entry */
+    PLACE_LAST_TEXT,  /* the last page of its text */
+    PLACE_DATA,       /* its writable data */
+    PLACE_STACK,      /* the top page of stack 0 */
+    PLACE_TRAMPOLINE, /* the page that executes mov cr3 */
+    PLACE_INFO,       /* the boot info */
+    PLACE_FRAMEBUFFER,
+    PLACE_RECURSIVE, /* the recursive slot */
+    PLACES,
+};
+
+struct entry_edit {
+    enum fault_place place;
+    unsigned level; /* of the entry; where a leaf is above that, the leaf; at most the top level */
+    uint64_t set, clear;
+};
+
+/** What the functions on finished tables may look at. */
+struct fault_scene {
+    struct address_space *space;
+    uint64_t places[PLACES]; /* virtual addresses */
+    uint64_t tables_virt;    /* where the pool of tables is mapped */
+};
 
 struct fault {
-    const char *id;
+    const char *id;      /* also that of the rule whose finding must come first */
     const char *variant; /* "" for the plain form */
     const char *description;
-    const char *rule;    /* the finding that must come first */
     const char *outcome; /* what the machine then does, in words */
-    /* Each may be NULL. When a range is about to be mapped: false leaves it out. */
+    enum fault_shows shows;
+
+    struct range_edit range;
+    struct entry_edit entry;
+    /* Each may be NULL. When the configuration has been read. */
+    void (*configure)(struct config *config);
+    /* When the kernel's segments have been copied to `bytes`. */
+    void (*kernel)(const struct elf_image *kernel, uint8_t *bytes);
+    /* When a range is about to be mapped: false leaves it out. */
     bool (*mapping)(struct mapping *mapping);
     /* When the tables are finished. */
-    void (*tables)(struct address_space *space);
-    /* When the handoff is about to happen. */
+    void (*tables)(const struct fault_scene *scene);
+    /* When the handoff is about to happen: what it loads, and the rest of the CPU's state. */
     void (*handoff)(struct handoff_arguments *arguments);
+    void (*state)(struct cpu_state *planned);
 };
 
 struct fault_set {
@@ -43,6 +108,11 @@ extern const size_t fault_table_count;
 bool __attribute__((warn_unused_result))
 faults_parse(const char *list, struct fault_set *set_ret, struct message *why);
 
+/* Each lets every fault of the set act, in the order of the list. */
+void faults_configure(const struct fault_set *set, struct config *config);
+void faults_spoil_kernel(const struct fault_set *set, const struct elf_image *kernel,
+                         uint8_t *bytes);
 bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping);
-void faults_spoil_tables(const struct fault_set *set, struct address_space *space);
+void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *scene);
 void faults_spoil_handoff(const struct fault_set *set, struct handoff_arguments *arguments);
+void faults_spoil_state(const struct fault_set *set, struct cpu_state *planned);

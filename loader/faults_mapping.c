@@ -1,84 +1,35 @@
-/* Faults on a range that is about to be mapped: left out, cut short, or with other rights. */
+/* Faults on a range that is about to be mapped, beyond what a range edit can say. */
 #include "address_space.h"
 #include "fault_actions.h"
 #include "text.h"
-#include "trace/paging.h"
+
+/* Where the kernel's text was put: it is mapped before the stacks. */
+static uint64_t text_phys;
 
 static bool has_role(const struct mapping *mapping, const char *role) {
     return text_equals(mapping->role, text_length(mapping->role), role);
 }
 
-static bool without_right(struct mapping *mapping, const char *role, unsigned right) {
-    if (has_role(mapping, role)) {
-        mapping->rights &= ~right;
+bool stacks_over_kernel_text(struct mapping *mapping) {
+    if (has_role(mapping, "text")) {
+        text_phys = mapping->phys;
+    }
+    if (has_role(mapping, "stack")) {
+        mapping->phys = text_phys;
     }
     return true;
 }
 
-/* A range of one page is then left out. */
-static bool without_last_page(struct mapping *mapping, const char *role) {
-    if (has_role(mapping, role)) {
+/* Two segments in one page: the later one's rights win. The text gives its last page up for that.
+ */
+bool rodata_over_last_text_page(struct mapping *mapping) {
+    if (has_role(mapping, "text")) {
         mapping->bytes -= PAGE_BYTES;
     }
+    if (has_role(mapping, "rodata")) {
+        mapping->virt -= PAGE_BYTES;
+        mapping->phys -= PAGE_BYTES;
+        mapping->bytes += PAGE_BYTES;
+    }
     return mapping->bytes > 0;
-}
-
-bool drop_trampoline(struct mapping *mapping) {
-    return !has_role(mapping, "trampoline");
-}
-
-bool drop_text(struct mapping *mapping) {
-    return !has_role(mapping, "text");
-}
-
-bool drop_rodata(struct mapping *mapping) {
-    return !has_role(mapping, "rodata");
-}
-
-bool drop_data(struct mapping *mapping) {
-    return !has_role(mapping, "data");
-}
-
-bool drop_last_text_page(struct mapping *mapping) {
-    return without_last_page(mapping, "text");
-}
-
-bool drop_stacks(struct mapping *mapping) {
-    return !has_role(mapping, "stack");
-}
-
-bool drop_boot_info(struct mapping *mapping) {
-    return !has_role(mapping, "boot-info");
-}
-
-bool drop_memory_map(struct mapping *mapping) {
-    return !has_role(mapping, "memory-map");
-}
-
-bool drop_initrd(struct mapping *mapping) {
-    return !has_role(mapping, "initrd");
-}
-
-bool drop_framebuffer(struct mapping *mapping) {
-    return !has_role(mapping, "framebuffer");
-}
-
-bool drop_end_of_framebuffer(struct mapping *mapping) {
-    return without_last_page(mapping, "framebuffer");
-}
-
-bool drop_idt(struct mapping *mapping) {
-    return !has_role(mapping, "idt");
-}
-
-bool text_without_execute(struct mapping *mapping) {
-    return without_right(mapping, "text", RIGHT_EXECUTE);
-}
-
-bool stacks_without_write(struct mapping *mapping) {
-    return without_right(mapping, "stack", RIGHT_WRITE);
-}
-
-bool framebuffer_without_write(struct mapping *mapping) {
-    return without_right(mapping, "framebuffer", RIGHT_WRITE);
 }

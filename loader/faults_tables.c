@@ -1,24 +1,13 @@
-/* Faults on the finished tables: one bit of one entry, or of many. */
+/* Faults on the finished tables that touch more than one entry. */
 #include "address_space.h"
 #include "fault_actions.h"
 #include "handoff.h"
-#include "handoff_jump.h"
 
-/* The kernel's image lies in the top 2 GiB, its entry in the first page. */
-#define KERNEL_VIRT UINT64_C(0xffffffff80000000)
-#define LOADER_VIRT ((uint64_t)handoff_first)
-#define STACK_VIRT (HANDOFF_STACKS_VIRT + 2 * PAGE_BYTES)
 #define LOW_HALF_ENTRIES 256u
-/* Above MAXPHYADDR on every CPU but those with all 52 bits. */
-#define HIGH_FRAME_BIT (UINT64_C(1) << 51)
-
-static void set_bits(struct address_space *space, uint64_t virt, unsigned level, uint64_t bits) {
-    address_space_set(space, virt, level, address_space_get(space, virt, level) | bits);
-}
-
-static void clear_bits(struct address_space *space, uint64_t virt, unsigned level, uint64_t bits) {
-    address_space_set(space, virt, level, address_space_get(space, virt, level) & ~bits);
-}
+#define GARBAGE UINT64_C(0x5a5a5a5a5a5a5a5b)
+#define GARBAGE_ENTRIES 8u
+/* Where nothing else is: one page above the boot info's window, one below the stacks. */
+#define ALIAS_VIRT (HANDOFF_INFO_VIRT + (UINT64_C(1) << 38))
 
 /* NX on the present top entries first .. last, inclusive. */
 static void forbid_execution(struct address_space *space, unsigned first, unsigned last) {
@@ -32,68 +21,103 @@ static void forbid_execution(struct address_space *space, unsigned first, unsign
     }
 }
 
-void nx_every_top_entry(struct address_space *space) {
-    forbid_execution(space, 0, PAGE_ENTRIES - 1);
+void nx_every_top_entry(const struct fault_scene *scene) {
+    forbid_execution(scene->space, 0, PAGE_ENTRIES - 1);
 }
 
-void nx_low_half(struct address_space *space) {
-    forbid_execution(space, 0, LOW_HALF_ENTRIES - 1);
+void nx_low_half(const struct fault_scene *scene) {
+    forbid_execution(scene->space, 0, LOW_HALF_ENTRIES - 1);
 }
 
-void nx_kernel_top_entry(struct address_space *space) {
-    unsigned index = level_index(KERNEL_VIRT, space->table.levels);
-    forbid_execution(space, index, index);
+/* The PD entry above the kernel holds the address at which the kernel will see the table. */
+void virtual_address_in_entry(const struct fault_scene *scene) {
+    uint64_t virt = scene->places[PLACE_TEXT];
+    uint64_t entry = address_space_get(scene->space, virt, 2);
+    uint64_t table = entry & ENTRY_FRAME_MASK;
+    uint64_t flags = entry & ~ENTRY_FRAME_MASK;
+    address_space_set(scene->space, virt, 2,
+                      (scene->tables_virt + (table - scene->space->pool_phys)) | flags);
 }
 
-void nx_kernel_pdpt_entry(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 3, ENTRY_NO_EXECUTE);
+/* What a page that nobody cleared may hold, in entries behind the kernel's. */
+void garbage_in_kernel_pd(const struct fault_scene *scene) {
+    uint64_t virt = scene->places[PLACE_TEXT] + 16 * level_bytes(2);
+    for (unsigned i = 0; i < GARBAGE_ENTRIES; i++) {
+        address_space_set(scene->space, virt + i * level_bytes(2), 2, GARBAGE);
+    }
 }
 
-void nx_kernel_pd_entry(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 2, ENTRY_NO_EXECUTE);
+/* The kernel's PDPT entry leads to its page table, which is then walked as a page directory. */
+void text_table_shared(const struct fault_scene *scene) {
+    uint64_t virt = scene->places[PLACE_TEXT];
+    uint64_t table = address_space_get(scene->space, virt, 2) & ENTRY_FRAME_MASK;
+    uint64_t entry = address_space_get(scene->space, virt, 3);
+    address_space_set(scene->space, virt, 3, (entry & ~ENTRY_FRAME_MASK) | table);
 }
 
-void nx_loader_pdpt_entry(struct address_space *space) {
-    set_bits(space, LOADER_VIRT, 3, ENTRY_NO_EXECUTE);
+static void allow_user(struct address_space *space, uint64_t virt) {
+    for (unsigned level = space->table.levels; level > 0; level--) {
+        uint64_t entry = address_space_get(space, virt, level);
+        if (entry != 0) {
+            address_space_set(space, virt, level, entry | ENTRY_USER);
+        }
+    }
 }
 
-void nx_loader_pd_entry(struct address_space *space) {
-    set_bits(space, LOADER_VIRT, 2, ENTRY_NO_EXECUTE);
+void text_user_at_every_level(const struct fault_scene *scene) {
+    allow_user(scene->space, scene->places[PLACE_TEXT]);
 }
 
-void nx_entry_page(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 1, ENTRY_NO_EXECUTE);
+void info_user_at_every_level(const struct fault_scene *scene) {
+    allow_user(scene->space, scene->places[PLACE_INFO]);
 }
 
-void readonly_stack_pml4_entry(struct address_space *space) {
-    clear_bits(space, STACK_VIRT, 4, ENTRY_WRITABLE);
+/* One more page for the frame behind `virt`. No room for the table is no fault worth a word. */
+static void map_again(const struct fault_scene *scene, const char *name, const char *role,
+                      uint64_t at, uint64_t virt, unsigned rights) {
+    struct message why;
+    const struct mapping mapping = {
+        .name = name,
+        .role = role,
+        .virt = at,
+        .bytes = PAGE_BYTES,
+        .phys = address_space_get(scene->space, virt, 1) & ENTRY_FRAME_MASK,
+        .rights = rights,
+    };
+    (void)!address_space_map(scene->space, &mapping, &why);
 }
 
-void readonly_stack_pdpt_entry(struct address_space *space) {
-    clear_bits(space, STACK_VIRT, 3, ENTRY_WRITABLE);
+void text_frame_writable_elsewhere(const struct fault_scene *scene) {
+    map_again(scene, "patch window", "data", ALIAS_VIRT, scene->places[PLACE_TEXT],
+              RIGHT_READ | RIGHT_WRITE);
 }
 
-void readonly_stack_pd_entry(struct address_space *space) {
-    clear_bits(space, STACK_VIRT, 2, ENTRY_WRITABLE);
+void guard_page_mapped(const struct fault_scene *scene) {
+    map_again(scene, "stack 0 and one page", "stack", HANDOFF_STACKS_VIRT,
+              scene->places[PLACE_STACK], RIGHT_READ | RIGHT_WRITE);
 }
 
-void not_present_kernel_pd_entry(struct address_space *space) {
-    clear_bits(space, KERNEL_VIRT, 2, ENTRY_PRESENT);
+/* A stray write into a page table: the first free entry behind the boot info's leaf. */
+void unasked_page(const struct fault_scene *scene) {
+    uint64_t info = scene->places[PLACE_INFO];
+    address_space_set(scene->space, info + PAGE_BYTES, 1,
+                      (address_space_get(scene->space, info, 1) | ENTRY_WRITABLE) &
+                          ~ENTRY_NO_EXECUTE);
 }
 
-void large_bit_in_kernel_pml4_entry(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 4, ENTRY_LARGE);
+void recursive_slot_one_lower(const struct fault_scene *scene) {
+    unsigned top = scene->space->table.levels;
+    uint64_t slot = scene->places[PLACE_RECURSIVE];
+    uint64_t entry = address_space_get(scene->space, slot, top);
+    address_space_set(scene->space, slot, top, 0);
+    address_space_set(scene->space, slot - level_bytes(top), top, entry);
 }
 
-/* The entry's table becomes the frame of a 2 MiB page, and bits 20:13 of it are not zero. */
-void large_bit_in_kernel_pd_entry(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 2, ENTRY_LARGE | UINT64_C(1) << 13);
-}
-
-void high_frame_bit_in_kernel_page(struct address_space *space) {
-    set_bits(space, KERNEL_VIRT, 1, HIGH_FRAME_BIT);
-}
-
-void high_frame_bit_in_stack_pdpt_entry(struct address_space *space) {
-    set_bits(space, STACK_VIRT, 3, HIGH_FRAME_BIT);
+void recursive_slot_to_kernel(const struct fault_scene *scene) {
+    unsigned top = scene->space->table.levels;
+    uint64_t slot = scene->places[PLACE_RECURSIVE];
+    uint64_t kernel = address_space_get(scene->space, scene->places[PLACE_TEXT], top);
+    uint64_t entry = address_space_get(scene->space, slot, top);
+    address_space_set(scene->space, slot, top,
+                      (entry & ~ENTRY_FRAME_MASK) | (kernel & ENTRY_FRAME_MASK));
 }

@@ -27,6 +27,7 @@ struct firmware {
     uint64_t allocations_asked;
     uint64_t fail_allocation; /* for tests: this one fails; 0: none */
     UINTN map_key;            /* of the last memory map */
+    struct config_misdeeds misdeeds;
 };
 
 /** Opens the boot volume, turns the watchdog off, finds where the loader lies. */

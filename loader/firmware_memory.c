@@ -1,5 +1,7 @@
 #include "firmware.h"
 
+#include "text.h"
+
 /* One retry is what the specification asks for; a driver that changes the map twice gets a second
  * one. */
 #define EXIT_ATTEMPTS 3u
@@ -21,8 +23,11 @@ bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t
     EFI_PHYSICAL_ADDRESS phys = 0;
     bool failed = ++firmware->allocations_asked == firmware->fail_allocation ||
                   firmware->allocation_count == FIRMWARE_MAX_ALLOCATIONS;
-    if (failed || EFI_ERROR(firmware->services->AllocatePages(AllocateAnyPages, EfiLoaderData,
-                                                              pages, &phys))) {
+    bool reclaimable = firmware->misdeeds.reclaimable_tables &&
+                       text_equals(what, text_length(what), "the page tables");
+    EFI_MEMORY_TYPE type = reclaimable ? EfiBootServicesData : EfiLoaderData;
+    if (failed ||
+        EFI_ERROR(firmware->services->AllocatePages(AllocateAnyPages, type, pages, &phys))) {
         return refuse(firmware, what, pages, why);
     }
     firmware->services->SetMem((void *)phys, pages * PAGE_BYTES, 0);
@@ -50,6 +55,10 @@ EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN ca
     EFI_STATUS status = firmware->services->GetMemoryMap(&bytes, buffer, &firmware->map_key,
                                                          &descriptor_bytes, &version);
     if (!EFI_ERROR(status)) {
+        if (firmware->misdeeds.sizeof_descriptors) {
+            descriptor_bytes = sizeof(EFI_MEMORY_DESCRIPTOR);
+            bytes -= bytes % descriptor_bytes;
+        }
         *map_ret = (struct memory_map){buffer, bytes, descriptor_bytes, version};
     }
     return status;
@@ -81,9 +90,10 @@ EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINT
         if (EFI_ERROR(status)) {
             return status;
         }
-        status = firmware->services->ExitBootServices(firmware->image, firmware->map_key);
-        if (!EFI_ERROR(status)) {
-            return EFI_SUCCESS;
+        UINTN key = firmware->map_key - (firmware->misdeeds.stale_map_key ? 1 : 0);
+        status = firmware->services->ExitBootServices(firmware->image, key);
+        if (!EFI_ERROR(status) || firmware->misdeeds.stale_map_key) {
+            return status;
         }
     }
     return status;

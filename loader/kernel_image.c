@@ -2,9 +2,6 @@
 #include "boot.h"
 
 #include "cpio.h"
-#include "trace/control_registers.h"
-
-#define KERNEL_NAME "kernel.elf"
 
 static void trace_elf(struct boot *boot) {
     const struct elf_image *kernel = &boot->kernel;
@@ -70,8 +67,7 @@ bool boot_load_kernel(struct boot *boot) {
         CPIO_OK) {
         return boot_refuse(boot, "initrd.img");
     }
-    unsigned levels = (boot->cpu.cr4 & CR4_LA57) != 0 ? 5 : 4;
-    if (!elf_check(file, bytes, levels, &boot->kernel, &boot->why)) {
+    if (!elf_check(file, bytes, boot_levels(boot), &boot->kernel, &boot->why)) {
         return boot_refuse(boot, KERNEL_NAME);
     }
     trace_elf(boot);
@@ -83,5 +79,6 @@ bool boot_load_kernel(struct boot *boot) {
     }
     boot->info = (struct handoff *)(uintptr_t)info_phys;
     copy_segments(boot);
+    faults_spoil_kernel(&boot->faults, &boot->kernel, (uint8_t *)(uintptr_t)boot->kernel_phys);
     return true;
 }

@@ -2,10 +2,13 @@
 #include "boot.h"
 
 #include "descriptors.h"
+#include "local_apic.h"
 #include "trace/control_registers.h"
 #include "trace/crc32.h"
 #include "trace/exception.h"
 #include "trace/msr.h"
+
+#define VECTOR_BREAKPOINT 3
 
 /* The safe IDT's handler has nothing but its frame: it finds the trace here. */
 static struct boot *leaving;
@@ -31,9 +34,7 @@ static void fill_info(struct boot *boot) {
     info->cpu_count = boot->cpu_count;
     info->root_phys = boot->space.table.root_phys;
     info->recursive_slot = HANDOFF_RECURSIVE_SLOT;
-    /* The slot lies in the upper half: bits above the top index are ones. */
-    info->recursive_virt = (uint64_t)HANDOFF_RECURSIVE_SLOT << level_shift(info->levels) |
-                           ~UINT64_C(0) << (level_shift(info->levels) + 9);
+    info->recursive_virt = address_space_recursive_virt(&boot->space);
     info->memory_map_used = boot->final_map.bytes;
     info->descriptor_size = (uint32_t)boot->final_map.descriptor_bytes;
     info->descriptor_version = boot->final_map.descriptor_version;
@@ -49,11 +50,11 @@ static void fill_info(struct boot *boot) {
     info->tables_crc = tables_crc(&boot->space);
 }
 
+/* All but EFER, which the handoff itself loads. */
 static void apply_planned_state(const struct boot *boot) {
     if ((boot->cpu.features & CPU_PAT) != 0) {
         msr_write(MSR_PAT, boot->planned.pat);
     }
-    msr_write(MSR_EFER, boot->planned.efer);
     __asm__ volatile("mov %0, %%cr0" : : "r"(boot->planned.cr0) : "memory");
     __asm__ volatile("mov %0, %%cr4" : : "r"(boot->planned.cr4) : "memory");
 }
@@ -64,6 +65,9 @@ _Noreturn void boot_leave(struct boot *boot) {
     leaving = boot;
     apply_planned_state(boot);
     descriptors_load(boot->config.safe_idt);
+    if ((boot->arguments.flags & HANDOFF_INTERRUPTS) != 0) {
+        local_apic_interrupt_self(PENDING_VECTOR);
+    }
     handoff_jump(&boot->arguments);
 }
 
@@ -81,6 +85,9 @@ static void tell_line(struct boot *boot, const char *line) {
 
 /* The safe IDT: whatever happens until the kernel loads its own is told, then the CPU halts. */
 void exception_dispatch(struct exception_frame *frame) {
+    if (frame->vector == VECTOR_BREAKPOINT && leaving->config.breakpoint) {
+        return; /* the handoff's own: it could be delivered, which is all it asks */
+    }
     if (leaving != NULL && !in_handler) {
         struct message line;
         in_handler = true;

@@ -9,6 +9,7 @@
 
 #define CONFIG_FILE "\\cr3scope.cfg"
 #define INITRD_FILE "\\initrd.img"
+#define FOREIGN_SELECTOR 0x08
 
 /* Static: zero at start, identity-mapped after the switch, and too large for the firmware's stack.
  */
@@ -34,10 +35,13 @@ static bool read_config(void) {
     case FIRMWARE_FILE_READ:
         break;
     }
-    if (!config_parse(&boot.config, file.bytes, file.count, &boot.why) ||
-        !faults_parse(boot.config.inject, &boot.faults, &boot.why)) {
+    if (!config_parse(&boot.config, file.bytes, file.count, &boot.why)) {
         return boot_refuse(&boot, "cr3scope.cfg");
     }
+    if (!faults_parse(boot.config.inject, &boot.faults, &boot.why)) {
+        return boot_refuse(&boot, "cr3scope.cfg, inject=");
+    }
+    faults_configure(&boot.faults, &boot.config);
     /* It counts from the first allocation after this file's. */
     firmware.fail_allocation = boot.config.fail_allocation;
     firmware.allocations_asked = 0;
@@ -51,6 +55,7 @@ static void trace_opening(void) {
     trace_text(&boot.trace, "preflight", boot.config.preflight_stops ? "stop" : "warn");
     trace_text(&boot.trace, "safe_idt", boot.config.safe_idt ? "on" : "off");
     trace_text(&boot.trace, "identity", boot.config.identity_full ? "full" : "image");
+    trace_text(&boot.trace, "breakpoint", boot.config.breakpoint ? "on" : "off");
     trace_text(&boot.trace, "kernel", boot.config.kernel);
     trace_close(&boot.trace);
 }
@@ -94,6 +99,7 @@ static bool read_inputs(void) {
     if (firmware_read_file(&firmware, INITRD_FILE, &boot.initrd, &boot.why) != FIRMWARE_FILE_READ) {
         return boot_refuse(&boot, "initrd.img");
     }
+    firmware.misdeeds = boot.config.misdeeds; /* the copy above is what we ourselves go by */
     return true;
 }
 
@@ -144,7 +150,7 @@ static bool leave_firmware(void) {
     unsigned attempts = 0;
     EFI_STATUS status =
         firmware_exit(&firmware, &boot.final_map, boot.final_map_capacity, &attempts);
-    if (EFI_ERROR(status)) {
+    if (EFI_ERROR(status) && !boot.config.misdeeds.stale_map_key) {
         message_start(&boot.why, "failed with status ");
         message_hex(&boot.why, status);
         return boot_refuse(&boot, "ExitBootServices");
@@ -154,7 +160,30 @@ static bool leave_firmware(void) {
     trace_hex(&boot.trace, "status", status);
     trace_hex(&boot.trace, "attempts", attempts);
     trace_close(&boot.trace);
+    if (boot.config.misdeeds.call_after_exit) {
+        trace_open(&boot.trace, "call");
+        trace_text(&boot.trace, "what", "ConOut->OutputString");
+        trace_close(&boot.trace);
+        firmware_tell(&firmware, "cr3scope: still here");
+    }
     return true;
+}
+
+/* The entry of the firmware's own top table that covers the loader, rewritten as it is. */
+static void edit_firmware_tables(void) {
+    unsigned level = boot_levels(&boot);
+    unsigned index = level_index(boot.image.base, level);
+    volatile uint64_t *entry =
+        (volatile uint64_t *)(uintptr_t)(boot.cpu.cr3 & ENTRY_FRAME_MASK) + index;
+    trace_open(&boot.trace, "set");
+    trace_hex(&boot.trace, "entry", (uint64_t)entry);
+    trace_hex(&boot.trace, "level", level);
+    trace_hex(&boot.trace, "index", index);
+    trace_hex(&boot.trace, "old", *entry);
+    trace_hex(&boot.trace, "new", *entry);
+    trace_hex(&boot.trace, "caller", (uint64_t)edit_firmware_tables);
+    trace_close(&boot.trace);
+    *entry = *entry;
 }
 
 static bool run(void) {
@@ -165,9 +194,12 @@ static bool run(void) {
         return false;
     }
     firmware_clear_display(&firmware, &boot.framebuffer);
-    descriptors_prepare();
+    descriptors_prepare(boot.config.misdeeds.foreign_selector ? FOREIGN_SELECTOR : SELECTOR_CODE);
     if (!boot_load_kernel(&boot) || !boot_map(&boot) || !rehearse_and_trace()) {
         return false;
+    }
+    if (boot.config.misdeeds.edit_firmware_tables) {
+        edit_firmware_tables();
     }
     trace_end(&boot.trace, "loader",
               (boot.kernel.note_flags & HANDOFF_FLAG_TRACES) != 0 ? "kernel" : "none");

@@ -128,7 +128,7 @@ static bool map_framebuffer(struct boot *boot) {
     return MAP(boot, .name = "frame buffer", .role = "framebuffer",
                .virt = HANDOFF_FRAMEBUFFER_VIRT + (first & (LARGE_PAGE_BYTES - 1)),
                .bytes = end - first, .phys = first, .rights = RIGHT_READ | RIGHT_WRITE,
-               .type = MEMORY_WRITE_COMBINING, .large = true);
+               .type = MEMORY_WRITE_COMBINING, .largest_level = 2);
 }
 
 /* A part of the loader's image, from..to, at its own address. Empty parts are no error. */
@@ -148,30 +148,43 @@ static bool map_loader_text(struct boot *boot) {
            MAP_IMAGE_PART(boot, "loader text", "loader", after, end, RIGHT_READ | RIGHT_EXECUTE);
 }
 
+static uint64_t image_end(const struct boot *boot) {
+    return boot->image.base + round_up(boot->image.bytes);
+}
+
 static bool map_loader_data(struct boot *boot) {
     uint64_t data = round_up((uint64_t)_etext);
-    uint64_t idt = descriptors_idt_page();
-    uint64_t end = boot->image.base + round_up(boot->image.bytes);
-    return MAP_IMAGE_PART(boot, "loader data", "loader", data, idt, RIGHT_READ | RIGHT_WRITE) &&
-           MAP_IMAGE_PART(boot, "safe IDT", "idt", idt, idt + PAGE_BYTES,
+    uint64_t own = descriptors_first_page();
+    uint64_t after = own + DESCRIPTOR_PAGES * PAGE_BYTES;
+    return MAP_IMAGE_PART(boot, "loader data", "loader", data, own, RIGHT_READ | RIGHT_WRITE) &&
+           MAP_IMAGE_PART(boot, "safe IDT", "idt", own, own + PAGE_BYTES,
                           RIGHT_READ | RIGHT_WRITE) &&
-           MAP_IMAGE_PART(boot, "loader data", "loader", idt + PAGE_BYTES, end,
+           MAP_IMAGE_PART(boot, "GDT and TSS", "gdt", own + PAGE_BYTES, after,
+                          RIGHT_READ | RIGHT_WRITE) &&
+           MAP_IMAGE_PART(boot, "loader data", "loader", after, image_end(boot),
                           RIGHT_READ | RIGHT_WRITE);
 }
 
 static uint64_t identity_end(struct boot *boot) {
     uint64_t end =
         (memory_map_end(&boot->firmware_map) + LARGE_PAGE_BYTES - 1) & ~(LARGE_PAGE_BYTES - 1);
-    return end > FOUR_GIB ? end : FOUR_GIB;
+    /* Single pages for what is no memory would be tables without end. */
+    return end > FOUR_GIB || boot->config.identity_level == 1 ? end : FOUR_GIB;
 }
 
+/* The loader's image keeps its own rights; a full identity map is that and everything around it. */
 static bool map_identity(struct boot *boot) {
-    if (!boot->config.identity_full) {
-        return map_loader_text(boot) && map_loader_data(boot);
+    unsigned rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
+    uint64_t text = (uint64_t)_text;
+    if (!map_loader_text(boot) || !map_loader_data(boot)) {
+        return false;
     }
-    return MAP(boot, .name = "identity map", .role = "identity", .virt = 0,
-               .bytes = identity_end(boot), .phys = 0,
-               .rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE, .large = true);
+    return !boot->config.identity_full ||
+           (MAP(boot, .name = "identity map, below", .role = "identity", .virt = 0, .bytes = text,
+                .phys = 0, .rights = rights, .largest_level = boot->config.identity_level) &&
+            MAP(boot, .name = "identity map, above", .role = "identity", .virt = image_end(boot),
+                .bytes = identity_end(boot) - image_end(boot), .phys = image_end(boot),
+                .rights = rights, .largest_level = boot->config.identity_level));
 }
 
 /* Upper bound of the tables that all ranges together need. */
@@ -179,8 +192,9 @@ static uint64_t pool_pages(struct boot *boot) {
     uint64_t mapped = boot->kernel.last_page - boot->kernel.first_page + boot->initrd.count +
                       boot->framebuffer.range.bytes +
                       boot->cpu_count * (STACK_GUARD_BYTES + STACK_USABLE_BYTES);
-    uint64_t identity_directories = boot->config.identity_full ? identity_end(boot) >> 30 : 0;
-    return POOL_BASE_PAGES + mapped / LARGE_PAGE_BYTES + identity_directories;
+    uint64_t identity = boot->config.identity_full ? identity_end(boot) : 0;
+    uint64_t page_tables = boot->config.identity_level == 1 ? identity / LARGE_PAGE_BYTES : 0;
+    return POOL_BASE_PAGES + mapped / LARGE_PAGE_BYTES + (identity >> 30) + page_tables;
 }
 
 /* The lowest-numbered PAT entry above 3 is ours: the firmware's tables do not set the PAT bit. */
@@ -206,8 +220,39 @@ static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
     return faults_adjust_mapping(faults, mapping);
 }
 
+static void flip_bit(struct address_space *space, const struct config_flip *flip) {
+    if (flip->level != 0 && flip->level <= space->table.levels) {
+        unsigned level = (unsigned)flip->level;
+        address_space_set(space, flip->virt, level,
+                          address_space_get(space, flip->virt, level) ^ UINT64_C(1) << flip->bit);
+    }
+}
+
+static void spoil_tables(struct boot *boot) {
+    const struct handoff *info = boot->info;
+    struct fault_scene scene = {.space = &boot->space, .tables_virt = info->tables.virt};
+    for (size_t i = 0; i < boot->kernel.segment_count; i++) {
+        const struct elf64_segment *segment = &boot->kernel.segments[i];
+        if ((segment->flags & SEGMENT_EXECUTE) != 0) {
+            scene.places[PLACE_LAST_TEXT] = segment->vaddr + segment->memsz - 1;
+        }
+        if ((segment->flags & SEGMENT_WRITE) != 0) {
+            scene.places[PLACE_DATA] = segment->vaddr;
+        }
+    }
+    scene.places[PLACE_TEXT] = boot->kernel.entry;
+    scene.places[PLACE_STACK] = info->stacks.virt + info->stacks.stride - 1;
+    scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
+    scene.places[PLACE_INFO] = info->self.virt;
+    scene.places[PLACE_FRAMEBUFFER] = info->framebuffer.range.virt;
+    scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&boot->space);
+    faults_spoil_tables(&boot->faults, &scene);
+    flip_bit(&boot->space, &boot->config.flip);
+}
+
 bool boot_map(struct boot *boot) {
-    unsigned levels = (boot->cpu.cr4 & CR4_LA57) != 0 ? 5 : 4;
+    unsigned levels = boot_levels(boot);
+    levels = boot->config.misdeeds.other_depth ? 9 - levels : levels; /* 4 or 5 */
     uint64_t pages = pool_pages(boot);
     uint64_t pool;
     boot->planned = boot->cpu;
@@ -229,6 +274,6 @@ bool boot_map(struct boot *boot) {
         !map_identity(boot)) {
         return false;
     }
-    faults_spoil_tables(&boot->faults, &boot->space);
+    spoil_tables(boot);
     return true;
 }

@@ -17,12 +17,20 @@ static void plan_state(struct boot *boot) {
     planned->rsp = boot->arguments.stack_top;
     planned->rip = (uint64_t)handoff_after_cr3;
     planned->rflags &= ~RFLAGS_IF;
+    if ((boot->arguments.flags & HANDOFF_INTERRUPTS) != 0) {
+        planned->rflags |= RFLAGS_IF;
+    }
+    faults_spoil_state(&boot->faults, planned);
+    boot->arguments.efer = planned->efer;
 }
 
 static void make_plan(struct boot *boot) {
     const struct handoff *info = boot->info;
+    uint64_t flags = boot->arguments.flags;
     const struct plan_addresses addresses = {
         .after_cr3 = (uint64_t)handoff_after_cr3,
+        .breakpoint = (flags & HANDOFF_BREAKPOINT) != 0 ? (uint64_t)handoff_breakpoint : 0,
+        .pending_vector = (flags & HANDOFF_INTERRUPTS) != 0 ? PENDING_VECTOR : -1,
         .stack_write = (uint64_t)handoff_stack_write,
         .code_end = (uint64_t)handoff_code_end,
         .stack_top = boot->arguments.stack_top,
@@ -80,11 +88,15 @@ void boot_rehearse(struct boot *boot, size_t *faults_ret,
         .stack_top = boot->info->stacks.virt + boot->info->stacks.stride,
         .entry = boot->kernel.entry,
         .info = boot->info->self.virt,
+        .flags = boot->config.breakpoint ? HANDOFF_BREAKPOINT : 0,
     };
     faults_spoil_handoff(&boot->faults, &boot->arguments);
     plan_state(boot);
     make_plan(boot);
     cpu_trace(&boot->trace, "handoff", &boot->planned);
+    cpu_trace_entry(&boot->trace, &(struct entry_registers){.rax = boot->arguments.rax,
+                                                            .rcx = boot->arguments.rcx,
+                                                            .rdi = boot->arguments.info});
     access_plan_trace(&boot->plan, &boot->trace);
     cpu_paging_state(&boot->planned, &paging);
     for (size_t i = 0; i < boot->plan.count; i++) {

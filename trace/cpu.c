@@ -54,6 +54,16 @@ void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *st
     trace_close(trace);
 }
 
+void cpu_trace_entry(struct trace *trace, const struct entry_registers *registers) {
+    trace_open(trace, "entry");
+    trace_hex(trace, "rax", registers->rax);
+    trace_hex(trace, "rcx", registers->rcx);
+    trace_hex(trace, "rdx", registers->rdx);
+    trace_hex(trace, "rsi", registers->rsi);
+    trace_hex(trace, "rdi", registers->rdi);
+    trace_close(trace);
+}
+
 static bool vendor_is(const struct cpu_state *cpu, const char *name) {
     for (size_t i = 0; i < sizeof(cpu->vendor); i++) {
         if (cpu->vendor[i] != name[i]) {

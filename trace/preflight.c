@@ -162,7 +162,8 @@ bool access_check(const struct paging_state *state, const struct physical_memory
     uint64_t left = access->width == 0 ? 1 : access->width;
     uint64_t phys = 0;
 
-    if (!virt_is_canonical(virt + (left - 1), state->levels)) {
+    bool misaligned = access->align > 1 && (virt & (access->align - 1)) != 0;
+    if (misaligned || !virt_is_canonical(virt + (left - 1), state->levels)) {
         *fault_ret = (struct access_fault){.vector = VECTOR_GENERAL_PROTECTION};
         return false;
     }

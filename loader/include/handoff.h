@@ -120,7 +120,12 @@ struct handoff {
 #define HANDOFF_FLAG_TRACES                                                                        \
     (1u << 0) /* the kernel goes on with the trace: its section must follow */
 
-enum handoff_access_kind { HANDOFF_FETCH = 0, HANDOFF_READ = 1, HANDOFF_WRITE = 2 };
+enum handoff_access_kind {
+    HANDOFF_FETCH = 0,
+    HANDOFF_READ = 1,
+    HANDOFF_WRITE = 2,
+    HANDOFF_WRITE_ALIGNED = 3, /* the address must be a multiple of the width, a power of two */
+};
 /** What `offset` is added to. */
 enum handoff_access_base {
     HANDOFF_BASE_ABSOLUTE = 0,

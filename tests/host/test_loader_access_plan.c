@@ -15,6 +15,7 @@
 static const struct plan_addresses addresses = {
     .after_cr3 = 0x1000,
     .stack_write = 0x1004,
+    .pending_vector = -1,
     .code_end = 0x1008,
     .stack_top = UINT64_C(0xfffffe0000005000),
     .entry = UINT64_C(0xffffffff80000010),
@@ -70,11 +71,15 @@ static void switch_alone_fetches_pushes_and_enters_the_kernel(void **state) {
     (void)state;
     struct access_plan plan = plan_with(&addresses, NULL, 0);
     static const struct plan_step expected[] = {
-        {"instruction after mov cr3", {0x1000, 8, ACCESS_FETCH}, 0x1000},
-        {"first push on the new stack", {UINT64_C(0xfffffe0000004ff8), 8, ACCESS_WRITE}, 0x1004},
+        {"instruction after mov cr3", {0x1000, 8, ACCESS_FETCH, 0}, 0x1000, -1},
+        {"first push on the new stack",
+         {UINT64_C(0xfffffe0000004ff8), 8, ACCESS_WRITE, 0},
+         0x1004,
+         -1},
         {"kernel entry",
-         {UINT64_C(0xffffffff80000010), 1, ACCESS_FETCH},
-         UINT64_C(0xffffffff80000010)},
+         {UINT64_C(0xffffffff80000010), 1, ACCESS_FETCH, 0},
+         UINT64_C(0xffffffff80000010),
+         -1},
     };
     assert_int_equal(plan.count, OWN_STEPS);
     for (size_t i = 0; i < OWN_STEPS; i++) {
@@ -83,7 +88,41 @@ static void switch_alone_fetches_pushes_and_enters_the_kernel(void **state) {
         assert_int_equal(plan.steps[i].access.width, expected[i].access.width);
         assert_int_equal(plan.steps[i].access.kind, expected[i].access.kind);
         assert_int_equal(plan.steps[i].rip, expected[i].rip);
+        assert_int_equal(plan.steps[i].vector, -1);
     }
+}
+
+static void breakpoint_comes_right_after_the_switch(void **state) {
+    (void)state;
+    struct plan_addresses stopping = addresses;
+    stopping.breakpoint = 0x1002;
+    struct access_plan plan = plan_with(&stopping, NULL, 0);
+    assert_int_equal(plan.count, OWN_STEPS + 1);
+    assert_int_equal(plan.steps[1].vector, 3);
+    assert_int_equal(plan.steps[1].access.virt, 0x1002);
+    assert_int_equal(plan.steps[1].rip, 0x1002);
+}
+
+static void pending_interrupt_comes_before_the_first_instruction(void **state) {
+    (void)state;
+    struct plan_addresses waiting = addresses;
+    waiting.pending_vector = 0x20;
+    struct access_plan plan = plan_with(&waiting, NULL, 0);
+    assert_int_equal(plan.count, OWN_STEPS + 1);
+    assert_int_equal(plan.steps[0].vector, 0x20);
+    assert_int_equal(plan.steps[0].rip, plan.steps[1].rip);
+}
+
+static void aligned_write_demands_its_width_and_a_power_of_two(void **state) {
+    (void)state;
+    struct handoff_access access = {
+        .kind = HANDOFF_WRITE_ALIGNED, .base = HANDOFF_BASE_STACK, .width = 16, .name = "movaps"};
+    struct access_plan plan = plan_with(&addresses, &access, 1);
+    assert_int_equal(plan.count, OWN_STEPS + 1);
+    assert_int_equal(plan.steps[OWN_STEPS].access.kind, ACCESS_WRITE);
+    assert_int_equal(plan.steps[OWN_STEPS].access.align, 16);
+    access.width = 24;
+    assert_int_equal(plan_with(&addresses, &access, 1).count, OWN_STEPS);
 }
 
 static const struct {
@@ -152,7 +191,7 @@ static void fetch_happens_at_its_own_address(void **state) {
 static void notes_with_impossible_values_are_skipped(void **state) {
     (void)state;
     static const struct handoff_access accesses[] = {
-        {.kind = 3, .width = 1, .name = "kind"},
+        {.kind = 4, .width = 1, .name = "kind"},
         {.kind = UINT32_MAX, .width = 1, .name = "kind"},
         {.kind = HANDOFF_READ, .base = 7, .width = 1, .name = "base"},
         {.kind = HANDOFF_READ, .base = UINT32_MAX, .width = 1, .name = "base"},
@@ -216,6 +255,9 @@ static void every_step_is_a_record(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(switch_alone_fetches_pushes_and_enters_the_kernel),
+        cmocka_unit_test(breakpoint_comes_right_after_the_switch),
+        cmocka_unit_test(pending_interrupt_comes_before_the_first_instruction),
+        cmocka_unit_test(aligned_write_demands_its_width_and_a_power_of_two),
         cmocka_unit_test(every_base_is_added_to_an_offset_of_either_sign),
         cmocka_unit_test(without_a_frame_buffer_its_accesses_are_skipped_and_the_others_kept),
         cmocka_unit_test(fetch_happens_at_its_own_address),

@@ -76,7 +76,7 @@ static bool map(struct fixture *fixture, uint64_t virt, uint64_t bytes, uint64_t
                                                .phys = phys,
                                                .rights = RIGHT_READ | RIGHT_WRITE,
                                                .type = type,
-                                               .large = large},
+                                               .largest_level = large ? 2 : 0},
                              &fixture->why);
 }
 

@@ -51,6 +51,9 @@ static void defaults_are_a_safe_boot_with_a_trace(void **state) {
     assert_int_equal(config.sinks, CONFIG_SINK_UART | CONFIG_SINK_FILE);
     assert_int_equal(config.uart_port, 0x3f8);
     assert_int_equal(config.fail_allocation, 0);
+    assert_int_equal(config.identity_level, 2);
+    assert_false(config.breakpoint);
+    assert_int_equal(config.flip.level, 0);
 }
 
 static void every_key_sets_its_setting(void **state) {
@@ -72,6 +75,13 @@ static void every_key_sets_its_setting(void **state) {
     assert_string_equal(parsed("trace_file=\\x\\y.trc").trace_file, "\\x\\y.trc");
     assert_string_equal(parsed("kernel=exit=vmport, quiet").kernel, "exit=vmport, quiet");
     assert_int_equal(parsed("fail_allocation=1000000").fail_allocation, 1000000);
+    assert_int_equal(parsed("identity_pages=4k").identity_level, 1);
+    assert_int_equal(parsed("identity_pages=1g").identity_level, 3);
+    assert_true(parsed("breakpoint=on").breakpoint);
+    struct config_flip flip = parsed("flip=ffffffff80000000:2:63").flip;
+    assert_int_equal(flip.virt, UINT64_C(0xffffffff80000000));
+    assert_int_equal(flip.level, 2);
+    assert_int_equal(flip.bit, 63);
 }
 
 static void blanks_comments_and_line_ends_of_any_system_are_skipped(void **state) {
@@ -102,6 +112,16 @@ static void bad_value_is_refused_with_its_line_and_the_value(void **state) {
         {"uart_port", "3g8"},
         {"uart_port", "100003f8"},
         {"uart_port", "-1"},
+        {"identity_pages", "2M"},
+        {"identity_pages", "4096"},
+        {"breakpoint", "3"},
+        {"flip", "1000:2"},
+        {"flip", "1000:2:3:4"},
+        {"flip", "1000:0:3"},
+        {"flip", "1000:6:3"},
+        {"flip", "1000:1:64"},
+        {"flip", ":1:6"},
+        {"flip", "1000::6"},
         {"fail_allocation", "f"},
         {"fail_allocation", "1000001"},
         {"fail_allocation", "18446744073709551617"},

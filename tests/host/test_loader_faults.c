@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "address_space.h"
+#include "elf.h"
 #include "faults.h"
 #include "handoff.h"
 #include "handoff_jump.h"
+#include "trace/cpu.h"
 
 #define POOL_PAGES 64u
 #define KERNEL_VIRT UINT64_C(0xffffffff80000000)
@@ -40,18 +42,23 @@ static void every_row_is_found_by_its_own_spelling_and_no_other(void **state) {
     }
 }
 
-static void every_row_says_what_it_does_and_does_it_in_one_place(void **state) {
+static bool acts_on_tables(const struct fault *fault) {
+    return fault->range.role != NULL || fault->entry.place != PLACE_NONE ||
+           fault->mapping != NULL || fault->tables != NULL;
+}
+
+static void every_row_says_what_it_does_and_does_something(void **state) {
     (void)state;
     for (size_t i = 0; i < fault_table_count; i++) {
         const struct fault *fault = &fault_table[i];
-        const char *const texts[] = {fault->id, fault->description, fault->rule, fault->outcome};
+        const char *const texts[] = {fault->id, fault->description, fault->outcome};
         for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++) {
             assert_non_null(texts[k]);
             assert_true(texts[k][0] != '\0');
         }
         assert_non_null(fault->variant);
-        int places = (fault->mapping != NULL) + (fault->tables != NULL) + (fault->handoff != NULL);
-        assert_int_equal(places, 1);
+        assert_true(acts_on_tables(fault) || fault->configure != NULL || fault->kernel != NULL ||
+                    fault->handoff != NULL || fault->state != NULL);
     }
 }
 
@@ -99,6 +106,11 @@ static void unknown_faults_are_refused_by_name(void **state) {
     }
 }
 
+static void comma_at_the_end_is_refused(void **state) {
+    (void)state;
+    assert_refused("stack-unmapped,", "a fault's name is missing at the end of the list");
+}
+
 static void one_more_than_fits_is_refused(void **state) {
     (void)state;
     char list[200] = "";
@@ -115,20 +127,21 @@ static void one_more_than_fits_is_refused(void **state) {
 
 /* One range of each role, two pages each, as mapping.c makes them. */
 static const struct mapping ranges[] = {
-    {"kernel text", "text", KERNEL_VIRT, 0x2000, 0x100000, RIGHT_READ | RIGHT_EXECUTE, 0, false},
-    {"kernel rodata", "rodata", KERNEL_VIRT + 0x2000, 0x2000, 0x102000, RIGHT_READ, 0, false},
-    {"kernel data", "data", KERNEL_VIRT + 0x4000, 0x2000, 0x104000, RIGHT_READ | RIGHT_WRITE, 0,
-     false},
+    {"kernel text", "text", KERNEL_VIRT, 0x2000, 0x100000, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
+    {"kernel rodata", "rodata", KERNEL_VIRT + 0x2000, 0x2000, 0x102000, RIGHT_READ, 0, 0},
+    {"kernel data", "data", KERNEL_VIRT + 0x4000, 0x2000, 0x104000, RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"stack 0", "stack", HANDOFF_STACKS_VIRT + 0x1000, 0x4000, 0x110000, RIGHT_READ | RIGHT_WRITE,
      0, false},
-    {"boot info", "boot-info", HANDOFF_INFO_VIRT, 0x1000, 0x120000, RIGHT_READ, 0, false},
-    {"memory map", "memory-map", HANDOFF_INFO_VIRT + 0x2000, 0x2000, 0x121000, RIGHT_READ, 0,
-     false},
-    {"initrd", "initrd", HANDOFF_INFO_VIRT + 0x5000, 0x2000, 0x130000, RIGHT_READ, 0, false},
+    {"boot info", "boot-info", HANDOFF_INFO_VIRT, 0x1000, 0x120000, RIGHT_READ, 0, 0},
+    {"memory map", "memory-map", HANDOFF_INFO_VIRT + 0x2000, 0x2000, 0x121000, RIGHT_READ, 0, 0},
+    {"initrd", "initrd", HANDOFF_INFO_VIRT + 0x5000, 0x2000, 0x130000, RIGHT_READ, 0, 0},
     {"frame buffer", "framebuffer", HANDOFF_FRAMEBUFFER_VIRT, 0x2000, 0x80000000,
-     RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, false},
-    {"handoff code", "trampoline", 0, 0x1000, 0, RIGHT_READ | RIGHT_EXECUTE, 0, false},
-    {"safe IDT", "idt", 0x7000, 0x1000, 0x7000, RIGHT_READ | RIGHT_WRITE, 0, false},
+     RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, 0},
+    {"handoff code", "trampoline", 0, 0x1000, 0, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
+    {"loader text", "loader", 0x5000, 0x1000, 0x5000, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
+    {"loader data", "loader", 0x6000, 0x1000, 0x6000, RIGHT_READ | RIGHT_WRITE, 0, 0},
+    {"GDT and TSS", "gdt", 0x8000, 0x1000, 0x8000, RIGHT_READ | RIGHT_WRITE, 0, 0},
+    {"safe IDT", "idt", 0x7000, 0x1000, 0x7000, RIGHT_READ | RIGHT_WRITE, 0, 0},
 };
 #define RANGES (sizeof(ranges) / sizeof(ranges[0]))
 
@@ -159,16 +172,26 @@ static void build(const struct fault_set *set, unsigned levels, uint64_t *pool) 
             fail_msg("%s", why.text);
         }
     }
-    faults_spoil_tables(set, &space);
+    struct fault_scene scene = {.space = &space, .tables_virt = HANDOFF_INFO_VIRT + 0x8000};
+    scene.places[PLACE_TEXT] = KERNEL_VIRT;
+    scene.places[PLACE_LAST_TEXT] = KERNEL_VIRT + 0x1000;
+    scene.places[PLACE_DATA] = KERNEL_VIRT + 0x4000;
+    scene.places[PLACE_STACK] = HANDOFF_STACKS_VIRT + 0x1000;
+    scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
+    scene.places[PLACE_INFO] = HANDOFF_INFO_VIRT;
+    scene.places[PLACE_FRAMEBUFFER] = HANDOFF_FRAMEBUFFER_VIRT;
+    scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&space);
+    faults_spoil_tables(set, &scene);
 }
 
-static void every_row_spoils_the_tables_or_the_handoff_at_both_depths(void **state) {
+static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void **state) {
     (void)state;
     static const struct fault_set none = {.count = 0};
     static const struct handoff_arguments good = {.cr3 = 0x200000,
                                                   .stack_top = HANDOFF_STACKS_VIRT + 0x5000,
                                                   .entry = KERNEL_VIRT,
                                                   .info = HANDOFF_INFO_VIRT};
+    static const struct cpu_state healthy_state = {.efer = 0xd00};
     uint64_t *pool = aligned_alloc(PAGE_BYTES, POOL_PAGES * PAGE_BYTES);
     uint64_t *healthy = malloc(POOL_PAGES * PAGE_BYTES);
     assert_non_null(pool);
@@ -177,15 +200,20 @@ static void every_row_spoils_the_tables_or_the_handoff_at_both_depths(void **sta
         build(&none, levels, pool);
         memcpy(healthy, pool, POOL_PAGES * PAGE_BYTES);
         for (size_t i = 0; i < fault_table_count; i++) {
-            const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+            const struct fault *fault = &fault_table[i];
+            const struct fault_set set = {.faults = {fault}, .count = 1};
             struct handoff_arguments arguments = good;
+            struct cpu_state cpu = healthy_state;
             build(&set, levels, pool);
             faults_spoil_handoff(&set, &arguments);
+            faults_spoil_state(&set, &cpu);
             bool tables = memcmp(pool, healthy, POOL_PAGES * PAGE_BYTES) != 0;
             bool handoff = memcmp(&arguments, &good, sizeof(good)) != 0;
-            if (tables == handoff) {
-                fail_msg("%s:%s with %u levels: tables %d, handoff %d", fault_table[i].id,
-                         fault_table[i].variant, levels, tables, handoff);
+            bool registers = memcmp(&cpu, &healthy_state, sizeof(cpu)) != 0;
+            if (tables != acts_on_tables(fault) || handoff != (fault->handoff != NULL) ||
+                registers != (fault->state != NULL)) {
+                fail_msg("%s:%s with %u levels: tables %d, handoff %d, registers %d", fault->id,
+                         fault->variant, levels, tables, handoff, registers);
             }
         }
     }
@@ -193,17 +221,75 @@ static void every_row_spoils_the_tables_or_the_handoff_at_both_depths(void **sta
     free(healthy);
 }
 
-static void fault_of_one_range_leaves_the_others_alone(void **state) {
+static void every_change_of_the_configuration_is_one(void **state) {
     (void)state;
     for (size_t i = 0; i < fault_table_count; i++) {
         const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
-        unsigned touched = 0;
-        for (size_t k = 0; k < RANGES; k++) {
+        struct config config = {0};
+        const struct config healthy = {0};
+        faults_configure(&set, &config);
+        assert_int_equal(memcmp(&config, &healthy, sizeof(config)) != 0,
+                         fault_table[i].configure != NULL);
+    }
+}
+
+static void kernel_word_goes_in_front_of_the_others(void **state) {
+    (void)state;
+    struct fault_set set;
+    struct message why;
+    struct config config = {.kernel = "exit=none"};
+    assert_true(faults_parse("hang-hlt", &set, &why));
+    faults_configure(&set, &config);
+    assert_string_equal(config.kernel, "do=hlt exit=none");
+    memset(config.kernel, 'x', sizeof(config.kernel) - 1);
+    faults_configure(&set, &config);
+    assert_int_equal(strlen(config.kernel), sizeof(config.kernel) - 1);
+}
+
+static void every_change_of_the_kernel_is_inside_its_image(void **state) {
+    (void)state;
+    static const struct elf_image kernel = {
+        .entry = KERNEL_VIRT + 0x10,
+        .first_page = KERNEL_VIRT,
+        .last_page = KERNEL_VIRT + PAGE_BYTES,
+        .segment_count = 2,
+        .segments = {{.flags = SEGMENT_READ | SEGMENT_EXECUTE,
+                      .vaddr = KERNEL_VIRT,
+                      .filesz = 0x800,
+                      .memsz = 0x800},
+                     {.flags = SEGMENT_READ | SEGMENT_WRITE,
+                      .vaddr = KERNEL_VIRT + PAGE_BYTES,
+                      .filesz = 0x100,
+                      .memsz = 0x200}},
+    };
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+        uint8_t *bytes = malloc(2 * PAGE_BYTES);
+        uint8_t *before = malloc(2 * PAGE_BYTES);
+        assert_non_null(bytes);
+        assert_non_null(before);
+        memset(before, 0x11, 2 * PAGE_BYTES);
+        memcpy(bytes, before, 2 * PAGE_BYTES);
+        faults_spoil_kernel(&set, &kernel, bytes);
+        assert_int_equal(memcmp(bytes, before, 2 * PAGE_BYTES) != 0, fault_table[i].kernel != NULL);
+        free(bytes);
+        free(before);
+    }
+}
+
+static void range_edit_touches_its_role_alone(void **state) {
+    (void)state;
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault *fault = &fault_table[i];
+        const struct fault_set set = {.faults = {fault}, .count = 1};
+        for (size_t k = 0; k < RANGES && fault->mapping == NULL; k++) {
             struct mapping range = ranges[k];
             bool kept = faults_adjust_mapping(&set, &range);
-            touched += !kept || memcmp(&range, &ranges[k], sizeof(range)) != 0;
+            bool touched = !kept || memcmp(&range, &ranges[k], sizeof(range)) != 0;
+            bool same_role =
+                fault->range.role != NULL && strcmp(range.role, fault->range.role) == 0;
+            assert_true(!touched || same_role);
         }
-        assert_int_equal(touched, fault_table[i].mapping != NULL ? 1 : 0);
     }
 }
 
@@ -211,7 +297,7 @@ static void range_of_one_page_that_is_cut_short_is_left_out(void **state) {
     (void)state;
     for (size_t i = 0; i < fault_table_count; i++) {
         const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
-        for (size_t k = 0; k < RANGES; k++) {
+        for (size_t k = 0; k < RANGES && fault_table[i].mapping == NULL; k++) {
             struct mapping range = ranges[k];
             range.bytes = PAGE_BYTES;
             if (faults_adjust_mapping(&set, &range)) {
@@ -236,13 +322,17 @@ static void faults_add_up(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_found_by_its_own_spelling_and_no_other),
-        cmocka_unit_test(every_row_says_what_it_does_and_does_it_in_one_place),
+        cmocka_unit_test(every_row_says_what_it_does_and_does_something),
         cmocka_unit_test(empty_list_is_the_empty_set),
         cmocka_unit_test(list_keeps_the_order),
         cmocka_unit_test(unknown_faults_are_refused_by_name),
+        cmocka_unit_test(comma_at_the_end_is_refused),
         cmocka_unit_test(one_more_than_fits_is_refused),
-        cmocka_unit_test(every_row_spoils_the_tables_or_the_handoff_at_both_depths),
-        cmocka_unit_test(fault_of_one_range_leaves_the_others_alone),
+        cmocka_unit_test(every_row_changes_what_it_says_and_nothing_else_at_both_depths),
+        cmocka_unit_test(every_change_of_the_configuration_is_one),
+        cmocka_unit_test(kernel_word_goes_in_front_of_the_others),
+        cmocka_unit_test(every_change_of_the_kernel_is_inside_its_image),
+        cmocka_unit_test(range_edit_touches_its_role_alone),
         cmocka_unit_test(range_of_one_page_that_is_cut_short_is_left_out),
         cmocka_unit_test(faults_add_up),
     };

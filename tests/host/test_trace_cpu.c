@@ -197,10 +197,23 @@ static void walk_state_follows_la57_features_and_vendor(void **state) {
     assert_true(paging.is_amd);
 }
 
+static void write_entry(struct trace *trace) {
+    cpu_trace_entry(trace, &(struct entry_registers){1, 2, 3, 4, UINT64_MAX});
+}
+
+static void entry_record_has_every_register(void **state) {
+    (void)state;
+    struct recording_sink *recording = traced(write_entry);
+    assert_string_equal(recording_sink_body(recording, 0),
+                        "@c3s1 fffffff0 entry rax=1 rcx=2 rdx=3 rsi=4 rdi=ffffffffffffffff");
+    free(recording);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_record_has_every_register_under_its_key),
         cmocka_unit_test(widest_cpu_record_fits),
+        cmocka_unit_test(entry_record_has_every_register),
         cmocka_unit_test(fault_record_has_every_register_under_its_key),
         cmocka_unit_test(widest_fault_record_fits),
         cmocka_unit_test(gates_lead_to_the_stubs_by_the_selector_and_stack_asked_for),

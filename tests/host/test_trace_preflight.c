@@ -68,7 +68,7 @@ static int tear_down(void **state) {
 
 static bool check(struct fixture *fixture, uint64_t virt, uint64_t width, enum access_kind kind,
                   uint64_t *phys_ret, struct access_fault *fault_ret) {
-    const struct access access = {virt, width, kind};
+    const struct access access = {virt, width, kind, 0};
     return access_check(&fixture->state, &fixture->memory->physical, &access, phys_ret, fault_ret);
 }
 
@@ -382,10 +382,23 @@ static void last_bytes_of_the_address_space_are_no_special_case(void **state) {
     assert_int_equal(fault.vector, 14);
 }
 
+static void misaligned_access_that_demands_alignment_is_general_protection(void **state) {
+    struct fixture *fixture = *state;
+    struct access access = {VIRT + 8, 16, ACCESS_WRITE, 16};
+    struct access_fault fault = {0};
+    const struct physical_memory *memory = &fixture->memory->physical;
+    assert_false(access_check(&fixture->state, memory, &access, NULL, &fault));
+    assert_int_equal(fault.vector, 13);
+    assert_int_equal(fault.error_code, 0);
+    access.align = 8;
+    assert_true(access_check(&fixture->state, memory, &access, NULL, &fault));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define PREFLIGHT_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         PREFLIGHT_TEST(mapped_page_is_reached_for_every_kind),
+        PREFLIGHT_TEST(misaligned_access_that_demands_alignment_is_general_protection),
         PREFLIGHT_TEST(five_levels_are_walked_from_the_pml5),
         PREFLIGHT_TEST(flag_bits_of_cr3_do_not_move_the_root),
         PREFLIGHT_TEST(absent_entry_faults_with_p_clear_at_every_level),

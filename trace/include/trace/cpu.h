@@ -26,6 +26,11 @@ enum cpu_feature {
     CPU_PAT = 1u << 10,
 };
 
+/** What a kernel finds at its entry point. */
+struct entry_registers {
+    uint64_t rax, rcx, rdx, rsi, rdi;
+};
+
 struct cpu_state {
     uint64_t cr0, cr2, cr3, cr4, cr8, efer;
     uint64_t pat; /* 0 without CPU_PAT */
@@ -45,5 +50,7 @@ uint64_t cpu_read_cr3(void);
 
 /** Writes the `cpu` record. `when` is "entry" or "handoff". */
 void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *state);
+/** Writes the `entry` record, after the `cpu` record of the handoff. */
+void cpu_trace_entry(struct trace *trace, const struct entry_registers *registers);
 /** What of it decides a walk. */
 void cpu_paging_state(const struct cpu_state *cpu, struct paging_state *state_ret);

@@ -21,6 +21,7 @@ struct access {
     uint64_t virt;
     uint64_t width; /* bytes, at least 1; may cross pages */
     enum access_kind kind;
+    uint64_t align; /* bytes, a power of two: another virt is #GP(0); 0: any will do */
 };
 
 /** Bits of a page fault's error code (Intel SDM volume 3A, section 5.7). */

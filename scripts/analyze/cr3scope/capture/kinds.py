@@ -9,11 +9,13 @@ from cr3scope.capture.fields import Fields, Malformed
 from cr3scope.capture.records import (
     AccessKind,
     Boot,
+    CallRecord,
     CheckRecord,
     CpuRecord,
     ElfRecord,
     FaultRecord,
     ImageRecord,
+    LoadedRecord,
     MapRecord,
     PlanStep,
     PreflightRecord,
@@ -34,6 +36,7 @@ _REGISTERS = (
     "cr0", "cr2", "cr3", "cr4", "cr8", "efer", "pat", "gdt_base", "gdt_limit", "idt_base",
     "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs", "rsp", "rip", "rflags",
 )  # fmt: skip
+_ENTRY_REGISTERS = ("rax", "rcx", "rdx", "rsi", "rdi")
 # Selectors and table limits.
 _SIXTEEN_BITS = {"gdt_limit", "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs"}
 _FAULT_REGISTERS = (
@@ -79,14 +82,23 @@ def _cpu(fields: Fields, line: int, boot: Boot) -> None:
     bits = fields.number("maxphyaddr")
     if not 32 <= bits <= 52:
         raise Malformed(f"field maxphyaddr is {bits:#x}: none of 32 to 52 bits")
+    registers = {key: _register(fields, key) for key in _REGISTERS}
     boot.cpus[when] = CpuRecord(
         line,
         when,
-        {key: _register(fields, key) for key in _REGISTERS},
+        registers,
         bits,
         fields.text("vendor"),
         frozenset(fields.items("features")),
     )
+
+
+def _entry(fields: Fields, _line: int, boot: Boot) -> None:
+    """Joins the `cpu` record of the handoff, which older writers leave without it."""
+    cpu = boot.cpus.get("handoff")
+    if cpu is None:
+        raise Malformed("no cpu record of the handoff before it")
+    cpu.registers.update({key: fields.number(key) for key in _ENTRY_REGISTERS})
 
 
 def _image(fields: Fields, line: int, boot: Boot) -> None:
@@ -134,6 +146,12 @@ def _segment(fields: Fields, line: int, boot: Boot) -> None:
     )
 
 
+def _loaded(fields: Fields, line: int, boot: Boot) -> None:
+    of, index = fields.text("of"), fields.number("index")
+    differs, nonzero = fields.optional_number("differs"), fields.optional_number("nonzero")
+    boot.loaded.append(LoadedRecord(line, of, index, differs, nonzero))
+
+
 def _map(fields: Fields, line: int, boot: Boot) -> None:
     size = fields.number("size")
     if size not in _PAGE_SIZES:
@@ -173,12 +191,18 @@ def _plan(fields: Fields, line: int, boot: Boot) -> None:
     step = fields.number("step")
     if step != len(boot.plan):
         raise Malformed(f"step {step:#x} of the plan where {len(boot.plan):#x} was due")
-    kind = AccessKind(fields.word("kind", *(kind.value for kind in AccessKind)))
+    word = fields.word("kind", "interrupt", *(kind.value for kind in AccessKind))
+    vector = fields.number("vector", 0xFF) if word == "interrupt" else None
+    kind = AccessKind.FETCH if word == "interrupt" else AccessKind(word)
     virt, rip = fields.number("virt"), fields.number("rip")
+    align = fields.number("align", 64) if "align" in fields else 1
+    if align == 0 or align & (align - 1):
+        raise Malformed(f"field align is {align}: no power of two")
     width = fields.number("width", _MOST_ACCESS_BYTES)
     if width == 0:
         raise Malformed("field width is 0: an access has at least one byte")
-    boot.plan.append(PlanStep(line, step, fields.text("name"), kind, virt, width, rip))
+    name = fields.text("name")
+    boot.plan.append(PlanStep(line, step, name, kind, virt, width, rip, align, vector))
 
 
 def _preflight(fields: Fields, line: int, boot: Boot) -> None:
@@ -206,6 +230,11 @@ def _exit(fields: Fields, _line: int, boot: Boot) -> None:
     boot.exit = (fields.number("status"), fields.number("attempts"))
 
 
+def _call(fields: Fields, line: int, boot: Boot) -> None:
+    left = boot.exit is not None and boot.exit[0] == 0
+    boot.calls.append(CallRecord(line, fields.text("what"), left))
+
+
 def _fault(fields: Fields, line: int, boot: Boot) -> None:
     registers = {key: fields.number(key) for key in _FAULT_REGISTERS}
     boot.faults.append(FaultRecord(line, fields.text("by"), registers))
@@ -230,9 +259,11 @@ HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
     "config": _config,
     "firmware": _firmware,
     "cpu": _cpu,
+    "entry": _entry,
     "image": _image,
     "elf": _elf,
     "segment": _segment,
+    "loaded": _loaded,
     "map": _map,
     "region": _region,
     "table": _table,
@@ -240,6 +271,7 @@ HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
     "plan": _plan,
     "preflight": _preflight,
     "exit": _exit,
+    "call": _call,
     "fault": _fault,
     "check": _check,
     "summary": _summary,

@@ -156,6 +156,29 @@ class PlanStep:
     virt: int
     width: int
     rip: int
+    align: int = 1  # bytes; an address that is no multiple of it is #GP(0)
+    vector: int | None = None  # an INT instruction: fetched, then delivered through the IDT
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRecord:
+    """What the writer found when it compared a segment in memory with its file, right before the
+    switch: the first byte that is not the file's, and the first of [filesz, memsz) that is not 0."""
+
+    line: int
+    of: str
+    index: int
+    differs: int | None  # virtual addresses
+    nonzero: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call into the firmware. ``after_exit``: ExitBootServices had succeeded by then."""
+
+    line: int
+    what: str
+    after_exit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +224,7 @@ class Boot:
     images: list[ImageRecord] = field(default_factory=list)
     elfs: list[ElfRecord] = field(default_factory=list)
     segments: list[SegmentRecord] = field(default_factory=list)
+    loaded: list[LoadedRecord] = field(default_factory=list)
     maps: list[MapRecord] = field(default_factory=list)
     regions: list[RegionRecord] = field(default_factory=list)
     tables: list[TableRecord] = field(default_factory=list)
@@ -210,6 +234,7 @@ class Boot:
     plan: list[PlanStep] = field(default_factory=list)
     preflight: list[PreflightRecord] = field(default_factory=list)
     exit: tuple[int, int] | None = None  # status, attempts
+    calls: list[CallRecord] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)
     checks: list[CheckRecord] = field(default_factory=list)
     summary: tuple[int, int] | None = None  # pass, fail
