@@ -61,12 +61,12 @@ void access_plan_make(struct access_plan *plan_ret, const struct plan_addresses 
     }
     add(plan_ret, "instruction after mov cr3", ACCESS_FETCH, addresses->after_cr3,
         addresses->code_end - addresses->after_cr3, addresses->after_cr3);
+    add(plan_ret, "first push on the new stack", ACCESS_WRITE, addresses->stack_top - 8, 8,
+        addresses->stack_write);
     if (addresses->breakpoint != 0) {
         add(plan_ret, "int3", ACCESS_FETCH, addresses->breakpoint, 1, addresses->breakpoint)
             ->vector = VECTOR_BREAKPOINT;
     }
-    add(plan_ret, "first push on the new stack", ACCESS_WRITE, addresses->stack_top - 8, 8,
-        addresses->stack_write);
     add(plan_ret, "kernel entry", ACCESS_FETCH, addresses->entry, 1, addresses->entry);
 
     size_t cursor = 0;

@@ -4,6 +4,7 @@
 
 /* Any value but 0. */
 #define DIRT 0xa5
+#define DIRTY_BYTES 64u
 /* What a read finds where no memory answers. */
 #define OPEN_BUS 0xff
 #define ENTRY_BYTES 64u
@@ -12,13 +13,14 @@ static uint8_t *at(const struct elf_image *kernel, uint8_t *bytes, uint64_t virt
     return bytes + (virt - kernel->first_page);
 }
 
-/* The first eight bytes of BSS: what a loader leaves that allocates without clearing. */
+/* The first bytes of BSS, and any padding before it: what a loader leaves that allocates without
+ * clearing. */
 void kernel_bss_dirty(const struct elf_image *kernel, uint8_t *bytes) {
     for (size_t i = 0; i < kernel->segment_count; i++) {
         const struct elf64_segment *segment = &kernel->segments[i];
-        if (segment->memsz >= segment->filesz + sizeof(uint64_t)) {
+        if (segment->memsz >= segment->filesz + DIRTY_BYTES) {
             __builtin_memset(at(kernel, bytes, segment->vaddr + segment->filesz), DIRT,
-                             sizeof(uint64_t));
+                             DIRTY_BYTES);
         }
     }
 }

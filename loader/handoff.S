@@ -24,10 +24,10 @@ handoff_jump:
     movl 32(%rdi), %eax
     movl 36(%rdi), %edx
     wrmsr
-    movq 0(%rdi), %rsi
+    movq 0(%rdi), %rax
     movq 8(%rdi), %rsp
     movq 16(%rdi), %r11
-    movq 40(%rdi), %rax
+    movq 40(%rdi), %rsi
     movq 48(%rdi), %rcx
     movq 56(%rdi), %r8
     movq 24(%rdi), %rdi
@@ -36,12 +36,17 @@ handoff_jump:
     xorl %ebx, %ebx
     xorl %ebp, %ebp
     xorl %r9d, %r9d
-    xorl %r10d, %r10d
     xorl %r12d, %r12d
     xorl %r13d, %r13d
     xorl %r14d, %r14d
     xorl %r15d, %r15d
     cld
+    xorl %r10d, %r10d
+    testb $BREAKPOINT, %r8b
+    jz 1f
+    movq %r11, %r10
+    leaq handoff_breakpoint(%rip), %r11
+1:
     testb $INTERRUPTS, %r8b
     jz handoff_mov_cr3
     sti /* takes effect after the next instruction (SDM volume 2B, STI) */
@@ -49,26 +54,28 @@ handoff_jump:
     .globl handoff_mov_cr3
     .hidden handoff_mov_cr3
 handoff_mov_cr3:
-    movq %rsi, %cr3
+    movq %rax, %cr3
 
     .globl handoff_after_cr3
     .hidden handoff_after_cr3
 handoff_after_cr3:
+    movq %rsi, %rax
     xorl %esi, %esi
-    testb $BREAKPOINT, %r8b
-    jz 1f
-
-    .globl handoff_breakpoint
-    .hidden handoff_breakpoint
-handoff_breakpoint:
-    int3
-1:
     xorl %r8d, %r8d
 
     .globl handoff_stack_write
     .hidden handoff_stack_write
 handoff_stack_write:
     pushq $0 /* a return address that leads nowhere: RSP % 16 == 8, as after a call */
+    jmpq *%r11
+
+    /* On the way to the entry only if asked for: the code above stays a straight line. */
+    .globl handoff_breakpoint
+    .hidden handoff_breakpoint
+handoff_breakpoint:
+    int3
+    movq %r10, %r11
+    xorl %r10d, %r10d
     jmpq *%r11
 
     .globl handoff_code_end

@@ -24,10 +24,10 @@ IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-
 
 COMMANDS = Path(__file__).resolve().parent / "cr3scope_gdb.py"
 STOP = """
-printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, RCX the entry, RDI the boot info\\n"
+printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, R11 the entry, RDI the boot info\\n"
 info line *$pc
 x/4i $pc
-info registers rax rsp rcx rdi cr3
+info registers rax rsp r11 rdi cr3
 cr3scope check
 """
 # `disconnect`, not `kill`: QEMU's end would be an error of the connection.

@@ -44,7 +44,7 @@ def test_check_and_step_agree_with_the_analyzer(
         ends = analyzed.verdict["observation"]["outcome"]
         assert f"what follows is a {ends}" in text, text
     if inject == "code-unmapped" and not is_caught:
-        assert re.search(r"=> \S+ <\S+>:\s+jmp +\*%rcx", text.split("cannot run")[1]), text
+        assert re.search(r"=> \S+ <\S+>:\s+jmp +\*%r11", text.split("cannot run")[1]), text
 
 
 def test_healthy_boot_survives_and_every_command_answers(tmp_path: Path) -> None:

@@ -92,15 +92,15 @@ static void switch_alone_fetches_pushes_and_enters_the_kernel(void **state) {
     }
 }
 
-static void breakpoint_comes_right_after_the_switch(void **state) {
+static void breakpoint_comes_right_before_the_entry(void **state) {
     (void)state;
     struct plan_addresses stopping = addresses;
     stopping.breakpoint = 0x1002;
     struct access_plan plan = plan_with(&stopping, NULL, 0);
     assert_int_equal(plan.count, OWN_STEPS + 1);
-    assert_int_equal(plan.steps[1].vector, 3);
-    assert_int_equal(plan.steps[1].access.virt, 0x1002);
-    assert_int_equal(plan.steps[1].rip, 0x1002);
+    assert_int_equal(plan.steps[2].vector, 3);
+    assert_int_equal(plan.steps[2].access.virt, 0x1002);
+    assert_int_equal(plan.steps[2].rip, 0x1002);
 }
 
 static void pending_interrupt_comes_before_the_first_instruction(void **state) {
@@ -255,7 +255,7 @@ static void every_step_is_a_record(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(switch_alone_fetches_pushes_and_enters_the_kernel),
-        cmocka_unit_test(breakpoint_comes_right_after_the_switch),
+        cmocka_unit_test(breakpoint_comes_right_before_the_entry),
         cmocka_unit_test(pending_interrupt_comes_before_the_first_instruction),
         cmocka_unit_test(aligned_write_demands_its_width_and_a_power_of_two),
         cmocka_unit_test(every_base_is_added_to_an_offset_of_either_sign),
