@@ -83,8 +83,10 @@ entry:
     leaq -8(%rdi), %rdx
     cmoveq %rax, %rdx
     pushq %rdx
-    access ENTRY_WRITE, ENTRY_BASE_ABSOLUTE, bss_end-1, 1, "kernel bss last byte write"
-    movb $0, bss_end - 1(%rip)
+    leaq bss_first(%rip), %rdi
+    movl $bss_words, %ecx
+    access ENTRY_WRITE, ENTRY_BASE_ABSOLUTE, bss_first, bss_bytes, "kernel bss clear"
+    rep stosq /* of zeros: RAX is 0 */
 
     movq ENTRY_INFO_MEMORY_MAP_VIRT(%rbx), %rsi
     access ENTRY_READ, ENTRY_BASE_MEMORY_MAP, 0, 1, "memory map first byte"
