@@ -57,7 +57,7 @@ def analyze(
     foresight = foresee(boot, intent, platform)
     observation = observe(boot, log)
     prediction = foresight.prediction if foresight else None
-    agreement = agree(prediction, observation)
+    agreement = agree(prediction, observation, boot)
     context = Context(
         boot=boot,
         intent=intent,
@@ -105,10 +105,15 @@ def _restarts(boots: Sequence[Boot]) -> int:
 def _findings(context: Context, foresight: Foresight | None) -> tuple[Finding, ...]:
     """What strikes, in order; then what else is wrong, the worst first."""
     composed = compose(context, RULES, foresight.strikes if foresight else ())
-    striking = [finding for finding in composed if finding.step is not None]
-    rest = [finding for finding in composed if finding.step is None]
-    for rule in RULES:
-        rest.extend(finding for finding in rule.check(context) if not _told(finding, striking))
+    struck = [finding for finding in composed if finding.step is not None]
+    found = [finding for rule in RULES for finding in rule.check(context)]
+    untold = [finding for finding in found if not _told(finding, struck)]
+    # What a rule finds by itself can stop a step as well: a gate that the CPU cannot use.
+    striking = sorted(
+        [*struck, *(finding for finding in untold if finding.step is not None)],
+        key=lambda finding: finding.step or 0,
+    )
+    rest = [finding for finding in (*composed, *untold) if finding.step is None]
     rest.sort(key=lambda finding: _ORDER[finding.severity])
     return (*striking, *rest)
 

@@ -5,7 +5,7 @@ Intel SDM volume 3A: sections 7.3.1 (names), 7.13 (error codes), 7.15 (double fa
 
 from __future__ import annotations
 
-DIVIDE, UNDEFINED, DOUBLE_FAULT, NOT_PRESENT = 0, 6, 8, 11
+DIVIDE, BREAKPOINT, UNDEFINED, DOUBLE_FAULT, NOT_PRESENT = 0, 3, 6, 8, 11
 STACK_FAULT, PROTECTION, PAGE_FAULT = 12, 13, 14
 
 NAMES = {
@@ -13,6 +13,9 @@ NAMES = {
     10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC",
     19: "#XM", 20: "#VE", 21: "#CP", 29: "#VC", 30: "#SX",
 }  # fmt: skip
+
+# Below are the CPU's own (SDM 3A, 7.2); above, whatever the system gives its devices.
+FIRST_INTERRUPT = 32
 
 # Vectors that push an error code (SDM 3A, 7.13).
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
@@ -38,6 +41,12 @@ def makes_double_fault(first: int, second: int) -> bool:
     if first in CONTRIBUTORY:
         return second in CONTRIBUTORY
     return first in PAGE_FAULTS and (second in CONTRIBUTORY or second in PAGE_FAULTS)
+
+
+def raised_at(vector: int, saved_rip: int | None) -> int | None:
+    """The instruction that a handler's frame tells of: that of INT3, which has one byte, holds the
+    address of the next one (SDM 3A, 7.15, interrupt 3)."""
+    return saved_rip - 1 if vector == BREAKPOINT and saved_rip else saved_rip
 
 
 def page_fault_words(error_code: int) -> str:

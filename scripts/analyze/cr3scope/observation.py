@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cr3scope import exceptions
-from cr3scope.capture.records import Boot, FaultRecord
+from cr3scope.capture.records import AccessKind, Boot, FaultRecord, PlanStep
 from cr3scope.intlog.observe import LogReport
 from cr3scope.verdict import Ending, Fault, Observation, Prediction
+
+_ROOT_BITS = (1 << 52) - (1 << 12)  # of CR3: below are flags or the PCID (SDM 3A, 5.5)
 
 
 def observe(boot: Boot, report: LogReport | None) -> Observation | None:
@@ -37,23 +39,59 @@ def _from_record(record: FaultRecord) -> Observation:
     vector = get("vector", 0)
     cr2 = get("cr2") if vector in exceptions.PAGE_FAULTS else None
     error = get("error") if vector in exceptions.WITH_ERROR_CODE else None
-    first = Fault(vector, error, cr2, get("rip"), get("cr3"))
+    rip = exceptions.raised_at(vector, get("rip"))
+    first = Fault(vector, error, cr2, rip, get("cr3"))
     return Observation(Ending.HANDLED, first, 1, f"fault record ({record.by})")
 
 
-def agree(prediction: Prediction | None, observation: Observation | None) -> bool | None:
+def agree(
+    prediction: Prediction | None, observation: Observation | None, boot: Boot | None = None
+) -> bool | None:
     """Whether the two tell the same story; None if one of them is missing.
 
     Compared are the first exception's vector, error code, CR2 (of a page fault) and RIP, each
-    where both sides know it.
+    where both sides know it. Of a plan that leads astray at a step of ``boot`` nothing is known
+    from that step on: any trouble is as foreseen, but none before.
     """
     if prediction is None or observation is None:
         return None
+    if boot is not None and _is_before_the_switch(observation, boot):
+        return None
+    if boot is not None and prediction.diverges is not None:
+        return _agree_astray(prediction.diverges, observation, boot)
+    if prediction.survives and observation.ending is Ending.HANG:
+        return None  # a kernel that stands still does so beyond the plan
     if prediction.survives or observation.ending is None:
         return prediction.survives and observation.ending is None
     if prediction.first is None or observation.first is None:
-        return None
+        return True if prediction.ends is observation.ending is Ending.HANG else None
     return same_fault(prediction.first, observation.first)
+
+
+def _is_before_the_switch(observation: Observation, boot: Boot) -> bool:
+    """Whether the exception came under another root than the planned one."""
+    planned, first = boot.cpus.get("handoff"), observation.first
+    if planned is None or first is None or first.cr3 is None:
+        return False
+    return (first.cr3 ^ planned.registers.get("cr3", first.cr3)) & _ROOT_BITS != 0
+
+
+def _agree_astray(step: int, observation: Observation, boot: Boot) -> bool | None:
+    if observation.ending is None:
+        has_passed = boot.summary is not None and boot.summary[1] == 0
+        return None if has_passed else True
+    if observation.first is None:
+        return True
+    struck = [each.step for each in boot.plan if _strikes(observation.first, each)]
+    return not struck or max(struck) >= step
+
+
+def _strikes(fault: Fault, step: PlanStep) -> bool:
+    """Whether a fault is one of this step: in its instruction, or at the address it touches."""
+    touched = range(step.virt, step.virt + max(step.width, 1))
+    if fault.vector in exceptions.PAGE_FAULTS and fault.cr2 is not None:
+        return fault.cr2 in touched
+    return fault.rip == step.rip or (step.kind is AccessKind.FETCH and fault.rip in touched)
 
 
 def same_fault(one: Fault, other: Fault) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cr3scope import exceptions
-from cr3scope.exceptions import PAGE_FAULT
+from cr3scope.exceptions import FIRST_INTERRUPT, PAGE_FAULT
 from cr3scope.intlog.record import NO_EXCEPTION, InterruptRecord
 
 STORM_RUN = exceptions.STORM_RUN
 _GATE_BYTES = 16  # of an IDT in 64-bit mode (SDM 3A, 7.14.1)
 _FRAME_REACH = 64  # a frame is 48 bytes below RSP, which is first aligned to 16
+_INTERRUPT_FRAME = 40  # without an error code
+_OTHER_STACK = 1 << 16
 _MAX_WORDS = 8
 
 
@@ -48,6 +50,24 @@ def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
         and record.identity != first.identity
         for record in later
     )
+
+
+def undelivered(interrupt: InterruptRecord, first: InterruptRecord) -> bool:
+    """Whether ``first`` kept an INT instruction from its handler.
+
+    It was raised in the instruction itself, or it is the fetch of the handler: five quadwords below
+    the aligned RSP, or on another stack (SDM 3A, 7.14.2). An INT is no exception in QEMU's
+    eyes, and benign, so that ``first`` does not tell what it interrupted.
+    """
+    is_exception = interrupt.is_software and interrupt.vector < FIRST_INTERRUPT
+    if not is_exception or first.old not in (None, NO_EXCEPTION):
+        return False
+    if (first.rip, first.rsp) == (interrupt.rip, interrupt.rsp):
+        return True
+    is_fetch = first.vector == PAGE_FAULT and first.fault.cr2 == first.rip
+    pushed = (interrupt.rsp & ~0xF) - _INTERRUPT_FRAME
+    is_far = abs(first.rsp - interrupt.rsp) > _OTHER_STACK
+    return is_fetch and (first.rsp == pushed or is_far)
 
 
 def chain_words(records: Sequence[InterruptRecord]) -> tuple[str, ...]:
@@ -94,7 +114,8 @@ def _follows(before: InterruptRecord, record: InterruptRecord) -> str:
 def _reaching(before: InterruptRecord, record: InterruptRecord) -> str:
     """What the CPU touched when the delivery of ``before`` failed; CR2 tells."""
     touched = record.cr2
-    if record.old in (None, NO_EXCEPTION) or touched is None or touched == before.cr2:
+    is_delivery = record.old not in (None, NO_EXCEPTION) or before.is_software
+    if not is_delivery or touched is None or touched == before.cr2:
         return ""
     gate = _gate(before, touched)
     if gate is not None:

@@ -100,7 +100,32 @@ def _under(log: LogFile, cr3: int, place: int) -> LogReport:
     last = switch.last_with(log, cr3, place)
     start = max(last - _TAIL, early[0].offset - _LINE)
     late = [r for r in _exceptions(log, start, cr3) if early[0].offset <= r.offset <= last]
-    return _report(log, place, early, late or early)
+    report = _report(log, place, early, late or early)
+    interrupt = _undelivered(log, early[0])
+    return report if interrupt is None else _with_interrupt(report, interrupt, early[0])
+
+
+def _undelivered(log: LogFile, first: InterruptRecord) -> InterruptRecord | None:
+    """The INT instruction that ``first`` kept from its handler. No `check_exception` stands before
+    its record, so it is no exception of its own; one that was handled is none at all."""
+    start = max(first.offset - 2 * MAX_RECORD, 0)
+    before = list(read_records(log.read(start, first.offset - start)))[-1:]
+    return next((r for r in before if r.cr3 == first.cr3 and chain.undelivered(r, first)), None)
+
+
+def _with_interrupt(
+    report: LogReport, interrupt: InterruptRecord, first: InterruptRecord
+) -> LogReport:
+    """The report as it is with the INT instruction as the beginning of it all."""
+    words = f"{name(interrupt.vector)} could not be delivered: that raised {chain.title(first)}"
+    return replace(
+        report,
+        first=interrupt.fault,
+        chain=(*chain.chain_words([interrupt, first]), *report.chain),
+        records=report.records + 1,
+        exceptions=(interrupt.fault, *report.exceptions)[:KEPT],
+        notes=(words, *report.notes),
+    )
 
 
 def _report(

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE
+from cr3scope.exceptions import FIRST_INTERRUPT, PAGE_FAULT, WITH_ERROR_CODE
 from cr3scope.intlog.marker import MARKER
 from cr3scope.verdict import Fault
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
-FIRST_INTERRUPT = 32  # vectors below are the CPU's own (SDM 3A, table 7-1)
 _NMI = 2
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
 
@@ -54,6 +53,7 @@ class InterruptRecord:
     gdt: tuple[int, int] | None  # base, limit
     old: int | None  # the exception that was being delivered
     is_exception: bool
+    is_software: bool = False  # of an INT instruction
 
     @property
     def fault(self) -> Fault:
@@ -93,7 +93,8 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     dumped = _TABLE.finditer(data, header.end(), end)
     tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
     cr2 = header[10] or (control[1] if control else None)
-    by_hardware = b"Servicing " in before or header[4] == b"1" or vector == _NMI
+    is_software = header[4] == b"1"
+    by_hardware = b"Servicing " in before or vector == _NMI
     return InterruptRecord(
         offset=base + header.start(),
         number=int(header[1]),
@@ -106,7 +107,8 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
         idt_base=tables[b"I"][0] if b"I" in tables else None,
         gdt=tables.get(b"G"),
         old=int(check[1], 16) if check else None,
-        is_exception=vector < FIRST_INTERRUPT and not by_hardware,
+        is_exception=vector < FIRST_INTERRUPT and not by_hardware and not is_software,
+        is_software=is_software,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE
+from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
 from cr3scope.verdict import Fault
 
 _HEAD = re.compile(rb"!!!! X64 Exception Type - ([0-9A-F]{2})\(")
@@ -24,6 +24,6 @@ def read_screen(serial: bytes) -> Fault | None:
         vector,
         fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None,
         fields.get(b"CR2") if vector == PAGE_FAULT else None,
-        fields.get(b"RIP"),
+        raised_at(vector, fields.get(b"RIP")),
         fields.get(b"CR3"),
     )

@@ -69,12 +69,12 @@ def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
     if snapshot.interrupts_on:
         return
     if snapshot.halted:
-        yield BY_ID["halted-forever"].finding(
+        yield BY_ID["hang-hlt"].finding(
             f"halted at RIP={rip:#x} with interrupts off: nothing can wake it", "RFLAGS.IF=0, HLT=1"
         )
     elif len(rips) > 1 and max(rips) - min(rips) < LOOP_BYTES:
         code = snapshot.bytes_at(min(rips), _SLED_BYTES).hex(" ")
-        yield BY_ID["spinning"].finding(
+        yield BY_ID["hang-loop"].finding(
             f"a tight loop at RIP={min(rips):#x} with interrupts off",
             f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, RFLAGS.IF=0\n"
             f"code: {code}",
@@ -106,7 +106,7 @@ def _mov_cr3(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
     if cpu.cr4 & CR4_PCIDE:
         reserved &= ~(1 << 63)
     if reserved:
-        yield BY_ID["cr3-reserved"].finding(
+        yield BY_ID["cr3-high-bits"].finding(
             f"mov {name}, CR3 at RIP={rip:#x} loads {value:#x}: reserved bits {reserved:#x}",
             f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}",
         )

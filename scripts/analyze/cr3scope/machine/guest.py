@@ -95,14 +95,13 @@ def watch(
 ) -> Outcome:
     """Runs QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
-    ``meanwhile`` is called once, right after the start; ``examine`` when a guest that has not left is
+    ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is
     paused and its log is complete. Whatever happens, no QEMU is left behind.
     """
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
-        watcher = _Watcher(command, folder, Path(channels), signals)
+        watcher = _Watcher(command, folder, Path(channels), signals, meanwhile)
         try:
             watcher.start(timeout)
-            meanwhile()
             watcher.loop()
             watcher.ask(examine)
         finally:
@@ -144,10 +143,18 @@ def _end_with_parent() -> None:
 
 
 class _Watcher:
-    def __init__(self, command: Command, folder: Path, channels: Path, signals: _Signals) -> None:
+    def __init__(
+        self,
+        command: Command,
+        folder: Path,
+        channels: Path,
+        signals: _Signals,
+        meanwhile: Callable[[], None],
+    ) -> None:
         self.outcome = Outcome()
         self._command = command
         self._signals = signals
+        self._meanwhile = meanwhile
         self._channels = channels
         self._selector = selectors.DefaultSelector()
         self._serial = SerialPort(folder / "serial.log")
@@ -281,6 +288,7 @@ class _Watcher:
         except QmpError:
             self._next_look = self._deadline
             return
+        self._qmp_ready()  # an event may have come together with the answers
         self.outcome.looks = [*self.outcome.looks, seen][-LOOKS:]
         if stands_still(self.outcome.looks):
             self._end(Reason.STANDSTILL)
@@ -313,7 +321,9 @@ class _Watcher:
                 data = event.get("data")
                 why = data.get("reason") if isinstance(data, dict) else None
                 self._end(_SHUTDOWN_REASONS.get(str(why), Reason.SHUT_DOWN))
-        self.outcome.started = self.outcome.started or self._qmp.ready
+        if self._qmp.ready and not self.outcome.started:
+            self.outcome.started = True
+            self._meanwhile()  # not before: QEMU tells no event to whom it has not answered yet
         if self._qmp.closed:
             self._selector.unregister(self._qmp)
 

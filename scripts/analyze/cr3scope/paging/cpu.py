@@ -49,6 +49,13 @@ class CpuState:
         """Physical address of the top table: CR3 without its flags (SDM 3A, table 5-12 ff.)."""
         return self.cr3 & ((1 << self.max_phys_bits) - 1) & ~0xFFF
 
+    @property
+    def cr3_reserved(self) -> int:
+        """Bits of CR3 that must be zero: #GP(0) at the mov. Bit 63 spares the TLB with PCIDE, and is
+        not kept (SDM 3A, 2.5, 5.10.4.1)."""
+        high = self.cr3 & -(1 << self.max_phys_bits)
+        return high & ~(1 << 63) if self.cr4 & CR4_PCIDE else high
+
     def with_(self, **changes: int | bool) -> CpuState:
         """A copy with some fields changed (the CPU matrix judges one dump for many states)."""
         return replace(self, **changes)

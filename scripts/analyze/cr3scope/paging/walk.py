@@ -60,6 +60,7 @@ class Reason(Enum):
     PROTECTION_KEY = "protection key"
     SHADOW_STACK = "no shadow-stack page"
     NON_CANONICAL = "address is not canonical"
+    MISALIGNED = "misaligned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ raise the next exception.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, CpuRecord, PlanStep
@@ -23,6 +23,7 @@ from cr3scope.predict.descriptors import (
     ist_offset,
     tss_base,
 )
+from cr3scope.predict.strike import Target
 
 _PAGE = 4096
 _QWORD = 8
@@ -42,12 +43,12 @@ class Registers:
     gdt_limit: int
     idt_base: int
     idt_limit: int
+    rflags: int = 0
 
     @classmethod
     def of(cls, record: CpuRecord) -> Registers:
         """The registers of a ``cpu`` record."""
-        names = ("rip", "rsp", "cs", "tr", "gdt_base", "gdt_limit", "idt_base", "idt_limit")
-        return cls(**{name: record.registers.get(name, 0) for name in names})
+        return cls(**{field.name: record.registers.get(field.name, 0) for field in fields(cls)})
 
     def at(self, step: PlanStep, rip: int | None) -> Registers:
         """The registers when a step faults. RSP is that of the handoff, but for a step that writes
@@ -71,13 +72,18 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """Delivery raised another exception; ``touching`` says what the CPU was reaching for."""
+    """Delivery raised another exception; ``touching`` says what the CPU was reaching for.
+
+    ``fault`` is None where no access was refused, but what was read is of no use.
+    """
 
     vector: int
     error_code: int
     cr2: int | None
     touching: str
     fault: PageFault | None = None
+    target: Target = Target.PLAN
+    kind: AccessKind = AccessKind.READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,31 +102,41 @@ class Delivery:
     memory: PhysicalBytes
     platform: Platform
 
-    def deliver(self, vector: int, registers: Registers) -> Entered | Raised | Unknown:
-        """Tries to enter the handler of ``vector``."""
-        gate = self._gate(vector, registers)
+    def deliver(
+        self, vector: int, registers: Registers, software: bool = False
+    ) -> Entered | Raised | Unknown:
+        """Tries to enter the handler of ``vector``.
+
+        ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear
+        in that of an exception on the way (SDM 3A, 7.4.2, 7.13).
+        """
+        external = 0 if software else _EXTERNAL
+        gate = self._gate(vector, registers, external)
         if not isinstance(gate, Gate):
             return gate
-        refused = self._check_segment(gate.selector, registers)
+        refused = self._check_segment(gate.selector, registers, external)
         if refused is not None:
             return refused
         top = self._stack_top(gate.ist, registers)
         if not isinstance(top, int):
             return top
-        return self._push(vector, gate, top)
+        has_error_code = vector in exceptions.WITH_ERROR_CODE and not software
+        return self._push(6 if has_error_code else 5, gate, top)
 
     def fetch(self, virt: int) -> PageFault | None:
         """The fault of fetching the first byte at ``virt``, if any."""
         found = self.reach(virt, AccessKind.FETCH, 1)
         return found if isinstance(found, PageFault) else None
 
-    def _gate(self, vector: int, registers: Registers) -> Gate | Raised | Unknown:
-        index = vector << 3 | _IN_IDT | _EXTERNAL
+    def _gate(
+        self, vector: int, registers: Registers, external: int
+    ) -> Gate | Raised | Unknown:
+        index = vector << 3 | _IN_IDT | external
         if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
             words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x}"
             return Raised(exceptions.PROTECTION, index, None, words)
         virt = registers.idt_base + GATE_BYTES * vector
-        data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}")
+        data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}", Target.IDT)
         if not isinstance(data, bytes):
             return data
         gate = Gate.decode(data)
@@ -131,16 +147,18 @@ class Delivery:
             return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present")
         return gate
 
-    def _check_segment(self, selector: int, registers: Registers) -> Raised | Unknown | None:
-        error = selector & ~3 | _EXTERNAL
+    def _check_segment(
+        self, selector: int, registers: Registers, external: int
+    ) -> Raised | Unknown | None:
+        error = selector & ~3 | external
         offset = selector & ~7
         words = f"code selector {selector:02x}h"
         if offset == 0:
-            return Raised(exceptions.PROTECTION, _EXTERNAL, None, "a null code selector")
+            return Raised(exceptions.PROTECTION, external, None, "a null code selector")
         if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
             return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT")
         virt = registers.gdt_base + offset
-        data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}")
+        data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}", Target.GDT)
         if not isinstance(data, bytes):
             return data
         segment = Segment.decode(data)
@@ -158,7 +176,7 @@ class Delivery:
         if base is None:
             return Unknown("the TSS descriptor")
         virt = base + ist_offset(ist)
-        data = self._read(virt, _QWORD, f"IST{ist} of the TSS at {virt:#x}")
+        data = self._read(virt, _QWORD, f"IST{ist} of the TSS at {virt:#x}", Target.PLAN)
         return int.from_bytes(data, "little") if isinstance(data, bytes) else data
 
     def _tss_base(self, registers: Registers) -> int | None:
@@ -169,25 +187,27 @@ class Delivery:
         data = self.memory.read(found.phys, 2 * DESCRIPTOR_BYTES)
         return None if data is None else tss_base(data)
 
-    def _push(self, vector: int, gate: Gate, top: int) -> Entered | Raised:
-        count = 6 if vector in exceptions.WITH_ERROR_CODE else 5
+    def _push(self, count: int, gate: Gate, top: int) -> Entered | Raised:
         top &= ~0xF
         rsp = top
         for _ in range(count):
             rsp = (rsp - _QWORD) & (1 << 64) - 1
             found = self.reach(rsp, AccessKind.WRITE, _QWORD)
             if isinstance(found, PageFault):
-                return self._raised(found, f"the stack at {rsp:#x}", stack=True)
+                words = f"the stack at {rsp:#x}"
+                return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
         return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * _QWORD - 1))
 
-    def _read(self, virt: int, count: int, words: str) -> bytes | Raised | Unknown:
+    def _read(
+        self, virt: int, count: int, words: str, target: Target
+    ) -> bytes | Raised | Unknown:
         data = b""
         while len(data) < count:
             at = virt + len(data)
             width = min(count - len(data), _PAGE - at % _PAGE)
             found = self.reach(at, AccessKind.READ, width)
             if isinstance(found, PageFault):
-                return self._raised(found, words)
+                return self._raised(found, words, target, AccessKind.READ)
             part = self.memory.read(found.phys, width)
             if part is None:
                 return Unknown(words)
@@ -208,11 +228,11 @@ class Delivery:
         )
 
     @staticmethod
-    def _raised(fault: PageFault, words: str, stack: bool = False) -> Raised:
+    def _raised(fault: PageFault, words: str, target: Target, kind: AccessKind) -> Raised:
         vector = fault.vector
-        if stack and vector == exceptions.PROTECTION:
-            vector = exceptions.STACK_FAULT
-        return Raised(vector, fault.error_code, fault.cr2, words, fault)
+        if kind is AccessKind.WRITE and vector == exceptions.PROTECTION:
+            vector = exceptions.STACK_FAULT  # delivery writes to the stack alone
+        return Raised(vector, fault.error_code, fault.cr2, words, fault, target, kind)
 
     def entered(self, registers: Registers, entered: Entered) -> Registers:
         """The registers at the handler's first instruction."""

@@ -14,8 +14,8 @@ from cr3scope.predict import rounds, scan
 from cr3scope.predict.contents import RecordedBytes
 from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.intent import Intent
-from cr3scope.predict.machine import carry
 from cr3scope.predict.mend import Mender
+from cr3scope.predict.outlook import Outlook
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.strike import Strike
 from cr3scope.verdict import Prediction
@@ -47,11 +47,14 @@ def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) 
         named = intent.frame_of(virt)
         return firmware.frame_of(virt) if named is None else named
 
-    judged = rounds.run(
-        tables, boot.plan, Mender(cpu, intent, frame_of, platform), registers.rsp
-    )
     delivery = Delivery(tables, cpu, memory, platform)
-    prediction = _prediction(judged, delivery, registers)
+    plan = sorted(boot.plan, key=lambda step: step.step)
+    outlook = Outlook(boot, intent, delivery, plan, registers)
+    if cpu.cr3_reserved:
+        mended = Overlay(tables, cpu.max_phys_bits)
+        return Foresight(cpu, platform, registers, tables, mended, (), outlook.refused_cr3())
+    judged = rounds.run(delivery, plan, Mender(cpu, intent, frame_of, platform), registers)
+    prediction = outlook.prediction(judged.first)
     strikes = [
         *judged.strikes,
         *scan.safety_net(replace(delivery, tables=judged.mended), registers),
@@ -80,14 +83,3 @@ class Firmware:
             return None
         found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)
         return found.phys & ~0xFFF if isinstance(found, Translation) else None
-
-
-def _prediction(
-    judged: rounds.Rounds, delivery: Delivery, registers: Registers
-) -> Prediction:
-    first = next(iter(judged.strikes), None)
-    if first is None or first.fault is None or first.step is None:
-        return Prediction(survives=True)
-    chain = carry(delivery, first.fault.vector, registers.at(first.step, first.fault.rip))
-    step = first.step
-    return Prediction(False, step.name, first.fault, chain.ends, chain.words, step.step)

@@ -14,6 +14,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.paging.walk import Translation
 from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers, Unknown
 from cr3scope.predict.storm import Vital, run_out
+from cr3scope.predict.strike import Target
 from cr3scope.verdict import Ending
 
 # A chain that has not repeated itself by then is given up; each round enters one more handler.
@@ -24,21 +25,33 @@ _MAX_ROUNDS = 32
 class Chain:
     """What follows a first exception. ``ends`` is None where the capture does not say.
 
-    ``faults`` are the page faults on the way, each with what the CPU was reaching for.
+    ``faults`` are the exceptions on the way, each with what the CPU was reaching for.
     """
 
     ends: Ending | None
     words: tuple[str, ...]
     faults: tuple[Raised, ...] = ()
+    handler: int | None = None  # the one that runs
+
+    @property
+    def is_straight(self) -> bool:
+        """Whether the handler of the very exception runs; also where nothing tells otherwise."""
+        return not self.faults and self.ends in (Ending.HANDLED, None)
 
 
-def carry(delivery: Delivery, vector: int, registers: Registers) -> Chain:
-    """Follows exception ``vector``, raised with these registers, to its end."""
+def carry(
+    delivery: Delivery, vector: int, registers: Registers, software: bool = False
+) -> Chain:
+    """Follows exception ``vector``, raised with these registers, to its end.
+
+    ``software``: it is the interrupt of an INT instruction.
+    """
     words: list[str] = []
     faults: list[Raised] = []
     seen: dict[tuple[int, int], int] = {}  # (vector, handler) -> RSP at its entry
     for frames in range(1, _MAX_ROUNDS):
-        entered = _enter(delivery, vector, registers, words, faults)
+        entered = _enter(delivery, vector, registers, software, words, faults)
+        software = False
         if not isinstance(entered, tuple):
             return Chain(entered, tuple(words), tuple(faults))
         vector, frame = entered
@@ -46,14 +59,16 @@ def carry(delivery: Delivery, vector: int, registers: Registers) -> Chain:
         fault = delivery.fetch(frame.handler)
         if fault is None:
             words.append(f"the handler of {exceptions.name(vector)} at {frame.handler:#x} runs")
-            return Chain(Ending.HANDLED, tuple(words), tuple(faults))
+            return Chain(Ending.HANDLED, tuple(words), tuple(faults), frame.handler)
         key = (vector, frame.handler)
         if key in seen:
             ends, said = _storm(delivery, registers, frames, seen[key] == frame.rsp)
             return Chain(ends, (*words, said), tuple(faults))
         seen[key] = frame.rsp
         what = f"the handler of {exceptions.name(vector)} at {frame.handler:#x}"
-        raised = Raised(fault.vector, fault.error_code, fault.cr2, what, fault)
+        raised = Raised(
+            fault.vector, fault.error_code, fault.cr2, what, fault, Target.HANDLER, AccessKind.FETCH
+        )
         faults.append(raised)
         words.append(_words(raised, "cannot be fetched"))
         vector = fault.vector
@@ -64,27 +79,30 @@ def _enter(
     delivery: Delivery,
     vector: int,
     registers: Registers,
+    software: bool,
     words: list[str],
     faults: list[Raised],
 ) -> tuple[int, Entered] | Ending | None:
     """Delivers ``vector`` or what it turns into; an Ending if the CPU shuts down, None if unknown."""
     while True:
-        outcome = delivery.deliver(vector, registers)
+        outcome = delivery.deliver(vector, registers, software)
         if isinstance(outcome, Entered):
             return vector, outcome
         if isinstance(outcome, Unknown):
             words.append(f"the capture does not hold {outcome.what}")
             return None
         faults.append(outcome)
-        if vector == exceptions.DOUBLE_FAULT:
+        if vector == exceptions.DOUBLE_FAULT and not software:
             words.append(_words(outcome, "is out of reach too") + ": triple fault, the CPU resets")
             return Ending.TRIPLE_FAULT
-        if exceptions.makes_double_fault(vector, outcome.vector):
+        # An INT instruction is benign, whatever its vector (SDM 3A, table 7-4).
+        if not software and exceptions.makes_double_fault(vector, outcome.vector):
             words.append(_words(outcome, "is out of reach") + ": double fault")
             vector = exceptions.DOUBLE_FAULT
         else:
             words.append(_words(outcome, "is out of reach"))
             vector = outcome.vector
+        software = False
 
 
 def _words(raised: Raised, verdict: str) -> str:

@@ -9,7 +9,7 @@ from cr3scope.capture.records import AccessKind, PlanStep
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import PageFault, access
+from cr3scope.paging.walk import PageFault, Reason, access, is_canonical
 from cr3scope.verdict import Fault
 
 # An x86 instruction has at most 15 bytes: a wider fetch covers several (SDM volume 2A, 2.3.11).
@@ -21,8 +21,15 @@ _STACK_REACH = 4096
 def strike(
     tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform
 ) -> PageFault | None:
-    """The fault of one step, None if it goes through."""
-    found = access(tables, cpu, step.virt, step.kind, width=max(step.width, 1), platform=platform)
+    """The fault of one step, None if it goes through; of an INT instruction, that of its fetch.
+
+    An operand that must be aligned and is not raises #GP(0) before it is looked up (SDM volume 2A,
+    2.4.1: exceptions of type 1).
+    """
+    width = max(step.width, 1)
+    if step.virt % step.align and _is_canonical(cpu, step.virt, width):
+        return PageFault(exceptions.PROTECTION, 0, None, (), Reason.MISALIGNED, step.virt)
+    found = access(tables, cpu, step.virt, step.kind, width=width, platform=platform)
     return found if isinstance(found, PageFault) else None
 
 
@@ -54,12 +61,16 @@ def exception(
     alone (SDM volume 1, 3.3.7.1). TCG raises #GP(0) for both (seen with QEMU 7.2).
     """
     vector = fault.vector
-    if vector == exceptions.PROTECTION and _is_stack_access(step, rsp):
+    if fault.reason is Reason.NON_CANONICAL and _is_stack_access(step, rsp):
         vector = exceptions.PROTECTION if platform is Platform.TCG else exceptions.STACK_FAULT
     rip = step.rip
     if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:
         rip = fault.virt
     return Fault(vector, fault.error_code, fault.cr2, rip, cr3)
+
+
+def _is_canonical(cpu: CpuState, virt: int, width: int) -> bool:
+    return is_canonical(virt, cpu.levels) and is_canonical(virt + width - 1, cpu.levels)
 
 
 def _is_stack_access(step: PlanStep, rsp: int) -> bool:

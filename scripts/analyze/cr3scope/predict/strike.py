@@ -47,7 +47,8 @@ class Strike:
     ``virt`` is the first byte that could not be accessed. ``culprit`` is an entry of the *dump*
     (None for an address that is not canonical). ``mend`` is None where no change of the tables
     would be right, because the address itself is wrong. ``step`` and ``fault`` are those of the
-    plan; a range or a descriptor table has none.
+    plan, ``fault`` the exception that the machine reports first: of an INT instruction, the
+    interrupt. What no step of the plan needs has neither.
     """
 
     target: Target

@@ -81,6 +81,8 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
         "ends": prediction.ends.value if prediction.ends else None,
         "chain": list(prediction.chain),
         "step_number": prediction.number,
+        "diverges": prediction.diverges,
+        "diverges_words": prediction.diverges_words,
     }
 
 

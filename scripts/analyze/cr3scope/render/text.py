@@ -60,6 +60,8 @@ def headline(verdict: Verdict) -> str:
         return f"HEALTHY: every step of the plan goes through{seen}"
     if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
         return f"WILL FAULT: {fault_words(prediction.first)} {_where(prediction)}"
+    if verdict.status is Status.WILL_FAULT and prediction and prediction.diverges is not None:
+        return f"WILL FAULT: from step {prediction.diverges} on the bytes are not those that were meant"
     if verdict.status is Status.FAULTED:
         return f"FAULTED: {_faulted(prediction, observation, verdict)}"
     if verdict.status is Status.HUNG:
@@ -80,8 +82,9 @@ def _faulted(
     if first is None:
         detail = observation.detail if observation else ""
         return _first_error(verdict) or detail or "the machine did not run as it should"
-    foreseen = verdict.agreement is True and prediction is not None
-    where = _where(prediction) if foreseen and prediction else f"at RIP={_hex(first.rip)}"
+    where = f"at RIP={_hex(first.rip)}"
+    if verdict.agreement and prediction and prediction.first and prediction.diverges is None:
+        where = _where(prediction)
     return f"{fault_words(first)} {where}"
 
 
@@ -106,15 +109,17 @@ def _first_diagnostic(verdict: Verdict) -> str | None:
 def _story(verdict: Verdict) -> Iterator[str]:
     """What the CPU does after the first exception, and what was seen of it."""
     prediction, observation = verdict.prediction, verdict.observation
-    if prediction is not None and prediction.first is not None:
-        first = prediction.first
-        yield f"  CR2={_hex(first.cr2)}  RIP={_hex(first.rip)}"
+    if prediction is not None and prediction.diverges is not None:
+        yield from _wrapped("  astray", prediction.diverges_words, 9)
+    if prediction is not None and not prediction.survives:
+        if prediction.first is not None:
+            yield _place(prediction.first)
         for words in prediction.chain:
             yield from _wrapped("  then", words, 7)
         if prediction.ends is not None:
             yield f"  ends  {prediction.ends.value}"
     elif observation is not None and observation.first is not None and observation.ending:
-        yield f"  CR2={_hex(observation.first.cr2)}  RIP={_hex(observation.first.rip)}"
+        yield _place(observation.first)
         for words in observation.chain:
             yield from _wrapped("  then", words, 7)
     if observation is not None:
@@ -124,6 +129,12 @@ def _story(verdict: Verdict) -> Iterator[str]:
         if observation.detail:
             words += f"; {observation.detail}"
         yield from _wrapped("  seen", words, 7)
+
+
+def _place(fault: Fault) -> str:
+    """CR2 tells something of a page fault alone."""
+    cr2 = f"CR2={_hex(fault.cr2)}  " if fault.vector in exceptions.PAGE_FAULTS else ""
+    return f"  {cr2}RIP={_hex(fault.rip)}"
 
 
 def _finding(number: int, finding: Finding, colour: bool) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""What the trace asked for, held against what the tables grant, all ranges at once."""
