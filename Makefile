@@ -29,9 +29,10 @@ GNU_EFI_LIB ?= /usr/lib
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 # -ffile-prefix-map: source lines in reports are relative to the checkout, wherever that is.
+# -fno-optimize-sibling-calls: a caller in the trace is the line that asked, not its caller.
 # -gdwarf-4 with .debug_aranges: what gdb 13 and pyelftools both read without loss.
 COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreestanding -fno-stack-protector \
-    -mno-red-zone -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= -MMD -MP \
+    -mno-red-zone -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= -MMD -MP \
     -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
@@ -54,7 +55,7 @@ KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs test-programs run-trace run debug debug-batch analyze faults test bench check clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch analyze faults test test-faults bench check clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -90,6 +91,10 @@ test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s -j2 test-programs
 	@$(PYTHON) -m pytest -q -n 2 tests
 
+test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, predicted, observed
+	@$(MAKE) --no-print-directory -s build
+	@PYTHONPATH=scripts/analyze:tests $(PYTHON) tests/boot/fault_table.py $(FAULTS)
+
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 	@$(MAKE) --no-print-directory -s build
 	@$(PYTHON) tests/bench/bench.py
@@ -114,9 +119,10 @@ $(BUILD)/deps-%.stamp: scripts/boot/deps
 # --- What is built ---------------------------------------------------------------------------------
 build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
 
-# The toolchain is part of what an object depends on: switching it rebuilds.
+# The toolchain and its flags are part of what an object depends on: switching them rebuilds.
+COMPILERS = $(TARGET_CC) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
 $(BUILD)/toolchain: FORCE
-	@mkdir -p $(@D); echo '$(TARGET_CC)' | cmp -s - $@ || echo '$(TARGET_CC)' >$@
+	@mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(COMPILERS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(COMPILERS))' >$@
 FORCE:
 
 $(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain

@@ -155,7 +155,6 @@ def test_a_record_longer_than_the_limit_is_damage_though_its_checksum_is_right()
         "@c3s1 1 plan step=0 name=x kind=jump virt=0 width=1 rip=0",
         "@c3s1 1 table phys=0 level=6 parent=0 caller=0",
         "@c3s1 1 region name=x role=y virt=2 last=1",
-        "@c3s1 1 mmap index=0 total=1 size=30 d=0:ffffffffffffffff:7:f",
         "@c3s1 1 mmap index=0 total=1 size=30 d=:1:7:f",
         "@c3s1 1 section producer=stranger",
     ],
@@ -166,6 +165,15 @@ def test_what_breaks_the_format_is_damage_though_its_checksum_is_right(body: str
     writer.end()
     assert not is_clean(writer.data)
     assert read_capture(writer.data).damage
+
+
+def test_a_memory_map_of_garbage_is_the_guests_and_no_damage() -> None:
+    writer = Writer()
+    writer.put("mmap", index=0, total=2, size=0x30, d=["0:ffffffffffffffff:7:f", "ffffffffffffffff:2:7:f"])
+    writer.end()
+    capture = read_capture(writer.data)
+    assert not capture.damage
+    assert [d.last for d in capture.boots[0].memory_map] == [(1 << 64) - 1] * 2
 
 
 def test_totals_that_do_not_fit_are_reported() -> None:

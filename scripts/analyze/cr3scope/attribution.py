@@ -22,7 +22,10 @@ class Attribution:
 
     def source(self, entry: EntryRef | None, virt: int) -> str | None:
         """``file:line`` of the call that made ``entry`` what it is; None if nobody said."""
-        caller = self.caller(entry, virt)
+        return self.line(self.caller(entry, virt))
+
+    def line(self, caller: int | None) -> str | None:
+        """``file:line`` of the call that returns to ``caller``; None if nobody knows."""
         return self._lines.line_of_call(caller) if caller else None
 
     def caller(self, entry: EntryRef | None, virt: int) -> int | None:

@@ -40,10 +40,10 @@ class MemoryMap:
             if start is None or attributes is None:
                 raise Malformed("the first descriptor of a record is not complete")
             following = start + pages
-            if following << _PAGE_SHIFT > _TOP:
-                raise Malformed(f"descriptor {self._seen:#x} ends above 64 bits")
             if pages:
-                first, last = start << _PAGE_SHIFT, (following << _PAGE_SHIFT) - 1
+                # Cut to 64 bits: a map that makes no sense is no damage of the capture.
+                first = min(start << _PAGE_SHIFT, _TOP - 1)
+                last = min(following << _PAGE_SHIFT, _TOP) - 1
                 boot.memory_map.append(MemoryDescriptor(first, last, type_, attributes))
             self._seen += 1
         if self._seen > total:

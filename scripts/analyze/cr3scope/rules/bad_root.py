@@ -16,7 +16,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     other = next((t for t in context.boot.tables if t.phys == root), None)
     what = f"a table of level {other.level}" if other else "no table of the loader's"
-    return Claim(f"CR3 points to {root:#x}, {what}; the top table is at {roots[0]:#x}")
+    title = f"CR3 points to {root:#x}, {what}; the top table is at {roots[0]:#x}"
+    return Claim(title, stands_alone=True)
 
 
 RULE = Rule(

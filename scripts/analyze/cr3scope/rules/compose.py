@@ -46,7 +46,7 @@ def compose(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) 
             claim = rule.claim(context, strike)
             if claim is None:
                 continue
-            key = _key(context, rule, strike)
+            key = (rule.id, 0, "") if claim.stands_alone else _key(context, rule, strike)
             group = groups.setdefault(key, _Group(rule, claim, []))
             group.strikes.append(strike)
             if cause and strike.target is not Target.RANGE and claim.severity is not Severity.NOTE:
@@ -71,7 +71,8 @@ def _points_to_table(entry: EntryRef) -> bool:
 def _finding(context: Context, group: _Group) -> Finding:
     rule, first = group.rule, group.strikes[0]
     reach = covered(first.culprit, first.virt) if first.culprit else (first.virt, first.virt)
-    mends = mend_words([strike.mend for strike in group.strikes if strike.mend])
+    told = [] if group.claim.stands_alone else group.strikes
+    mends = mend_words([strike.mend for strike in told if strike.mend])
     fix = f"{_listed(mends)}. {rule.fix}" if mends else rule.fix
     return Finding(
         rule=rule.id,

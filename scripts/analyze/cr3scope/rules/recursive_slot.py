@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from cr3scope.paging.entry import ADDRESS_MASK, PRESENT, level_index
-from cr3scope.predict.names import entry_name, entry_words
+from cr3scope.paging.entry import ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE
+from cr3scope.predict.asked.window import promised_slots, window_of
+from cr3scope.predict.names import entry_name, entry_words, range_words
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import EntryRef, Finding, Severity
+
+_LOWER_HALF = 256  # entries of the top table below this index translate user addresses
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -15,7 +19,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     root, level = context.cpu.root, context.cpu.levels
     top = context.tables.table(root)
-    promised = _promised(context, root, level)
+    promised = promised_slots(context.intent, context.cpu)
     if top is None or not promised:
         return  # a loader without a recursive slot is as good
     entries = [EntryRef(level, i, root + 8 * i, int(value)) for i, value in enumerate(top)]
@@ -40,28 +44,61 @@ def _check(context: Context) -> Iterator[Finding]:
                 f"{entry_name(entry)} points to the top table, which nobody asked for",
                 f"{entry_words(entry)}; the recursive slot is {promised[0]}",
             )
+        else:
+            yield from _rights(context, entry, root)
+            yield from _place(context, entry)
 
 
-def _promised(context: Context, root: int, level: int) -> list[int]:
-    """The slots that a range of role `recursive` names; else the one that was first written so."""
-    named = [
-        level_index(named.virt, level)
-        for named in [*context.intent.maps, *context.intent.regions]
-        if named.role == "recursive"
-    ]
-    written = [
-        record.index
-        for record in context.boot.sets
-        if record.level == level and record.new & ADDRESS_MASK == root
-    ]
-    return named or written[:1]
-
-
-def _finding(context: Context, entry: EntryRef, title: str, detail: str) -> Finding:
-    source = context.attribution.source(entry, 0)
-    return Finding(
-        RULE.id, RULE.severity, title, detail, RULE.fix, entry=entry, source=source
+def _rights(context: Context, entry: EntryRef, root: int) -> Iterator[Finding]:
+    """The entry's rights against those with which it was first written."""
+    asked = next(
+        (
+            record.new
+            for record in context.boot.sets
+            if record.entry == entry.phys and record.new & ADDRESS_MASK == root
+        ),
+        entry.value,
     )
+    name = entry_name(entry)
+    first = f"{entry_words(entry)}, written first as {asked:#018x}"
+    if asked & ~entry.value & WRITABLE:
+        yield _finding(context, entry, f"{name}, the recursive slot, is no longer writable", first)
+        return
+    opened = [
+        words
+        for is_open, words in (
+            (entry.value & ~asked & USER, "open to user code"),
+            (asked & ~entry.value & NO_EXECUTE, "executable"),
+        )
+        if is_open
+    ]
+    if opened:
+        title = f"{name}, the recursive slot, has become {' and '.join(opened)}"
+        yield _finding(context, entry, title, first, Severity.WARNING)
+
+
+def _place(context: Context, entry: EntryRef) -> Iterator[Finding]:
+    """Where the window is: in the kernel's half, and apart from what is mapped."""
+    first, last = window_of(entry.index, entry.level)
+    window = range_words(first, last)
+    name = entry_name(entry)
+    for named in context.intent.maps:
+        if named.role != "recursive" and named.overlaps(first, last):
+            title = f"{name}: the recursive window {window} covers {named.label}"
+            detail = f"{named.label} was mapped at {range_words(named.virt, named.last)}"
+            yield replace(_finding(context, entry, title, detail), range=(first, last))
+            return
+    if entry.index < _LOWER_HALF:
+        title = f"{name}: the recursive window {window} lies in the half of user addresses"
+        detail = f"{entry_words(entry)}; a process's own mappings will want that place"
+        yield _finding(context, entry, title, detail, Severity.WARNING)
+
+
+def _finding(
+    context: Context, entry: EntryRef, title: str, detail: str, severity: Severity | None = None
+) -> Finding:
+    source = context.attribution.source(entry, 0)
+    return replace(RULE.finding(title, detail, severity), entry=entry, source=source)
 
 
 RULE = Rule(
@@ -69,9 +106,11 @@ RULE = Rule(
     title="the recursive slot is wrong",
     severity=Severity.ERROR,
     reason=(
-        "A recursive slot holds the physical address of the table it is in. With another index, or "
-        "with the address of another table, the window through which the kernel edits its tables "
-        "shows something else."
+        "A recursive slot holds the physical address of the table it is in. With another index, "
+        "or with the address of another table, the window through which the kernel edits its "
+        "tables shows something else. Each access walks the slot's entry, so W, U and NX of it "
+        "hold for the whole window, and the window takes the place of everything else at its "
+        "addresses."
     ),
     shows="Nothing at the switch; later, wrong reads and writes inside the window, or v=0e.",
     fix="Store root | P | R/W (and NX) in exactly one slot of the upper half of the top table.",

@@ -37,11 +37,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A rule's answer to a strike that is its own. ``severity`` None: that of the rule."""
+    """A rule's answer to a strike that is its own. ``severity`` None: that of the rule.
+
+    ``stands_alone``: the rule knows the cause, which no edit of the refusing entry would mend: a
+    register, an address. All its strikes are one finding then, and only its own fix is told.
+    """
 
     title: str
     severity: Severity | None = None
     detail: str = ""
+    stands_alone: bool = False
 
 
 def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:

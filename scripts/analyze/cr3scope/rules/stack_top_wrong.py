@@ -26,7 +26,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     distances = {abs(end - rsp): (name, end) for name, _, end in ends}
     name, end = distances[min(distances)]
     return Claim(
-        f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards"
+        f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards",
+        stands_alone=True,
     )
 
 

@@ -1,0 +1,51 @@
+"""What the rules share that hold the tables against the trace's ``map`` calls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cr3scope.paging.walk import walk
+from cr3scope.predict.asked.compare import Comparison, Piece, compare
+from cr3scope.rules.rule import Context, Rule
+from cr3scope.verdict import EntryRef, Finding, Severity
+
+
+def compared(context: Context) -> Comparison | None:
+    """The comparison of this boot; None where there is nothing to compare."""
+    return compare(context.tables, context.cpu, context.intent, context.platform)
+
+
+def leaf_of(context: Context, virt: int) -> EntryRef | None:
+    """The entry that maps ``virt``."""
+    if context.tables is None or context.cpu is None:
+        return None
+    path = walk(context.tables, context.cpu, virt, context.platform)
+    return path.leaf if path.stop is None else None
+
+
+def call_source(context: Context, piece: Piece) -> str | None:
+    """``file:line`` of the call that asked for the range."""
+    return context.attribution.line(piece.named.caller) if piece.named else None
+
+
+def at_source(source: str | None) -> str:
+    """`` at file:line``, or nothing if the line is not known."""
+    return f" at {source}" if source else ""
+
+
+def finding_at(
+    rule: Rule,
+    context: Context,
+    piece: Piece,
+    title: str,
+    detail: str,
+    severity: Severity | None = None,
+) -> Finding:
+    """A finding of ``rule`` that names the range and the leaf at its start."""
+    entry = leaf_of(context, piece.virt)
+    return replace(
+        rule.finding(title, detail, severity),
+        entry=entry,
+        range=(piece.virt, piece.last),
+        source=context.attribution.source(entry, piece.virt),
+    )

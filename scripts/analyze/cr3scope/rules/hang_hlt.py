@@ -1,0 +1,41 @@
+"""hlt with nothing that could end it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.rules.rule import Context, Rule
+from cr3scope.verdict import Ending, Finding, Severity
+
+_HALTED = "halted with interrupts off"  # machine/ending.py, of a guest that stands still
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    """With a trace: the plan survives, and the machine was found so."""
+    seen, prediction = context.observation, context.prediction
+    if seen is None or seen.ending is not Ending.HANG or _HALTED not in seen.detail:
+        return
+    if prediction is not None and prediction.survives and not context.boot.complete:
+        yield RULE.finding(
+            "the switch survives, and the kernel halts with interrupts off: nothing can wake it",
+            seen.detail,
+        )
+
+
+RULE = Rule(
+    id="hang-hlt",
+    title="halted with interrupts off",
+    severity=Severity.ERROR,
+    reason=(
+        "hlt ends with an interrupt. With RFLAGS.IF=0 only an NMI or an SMI is left, and "
+        "neither comes. Kernels stop so on purpose after a panic; else the cli before it is "
+        "the mistake."
+    ),
+    shows="Nothing at all: no exception, the log just ends.",
+    fix=(
+        "If this is the kernel's own way to stop, look at what it said before; else set IF "
+        "before the hlt."
+    ),
+    manual="Intel SDM volume 2A, HLT; volume 3A, 7.8.1",
+    check=_check,
+)

@@ -1,0 +1,70 @@
+"""Effective rights that allow more than was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.predict.asked.compare import Piece
+from cr3scope.predict.names import range_words
+from cr3scope.rules.asked import at_source, call_source, compared, finding_at
+from cr3scope.rules.rule import Context, Rule
+from cr3scope.verdict import Finding, Severity
+
+_MOST_NAMED = 4
+_READ_ONLY_ROLES = frozenset({"text", "rodata", "trampoline"})
+_VERB = {"w": "written", "x": "executed", "u": "used by user code"}
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    comparison = compared(context)
+    if comparison is None:
+        return
+    found = sorted(comparison.stronger(), key=lambda pair: not _is_grave(*pair))
+    for number, (piece, letters) in enumerate(found[:_MOST_NAMED], 1):
+        detail = "\n".join(_asked(context, piece, letters))
+        unnamed = len(found) - number
+        if number == _MOST_NAMED and unnamed:
+            detail += f"\n{unnamed} more ranges grant more than was asked"
+        may = " and ".join(_VERB[letter] for letter in letters)
+        title = f"{piece.label} at {range_words(piece.virt, piece.last)} may be {may}"
+        severity = Severity.ERROR if _is_grave(piece, letters) else Severity.WARNING
+        yield finding_at(RULE, context, piece, title, detail, severity)
+
+
+def _is_grave(piece: Piece, letters: str) -> bool:
+    """Code that can be written, by no wish of the loader: where its call asked, it is a habit."""
+    named = piece.named
+    if named is not None and set(letters) <= set(named.rights or ""):
+        return False
+    makes_both = "w" in piece.rights and "x" in piece.rights and bool(set(letters) & {"w", "x"})
+    role = (named.role, piece.segment.role if piece.segment else "") if named else ("", "")
+    return makes_both or ("w" in letters and bool(_READ_ONLY_ROLES & set(role)))
+
+
+def _asked(context: Context, piece: Piece, letters: str) -> Iterator[str]:
+    named, segment = piece.named, piece.segment
+    if segment is not None and not set(letters) <= set(segment.rights or ""):
+        yield f"{segment.label} has the flags {segment.rights}, the tables grant {piece.rights}"
+    if named is not None:
+        source = at_source(call_source(context, piece))
+        yield f"the `map` call{source} asked for {named.rights}, the tables grant {piece.rights}"
+
+
+RULE = Rule(
+    id="rights-stronger",
+    title="the tables allow more than was asked",
+    severity=Severity.ERROR,
+    reason=(
+        "An entry has R/W or U/S set, or NX clear, where the call or the ELF segment did not ask "
+        "for it: a default value for all leaves, an entry changed later, or a large page that "
+        "several ranges share. Every level must grant a right, so the leaf and all its parents "
+        "do."
+    ),
+    shows=(
+        "Nothing at the switch: a stray write into code goes unnoticed, an exploit has an easy "
+        "life."
+    ),
+    fix="Take the leaf's R/W, U/S and NX from what was asked for this page.",
+    manual="Intel SDM volume 3A, 5.6.1 (access rights combine over the levels)",
+    check=_check,
+)
