@@ -208,7 +208,7 @@ const struct fault fault_table[] = {
     {"wrong-entry", "data", "the entry point lies in data", "#PF 0011 at the entry",
      .handoff = entry_in_data},
     {"wrong-entry", "zero-bytes", "the kernel's text is all zero, RAX is 0",
-     "#PF 0002 at address 0 by the first add [rax], al", .kernel = kernel_text_zero},
+     "#PF 0002 at address 0 by the first add [rax], al; 0000 on TCG", .kernel = kernel_text_zero},
     {"wrong-entry", "sled", "the kernel's text is all zero, RAX points to writable memory",
      "a slide through the text, then #PF 0011 behind it", .kernel = kernel_text_zero,
      .handoff = entry_over_writable_rax},

@@ -4,7 +4,8 @@
 #include <stdint.h>
 
 /* What happens around mov cr3, in `flags`. handoff.S knows the numbers. */
-#define HANDOFF_BREAKPOINT 1u /* int3 before the entry: proves that an exception can be delivered  \
+#define HANDOFF_BREAKPOINT                                                                         \
+    1u                        /* int3 before the entry: proves that an exception can be delivered  \
                                */
 #define HANDOFF_INTERRUPTS 2u /* sti right before it */
 

@@ -48,6 +48,11 @@ class Run:
         return f"exit {self.status}\n{self.text}\n{self.errors}"
 
 
+def takes_all() -> bool:
+    """Whether tests over many seeds and forms take all of them: CI does, `make test` a sample."""
+    return os.environ.get("CR3SCOPE_TEST_ALL", "") == "1"
+
+
 @cache
 def make(target: str) -> Path:
     """Makes one file below the build folder; safe when several test processes ask at the same time."""

@@ -43,14 +43,14 @@ LOADERS = {
         "faulted", "triple-fault", "stack-readonly", "the stack at", (PF, 0x3)
     ),
     "cr3_reserved_bit": Wanted(
-        "hung", "hang", "cr3-reserved", "reserved bits 0x2000000000000000"
+        "hung", "hang", "cr3-high-bits", "reserved bits 0x2000000000000000"
     ),
     "non_canonical_jump": Wanted(
         "faulted", "handled", "non-canonical", "is not canonical: bits 63:47", (GP, 0x0)
     ),
     "zero_sled": Wanted("faulted", "handled", "zero-sled", "ran through zeros", (PF, 0x10)),
-    "halt_interrupts_off": Wanted("hung", "hang", "halted-forever", "with interrupts off"),
-    "tight_loop": Wanted("hung", "hang", "spinning", "a tight loop"),
+    "halt_interrupts_off": Wanted("hung", "hang", "hang-hlt", "with interrupts off"),
+    "tight_loop": Wanted("hung", "hang", "hang-loop", "a tight loop"),
     "conout_after_exit": Wanted(
         "faulted", "triple-fault", "access-fault", "cannot be read", (PF, 0x0), None, "(ConOut)"
     ),
