@@ -27,6 +27,8 @@ FORMS = {
     "full/kept": "identity=full;safe_idt=off",
 }
 
+# Settings of QEMU without which a fault would be none.
+MACHINES = {"gigapage-unsupported": {"CPU": "Nehalem"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ def rows() -> tuple[Row, ...]:
 
 def boot_row(folder: Path, row: Row, form: str) -> Judged:
     """Boots a row and judges it."""
-    run = boot_from_snapshot(folder, inject=row.inject, config=FORMS[form])
+    machine = MACHINES.get(row.inject, {})
+    run = boot_from_snapshot(folder, inject=row.inject, config=FORMS[form], **machine)
     return judge(row, form, run)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from boot.fault_rows import FORMS, Judged, Row, boot_row, rows
 from boot.snapshot import boot_from_snapshot
 
-FORMAT = "{:32} {:9} {:5} {:22} {:22} {}"
+FORMAT = "{:32} {:9} {:5} {:21} {:21} {}"
 HEADINGS = ("fault", "form", "named", "predicted", "observed", "agree")
 HANG_FIRST = {"hang": 0}
 
@@ -83,7 +83,7 @@ def _print(judged: Sequence[Judged], seconds: float) -> None:
     print(FORMAT.format(*HEADINGS))
     for one in judged:
         agreement = {True: "yes", False: "no", None: "-"}[one.agreement]
-        mark = "  FAILED" if one.failures else ""
+        mark = " BAD" if one.failures else ""
         cells = (one.row.inject, one.form, one.named, one.predicted, one.observed, agreement)
         print(FORMAT.format(*cells) + mark)
     failed = [one for one in judged if one.failures]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from cr3scope.capture.records import Boot, LoadedRecord
+from cr3scope.capture.records import AccessKind, Boot, LoadedRecord
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Finding, Severity
 
@@ -27,7 +28,13 @@ def _check(context: Context) -> Iterator[Finding]:
             + (f", {where}" if where else ""),
             _frame_words(boot, loaded, virt),
         )
-        yield finding
+        yield replace(finding, step=_first_fetch(boot, virt) if where else None)
+
+
+def _first_fetch(boot: Boot, virt: int) -> int | None:
+    """The step that executes the wrong bytes first."""
+    fetches = (s.step for s in boot.plan if s.kind is AccessKind.FETCH and _same_page(s.virt, virt))
+    return next(fetches, None)
 
 
 def _same_page(one: int, other: int) -> bool:
