@@ -21,6 +21,7 @@
 #include "trace/trace.h"
 
 #define KERNEL_NAME "kernel.elf"
+#define STRAY_TABLES 64
 
 /** A file in memory. */
 struct file {
@@ -64,6 +65,9 @@ struct boot {
     struct memory_map final_map; /* its buffer; filled at the very end */
     uint64_t final_map_capacity; /* bytes */
     struct access_plan plan;
+    /* Pages outside the pool that the plan's walks read as tables: garbage led there. */
+    uint64_t stray_tables[STRAY_TABLES];
+    size_t stray_table_count; /* further ones are dropped */
     struct handoff_arguments arguments;
 
     /* Why the boot is refused. */
@@ -96,3 +100,7 @@ unsigned boot_levels(const struct boot *boot);
 
 /** The identity map as the trace library reads it: RAM of the firmware's map only. */
 struct physical_memory boot_memory(struct boot *boot);
+/** The same, and every page that is read outside the pool is noted as a stray table. */
+struct physical_memory boot_memory_noted(struct boot *boot);
+/** The pool of tables and the stray tables only. */
+struct physical_memory boot_memory_of_tables(struct boot *boot);

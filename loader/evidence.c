@@ -6,6 +6,9 @@
 #include "trace/dump.h"
 
 #define MAX_OLD_TABLES 4096u
+/* Tables outside the pool that the dump follows: over a serial line each costs a tenth of a second.
+ */
+#define MAX_STRAY_TABLES 256u
 /* Bytes of code kept at the kernel's entry. */
 #define ENTRY_BYTES 64u
 #define GATE_PLANES 2u
@@ -66,12 +69,24 @@ static void trace_code(struct boot *boot) {
                  left < ENTRY_BYTES ? left : ENTRY_BYTES, 0);
 }
 
+/* Garbage in a table may lead through all of memory: then only what the loader made, and what the
+ * plan meets. */
+static enum dump_status dump_new(struct boot *boot, uint64_t *scratch) {
+    struct physical_memory memory = boot_memory(boot);
+    unsigned levels = boot_levels(boot);
+    uint64_t words = DUMP_SCRATCH_WORDS(boot->space.pool_pages + MAX_STRAY_TABLES);
+    if (!dump_fits(boot->arguments.cr3, levels, &memory, scratch, words)) {
+        memory = boot_memory_of_tables(boot);
+    }
+    return dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory, scratch, words);
+}
+
 bool boot_trace_evidence(struct boot *boot) {
     struct physical_memory memory = boot_memory(boot);
     unsigned levels = boot_levels(boot);
     /* The new tables always fit; the firmware's are as many as it likes. */
-    uint64_t tables =
-        boot->space.pool_pages > MAX_OLD_TABLES ? boot->space.pool_pages : MAX_OLD_TABLES;
+    uint64_t own = boot->space.pool_pages + MAX_STRAY_TABLES;
+    uint64_t tables = own > MAX_OLD_TABLES ? own : MAX_OLD_TABLES;
     uint64_t words = DUMP_SCRATCH_WORDS(tables);
     uint64_t scratch;
     if (!boot->pages.allocate(boot->pages.context, "the dump's scratch memory",
@@ -84,8 +99,7 @@ bool boot_trace_evidence(struct boot *boot) {
     trace_loaded(boot);
     enum dump_status old = dump_write(&boot->trace, "old", boot->cpu.cr3, levels, &memory,
                                       (uint64_t *)(uintptr_t)scratch, words);
-    enum dump_status new = dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory,
-                                      (uint64_t *)(uintptr_t)scratch, words);
+    enum dump_status new = dump_new(boot, (uint64_t *)(uintptr_t)scratch);
     if (old == DUMP_SCRATCH_FULL || new == DUMP_SCRATCH_FULL) {
         message_start(&boot->why, old == DUMP_SCRATCH_FULL ? "the firmware's" : "the new");
         message_text(&boot->why, " page tables are more than the dump can hold: ");

@@ -80,7 +80,7 @@ static void describe(struct message *line, size_t number, const struct plan_step
 
 void boot_rehearse(struct boot *boot, size_t *faults_ret,
                    void (*tell)(void *context, const char *line), void *context) {
-    struct physical_memory memory = boot_memory(boot);
+    struct physical_memory memory = boot_memory_noted(boot);
     struct paging_state paging;
     size_t faults = 0;
     boot->arguments = (struct handoff_arguments){

@@ -53,6 +53,26 @@ static enum dump_status walk(struct table_queue *queue, struct table_stream *str
     return status;
 }
 
+bool dump_fits(uint64_t cr3, unsigned levels, const struct physical_memory *memory,
+               uint64_t *scratch, size_t scratch_words) {
+    struct table_queue queue;
+    struct table_visit visit;
+    if (scratch_words < DUMP_SCRATCH_WORDS(1)) {
+        return false;
+    }
+    table_queue_init(&queue, scratch + 2 * PAGE_ENTRIES, scratch_words - 2 * PAGE_ENTRIES);
+    if (!table_queue_add(&queue, cr3 & ENTRY_FRAME_MASK, levels)) {
+        return false;
+    }
+    while (table_queue_take(&queue, &visit)) {
+        if (read_table(memory, visit.phys, scratch) &&
+            !add_children(&queue, scratch, visit.level)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum dump_status dump_write(struct trace *trace, const char *id, uint64_t cr3, unsigned levels,
                             const struct physical_memory *memory, uint64_t *scratch,
                             size_t scratch_words) {

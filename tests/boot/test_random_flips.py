@@ -24,8 +24,9 @@ SEEDS = 300
 SAMPLE = 30
 _PAGE = 4096
 
-# Seeds that once failed, whatever the sample.
-FAILED_ONCE: tuple[int, ...] = ()
+# Seeds that once failed, whatever the sample: NX on a page of code that no declared instruction
+# fetches; a frame of BSS beyond memory.
+FAILED_ONCE = (56, 120, 127, 177, 207)
 
 
 def seeds() -> list[int]:
@@ -82,10 +83,12 @@ def judge(verdict: Verdict) -> list[str]:
 def _survived(verdict: Verdict) -> list[str]:
     """The kernel's own checks, which know nothing of the analyzer, find fault where it does."""
     failures = []
-    if verdict["observation"]["outcome"] != "ran" or verdict["agreement"] is not True:
+    if verdict["agreement"] is not True:
         failures.append("it did not survive")
     rules = [f["rule"] for f in verdict["findings"] if f["severity"] == "error"]
     foretold = [rule for rule in rules if rule not in AFTERMATH]
     if "kernel-check-failed" in rules and not foretold:
         failures.append("only the kernel's checks tell that something is wrong")
+    if verdict["observation"]["outcome"] != "ran" and not foretold:
+        failures.append("nothing told of what it died of, beyond the plan")
     return failures

@@ -157,6 +157,7 @@ static void too_little_scratch_gives_an_error_record_and_no_dump_end(void **stat
         /* Exactly as many words as allowed: the sanitizer sees one too many. */
         uint64_t *exact = malloc(words[i] * sizeof(*exact) + (words[i] == 0));
         assert_non_null(exact);
+        assert_false(dump_fits(cr3, 4, &memory->physical, exact, words[i]));
         assert_int_equal(dump_write(&trace, "new", cr3, 4, &memory->physical, exact, words[i]),
                          DUMP_SCRATCH_FULL);
         assert_null(strstr(recording->bytes, " dump-end "));
@@ -176,6 +177,7 @@ static void scratch_of_exactly_the_promised_words_is_enough(void **state) {
     size_t words = DUMP_SCRATCH_WORDS(memory->count);
     uint64_t *exact = malloc(words * sizeof(*exact));
     assert_non_null(exact);
+    assert_true(dump_fits(cr3, 4, &memory->physical, exact, words));
     assert_int_equal(dump_write(&trace, "new", cr3, 4, &memory->physical, exact, words), DUMP_OK);
     free(exact);
     fake_memory_free(memory);

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from cr3scope.attribution import Attribution
 from cr3scope.capture.records import Boot, Capture, ImageRecord
 from cr3scope.intlog.observe import LogReport
-from cr3scope.observation import agree, observe
+from cr3scope.observation import agree, is_late_strike, observe
 from cr3scope.paging.platform import Platform
 from cr3scope.predict.foresee import Foresight, foresee
 from cr3scope.predict.intent import Intent
@@ -58,6 +58,8 @@ def analyze(
     observation = observe(boot, log)
     prediction = foresight.prediction if foresight else None
     agreement = agree(prediction, observation, boot)
+    if foresight and observation and agreement is False and foresight.prediction.survives:
+        agreement = is_late_strike(observation, foresight.strikes)
     context = Context(
         boot=boot,
         intent=intent,

@@ -49,15 +49,17 @@ def raised_at(vector: int, saved_rip: int | None) -> int | None:
     return saved_rip - 1 if vector == BREAKPOINT and saved_rip else saved_rip
 
 
+def page_fault_access(error_code: int) -> str:
+    """``fetch``, ``write`` or ``read``."""
+    if error_code & PF_FETCH:
+        return "fetch"
+    return "write" if error_code & PF_WRITE else "read"
+
+
 def page_fault_words(error_code: int) -> str:
     """What a page fault's error code says: ``instruction fetch, present``."""
-    if error_code & PF_FETCH:
-        access = "instruction fetch"
-    elif error_code & PF_WRITE:
-        access = "write"
-    else:
-        access = "read"
-    words = [access]
+    access = page_fault_access(error_code)
+    words = ["instruction fetch" if access == "fetch" else access]
     if error_code & PF_USER:
         words.append("user mode")
     if error_code & PF_RESERVED:

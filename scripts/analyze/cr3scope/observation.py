@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, Boot, FaultRecord, PlanStep
 from cr3scope.intlog.observe import LogReport
+from cr3scope.predict.names import covered
+from cr3scope.predict.strike import Strike, Target
 from cr3scope.verdict import Ending, Fault, Observation, Prediction
 
 _ROOT_BITS = (1 << 52) - (1 << 12)  # of CR3: below are flags or the PCID (SDM 3A, 5.5)
@@ -87,11 +90,34 @@ def _agree_astray(step: int, observation: Observation, boot: Boot) -> bool | Non
 
 
 def _strikes(fault: Fault, step: PlanStep) -> bool:
-    """Whether a fault is one of this step: in its instruction, or at the address it touches."""
+    """Whether a fault is one of this step: in its instruction, and at an address that it touches."""
     touched = range(step.virt, step.virt + max(step.width, 1))
+    own = fault.rip in touched if step.kind is AccessKind.FETCH else fault.rip == step.rip
     if fault.vector in exceptions.PAGE_FAULTS and fault.cr2 is not None:
-        return fault.cr2 in touched
-    return fault.rip == step.rip or (step.kind is AccessKind.FETCH and fault.rip in touched)
+        return own and fault.cr2 in touched
+    return own
+
+
+def is_late_strike(observation: Observation, strikes: Iterable[Strike]) -> bool:
+    """Whether the machine died of an access that no step of the plan makes, in a range of which it was
+    told beforehand that the tables refuse just this access."""
+    fault = observation.first
+    if fault is None or fault.vector not in exceptions.PAGE_FAULTS or fault.cr2 is None:
+        return False
+    kind = exceptions.page_fault_access(fault.error_code or 0)
+    return any(
+        strike.target is Target.RANGE
+        and strike.kind.value == kind
+        and strike.culprit is not None
+        and fault.cr2 in range(*_reach(strike))
+        for strike in strikes
+    )
+
+
+def _reach(strike: Strike) -> tuple[int, int]:
+    assert strike.culprit is not None
+    first, last = covered(strike.culprit, strike.virt)
+    return first, last + 1
 
 
 def same_fault(one: Fault, other: Fault) -> bool:

@@ -1,6 +1,7 @@
 /** The lossless page-table dump (docs/trace-format.md, "The dump stream"), and bytes of memory. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +33,14 @@ enum dump_status {
 enum dump_status __attribute__((warn_unused_result))
 dump_write(struct trace *trace, const char *id, uint64_t cr3, unsigned levels,
            const struct physical_memory *memory, uint64_t *scratch, size_t scratch_words);
+
+/**
+ * Whether a dump of all that is reachable from cr3 would fit such a scratch: nothing is written.
+ * Tables with garbage in them lead anywhere.
+ */
+bool __attribute__((warn_unused_result))
+dump_fits(uint64_t cr3, unsigned levels, const struct physical_memory *memory, uint64_t *scratch,
+          size_t scratch_words);
 
 /**
  * Bytes of a descriptor table or of code: kinds `memory`, `d`, `memory-end`.

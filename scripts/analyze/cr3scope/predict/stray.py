@@ -78,11 +78,19 @@ def _why(
     meant = _meant(intent, virt)
     if meant is not None and meant != phys:
         return f"{virt:#x} leads to {phys:#x}, not {meant:#x}"
+    if step.kind is AccessKind.FETCH and _is_nobodys_code(intent, virt):
+        return f"no segment and no image lies at {virt:#x}"
     if step.kind is AccessKind.WRITE:
         for both in shared:
             if both.first <= phys <= both.last:
                 return f"{virt:#x} leads to {phys:#x}, where {both.what} lie"
     return None
+
+
+def _is_nobodys_code(intent: Intent, virt: int) -> bool:
+    """Where the trace tells of segments and images, what is executed outside all of them is left over."""
+    told = [*intent.segments, *intent.images]
+    return bool(intent.segments and intent.images) and not any(virt in named for named in told)
 
 
 def _meant(intent: Intent, virt: int) -> int | None:
