@@ -6,6 +6,7 @@
 
 /* faults_configure.c: on the configuration. */
 void configure_breakpoint(struct config *config);
+void configure_firmware_idt_in_small_pages(struct config *config);
 void configure_gigabyte_pages(struct config *config);
 void configure_stale_map_key(struct config *config);
 void configure_call_after_exit(struct config *config);

@@ -57,7 +57,9 @@ enum fault_place {
     PLACE_TRAMPOLINE, /* the page that executes mov cr3 */
     PLACE_INFO,       /* the boot info */
     PLACE_FRAMEBUFFER,
-    PLACE_RECURSIVE, /* the recursive slot */
+    PLACE_RECURSIVE,    /* the recursive slot */
+    PLACE_FIRMWARE_IDT, /* the first page of the firmware's IDT */
+    PLACE_IDENTITY,     /* the middle of the full identity map */
     PLACES,
 };
 

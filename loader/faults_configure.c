@@ -7,6 +7,14 @@ void configure_breakpoint(struct config *config) {
     config->breakpoint = true;
 }
 
+/* The IDT's two pages can then be mapped one without the other. An int3 shows it. */
+void configure_firmware_idt_in_small_pages(struct config *config) {
+    config->safe_idt = false;
+    config->identity_full = true;
+    config->identity_level = 1;
+    config->breakpoint = true;
+}
+
 void configure_gigabyte_pages(struct config *config) {
     config->identity_full = true;
     config->identity_level = 3;

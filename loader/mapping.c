@@ -245,6 +245,8 @@ static void spoil_tables(struct boot *boot) {
     scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
     scene.places[PLACE_INFO] = info->self.virt;
     scene.places[PLACE_FRAMEBUFFER] = info->framebuffer.range.virt;
+    scene.places[PLACE_FIRMWARE_IDT] = boot->cpu.idt.base;
+    scene.places[PLACE_IDENTITY] = FOUR_GIB - (UINT64_C(1) << 30);
     scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&boot->space);
     faults_spoil_tables(&boot->faults, &scene);
     flip_bit(&boot->space, &boot->config.flip);

@@ -225,6 +225,14 @@ def test_a_range_that_a_later_call_mapped_otherwise_is_judged_by_the_later_call(
     assert findings(scene) == ()
 
 
+def test_one_misaligned_leaf_among_many_large_ones_is_found() -> None:
+    scene = healthy()
+    scene.map("identity", "identity", 1 << 39, 0, 4 << 30, "rw-", 3)
+    scene.tables.edit((1 << 39) + (3 << 30), 3, set_bits=1 << 13)
+    found = [f for f in findings(scene) if f.rule == "reserved-bits"]
+    assert [f.entry.index for f in found if f.entry] == [3]
+
+
 def test_a_guard_page_that_a_range_includes_is_absent_on_purpose() -> None:
     scene = healthy()
     stack = next(m for m in scene.boot.maps if m.role == "stack")

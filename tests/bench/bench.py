@@ -99,6 +99,16 @@ def bench_overhead(folder: Path) -> None:
     record("make run-trace over a bare boot", statistics.median(ratios), "x", 1.5)
 
 
+def bench_faults() -> None:
+    """Every row of the fault table in every form, as `make test-faults` boots them."""
+    done: list[int] = []
+    took = seconds(lambda: done.append(subprocess.run(
+        ["make", "-s", "test-faults"], cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode))
+    if done[0]:
+        raise SystemExit("bench: make test-faults failed")
+    record("make test-faults", took, "s", 180)
+
+
 def main() -> int:
     """Runs all; prints a Markdown table."""
     with tempfile.TemporaryDirectory() as name:
@@ -111,6 +121,7 @@ def main() -> int:
         bench_verdict(healthy / "serial.log")
         bench_verdict(faulty / "serial.log")
         bench_overhead(healthy)
+        bench_faults()
     print("| figure | value | unit | limit | |\n|---|---:|---|---:|---|")
     for what, value, unit, limit in rows:
         print(f"| {what} | {value:.3g} | {unit} | {limit:g} | {'ok' if value <= limit else 'OVER'} |"

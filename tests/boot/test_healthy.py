@@ -16,7 +16,12 @@ MACHINES = {
     "secure-boot-smm": {"FIRMWARE": "secboot", "MEM": "512", "CPUS": "2"},
     "no-serial": {"SERIAL": "none"},
     "full-identity": {"CONFIG": "identity=full"},
+    "full-identity-of-single-pages": {"CONFIG": "identity=full;identity_pages=4k"},
+    "full-identity-of-1g-firmware-idt": {
+        "CONFIG": "identity=full;identity_pages=1g;safe_idt=off", "MEM": "6G",
+    },
     "firmware-idt": {"CONFIG": "safe_idt=off"},
+    "int3-on-the-way": {"CONFIG": "breakpoint=on"},
     "five-levels": {"FIRST_STAGE": "la57"},
     "no-mp-services-no-gop": {"CPUS": "2", "FIRST_STAGE": "no_services"},
 }

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boot.fault_rows import FORMS, Row, boot_row, rows
-from boot.reference import Run, boot
+from boot.fault_rows import FORMS, Row, boot_row, judge, rows
+from boot.reference import Run, boot, first_stage
 from boot.snapshot import boot_from_snapshot
 
 # Whose handlers cannot be fetched, or whose handlers alone can.
@@ -27,6 +27,23 @@ def cases() -> list[tuple[Row, str]]:
 def test_fault_is_named_first_and_predicted_exactly(row: Row, form: str, tmp_path: Path) -> None:
     judged = boot_row(tmp_path, row, form)
     assert not judged.failures, "\n".join(judged.failures)
+
+
+# Those that act on the top table or depend on the depth.
+ON_FIVE_LEVELS = {
+    "nx-upper-level", "nx-upper-level:low", "nx-upper-level:kernel", "code-unmapped:pml4", "upper-level-readonly",
+    "reserved-bits:pml4-large", "non-canonical:entry", "non-canonical:stack", "bad-root", "la57-mismatch",
+    "recursive-slot", "recursive-slot:readonly", "wrong-frame", "double-map-wx",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [r for r in rows() if r.inject in ON_FIVE_LEVELS], ids=lambda r: r.inject)
+def test_fault_with_five_levels_is_named_first_and_predicted_exactly(row: Row, tmp_path: Path) -> None:
+    run = boot_from_snapshot(
+        tmp_path, inject=row.inject, config=FORMS["safe"], FIRST_STAGE=first_stage("la57")
+    )
+    judged = judge(row, "safe", run)
+    assert not judged.failures, "\n".join(judged.failures) + run.explain()
 
 
 def test_snapshot_and_firmware_lead_to_the_same_boot(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@
 #include "trace/cpu.h"
 
 #define POOL_PAGES 64u
+#define GIGABYTE (UINT64_C(1) << 30)
 #define KERNEL_VIRT UINT64_C(0xffffffff80000000)
 
 static void spell(char *text_ret, size_t size, const struct fault *fault) {
@@ -131,13 +132,14 @@ static const struct mapping ranges[] = {
     {"kernel rodata", "rodata", KERNEL_VIRT + 0x2000, 0x2000, 0x102000, RIGHT_READ, 0, 0},
     {"kernel data", "data", KERNEL_VIRT + 0x4000, 0x2000, 0x104000, RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"stack 0", "stack", HANDOFF_STACKS_VIRT + 0x1000, 0x4000, 0x110000, RIGHT_READ | RIGHT_WRITE,
-     0, false},
+     0, 0},
     {"boot info", "boot-info", HANDOFF_INFO_VIRT, 0x1000, 0x120000, RIGHT_READ, 0, 0},
     {"memory map", "memory-map", HANDOFF_INFO_VIRT + 0x2000, 0x2000, 0x121000, RIGHT_READ, 0, 0},
     {"initrd", "initrd", HANDOFF_INFO_VIRT + 0x5000, 0x2000, 0x130000, RIGHT_READ, 0, 0},
-    {"frame buffer", "framebuffer", HANDOFF_FRAMEBUFFER_VIRT, 0x2000, 0x80000000,
-     RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, 0},
+    {"frame buffer", "framebuffer", HANDOFF_FRAMEBUFFER_VIRT, LARGE_PAGE_BYTES, 0x80000000,
+     RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, 2},
     {"handoff code", "trampoline", 0, 0x1000, 0, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
+    {"identity map", "identity", GIGABYTE, GIGABYTE, GIGABYTE, RIGHT_READ, 0, 3},
     {"loader text", "loader", 0x5000, 0x1000, 0x5000, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
     {"loader data", "loader", 0x6000, 0x1000, 0x6000, RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"GDT and TSS", "gdt", 0x8000, 0x1000, 0x8000, RIGHT_READ | RIGHT_WRITE, 0, 0},
@@ -180,6 +182,8 @@ static void build(const struct fault_set *set, unsigned levels, uint64_t *pool) 
     scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
     scene.places[PLACE_INFO] = HANDOFF_INFO_VIRT;
     scene.places[PLACE_FRAMEBUFFER] = HANDOFF_FRAMEBUFFER_VIRT;
+    scene.places[PLACE_FIRMWARE_IDT] = 0x6000;
+    scene.places[PLACE_IDENTITY] = GIGABYTE;
     scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&space);
     faults_spoil_tables(set, &scene);
 }

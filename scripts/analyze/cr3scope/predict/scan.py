@@ -19,9 +19,8 @@ from cr3scope.predict.strike import Strike, Target
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
 _MAX_STEPS_PER_RANGE = 4096
-# What may differ between leaves that behave alike. Frame bits beyond MAXPHYADDR are reserved, but a
-# step over them stays within one table: 36 bits are the least that any 64-bit CPU has.
-_FRAME_OR_STATE = np.uint64((1 << 36) - PAGE_BYTES | ACCESSED | DIRTY)
+# Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
+_LEAST_PHYS_BITS = 36
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -70,7 +69,9 @@ def _alike(tables: Tables, found: Translation) -> int:
     leaf = found.leaf
     entries = tables.table(leaf.phys & -PAGE_BYTES)
     assert entries is not None
-    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~_FRAME_OR_STATE
+    # The low frame bits of a large leaf are reserved as well.
+    may_differ = (1 << _LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
+    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~np.uint64(may_differ)
     others = np.flatnonzero(differs)
     return int(others[0]) if others.size else ENTRIES - leaf.index
 
