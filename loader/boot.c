@@ -11,7 +11,7 @@ unsigned boot_levels(const struct boot *boot) {
     return (boot->cpu.cr4 & CR4_LA57) != 0 ? 5 : 4;
 }
 
-static bool is_in_pool(const struct boot *boot, uint64_t phys) {
+bool boot_owns_table(const struct boot *boot, uint64_t phys) {
     return phys >= boot->space.pool_phys &&
            phys - boot->space.pool_phys < boot->space.pool_pages * PAGE_BYTES;
 }
@@ -27,7 +27,7 @@ static bool is_stray(const struct boot *boot, uint64_t phys) {
 
 static const uint64_t *readable_table(void *context, uint64_t phys) {
     struct boot *boot = context;
-    if (!is_in_pool(boot, phys) && !memory_map_is_ram(&boot->firmware_map, phys)) {
+    if (!boot_owns_table(boot, phys) && !memory_map_is_ram(&boot->firmware_map, phys)) {
         return NULL;
     }
     return (const uint64_t *)(uintptr_t)phys;
@@ -35,7 +35,7 @@ static const uint64_t *readable_table(void *context, uint64_t phys) {
 
 static const uint64_t *noted_table(void *context, uint64_t phys) {
     struct boot *boot = context;
-    if (!is_in_pool(boot, phys) && !is_stray(boot, phys) &&
+    if (!boot_owns_table(boot, phys) && !is_stray(boot, phys) &&
         boot->stray_table_count < STRAY_TABLES) {
         boot->stray_tables[boot->stray_table_count++] = phys;
     }
@@ -44,7 +44,8 @@ static const uint64_t *noted_table(void *context, uint64_t phys) {
 
 static const uint64_t *pool_or_stray_table(void *context, uint64_t phys) {
     struct boot *boot = context;
-    return is_in_pool(boot, phys) || is_stray(boot, phys) ? readable_table(context, phys) : NULL;
+    return boot_owns_table(boot, phys) || is_stray(boot, phys) ? readable_table(context, phys)
+                                                               : NULL;
 }
 
 struct physical_memory boot_memory(struct boot *boot) {

@@ -98,6 +98,8 @@ _Noreturn void boot_leave(struct boot *boot);
 /** Depth of the page tables that the CPU walks: 5 with CR4.LA57, else 4. */
 unsigned boot_levels(const struct boot *boot);
 
+/** Whether the page at phys is in the pool of tables. */
+bool boot_owns_table(const struct boot *boot, uint64_t phys);
 /** The identity map as the trace library reads it: RAM of the firmware's map only. */
 struct physical_memory boot_memory(struct boot *boot);
 /** The same, and every page that is read outside the pool is noted as a stray table. */

@@ -69,16 +69,17 @@ static void trace_code(struct boot *boot) {
                  left < ENTRY_BYTES ? left : ENTRY_BYTES, 0);
 }
 
-/* Garbage in a table may lead through all of memory: then only what the loader made, and what the
- * plan meets. */
-static enum dump_status dump_new(struct boot *boot, uint64_t *scratch) {
+/* Garbage in our tables may lead through all of memory: then only what the loader made, and what
+ * the plan meets. A root that is not ours is somebody's whole tree. */
+static enum dump_status dump_new(struct boot *boot, uint64_t *scratch, uint64_t words) {
     struct physical_memory memory = boot_memory(boot);
     unsigned levels = boot_levels(boot);
-    uint64_t words = DUMP_SCRATCH_WORDS(boot->space.pool_pages + MAX_STRAY_TABLES);
-    if (!dump_fits(boot->arguments.cr3, levels, &memory, scratch, words)) {
+    uint64_t cr3 = boot->arguments.cr3;
+    uint64_t few = DUMP_SCRATCH_WORDS(boot->space.pool_pages + MAX_STRAY_TABLES);
+    if (boot_owns_table(boot, cr3) && !dump_fits(cr3, levels, &memory, scratch, few)) {
         memory = boot_memory_of_tables(boot);
     }
-    return dump_write(&boot->trace, "new", boot->arguments.cr3, levels, &memory, scratch, words);
+    return dump_write(&boot->trace, "new", cr3, levels, &memory, scratch, words);
 }
 
 bool boot_trace_evidence(struct boot *boot) {
@@ -99,7 +100,7 @@ bool boot_trace_evidence(struct boot *boot) {
     trace_loaded(boot);
     enum dump_status old = dump_write(&boot->trace, "old", boot->cpu.cr3, levels, &memory,
                                       (uint64_t *)(uintptr_t)scratch, words);
-    enum dump_status new = dump_new(boot, (uint64_t *)(uintptr_t)scratch);
+    enum dump_status new = dump_new(boot, (uint64_t *)(uintptr_t)scratch, words);
     if (old == DUMP_SCRATCH_FULL || new == DUMP_SCRATCH_FULL) {
         message_start(&boot->why, old == DUMP_SCRATCH_FULL ? "the firmware's" : "the new");
         message_text(&boot->why, " page tables are more than the dump can hold: ");
