@@ -12,11 +12,13 @@ from boot_builder import Scene, healthy
 
 from cr3scope.analysis import analyze
 from cr3scope.capture.records import (
+    AccessKind,
     CheckRecord,
     Dump,
     MemoryContents,
     MemoryDescriptor,
     PreflightRecord,
+    RegionRecord,
     SetRecord,
 )
 from cr3scope.rules import RULES
@@ -231,6 +233,29 @@ def test_one_misaligned_leaf_among_many_large_ones_is_found() -> None:
     scene.tables.edit((1 << 39) + (3 << 30), 3, set_bits=1 << 13)
     found = [f for f in findings(scene) if f.rule == "reserved-bits"]
     assert [f.entry.index for f in found if f.entry] == [3]
+
+
+def test_a_frame_buffer_that_was_only_named_is_mended_writable_and_strikes_once() -> None:
+    scene = healthy()
+    scene.boot.plan.append(replace(scene.boot.plan[4], step=5, kind=AccessKind.WRITE))
+    scene.boot.plan[4] = replace(scene.boot.plan[4], kind=AccessKind.READ)
+    record = next(m for m in scene.boot.maps if m.role == "framebuffer")
+    scene.boot.maps.remove(record)
+    scene.boot.regions.append(
+        RegionRecord(0, "frame buffer", "framebuffer", record.virt, record.last, record.phys)
+    )
+    framebuffer_too_short(scene)
+    assert [f.rule for f in findings(scene)] == ["framebuffer-unmapped"]
+
+
+def test_a_table_at_the_wrong_level_is_one_finding_that_blames_the_entry_that_leads_there() -> None:
+    scene = healthy()
+    table = scene.tables.get(scene.tables.slot(b.KERNEL, 2))
+    slot = scene.tables.slot(b.KERNEL, 3)
+    scene.tables.put(slot, table)
+    found = [f for f in findings(scene) if f.rule == "table-shared"]
+    assert [f.entry.phys for f in found if f.entry] == [slot]
+    assert "set R/W" not in found[0].fix and "map 0x" not in found[0].fix
 
 
 def test_a_guard_page_that_a_range_includes_is_absent_on_purpose() -> None:

@@ -13,6 +13,8 @@ from cr3scope.capture.records import Boot
 
 STACK_ROLES = frozenset({"stack"})
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})
+# Nobody hands these over to be looked at only.
+WRITTEN_ROLES = frozenset({"stack", "data", "framebuffer"})
 CODE_ROLES = frozenset({"text", "trampoline"})
 # The bytes that a CPU may use around RSP before a loader's naming of the stack matters.
 _NEAR_STACK = 4096

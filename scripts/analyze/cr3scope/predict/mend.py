@@ -19,7 +19,7 @@ from cr3scope.paging.entry import (
 )
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
-from cr3scope.predict.intent import Intent
+from cr3scope.predict.intent import WRITTEN_ROLES, Intent
 from cr3scope.predict.names import entry_name
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.strike import Mend, Page
@@ -134,6 +134,7 @@ class Mender:
         """Rights as asked for by the trace, and at least those that the access needs."""
         asked = self.intent.rights_at(virt) or ""
         write = "w" in asked or kind is AccessKind.WRITE
+        write = write or (not asked and self.intent.role_at(virt) in WRITTEN_ROLES)
         execute = "x" in asked or kind is AccessKind.FETCH
         rights = f"r{'w' if write else '-'}{'x' if execute else '-'}"
         bits = PRESENT | (WRITABLE if write else 0)

@@ -70,7 +70,8 @@ def _points_to_table(entry: EntryRef) -> bool:
 
 def _finding(context: Context, group: _Group) -> Finding:
     rule, first = group.rule, group.strikes[0]
-    reach = covered(first.culprit, first.virt) if first.culprit else (first.virt, first.virt)
+    blamed = group.claim.entry or first.culprit
+    reach = covered(blamed, first.virt) if blamed else (first.virt, first.virt)
     told = [] if group.claim.stands_alone else group.strikes
     mends = mend_words([strike.mend for strike in told if strike.mend])
     fix = f"{_listed(mends)}. {rule.fix}" if mends else rule.fix
@@ -80,9 +81,9 @@ def _finding(context: Context, group: _Group) -> Finding:
         title=group.claim.title,
         detail="\n".join(_detail(context, group)),
         fix=fix,
-        entry=first.culprit,
+        entry=blamed,
         range=reach,
-        source=context.attribution.source(first.culprit, first.virt),
+        source=context.attribution.source(blamed, first.virt),
         step=first.step.step if first.step else None,
     )
 

@@ -15,7 +15,9 @@ def _check(context: Context) -> Iterator[Finding]:
     seen, prediction = context.observation, context.prediction
     if seen is None or seen.ending is not Ending.HANG or _HALTED not in seen.detail:
         return
-    if prediction is not None and prediction.survives and not context.boot.complete:
+    if prediction is None or not prediction.survives or prediction.diverges is not None:
+        return
+    if not context.boot.complete:
         yield RULE.finding(
             "the switch survives, and the kernel halts with interrupts off: nothing can wake it",
             seen.detail,

@@ -18,7 +18,9 @@ def _check(context: Context) -> Iterator[Finding]:
     if seen is None or seen.ending is not Ending.HANG or _HALTED in seen.detail:
         return
     found = _RIP.search(seen.detail)
-    if found is None or prediction is None or not prediction.survives or context.boot.complete:
+    if found is None or prediction is None or context.boot.complete:
+        return
+    if not prediction.survives or prediction.diverges is not None:
         return
     rip = int(found[1], 16)
     if any(rip in segment for segment in context.intent.segments):

@@ -13,7 +13,7 @@ from cr3scope.paging.tables import Tables
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.intent import Intent
 from cr3scope.predict.strike import Strike
-from cr3scope.verdict import Finding, Observation, Prediction, Severity
+from cr3scope.verdict import EntryRef, Finding, Observation, Prediction, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,15 @@ class Claim:
     """A rule's answer to a strike that is its own. ``severity`` None: that of the rule.
 
     ``stands_alone``: the rule knows the cause, which no edit of the refusing entry would mend: a
-    register, an address. All its strikes are one finding then, and only its own fix is told.
+    register, an address, an entry further up. All its strikes are one finding then, and only its own
+    fix is told. ``entry``: the one to blame, where it is not the refusing one.
     """
 
     title: str
     severity: Severity | None = None
     detail: str = ""
     stands_alone: bool = False
+    entry: EntryRef | None = None
 
 
 def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:

@@ -30,7 +30,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
             return None  # through the recursive slot every table is met one level higher
         record = records.get(entry.value & ADDRESS_MASK)
         if record is not None and record.level != entry.level - 1 and record.parent:
-            return Claim(_title(entry, record), detail=entry_words(entry))
+            return Claim(_title(entry, record), stands_alone=True, entry=entry)
     return None
 
 

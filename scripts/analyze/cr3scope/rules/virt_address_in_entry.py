@@ -35,12 +35,13 @@ def _told(context: Context, entry: EntryRef) -> Claim | None:
         return None
     title = f"{entry_name(entry)} holds the virtual address {_whole(address):#x}"
     if pool is None or pool.phys is None:
-        return Claim(f"{title} instead of a physical one", stands_alone=True)
+        return Claim(f"{title} instead of a physical one", stands_alone=True, entry=entry)
     offset = address - (pool.virt & ADDRESS_MASK)
     return Claim(
         f"{title}; the table lies at physical {pool.phys + offset:#x}",
         detail=f"{_whole(address):#x} is in {pool.label}, mapped to {pool.phys:#x}",
         stands_alone=True,
+        entry=entry,
     )
 
 
