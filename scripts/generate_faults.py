@@ -28,15 +28,25 @@ def injectable(program: str) -> list[list[str]]:
     return [line.split("\t") for line in listed.splitlines()]
 
 
+def _injections(rule: str, rows: list[list[str]]) -> str:
+    named = [f"`{inject}`" for inject, _, own, _, _ in rows if own == rule]
+    return ", ".join(named) or "no fault of the reference boot; tested on hand-made captures and other guests"
+
+
 def page(rows: list[list[str]]) -> str:
     """The whole page."""
     lines = [HEAD, "## What can be injected\n\n", "| `INJECT=` | what is wrong | rule | what the machine does | on TCG |\n",
              "|---|---|---|---|---|\n"]
     lines += [f"| `{inject}` | {what} | [`{rule}`](#{rule}) | {outcome} | {shows} |\n"
               for inject, what, rule, outcome, shows in rows]
+    lines.append("\nOn TCG: `fault`: an exception after the switch, foreseen to the last detail. `check`: the switch survives, and the\n"
+                 "kernel's own checks fail. `hang`: the machine never goes on. `early`: it dies before the switch. `diverges`: the CPU goes\n"
+                 "on with other bytes than were meant, from a step that is foreseen. `runs`: nothing that TCG shows: the rule names it, but\n"
+                 "no machine here confirms it.\n")
     lines.append("\n## The rules\n")
     for rule in sorted(RULES, key=lambda rule: rule.id):
         lines.append(f"\n### {rule.id}\n\n*{rule.severity.value}*: {rule.title}.\n\n{rule.reason}\n\n"
+                     f"**Injected by:** {_injections(rule.id, rows)}\n\n"
                      f"**In a log:** {rule.shows}\n\n**Mend:** {rule.fix}\n\n**Manual:** {rule.manual}\n")
     return "".join(lines)
 
