@@ -7,7 +7,8 @@
 #include "trace/cpu.h"
 #include "trace/dump.h"
 
-#define MAX_MEETINGS 2048 /* of tables: some 60, each met at up to four levels through the slot */
+#define MAX_MEETINGS                                                                               \
+    32768 /* of tables: 8 GiB in 4 KiB pages, each met at up to four levels through the slot */
 
 static uint64_t scratch[DUMP_SCRATCH_WORDS(MAX_MEETINGS)];
 
