@@ -62,6 +62,7 @@ def test_linux_without_a_root_is_said_to_panic_and_not_to_fault(tmp_path: Path) 
     run = watch_kernel(tmp_path, linux(), "console=ttyS0", PANIC_SECONDS, MEM="512")
     verdict = run.verdict
     assert [f["rule"] for f in verdict["findings"]] == ["kernel-panic"], run.explain()
+    assert run.text.startswith("FAULTED: the kernel gave up: "), run.explain()
     assert "Unable to mount root fs" in verdict["findings"][0]["title"]
     seen = verdict["observation"]
     assert seen["outcome"] == "ran", run.explain()

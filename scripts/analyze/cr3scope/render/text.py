@@ -78,7 +78,9 @@ def headline(verdict: Verdict) -> str:
 def _faulted(
     prediction: Prediction | None, observation: Observation | None, verdict: Verdict
 ) -> str:
-    first = observation.first if observation else None
+    # A machine that ran had its exceptions handled: they are not the answer.
+    ended = observation is not None and observation.ending is not None
+    first = observation.first if observation and ended else None
     if first is None:
         detail = observation.detail if observation else ""
         return _first_error(verdict) or detail or "the machine did not run as it should"
