@@ -84,6 +84,11 @@ bool boot_refuse(struct boot *boot, const char *where);
 bool boot_load_kernel(struct boot *boot) __attribute__((warn_unused_result));
 /** Builds the new address space. (mapping.c) */
 bool boot_map(struct boot *boot) __attribute__((warn_unused_result));
+/** Lets the injected faults, and `flip=`, at the finished tables. (spoil.c) */
+void boot_spoil_tables(struct boot *boot);
+/** An injected fault: rewrites, as it is, the entry of the firmware's own top table that covers the
+ * loader. (spoil.c) */
+void boot_edit_firmware_tables(struct boot *boot);
 /** Names what the kernel is handed, mapped or not. (handed_over.c) */
 void boot_trace_handed_over(struct boot *boot);
 /** Dumps the old and the new tables, descriptor tables and code. (evidence.c) */

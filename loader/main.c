@@ -169,23 +169,6 @@ static bool leave_firmware(void) {
     return true;
 }
 
-/* The entry of the firmware's own top table that covers the loader, rewritten as it is. */
-static void edit_firmware_tables(void) {
-    unsigned level = boot_levels(&boot);
-    unsigned index = level_index(boot.image.base, level);
-    volatile uint64_t *entry =
-        (volatile uint64_t *)(uintptr_t)(boot.cpu.cr3 & ENTRY_FRAME_MASK) + index;
-    trace_open(&boot.trace, "set");
-    trace_hex(&boot.trace, "entry", (uint64_t)entry);
-    trace_hex(&boot.trace, "level", level);
-    trace_hex(&boot.trace, "index", index);
-    trace_hex(&boot.trace, "old", *entry);
-    trace_hex(&boot.trace, "new", *entry);
-    trace_hex(&boot.trace, "caller", (uint64_t)edit_firmware_tables);
-    trace_close(&boot.trace);
-    *entry = *entry;
-}
-
 static bool run(void) {
     bool configured = read_config();
     bool traced = sinks_open(&boot);
@@ -199,7 +182,7 @@ static bool run(void) {
         return false;
     }
     if (boot.config.misdeeds.edit_firmware_tables) {
-        edit_firmware_tables();
+        boot_edit_firmware_tables(&boot);
     }
     trace_end(&boot.trace, "loader",
               (boot.kernel.note_flags & HANDOFF_FLAG_TRACES) != 0 ? "kernel" : "none");

@@ -220,38 +220,6 @@ static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
     return faults_adjust_mapping(faults, mapping);
 }
 
-static void flip_bit(struct address_space *space, const struct config_flip *flip) {
-    if (flip->level != 0 && flip->level <= space->table.levels) {
-        unsigned level = (unsigned)flip->level;
-        address_space_set(space, flip->virt, level,
-                          address_space_get(space, flip->virt, level) ^ UINT64_C(1) << flip->bit);
-    }
-}
-
-static void spoil_tables(struct boot *boot) {
-    const struct handoff *info = boot->info;
-    struct fault_scene scene = {.space = &boot->space, .tables_virt = info->tables.virt};
-    for (size_t i = 0; i < boot->kernel.segment_count; i++) {
-        const struct elf64_segment *segment = &boot->kernel.segments[i];
-        if ((segment->flags & SEGMENT_EXECUTE) != 0) {
-            scene.places[PLACE_LAST_TEXT] = segment->vaddr + segment->memsz - 1;
-        }
-        if ((segment->flags & SEGMENT_WRITE) != 0) {
-            scene.places[PLACE_DATA] = segment->vaddr;
-        }
-    }
-    scene.places[PLACE_TEXT] = boot->kernel.entry;
-    scene.places[PLACE_STACK] = info->stacks.virt + info->stacks.stride - 1;
-    scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
-    scene.places[PLACE_INFO] = info->self.virt;
-    scene.places[PLACE_FRAMEBUFFER] = info->framebuffer.range.virt;
-    scene.places[PLACE_FIRMWARE_IDT] = boot->cpu.idt.base;
-    scene.places[PLACE_IDENTITY] = FOUR_GIB - (UINT64_C(1) << 30);
-    scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&boot->space);
-    faults_spoil_tables(&boot->faults, &scene);
-    flip_bit(&boot->space, &boot->config.flip);
-}
-
 bool boot_map(struct boot *boot) {
     unsigned levels = boot_levels(boot);
     levels = boot->config.misdeeds.other_depth ? 9 - levels : levels; /* 4 or 5 */
@@ -276,6 +244,6 @@ bool boot_map(struct boot *boot) {
         !map_identity(boot)) {
         return false;
     }
-    spoil_tables(boot);
+    boot_spoil_tables(boot);
     return true;
 }

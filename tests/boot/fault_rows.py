@@ -42,7 +42,7 @@ class Otherwise:
 
 _LOW = Otherwise("address 0 is mapped: the kernel reads its boot info there", "mute")
 _SLIDE = Otherwise("a slide from 0 into the memory of the VGA", "untold")
-_LEFT_OVER = Otherwise("whatever the firmware left at 401000h runs", "untold")
+_LEFT_OVER = Otherwise("whatever the firmware left at 401000h runs", "diverges")
 _AFTER_ITS_END = Otherwise("the firmware's timer handler runs, after its end", "untold")
 _NO_IDT = "the firmware's IDT is in use, and is not mapped"
 _OTHER_IDT = "only the loader's own IDT has this fault, and the firmware's is in use"

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.rules.rule import Context, Rule
+from cr3scope.rules.rule import BEFORE_ALL_STEPS, Context, Rule
 from cr3scope.verdict import Finding, Severity
-
-_BEFORE_ALL_STEPS = -1
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -24,7 +22,7 @@ def _check(context: Context) -> Iterator[Finding]:
         f"physical addresses have {cpu.max_phys_bits} bits here{where}\n"
         "#GP(0) at the mov itself, under the old tables; QEMU's TCG stands still there",
     )
-    yield replace(finding, step=_BEFORE_ALL_STEPS)
+    yield replace(finding, step=BEFORE_ALL_STEPS)
 
 
 RULE = Rule(

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.paging.cpu import CR4_PCIDE
-from cr3scope.rules.rule import Context, Rule
+from cr3scope.rules.rule import BEFORE_ALL_STEPS, Context, Rule
 from cr3scope.verdict import Finding, Severity
 
 _PCID = 0xFFF
-_BEFORE_ALL_STEPS = -1
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -27,7 +26,7 @@ def _check(context: Context) -> Iterator[Finding]:
         "PCIDE is clear at the loader's entry and set at the handoff: #GP(0) at mov to CR4, "
         "before the switch",
     )
-    yield replace(finding, step=_BEFORE_ALL_STEPS)
+    yield replace(finding, step=BEFORE_ALL_STEPS)
 
 
 RULE = Rule(

@@ -51,6 +51,10 @@ class Claim:
     entry: EntryRef | None = None
 
 
+# `step` of a finding about what happens before the plan begins.
+BEFORE_ALL_STEPS = -1
+
+
 def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:
     """For rules that look at no access."""
     return None
