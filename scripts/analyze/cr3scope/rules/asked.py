@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from cr3scope.paging.walk import walk
 from cr3scope.predict.asked.compare import Comparison, Piece, compare
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import EntryRef, Finding, Severity
 
+_MOST_NAMED = 4
+_Item = TypeVar("_Item")
+
 
 def compared(context: Context) -> Comparison | None:
     """The comparison of this boot; None where there is nothing to compare."""
     return compare(context.tables, context.cpu, context.intent, context.platform)
+
+
+def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
+    """The first few of ``found``; the last of them with a line that counts the others."""
+    unnamed = len(found) - _MOST_NAMED
+    for number, item in enumerate(found[:_MOST_NAMED], 1):
+        is_last = number == _MOST_NAMED and unnamed > 0
+        yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
 
 
 def leaf_of(context: Context, virt: int) -> EntryRef | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.predict.names import range_words
-from cr3scope.rules.asked import compared, finding_at
+from cr3scope.rules.asked import compared, finding_at, named
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Finding, Severity
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -18,20 +16,17 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     pieces = list(comparison.unasked())
     pieces.sort(key=lambda piece: not _is_dangerous(piece.rights))
-    for number, piece in enumerate(pieces[:_MOST_NAMED], 1):
+    for piece, others in named(pieces, "are mapped unasked"):
         detail = (
             f"the tables lead to {piece.phys:#x} with {piece.rights}, memory type "
             f"{piece.memory_type}; no `map` record covers it"
         )
-        unnamed = len(pieces) - number
-        if number == _MOST_NAMED and unnamed:
-            detail += f"\n{unnamed} more ranges are mapped unasked"
         yield finding_at(
             RULE,
             context,
             piece,
             f"{range_words(piece.virt, piece.last)} is mapped, and nobody asked for it",
-            detail,
+            detail + others,
             Severity.ERROR if _is_dangerous(piece.rights) else Severity.WARNING,
         )
 

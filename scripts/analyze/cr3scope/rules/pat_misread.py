@@ -6,19 +6,16 @@ from collections.abc import Iterator
 
 from cr3scope.paging.entry import PAT_4K, PAT_LARGE
 from cr3scope.predict.names import entry_words, range_words
-from cr3scope.rules.asked import compared, finding_at, leaf_of
+from cr3scope.rules.asked import compared, finding_at, leaf_of, named
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Finding, Severity
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
     comparison = compared(context)
     if comparison is None:
         return
-    pieces = list(comparison.other_type())
-    for number, piece in enumerate(pieces[:_MOST_NAMED], 1):
+    for piece, others in named(list(comparison.other_type()), "have another type than asked"):
         entry = leaf_of(context, piece.virt)
         asked = context.boot.maps[piece.call].type
         if entry is None:
@@ -30,12 +27,9 @@ def _check(context: Context) -> Iterator[Finding]:
                 if entry.level == 1
                 else "bit 12 of a large leaf is PAT, no address bit"
             )
-        unnamed = len(pieces) - number
-        if number == _MOST_NAMED and unnamed:
-            lines.append(f"{unnamed} more ranges have another type than asked")
         where = range_words(piece.virt, piece.last)
         title = f"{piece.label} at {where} is {piece.memory_type}, asked was {asked}"
-        yield finding_at(RULE, context, piece, title, "\n".join(lines))
+        yield finding_at(RULE, context, piece, title, "\n".join(lines) + others)
 
 
 RULE = Rule(

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from cr3scope.predict.asked.compare import Piece
 from cr3scope.predict.names import range_words
-from cr3scope.rules.asked import at_source, call_source, compared, finding_at
+from cr3scope.rules.asked import at_source, call_source, compared, finding_at, named
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Finding, Severity
 
-_MOST_NAMED = 4
 _READ_ONLY_ROLES = frozenset({"text", "rodata", "trampoline"})
 _VERB = {"w": "written", "x": "executed", "u": "used by user code"}
 
@@ -20,11 +19,8 @@ def _check(context: Context) -> Iterator[Finding]:
     if comparison is None:
         return
     found = sorted(comparison.stronger(), key=lambda pair: not _is_grave(*pair))
-    for number, (piece, letters) in enumerate(found[:_MOST_NAMED], 1):
-        detail = "\n".join(_asked(context, piece, letters))
-        unnamed = len(found) - number
-        if number == _MOST_NAMED and unnamed:
-            detail += f"\n{unnamed} more ranges grant more than was asked"
+    for (piece, letters), others in named(found, "grant more than was asked"):
+        detail = "\n".join(_asked(context, piece, letters)) + others
         may = " and ".join(_VERB[letter] for letter in letters)
         title = f"{piece.label} at {range_words(piece.virt, piece.last)} may be {may}"
         severity = Severity.ERROR if _is_grave(piece, letters) else Severity.WARNING
@@ -33,21 +29,21 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _is_grave(piece: Piece, letters: str) -> bool:
     """Code that can be written, by no wish of the loader: where its call asked, it is a habit."""
-    named = piece.named
-    if named is not None and set(letters) <= set(named.rights or ""):
+    call = piece.named
+    if call is not None and set(letters) <= set(call.rights or ""):
         return False
     makes_both = "w" in piece.rights and "x" in piece.rights and bool(set(letters) & {"w", "x"})
-    role = (named.role, piece.segment.role if piece.segment else "") if named else ("", "")
+    role = (call.role, piece.segment.role if piece.segment else "") if call else ("", "")
     return makes_both or ("w" in letters and bool(_READ_ONLY_ROLES & set(role)))
 
 
 def _asked(context: Context, piece: Piece, letters: str) -> Iterator[str]:
-    named, segment = piece.named, piece.segment
+    call, segment = piece.named, piece.segment
     if segment is not None and not set(letters) <= set(segment.rights or ""):
         yield f"{segment.label} has the flags {segment.rights}, the tables grant {piece.rights}"
-    if named is not None:
+    if call is not None:
         source = at_source(call_source(context, piece))
-        yield f"the `map` call{source} asked for {named.rights}, the tables grant {piece.rights}"
+        yield f"the `map` call{source} asked for {call.rights}, the tables grant {piece.rights}"
 
 
 RULE = Rule(

@@ -6,40 +6,34 @@ from collections.abc import Iterator
 
 from cr3scope.predict.asked.compare import Piece
 from cr3scope.predict.names import range_words
-from cr3scope.rules.asked import at_source, call_source, compared, finding_at, leaf_of
+from cr3scope.rules.asked import at_source, call_source, compared, finding_at, leaf_of, named
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Finding, Severity
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
     comparison = compared(context)
     if comparison is None:
         return
-    pieces = list(comparison.elsewhere())
-    for number, piece in enumerate(pieces[:_MOST_NAMED], 1):
-        detail = "\n".join(_wanted(context, piece))
-        unnamed = len(pieces) - number
-        if number == _MOST_NAMED and unnamed:
-            detail += f"\n{unnamed} more ranges lead elsewhere"
+    for piece, others in named(list(comparison.elsewhere()), "lead elsewhere"):
+        detail = "\n".join(_wanted(context, piece)) + others
         where = range_words(piece.virt, piece.last)
         title = f"{piece.label} at {where} leads to {piece.phys:#x}, the wrong frame"
         yield finding_at(RULE, context, piece, title, detail)
 
 
 def _wanted(context: Context, piece: Piece) -> Iterator[str]:
-    named, segment = piece.named, piece.segment
-    if named is not None and named.frame(piece.virt) not in (None, piece.phys):
+    call, segment = piece.named, piece.segment
+    if call is not None and call.frame(piece.virt) not in (None, piece.phys):
         source = at_source(call_source(context, piece))
-        yield f"the `map` call{source} asked for frame {named.frame(piece.virt):#x}"
+        yield f"the `map` call{source} asked for frame {call.frame(piece.virt):#x}"
         entry = leaf_of(context, piece.virt)
         writer = at_source(context.attribution.source(entry, piece.virt))
         if writer not in ("", source):
             yield f"the entry was written later{writer}"
     elif segment is not None and segment.frame(piece.virt) not in (None, piece.phys):
         yield f"{segment.label} was loaded so that {segment.frame(piece.virt):#x} belongs there"
-        if named is not None:
+        if call is not None:
             source = at_source(call_source(context, piece))
             yield f"the `map` call{source} asked for {piece.phys:#x}"
 
