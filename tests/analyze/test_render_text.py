@@ -97,7 +97,7 @@ def test_an_observed_fault_that_was_foreseen_is_said_to_be_so() -> None:
     assert lines[0] == (
         "FAULTED: #PF (error 0010: instruction fetch, not present) at: fetch at kernel entry"
     )
-    assert "  seen fault record (safe-idt): handled, as foreseen" in lines
+    assert "  seen  fault record (safe-idt): handled, as foreseen" in lines
 
 
 @pytest.mark.parametrize("status", list(Status))

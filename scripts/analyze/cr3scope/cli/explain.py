@@ -9,14 +9,14 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cr3scope.render.table import WIDTH, Cell, Table
+from cr3scope.render.terminal import show
 from cr3scope.rules import BY_ID, RULES
 from cr3scope.rules.rule import Rule
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_WIDTH = 100
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints one rule or the list; 2 if there is no such rule."""
     if arguments.rule is None:
-        print("\n".join(_list()))
+        show([_list()], sys.stdout)
         return 0
     rule = BY_ID.get(arguments.rule)
     if rule is None:
@@ -41,10 +41,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list() -> Iterator[str]:
-    width = max(len(rule.id) for rule in RULES)
-    for rule in sorted(RULES, key=lambda rule: rule.id):
-        yield f"{rule.id:<{width}}  {rule.severity.value:<7}  {rule.title}"
+def _list() -> Table:
+    ordered = sorted(RULES, key=lambda rule: rule.id)
+    return Table(
+        ("rule", "severity", "what it finds"),
+        tuple(
+            (Cell(rule.id, "bold"), Cell(rule.severity.value, rule.severity.value), Cell(rule.title))
+            for rule in ordered
+        ),
+        bare=True,
+    )
 
 
 def _explain(rule: Rule) -> Iterator[str]:
@@ -58,7 +64,7 @@ def _explain(rule: Rule) -> Iterator[str]:
         yield ""
         yield from textwrap.wrap(
             words,
-            _WIDTH,
+            WIDTH,
             initial_indent=f"{heading:<10}",
             subsequent_indent=" " * 10,
             break_on_hyphens=False,

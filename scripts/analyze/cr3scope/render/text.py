@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cr3scope import exceptions
 from cr3scope.predict.names import entry_words, range_words
+from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
 from cr3scope.verdict import (
@@ -20,7 +21,6 @@ from cr3scope.verdict import (
     Verdict,
 )
 
-_WIDTH = 100
 _MAX_DIAGNOSTICS = 8
 _STYLE_OF = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 _FIRST_STEP = "at the first instruction after mov cr3"
@@ -34,7 +34,7 @@ def render(verdict: Verdict, colour: bool = False) -> str:
 def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     style = "good" if verdict.status is Status.HEALTHY else "error"
     yield paint(printable(headline(verdict)), style, colour)
-    yield from _story(verdict)
+    yield from _story(verdict, colour)
     loud = [f for f in verdict.findings if f.severity is not Severity.NOTE]
     for number, finding in enumerate(loud, 1):
         yield ""
@@ -46,8 +46,8 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     if notes:
         yield ""
     for note in notes:
-        yield from _wrapped("note ", f"{note.title} [{note.rule}]", 6)
-    yield from _diagnostics(verdict.diagnostics)
+        yield from _labelled("", "note", f"{note.title} [{note.rule}]", 6, colour)
+    yield from _diagnostics(verdict.diagnostics, colour)
 
 
 def headline(verdict: Verdict) -> str:
@@ -108,29 +108,29 @@ def _first_diagnostic(verdict: Verdict) -> str | None:
     return next((_diagnostic_words(d) for d in verdict.diagnostics), None)
 
 
-def _story(verdict: Verdict) -> Iterator[str]:
+def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
     """What the CPU does after the first exception, and what was seen of it."""
     prediction, observation = verdict.prediction, verdict.observation
     if prediction is not None and prediction.diverges is not None:
-        yield from _wrapped("  astray", prediction.diverges_words, 9)
+        yield from _labelled("  ", "astray", prediction.diverges_words, 9, colour)
     if prediction is not None and not prediction.survives:
         if prediction.first is not None:
             yield _place(prediction.first)
         for words in prediction.chain:
-            yield from _wrapped("  then", words, 7)
+            yield from _labelled("  ", "then", words, 8, colour)
         if prediction.ends is not None:
-            yield f"  ends  {prediction.ends.value}"
+            yield from _labelled("  ", "ends", prediction.ends.value, 8, colour)
     elif observation is not None and observation.first is not None and observation.ending:
         yield _place(observation.first)
         for words in observation.chain:
-            yield from _wrapped("  then", words, 7)
+            yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
         said = {True: "as foreseen", False: "NOT as foreseen", None: "not compared"}
         outcome = observation.ending.value if observation.ending else "ran"
         words = f"{observation.source}: {outcome}, {said[verdict.agreement]}"
         if observation.detail:
             words += f"; {observation.detail}"
-        yield from _wrapped("  seen", words, 7)
+        yield from _labelled("  ", "seen", words, 8, colour)
 
 
 def _place(fault: Fault) -> str:
@@ -141,11 +141,11 @@ def _place(fault: Fault) -> str:
 
 def _finding(number: int, finding: Finding, colour: bool) -> Iterator[str]:
     severity = finding.severity
-    head, *rest = _wrapped(f"{number}  {severity.value}", f"{finding.title} [{finding.rule}]", 3)
+    head, *rest = _wrapped(f"{number}  {severity.value} ", f"{finding.title} [{finding.rule}]", 3)
     yield head.replace(severity.value, paint(severity.value, _STYLE_OF[severity], colour), 1)
     yield from rest
     for name, words in _fields(finding):
-        yield from _wrapped(f"   {name:<7}", words, 11)
+        yield from _labelled("   ", name, words, 11, colour)
 
 
 def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
@@ -160,24 +160,34 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
     yield "mend", finding.fix
 
 
+def _labelled(
+    before: str, label: str, words: str, indent: int, colour: bool
+) -> Iterator[str]:
+    """``label`` and its words, which stand at column ``indent`` from the first line on."""
+    head, *rest = _wrapped(f"{before}{label}".ljust(indent), words, indent)
+    yield before + paint(label, "label", colour) + head[len(before) + len(label) :]
+    yield from rest
+
+
 def _wrapped(head: str, words: str, indent: int) -> Iterator[str]:
     """``head`` and ``words``, cleaned and wrapped; later lines begin at column ``indent``."""
     yield from textwrap.wrap(
         printable(words),
-        _WIDTH,
-        initial_indent=f"{head} ",
+        WIDTH,
+        initial_indent=head,
         subsequent_indent=" " * indent,
         break_on_hyphens=False,
     ) or [head]
 
 
-def _diagnostics(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+def _diagnostics(diagnostics: Sequence[Diagnostic], colour: bool) -> Iterator[str]:
     if diagnostics:
         yield ""
     for diagnostic in diagnostics[:_MAX_DIAGNOSTICS]:
-        yield from _wrapped("input", _diagnostic_words(diagnostic), 6)
+        yield from _labelled("", "input", _diagnostic_words(diagnostic), 6, colour)
     if len(diagnostics) > _MAX_DIAGNOSTICS:
-        yield f"input and {len(diagnostics) - _MAX_DIAGNOSTICS} more remarks"
+        more = f"and {len(diagnostics) - _MAX_DIAGNOSTICS} more remarks"
+        yield from _labelled("", "input", more, 6, colour)
 
 
 def _diagnostic_words(diagnostic: Diagnostic) -> str:
