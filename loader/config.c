@@ -2,6 +2,8 @@
 
 #include "text.h"
 
+#define MOST_QUOTED 60u /* bytes of a line that a refusal repeats */
+
 /* One value, not NUL-terminated. */
 struct value {
     const char *bytes;
@@ -180,7 +182,7 @@ static bool refuse(struct message *why, size_t line, const char *what, struct va
     message_text(why, ": ");
     message_text(why, what);
     message_text(why, ": ");
-    message_name(why, word.bytes, word.count < 40 ? word.count : 40);
+    message_name(why, word.bytes, word.count < MOST_QUOTED ? word.count : MOST_QUOTED);
     return false;
 }
 
@@ -220,8 +222,7 @@ static bool parse_line(struct config *config, struct value text, size_t line, st
     struct value value = trim((struct value){text.bytes + equals + 1, text.count - equals - 1});
     bool known;
     if (!set_key(config, key, value, &known)) {
-        return known ? refuse(why, line, "bad value", value)
-                     : refuse(why, line, "unknown key", key);
+        return known ? refuse(why, line, "bad value", text) : refuse(why, line, "unknown key", key);
     }
     return true;
 }

@@ -6,11 +6,7 @@
 static void trace_elf(struct boot *boot) {
     const struct elf_image *kernel = &boot->kernel;
     char build_id[2 * ELF_BUILD_ID_BYTES + 1];
-    for (size_t i = 0; i < kernel->build_id_bytes; i++) {
-        build_id[2 * i] = "0123456789abcdef"[kernel->build_id[i] >> 4];
-        build_id[2 * i + 1] = "0123456789abcdef"[kernel->build_id[i] & 15];
-    }
-    build_id[2 * kernel->build_id_bytes] = '\0';
+    message_digits(build_id, kernel->build_id, kernel->build_id_bytes);
     trace_open(&boot->trace, "elf");
     trace_text(&boot->trace, "name", KERNEL_NAME);
     trace_hex(&boot->trace, "entry", kernel->entry);

@@ -1,5 +1,7 @@
 #include "message.h"
 
+static const char hex_digits[] = "0123456789abcdef";
+
 static void message_byte(struct message *message, char byte) {
     if (message->length + 1 < MESSAGE_BYTES) {
         message->text[message->length++] = byte;
@@ -29,7 +31,7 @@ static void message_number(struct message *message, uint64_t value, unsigned bas
     char digits[20];
     size_t count = 0;
     do {
-        digits[count++] = "0123456789abcdef"[value % base];
+        digits[count++] = hex_digits[value % base];
         value /= base;
     } while (value != 0);
     while (count > 0) {
@@ -44,4 +46,12 @@ void message_hex(struct message *message, uint64_t value) {
 
 void message_decimal(struct message *message, uint64_t value) {
     message_number(message, value, 10);
+}
+
+void message_digits(char *text_ret, const uint8_t *bytes, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        *text_ret++ = hex_digits[bytes[i] >> 4];
+        *text_ret++ = hex_digits[bytes[i] & 15];
+    }
+    *text_ret = '\0';
 }

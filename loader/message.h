@@ -18,3 +18,5 @@ void message_name(struct message *message, const char *name, size_t count);
 /** 0x and lower-case digits. */
 void message_hex(struct message *message, uint64_t value);
 void message_decimal(struct message *message, uint64_t value);
+/** 2 * `count` digits and a NUL to `text_ret`: a build id as tools print it. */
+void message_digits(char *text_ret, const uint8_t *bytes, size_t count);

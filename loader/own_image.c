@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "elf64.h"
+#include "message.h"
 
 #define BUILD_ID_BYTES 20u
 #define NOTE_GNU_BUILD_ID 3u
@@ -24,10 +25,6 @@ const char *own_build_id(char digits_ret[OWN_BUILD_ID_CHARS]) {
         note.head.description_bytes != BUILD_ID_BYTES) {
         return digits_ret;
     }
-    for (unsigned i = 0; i < BUILD_ID_BYTES; i++) {
-        digits_ret[2 * i] = "0123456789abcdef"[note.id[i] >> 4];
-        digits_ret[2 * i + 1] = "0123456789abcdef"[note.id[i] & 15];
-    }
-    digits_ret[2 * BUILD_ID_BYTES] = '\0';
+    message_digits(digits_ret, note.id, BUILD_ID_BYTES);
     return digits_ret;
 }
