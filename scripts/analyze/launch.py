@@ -4,6 +4,7 @@ The Python that PATH finds first is not always the one that the distribution's p
 candidates come as the first argument, separated by `:`; the rest is cr3scope's.
 """
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -28,7 +29,9 @@ def start(candidates, arguments):
     if not lacking:
         from cr3scope.cli.main import main
 
-        return main(arguments)
+        status = main(arguments)
+        gc.freeze()  # what start-up made is not searched for cycles at exit: that takes long
+        return status
     for position, candidate in enumerate(candidates):
         program = shutil.which(candidate)
         if program is not None:

@@ -51,7 +51,7 @@ def core(note: bytes = b"", kind: int = 4) -> bytes:
 
 
 def qemu_note(cr3: int, cr4: int = 0x668) -> bytes:
-    control = struct.pack("<5Q", 1 << 16, 0, 0, cr3, cr4)
+    control = struct.pack("<5Q", 0x8001_0033, 0, 0, cr3, cr4)
     return struct.pack("<II", 1, 440) + bytes(384) + control + bytes(8)
 
 

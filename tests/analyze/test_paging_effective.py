@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import naive_paging as naive
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paging_cases import NX, PS, ROOT, P, Pages, U, W, cpu_of, entries, machines, platform_of
 
+from cr3scope.paging import effective
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import MOST_ROWS, Mappings, mappings
+from cr3scope.paging.tables import Entries
 
 # A few places in each table, neighbours and both ends among them, so that ranges meet.
 INDICES = (0, 1, 2, 255, 256, 257, 510, 511)
@@ -186,6 +189,87 @@ def test_a_table_shared_at_two_rights_keeps_both() -> None:
     chain.put(4, 2, chain.table(3) | P | W | NX)
     chain.put(1, 0, 0x20_0000 | P | W | U)
     assert [row.rights for row in chain.rows] == ["rwxu", "r-xu", "rw--"]
+
+
+@dataclass
+class Counting:
+    """Counts how often each table is read."""
+
+    pages: Pages
+    reads: Counter[int] = field(default_factory=Counter)
+
+    def table(self, phys: int) -> Entries | None:
+        self.reads[phys] += 1
+        return self.pages.table(phys)
+
+
+def reads_of(chain: Chain) -> Counter[int]:
+    counting = Counting(chain.pages)
+    mappings(counting, cpu_of(chain.machine), platform_of(chain.machine))
+    return counting.reads
+
+
+def test_cost_is_that_of_the_tables_whatever_they_map() -> None:
+    chain = Chain()
+    for index in range(1, 512):
+        chain.put(3, index, index << 30 | P | W | U | PS)
+    chain.put(1, 0, 0x20_0000 | P | W | U)
+    assert reads_of(chain) == {chain.table(level): 1 for level in (4, 3, 2, 1)}
+
+
+def test_a_table_that_many_entries_share_is_read_once() -> None:
+    chain = Chain()
+    for index in range(512):
+        chain.put(3, index, chain.table(2) | P | W | U)
+        chain.put(2, index, chain.table(1) | P | W | U)
+    chain.put(1, 0, 0x20_0000 | P | W | U)
+    assert reads_of(chain) == {chain.table(level): 1 for level in (4, 3, 2, 1)}
+    assert len(mapped(chain.pages, chain.machine)) == 512 * 512
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_cycles_and_self_maps_are_read_once_for_each_level(levels: int) -> None:
+    chain = Chain(levels)
+    chain.put(levels, 510, ROOT | P | W | U)
+    chain.put(2, 3, chain.table(3) | P | W | U)
+    reads = reads_of(chain)
+    assert reads[ROOT] == levels, "the root stands for a table of every level in its own window"
+    assert max(reads.values()) <= levels
+
+
+@pytest.mark.parametrize("level", [4, 3, 2])
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_table_under_a_restrictive_and_a_permissive_parent_is_read_for_each(
+    level: int, order: tuple[int, int]
+) -> None:
+    chain = Chain()
+    chain.put(level, 0, 0)
+    restrictive, permissive = order
+    chain.put(level, restrictive, chain.table(level - 1) | P | NX)
+    chain.put(level, permissive, chain.table(level - 1) | P | W | U)
+    chain.put(1, 0, 0x20_0000 | P | W | U)
+    shared = {chain.table(below): 2 for below in range(level - 1, 0, -1)}
+    assert {phys: count for phys, count in reads_of(chain).items() if phys in shared} == shared
+    rights = {row.first >> 12 + 9 * (level - 1): row.rights for row in chain.rows}
+    assert rights == {restrictive: "r---", permissive: "rwxu"}
+
+
+def test_a_list_that_is_too_long_is_cut_behind_its_first_ranges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain = Chain()
+    chain.put(2, 0, 0x4000_0000 | P | PS)
+    chain.put(2, 1, chain.table(1) | P | W)
+    chain.put(2, 3, 0x8000_0000 | P | PS)
+    for index in range(0, 8, 2):
+        chain.put(1, index, 0x20_0000 | P)
+    whole = chain.rows
+    for most in (6, 5, 3, 1):
+        monkeypatch.setattr(effective, "MOST_ROWS", most)
+        found = mapped(chain.pages, chain.machine)
+        assert found.is_cut == (most < len(whole))
+        cut = rows_of(found)
+        assert cut == whole[: len(cut)] and 0 < len(cut) <= most
 
 
 def test_rights_of_the_leaf_are_no_more_than_those_of_its_parents() -> None:

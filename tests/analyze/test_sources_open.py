@@ -14,6 +14,7 @@ from trace_writer import CODE, ROOT, Writer, dump_stream, golden, golden_tables,
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.cpu import CR4_LA57
+from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import walk
 from cr3scope.sources.open import open_source
 
@@ -52,9 +53,9 @@ def note(name: bytes, description: bytes) -> bytes:
     return struct.pack("<III", len(name) + 1, len(description), 0) + padded + description
 
 
-def qemu_state(cr3: int, cr4: int = 0x668, version: int = 1) -> bytes:
+def qemu_state(cr3: int, cr4: int = 0x668, version: int = 1, cr0: int = 0x8001_0033) -> bytes:
     """QEMUCPUState: 18 registers, 10 segments, CR0 to CR4, the kernel's GS base."""
-    control = struct.pack("<5Q", 0x8001_0033, 0, 0x1234, cr3, cr4)
+    control = struct.pack("<5Q", cr0, 0, 0x1234, cr3, cr4)
     return struct.pack("<II", version, 440) + bytes(18 * 8 + 10 * 24) + control + bytes(8)
 
 
@@ -125,6 +126,49 @@ def test_a_core_tells_its_registers(tmp_path: Path) -> None:
     assert (source.cpu.cr0, source.cpu.cr3, source.cpu.cr4) == (0x8001_0033, ROOT, 0x668)
     assert walk(source.tables, source.cpu, CODE).phys == CODE_PHYS
     assert any("EFER" in warning for warning in source.warnings)
+
+
+def test_a_core_says_which_other_tables_its_cpus_have(tmp_path: Path) -> None:
+    waiting = qemu_state(0, cr0=0x6000_0010)  # an AP that does not page
+    first, other, third = qemu_state(ROOT), qemu_state(0x5000, 0x1668), qemu_state(0x5000)
+    notes = b"".join(note(b"QEMU", state) for state in (first, waiting, other, third, first))
+    path = put(tmp_path, core([(0, memory())], notes))
+    source = open_source(path, efer=0xD00)
+    (warning,) = source.warnings
+    assert source.cpu.cr3 == ROOT
+    assert "CPU 0 is looked at" in warning and "CR3 0x5000 (CPU 2) (see --cr3)" in warning
+    chosen = open_source(path, cr3=0x5000, efer=0xD00)
+    assert (chosen.cpu.cr3, chosen.cpu.cr4, chosen.warnings) == (0x5000, 0x1668, ())
+
+
+def test_a_core_of_a_cpu_that_does_not_page_says_so(tmp_path: Path) -> None:
+    path = put(tmp_path, core([(0, memory())], note(b"QEMU", qemu_state(ROOT, cr0=0x6000_0010))))
+    (warning,) = open_source(path, efer=0xD00).warnings
+    assert warning.startswith("paging is off (CR0 0x60000010)")
+
+
+@pytest.mark.parametrize("start", [b"KDUMP   ", b"makedumpfile\0\0", b"PAGEDU64"])
+def test_a_compressed_dump_is_told_from_an_image(start: bytes, tmp_path: Path) -> None:
+    path = put(tmp_path, start + memory())
+    with pytest.raises(UnusableInput, match="compressed dump"):
+        open_source(path, cr3=ROOT)
+
+
+@pytest.mark.parametrize("kind", ["image", "core"])
+def test_memory_that_ends_before_its_tables_names_the_missing_one(
+    kind: str, tmp_path: Path
+) -> None:
+    whole, end = memory(), 0x3800  # within the PD
+    if kind == "core":
+        head = core([(0, whole)], note(b"QEMU", qemu_state(ROOT)))[: -len(whole)]
+        whole, end = head + whole, len(head) + end
+    source = open_source(put(tmp_path, whole[:end]), cr3=ROOT)
+    path_of_code = walk(source.tables, source.cpu, CODE)
+    assert path_of_code.missing_table == 0x3000 and len(path_of_code.entries) == 2
+    found = mappings(source.tables, source.cpu)
+    assert len(found) == 0
+    (entry,) = found.missing
+    assert (entry.level, entry.value & 0xFFFFF000) == (3, 0x3000)
 
 
 def test_the_command_line_overrides_what_a_core_tells(tmp_path: Path) -> None:

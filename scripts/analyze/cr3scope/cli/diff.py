@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.source_options import (
@@ -13,14 +14,14 @@ from cr3scope.cli.source_options import (
     hexadecimal,
     open_named,
     publish,
+    refuse_table_options,
 )
-from cr3scope.paging.compare import differences
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.effective import mappings
-from cr3scope.render.diff import as_dict, as_text
+from cr3scope.paging.compare import Space, space_differences, space_of
+from cr3scope.paging.effective import Mappings, mappings
+from cr3scope.render.diff import as_dict, as_text, left_out
 from cr3scope.render.maps import incompleteness
-from cr3scope.sources.capture_dump import DUMPS
-from cr3scope.sources.source import Source
+from cr3scope.sources.listing import Listing
+from cr3scope.sources.source import DUMPS, Source
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -40,31 +41,62 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 if both map the same, 1 if they differ."""
+    """0 if both map the same as far as both tell, 1 if they differ."""
     left = open_named(arguments, arguments.left)
-    if arguments.right_cr3 is not None:
-        arguments.cr3 = arguments.right_cr3
-    arguments.dump = arguments.right_dump or arguments.dump
-    right = open_named(arguments, arguments.right)
-    mine = mappings(left.tables, _with_pat_of(right, left))
-    other = mappings(right.tables, _with_pat_of(left, right))
+    right_given = _for_right(arguments)
+    right = open_named(right_given, arguments.right)
+    _refuse_idle_options(arguments, left, right)
+    mine, other = _contents(left, right), _contents(right, left)
     warnings = [
         f"{path}: {warning}"
-        for path, source, side in (
-            (arguments.left, left, mine),
-            (arguments.right, right, other),
-        )
-        for warning in (*source.warnings, *incompleteness(side))
+        for path, source, side in ((arguments.left, left, mine), (arguments.right, right, other))
+        for warning in _warnings(source, side)
     ]
-    found = differences(mine, other)
+    spaces = _space(mine, other), _space(other, mine)
+    warnings += left_out(spaces[0].tells, spaces[1].tells)
+    found = space_differences(*spaces)
     report = as_json(as_dict(found, mine, other, warnings))
     lines = as_text(found, mine, other, (left.description, right.description))
     publish(report, lines, warnings, arguments.json)
     return 1 if found else 0
 
 
-def _with_pat_of(other: Source, source: Source) -> CpuState:
-    """The source's state; a PAT that it does not tell is no difference."""
-    if other.tells_pat and not source.tells_pat:
-        return source.cpu.with_(pat=other.cpu.pat)
-    return source.cpu
+def _for_right(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The options with which the second source is opened."""
+    given = argparse.Namespace(**vars(arguments))
+    given.cr3 = arguments.cr3 if arguments.right_cr3 is None else arguments.right_cr3
+    given.dump = arguments.right_dump or arguments.dump
+    return given
+
+
+def _refuse_idle_options(
+    arguments: argparse.Namespace, left: Source | Listing, right: Source | Listing
+) -> None:
+    """UnusableInput for an option that neither source can heed."""
+    if isinstance(right, Listing):
+        if isinstance(left, Listing):
+            refuse_table_options(arguments, arguments.left, left)
+        own = argparse.Namespace(cr3=arguments.right_cr3, dump=arguments.right_dump)
+        refuse_table_options(own, arguments.right, right)
+
+
+def _contents(source: Source | Listing, other: Source | Listing) -> Mappings | Listing:
+    """What the source maps; a PAT that it does not tell is no difference."""
+    if isinstance(source, Listing):
+        return source
+    cpu = source.cpu
+    if isinstance(other, Source) and other.tells_pat and not source.tells_pat:
+        cpu = cpu.with_(pat=other.cpu.pat)
+    return mappings(source.tables, cpu)
+
+
+def _space(side: Mappings | Listing, other: Mappings | Listing) -> Space:
+    if isinstance(side, Listing):
+        return side.space
+    return space_of(side, types=not isinstance(other, Listing))
+
+
+def _warnings(source: Source | Listing, side: Mappings | Listing) -> Iterator[str]:
+    yield from source.warnings
+    if not isinstance(side, Listing):
+        yield from incompleteness(side)

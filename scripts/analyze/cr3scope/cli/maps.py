@@ -11,9 +11,11 @@ from cr3scope.cli.source_options import (
     add_source_options,
     open_named,
     publish,
+    refuse_table_options,
 )
 from cr3scope.paging.effective import mappings
 from cr3scope.render.maps import as_text, incompleteness, json_text
+from cr3scope.sources.listing import Listing
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -31,6 +33,13 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Lists; the mappings are not judged, so the status is 0."""
     source = open_named(arguments, arguments.source)
+    if isinstance(source, Listing):
+        refuse_table_options(arguments, arguments.source, source)
+        from cr3scope.render import listing as listing_form
+
+        text = listing_form.as_text(source)
+        publish(listing_form.json_text(source), text, source.warnings, arguments.json)
+        return 0
     found = mappings(source.tables, source.cpu)
     warnings = [*source.warnings, *incompleteness(found)]
     if not source.tells_pat:

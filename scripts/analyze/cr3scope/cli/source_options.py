@@ -9,15 +9,19 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
-from cr3scope.sources.capture_dump import DUMPS
-from cr3scope.sources.open import open_source
-from cr3scope.sources.source import Source
+from cr3scope.sources.listing import Listing
+from cr3scope.sources.open import open_any
+from cr3scope.sources.source import DUMPS, Source
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SOURCE_HELP = "a capture, an ELF core of dump-guest-memory, or an image of physical memory"
+SOURCE_HELP = (
+    "a capture, an ELF core of dump-guest-memory, an image of physical memory, or the text of"
+    " `info tlb`, `info mem` or Linux' page-table dump"
+)
+_FOR_TABLES = ("cr3", "cr4", "efer", "base", "dump")
 
 
 def hexadecimal(text: str) -> int:
@@ -44,10 +48,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         "--base",
         metavar="X",
         type=hexadecimal,
-        default=0,
         help="physical address where a memory image starts",
     )
-    group.add_argument("--dump", choices=DUMPS, default="new", help="which dump of a capture")
+    group.add_argument(
+        "--dump", choices=DUMPS, help="which dump of a capture (default: new)"
+    )
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -55,16 +60,25 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; - for stdout")
 
 
-def open_named(arguments: argparse.Namespace, path: str) -> Source:
+def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:
     """Opens a source with the options of the command line."""
-    return open_source(
+    return open_any(
         path,
         cr3=arguments.cr3,
         cr4=arguments.cr4,
         efer=arguments.efer,
-        base=arguments.base,
-        dump=arguments.dump,
+        base=arguments.base or 0,
+        dump=arguments.dump or "new",
     )
+
+
+def refuse_table_options(arguments: argparse.Namespace, path: str, listing: Listing) -> None:
+    """UnusableInput if the command line tells of tables, which a listing does not hold."""
+    given = [f"--{name}" for name in _FOR_TABLES if getattr(arguments, name, None) is not None]
+    if given:
+        raise UnusableInput(
+            f"{path}: a {listing.description} holds no tables: {', '.join(given)} cannot apply"
+        )
 
 
 def publish(
@@ -77,7 +91,7 @@ def publish(
     for warning in warnings:
         print(f"cr3scope: warning: {printable(warning)}", file=sys.stderr)
     if target == "-":
-        sys.stdout.writelines(document)
+        _print(document)
         return
     if target is not None:
         try:
@@ -85,7 +99,15 @@ def publish(
                 file.writelines(document)
         except OSError as error:
             raise UnusableInput(f"{target}: {error.strerror}") from error
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    _print(f"{line}\n" for line in lines)
+
+
+def _print(pieces: Iterable[str]) -> None:
+    """Pieces of many megabytes in all take the short way around the text layer."""
+    out = sys.stdout
+    out.flush()
+    for piece in pieces:
+        out.buffer.write(piece.encode(out.encoding, out.errors or "strict"))
 
 
 def as_json(report: dict[str, object]) -> Iterator[str]:

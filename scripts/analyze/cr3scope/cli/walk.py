@@ -14,9 +14,11 @@ from cr3scope.cli.source_options import (
     hexadecimal,
     open_named,
     publish,
+    refuse_table_options,
 )
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_dict, as_text
+from cr3scope.sources.listing import Listing
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -41,15 +43,25 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 if the access goes through, 1 if it faults."""
+    """0 if the access goes through, 1 if it faults or a listing does not tell."""
     source = open_named(arguments, arguments.source)
     virt, kind = arguments.address, _KINDS[arguments.access]
+    mode = "user" if arguments.user else "supervisor"
+    if isinstance(source, Listing):
+        refuse_table_options(arguments, arguments.source, source)
+        from cr3scope.render import listing_walk
+        from cr3scope.sources.listed_access import Outcome, listed_access
+
+        listed = listed_access(source, virt, kind, arguments.user)
+        answer = listing_walk.as_text(listed, f"a {mode} {kind.value}")
+        report = as_json(listing_walk.as_dict(listed))
+        publish(report, answer, source.warnings, arguments.json)
+        return 0 if listed.outcome is Outcome.TRANSLATED else 1
     path = walk(source.tables, source.cpu, virt)
     found = access(source.tables, source.cpu, virt, kind, user=arguments.user)
     warnings = list(source.warnings)
     if path.missing_table is not None:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
-    mode = "user" if arguments.user else "supervisor"
     lines = as_text(path, found, f"a {mode} {kind.value}")
     publish(as_json(as_dict(path, found, warnings)), lines, warnings, arguments.json)
     return 1 if isinstance(found, PageFault) else 0

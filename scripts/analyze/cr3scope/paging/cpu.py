@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 CR0_WP = 1 << 16
+CR0_PG = 1 << 31
 CR4_PGE = 1 << 7
 CR4_LA57 = 1 << 12
 CR4_PCIDE = 1 << 17

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.tables import Entries, Tables
 from cr3scope.verdict import EntryRef
 
 U64 = npt.NDArray[np.uint64]
@@ -37,6 +37,7 @@ MOST_ROWS = 1 << 22
 _MOST_TABLES = 1 << 15  # of one level, each once for each set of inherited rights
 _MOST_REPORTED = 64
 _ENTRIES = bits.ENTRIES
+_TABLES_AT_ONCE = 1 << 5  # so many stay in a CPU's cache while their entries are sorted out
 
 
 class Kind(NamedTuple):
@@ -118,22 +119,21 @@ class _Level:
     level: int
     phys: U64  # of each table
     rights: U64  # inherited by each
-    entries: U64 = field(default_factory=lambda: np.empty((0, _ENTRIES), dtype=np.uint64))
-    node: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    index: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    tables: list[Entries]
+    position: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # of good entries
     value: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
-    granted: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
-    leaf: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
-    child: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    attributes: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    pointers: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # which are no leaf
+    child: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # -1: missing
 
 
 @dataclass(slots=True)
 class _Rows:
     """Ranges of all nodes of a level, each node's rows together and in order."""
 
-    node: I64
+    begin: I64  # of each node's rows, and their end
     first: U64  # offsets in what the node covers; of the root, addresses
-    last: U64
+    size: U64
     phys: U64
     attributes: U64
 
@@ -154,7 +154,7 @@ def mappings(
         return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root)
     return Mappings(
         rows.first,
-        rows.last,
+        rows.first + rows.size - np.uint64(1),
         rows.phys,
         rows.attributes,
         cpu.pat,
@@ -184,7 +184,7 @@ class _Survey:
             self._cpu.levels,
             np.array([self._cpu.root], dtype=np.uint64),
             np.array([_ALL_RIGHTS], dtype=np.uint64),
-            root[np.newaxis, :],
+            [root],
         )
         levels = [current]
         while True:
@@ -192,164 +192,175 @@ class _Survey:
             following = self._next(current)
             if following is None:
                 return levels
-            current.entries = current.entries[:0]
+            current.tables = []
             levels.append(following)
             current = following
 
     def _look(self, level: _Level) -> None:
         """Sorts out the entries: absent, reserved, leaf, table."""
-        flat = level.entries.ravel()
-        good = flat & np.uint64(bits.PRESENT) != 0
+        most = len(level.tables) * _ENTRIES
+        level.position = np.empty(most, dtype=np.int64)
+        level.value, level.attributes = (np.empty(most, dtype=np.uint64) for _ in range(2))
+        count = 0
+        for start in range(0, len(level.tables), _TABLES_AT_ONCE):
+            position, value, attributes = self._look_at(level, start)
+            there = slice(count, count + len(position))
+            level.position[there], level.value[there] = position, value
+            level.attributes[there] = attributes
+            count = there.stop
+        level.position, level.value = level.position[:count], level.value[:count]
+        level.attributes = level.attributes[:count]
+        if level.level > 3:
+            level.pointers = np.arange(len(level.value))
+        elif level.level > 1:
+            level.pointers = np.flatnonzero(level.value & np.uint64(bits.LARGE) == 0)
+
+    def _look_at(self, level: _Level, start: int) -> tuple[I64, U64, U64]:
+        """Position, value and attributes of the good entries of some tables."""
+        flat = np.concatenate(level.tables[start : start + _TABLES_AT_ONCE])
         small, large = (
-            bits.reserved_mask(level.level, ps, self._cpu, self._platform) for ps in (0, bits.LARGE)
+            np.uint64(bits.reserved_mask(level.level, ps, self._cpu, self._platform))
+            for ps in (0, bits.LARGE)
         )
         is_large = flat & np.uint64(bits.LARGE) != 0
-        wrong = good & (flat & np.where(is_large, np.uint64(large), np.uint64(small)) != 0)
+        good = flat & np.uint64(bits.PRESENT) != 0
+        wrong = good & (flat & np.where(is_large, large, small) != 0)
         if wrong.any():
-            for position in np.flatnonzero(wrong)[:_MOST_REPORTED]:
-                self._report(self.reserved, level, int(position))
+            for at in np.flatnonzero(wrong)[:_MOST_REPORTED].tolist():
+                self._report(self.reserved, level, start * _ENTRIES + at)
             good &= ~wrong
         position = np.flatnonzero(good)
-        level.node, level.index = position // _ENTRIES, position % _ENTRIES
-        level.value = flat[position]
-        own = level.value & (RIGHT_WRITE | RIGHT_USER)
-        own |= level.value >> np.uint64(63) ^ np.uint64(1)
-        level.granted = own & level.rights[level.node]
-        if level.level == 1:
-            level.leaf = np.ones(len(position), dtype=np.bool_)
-        elif level.level <= 3:
-            level.leaf = is_large[position]
-        else:
-            level.leaf = np.zeros(len(position), dtype=np.bool_)
+        value = flat[position]
+        position += start * _ENTRIES
+        granted = value & (RIGHT_WRITE | RIGHT_USER) | value >> np.uint64(63) ^ np.uint64(1)
+        granted &= level.rights[position // _ENTRIES]
+        return position, value, granted | np.uint64(level.level) << _LEVEL_AT | _pat(value, level)
 
     def _next(self, level: _Level) -> _Level | None:
         """The tables below, each (table, rights) once; ``child`` of an entry is its place there."""
-        level.child = np.full(len(level.value), -1, dtype=np.int64)
-        pointers = np.flatnonzero(~level.leaf)
-        if not len(pointers):
+        if not len(level.pointers):
             return None
-        phys = level.value[pointers] & np.uint64(bits.ADDRESS_MASK)
+        phys = level.value[level.pointers] & np.uint64(bits.ADDRESS_MASK)
+        granted = level.attributes[level.pointers] & np.uint64(_ALL_RIGHTS)
         # Bits 11:0 of the address are free for the rights: one number names the pair.
         keys, first_seen, inverse = np.unique(
-            phys | level.granted[pointers], return_index=True, return_inverse=True
+            phys | granted, return_index=True, return_inverse=True
         )
-        found: list[U64] = []
+        # In the order in which they are met, the rows of an unshared table stay where they are.
+        order = np.argsort(first_seen)
+        found: list[Entries] = []
+        kept: list[int] = []
         place = np.full(len(keys), -1, dtype=np.int64)
         self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
-        for number, key in enumerate(keys[:_MOST_TABLES].tolist()):
+        for number in order[:_MOST_TABLES].tolist():
+            key = int(keys[number])
             table = self._tables.table(key & ~0xFFF)
             if table is None:
-                pointer = int(pointers[first_seen[number]])
-                position = int(level.node[pointer]) * _ENTRIES + int(level.index[pointer])
-                self._report(self.missing, level, position)
+                pointer = level.pointers[first_seen[number]]
+                self._report(self.missing, level, int(level.position[pointer]))
             else:
                 place[number] = len(found)
                 found.append(table)
-        level.child[pointers] = place[inverse]
+                kept.append(key)
+        level.child = place[inverse]
         if not found:
             return None
-        kept = keys[place >= 0]
-        below = np.uint64(0xFFF)
-        return _Level(level.level - 1, kept & ~below, kept & below, np.stack(found))
+        pairs, below = np.array(kept, dtype=np.uint64), np.uint64(0xFFF)
+        return _Level(level.level - 1, pairs & ~below, pairs & below, found)
 
     @staticmethod
     def _report(where: list[EntryRef], level: _Level, position: int) -> None:
         node, index = divmod(position, _ENTRIES)
         phys = int(level.phys[node]) + bits.ENTRY_BYTES * index
-        entry = EntryRef(level.level, index, phys, int(level.entries[node, index]))
+        entry = EntryRef(level.level, index, phys, int(level.tables[node][index]))
         if entry not in where and len(where) < _MOST_REPORTED:
             where.append(entry)
 
 
 def _assemble(level: _Level, below: _Rows | None, depth: int) -> tuple[_Rows, bool]:
     """The rows of a level's nodes, from their leaves and from the rows of the tables below."""
-    span = np.uint64(bits.level_bytes(level.level))
-    # Canonical before rows are merged: the two halves of the top table are no neighbours.
-    offset = _canonical(level.index.astype(np.uint64) * span, depth)
-    leaf = np.flatnonzero(level.leaf)
-    value = level.value[leaf]
-    frame_mask = np.uint64(bits.ADDRESS_MASK) & ~(span - np.uint64(1))
-    rows = _Rows(
-        level.node[leaf],
-        offset[leaf],
-        offset[leaf] + (span - np.uint64(1)),
-        value & frame_mask,
-        level.granted[leaf] | np.uint64(level.level) << _LEVEL_AT | _pat(value, level) << _PAT_AT,
-    )
-    cut = False
-    if below is not None and len(below.node):
-        inherited, cut = _inherit(level, below, offset, MOST_ROWS - len(leaf))
-        rows = _in_order(rows, inherited)
-    return _merge(rows), cut
+    nodes = np.arange(len(level.phys) + 1) * _ENTRIES
+    if not len(level.pointers):
+        rows = _leaves(level, slice(MOST_ROWS), depth)
+        rows.begin = np.minimum(np.searchsorted(level.position, nodes), MOST_ROWS)
+        return _merge(rows), len(level.value) > MOST_ROWS
+    is_leaf = np.ones(len(level.value), dtype=np.bool_)
+    is_leaf[level.pointers] = False
+    count = is_leaf.astype(np.int64)
+    there = level.child >= 0
+    pointers, child = level.pointers[there], level.child[there]
+    if below is not None:
+        count[pointers] = below.begin[child + 1] - below.begin[child]
+    end = np.cumsum(count)
+    kept = int(np.searchsorted(end, MOST_ROWS, side="right"))
+    leaf = np.flatnonzero(is_leaf[:kept])
+    rows = _leaves(level, leaf, depth)
+    rows.begin = np.insert(end[:kept], 0, 0)[np.searchsorted(level.position[:kept], nodes)]
+    if below is not None and len(below.first):
+        among = pointers < kept
+        at = end[leaf] - 1 - np.arange(len(leaf))  # how many inherited rows come before each leaf
+        _inherit(rows, at, below, child[among], _offset(level, pointers[among], depth))
+    return _merge(rows), kept < len(end)
+
+
+def _leaves(level: _Level, which: I64 | slice, depth: int) -> _Rows:
+    """A row for each of some leaves; to which nodes they belong is for the caller to say."""
+    value, span = level.value[which], np.uint64(bits.level_bytes(level.level))
+    size = np.broadcast_to(span, len(value))
+    phys = value & (np.uint64(bits.ADDRESS_MASK) & ~(span - np.uint64(1)))
+    unsaid = np.empty(0, dtype=np.int64)
+    return _Rows(unsaid, _offset(level, which, depth), size, phys, level.attributes[which])
+
+
+def _offset(level: _Level, which: I64 | slice, depth: int) -> U64:
+    """Where in its node's range an entry maps; of the root, at which address."""
+    offset = level.position[which].astype(np.uint64)
+    offset &= np.uint64(_ENTRIES - 1)
+    offset *= np.uint64(bits.level_bytes(level.level))
+    # Before rows are merged: the two halves of the top table are no neighbours.
+    return _canonical(offset, depth) if level.level == depth else offset
 
 
 def _pat(value: U64, level: _Level) -> U64:
-    """PAT index of each leaf (SDM 3A, 5.9.2)."""
+    """PAT index of each leaf (SDM 3A, 5.9.2), where ``attributes`` have it."""
     pat = np.uint64(7 if level.level == 1 else 12)  # the PAT bit of a PTE, and of a large leaf
-    return (value >> np.uint64(3) & np.uint64(3)) | (value >> pat & np.uint64(1)) << np.uint64(2)
+    index = value >> np.uint64(3) & np.uint64(3) | (value >> pat & np.uint64(1)) << np.uint64(2)
+    return index << _PAT_AT
 
 
-def _inherit(level: _Level, below: _Rows, offset: U64, most: int) -> tuple[_Rows, bool]:
-    """The rows that the tables below contribute, moved to where each pointer puts them."""
-    pointers = np.flatnonzero(level.child >= 0)
-    child = level.child[pointers]
-    start = np.searchsorted(below.node, child)
-    count = np.searchsorted(below.node, child, side="right") - start
-    total = np.cumsum(count)
-    cut = bool(len(total)) and int(total[-1]) > most
-    if cut:
-        keep = int(np.searchsorted(total, most, side="right"))
-        pointers, start, count, total = pointers[:keep], start[:keep], count[:keep], total[:keep]
-    length = int(total[-1]) if len(total) else 0
-    source = np.arange(length) + np.repeat(start - (total - count), count)
-    base = np.repeat(offset[pointers], count)
-    rows = _Rows(
-        np.repeat(level.node[pointers], count),
-        below.first[source] + base,
-        below.last[source] + base,
-        below.phys[source],
-        below.attributes[source],
-    )
-    return rows, cut
-
-
-def _in_order(leaves: _Rows, inherited: _Rows) -> _Rows:
-    if not len(leaves.node):
-        return inherited
-    if not len(inherited.node):
-        return leaves
-    both = _Rows(
-        *(
-            np.concatenate([getattr(leaves, name), getattr(inherited, name)])
-            for name in ("node", "first", "last", "phys", "attributes")
+def _inherit(rows: _Rows, at: I64, below: _Rows, child: I64, offset: U64) -> None:
+    """Inserts the rows of each ``child``, moved by its ``offset``, among the leaves' rows."""
+    start = below.begin[child]
+    count = below.begin[child + 1] - start
+    shift = start - (np.cumsum(count) - count)
+    first, size, phys, attributes = below.first, below.size, below.phys, below.attributes
+    if shift.any() or int(count.sum()) != len(first):
+        source = np.arange(int(count.sum())) + np.repeat(shift, count)
+        first, size, phys, attributes = (
+            column[source] for column in (first, size, phys, attributes)
         )
-    )
-    order = np.lexsort((both.first, both.node))
-    return _Rows(
-        both.node[order], both.first[order], both.last[order], both.phys[order],
-        both.attributes[order],
-    )  # fmt: skip
+    first += np.repeat(offset, count)
+    if len(at):
+        first, size = np.insert(first, at, rows.first), np.insert(size, at, rows.size)
+        phys = np.insert(phys, at, rows.phys)
+        attributes = np.insert(attributes, at, rows.attributes)
+    rows.first, rows.size, rows.phys, rows.attributes = first, size, phys, attributes
 
 
 def _merge(rows: _Rows) -> _Rows:
     """Joins neighbours of one node with equal attributes and contiguous frames."""
-    if len(rows.node) < 2:
+    joined = np.flatnonzero(rows.phys[1:] - rows.phys[:-1] == rows.size[:-1]) + 1
+    joined = joined[rows.first[joined] - rows.first[joined - 1] == rows.size[joined - 1]]
+    joined = joined[rows.attributes[joined] == rows.attributes[joined - 1]]
+    if not len(joined):
         return rows
-    one = np.uint64(1)
-    size = rows.last[:-1] - rows.first[:-1] + one
-    joined = (
-        (rows.node[1:] == rows.node[:-1])
-        & (rows.first[1:] == rows.last[:-1] + one)
-        & (rows.phys[1:] == rows.phys[:-1] + size)
-        & (rows.attributes[1:] == rows.attributes[:-1])
-    )
-    if not joined.any():
-        return rows
-    starts = np.flatnonzero(np.concatenate([[True], ~joined]))
-    ends = np.concatenate([starts[1:] - 1, [len(rows.node) - 1]])
+    is_start = np.ones(len(rows.first) + 1, dtype=np.bool_)
+    is_start[joined] = False
+    is_start[rows.begin] = True
+    start = np.flatnonzero(is_start[:-1])
     return _Rows(
-        rows.node[starts], rows.first[starts], rows.last[ends], rows.phys[starts],
-        rows.attributes[starts],
+        np.searchsorted(start, rows.begin), rows.first[start],
+        np.add.reduceat(rows.size, start), rows.phys[start], rows.attributes[start],
     )  # fmt: skip
 
 

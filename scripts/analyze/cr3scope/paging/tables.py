@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from cr3scope.capture.records import Dump
+if TYPE_CHECKING:
+    from cr3scope.capture.records import Dump
 
 Entries = npt.NDArray[np.uint64]
 

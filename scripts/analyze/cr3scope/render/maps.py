@@ -12,7 +12,6 @@ from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import walk
 from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
 from cr3scope.verdict import EntryRef
 
@@ -30,14 +29,14 @@ def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
     yield f'{{"schema": {json.dumps(SCHEMA)}, "mappings": [\n'
     ends = _by_attributes(
         found,
-        lambda kind: f', "size": {bits.level_bytes(kind.level):>10}, "rights": "{kind.rights}",'
-        f' "level": {kind.level}, "memory_type": "{kind.memory_type}"}}',
+        lambda kind: f',"size":{bits.level_bytes(kind.level)},"rights":"{kind.rights}",'
+        f'"level":{kind.level},"memory_type":"{kind.memory_type}"}}',
     )
     for block in blocks(len(found)):
         cells = (
-            '{"first": ', quoted_hex(found.first[block]),
-            ', "last": ', quoted_hex(found.last[block]),
-            ', "phys": ', quoted_hex(found.phys[block]),
+            '{"first":', quoted_hex(found.first[block]),
+            ',"last":', quoted_hex(found.last[block]),
+            ',"phys":', quoted_hex(found.phys[block]),
             ends[found.attributes[block].astype(np.intp)], ",\n",
         )  # fmt: skip
         text = lines(cells, block.stop - block.start)
@@ -62,7 +61,7 @@ def as_text(found: Mappings, tables: Tables, cpu: CpuState, description: str) ->
     for block in blocks(len(found)):
         cells = (
             hex_digits(found.first[block]), "  ", hex_digits(found.last[block]), "  ",
-            hex_digits(found.phys[block])[:, -_PHYS_DIGITS:],
+            hex_digits(found.phys[block], _PHYS_DIGITS),
             ends[found.attributes[block].astype(np.intp)], "\n",
         )  # fmt: skip
         text = lines(cells, block.stop - block.start)[:-1]
@@ -88,6 +87,8 @@ def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
     ``PML4[510]:wx``, from the top. A range that spans several upper entries may meet others
     further on.
     """
+    from cr3scope.paging.walk import walk  # not for a list that is too long to name vetoes
+
     path = walk(tables, cpu, virt)
     if path.stop is not None:
         return []

@@ -9,7 +9,7 @@ from cr3scope.paging.walk import GENERAL_PROTECTION, PageFault, Reason, Translat
 from cr3scope.verdict import EntryRef
 
 SCHEMA = "cr3scope.walk/1"
-_SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
+SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 _STOPS = {
     Reason.NOT_PRESENT: "not-present",
     Reason.RESERVED: "reserved",
@@ -74,7 +74,7 @@ def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator
 
 def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
     if isinstance(found, Translation):
-        size = _SIZES[path.leaf.level]
+        size = SIZES[path.leaf.level]
         return f"{path.virt:#x} -> {found.phys:#x}, {size} page, {found.rights}: {access} succeeds"
     if found.vector == GENERAL_PROTECTION:
         return f"{path.virt:#x}: {access} faults: #GP: {found.reason.value}"

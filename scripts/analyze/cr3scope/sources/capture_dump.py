@@ -8,9 +8,8 @@ from cr3scope.errors import UnusableInput
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.recorded import cpu_state
 from cr3scope.paging.tables import DumpTables
-from cr3scope.sources.source import Overrides, Source
+from cr3scope.sources.source import DUMPS, Overrides, Source
 
-DUMPS = ("new", "old", "after")
 # Under which of the recorded states a dump was in force.
 _STATE = {"old": "entry", "new": "handoff", "after": "handoff"}
 

@@ -9,8 +9,8 @@ import stat
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.cpu import CpuState
-from cr3scope.sources.capture_dump import open_dump
 from cr3scope.sources.elf_core import MAGIC, open_core
+from cr3scope.sources.listing import UTF_16, Listing
 from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.sources.source import Overrides, Source
 
@@ -20,6 +20,9 @@ _RECORD = re.compile(rb"@c3s[0-9]+ ")
 _LOOK_BYTES = 16 << 20
 _TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\x1b"])
 _LEAST_TEXT = 0.5
+# Memory is told from a listing by its first bytes alone: to search it all would take long.
+_LISTING_LOOK_BYTES = 1 << 16
+_COMPRESSED = (b"KDUMP   ", b"makedumpfile", b"PAGEDU64")
 
 
 def open_source(
@@ -36,23 +39,58 @@ def open_source(
     ``base`` is the physical address of an image's first byte; ``dump`` chooses one of a capture.
     UnusableInput if the file is none of these, or does not tell enough.
     """
+    source = open_any(path, cr3=cr3, cr4=cr4, efer=efer, base=base, dump=dump)
+    if isinstance(source, Listing):
+        raise UnusableInput(f"{os.fspath(path)}: a {source.description} holds no tables")
+    return source
+
+
+def open_any(
+    path: str | os.PathLike[str],
+    *,
+    cr3: int | None = None,
+    cr4: int | None = None,
+    efer: int | None = None,
+    base: int = 0,
+    dump: str = "new",
+) -> Source | Listing:
+    """Like :func:`open_source`, or the text of a listing, which heeds none of the options."""
     name = os.fspath(path)
+    data = _load(name)
     overrides = Overrides(cr3, cr4, efer)
-    source = _recognise(_load(name), name, overrides, base, dump)
+    source = _recognise(data, name, overrides, base, dump)
+    if isinstance(source, Listing):
+        return source
     if source.tables.table(source.cpu.root) is None:
         root = f"{source.cpu.cr3:#x}"
         raise UnusableInput(f"{name}: no table at CR3 {root} in the {source.container}")
     return source
 
 
-def _recognise(data: Data, name: str, overrides: Overrides, base: int, dump: str) -> Source:
+def _recognise(
+    data: Data, name: str, overrides: Overrides, base: int, dump: str
+) -> Source | Listing:
     if data[: len(MAGIC)] == MAGIC:
         return open_core(data, name, overrides)
+    if data[:16].startswith(_COMPRESSED):
+        raise UnusableInput(
+            f"{name}: a compressed dump: dump-guest-memory writes an ELF core without -z, -l, -s"
+            " or -w"
+        )
     if _is_capture(data[:_LOOK_BYTES]):
+        from cr3scope.sources.capture_dump import open_dump
+
         return open_dump(data[:], name, overrides, dump)
+    if _is_text(data[:_LISTING_LOOK_BYTES]) or data[: len(UTF_16)] == UTF_16:
+        from cr3scope.sources.open_listing import open_listing
+
+        listing = open_listing(data, name)
+        if listing is not None:
+            return listing
     if overrides.cr3 is None:
         raise UnusableInput(
-            f"{name}: no capture and no ELF core; for an image of physical memory give --cr3"
+            f"{name}: no capture, no ELF core, no listing; for an image of physical memory give"
+            " --cr3"
         )
     cpu = overrides.apply(CpuState(overrides.cr3))
     memory = PhysicalMemory(data, [Run(base, len(data), 0)])
@@ -62,8 +100,10 @@ def _recognise(data: Data, name: str, overrides: Overrides, base: int, dump: str
 
 
 def _is_capture(head: bytes) -> bool:
-    if not _RECORD.search(head):
-        return False
+    return _RECORD.search(head) is not None and _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
     return len(head.translate(None, _TEXT)) <= (1 - _LEAST_TEXT) * len(head)
 
 

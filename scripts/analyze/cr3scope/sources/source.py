@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cr3scope.capture.records import Boot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.tables import Tables
+
+if TYPE_CHECKING:
+    from cr3scope.capture.records import Boot
+
+DUMPS = ("new", "old", "after")  # of a capture
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,156 @@
+"""`maps` on a kernel that nobody here wrote agrees with QEMU, and inherits rights where QEMU does not.
+
+The kernel's own tables grant at the top all that their leaves do; so entries near the root are also
+changed in the paused guest's memory.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from boot.naive_walk import FRAME, NX, Page, pages
+from boot.paused_linux import MEGABYTES, PausedLinux, patch, paused_linux
+from boot.reference import ROOT
+from boot.test_guests import linux
+
+SEED = 4
+SAMPLES = 600
+PRESENT, WRITABLE = 1, 2
+PAGE = 4096
+BOOTS = {
+    "five levels, randomised, with PTI, two CPUs": (2, "pti=on"),
+    "four levels at fixed addresses": (1, "no5lvl nokaslr pti=off"),
+}
+
+
+class Mapped(NamedTuple):
+    """A page of `cr3scope maps`."""
+
+    virt: int
+    phys: int
+    size: int
+    rights: str
+
+
+@pytest.fixture(scope="module", params=list(BOOTS))
+def guest(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PausedLinux]:
+    cpus, words = BOOTS[request.param]
+    with paused_linux(tmp_path_factory.mktemp("linux"), linux(), cpus, words) as paused:
+        yield paused
+
+
+def cr3scope(*arguments: str | Path) -> str:
+    done = subprocess.run([ROOT / "scripts/cr3scope", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mapped(*source: str | Path) -> list[Mapped]:
+    """The ranges of `cr3scope maps`, page by page."""
+    document = json.loads(cr3scope("maps", *source, "--json", "-"))
+    found = []
+    for row in document["mappings"]:
+        first, last, phys = (int(row[name], 16) for name in ("first", "last", "phys"))
+        found += [
+            Mapped(virt, phys + virt - first, row["size"], row["rights"])
+            for virt in range(first, last, row["size"])
+        ]
+    return found
+
+
+def image(guest: PausedLinux) -> list[str | Path]:
+    """The guest's memory as a source."""
+    options = [f"--{name.lower()}={guest.registers[name]:#x}" for name in ("CR3", "CR4", "EFER")]
+    return [guest.memory, *options]
+
+
+def walked(guest: PausedLinux) -> list[Page]:
+    """Every page by a walk that shares no code with cr3scope."""
+    return list(pages(guest.memory.read_bytes(), guest.registers["CR3"], guest.levels))
+
+
+def assert_rights_are_those_of(plain: list[Page], found: list[Mapped]) -> None:
+    told = [(p.virt, p.phys, p.size, p.rights[1] == "w", p.rights[2] == "x") for p in found]
+    assert told == [(p.virt, p.phys, p.size, p.writable, p.executable) for p in plain]
+
+
+@pytest.mark.parametrize("source", ["core", "image"])
+def test_maps_agrees_with_info_tlb_leaf_for_leaf(guest: PausedLinux, source: str) -> None:
+    found = mapped(guest.core()) if source == "core" else mapped(*image(guest))
+    leaves = guest.leaves()
+    assert len(leaves) > 1000, "the kernel maps its image and its memory"
+    assert {page.size for page in found} >= {PAGE, 1 << 21}
+    told = [(page.virt, page.phys, page.size > PAGE) for page in found]
+    assert told == [(leaf.virt, leaf.phys, leaf.is_large) for leaf in leaves]
+    for page, leaf in zip(found, leaves):
+        own = "rwxu"
+        for granted, letter in ((leaf.writable, "w"), (leaf.executable, "x"), (leaf.user, "u")):
+            own = own if granted else own.replace(letter, "-")
+        assert set(page.rights) <= set(own) | {"-"}, f"{page} grants more than its leaf: {leaf}"
+
+
+def test_maps_agrees_with_gva2gpa(guest: PausedLinux) -> None:
+    found = mapped(guest.core())
+    starts = [page.virt for page in found]
+    for virt in addresses(found, random.Random(SEED)):
+        at = bisect.bisect_right(starts, virt) - 1
+        inside = at >= 0 and virt < found[at].virt + found[at].size
+        expected = found[at].phys + virt - found[at].virt if inside else None
+        assert guest.translation(virt) == expected, f"{virt:#x} (seed {SEED})"
+
+
+def addresses(found: list[Mapped], chance: random.Random) -> Iterator[int]:
+    """Mapped ones, those that lie next to a page, and any."""
+    canonical = 1 << 47
+    for _ in range(SAMPLES // 3):
+        page = chance.choice(found)
+        yield page.virt + chance.randrange(page.size)
+        yield chance.choice((page.virt - 1, page.virt + page.size)) % (1 << 64)
+        yield chance.randrange(-canonical, canonical) % (1 << 64)
+
+
+def test_rights_are_those_of_all_levels(guest: PausedLinux) -> None:
+    assert_rights_are_those_of(walked(guest), mapped(*image(guest)))
+
+
+def test_rights_that_the_root_denies_are_inherited_where_info_tlb_shows_the_leaf(
+    guest: PausedLinux,
+) -> None:
+    root = guest.registers["CR3"] & FRAME
+    assert root < MEGABYTES << 20
+    table = memoryview(guest.memory.read_bytes()[root : root + PAGE]).cast("Q")
+    present = [index for index, entry in enumerate(table) if entry & PRESENT]
+    low, high = present[0], present[-1]
+    assert low < high, "the direct map and the kernel's image lie under entries of their own"
+    before = guest.leaves()
+    patch(guest.memory, root + 8 * low, table[low] & ~WRITABLE)
+    patch(guest.memory, root + 8 * high, table[high] | NX)
+    try:
+        found, plain, leaves = mapped(*image(guest)), walked(guest), guest.leaves()
+        text = cr3scope("maps", *image(guest))
+    finally:
+        for index in (low, high):
+            patch(guest.memory, root + 8 * index, table[index])
+    assert leaves == before, "`info tlb` does not look at the entries above"
+    assert_rights_are_those_of(plain, found)
+    top = f"PML{guest.levels}"
+    for index, right in ((low, "w"), (high, "x")):
+        own = [leaf.writable if right == "w" else leaf.executable for leaf in leaves]
+        below = [at for at, page in enumerate(found) if index_of(guest, page.virt) == index]
+        assert any(own[at] for at in below), f"no leaf under {top}[{index}] grants {right}"
+        assert not any(right in found[at].rights for at in below)
+        assert f"{top}[{index}]:{right}" in text
+
+
+def index_of(guest: PausedLinux, virt: int) -> int:
+    """Of the root's entry that translates ``virt``."""
+    return virt >> (12 + 9 * (guest.levels - 1)) & 511

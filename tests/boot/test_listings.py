@@ -1,0 +1,157 @@
+"""Listings of a real paused guest agree with its tables in all that they tell, and only there."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boot.reference import BOOT_SECONDS, ROOT, build
+from boot.test_differential import read_until
+from boot.test_guests import linux
+
+from cr3scope.capture.reader import read_capture
+from cr3scope.machine.qmp import Listener, Qmp
+
+PANIC = b"end Kernel panic"
+LEFT = b" exit status=0"  # the loader's last record before the switch
+KERNEL = "ffffffff80000000"
+SAVE_SECONDS = 30.0
+SWITCH_SECONDS = 10.0
+
+
+@contextmanager
+def guest(
+    folder: Path, command: Sequence[str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Listener]]:
+    """A running QEMU with its serial port on standard output, which calls on a QMP socket."""
+    listener = Listener(folder / "qmp")
+    process = subprocess.Popen(
+        [*command, "-serial", "stdio", "-qmp", f"unix:{folder}/qmp", "-no-reboot",
+         "-action", "reboot=shutdown,shutdown=pause"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield process, listener
+    finally:
+        process.kill()
+        process.communicate()
+        listener.close()
+
+
+def wait_for(qmp: Qmp, event: str, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not any(told["event"] == event for told in qmp.events()):
+        left = until - time.monotonic()
+        assert left > 0 and not qmp.closed, f"no event {event} from QEMU within {seconds:g} s"
+        select.select([qmp], [], [], left)
+
+
+def wait_for_root(qmp: Qmp, root: int) -> None:
+    until = time.monotonic() + SWITCH_SECONDS
+    while qmp.registers()["CR3"] != root:
+        assert time.monotonic() < until, f"CR3 is not {root:#x} after {SWITCH_SECONDS:g} s"
+
+
+def save(qmp: Qmp, folder: Path, commands: Sequence[str] = ("info tlb", "info mem")) -> None:
+    """Writes the core, and each listing as a person would capture it from a terminal."""
+    qmp.execute("dump-guest-memory", paging=False, protocol=f"file:{folder}/core", detach=True)
+    wait_for(qmp, "DUMP_COMPLETED", SAVE_SECONDS)
+    for command in commands:
+        text = f"QEMU monitor\r\n(qemu) {command}\r\n{qmp.monitor(command)}(qemu) "
+        (folder / command).write_text(text, newline="")
+
+
+@pytest.fixture(scope="module", params=["la57=off", "la57=on"])
+def panicked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A Debian kernel after its panic, with tables of four or five levels: what was saved of it.
+
+    QEMU 7.2 hangs for a while in `info mem` of a guest with five levels, and prints nothing.
+    """
+    folder = tmp_path_factory.mktemp("linux")
+    command = [
+        "qemu-system-x86_64", "-accel", "tcg", "-cpu", f"max,{request.param}", "-m", "128",
+        "-smp", "2", "-nic", "none", "-display", "none",
+        "-kernel", str(linux()), "-append", "console=ttyS0",
+    ]  # fmt: skip
+    with guest(folder, command) as (process, listener):
+        read_until(process, PANIC)
+        with closing(listener.accept()) as qmp:
+            qmp.execute("stop")
+            both = ("info tlb", "info mem")
+            save(qmp, folder, both if request.param == "la57=off" else both[:1])
+    yield folder
+    (folder / "core").unlink()
+
+
+def cr3scope(*words: str | Path, status: int = 0) -> dict[str, Any]:
+    done = subprocess.run([ROOT / "scripts/cr3scope", *words, "--json", "-"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == status, (words, done.returncode, done.stdout[:500], done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def ranges(answer: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(told[name] for name in names) for told in answer["mappings"]]
+
+
+def test_linux_lists_what_its_tables_map(panicked: Path) -> None:
+    for command in ("info tlb", "info mem"):
+        if (panicked / command).exists():
+            same = cr3scope("diff", panicked / command, panicked / "core")
+            assert same["equal"] and not same["differences"]
+
+
+def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
+    """Linux leaves the rights to the leaves, so that even those agree."""
+    names = ("first", "last", "phys", "size", "rights")
+    listed, mapped = cr3scope("maps", panicked / "info tlb"), cr3scope("maps", panicked / "core")
+    assert len(listed["mappings"]) > 50
+    assert ranges(listed, *names) == ranges(mapped, *names)
+
+
+def test_walks_of_a_listing_lead_where_the_tables_do(panicked: Path) -> None:
+    told = cr3scope("maps", panicked / "core")["mappings"]
+    for one in told[:: max(1, len(told) // 5)]:
+        address = f"{int(one['last'], 16) - 0x10:x}"
+        by_tables = cr3scope("walk", panicked / "core", address)
+        by_listing = cr3scope("walk", panicked / "info tlb", address)
+        names = ("outcome", "phys", "page_size", "rights")
+        assert [by_listing[name] for name in names] == [by_tables[name] for name in names]
+
+
+def test_a_right_that_is_denied_above_the_leaves_shows_in_the_tables_alone(tmp_path: Path) -> None:
+    """NX in the PML4 entry of the kernel: the guest dies of it, and its listing shows x."""
+    environment = {**os.environ, "INJECT": "nx-upper-level", "CONFIG": ""}
+    subprocess.run(
+        [ROOT / "scripts/boot/prepare", build(), tmp_path], check=True, env=environment
+    )
+    command = subprocess.run([ROOT / "scripts/boot/qemu-command", tmp_path, tmp_path / "disk.img"],
+                             capture_output=True, text=True, check=True, env=environment)
+    with guest(tmp_path, command.stdout.splitlines()) as (process, listener):
+        capture = read_capture(read_until(process, LEFT) + b"\n")
+        root = capture.boots[-1].dumps["new"].cr3
+        with closing(listener.accept()) as qmp:
+            wait_for_root(qmp, root)
+            qmp.execute("stop")
+            save(qmp, tmp_path)
+    core, listing = tmp_path / "core", tmp_path / "info tlb"
+    fault = cr3scope("walk", core, KERNEL, "--access", "x", status=1)
+    assert (fault["reason"], fault["guilty"]) == ("no-execute", ["PML4[511]"])
+    assert [entry["veto"] for entry in fault["levels"]] == [["x", "u"], ["u"], ["u"], ["w", "u"]]
+    unsure = cr3scope("walk", listing, KERNEL, "--access", "x", status=1)
+    assert (unsure["outcome"], unsure["rights"], unsure["phys"]) == ("unknown", "r-x-", None)
+    same = cr3scope("diff", core, listing)
+    assert same["equal"] and any("may deny" in words for words in same["warnings"])
+    assert cr3scope("diff", core, tmp_path / "info mem")["equal"]
+    core.unlink()
