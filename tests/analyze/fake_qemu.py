@@ -48,6 +48,7 @@ class Machine:
         self.send({"QMP": {"version": {}, "capabilities": []}})
         self.answers = threading.Thread(target=self.answer, daemon=True)
         self.deaf = False
+        self.state = "running"
 
     def send(self, message: dict[str, object]) -> None:
         self.monitor.sendall(json.dumps(message).encode() + b"\r\n")
@@ -59,6 +60,8 @@ class Machine:
             if self.deaf and request["execute"] != "qmp_capabilities":
                 continue
             reply: object = {}
+            if request["execute"] == "query-status":
+                reply = {"status": self.state}
             if request["execute"] == "human-monitor-command":
                 reply = (
                     "RAX=0000000000000001 RBX=0000000000000002\r\n"
@@ -67,6 +70,10 @@ class Machine:
                     "CR0=80010033 CR2=0000000000001234 CR3=000000000e531000 CR4=00000668\r\n"
                 )
             self.send({"return": reply, "id": request.get("id")})
+            if request["execute"] == "cont":
+                self.serial.write(b"continued\n")
+            if request["execute"] == "set-action":
+                self.serial.write(json.dumps(request["arguments"]).encode() + b"\n")
             if request["execute"] == "quit":
                 os._exit(0)
 
@@ -80,6 +87,8 @@ def main(scenario: str) -> NoReturn:
     if scenario == "refuses":
         print("qemu: warning: something else\nqemu: no such machine", file=sys.stderr)
         sys.exit(1)
+    if scenario == "never-calls":
+        threading.Event().wait()
     machine = Machine()
     machine.deaf = scenario == "deaf"
     machine.answers.start()
@@ -99,6 +108,14 @@ def main(scenario: str) -> NoReturn:
     elif scenario == "reset":
         machine.log.write(b"check_exception old: 0x8 new 0xe\nTriple fault\n")
         machine.send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})
+    elif scenario.startswith("barks-"):
+        action = scenario.removeprefix("barks-")
+        machine.send({"event": "WATCHDOG", "data": {"action": action}})
+    elif scenario.startswith("state-"):
+        machine.state = scenario.removeprefix("state-")
+    elif scenario == "flood":
+        while True:
+            machine.serial.write(b"x" * 4095 + b"\n")
     elif scenario == "storm":
         for number in count(3):
             machine.log.write(

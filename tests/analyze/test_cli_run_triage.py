@@ -59,6 +59,42 @@ def test_guest_that_hangs_is_told_with_its_registers(tmp_path: Path) -> None:
     assert verdict["observation"]["outcome"] == "hang"
     detail = verdict["observation"]["detail"]
     assert "RIP=0xabcde" in detail and "interrupts off" in detail
+    assert verdict["observation"]["standing"] == {
+        "cpu": 0, "rip": "0xabcde", "halted": True, "interrupts_on": False,
+    }  # fmt: skip
+    assert [f["rule"] for f in verdict["findings"]] == ["hang-hlt"]
+    assert "RIP =0x00000000000abcde" in (tmp_path / "run/machine.txt").read_text()
+
+
+def test_logs_that_the_command_itself_wanted_are_copied(tmp_path: Path) -> None:
+    own, lost = tmp_path / "own.log", tmp_path / "no-folder/own.log"
+    words = ["run", "-o", str(tmp_path), "--json", str(tmp_path / "v.json"), "--"]
+    assert main([*words, sys.executable, FAKE, "exit-33", "-D", str(own)]) == 0
+    assert own.read_bytes() == (tmp_path / "interrupts.log").read_bytes() != b""
+    assert main([*words, sys.executable, FAKE, "exit-33", "-D", str(lost)]) == 0
+    told = json.loads((tmp_path / "v.json").read_text())["diagnostics"]
+    assert any(str(lost) in d["message"] for d in told)
+
+
+def test_program_that_never_calls_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cr3scope.machine.guest.CALL_SECONDS", 0.5)
+    assert main(["run", "-o", str(tmp_path), "--", sys.executable, FAKE, "never-calls"]) == 2
+    error = capsys.readouterr().err
+    assert "no QEMU called" in error and error.count("\n") == 1
+
+
+def test_guest_that_never_ran_is_not_judged(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "state-prelaunch", "--timeout", "1")
+    assert (status, verdict["verdict"]) == (2, "incomplete")
+    assert "never ran" in verdict["diagnostics"][0]["message"]
+
+
+def test_watchdog_that_resets_is_named(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "barks-reset")
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    assert [f["rule"] for f in verdict["findings"]] == ["watchdog-reset"]
 
 
 def test_screen_of_the_firmware_is_an_observation_where_the_log_has_none(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_log_items_of_the_command_are_kept(given: str, merged: str) -> None:
     assert value(watched("-d", given), "-d") == merged
 
 
-def test_log_file_of_the_command_is_overridden() -> None:
+def test_log_file_of_the_command_is_overridden_and_remembered_for_a_copy() -> None:
     command = read_command([QEMU, "-D", "mine.log"])
-    assert command.log_file == "mine.log"
+    assert command.log_file == Path("mine.log")
     assert value(watched("-D", "mine.log"), "-D") == "/t/log"
 
 
@@ -110,3 +110,44 @@ def test_line_to_repeat_the_boot_is_runnable_by_a_shell() -> None:
 def test_comma_in_a_socket_path_is_doubled_for_qemu() -> None:
     words = read_command([QEMU]).watched(Path("/t/log"), Path("/t/s"), Path("/t/a,b"))
     assert value(words, "-qmp") == "unix:/t/a,,b"
+
+
+ISA = ["-device", "isa-serial,chardev=s"]
+
+
+@pytest.mark.parametrize(
+    ("words", "serial"),
+    [
+        (["-chardev", "socket,id=s,path=/x", *ISA], Serial.TAPPED),
+        (["-chardev", "file,path=a,,b,id=s", "-serial", "chardev:s"], Serial.TAPPED),
+        (["-chardev", "stdio,id=s,mux=on", "-serial", "chardev:s"], Serial.STDOUT),
+        (["-chardev", "null,id=s,logfile=mine", *ISA], Serial.ELSEWHERE),
+        (["-chardev", "null,id=other", *ISA], Serial.ELSEWHERE),
+        (["-device", "isa-serial"], Serial.ELSEWHERE),
+    ],
+)
+def test_serial_port_with_a_backend_of_its_own_keeps_it(words: list[str], serial: Serial) -> None:
+    assert read_command([QEMU, *words]).serial is serial
+    assert "-serial" not in watched(*words)[1 + len(words) :], "the guest's port would become COM2"
+
+
+def test_tapped_backend_logs_to_us_and_only_while_it_is_watched() -> None:
+    words = ["-chardev", "file,path=a,,b,id=s", "-serial", "chardev:s"]
+    assert watched(*words)[2] == "file,path=a,,b,id=s,logfile=/t/serial"
+    assert "logfile" not in read_command([QEMU, *words]).to_repeat(Path("/r/again.log"))
+
+
+def test_what_decides_how_the_guest_starts_and_ends_is_noticed() -> None:
+    plain = read_command([QEMU])
+    assert not (plain.has_action or plain.waits or plain.has_debugger)
+    given = read_command([QEMU, "-S", "-s", "-action", "reboot=reset"])
+    assert given.has_action and given.waits and given.has_debugger
+    assert read_command([QEMU, "--gdb", "tcp::1"]).has_debugger
+    assert not read_command([QEMU, "-append", "-S"]).waits
+
+
+@pytest.mark.parametrize("before", [["env", "X=y"], ["sudo", "-u", "root"], ["./wrapper.sh"]])
+def test_words_before_the_qemu_stay_and_its_options_are_found(before: list[str]) -> None:
+    command = read_command([*before, QEMU, "-d", "mmu", "-S"])
+    assert command.words[: len(before)] == tuple(before)
+    assert command.log_items == ("mmu", "int", "cpu_reset") and command.waits

@@ -13,7 +13,8 @@ import pytest
 
 from cr3scope.errors import UnusableInput
 from cr3scope.machine.command import read_command
-from cr3scope.machine.guest import Outcome, Reason, watch
+from cr3scope.machine.guest import watch
+from cr3scope.machine.outcome import Outcome, Reason
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
@@ -77,6 +78,65 @@ def test_qemu_that_does_not_answer_is_killed(tmp_path: Path) -> None:
     assert outcome.reason is Reason.TIMEOUT
     assert outcome.exit_status == -signal.SIGKILL
     assert any("no answer" in note for note in outcome.notes)
+
+
+def test_program_that_never_calls_is_not_waited_for_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cr3scope.machine.guest.CALL_SECONDS", 0.5)
+    outcome = play(tmp_path, "never-calls")
+    assert (outcome.reason, outcome.started) == (Reason.TIMEOUT, False)
+    assert outcome.seconds < AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [("reset", Reason.RESET), ("poweroff", Reason.SHUT_DOWN), ("pause", Reason.STOPPED)],
+)
+def test_watchdog_that_barks_ends_the_run(tmp_path: Path, action: str, reason: Reason) -> None:
+    outcome = play(tmp_path, f"barks-{action}")
+    assert (outcome.reason, outcome.watchdog) == (reason, action)
+    assert outcome.seconds < AT_ONCE
+
+
+def test_watchdog_that_only_tells_does_not_end_the_run(tmp_path: Path) -> None:
+    assert play(tmp_path, "barks-none", timeout=1.0).reason is Reason.TIMEOUT
+
+
+def test_qemu_that_gives_up_on_its_guest_ends_the_run(tmp_path: Path) -> None:
+    outcome = play(tmp_path, "state-internal-error")
+    assert (outcome.reason, outcome.run_state) == (Reason.STOPPED, "internal-error")
+    assert outcome.seconds < AT_ONCE
+
+
+def test_guest_that_a_debugger_has_stopped_is_no_standstill(tmp_path: Path) -> None:
+    assert play(tmp_path, "state-paused", timeout=4.5).reason is Reason.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("words", "goes_on"), [(["-S"], True), (["-S", "-s"], False), ([], False)]
+)
+def test_guest_that_starts_stopped_is_started_unless_a_debugger_is_to(
+    tmp_path: Path, words: list[str], goes_on: bool
+) -> None:
+    command = read_command([sys.executable, FAKE, "silent", *words])
+    assert (b"continued" in watch(command, tmp_path, 1.0).serial) is goes_on
+
+
+def test_actions_of_the_command_are_set_again_once_it_runs(tmp_path: Path) -> None:
+    command = read_command([sys.executable, FAKE, "silent", "-action", "reboot=reset"])
+    told = watch(command, tmp_path, 1.0).serial
+    assert b'{"reboot": "shutdown", "shutdown": "pause"}' in told
+
+
+def test_flood_on_the_serial_port_is_bounded_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cr3scope.machine.serial_port.MAX_BYTES", 1 << 20)
+    outcome = play(tmp_path, "flood", timeout=2.0)
+    assert len(outcome.serial) == (tmp_path / "serial.log").stat().st_size == 1 << 20
+    assert any("bytes left out" in note for note in outcome.notes)
+    assert outcome.seconds < 2.0 + AT_ONCE
 
 
 def test_children_of_qemu_are_ended_with_it(tmp_path: Path) -> None:

@@ -46,3 +46,15 @@ def test_nothing_can_wake_it(looks: list[Look]) -> None:
 @pytest.mark.parametrize("looks", ALIVE.values(), ids=ALIVE)
 def test_it_may_still_go_on(looks: list[Look]) -> None:
     assert not stands_still(looks)
+
+
+MASKED = [(cpu(rfl=ON),)] * LOOKS
+
+
+def test_a_loop_with_interrupts_on_stands_still_once_none_comes() -> None:
+    assert stands_still(MASKED, interrupted=False)
+    assert not stands_still([(cpu(rfl=ON, RCX=n),) for n in range(LOOKS)], interrupted=False)
+
+
+def test_a_halt_that_waits_for_interrupts_is_no_standstill_even_if_none_comes() -> None:
+    assert not stands_still([(cpu(hlt=1, rfl=ON),)] * LOOKS, interrupted=False)

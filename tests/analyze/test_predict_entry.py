@@ -156,7 +156,7 @@ def test_on_tcg_reserved_bits_in_cr3_are_a_hang() -> None:
     assert verdict.prediction is not None
     assert (verdict.prediction.first, verdict.prediction.ends) == (None, Ending.HANG)
     assert verdict.agreement is True
-    assert "then CR3=0x8000001000000 has reserved bits" in text.render(verdict)
+    assert "then  CR3=0x8000001000000 has reserved bits" in text.render(verdict)
 
 
 def test_bit_63_of_cr3_is_reserved_without_process_context_identifiers_alone() -> None:

@@ -23,7 +23,7 @@ from cr3scope.capture.records import (
 )
 from cr3scope.intlog.observe import LogReport
 from cr3scope.rules import BY_ID
-from cr3scope.verdict import Ending, Finding, Severity
+from cr3scope.verdict import Ending, Finding, Severity, Standing
 
 
 def findings(scene: Scene) -> tuple[Finding, ...]:
@@ -348,39 +348,39 @@ def test_what_no_capture_proves_is_explained_and_never_found() -> None:
         assert rule in BY_ID and rule not in told
 
 
-def hung(detail: str, damage: scenes.Break | None = None) -> list[str]:
+def hung(standing: Standing | None, damage: scenes.Break | None = None) -> list[str]:
     """Rules that speak, the first first, of a boot that QEMU had to end."""
     scene = healthy()
     scene.boot.complete, scene.boot.closed = False, ["loader"]
     if damage is not None:
         damage(scene)
-    report = LogReport(ending=Ending.HANG, detail=detail, source="run")
+    report = LogReport(ending=Ending.HANG, detail="not done", source="run", standing=standing)
     return [f.rule for f in analyze(scene.capture(), report).findings]
 
 
 def test_a_kernel_that_halts_with_interrupts_off_is_said_to() -> None:
-    detail = f"not done after 9 s, RIP={b.ENTRY:#x}, halted with interrupts off: nothing can .."
-    assert hung(detail)[0] == "hang-hlt"
-    assert "hang-loop" not in hung(detail)
-    assert "hang-hlt" not in hung(detail, scenes.restart_behind_a_foreseen_fault)
+    halted = Standing(0, b.ENTRY, halted=True, interrupts_on=False)
+    assert hung(halted)[0] == "hang-hlt"
+    assert "hang-loop" not in hung(halted)
+    assert "hang-hlt" not in hung(halted, scenes.restart_behind_a_foreseen_fault)
 
 
 def test_a_kernel_that_loops_is_said_to() -> None:
-    detail = f"not done after 9 s, RIP={b.ENTRY + 0x40:#x}, CR2=0x0"
-    assert hung(detail)[0] == "hang-loop"
-    assert "hang-loop" not in hung(detail, scenes.restart_behind_a_foreseen_fault)
+    loop = Standing(0, b.ENTRY + 0x40, halted=False, interrupts_on=False)
+    assert hung(loop)[0] == "hang-loop"
+    assert "hang-loop" not in hung(loop, scenes.restart_behind_a_foreseen_fault)
 
 
 @pytest.mark.parametrize(
-    "detail",
+    "standing",
     [
-        f"not done after 9 s, RIP={b.HANDOFF:#x}, CR2=0x0",
-        f"not done after 9 s, RIP={b.ENTRY:#x}, halted with interrupts on",
-        "not done after 9 s",
+        Standing(0, b.HANDOFF, halted=False, interrupts_on=False),
+        Standing(0, b.ENTRY, halted=True, interrupts_on=True),
+        None,
     ],
 )
-def test_a_hang_elsewhere_or_in_wait_is_no_loop_of_the_kernel(detail: str) -> None:
-    assert not {"hang-hlt", "hang-loop"} & set(hung(detail))
+def test_a_hang_elsewhere_or_in_wait_is_no_loop_of_the_kernel(standing: Standing | None) -> None:
+    assert not {"hang-hlt", "hang-loop"} & set(hung(standing))
 
 
 def test_the_two_ways_to_hang_have_their_catalogue_names() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cr3scope.capture.records import ImageRecord
+from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
 from cr3scope.symbols import ElfTwin, Symbols
 
@@ -57,49 +58,49 @@ def image(**changes: object) -> ImageRecord:
 
 
 def test_the_line_is_that_of_the_call_and_not_of_what_follows(twin: Path) -> None:
-    symbols = Symbols([image()], [twin])
+    symbols = Symbols([image()], [ElfFile(twin)])
     assert symbols.line_of_call(BASE + return_address(twin)) == f"loader/map.c:{CALL_LINE}"
 
 
 def test_a_build_id_that_differs_is_not_overruled_by_the_name(twin: Path) -> None:
-    symbols = Symbols([image(build_id="00" * 20)], [twin])
+    symbols = Symbols([image(build_id="00" * 20)], [ElfFile(twin)])
     assert symbols.line_of_call(BASE + return_address(twin)) is None
 
 
 def test_a_build_id_that_agrees_counts_more_than_the_name(twin: Path) -> None:
     build_id = ElfTwin(twin).build_id
     assert build_id is not None and len(build_id) == 40
-    symbols = Symbols([image(name="BOOTX64", build_id=build_id)], [twin])
+    symbols = Symbols([image(name="BOOTX64", build_id=build_id)], [ElfFile(twin)])
     assert symbols.line_of_call(BASE + return_address(twin)) == f"loader/map.c:{CALL_LINE}"
 
 
 def test_an_address_outside_every_image_has_no_line(twin: Path) -> None:
-    symbols = Symbols([image(size=0x1000)], [twin])
+    symbols = Symbols([image(size=0x1000)], [ElfFile(twin)])
     assert symbols.line_of_call(BASE + 0x200000) is None
     assert symbols.line_of_call(0) is None
 
 
 def test_an_address_that_no_unit_covers_has_no_line(twin: Path) -> None:
-    assert Symbols([image()], [twin]).line_of_call(BASE + 0xF0000) is None
+    assert Symbols([image()], [ElfFile(twin)]).line_of_call(BASE + 0xF0000) is None
 
 
 def test_an_executable_without_debug_information_has_no_lines(twin: Path, tmp_path: Path) -> None:
     stripped = tmp_path / "loader.so"
     command = ["objcopy", "--strip-debug", str(twin), str(stripped)]
     subprocess.run(command, check=True, timeout=60)
-    assert Symbols([image()], [stripped]).line_of_call(BASE + return_address(twin)) is None
+    assert Symbols([image()], [ElfFile(stripped)]).line_of_call(BASE + return_address(twin)) is None
 
 
 def test_what_is_no_elf_file_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "loader.so"
     path.write_bytes(b"MZ" + bytes(100))
     with pytest.raises(UnusableInput, match="loader.so: not an ELF file"):
-        Symbols([image()], [path]).line_of_call(BASE + 1)
+        Symbols([image()], [ElfFile(path)]).line_of_call(BASE + 1)
 
 
 def test_a_file_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match=r"absent.so: No such file"):
-        Symbols([image()], [tmp_path / "absent.so"]).line_of_call(BASE + 1)
+        Symbols([image()], [ElfFile(tmp_path / "absent.so")]).line_of_call(BASE + 1)
 
 
 def test_a_truncated_elf_file_never_ends_in_a_traceback(twin: Path, tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_truncated_elf_file_never_ends_in_a_traceback(twin: Path, tmp_path: Pa
     for length in range(0, len(whole), 509):
         path.write_bytes(whole[:length])
         try:
-            assert Symbols([image()], [path]).line_of_call(address) in (
+            assert Symbols([image()], [ElfFile(path)]).line_of_call(address) in (
                 None,
                 f"loader/map.c:{CALL_LINE}",
             )

@@ -13,18 +13,20 @@ _SCRIPTS = ROOT / "scripts/boot"
 _BOOT_DEVICE = ",drive=boot,bootindex=0"
 
 
-def watch(folder: Path, program: Path, seconds: int, **settings: str) -> Run:
+def watch(
+    folder: Path, program: Path, seconds: int, words: Sequence[str] = (), **settings: str
+) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
-    ``settings``: the variables of scripts/boot/qemu-command.
+    ``words`` are added to QEMU's; ``settings``: the variables of scripts/boot/qemu-command.
     """
-    return _judge(folder, _qemu(folder, program, settings), seconds)
+    return judge(folder, [*_qemu(folder, program, settings), *words], seconds)
 
 
 def watch_kernel(folder: Path, program: Path, words: str, seconds: int, **settings: str) -> Run:
     """Hands ``program``, an EFI stub, to the firmware by -kernel, with a command line."""
     command = [word.replace(_BOOT_DEVICE, ",drive=boot") for word in _qemu(folder, program, settings)]
-    return _judge(folder, [*command, "-kernel", str(program), "-append", words], seconds)
+    return judge(folder, [*command, "-kernel", str(program), "-append", words], seconds)
 
 
 def _qemu(folder: Path, program: Path, settings: dict[str, str]) -> list[str]:
@@ -38,7 +40,8 @@ def _qemu(folder: Path, program: Path, settings: dict[str, str]) -> list[str]:
     return printed.splitlines()
 
 
-def _judge(folder: Path, command: Sequence[str], seconds: int) -> Run:
+def judge(folder: Path, command: Sequence[str], seconds: int) -> Run:
+    """What `cr3scope run` says of a QEMU command."""
     done = subprocess.run(
         [ROOT / "scripts/cr3scope", "run", "-o", folder, "--timeout", str(seconds),
          "--json", folder / "verdict.json", "--", *command],

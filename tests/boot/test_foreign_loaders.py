@@ -5,6 +5,7 @@ Each has a twin without its mistake, which is judged healthy.
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ class Wanted:
     first: tuple[int, int | None] | None = None
     entry: tuple[int, int] | None = None  # level and index, where they do not hang on an address
     detail: str = ""
+    words: tuple[str, ...] = ()  # of QEMU's command line
+    cpus: str = "1"
 
 
 PF, GP, UD = 14, 13, 6
@@ -65,7 +68,27 @@ LOADERS = {
         "faulted", "handled", "reserved-bits", "PML4[256] has reserved bits set", (PF, 0x18),
         (4, 256),
     ),
-    "resets": Wanted("faulted", "ran", "asked-for-reset", "asked for a reset"),
+    "resets": Wanted(
+        "faulted", "ran", "asked-for-reset", "a reset through the keyboard controller, port 64h"
+    ),
+    "resets_cf9": Wanted(
+        "faulted", "ran", "asked-for-reset", "a reset through the reset control register, port CF9h"
+    ),
+    "watchdog_device": Wanted(
+        "faulted", "ran", "watchdog-reset", "ran out (action: reset)", words=("-device", "ib700")
+    ),
+    "firmware_watchdog": Wanted(
+        "faulted", "ran", "uefi-watchdog", "the firmware's watchdog reset the machine"
+    ),
+    "returns": Wanted("faulted", "ran", "loader-returned", "came back"),
+    "loop_masked": Wanted("hung", "hang", "hang-loop", "interrupts on, but none comes"),
+    "handler_faults": Wanted(
+        "faulted", "storm", "handler-faults", "the handler of #UD faults itself", (UD, None),
+        detail="the live tables",
+    ),
+    "ap_dies": Wanted(
+        "faulted", "triple-fault", "ap-trampoline", "CPU 1 died in real mode at 0800:0007", cpus="2"
+    ),
 }  # fmt: skip
 # Built as other people build theirs, by clang and lld; the rest by gnu-efi.
 AS_PE = frozenset({"trampoline_unmapped", "tight_loop", "stack_readonly", "virtual_in_entry"})
@@ -85,11 +108,13 @@ def errors(run: Run) -> list[dict[str, object]]:
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path) -> None:
     wanted = LOADERS[name]
-    run = watch(tmp_path, program(name), SECONDS)
+    run = watch(tmp_path, program(name), SECONDS, wanted.words, CPUS=wanted.cpus)
     verdict = run.verdict
     assert (run.status, verdict["verdict"]) == (1, wanted.verdict), run.explain()
     seen = verdict["observation"]
     assert seen["outcome"] == wanted.ending, run.explain()
+    if wanted.cpus != "1":
+        assert seen["cpu"].startswith("CPU 1 of 2"), run.explain()
     first = seen["first"]
     if wanted.first is None:
         assert first is None, run.explain()
@@ -107,9 +132,55 @@ def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_same_loader_without_its_mistake_is_healthy(name: str, tmp_path: Path) -> None:
-    run = watch(tmp_path, program(f"{name}.mended"), SECONDS)
+    wanted = LOADERS[name]
+    twin = program(f"{name}.mended")
+    run = watch(tmp_path, twin, SECONDS, wanted.words, CPUS=wanted.cpus)
     assert (run.status, run.verdict["verdict"]) == (0, "healthy"), run.explain()
     assert errors(run) == []
+
+
+def test_the_paused_guest_is_kept_as_a_core_and_in_words(tmp_path: Path) -> None:
+    run = watch(tmp_path, program("stack_unmapped"), SECONDS)
+    cr3 = run.verdict["observation"]["first"]["cr3"]
+    kept = run.text.splitlines()[-2:]
+    assert "machine.txt" in kept[0] and f"tables.core: 6 table pages under CR3={cr3}" in kept[1]
+    state = (tmp_path / "machine.txt").read_text()
+    for words in ("EFER: LME LMA", "interrupts off", "GDT at", "IDT at", "bytes at RIP",
+                  "walk of RIP", "walk of RSP", "walk of CR2", "PD[109]", "not-present  <- here"):
+        assert words in state, words
+    listed = subprocess.run(
+        [ROOT / "scripts/cr3scope", "maps", tmp_path / "tables.core"], capture_output=True, text=True
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert f"CR3 {cr3}" in listed.stdout and "4.0 GiB writable" in listed.stdout
+
+
+OPTIONS: dict[str, list[str]] = {
+    "starts stopped": ["-S", "-no-shutdown", "-no-reboot"],
+    "own actions": ["-action", "reboot=reset,shutdown=poweroff,panic=pause"],
+    "own QMP and monitor": ["-qmp", "null", "-monitor", "stdio"],
+    "no window": ["-nographic"],
+    "serial with the monitor": ["-serial", "mon:stdio"],
+    "a gdb stub": ["-gdb", "tcp:127.0.0.1:0"],
+    "a trace": ["-trace", "enable=pic_interrupt"],
+}
+
+
+@pytest.mark.parametrize("words", OPTIONS.values(), ids=OPTIONS)
+def test_options_that_are_there_already_do_not_matter(words: list[str], tmp_path: Path) -> None:
+    run = watch(tmp_path, program("stack_unmapped"), SECONDS, words)
+    assert [f["rule"] for f in errors(run)] == ["stack-unmapped"], run.explain()
+    assert b"BdsDxe: starting" in run.serial
+
+
+def test_the_commands_own_log_and_serial_file_are_written(tmp_path: Path) -> None:
+    log, serial = tmp_path / "mine.log", tmp_path / "mine.txt"
+    words = ["-d", "guest_errors", "-D", str(log), "-chardev", f"file,id=s,path={serial}",
+             "-device", "isa-serial,chardev=s"]  # fmt: skip
+    run = watch(tmp_path, program("stack_unmapped"), SECONDS, words)
+    assert [f["rule"] for f in errors(run)] == ["stack-unmapped"], run.explain()
+    assert b"Triple fault" in log.read_bytes()
+    assert serial.read_bytes() == run.serial and b"BdsDxe: starting" in run.serial
 
 
 def test_every_loader_has_a_row() -> None:

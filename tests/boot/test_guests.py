@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from boot.guest import watch, watch_kernel
+from boot.guest import judge, watch, watch_kernel
 from boot.reference import Run
 
 # A guest that waits for a person ends with the time: long enough for the firmware on a busy machine.
@@ -67,3 +67,30 @@ def test_linux_without_a_root_is_said_to_panic_and_not_to_fault(tmp_path: Path) 
     seen = verdict["observation"]
     assert seen["outcome"] == "ran", run.explain()
     assert seen["records"] > 0, "the kernel's own page faults are told of"
+
+
+# The firmware's countdown to its shell, and the quiet after it.
+NOTHING_SECONDS = 60
+
+
+def assert_nothing_booted(run: Run, says: str) -> None:
+    assert (run.status, run.verdict["verdict"]) == (1, "faulted"), run.explain()
+    assert [f["rule"] for f in run.verdict["findings"]] == ["nothing-booted"]
+    assert says in run.verdict["findings"][0]["title"]
+    assert "EFI/BOOT/BOOTX64.EFI" in run.verdict["findings"][0]["fix"]
+    assert run.text.startswith("FAULTED: nothing was booted: ")
+
+
+def test_medium_without_a_loader_is_said_to_boot_nothing(tmp_path: Path) -> None:
+    no_program = tmp_path / "empty.efi"
+    no_program.write_bytes(b"")
+    run = watch(tmp_path, no_program, NOTHING_SECONDS)
+    assert_nothing_booted(run, "the firmware's own shell waits at its prompt")
+
+
+def test_uefi_program_under_seabios_is_said_to_boot_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    command = ["qemu-system-x86_64", "-display", "none", "-nic", "none",
+               "-drive", f"format=raw,file={disk}"]  # fmt: skip
+    assert_nothing_booted(judge(tmp_path, command, NOTHING_SECONDS), "SeaBIOS says")

@@ -1,4 +1,4 @@
-"""From a code address of a loaded image to ``file:line``, by the image's ELF twin (DWARF).
+"""From an address of a loaded image to symbol and ``file:line``, by the image's ELF twin (DWARF).
 
 Nothing is read before the first question is asked, and then only the compilation units that hold
 the addresses in question: most captures have nothing to attribute, and a verdict must be quick.
@@ -9,15 +9,18 @@ from __future__ import annotations
 import bisect
 import mmap
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from cr3scope.capture.records import ImageRecord
+from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
+from cr3scope.verdict import Place
 
 _MAGIC = b"\x7fELF"
+_CODE = 1  # PF_X: a segment's flag
 
 
 class LineSource(Protocol):
@@ -35,11 +38,16 @@ class NoSymbols:
 
 
 class Symbols:
-    """The ELF twins of the images of one boot."""
+    """The ELF twins of the images of one boot; without a capture there are no ``images``."""
 
-    def __init__(self, images: Sequence[ImageRecord], files: Sequence[Path]) -> None:
+    def __init__(self, images: Sequence[ImageRecord], files: Sequence[ElfFile]) -> None:
         self._images = images
-        self._twins = [ElfTwin(path) for path in files]
+        self._twins = [ElfTwin(file.path) for file in files]
+        self._bases = {
+            twin: file.base
+            for twin, file in zip(self._twins, files, strict=True)
+            if file.base is not None
+        }
         for twin in self._twins:
             twin.check()
         self._known: dict[int, str | None] = {}
@@ -50,11 +58,48 @@ class Symbols:
             self._known[return_address] = self._look_up(return_address - 1)
         return self._known[return_address]
 
+    def place(self, name: str, address: int) -> Place | None:
+        """Where ``address`` is, called ``name`` in the report; None if no twin holds it."""
+        found = self._find(address)
+        if found is None:
+            return None
+        twin, own = found
+        symbol, line = twin.symbol(own), twin.line(own)
+        return Place(name, address, symbol, line) if symbol or line else None
+
+    def unplaced(self) -> Iterator[ElfTwin]:
+        """The twins of which nobody said where they were loaded."""
+        placed = {self._twin_of(image) for image in self._images}
+        for twin in self._twins:
+            if twin.is_relocatable and twin not in placed and twin not in self._bases:
+                yield twin
+
+    @property
+    def has_images(self) -> bool:
+        """Whether a capture tells where images lie."""
+        return bool(self._images)
+
+    def put(self, twin: ElfTwin, base: int) -> None:
+        """Says where a twin was loaded."""
+        self._bases[twin] = base
+
     def _look_up(self, address: int) -> str | None:
+        found = self._find(address)
+        return found[0].line(found[1]) if found else None
+
+    def _find(self, address: int) -> tuple[ElfTwin, int] | None:
+        """The twin that holds the address, and the address as that file has it."""
+        for twin, base in self._bases.items():
+            own = address - base + twin.counts_from
+            if twin.holds(own):
+                return twin, own
         for image in self._images:
             if image.base <= address < image.base + image.size:
-                twin = self._twin_of(image)
-                return twin.line(address - image.base) if twin else None
+                named = self._twin_of(image)
+                return (named, address - image.base) if named else None
+        for twin in self._twins:
+            if twin not in self._bases and not twin.is_relocatable and twin.holds(address):
+                return twin, address
         return None
 
     def _twin_of(self, image: ImageRecord) -> ElfTwin | None:
@@ -70,7 +115,7 @@ class Symbols:
 
 
 class ElfTwin:
-    """One ELF file, linked at 0, that an image was made from."""
+    """One ELF file that an image was made from."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,6 +145,69 @@ class ElfTwin:
         except Exception as error:  # pyelftools raises whatever a damaged file makes it trip over
             raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
         return None
+
+    @cached_property
+    def is_relocatable(self) -> bool:
+        """Whether it may lie anywhere: a PIE, or the shared object that a PE was made from."""
+        return bool(self._elf.header["e_type"] == "ET_DYN")
+
+    @cached_property
+    def counts_from(self) -> int:
+        """The address in the file that lies at the base of the loaded image."""
+        if self.is_relocatable:
+            return 0
+        return min((start for start, _, _ in self._segments), default=0)
+
+    def holds(self, address: int) -> bool:
+        """Whether a segment has this address, as the file counts."""
+        return any(start <= address < end for start, end, _ in self._segments)
+
+    def code(self) -> Iterator[tuple[int, bytes]]:
+        """The segments that can be executed: address in the file, bytes."""
+        for start, _, segment in self._segments:
+            if segment["p_flags"] & _CODE:
+                yield start, segment.data()
+
+    def symbol(self, address: int) -> str | None:
+        """``name+0x12``: the last symbol at or before ``address`` that holds it."""
+        starts = self._symbols
+        at = bisect.bisect_right(starts, address, key=lambda each: each[0]) - 1
+        if at < 0:
+            return None
+        start, size, name = starts[at]
+        # Labels of assembly code have no size: they reach to the next symbol.
+        if size and address >= start + size:
+            return None
+        return name if address == start else f"{name}+{address - start:#x}"
+
+    @cached_property
+    def _symbols(self) -> list[tuple[int, int, str]]:
+        from elftools.elf.sections import SymbolTableSection
+
+        wanted = {"STT_FUNC", "STT_OBJECT", "STT_NOTYPE"}
+        found = []
+        try:
+            for section in self._elf.iter_sections():
+                if isinstance(section, SymbolTableSection):
+                    for each in section.iter_symbols():
+                        defined = each["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
+                        if each.name and defined and each["st_info"]["type"] in wanted:
+                            found.append((each["st_value"], each["st_size"], each.name))
+        except Exception as error:
+            raise UnusableInput(f"{self.path}: damaged symbol table: {error}") from error
+        return sorted(found)
+
+    @cached_property
+    def _segments(self) -> list[tuple[int, int, Any]]:
+        """Address, end and header of what is loaded."""
+        try:
+            return [
+                (each["p_vaddr"], each["p_vaddr"] + each["p_memsz"], each)
+                for each in self._elf.iter_segments()
+                if each["p_type"] == "PT_LOAD"
+            ]
+        except Exception as error:
+            raise UnusableInput(f"{self.path}: damaged program headers: {error}") from error
 
     def line(self, address: int) -> str | None:
         """``file:line`` of the instruction that holds ``address``; None if DWARF does not say."""

@@ -96,6 +96,35 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the CPU that is to be judged was found, and what could still move it."""
+
+    cpu: int  # QEMU's number of it
+    rip: int
+    halted: bool
+    interrupts_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an ELF file says of an address: ``symbol`` as ``name+0x12``, ``source`` as ``file:line``."""
+
+    name: str  # "RIP", "CR2"
+    address: int
+    symbol: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Where a log first shows the address space that the report is about."""
+
+    cr3: int
+    before: int | None  # the CR3 until then
+    offset: int  # byte of the log
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What the machine did. ``ending`` is None if it ran."""
 
@@ -105,6 +134,33 @@ class Observation:
     source: str = ""  # where this was seen: "interrupts.log", "fault record", ...
     detail: str = ""
     chain: tuple[str, ...] = ()  # one line of words for each exception that follows
+    standing: Standing | None = None  # of a machine that was still there at the end
+    switch: Switch | None = None
+    cpu: str = ""  # which of several CPUs this is of, in words
+    last: str = ""  # of a log without a fault: what the guest was doing when last seen, in words
+    places: tuple[Place, ...] = ()  # of the exceptions' RIP and CR2, as far as ELF files tell
+
+
+@dataclass(frozen=True, slots=True)
+class WalkLevel:
+    """An entry on the way of a walk. ``source`` is ``file:line`` of the code that made it."""
+
+    entry: EntryRef
+    is_guilty: bool
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWalk:
+    """The address of a page fault in the capture's tables, from the top. ``refused`` is None if
+    these tables let the access through: then they are not what the CPU used."""
+
+    virt: int
+    cr3: int
+    access: str  # "supervisor fetch"
+    refused: str | None
+    dump: str  # id of the capture's dump
+    levels: tuple[WalkLevel, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +182,7 @@ class Verdict:
     observation: Observation | None = None
     agreement: bool | None = None
     diagnostics: tuple[Diagnostic, ...] = field(default=())
+    walk: FaultWalk | None = None  # of the first exception's CR2, where log and capture are joined
 
     @property
     def exit_status(self) -> int:

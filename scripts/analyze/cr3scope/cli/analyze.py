@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Capture, ImageRecord
+from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.publish import publish
+from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
-from cr3scope.intlog.observe import LogReport, observe
+from cr3scope.fault_walk import fault_walk
+from cr3scope.intlog.logfile import LogFile
+from cr3scope.intlog.observe import LogReport
+from cr3scope.intlog.report import read_story
+from cr3scope.places import with_places
 from cr3scope.symbols import LineSource, Symbols
 from cr3scope.verdict import Verdict
 
@@ -27,14 +34,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--log", metavar="INTLOG", type=Path, help="QEMU's `-d int,cpu_reset` log of the same run"
     )
-    parser.add_argument(
-        "--elf",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="ELF twin of a loaded image, for source lines (may be given more than once)",
-    )
+    add_elf_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.set_defaults(run=run)
@@ -56,18 +56,34 @@ def read(path: Path) -> Capture:
         raise UnusableInput(f"{path}: {error.strerror}") from error
 
 
-def judge(capture: Capture, log: Path | None, elf_files: Sequence[Path]) -> Verdict:
+def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:
     """The verdict on a capture, with the log and the ELF twins if there are any."""
+    if log is None:
+        return _judge(capture, None, elf_files)
+    with LogFile(log) as opened:
+        return judge_with(capture, opened, elf_files)
 
+
+def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> Verdict:
+    """The verdict on a capture and an opened log."""
+    boot = chosen_boot(capture)
+    planned = boot.cpus.get("handoff") if boot else None
+    report = read_story(log, planned.registers.get("cr3") if planned else None).report
+    verdict = _judge(capture, report, elf_files)
+    died_of = report.fatal or report.first
+    if boot is None or died_of is None or report.ending is None:
+        return verdict
+    return replace(verdict, walk=fault_walk(boot, died_of, Symbols(boot.images, elf_files)))
+
+
+def _judge(
+    capture: Capture, report: LogReport | None, elf_files: Sequence[ElfFile]
+) -> Verdict:
     def symbols_of(images: Sequence[ImageRecord]) -> LineSource:
         return Symbols(images, elf_files)
 
-    return analyze(capture, _report(capture, log), symbols_of)
-
-
-def _report(capture: Capture, log: Path | None) -> LogReport | None:
-    if log is None:
-        return None
+    verdict = analyze(capture, report, symbols_of)
     boot = chosen_boot(capture)
-    planned = boot.cpus.get("handoff") if boot else None
-    return observe(log, planned.registers.get("cr3") if planned else None)
+    if report is None or boot is None or not elf_files:
+        return verdict
+    return with_places(verdict, report, Symbols(boot.images, elf_files))

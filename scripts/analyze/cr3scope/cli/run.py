@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,16 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.errors import UnusableInput
 from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.machine.command import read_command
 from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
-from cr3scope.machine.guest import Outcome, Reason, watch
+from cr3scope.machine.guest import watch
+from cr3scope.machine.outcome import Outcome, Reason
 from cr3scope.machine.qmp import Qmp
 from cr3scope.machine.serial_port import panic_words
 from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
 
 if TYPE_CHECKING:
+    from cr3scope.elf_file import ElfFile
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SERIAL, LOG, COMMAND = "serial.log", "interrupts.log", "qemu.cmd"
@@ -45,10 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--timeout", metavar="SECONDS", type=_seconds, default=60.0,
         help="when a guest that is not done counts as hung (default: %(default)g)",
     )  # fmt: skip
-    parser.add_argument(
-        "--elf", metavar="FILE", type=Path, action="append", default=[],
-        help="ELF twin of a loaded image, for source lines (may be given more than once)",
-    )  # fmt: skip
+    add_elf_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.add_argument(
@@ -71,20 +73,25 @@ def run(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
         (folder / COMMAND).write_text(line + "\n", errors="surrogateescape")
-        examine = partial(_examine, folder / LOG)
+        examine = partial(_examine, folder)
         outcome = watch(command, folder, arguments.timeout, _import_analysis, examine)
-        if command.serial_copy is not None:
-            command.serial_copy.write_bytes(outcome.serial)
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
+    for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
+        if target is not None:
+            _copy(folder / source, target, outcome)
     if not outcome.started and outcome.reason is Reason.EXITED:
         raise UnusableInput(_did_not_start(command.words[0], outcome))
+    if not outcome.started and outcome.reason is Reason.TIMEOUT:
+        raise UnusableInput(_did_not_call(command.words[0], outcome))
     capture = _capture(arguments.capture_command, outcome)
     verdict = _with_run(_judge(capture, folder / LOG, arguments.elf, outcome), outcome)
 
     from cr3scope.cli.publish import publish
 
     publish(verdict, arguments.json, arguments.html)
+    if arguments.json != "-":
+        print(*outcome.kept, sep="\n", end="\n" if outcome.kept else "")
     return verdict.exit_status
 
 
@@ -101,6 +108,14 @@ def _import_analysis() -> None:
         importlib.import_module(name)
 
 
+def _copy(source: Path, target: Path, outcome: Outcome) -> None:
+    """To where the command itself wanted it."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        outcome.notes.append(f"{target}: {error.strerror}: see {source}")
+
+
 def _did_not_start(program: str, outcome: Outcome) -> str:
     said = outcome.words.strip() or outcome.stdout.decode(errors="replace").strip()
     lines = [line for line in said.split("\n") if "warning:" not in line]
@@ -109,6 +124,13 @@ def _did_not_start(program: str, outcome: Outcome) -> str:
     return (
         f"{program}: no guest was started (exit status {outcome.exit_status}):"
         f" {why.removeprefix(own) or 'it printed nothing'}"
+    )
+
+
+def _did_not_call(program: str, outcome: Outcome) -> str:
+    return (
+        f"{program}: no QEMU called within {outcome.seconds:.0f} s (-qmp): it hangs before its guest"
+        " starts, or it is a wrapper that does not pass its arguments on"
     )
 
 
@@ -132,7 +154,7 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
     return outcome.serial
 
 
-def _judge(capture: bytes, log: Path, elf_files: Sequence[Path], outcome: Outcome) -> Verdict:
+def _judge(capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome) -> Verdict:
     if _SENTINEL not in capture:
         from cr3scope.cli.triage import verdict_of
 
@@ -151,21 +173,11 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[Path], outcome: Outcom
     return analyze(read, report, lambda images: Symbols(images, elf_files))
 
 
-def _examine(log: Path, qmp: Qmp, outcome: Outcome) -> None:
-    """Asks the paused machine itself for the cause; a trace knows more, so it is not asked then."""
-    if _SENTINEL in outcome.serial or _SENTINEL in outcome.stdout:
-        return
-    from cr3scope.machine.causes import causes
-    from cr3scope.machine.snapshot import take_snapshot
+def _examine(folder: Path, qmp: Qmp, outcome: Outcome) -> None:
+    from cr3scope.machine.examine import examine
 
-    try:
-        report = observe(log)
-    except UnusableInput:
-        report = None
-    seen = with_ending(report, outcome, traced=False)
-    if seen is not None:
-        rips = [cpus[0].get("RIP", 0) for cpus in outcome.looks if cpus]
-        outcome.findings = causes(take_snapshot(qmp), seen, rips)
+    traced = _SENTINEL in outcome.serial or _SENTINEL in outcome.stdout
+    examine(folder, folder / LOG, qmp, outcome, traced)
 
 
 def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
@@ -174,9 +186,14 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
 
     findings = outcome.findings
     seen = verdict.observation
+    if outcome.judged and seen is not None:  # the log alone can often but guess
+        seen = replace(seen, cpu=outcome.judged)
+        verdict = replace(verdict, observation=seen)
     if outcome.exit_status == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
         ran = replace(seen, ending=None, detail="the guest handled it and ended with success")
         verdict = replace(verdict, status=Status.HEALTHY, observation=ran)
+    if any(f.severity is Severity.ERROR for f in findings) and verdict.status is Status.HEALTHY:
+        verdict = replace(verdict, status=Status.FAULTED)
     if outcome.reason is Reason.RESET and verdict.status is Status.HEALTHY:
         findings = (*findings, BY_ID["asked-for-reset"].finding(
             "the guest asked for a reset", "QEMU reports a reset by the guest without a triple fault"
@@ -209,19 +226,29 @@ def _with_run(verdict: Verdict, outcome: Outcome) -> Verdict:
         verdict = replace(
             verdict, status=Status.FAULTED, findings=(*verdict.findings, _check_failed(status))
         )
-    notes = [Diagnostic(note) for note in outcome.notes]
+    heads: list[str] = []  # what explains the verdict: the first of them is its headline
     if status is not None and status < 0:
-        notes.insert(0, Diagnostic(f"QEMU itself was ended by signal {-status}"))
+        last = outcome.words.strip().split("\n")[-1]
+        heads.append(f"QEMU itself was ended by signal {-status}{': ' if last else ''}{last}")
         if verdict.status is Status.HEALTHY:
             verdict = replace(verdict, status=Status.INCOMPLETE)
+    if outcome.run_state == "prelaunch":  # -S with a debugger that never said "continue"
+        verdict = replace(verdict, status=Status.INCOMPLETE, observation=None, agreement=None)
+        heads.append("the guest never ran: -S, and nobody told QEMU to continue")
     if outcome.reason is Reason.INTERRUPTED:
         seen = verdict.observation
         if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come
             verdict = replace(verdict, observation=None, agreement=None)
-        notes.insert(0, Diagnostic(f"interrupted after {outcome.seconds:.1f} s"))
+        heads.append(f"interrupted after {outcome.seconds:.1f} s{_where(outcome)}")
         if verdict.status is Status.HEALTHY:
             verdict = replace(verdict, status=Status.INCOMPLETE)
-    return replace(verdict, diagnostics=(*verdict.diagnostics, *notes))
+    first, last_ones = map(Diagnostic, heads), map(Diagnostic, outcome.notes)
+    return replace(verdict, diagnostics=(*first, *verdict.diagnostics, *last_ones))
+
+
+def _where(outcome: Outcome) -> str:
+    rip = outcome.registers.get("RIP", outcome.registers.get("EIP"))
+    return "" if rip is None else f", at RIP={rip:#x}"
 
 
 def _check_failed(status: int) -> Finding:

@@ -3,45 +3,105 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from cr3scope.intlog.observe import LogReport, observe
+from cr3scope.cli.elf_option import add_elf_option
+from cr3scope.errors import UnusableInput
+from cr3scope.intlog.logfile import LogFile
+from cr3scope.intlog.observe import LogReport
+from cr3scope.intlog.report import Story, read_story
 from cr3scope.verdict import Diagnostic, Ending, Status, Verdict
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+_STDIN = "-"
+_PIECE = 1 << 20
+_NO_EXCEPTION = (
+    "the log holds no exception: a guest that hangs (hlt with interrupts off, a loop) leaves such a"
+    " log as well, and `cr3scope run` tells them apart"
+)
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds the verb to the command line."""
     parser = subparsers.add_parser(
-        "triage", help="find the first exception that matters in QEMU's `-d int` log"
+        "triage",
+        help="find the first exception that matters in QEMU's `-d int` log",
+        description="Finds the switch of address spaces in QEMU's log, the first exception under the"
+        " new CR3, and what came of it. A serial log with the firmware's exception screen is read"
+        " as well.",
     )
     parser.add_argument(
-        "log", metavar="INTLOG", type=Path, help="what QEMU wrote with `-d int,cpu_reset -D INTLOG`"
-    )
-    parser.add_argument("--capture", metavar="FILE", type=Path, help="the trace of the same run")
-    parser.add_argument(
-        "--elf", metavar="FILE", type=Path, action="append", default=[],
-        help="ELF twin of a loaded image, for source lines (may be given more than once)",
+        "log", metavar="INTLOG", type=Path,
+        help="what QEMU wrote with `-d int,cpu_reset -D INTLOG`; - for standard input",
     )  # fmt: skip
+    parser.add_argument(
+        "--capture", metavar="FILE", type=Path,
+        help="the trace of the same run: joins the log with the tables",
+    )  # fmt: skip
+    add_elf_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judges, prints, and returns the exit status of the verdict."""
-    if arguments.capture is not None:
-        from cr3scope.cli import analyze
+    with opened(arguments.log) as log:
+        if arguments.capture is not None:
+            from cr3scope.cli import analyze
 
-        verdict = analyze.judge(analyze.read(arguments.capture), arguments.log, arguments.elf)
-    else:
-        verdict = verdict_of(observe(arguments.log))
+            verdict = analyze.judge_with(analyze.read(arguments.capture), log, arguments.elf)
+        else:
+            story = read_story(log)
+            verdict = story_verdict(story)
+            if arguments.elf:
+                from cr3scope.places import with_places
+                from cr3scope.symbols import Symbols
+
+                symbols = Symbols((), arguments.elf)
+                verdict = with_places(verdict, story.report, symbols, story.last_rip)
     from cr3scope.cli.publish import publish
 
     publish(verdict, arguments.json)
     return verdict.exit_status
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[LogFile]:
+    """The log as a file: what comes through a pipe is put into one, shortened if it has no end."""
+    if str(path) != _STDIN and not path.is_fifo():
+        with LogFile(path) as log:
+            yield log
+        return
+    from cr3scope.machine.log_filter import LogFilter
+
+    name = "standard input" if str(path) == _STDIN else str(path)
+    folder = tempfile.mkdtemp(prefix="cr3scope-")
+    try:
+        target = Path(folder, "log")
+        with target.open("wb") as out, _stream(path) as source:
+            kept = LogFilter(out)
+            while piece := source.read(_PIECE):
+                kept.feed(piece)
+            kept.finish()
+        with LogFile(target, name) as log:
+            yield log
+    except OSError as error:
+        raise UnusableInput(f"{name}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stream(path: Path) -> BinaryIO:
+    return sys.stdin.buffer if str(path) == _STDIN else path.open("rb")
 
 
 def verdict_of(report: LogReport) -> Verdict:
@@ -52,3 +112,20 @@ def verdict_of(report: LogReport) -> Verdict:
         status = Status.HUNG if report.ending is Ending.HANG else Status.FAULTED
     notes = tuple(Diagnostic(note) for note in report.notes)
     return Verdict(status, observation=report.observation(), diagnostics=notes)
+
+
+def story_verdict(story: Story) -> Verdict:
+    """The verdict on a log that nobody watched growing."""
+    verdict = verdict_of(story.report)
+    if verdict.status is not Status.HEALTHY:
+        return verdict
+    seen = replace(story.report.observation(), last=story.last)
+    if story.reset:
+        seen = replace(seen, detail=story.reset, last="")
+        return replace(verdict, status=Status.FAULTED, observation=seen, diagnostics=())
+    if story.tells_nothing:
+        note = Diagnostic(story.tells_nothing)
+        return replace(verdict, status=Status.INCOMPLETE, observation=seen, diagnostics=(note,))
+    if story.report.records:
+        return replace(verdict, observation=seen)
+    return replace(verdict, observation=seen, diagnostics=(Diagnostic(_NO_EXCEPTION),))

@@ -9,21 +9,23 @@ from pathlib import Path
 from cr3scope.errors import UnusableInput
 
 WINDOW = 1 << 20
+_PROBE = 64
 
 
 class LogFile:
     """Bytes of a text file by offset. UTF-16, as some shells redirect, is read as well."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """``name`` is what messages call it."""
+        self.name = name or str(path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._bytes = os.fstat(self._descriptor).st_size
-            mark = os.pread(self._descriptor, 2, 0)
+            begin = os.pread(self._descriptor, _PROBE, 0)
         except OSError as error:
-            raise UnusableInput(f"{path}: {error.strerror}") from error
-        self._wide = {b"\xff\xfe": 0, b"\xfe\xff": 1}.get(mark)
-        self.size = self._bytes if self._wide is None else (self._bytes - 2) // 2
+            raise UnusableInput(f"{self.name}: {error.strerror}") from error
+        self._skip, self._wide = _encoding(begin)
+        self.size = self._bytes if self._wide is None else (self._bytes - self._skip) // 2
 
     def __enter__(self) -> LogFile:
         return self
@@ -37,7 +39,7 @@ class LogFile:
         try:
             if self._wide is None:
                 return os.pread(self._descriptor, size, start)
-            return os.pread(self._descriptor, 2 * size, 2 + 2 * start)[self._wide :: 2]
+            return os.pread(self._descriptor, 2 * size, self._skip + 2 * start)[self._wide :: 2]
         except OSError as error:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
 
@@ -69,3 +71,14 @@ class LogFile:
                 return
             yield start, data
             start += WINDOW
+
+
+def _encoding(begin: bytes) -> tuple[int, int | None]:
+    """Bytes before the text, and which byte of each pair is the character: None if all are."""
+    marked = {b"\xff\xfe": 0, b"\xfe\xff": 1}.get(begin[:2])
+    if marked is not None:
+        return 2, marked
+    for character in (0, 1):
+        if all(begin[character::2]) and not any(begin[1 - character :: 2]) and begin[2:]:
+            return 0, character
+    return 0, None

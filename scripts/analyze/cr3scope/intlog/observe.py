@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import DOUBLE_FAULT, name
-from cr3scope.intlog import chain, switch
+from cr3scope.intlog import chain, cpus, switch
 from cr3scope.intlog.logfile import WINDOW, LogFile
 from cr3scope.intlog.record import (
     MAX_RECORD,
@@ -17,7 +17,7 @@ from cr3scope.intlog.record import (
     InterruptRecord,
     read_records,
 )
-from cr3scope.verdict import Ending, Fault, Observation
+from cr3scope.verdict import Ending, Fault, Observation, Standing, Switch
 
 KEPT = 64
 _TAIL = 256 << 10
@@ -46,13 +46,18 @@ class LogReport:
     fatal: Fault | None = None
     detail: str = ""
     source: str = "interrupt log"
+    switch: Switch | None = None
+    cpu: str = ""  # which of several CPUs this is of, in words
+    followed: tuple[Fault, ...] = ()  # what came of the fatal exception, or the storm that it became
     saw_interrupts: bool = False  # the log tells of interrupts: exceptions would stand in it, too
+    standing: Standing | None = None  # no log tells it: of whoever has asked the machine
 
     def observation(self) -> Observation:
         """As the verdict states it."""
         return Observation(
-            self.ending, self.first, self.records, self.source, self.detail, self.chain
-        )
+            self.ending, self.first, self.records, self.source, self.detail, self.chain,
+            self.standing, self.switch, self.cpu,
+        )  # fmt: skip
 
 
 def observe(path: Path, cr3: int | None = None) -> LogReport:
@@ -63,12 +68,18 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
     with LogFile(Path(path)) as log:
         if not log.size:
             raise UnusableInput(f"{path}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
-        if all(log.find(sign) < 0 for sign in _SIGNS):
+        if not is_interrupt_log(log):
             raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
-        return _observe(log, cr3)
+        return observe_log(log, cr3)
 
 
-def _observe(log: LogFile, planned: int | None) -> LogReport:
+def is_interrupt_log(log: LogFile) -> bool:
+    """Whether anything in it is of QEMU's."""
+    return any(log.find(sign) >= 0 for sign in _SIGNS)
+
+
+def observe_log(log: LogFile, planned: int | None = None) -> LogReport:
+    """As ``observe``, of an opened log that is one."""
     if planned is not None:
         planned &= ~_NO_FLUSH
         place = switch.first_with(log, planned)
@@ -94,15 +105,52 @@ def _observe(log: LogFile, planned: int | None) -> LogReport:
 
 def _under(log: LogFile, cr3: int, place: int) -> LogReport:
     """``place``: of the first dump with this CR3."""
+    changed = Switch(cr3, switch.dumped_before(log, place), switch.loaded_at(log, cr3, place))
     early = list(islice(_exceptions(log, max(place - MAX_RECORD, 0), cr3), KEPT))
     if not early:
-        return LogReport(switch_offset=place)
+        return LogReport(switch_offset=place, switch=changed)
     last = switch.last_with(log, cr3, place)
     start = max(last - _TAIL, early[0].offset - _LINE)
     late = [r for r in _exceptions(log, start, cr3) if early[0].offset <= r.offset <= last]
-    report = _report(log, place, early, late or early)
+    others = len(cpus.by_task(late or early)) > 1
+    early, late = _of_one_cpu(log, early, late or early)
+    report = _report(log, place, early, late)
+    before = [r for r in _records_before(log, place) if r.cr3 != cr3]
+    cpu = cpus.which(log, late[-1], place, before, others) if report.ending is not None else ""
+    report = replace(report, switch=changed, cpu=cpu)
+    if others:  # numbers count the records of all CPUs
+        report = replace(report, records=len({record.offset for record in (*early, *late)}))
     interrupt = _undelivered(log, early[0])
     return report if interrupt is None else _with_interrupt(report, interrupt, early[0])
+
+
+def _records_before(log: LogFile, place: int) -> list[InterruptRecord]:
+    start = max(place - 4 * MAX_RECORD, 0)
+    return list(read_records(log.read(start, place - start), start))
+
+
+def _of_one_cpu(
+    log: LogFile, early: list[InterruptRecord], late: list[InterruptRecord]
+) -> tuple[list[InterruptRecord], list[InterruptRecord]]:
+    """The records of the CPU that died; else of one that storms; else of one that fell silent. Of
+    all CPUs if they cannot be told apart, or none of these happened."""
+    groups = cpus.by_task(late)
+    if len(groups) == 1:
+        return early, late
+    dead = (g for g in groups if g[-1].vector == DOUBLE_FAULT and _is_triple_fault(log, g[-1]))
+    storming = (g for g in groups if chain.storm_start(g) is not None)
+    silent = (g for g in groups if _is_last_of_its_cpu(log, g[-1]))
+    chosen = next(dead, None) or next(storming, None) or next(silent, None)
+    if chosen is None:
+        return early, late
+    return [r for r in early if cpus.are_one(r, chosen[-1])] or chosen[:KEPT], chosen
+
+
+def _is_last_of_its_cpu(log: LogFile, record: InterruptRecord) -> bool:
+    """Whether the log tells nothing of this CPU after an exception."""
+    data = log.read(record.offset, _TAIL)
+    later = list(islice(read_records(data, record.offset), 1, None))
+    return bool(later) and not any(cpus.are_one(record, other) for other in later)
 
 
 def _undelivered(log: LogFile, first: InterruptRecord) -> InterruptRecord | None:
@@ -151,7 +199,7 @@ def _report(
     else:
         row = _last_chain(late)
         origin, words = row[0], chain.chain_words(row)
-        ending = _ending(dead, first, [*early, *late, *_interrupts(log, end)])
+        ending = _ending(dead, first, [*early, *late, *_interrupts(log, end, place)])
     if dead:
         words = (*words, "no exception could be delivered: triple fault, the machine resets")
     if ending in (None, Ending.HANDLED):
@@ -171,6 +219,7 @@ def _report(
         notes=tuple(notes),
         fatal=origin.fault if ending not in (None, Ending.HANDLED) else None,
         detail=detail,
+        followed=tuple(dict.fromkeys(record.fault for record in row[1:])),
     )
 
 
@@ -209,16 +258,27 @@ def _ending(
     return None if chain.went_on(first, records) else Ending.HANDLED
 
 
-def _interrupts(log: LogFile, end: InterruptRecord) -> list[InterruptRecord]:
-    """What of the hardware came after the last exception, up to a reset."""
+def _interrupts(log: LogFile, end: InterruptRecord, place: int) -> list[InterruptRecord]:
+    """What of the hardware came after the last exception, up to a reset.
+
+    Of several CPUs, one that is still where all were before the switch is another.
+    """
+    elsewhere = switch.dumped_before(log, place) if len(cpus.named(log)) > 1 else None
     after = log.read(end.offset, _TAIL).split(b"CPU Reset (CPU", 1)[0]
-    return [record for record in read_records(after, end.offset) if not record.is_exception]
+    return [
+        record
+        for record in read_records(after, end.offset)
+        if not record.is_exception
+        and cpus.are_one(record, end)
+        and (elsewhere is None or record.cr3 != elsewhere)
+    ]
 
 
 def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:
     """Without `cpu_reset` QEMU does not say so; a fault in a double fault's delivery is one."""
-    after = log.read(end.offset, 2 * MAX_RECORD)
-    following = next((r.offset for r in islice(read_records(after, end.offset), 1, 2)), None)
+    after = log.read(end.offset, 4 * MAX_RECORD)
+    later = islice(read_records(after, end.offset), 1, None)
+    following = next((r.offset for r in later if r.is_exception and cpus.are_one(r, end)), None)
     if following is not None:
         after = after[: following - end.offset]
     return b"Triple fault" in after or b"check_exception old: 0x%x " % DOUBLE_FAULT in after
@@ -265,8 +325,9 @@ def _last_chain_cr3(log: LogFile) -> int | None:
         if place < 0:
             return None
         for record in read_records(log.read(place, 2 * MAX_RECORD), place):
-            if record.is_exception and record.cr3 is not None:
-                return record.cr3
-            break
+            if record.is_exception:  # one of another CPU may stand before it
+                if record.cr3 is not None:
+                    return record.cr3
+                break
         end = place
     return None

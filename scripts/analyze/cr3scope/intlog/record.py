@@ -11,13 +11,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cr3scope.exceptions import FIRST_INTERRUPT, PAGE_FAULT, WITH_ERROR_CODE
+from cr3scope.exceptions import (
+    DOUBLE_FAULT,
+    FIRST_INTERRUPT,
+    PAGE_FAULT,
+    WITH_ERROR_CODE,
+    makes_double_fault,
+)
 from cr3scope.intlog.marker import MARKER
 from cr3scope.verdict import Fault
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
 _NMI = 2
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
+_BETWEEN = 6144  # the records of two other CPUs
 
 _HEADER = re.compile(
     rb"(\d{1,12}): v=([0-9a-f]{2}) e=([0-9a-f]{4,8}) i=([01]) cpl=([0-3])"
@@ -31,6 +38,7 @@ _ELSE = re.compile(
 )
 _CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16})\s")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
+_SEGMENT = re.compile(rb"\b(TR|GS) =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class InterruptRecord:
     old: int | None  # the exception that was being delivered
     is_exception: bool
     is_software: bool = False  # of an INT instruction
+    task: int | None = None  # base of the TSS: 0 until somebody loads TR
+    gs_base: int | None = None
 
     @property
     def fault(self) -> Fault:
@@ -84,7 +94,10 @@ def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
 
 def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
     vector = int(header[2], 16)
+    is_software = header[4] == b"1"
     before = _line_before(data, header.start())
+    if not is_software and vector < FIRST_INTERRUPT:
+        before = _announcement(data, header.start(), vector)
     check = _CHECK.search(before)
     intruder = _ELSE.search(data, header.end(), end)
     if intruder:
@@ -92,8 +105,8 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     control = _CONTROL.search(data, header.end(), end)
     dumped = _TABLE.finditer(data, header.end(), end)
     tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
+    bases = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(data, header.end(), end)}
     cr2 = header[10] or (control[1] if control else None)
-    is_software = header[4] == b"1"
     by_hardware = b"Servicing " in before or vector == _NMI
     return InterruptRecord(
         offset=base + header.start(),
@@ -109,7 +122,28 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
         old=int(check[1], 16) if check else None,
         is_exception=vector < FIRST_INTERRUPT and not by_hardware and not is_software,
         is_software=is_software,
+        task=bases.get(b"TR"),
+        gs_base=bases.get(b"GS"),
     )
+
+
+def _announcement(data: bytes, place: int, vector: int) -> bytes:
+    """The line that announces the record at ``place``: the one before it, unless another CPU wrote
+    in between."""
+    line = _line_before(data, place)
+    if _announces(line, vector):
+        return line
+    others = data[max(place - _BETWEEN, 0) : place].split(b"\n")
+    announcing = (each for each in reversed(others) if b"check_exception" in each)
+    return next((each for each in announcing if _announces(each, vector)), line)
+
+
+def _announces(line: bytes, vector: int) -> bool:
+    check = _CHECK.search(line)
+    if check is None:
+        return b"Servicing " in line and b"=0x%02x" % vector in line
+    old, new = int(check[1], 16), int(check[2], 16)
+    return vector == (DOUBLE_FAULT if makes_double_fault(old, new) else new)
 
 
 def _line_before(data: bytes, place: int) -> bytes:

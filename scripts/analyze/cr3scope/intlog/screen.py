@@ -7,8 +7,10 @@ import re
 from cr3scope.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
 from cr3scope.verdict import Fault
 
-_HEAD = re.compile(rb"!!!! X64 Exception Type - ([0-9A-F]{2})\(")
+SCREEN = b"!!!! X64 Exception Type - "
+_HEAD = re.compile(re.escape(SCREEN) + rb"([0-9A-F]{2})\(")
 _FIELD = re.compile(rb"\b(ExceptionData|RIP|CR2|CR3) +- ([0-9A-F]{16})\b")
+_APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8}) ")
 _LONGEST = 4096
 
 
@@ -27,3 +29,10 @@ def read_screen(serial: bytes) -> Fault | None:
         raised_at(vector, fields.get(b"RIP")),
         fields.get(b"CR3"),
     )
+
+
+def apic_id(serial: bytes) -> int | None:
+    """Of the CPU whose exception the first screen shows."""
+    head = _HEAD.search(serial)
+    match = _APIC.search(serial, head.end(), head.end() + 128) if head else None
+    return int(match[1], 16) if match else None

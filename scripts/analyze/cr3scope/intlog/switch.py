@@ -15,6 +15,7 @@ _FROM_START = 8 << 20  # as quick as a bisection
 _PROBE = 1 << 14
 _MAX_PROBE = 1 << 24
 _SAMPLES = 24
+_UPDATE_REACH = 1 << 20  # other items of -d may fill the time between the switch and its fault
 
 
 def spelled(cr3: int) -> tuple[bytes, ...]:
@@ -32,6 +33,15 @@ def first_with(log: LogFile, cr3: int) -> int | None:
     if bisected is None or not _order_holds(log, cr3, bisected):
         return _search(log, cr3, _FROM_START, log.size)
     return bisected
+
+
+def loaded_at(log: LogFile, cr3: int, place: int) -> int:
+    """The offset of the `CR3 update` line (`-d mmu`) that led to the dump at ``place``; else
+    ``place``."""
+    start = max(place - _UPDATE_REACH, 0)
+    updates = (b"CR3 update: CR3=%016x" % cr3, b"CR3 update: CR3=%08x" % cr3)
+    found = max(log.rfind(update, start, place) for update in updates)
+    return found if found >= 0 else place
 
 
 def last_with(log: LogFile, cr3: int, first: int) -> int:

@@ -9,20 +9,36 @@ from cr3scope import exceptions
 from cr3scope.intlog.observe import LogReport
 from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.machine.snapshot import Snapshot
-from cr3scope.machine.standstill import LOOP_BYTES
+from cr3scope.machine.standstill import LOOP_BYTES, Look, standing
 from cr3scope.paging.cpu import CR4_PCIDE
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import LONGEST, mov_cr3_at
 from cr3scope.paging.walk import is_canonical
 from cr3scope.rules import BY_ID
-from cr3scope.verdict import Ending, Fault, Finding
+from cr3scope.verdict import Ending, Fault, Finding, Standing
 
 _SLED_BYTES = 16
 _ZEROS = bytes(_SLED_BYTES)
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
 _GATE_PRESENT, _DESCRIPTOR_PRESENT = 1 << 47, 1 << 47
 _GATE_TYPES = (0xE, 0xF)  # 64-bit interrupt and trap gate (SDM 3A, table 3-2)
+_CR0_PE = 1
 _CODE_SEGMENT, _CODE_LONG = 0x18 << 40, 1 << 53
+
+
+def first_cause(
+    cpus: Sequence[Snapshot], report: LogReport, looks: Sequence[Look]
+) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """The CPU whose cause can be named, and the cause; ``cpus`` in the order of ``judged.in_order``.
+
+    QmpError if QEMU stops answering.
+    """
+    for cpu in cpus:
+        rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
+        found = causes(cpu, report, rips)
+        if found or report.ending is not Ending.HANG:
+            return cpu, found
+    return cpus[0], ()
 
 
 def causes(snapshot: Snapshot, report: LogReport, rips: Sequence[int]) -> tuple[Finding, ...]:
@@ -31,15 +47,36 @@ def causes(snapshot: Snapshot, report: LogReport, rips: Sequence[int]) -> tuple[
     QmpError if QEMU stops answering.
     """
     if not snapshot.in_long_mode:
-        return ()
+        return tuple(_outside_long_mode(snapshot, report))
     fault = report.fatal or report.first
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
         found = next(_fault(snapshot, report, fault), None)
+        if found is None and report.ending is Ending.STORM:
+            found = _handler_loop(snapshot, report, fault)
     else:
         found = None
     return (found,) if found else ()
+
+
+def _outside_long_mode(snapshot: Snapshot, report: LogReport) -> Iterator[Finding]:
+    """What needs no walk of 64-bit tables."""
+    there = standing(snapshot.registers, snapshot.number)
+    in_real_mode = not snapshot.registers.get("CR0", _CR0_PE) & _CR0_PE
+    if report.ending is Ending.TRIPLE_FAULT and report.first is None and in_real_mode:
+        yield _died_in_real_mode(snapshot)
+    elif report.ending is Ending.HANG and there.halted and not there.interrupts_on:
+        yield _halted(there)
+
+
+def _died_in_real_mode(snapshot: Snapshot) -> Finding:
+    segment, offset = snapshot.selectors.get("CS", 0), snapshot.registers.get("EIP", 0)
+    code = snapshot.physical(segment * 16 + offset & 0xFFFFF, _SLED_BYTES).hex(" ")
+    return BY_ID["ap-trampoline"].finding(
+        f"CPU {snapshot.number} died in real mode at {segment:04x}:{offset:04x}",
+        f"triple fault; code there: {code}",
+    )
 
 
 def _fault(snapshot: Snapshot, report: LogReport, fault: Fault) -> Iterator[Finding]:
@@ -62,23 +99,45 @@ def _fault(snapshot: Snapshot, report: LogReport, fault: Fault) -> Iterator[Find
             yield from _mov_cr3(snapshot, fault.rip)
 
 
+def _handler_loop(snapshot: Snapshot, report: LogReport, first: Fault) -> Finding | None:
+    """What keeps the handler from its work, where that is another exception than the first."""
+    again = next((f for f in reversed(report.exceptions) if f.rip != first.rip), None)
+    if again is None:
+        return None
+    why = next(page_fault_cause(snapshot, again), None)
+    what = f"the handler of {exceptions.name(first.vector)} faults itself at RIP={again.rip or 0:#x}"
+    found = BY_ID["handler-faults"].finding(
+        f"{what}: {why.title if why else exceptions.describe(again.vector, again.error_code)}",
+        why.detail if why else "",
+    )
+    return replace(found, entry=why.entry, range=why.range) if why else found
+
+
 def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
     rip = snapshot.rip
     yield from _mov_cr3(snapshot, rip)
     yield from _zeros(snapshot, rip)
-    if snapshot.interrupts_on:
-        return
     if snapshot.halted:
-        yield BY_ID["hang-hlt"].finding(
-            f"halted at RIP={rip:#x} with interrupts off: nothing can wake it", "RFLAGS.IF=0, HLT=1"
-        )
+        if not snapshot.interrupts_on:
+            yield _halted(standing(snapshot.registers, snapshot.number))
     elif len(rips) > 1 and max(rips) - min(rips) < LOOP_BYTES:
         code = snapshot.bytes_at(min(rips), _SLED_BYTES).hex(" ")
+        state = "off"
+        flag = "RFLAGS.IF=0"
+        if snapshot.interrupts_on:
+            state, flag = "on, but none comes: all are masked", "RFLAGS.IF=1, none in the log"
         yield BY_ID["hang-loop"].finding(
-            f"a tight loop at RIP={min(rips):#x} with interrupts off",
-            f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, RFLAGS.IF=0\n"
+            f"a tight loop at RIP={min(rips):#x} with interrupts {state}",
+            f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, {flag}\n"
             f"code: {code}",
         )
+
+
+def _halted(there: Standing) -> Finding:
+    return BY_ID["hang-hlt"].finding(
+        f"halted at RIP={there.rip:#x} with interrupts off: nothing can wake it",
+        "RFLAGS.IF=0, HLT=1",
+    )
 
 
 def _zeros(snapshot: Snapshot, rip: int) -> Iterator[Finding]:

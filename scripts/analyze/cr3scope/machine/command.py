@@ -6,6 +6,7 @@ would be lost by that (the items of ``-d``, the guest's serial port) is read fro
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _FLAGS = frozenset(
     S sdl semihosting singlestep snapshot usb version win2k-hack xen-attach
     xen-domid-restrict""".split()
 )
+_ISA_SERIAL = re.compile(r"(?:driver=)?isa-serial(?:,|$)")
 
 
 class Serial(Enum):
@@ -31,6 +33,7 @@ class Serial(Enum):
 
     OURS = "ours"  # the command says nothing of it, or named a file that gets a copy
     STDOUT = "stdout"  # QEMU's standard output
+    TAPPED = "tapped"  # a -chardev of the command's own, which logs to us as well
     ELSEWHERE = "elsewhere"  # somewhere that is not ours to read
 
 
@@ -40,20 +43,27 @@ class Command:
 
     words: tuple[str, ...]
     log_items: tuple[str, ...]
-    log_file: str | None  # a -D of the user's own, which is overridden
+    log_file: Path | None  # a -D of the user's own: it gets a copy of the bounded log
     serial: Serial
     serial_copy: Path | None  # the file of a `-serial file:`: it gets what the guest sends, too
+    tap: int = 0  # place of the -chardev's value, if the serial port is tapped
+    has_action: bool = False  # -action, which overrides -no-reboot and -no-shutdown
+    waits: bool = False  # -S
+    has_debugger: bool = False  # -s or -gdb
 
     def watched(self, log: Path, serial: Path, qmp: Path) -> list[str]:
         """The command with its log, serial port and QMP on the given FIFOs and (listening) socket.
 
         After a reset or power-off the guest stays paused: it can still be asked for registers.
         """
+        words = list(self.words)
+        if self.serial is Serial.TAPPED:
+            words[self.tap] += f",logfile={_escaped(serial)}"
         return [
-            *self.words,
+            *words,
             *self._log(log),
             *self._serial(f"file:{serial}"),
-            *("-qmp", f"unix:{str(qmp).replace(',', ',,')}"),
+            *("-qmp", f"unix:{_escaped(qmp)}"),
             *("-no-reboot", "-no-shutdown"),
         ]
 
@@ -72,24 +82,27 @@ def read_command(words: Sequence[str]) -> Command:
     """Reads a command; UnusableInput if it is empty or cannot be watched."""
     if not words:
         raise UnusableInput("no QEMU command given: put it after `--`")
-    log_items: tuple[str, ...] = ()
-    log_file = None
-    serials: list[tuple[int, str]] = []
-    nographic = False
-    for place, name, value in _options(words):
-        if name == "daemonize":
-            raise UnusableInput("-daemonize: a QEMU that leaves cannot be watched; remove it")
-        if name == "d":
-            log_items = tuple(filter(None, value.split(",")))
-        elif name == "D":
-            log_file = value
-        elif name == "serial":
-            serials.append((place, value))
-        elif name == "nographic":
-            nographic = True
-    serial, copy, kept = _first_serial(words, serials, nographic)
-    items = tuple(dict.fromkeys((*log_items, *LOG_ITEMS)))
-    return Command(tuple(kept), items, log_file, serial, copy)
+    options = list(_options(words))
+    names = {name for _, name, _ in options}
+    last = {name: value for _, name, value in options}
+    if "daemonize" in names:
+        raise UnusableInput("-daemonize: a QEMU that leaves cannot be watched; remove it")
+    serial, copy, tap = _first_serial(options)
+    if copy is not None:
+        place = next(place for place, name, _ in options if name == "serial")
+        words = [*words[:place], *words[place + 2 :]]
+    items = (*filter(None, last.get("d", "").split(",")), *LOG_ITEMS)
+    return Command(
+        tuple(words),
+        tuple(dict.fromkeys(items)),
+        Path(last["D"]) if last.get("D") else None,
+        serial,
+        copy,
+        tap,
+        has_action="action" in names,
+        waits="S" in names,
+        has_debugger=bool(names & {"s", "gdb"}),
+    )
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
@@ -109,16 +122,46 @@ def _options(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             place += 2
 
 
-def _first_serial(
-    words: Sequence[str], serials: Sequence[tuple[int, str]], nographic: bool
-) -> tuple[Serial, Path | None, Sequence[str]]:
-    """Where COM1 goes, the file to copy it to, and the words that stay."""
-    if not serials:
-        return (Serial.STDOUT if nographic else Serial.OURS), None, words
-    place, target = serials[0]
-    if target.startswith("file:") and len(serials) == 1:
-        kept = [*words[:place], *words[place + 2 :]]
-        return Serial.OURS, Path(target.removeprefix("file:")), kept
+def _first_serial(options: Sequence[tuple[int, str, str]]) -> tuple[Serial, Path | None, int]:
+    """Where COM1 goes, the file to copy it to, and the place of a -chardev to tap."""
+    targets = [value for _, name, value in options if name == "serial"]
+    devices = [
+        value for _, name, value in options if name == "device" and _ISA_SERIAL.match(value)
+    ]
+    if not targets and devices:  # a -serial of ours would push the guest's port to COM2
+        return _chardev(options, _properties(devices[0]).get("chardev", ""))
+    if not targets:
+        nographic = any(name == "nographic" for _, name, _ in options)
+        return (Serial.STDOUT if nographic else Serial.OURS), None, 0
+    target = targets[0]
+    if target.startswith("file:") and len(targets) == 1:
+        return Serial.OURS, Path(target.removeprefix("file:")), 0
     if target in ("stdio", "mon:stdio"):
-        return Serial.STDOUT, None, words
-    return Serial.ELSEWHERE, None, words
+        return Serial.STDOUT, None, 0
+    if target.startswith("chardev:"):
+        return _chardev(options, target.removeprefix("chardev:"))
+    return Serial.ELSEWHERE, None, 0
+
+
+def _chardev(
+    options: Sequence[tuple[int, str, str]], wanted: str
+) -> tuple[Serial, Path | None, int]:
+    """Any backend can be tapped but one that has a log of its own."""
+    for place, name, value in options:
+        properties = _properties(value)
+        if name == "chardev" and wanted and properties.get("id") == wanted:
+            if value.startswith("stdio,"):
+                return Serial.STDOUT, None, 0
+            if "logfile" not in properties:
+                return Serial.TAPPED, None, place + 1
+    return Serial.ELSEWHERE, None, 0
+
+
+def _properties(value: str) -> dict[str, str]:
+    """``backend,name=value,...``; a comma within a value is doubled."""
+    parts = (part.replace("\0", ",") for part in value.replace(",,", "\0").split(","))
+    return {name: word for name, found, word in (part.partition("=") for part in parts) if found}
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from cr3scope.intlog.observe import LogReport
 from cr3scope.intlog.screen import read_screen
-from cr3scope.machine.guest import Outcome, Reason
-from cr3scope.machine.standstill import interrupts_on
+from cr3scope.machine.outcome import Outcome, Reason
+from cr3scope.machine.standstill import interrupts_on, standing
 from cr3scope.verdict import Ending
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
 DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
+_HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
 
 
 def with_ending(
@@ -30,10 +31,21 @@ def with_ending(
         return replace(
             seen, first=screen, ending=Ending.HANDLED, records=1, source="the firmware's screen"
         )
+    there = standing(outcome.registers, outcome.cpu) if outcome.registers else None
+    if outcome.reason is Reason.NOTHING_BOOTED and seen.ending is None:
+        return replace(seen, detail=outcome.gave_up, source="run", standing=there)
     if outcome.reason is Reason.TIMEOUT and seen.ending is None and outcome.registers and not traced:
-        return replace(seen, detail=running_words(outcome), source="run")
-    if outcome.reason in (Reason.TIMEOUT, Reason.STANDSTILL) and seen.ending is None:
-        return replace(seen, ending=Ending.HANG, detail=hang_words(outcome), source="run")
+        return replace(seen, detail=running_words(outcome), source="run", standing=there)
+    if outcome.reason in _HANGS and seen.ending is None:
+        words = hang_words(outcome)
+        return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)
+    if outcome.reason is Reason.RESET and outcome.triple_fault and seen.ending is None:
+        words = "triple fault, with no record before it: QEMU logs no exception of real mode"
+        return replace(
+            seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there
+        )
+    if outcome.watchdog and outcome.reason is not Reason.TIMEOUT:
+        return replace(seen, detail="the watchdog device ran out", source="run", standing=there)
     if outcome.reason is Reason.RESET:
         if report is not None and report.switch_offset is None and report.saw_interrupts:
             words = "the guest asked for a reset: the log has no exception and no triple fault"
@@ -50,6 +62,8 @@ def with_ending(
 def hang_words(outcome: Outcome) -> str:
     """Where a guest hangs that had to be ended."""
     words = f"not done after {outcome.seconds:.0f} s"
+    if outcome.reason is Reason.STOPPED:
+        words = f"QEMU stopped the guest by itself ({outcome.run_state})"
     registers = outcome.registers
     for name in ("RIP", "EIP", "RSP", "ESP", "CR3", "CR2"):
         if name in registers:

@@ -14,8 +14,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -23,13 +21,16 @@ from typing import IO, Any
 from cr3scope.errors import UnusableInput
 from cr3scope.machine.command import Command, Serial
 from cr3scope.machine.log_pipe import LogPipe, read_end
+from cr3scope.machine.outcome import Outcome, Reason
+from cr3scope.machine.progress import Figures, Progress
 from cr3scope.machine.qmp import Listener, Qmp, QmpError
 from cr3scope.machine.serial_port import SerialPort, Sign
-from cr3scope.machine.standstill import LOOK_SECONDS, LOOKS, Registers, look, stands_still
-from cr3scope.verdict import Finding
+from cr3scope.machine.sight import Sight
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
+CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
+_TRIPLE_FAULT = b"Triple fault\n"
 _MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
 # How long a guest may go on after a sign that it is done: it may still exit, or write a file.
 _GRACE = {
@@ -42,44 +43,14 @@ _GRACE = {
 }
 
 
-class Reason(Enum):
-    """Why the watching ended."""
-
-    EXITED = "QEMU exited"
-    SHUT_DOWN = "the guest powered off"
-    RESET = "the guest reset"
-    PANICKED = "the guest panicked"
-    SAID_ALL = "the trace is complete"
-    SCREEN = "the firmware printed its exception screen"
-    STORM = "the same exception came without end"
-    STANDSTILL = "no CPU can ever go on"
-    TIMEOUT = "the time was up"
-    INTERRUPTED = "interrupted"
-
-
 _MEANING = {
     Sign.SCREEN_STARTED: Reason.SCREEN,
     Sign.SCREEN_COMPLETE: Reason.SCREEN,
     Sign.KERNEL_PANIC: Reason.PANICKED,
 }
 _SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What is known at the end. ``registers`` are those of the first CPU, if QEMU was asked."""
-
-    reason: Reason = Reason.EXITED
-    started: bool = False  # QEMU came as far as running a guest
-    exit_status: int | None = None
-    registers: Registers = field(default_factory=dict)
-    looks: list[tuple[Registers, ...]] = field(default_factory=list)  # the last ones at all CPUs
-    serial: bytes = b""
-    stdout: bytes = b""
-    words: str = ""  # QEMU's standard error
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+_BARKS = {"reset": Reason.RESET, "shutdown": Reason.SHUT_DOWN, "poweroff": Reason.SHUT_DOWN,
+          "pause": Reason.STOPPED}  # fmt: skip
 
 
 def examine_nothing(_qmp: Qmp, _outcome: Outcome) -> None:
@@ -167,7 +138,8 @@ class _Watcher:
         self._began = self._deadline = 0.0
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
-        self._next_look = 0.0
+        self._sight = Sight(self.outcome)
+        self._progress = Progress()
         self._stdout = bytearray()
         self._stderr = bytearray()
 
@@ -177,7 +149,7 @@ class _Watcher:
         )
         self._began = time.monotonic()
         self._deadline = self._began + timeout
-        self._next_look = self._began + LOOK_SECONDS
+        self._sight.begin(self._began)
         try:
             self._process = subprocess.Popen(
                 words,
@@ -209,21 +181,24 @@ class _Watcher:
             if left <= 0:
                 self._end(self._reason_at_deadline)
                 break
-            until_look = max(self._next_look - time.monotonic(), 0)
+            until_look = max(self._sight.next_look - time.monotonic(), 0)
             for key, _ in self._selector.select(min(left, until_look)):
                 key.data()
-            if not self._done and time.monotonic() >= self._next_look:
+            if not self._done and time.monotonic() >= self._sight.next_look:
                 self._look()
+        self._progress.close()
 
     def ask(self, examine: Callable[[Qmp, Outcome], None]) -> None:
         """Asks a guest that is still there what there is to ask, and QEMU to leave."""
         if self._qmp is None or self.outcome.reason is Reason.EXITED:
             return
         try:
+            self.outcome.run_state = self._qmp.run_state()
             self._qmp.execute("stop")
             self.outcome.registers = self._qmp.registers()
             self._serial_ready()
             self._log.finish()
+            self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
             self.outcome.serial = self._serial.received
             self.outcome.seconds = time.monotonic() - self._began
             examine(self._qmp, self.outcome)
@@ -236,6 +211,7 @@ class _Watcher:
 
     def stop(self) -> None:
         """Ends QEMU with all its children, and takes what is left in the channels."""
+        self._progress.close()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -280,18 +256,23 @@ class _Watcher:
 
     def _look(self) -> None:
         """A guest that stands still needs no more time."""
-        self._next_look = time.monotonic() + LOOK_SECONDS
-        if self._qmp is None or not self._qmp.ready:
+        now = time.monotonic()
+        self._show_progress(now - self._began)
+        if self._qmp is None and now - self._began > CALL_SECONDS:
+            self._end(Reason.TIMEOUT)
             return
-        try:
-            seen = look(self._qmp)
-        except QmpError:
-            self._next_look = self._deadline
-            return
-        self._qmp_ready()  # an event may have come together with the answers
-        self.outcome.looks = [*self.outcome.looks, seen][-LOOKS:]
-        if stands_still(self.outcome.looks):
-            self._end(Reason.STANDSTILL)
+        qmp = self._qmp if self._qmp is not None and self._qmp.ready else None
+        reason = self._sight.look(qmp, self._serial, self._log.records)
+        if self._qmp is not None and self._qmp.ready:
+            self._qmp_ready()  # an event may have come together with the answers
+        if reason is not None:
+            self._end(reason)
+
+    def _show_progress(self, seconds: float) -> None:
+        log, serial = self._log, self._serial
+        self._progress.show(
+            Figures(seconds, log.total_bytes, log.records, serial.total, serial.last_line)
+        )
 
     def _exited(self) -> None:
         self._end(Reason.EXITED)
@@ -317,15 +298,35 @@ class _Watcher:
     def _qmp_ready(self) -> None:
         assert self._qmp is not None
         for event in self._qmp.events():
-            if event.get("event") == "SHUTDOWN":
-                data = event.get("data")
-                why = data.get("reason") if isinstance(data, dict) else None
-                self._end(_SHUTDOWN_REASONS.get(str(why), Reason.SHUT_DOWN))
+            data = event.get("data")
+            self._take_event(str(event.get("event")), data if isinstance(data, dict) else {})
         if self._qmp.ready and not self.outcome.started:
             self.outcome.started = True
+            self._prepare(self._qmp)
             self._meanwhile()  # not before: QEMU tells no event to whom it has not answered yet
         if self._qmp.closed:
-            self._selector.unregister(self._qmp)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._qmp)
+
+    def _take_event(self, name: str, data: dict[str, Any]) -> None:
+        if name == "SHUTDOWN":
+            self._end(_SHUTDOWN_REASONS.get(str(data.get("reason")), Reason.SHUT_DOWN))
+        elif name == "GUEST_PANICKED":
+            self._end(Reason.PANICKED)
+        elif name == "WATCHDOG":
+            self.outcome.watchdog = str(data.get("action"))
+            if self.outcome.watchdog in _BARKS:
+                self._end(_BARKS[self.outcome.watchdog])
+
+    def _prepare(self, qmp: Qmp) -> None:
+        """What only a running QEMU can be told."""
+        try:
+            if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
+                qmp.execute("set-action", reboot="shutdown", shutdown="pause")
+            if self._command.waits and not self._command.has_debugger:
+                qmp.execute("cont")
+        except QmpError as error:
+            self.outcome.notes.append(str(error))
 
     def _storm(self) -> None:
         self._selector.unregister(self._log)
@@ -340,7 +341,7 @@ class _Watcher:
     def _stdout_ready(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         for data in self._chunks(self._process.stdout):
-            if self._command.serial is Serial.OURS:
+            if self._command.serial in (Serial.OURS, Serial.TAPPED):
                 self._stdout += data[: _MAX_WORDS * 64 - len(self._stdout)]
             else:
                 self._take_serial(data)

@@ -17,6 +17,7 @@ WINDOW_BYTES = 2 << 20
 TAIL_BYTES = 1 << 20
 MAX_WINDOWS = 16  # an operating system that runs has no end of CR3 values
 _MAX_LINE = 1 << 16
+_LAST_BYTES = 64
 
 _CR3 = re.compile(rb"CR3=[0-9a-f]+\s")  # with its end: no value is the beginning of another
 _RECORD = b": v="
@@ -38,6 +39,7 @@ class LogFilter:
         self._dropped_records = 0
         self.total_bytes = 0
         self.records = 0
+        self.last = b""  # the end of the last whole line
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next piece; returns the whole lines that it completes."""
@@ -49,6 +51,7 @@ class LogFilter:
         lines = data[:end]
         if lines:
             self._take(lines)
+            self.last = lines[-_LAST_BYTES:]
         return lines
 
     def finish(self) -> None:

@@ -54,6 +54,16 @@ class LogPipe:
         """Records so far, left-out ones included."""
         return self._filter.records
 
+    @property
+    def total_bytes(self) -> int:
+        """Bytes so far, left-out ones included."""
+        return self._filter.total_bytes
+
+    @property
+    def last(self) -> bytes:
+        """The end of the last whole line."""
+        return self._filter.last
+
     def finish(self) -> None:
         """Takes what QEMU has written to the last byte and closes the log; once is enough.
 

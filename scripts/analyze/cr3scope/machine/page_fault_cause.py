@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.machine.snapshot import Snapshot
-from cr3scope.paging.entry import entry_name, is_leaf, reserved_mask
+from cr3scope.paging.entry import NO_EXECUTE, entry_name, is_leaf, reserved_mask
 from cr3scope.paging.mov_cr3 import LONGEST, find_mov_cr3
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
@@ -62,6 +62,9 @@ def _named(
         words = f"{name} has reserved bits set: {bits:#x}"
         if entry.value >> 47 == _UPPER_HALF:
             words += "; it holds a virtual address where the physical one belongs"
+            return "virt-address-in-entry", words
+        if bits == NO_EXECUTE:
+            return "nx-without-nxe", f"{name} has NX while EFER.NXE is off: bit 63 is reserved"
         return "reserved-bits", words
     if refused.reason is Reason.NO_EXECUTE:
         if upper:
@@ -85,7 +88,7 @@ def _named(
     if _is_push(snapshot, fault, virt):
         if missing:
             return "stack-unmapped", f"the stack is not mapped at {virt:#x}: {why}"
-        if refused.reason is Reason.READ_ONLY:
+        if refused.reason is Reason.READ_ONLY and not upper:
             return "stack-readonly", f"the stack at {virt:#x} is read-only: {why}"
     if refused.reason is Reason.READ_ONLY and upper:
         return "upper-level-readonly", f"{name} is read-only: so is everything beneath it"

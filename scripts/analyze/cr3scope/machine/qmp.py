@@ -97,6 +97,11 @@ class Qmp:
         """The registers of the first CPU, by the names that `info registers` gives them."""
         return read_registers(self.monitor("info registers"))
 
+    def run_state(self) -> str:
+        """QEMU's RunState: "running", "paused", "prelaunch", "internal-error", ..."""
+        answer = self.execute("query-status")
+        return str(answer.get("status", "")) if isinstance(answer, dict) else ""
+
     def monitor(self, line: str) -> str:
         """What the human monitor prints in answer to a line."""
         return str(self.execute("human-monitor-command", **{"command-line": line}))

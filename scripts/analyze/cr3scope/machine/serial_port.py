@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import zlib
 from enum import Enum
 from pathlib import Path
@@ -42,13 +43,25 @@ class SerialPort:
         self._window = b""
         self._bytes = bytearray()
         self.left_out = 0
+        self.fed_at = time.monotonic()
 
     @property
     def received(self) -> bytes:
         return bytes(self._bytes)
 
+    @property
+    def total(self) -> int:
+        """Bytes so far, left-out ones included."""
+        return len(self._bytes) + self.left_out
+
+    @property
+    def last_line(self) -> bytes:
+        """The last one that is not empty, as far as it has come."""
+        return self._window.rstrip().rsplit(b"\n", 1)[-1]
+
     def feed(self, data: bytes) -> list[Sign]:
         """Takes what has come; returns the signs that it completes, in no special order."""
+        self.fed_at = time.monotonic()
         room = MAX_BYTES - len(self._bytes)
         self._bytes += data[:room]
         self.left_out += max(len(data) - room, 0)

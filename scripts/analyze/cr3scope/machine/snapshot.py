@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cr3scope.machine.qmp import Qmp, QmpError
+from cr3scope.machine.qmp import Qmp, QmpError, read_registers
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import ENTRIES, ENTRY_BYTES, PAGE_BYTES
 from cr3scope.paging.tables import Entries
@@ -20,6 +20,7 @@ _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
 _PHYS_BITS = 40  # QEMU's own default
 _GATE_BYTES = 16
+_CPU = re.compile(r"^\s*CPU#\d+\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Table:
 
 @dataclass(slots=True)
 class Snapshot:
-    """The first CPU of a paused guest. Memory is read on demand: every reader may raise QmpError."""
+    """One CPU of a paused guest. Memory is read on demand: every reader may raise QmpError."""
 
     qmp: Qmp
     registers: dict[str, int]
@@ -44,6 +45,7 @@ class Snapshot:
     selectors: dict[str, int] = field(default_factory=dict)
     idt: Table | None = None
     gdt: Table | None = None
+    number: int = 0  # QEMU's, of the CPU
     _tables: dict[int, Entries | None] = field(default_factory=dict)
 
     @property
@@ -115,14 +117,24 @@ class Snapshot:
 
 
 def take_snapshot(qmp: Qmp) -> Snapshot:
-    """Asks a paused guest; QmpError if QEMU does not answer."""
-    snapshot = Snapshot(qmp, qmp.registers())
-    text = qmp.monitor("info registers")
-    snapshot.selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
+    """Asks a paused guest for its first CPU; QmpError if QEMU does not answer."""
+    return _snapshot(qmp, 0, qmp.monitor("info registers"), _phys_bits(qmp))
+
+
+def take_snapshots(qmp: Qmp) -> tuple[Snapshot, ...]:
+    """All CPUs of a paused guest; QmpError if QEMU does not answer."""
+    phys_bits = _phys_bits(qmp)
+    texts = _CPU.split(qmp.monitor("info registers -a"))
+    return tuple(
+        _snapshot(qmp, number, text, phys_bits) for number, text in enumerate(texts[1:] or texts)
+    )
+
+
+def _snapshot(qmp: Qmp, number: int, text: str, phys_bits: int) -> Snapshot:
     tables = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
-    snapshot.idt, snapshot.gdt = tables.get("IDT"), tables.get("GDT")
-    snapshot.phys_bits = _phys_bits(qmp)
-    return snapshot
+    selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
+    idt, gdt = tables.get("IDT"), tables.get("GDT")
+    return Snapshot(qmp, read_registers(text), phys_bits, selectors, idt, gdt, number)
 
 
 def _phys_bits(qmp: Qmp) -> int:

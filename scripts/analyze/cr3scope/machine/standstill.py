@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cr3scope.machine.qmp import Qmp, read_registers
+from cr3scope.verdict import Standing
 
 LOOK_SECONDS = 1.0
 LOOKS = 3  # so many in a row must show the same
@@ -15,9 +16,10 @@ _CPU = "CPU#"
 _MAY_CHANGE = frozenset({"RIP", "RAX", "RFL", "HLT", "CCS", "CCD", "CCO"})
 
 Registers = dict[str, int]
+Look = tuple[Registers, ...]  # one for each CPU
 
 
-def look(qmp: Qmp) -> tuple[Registers, ...]:
+def look(qmp: Qmp) -> Look:
     """The registers of every CPU; QmpError if QEMU does not answer."""
     text = qmp.monitor("info registers -a")
     parts = text.split(_CPU)
@@ -29,12 +31,26 @@ def interrupts_on(registers: Registers) -> bool:
     return bool(registers.get("RFL", registers.get("EFL", _INTERRUPTS_ON)) & _INTERRUPTS_ON)
 
 
-def stands_still(looks: Sequence[tuple[Registers, ...]]) -> bool:
-    """No CPU will ever run other code: each is halted or in a tight loop, with interrupts off."""
-    if len(looks) < LOOKS:
-        return False
-    cpus = list(zip(*looks, strict=False))
-    return bool(cpus) and all(is_halted(cpu) or is_spinning(cpu) for cpu in cpus)
+def standing(registers: Registers, cpu: int) -> Standing:
+    """Where a CPU is and what could move it."""
+    rip = registers.get("RIP", registers.get("EIP", 0))
+    return Standing(cpu, rip, bool(registers.get("HLT")), interrupts_on(registers))
+
+
+def stands_still(looks: Sequence[Look], interrupted: bool = True) -> bool:
+    """No CPU will ever run other code: each is halted with interrupts off, or in a tight loop that
+    no interrupt leaves.
+
+    ``interrupted``: interrupts came between the looks, or nobody knows; then a loop with
+    interrupts on may be left.
+    """
+    cpus = by_cpu(looks)
+    return bool(cpus) and all(is_halted(cpu) or is_spinning(cpu, interrupted) for cpu in cpus)
+
+
+def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
+    """What each CPU showed in every look; nothing as long as there are too few."""
+    return list(zip(*looks, strict=False)) if len(looks) >= LOOKS else []
 
 
 def is_halted(looks: Sequence[Registers]) -> bool:
@@ -42,10 +58,14 @@ def is_halted(looks: Sequence[Registers]) -> bool:
     return all(seen.get("HLT") and not interrupts_on(seen) for seen in looks)
 
 
-def is_spinning(looks: Sequence[Registers]) -> bool:
-    """The same few bytes of code with the same registers in every look, interrupts off."""
+def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:
+    """The same few bytes of code with the same registers in every look, and no interrupt."""
     rips = [seen.get("RIP", -1) for seen in looks]
     if min(rips) < 0 or max(rips) - min(rips) >= LOOP_BYTES:
         return False
+    if any(seen.get("HLT") for seen in looks):
+        return False
+    if interrupted and any(map(interrupts_on, looks)):
+        return False
     steady = [{k: v for k, v in seen.items() if k not in _MAY_CHANGE} for seen in looks]
-    return all(seen == steady[0] for seen in steady) and not any(map(interrupts_on, looks))
+    return all(seen == steady[0] for seen in steady)

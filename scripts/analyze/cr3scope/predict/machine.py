@@ -38,6 +38,13 @@ class Chain:
         """Whether the handler of the very exception runs; also where nothing tells otherwise."""
         return not self.faults and self.ends in (Ending.HANDLED, None)
 
+    @property
+    def enters(self) -> bool:
+        """Whether some handler is entered, even if it cannot be fetched then."""
+        return self.handler is not None or any(
+            fault.target is Target.HANDLER for fault in self.faults
+        )
+
 
 def carry(
     delivery: Delivery, vector: int, registers: Registers, software: bool = False

@@ -11,9 +11,13 @@ from cr3scope.verdict import (
     Diagnostic,
     EntryRef,
     Fault,
+    FaultWalk,
     Finding,
     Observation,
+    Place,
     Prediction,
+    Standing,
+    Switch,
     Verdict,
 )
 
@@ -35,6 +39,7 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "observation": _observation(verdict.observation),
         "agreement": verdict.agreement,
         "diagnostics": [_diagnostic(diagnostic) for diagnostic in verdict.diagnostics],
+        "walk": _walk(verdict.walk),
     }
 
 
@@ -108,6 +113,53 @@ def _observation(observation: Observation | None) -> dict[str, object] | None:
         "source": observation.source,
         "detail": observation.detail,
         "chain": list(observation.chain),
+        "standing": _standing(observation.standing),
+        "switch": _switch(observation.switch),
+        "cpu": observation.cpu,
+        "last": observation.last,
+        "places": [_place(place) for place in observation.places],
+    }
+
+
+def _switch(switch: Switch | None) -> dict[str, object] | None:
+    if switch is None:
+        return None
+    return {"cr3": _hex(switch.cr3), "before": _hex(switch.before), "offset": switch.offset}
+
+
+def _place(place: Place) -> dict[str, object]:
+    return {
+        "name": place.name,
+        "address": _hex(place.address),
+        "symbol": place.symbol,
+        "source": place.source,
+    }
+
+
+def _standing(standing: Standing | None) -> dict[str, object] | None:
+    if standing is None:
+        return None
+    return {
+        "cpu": standing.cpu,
+        "rip": _hex(standing.rip),
+        "halted": standing.halted,
+        "interrupts_on": standing.interrupts_on,
+    }
+
+
+def _walk(walk: FaultWalk | None) -> dict[str, object] | None:
+    if walk is None:
+        return None
+    return {
+        "virt": _hex(walk.virt),
+        "cr3": _hex(walk.cr3),
+        "access": walk.access,
+        "refused": walk.refused,
+        "dump": walk.dump,
+        "levels": [
+            {"entry": _entry(each.entry), "guilty": each.is_guilty, "source": each.source}
+            for each in walk.levels
+        ],
     }
 
 

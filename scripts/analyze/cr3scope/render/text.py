@@ -35,6 +35,10 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     style = "good" if verdict.status is Status.HEALTHY else "error"
     yield paint(printable(headline(verdict)), style, colour)
     yield from _story(verdict, colour)
+    if verdict.walk is not None:
+        from cr3scope.render import fault_walk  # triage of a log alone needs no page walk
+
+        yield from fault_walk.as_text(verdict.walk, colour)
     loud = [f for f in verdict.findings if f.severity is not Severity.NOTE]
     for number, finding in enumerate(loud, 1):
         yield ""
@@ -116,12 +120,14 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
     if prediction is not None and not prediction.survives:
         if prediction.first is not None:
             yield _place(prediction.first)
+            yield from _symbols(observation, colour)
         for words in prediction.chain:
             yield from _labelled("  ", "then", words, 8, colour)
         if prediction.ends is not None:
             yield from _labelled("  ", "ends", prediction.ends.value, 8, colour)
     elif observation is not None and observation.first is not None and observation.ending:
         yield _place(observation.first)
+        yield from _symbols(observation, colour)
         for words in observation.chain:
             yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
@@ -131,6 +137,27 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         if observation.detail:
             words += f"; {observation.detail}"
         yield from _labelled("  ", "seen", words, 8, colour)
+        yield from _from_log(observation, colour)
+
+
+def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
+    switch = observation.switch
+    if switch is not None:
+        before = "" if switch.before is None else f"{_hex(switch.before)} -> "
+        words = f"CR3 {before}{_hex(switch.cr3)}, in the log from byte {switch.offset} on"
+        yield from _labelled("  ", "switch", words, 9, colour)
+    for label, words in (("cpu", observation.cpu), ("last", observation.last)):
+        if words:
+            yield from _labelled("  ", label, words, 8, colour)
+    if observation.last:
+        yield from _symbols(observation, colour)
+
+
+def _symbols(observation: Observation | None, colour: bool) -> Iterator[str]:
+    for place in observation.places if observation else ():
+        known = ", ".join(filter(None, (place.symbol, place.source)))
+        words = f"{place.name}={_hex(place.address)} is {known}"
+        yield from _labelled("  ", "code" if place.name == "RIP" else "data", words, 8, colour)
 
 
 def _place(fault: Fault) -> str:

@@ -10,8 +10,8 @@ RULE = Rule(
     title="the guest asked for a reset",
     severity=Severity.ERROR,
     reason=(
-        "The machine was reset through a device (keyboard controller, port CF9h, ACPI) or by "
-        "a watchdog, not by a triple fault: code ran and chose to."
+        "The machine was reset through a device (keyboard controller, port CF9h, ACPI), not by a "
+        "triple fault and not by a watchdog: code ran and chose to."
     ),
     shows="No `Triple fault` line, and no exception before the reset.",
     fix=(

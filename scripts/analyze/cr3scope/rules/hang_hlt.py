@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Ending, Finding, Severity
 
-_HALTED = "halted with interrupts off"  # machine/ending.py, of a guest that stands still
-
 
 def _check(context: Context) -> Iterator[Finding]:
     """With a trace: the plan survives, and the machine was found so."""
     seen, prediction = context.observation, context.prediction
-    if seen is None or seen.ending is not Ending.HANG or _HALTED not in seen.detail:
+    if seen is None or seen.ending is not Ending.HANG or seen.standing is None:
+        return
+    if not seen.standing.halted or seen.standing.interrupts_on:
         return
     if prediction is None or not prediction.survives or prediction.diverges is not None:
         return

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.verdict import Ending, Finding, Severity
 
-_RIP = re.compile(r"\bRIP=0x([0-9a-f]{1,16})\b")
-_HALTED = "halted"  # machine/ending.py: then it is no loop
-
 
 def _check(context: Context) -> Iterator[Finding]:
     """With a trace: the plan survives, and the machine was found in the kernel, not halted."""
     seen, prediction = context.observation, context.prediction
-    if seen is None or seen.ending is not Ending.HANG or _HALTED in seen.detail:
+    if seen is None or seen.ending is not Ending.HANG or seen.standing is None:
         return
-    found = _RIP.search(seen.detail)
-    if found is None or prediction is None or context.boot.complete:
+    if seen.standing.halted or prediction is None or context.boot.complete:
         return
     if not prediction.survives or prediction.diverges is not None:
         return
-    rip = int(found[1], 16)
+    rip = seen.standing.rip
     if any(rip in segment for segment in context.intent.segments):
         yield RULE.finding(
             f"the switch survives, and the kernel never gets away from RIP={rip:#x}", seen.detail
@@ -31,11 +26,12 @@ def _check(context: Context) -> Iterator[Finding]:
 
 RULE = Rule(
     id="hang-loop",
-    title="a tight loop with interrupts off",
+    title="a tight loop that nothing ends",
     severity=Severity.ERROR,
     reason=(
-        "The CPU stays within a few bytes of code with interrupts off: a wait for a flag, a "
-        "lock or a device that will not answer, or the empty loop at the end of a panic."
+        "The CPU stays within a few bytes of code, and no interrupt comes, because RFLAGS.IF=0 or "
+        "because every source is masked: a wait for a flag, a lock or a device that will not "
+        "answer, or the empty loop at the end of a panic."
     ),
     shows="Nothing at all: no exception, the log just ends.",
     fix="Look at what the loop at RIP waits for.",

@@ -1,0 +1,35 @@
+"""The option ``--elf``: the same for every verb that prints symbols and source lines."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cr3scope.elf_file import ElfFile
+
+_HELP = (
+    "ELF twin of a loaded image, for symbols and source lines (may be given more than once);"
+    " BASE, in hex, is where it was loaded: needed of a relocatable file (a loader) if neither a"
+    " capture nor its mov cr3 tells it"
+)
+
+
+def add_elf_option(parser: argparse.ArgumentParser) -> None:
+    """``arguments.elf`` is a list of ElfFile."""
+    parser.add_argument(
+        "--elf", metavar="FILE[@BASE]", type=elf_file, action="append", default=[], help=_HELP
+    )
+
+
+def elf_file(words: str) -> ElfFile:
+    """A file whose own name has an @ is taken as it is."""
+    name, at, base = words.rpartition("@")
+    if not at or Path(words).exists():
+        return ElfFile(Path(words))
+    try:
+        value = int(base, 16)
+    except ValueError:
+        value = -1
+    if not name or not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{words!r}: not FILE@BASE with a hexadecimal address")
+    return ElfFile(Path(name), value)

@@ -1,0 +1,104 @@
+"""Asks a paused guest why it died or stopped, and keeps what it tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+from cr3scope.intlog.observe import LogReport, observe
+from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.machine.causes import first_cause
+from cr3scope.machine.ending import with_ending
+from cr3scope.machine.evidence import keep
+from cr3scope.machine.judged import in_order
+from cr3scope.machine.outcome import Outcome, Reason
+from cr3scope.machine.qmp import Qmp, QmpError
+from cr3scope.machine.reset import reset_cause
+from cr3scope.machine.snapshot import Snapshot, take_snapshots
+from cr3scope.machine.text_screen import read_text_screen
+from cr3scope.rules import BY_ID
+from cr3scope.verdict import Finding
+
+_MEANT_TO_END = (Reason.SHUT_DOWN,)
+
+
+def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome, traced: bool) -> None:
+    """Completes ``outcome``; of a traced boot (a trace knows more) only the evidence is taken.
+
+    QmpError if QEMU does not answer.
+    """
+    if traced and outcome.reason in _MEANT_TO_END:
+        return
+    cpus = take_snapshots(qmp)
+    if not cpus:
+        raise QmpError("info registers -a: no CPU")
+    try:
+        report = observe(log)
+    except UnusableInput:
+        report = None
+    cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
+    judged = cpus[0]
+    try:
+        if not traced:
+            judged = _judge(cpus, report, log, qmp, outcome)
+    finally:
+        _keep(folder, cpus, judged, outcome)
+
+
+def _judge(
+    cpus: tuple[Snapshot, ...], report: LogReport | None, log: Path, qmp: Qmp, outcome: Outcome
+) -> Snapshot:
+    """Which CPU it is about; leaves the findings in ``outcome``."""
+    judged = cpus[0]
+    outcome.registers, outcome.cpu = judged.registers, judged.number
+    seen = with_ending(report, outcome, traced=False) or LogReport()
+    found = _not_booted(judged, qmp, outcome)
+    if found is not None:
+        outcome.findings = (found,)
+    elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
+        outcome.findings = (reset_cause(judged, log, outcome.watchdog),)
+    else:
+        judged, outcome.findings = first_cause(cpus, seen, outcome.looks)
+    outcome.registers, outcome.cpu = judged.registers, judged.number
+    if len(cpus) > 1 and seen.ending is not None:
+        outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
+    return judged
+
+
+def _not_booted(judged: Snapshot, qmp: Qmp, outcome: Outcome) -> Finding | None:
+    """The firmware itself, at its end."""
+    if outcome.reason not in (Reason.NOTHING_BOOTED, Reason.TIMEOUT):
+        return None
+    attempts = read_attempts(outcome.serial)
+    outcome.gave_up = outcome.gave_up or attempts.gave_up
+    if outcome.reason is Reason.TIMEOUT and attempts.is_looking:
+        outcome.gave_up = "the firmware was still looking when the time was up"
+    if not outcome.gave_up and not judged.in_long_mode:
+        outcome.gave_up = seabios_gave_up(read_text_screen(qmp))
+    if not outcome.gave_up:
+        return None
+    rule = "loader-returned" if attempts.started else "nothing-booted"
+    title = f"nothing was booted: {outcome.gave_up}"
+    if attempts.started:
+        title = f"the loader ({attempts.started[-1]}) came back: {outcome.gave_up}"
+    return BY_ID[rule].finding(title, "\n".join(_tried(attempts)))
+
+
+def _tried(attempts: Attempts) -> list[str]:
+    lines = [f"started: {name}" for name in attempts.started]
+    lines += [f"tried: {words}" for words in attempts.failed]
+    if attempts.network:
+        lines.append("tried: the network (PXE or HTTP)")
+    return lines or ["the firmware does not say what it tried"]
+
+
+def _keep(
+    folder: Path, cpus: tuple[Snapshot, ...], judged: Snapshot, outcome: Outcome
+) -> None:
+    try:
+        kept = keep(folder, cpus, judged)
+    except OSError as error:
+        outcome.notes.append(f"{error.filename or folder}: {error.strerror}")
+        return
+    outcome.notes += kept.notes
+    outcome.kept = tuple(kept.words())

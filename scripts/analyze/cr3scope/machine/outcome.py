@@ -1,0 +1,50 @@
+"""Why the watching of a guest ended, and what is known then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cr3scope.machine.standstill import Look, Registers
+from cr3scope.verdict import Finding
+
+
+class Reason(Enum):
+    """Why the watching ended."""
+
+    EXITED = "QEMU exited"
+    SHUT_DOWN = "the guest powered off"
+    RESET = "the guest reset"
+    PANICKED = "the guest panicked"
+    SAID_ALL = "the trace is complete"
+    SCREEN = "the firmware printed its exception screen"
+    STORM = "the same exception came without end"
+    STANDSTILL = "no CPU can ever go on"
+    NOTHING_BOOTED = "the firmware has nothing left to boot"
+    STOPPED = "QEMU stopped the guest"
+    TIMEOUT = "the time was up"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known at the end. ``registers`` are those of CPU number ``cpu``, if QEMU was asked."""
+
+    reason: Reason = Reason.EXITED
+    started: bool = False  # QEMU came as far as running a guest
+    exit_status: int | None = None
+    registers: Registers = field(default_factory=dict)
+    cpu: int = 0
+    judged: str = ""  # which CPU that is, in words, where there are several and one died
+    run_state: str = ""  # QEMU's, when the guest was asked
+    triple_fault: bool = False  # the log ends with QEMU's word for it
+    watchdog: str = ""  # what a watchdog device did that has barked
+    gave_up: str = ""  # how the firmware showed that nothing is left to boot
+    looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs
+    serial: bytes = b""
+    stdout: bytes = b""
+    words: str = ""  # QEMU's standard error
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state

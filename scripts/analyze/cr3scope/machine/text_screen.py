@@ -1,0 +1,19 @@
+"""The VGA text screen of a guest that has not left the BIOS's 80 by 25 characters."""
+
+from __future__ import annotations
+
+import re
+
+from cr3scope.machine.qmp import Qmp
+
+_SCREEN = 0xB8000  # character and attribute, a row after the other
+_COLUMNS, _ROWS = 80, 25
+_CELL = re.compile(r"\b0x([0-9a-f]{4})\b")
+
+
+def read_text_screen(qmp: Qmp) -> str:
+    """Its lines, without trailing spaces; QmpError if QEMU does not answer."""
+    words = _CELL.findall(qmp.monitor(f"xp /{_COLUMNS * _ROWS}hx {_SCREEN:#x}"))
+    cells = "".join(chr(int(word, 16) & 0x7F or 0x20) for word in words)
+    rows = (cells[at : at + _COLUMNS].rstrip() for at in range(0, len(cells), _COLUMNS))
+    return "\n".join(rows).rstrip()

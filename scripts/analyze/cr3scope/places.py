@@ -1,0 +1,63 @@
+"""Which functions and lines the exceptions of a log are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.exceptions import PAGE_FAULTS
+from cr3scope.intlog.observe import LogReport
+from cr3scope.load_address import base_from_switch
+from cr3scope.symbols import Symbols
+from cr3scope.verdict import Diagnostic, Fault, Observation, Place, Verdict
+
+
+def with_places(
+    verdict: Verdict, report: LogReport, symbols: Symbols, last_rip: int | None = None
+) -> Verdict:
+    """The verdict, its observation completed by what the ELF files say of RIP and CR2; of
+    ``last_rip`` where nothing faulted."""
+    seen = verdict.observation
+    if seen is None:
+        return verdict
+    notes: tuple[Diagnostic, ...] = ()
+    if seen.ending is None:
+        last = None if last_rip is None else symbols.place("RIP", last_rip)
+        places: tuple[Place, ...] = (last,) if last else ()
+    else:
+        notes = tuple(Diagnostic(note) for note in _settle(symbols, report.first))
+        places = tuple(dict.fromkeys(_places(symbols, seen, report)))
+    return replace(
+        verdict,
+        observation=replace(seen, places=places),
+        diagnostics=(*verdict.diagnostics, *notes),
+    )
+
+
+def _settle(symbols: Symbols, first: Fault | None) -> Iterator[str]:
+    """Finds out where relocatable files lie; says so, and of which it is not known."""
+    for twin in list(symbols.unplaced()):
+        if symbols.has_images:
+            yield f"{twin.path}: of no image in the capture (build id {twin.build_id or 'missing'})"
+            continue
+        base = None if first is None or first.rip is None else base_from_switch(twin, first.rip)
+        if base is None:
+            yield (
+                f"{twin.path}: relocatable, and nothing tells where it was loaded: give"
+                f" --elf {twin.path}@BASE"
+            )
+        else:
+            symbols.put(twin, base)
+            yield f"{twin.path}: taken as loaded at {base:#x}: RIP is then right behind its mov cr3"
+
+
+def _places(symbols: Symbols, seen: Observation, report: LogReport) -> Iterator[Place]:
+    faults = [fault for fault in (seen.first, report.fatal, *report.followed) if fault is not None]
+    for fault in faults:
+        addresses = [("RIP", fault.rip)]
+        if fault.vector in PAGE_FAULTS and fault.cr2 != fault.rip:
+            addresses.append(("CR2", fault.cr2))
+        for name, address in addresses:
+            place = None if address is None else symbols.place(name, address)
+            if place is not None:
+                yield place

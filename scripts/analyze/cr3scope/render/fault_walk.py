@@ -1,0 +1,38 @@
+"""The walk of a page fault's address: one line for each level, the entry that refused it marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.paging.entry import entry_name
+from cr3scope.render.terminal import paint
+from cr3scope.render.walk import bit_names
+from cr3scope.text import printable
+from cr3scope.verdict import FaultWalk, WalkLevel
+
+
+def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
+    """A heading, then the levels from the top."""
+    outcome = (
+        f"refused: {walk.refused}"
+        if walk.refused
+        else "let through: the CPU used other tables, or a stale translation"
+    )
+    yield ""
+    yield (
+        f"  {paint('walk', 'label', colour)}  {walk.virt:#x} in dump `{printable(walk.dump)}`,"
+        f" CR3={walk.cr3:#x}: {walk.access} {outcome}"
+    )
+    for level in walk.levels:
+        yield _level(level)
+
+
+def _level(level: WalkLevel) -> str:
+    entry = level.entry
+    mark = "<- here" if level.is_guilty else ""
+    by = printable(level.source) if level.source else ""
+    row = (
+        f"        {entry_name(entry.level, entry.index):<9}  {entry.phys:#x} ="
+        f" {entry.value:#018x}  {bit_names(entry):<16}  {mark:<7}  {by}"
+    )
+    return row.rstrip()

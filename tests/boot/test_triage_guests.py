@@ -1,0 +1,105 @@
+"""`cr3scope triage` on logs of real boots: symbols, the walk of CR2, and a CPU that dies of several."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from boot.guest import watch
+from boot.reference import ROOT, make
+
+SECONDS = 40
+AP = "foreign/smp/ap_loads_bad_cr3"
+
+
+def triage(log: Path, *options: str | Path) -> dict[str, Any]:
+    """The JSON verdict."""
+    done = subprocess.run(
+        [ROOT / "scripts/cr3scope", "triage", log, "--json", "-", *options],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in (0, 1, 2) and done.stdout, done.stderr
+    verdict: dict[str, Any] = json.loads(done.stdout)
+    return verdict
+
+
+def log_with_resets(folder: Path, program: Path, cpus: int) -> Path:
+    """The log of a machine that may reset, up to the first one after a triple fault."""
+    environment = {**os.environ, "CPUS": str(cpus), "INITRD": "", "FIRST_STAGE": ""}
+    scripts, disk = ROOT / "scripts/boot", folder / "disk.img"
+    subprocess.run([scripts / "image", disk, program, ""], env=environment, check=True)
+    command = subprocess.run(
+        [scripts / "qemu-command", folder, disk],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    command += ["-d", "int,cpu_reset", "-D", "/dev/stdout", "-serial", "none", "-monitor", "none"]
+    path, died, resets = folder / "int.log", False, 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as qemu, path.open("wb") as log:
+        assert qemu.stdout is not None
+        limit = threading.Timer(SECONDS, qemu.kill)
+        limit.start()
+        for line in qemu.stdout:
+            log.write(line)
+            died = died or line.startswith(b"Triple fault")
+            resets += died and line.startswith(b"CPU Reset")
+            if resets > cpus:
+                break
+        limit.cancel()
+        qemu.kill()
+    assert resets > cpus, f"no reset after a triple fault within {SECONDS} s"
+    return path
+
+
+def test_cpu_that_died_is_numbered_where_the_machine_resets(tmp_path: Path) -> None:
+    verdict = triage(log_with_resets(tmp_path, make(f"{AP}.efi"), 2))
+    seen = verdict["observation"]
+    assert seen["outcome"] == "triple-fault"
+    assert (seen["first"]["vector"], seen["first"]["error_code"]) == (14, 0x10)
+    assert seen["cpu"].startswith("CPU 1 of 2: ")
+
+
+def test_second_cpu_that_dies_without_a_reset_is_guessed_and_said_to_be(tmp_path: Path) -> None:
+    watch(tmp_path, make(f"{AP}.efi"), SECONDS, CPUS="2")
+    seen = triage(tmp_path / "interrupts.log")["observation"]
+    assert seen["outcome"] == "triple-fault"
+    assert seen["cpu"].startswith("probably CPU 1 of 2: ")
+
+
+def test_second_cpu_that_does_well_is_no_fault(tmp_path: Path) -> None:
+    watch(tmp_path, make(f"{AP}.mended.efi"), SECONDS, CPUS="2")
+    verdict = triage(tmp_path / "interrupts.log")
+    assert verdict["verdict"] == "healthy"
+    assert verdict["observation"]["last"]
+
+
+def test_foreign_loader_is_placed_by_its_mov_cr3_and_its_line_named(tmp_path: Path) -> None:
+    watch(tmp_path, make("foreign/nx_pml4.efi"), SECONDS)
+    verdict = triage(tmp_path / "interrupts.log", "--elf", make("foreign/nx_pml4.elf"))
+    first, *_ = verdict["observation"]["places"]
+    assert first["symbol"].startswith("efi_main") or "cr3" in first["symbol"]
+    assert "foreign" in first["source"]
+    assert any("taken as loaded at" in note["message"] for note in verdict["diagnostics"])
+
+
+def test_log_and_capture_are_joined_in_a_walk_of_cr2(tmp_path: Path) -> None:
+    loader, kernel = make("loader/loader.elf"), make("kernel/kernel.elf")
+    subprocess.run(
+        [ROOT / "scripts/boot/run-trace", loader.parent.parent, tmp_path],
+        env={**os.environ, "INJECT": "nx-upper-level"}, capture_output=True, timeout=90,
+    )  # fmt: skip
+    verdict = triage(
+        tmp_path / "interrupts.log", "--capture", tmp_path / "serial.log",
+        "--elf", loader, "--elf", kernel,
+    )  # fmt: skip
+    walk = verdict["walk"]
+    assert walk["virt"] == verdict["observation"]["first"]["cr2"]
+    assert walk["refused"] == "no-execute"
+    guilty = [level for level in walk["levels"] if level["guilty"]]
+    assert [level["entry"]["level"] for level in guilty] == [4]
+    assert guilty[0]["source"].startswith("loader/faults_tables.c:")
+    assert [level["entry"]["level"] for level in walk["levels"]] == [4, 3, 2, 1]
+    assert verdict["observation"]["places"][0]["source"].startswith("loader/handoff.S:")
