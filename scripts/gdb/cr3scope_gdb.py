@@ -14,7 +14,7 @@ def _load() -> None:
     for folder in (_HERE, _HERE.parent / "analyze"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
-    for module in ("numpy", "cr3scope"):
+    for module in ("numpy", "capstone", "cr3scope"):
         if importlib.util.find_spec(module) is None:
             version = ".".join(map(str, sys.version_info[:2]))
             # A sourced script that raises GdbError prints a traceback (gdb 13).

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from boot.reference import ROOT, Run
 
@@ -20,16 +21,17 @@ def watch(
 
     ``words`` are added to QEMU's; ``settings``: the variables of scripts/boot/qemu-command.
     """
-    return judge(folder, [*_qemu(folder, program, settings), *words], seconds)
+    return judge(folder, [*qemu_command(folder, program, settings), *words], seconds)
 
 
 def watch_kernel(folder: Path, program: Path, words: str, seconds: int, **settings: str) -> Run:
     """Hands ``program``, an EFI stub, to the firmware by -kernel, with a command line."""
-    command = [word.replace(_BOOT_DEVICE, ",drive=boot") for word in _qemu(folder, program, settings)]
+    command = [word.replace(_BOOT_DEVICE, ",drive=boot") for word in qemu_command(folder, program, settings)]
     return judge(folder, [*command, "-kernel", str(program), "-append", words], seconds)
 
 
-def _qemu(folder: Path, program: Path, settings: dict[str, str]) -> list[str]:
+def qemu_command(folder: Path, program: Path, settings: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """QEMU with ``program`` on its boot volume, which is made in ``folder``."""
     disk = folder / "disk.img"
     environment = {**os.environ, "INITRD": "", "FIRST_STAGE": "", **settings}
     subprocess.run([_SCRIPTS / "image", disk, program, ""], env=environment, check=True)

@@ -65,7 +65,7 @@ LOADERS = {
         "faulted", "triple-fault", "idt-unmapped", "the IDT at", (PF, 0x0), None, "cli"
     ),
     "virtual_in_entry": Wanted(
-        "faulted", "handled", "reserved-bits", "PML4[256] has reserved bits set", (PF, 0x18),
+        "faulted", "handled", "virt-address-in-entry", "PML4[256] has reserved bits set", (PF, 0x18),
         (4, 256),
     ),
     "resets": Wanted(

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
 
 
@@ -28,6 +29,31 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < until, f"{path} did not appear within 10 s"
         os.sched_yield()
+
+
+def foreign(folder: Path, program: Path, commands: str) -> str:
+    """What gdb prints for commands on a machine that stands at its reset, with ``program`` as the
+    removable medium's loader."""
+    folder.mkdir(exist_ok=True)
+    socket = folder / "gdb"
+    command = [*qemu_command(folder, program), "-serial", f"file:{folder}/serial.log", "-no-reboot", "-S",
+               "-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
+    script = folder / "commands"
+    head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
+            "set architecture i386:x86-64", f"target remote {socket}"]
+    script.write_text("\n".join([*head, commands, "disconnect", ""]))
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    try:
+        wait_for(socket)
+        done = subprocess.run(
+            ["gdb", "-q", "-nx", "-batch", "-x", script],
+            capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+    finally:
+        process.kill()
+        process.wait()
 
 
 def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> str:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gdb_session import gdb, wait_for
+from gdb_session import debug, gdb, wait_for
 
 NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "save", "step", "symbols", "walk")
 NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`"
@@ -61,3 +61,38 @@ def test_a_missing_module_is_named_in_one_line() -> None:
     strip = "python import sys; sys.path[:] = [p for p in sys.path if '-packages' not in p]"
     text = gdb(first=strip)
     assert re.fullmatch(r"cr3scope: gdb's Python 3\.[0-9]+ has no module numpy\n", text), text
+
+
+def test_a_missing_decoder_is_named_in_one_line() -> None:
+    text = gdb(first="python import sys; sys.modules['capstone'] = None")
+    assert re.fullmatch(r"cr3scope: gdb's Python 3\.[0-9]+ has no module capstone\n", text), text
+
+
+# Ctrl-C comes at the third piece of memory, and once more while the stub is told the mode. Caught:
+# a script of gdb's ends at the first error.
+INTERRUPTED = """python
+from cr3scope_commands import target
+reads, read, execute = [], target.read_physical, gdb.execute
+def interrupted(*arguments):
+    reads.append(1)
+    if len(reads) == 3:
+        gdb.execute = again
+        raise KeyboardInterrupt
+    return read(*arguments)
+def again(*arguments, **named):
+    gdb.execute = execute
+    raise KeyboardInterrupt
+target.read_physical = interrupted
+try:
+    gdb.execute("cr3scope maps")
+except gdb.error as error:
+    print(error)
+end
+maintenance packet qqemu.PhyMemMode
+"""
+
+
+def test_ctrl_c_leaves_the_stub_in_virtual_mode(tmp_path: Path) -> None:
+    text = debug(tmp_path, INTERRUPTED)
+    assert "cr3scope maps: interrupted" in text, text
+    assert text.rstrip().split("received: ")[-1].startswith('"0"'), text

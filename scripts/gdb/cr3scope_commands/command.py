@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.machine.qmp import QmpError
+from cr3scope.render.table import WIDTH
 
 
 class Command(gdb.Command):
@@ -58,6 +60,14 @@ def address(word: str) -> int:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Prints; guest-controlled text must have been made safe already."""
+    """Prints; guest-controlled text must have been made safe already. Sentences are wrapped."""
     for line in lines:
-        gdb.write(f"{line}\n")
+        gdb.write(f"{_wrapped(line)}\n")
+
+
+def _wrapped(line: str) -> str:
+    """A block of lines, as tables come, stays as it is."""
+    if len(line) <= WIDTH or "\n" in line:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

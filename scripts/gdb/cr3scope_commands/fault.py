@@ -8,9 +8,11 @@ from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
 from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
-from cr3scope.paging.walk import access, walk
+from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
 from cr3scope_commands.command import Command, show
+from cr3scope_commands.handlers import handlers
+from cr3scope_commands.source_line import place
 from cr3scope_commands.target import Stop, stop
 
 _QWORD = 8
@@ -20,14 +22,22 @@ class FaultCommand(Command):
     """Decode the exception frame at RSP: to be used at the first instruction of a handler.
 
     cr3scope fault [VECTOR]
-    VECTOR: 14 (a page fault) unless given; it says whether an error code was pushed."""
+    VECTOR says whether an error code was pushed. Without it, it is that of the gate which leads
+    to the PC; elsewhere 14, a page fault."""
 
     name, usage = "fault", "[VECTOR]"
 
     def run(self, words: list[str]) -> None:
         if len(words) > 1 or not all(word.isdecimal() and int(word) < 256 for word in words):
             raise self.misused()
-        show(report(stop(), int(words[0]) if words else exceptions.PAGE_FAULT))
+        now = stop()
+        if words:
+            show(report(now, int(words[0])))
+            return
+        vectors = handlers(now, now.delivery_registers).get(now.rip)
+        if vectors is None:
+            show([f"the PC {now.rip:#x} is no handler's first instruction: taken as a page fault's"])
+        show(report(now, vectors[0] if vectors else exceptions.PAGE_FAULT))
 
 
 def report(now: Stop, vector: int) -> Iterator[str]:
@@ -46,6 +56,9 @@ def report(now: Stop, vector: int) -> Iterator[str]:
     suffix = f", CR2={cr2:#x}" if is_page_fault else ""
     yield f"{exceptions.describe(vector, error)}{suffix}"
     yield f"frame: RIP={rip:#x} CS={cs:#x} RFLAGS={flags:#x} RSP={old_rsp:#x} SS={ss:#x}"
+    where = place(rip)
+    if where:
+        yield f"raised{where}"
     if is_page_fault and error is not None:
         kind = AccessKind.READ
         if error & PF_FETCH:
@@ -55,5 +68,7 @@ def report(now: Stop, vector: int) -> Iterator[str]:
         is_user = bool(error & PF_USER)
         path = walk(now, now.cpu, cr2, now.platform)
         found = access(now, now.cpu, cr2, kind, is_user, platform=now.platform)
+        if not isinstance(found, PageFault):
+            yield "CR2 is mapped now: it is of another fault, or the tables were changed since"
         mode = "user" if is_user else "supervisor"
         yield from as_text(path, found, f"a {mode} {kind.value}")

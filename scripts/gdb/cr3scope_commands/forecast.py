@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-
-import gdb
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
 from cr3scope.machine.page_fault_cause import page_fault_cause
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.walk import PageFault, access
-from cr3scope.predict.delivery import Delivery
+from cr3scope.paging.cpu import CR4_LA57, CpuState
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.walk import PageFault, Translation, access, walk
+from cr3scope.predict.delivery import Delivery, Registers
+from cr3scope.predict.follow import Path, Step, follow
 from cr3scope.predict.machine import Chain, carry
-from cr3scope.verdict import Fault, Finding
+from cr3scope.rules import BY_ID
+from cr3scope.verdict import Ending, Fault, Finding
 from cr3scope_commands.switch import new_cr3, switch_at_pc
 from cr3scope_commands.target import Stop
 
-_LOOK_AHEAD = 16
-_QWORD = 8
-_JUMP = re.compile(r"(?:jmp|call)q?\s+\*?%(r\w+)$")
-_DIRECT = re.compile(r"(?:jmp|call)q?\s+(0x[0-9a-f]+)\b")
-_TO_STACK = re.compile(r"movq?\s+%(r\w+),%rsp$")
-_PUSHES = re.compile(r"(?:push|call)")
-_WRITES = re.compile(r"(\w+)\s.*%([a-z0-9]+)$")
-_READ_ONLY = ("cmp", "test", "push", "jmp", "call")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One access to come, and RSP at that time. ``by`` is the instruction that leads to it."""
-
-    name: str
-    virt: int
-    kind: AccessKind
-    width: int
-    rip: int
-    rsp: int
-    by: int
+GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
+           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Under which tables, which accesses, and the first that faults with what becomes of it."""
+    """Under which tables, which accesses, and the first that faults with what becomes of it.
+
+    ``steps`` go on behind the refused one; ``end`` says why there are no further ones.
+    """
 
     cpu: CpuState
     steps: tuple[Step, ...]
@@ -52,83 +36,102 @@ class Forecast:
     fault: Fault | None
     findings: tuple[Finding, ...]
     chain: Chain | None
+    end: str
+    at_entry: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def forecast(now: Stop) -> Forecast:
     """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
     switch = switch_at_pc(now)
-    cpu = now.cpu.with_(cr3=new_cr3(now)) if switch else now.cpu
-    steps = tuple(_steps(now, now.rip + (switch.length if switch else 0)))
-    for step in steps:
+    if switch is None:
+        return _judged(now, now.cpu, now.delivery_registers)
+    cpu = now.cpu.with_(cr3=new_cr3(now))
+    if cpu.cr3_reserved:
+        return _refused_cr3(now, cpu)
+    after = replace(now.delivery_registers, rip=now.rip + switch.length)
+    return _judged(now, cpu, after)
+
+
+def net(now: Stop, cpu: CpuState, registers: Registers) -> Chain:
+    """What a page fault with these registers would come to."""
+    return carry(Delivery(now, cpu, now, now.platform), exceptions.PAGE_FAULT, registers)
+
+
+def way(now: Stop, cpu: CpuState, registers: Registers) -> Path:
+    """The accesses of the code at ``registers.rip``, whose bytes are read through ``cpu.cr3``."""
+    general = {name: now.registers.get(name.upper(), 0) for name in GENERAL}
+    return follow(_reader(now.under(cpu.cr3)), general, registers)
+
+
+def _reader(under: Stop) -> Callable[[int, int], bytes | None]:
+    return lambda virt, count: under.bytes_at(virt, count) or None
+
+
+def _judged(now: Stop, cpu: CpuState, registers: Registers) -> Forecast:
+    path = way(now, cpu, registers)
+    for step in path.steps:
         found = access(now, cpu, step.virt, step.kind, width=step.width, platform=now.platform)
         if isinstance(found, PageFault):
-            vector = found.vector
-            if step.kind is AccessKind.WRITE and vector == exceptions.PROTECTION:
-                vector = exceptions.STACK_FAULT
-            fault = Fault(vector, found.error_code, found.cr2, step.rip, cpu.cr3)
-            chain = _chain(now, cpu, step, vector)
-            return Forecast(cpu, steps, step, fault, _findings(now, step, fault), chain)
-    return Forecast(cpu, steps, None, None, (), None)
+            fault = _fault(now, cpu, step, found)
+            at = replace(step.registers, rip=fault.rip or step.registers.rip)
+            chain = carry(Delivery(now, cpu, now, now.platform), fault.vector, at)
+            findings = _findings(now, at, step, fault)
+            return Forecast(cpu, path.steps, step, fault, findings, chain, path.end, path.at_entry)
+    return Forecast(cpu, path.steps, None, None, (), None, path.end, path.at_entry)
 
 
-def net(now: Stop, cpu: CpuState, rsp: int) -> Chain:
-    """What a page fault right after the switch would come to."""
-    delivery = Delivery(now, cpu, now, now.platform)
-    return carry(delivery, exceptions.PAGE_FAULT, replace(now.delivery_registers, rsp=rsp))
+def _fault(now: Stop, cpu: CpuState, step: Step, found: PageFault) -> Fault:
+    vector, rip = found.vector, step.registers.rip
+    if vector == exceptions.PROTECTION and now.platform is not Platform.TCG:
+        if step.name.startswith("stack"):
+            vector = exceptions.STACK_FAULT  # SDM volume 1, 3.3.7.1; TCG raises #GP
+        elif step.kind is AccessKind.FETCH:
+            rip = step.by  # the jump itself faults; TCG makes it first
+    return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
-def _chain(now: Stop, cpu: CpuState, step: Step, vector: int) -> Chain:
-    registers = replace(now.delivery_registers, rip=step.rip, rsp=step.rsp)
-    return carry(Delivery(now, cpu, now, now.platform), vector, registers)
-
-
-def _findings(now: Stop, step: Step, fault: Fault) -> tuple[Finding, ...]:
+def _findings(now: Stop, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
     """The package's rules name the cause as they do for a guest that has died there."""
-    registers = {**now.registers, "RIP": step.rip, "RSP": step.rsp, "CR3": fault.cr3 or 0}
+    if fault.vector != exceptions.PAGE_FAULT:
+        title = f"the {step.name} at {step.virt:#x} is not canonical"
+        return (BY_ID["non-canonical"].finding(title, f"RIP={fault.rip or 0:#x}"),)
+    depth = tuple(_other_depth(now, step, fault))
+    if depth:
+        return depth
+    registers = {**now.registers, "RIP": at.rip, "RSP": at.rsp, "CR3": fault.cr3 or 0}
     return tuple(page_fault_cause(replace(now, registers=registers), fault))
 
 
-def _steps(now: Stop, first: int) -> Iterator[Step]:
-    """The fetches on the way to the entry, the first push, and the fetch of the entry."""
-    registers = {name.lower(): value for name, value in now.registers.items()}
-    rsp = registers.get("rsp", 0)
-    yield Step("next fetch", first, AccessKind.FETCH, 1, first, rsp, first)
-    stale: set[str] = set()
-    wrote = False
-    try:
-        code = gdb.selected_inferior().architecture().disassemble(first, count=_LOOK_AHEAD)
-    except gdb.error:
-        code = []
-    for instruction in code:
-        at, text = instruction["addr"], " ".join(instruction["asm"].split("#")[0].split())
-        text = re.sub(r"\s*<.*$", "", text)
-        if at != first and at % 4096 < instruction["length"]:
-            yield Step("fetch", at, AccessKind.FETCH, 1, at, rsp, at)
-        loaded = _TO_STACK.match(text)
-        if loaded and loaded[1] not in stale:
-            rsp = registers.get(loaded[1], rsp)
-        if _PUSHES.match(text):
-            if not wrote:
-                yield Step("stack write", rsp - _QWORD, AccessKind.WRITE, _QWORD, at, rsp, at)
-            wrote, rsp = True, rsp - _QWORD
-        jump, direct = _JUMP.match(text), _DIRECT.match(text)
-        if jump and jump[1] not in stale:
-            entry = registers.get(jump[1], 0)
-            yield Step("entry", entry, AccessKind.FETCH, 1, entry, rsp, at)
-        elif direct:
-            entry = int(direct[1], 16)
-            yield Step("entry", entry, AccessKind.FETCH, 1, entry, rsp, at)
-        if jump or direct or text.startswith(("ret", "lret", "iret", "j", "hlt")):
-            break
-        changed = _WRITES.match(text)
-        if changed and not changed[1].startswith(_READ_ONLY):
-            stale.add(_whole(changed[2]))
-    if not wrote:
-        yield Step("stack write", rsp - _QWORD, AccessKind.WRITE, _QWORD, first, rsp, first)
+def _other_depth(now: Stop, step: Step, fault: Fault) -> Iterator[Finding]:
+    """A next instruction that is mapped if the tables are walked with one level more or less."""
+    if step.name != "next fetch" or fault.cr3 is None:
+        return
+    cpu = now.cpu.with_(cr3=fault.cr3, cr4=now.cpu.cr4 ^ CR4_LA57)
+    found = access(now, cpu, step.virt, step.kind, platform=now.platform)
+    if isinstance(found, Translation) and found.phys == _now_at(now, step.virt):
+        levels = now.cpu.levels
+        title = f"the tables have {cpu.levels} levels, the CPU walks {levels}"
+        yield BY_ID["la57-mismatch"].finding(
+            f"{title} (CR4.LA57={int(levels == 5)})",
+            f"walked so, {step.virt:#x} is mapped where the current tables map it",
+        )
 
 
-def _whole(register: str) -> str:
-    """The 64-bit register that a write to a part of it changes."""
-    if register.startswith("r"):
-        return register.rstrip("dwb") if register[1:2].isdigit() else register
-    return "r" + register.removeprefix("e")
+def _now_at(now: Stop, virt: int) -> int | None:
+    return walk(now, now.cpu, virt, now.platform).phys
+
+
+def _refused_cr3(now: Stop, cpu: CpuState) -> Forecast:
+    registers = now.delivery_registers
+    step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
+    fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
+    finding = BY_ID["cr3-high-bits"].finding(
+        f"mov cr3 at {now.rip:#x} loads {cpu.cr3:#x}: reserved bits {cpu.cr3_reserved:#x}",
+        f"physical addresses have {cpu.max_phys_bits} bits here",
+    )
+    if now.platform is Platform.TCG:
+        words = ("QEMU's TCG raises no exception: it executes the mov again and again",)
+        chain = Chain(Ending.HANG, words)
+    else:
+        chain = carry(Delivery(now, now.cpu, now, now.platform), fault.vector, registers)
+    return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused")

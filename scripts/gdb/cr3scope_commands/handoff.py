@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import Translation, access
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.forecast import forecast
+from cr3scope_commands.forecast import GENERAL, Forecast, forecast
+from cr3scope_commands.switch import switch_at_pc
 from cr3scope_commands.target import Stop, stop
 
 # System V ABI, AMD64 supplement, 3.2.3; Microsoft's x64 calling convention.
 _ARGUMENTS = {"sysv": ("rdi", "rsi", "rdx", "rcx"), "ms": ("rcx", "rdx", "r8", "r9")}
+_NAMES = {"sysv": "System V", "ms": "Microsoft"}
+_STACK_PARTS = {
+    8: "as a call leaves it: right for a C function",
+    0: "no return address: right for assembly that calls no further, not for a C function",
+}
 
 
 class Handoff(Command):
     """Show the arguments where the callee's ABI expects them, and how RSP is aligned.
 
     cr3scope handoff [sysv|ms]
-    At the entry or at the `mov cr3`. A function wants RSP % 16 == 8 at its first instruction,
-    as a call leaves it; Microsoft's convention wants 32 bytes of home space above the return
-    address as well."""
+    At the entry or at the `mov cr3`, where they are those with which the entry will be reached. A
+    function wants RSP % 16 == 8 at its first instruction, as a call leaves it; Microsoft's convention
+    wants 32 bytes of home space above the return address as well."""
 
     name, usage = "handoff", "[sysv|ms]"
 
@@ -32,24 +38,49 @@ class Handoff(Command):
     def run(self, words: list[str]) -> None:
         if len(words) > 1 or not set(words) <= set(_ARGUMENTS):
             raise self.misused()
-        show(report(stop(), words or list(_ARGUMENTS)))
+        now = stop()
+        show(report(now, forecast(now) if switch_at_pc(now) else None, words or list(_ARGUMENTS)))
 
 
-def report(now: Stop, abis: list[str]) -> Iterator[str]:
-    """A line for each ABI's registers, then the stack."""
-    seen = forecast(now)
+def report(now: Stop, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
+    """Which ABI the values fit, a line for each one's registers, then the stack."""
+    entry = next((s for s in seen.steps if s.name == "entry"), None) if seen else None
+    cpu = seen.cpu if seen else now.cpu
+    values: Mapping[str, int | None]
+    if seen and entry:
+        values, rsp = seen.at_entry, entry.registers.rsp
+        where = f"the entry {entry.virt:#x}"
+    else:
+        values = {name: now.registers.get(name.upper(), 0) for name in GENERAL}
+        rsp, where = now.registers.get("RSP", 0), f"the PC {now.rip:#x}"
+    fitting = [abi for abi in abis if _rights(now, cpu, values.get(_ARGUMENTS[abi][0]))]
+    if fitting:
+        names = " and ".join(f"{_NAMES[abi]} ({_ARGUMENTS[abi][0]})" for abi in fitting)
+        yield f"the first argument points to mapped memory by: {names}"
+    else:
+        yield "no first argument points to mapped memory"
     for abi in abis:
-        shown = (f"{name}={now.registers.get(name.upper(), 0):#x}{_mapped(now, seen.cpu, name)}"
-                 for name in _ARGUMENTS[abi])  # fmt: skip
+        shown = (_value(now, cpu, name, values.get(name)) for name in _ARGUMENTS[abi])
         yield f"{abi:<5} {' '.join(shown)}"
-    entry = next((step for step in seen.steps if step.name == "entry"), None)
-    rsp = entry.rsp if entry else now.registers.get("RSP", 0)
-    where = f"at the entry {entry.virt:#x}" if entry else "at the PC"
-    fits = "as after a call" if rsp % 16 == 8 else "no function entry: a call leaves RSP % 16 == 8"
-    yield f"RSP {where}: {rsp:#x}, RSP % 16 == {rsp % 16}: {fits}"
+    part = rsp % 16
+    fits = _STACK_PARTS.get(part, "wrong for any code that stores 16 bytes to its stack")
+    yield f"RSP at {where}: {rsp:#x}, RSP % 16 == {part}: {fits}"
+    if "ms" in fitting:
+        home = access(now, cpu, rsp + 8, AccessKind.WRITE, width=32, platform=now.platform)
+        state = "writable" if isinstance(home, Translation) else "NOT writable"
+        yield f"home space {rsp + 8:#x}..{rsp + 39:#x}: {state}"
 
 
-def _mapped(now: Stop, cpu: CpuState, name: str) -> str:
-    value = now.registers.get(name.upper(), 0)
+def _value(now: Stop, cpu: CpuState, name: str, value: int | None) -> str:
+    if value is None:
+        return f"{name}=?"
+    rights = _rights(now, cpu, value)
+    return f"{name}={value:#x}" + (f" (mapped {rights})" if rights else "")
+
+
+def _rights(now: Stop, cpu: CpuState, value: int | None) -> str:
+    """Of the memory that a value points to; small numbers are no pointers."""
+    if value is None or value < 0x1000:
+        return ""
     found = access(now, cpu, value, AccessKind.READ, platform=now.platform)
-    return f" (mapped {found.rights})" if isinstance(found, Translation) else ""
+    return found.rights if isinstance(found, Translation) else ""

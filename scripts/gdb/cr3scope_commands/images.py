@@ -1,50 +1,78 @@
-"""Loaded PE images in guest memory: the one that holds the PC."""
+"""Loaded PE images in guest memory: where they are, and what their headers say."""
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.paging.mov_cr3 import find_mov_cr3
+from cr3scope.pe_image import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope_commands.target import Stop
 
 _MOST_BACK = 64 << 20
-_HEADER_AT = 0x3C  # e_lfanew, PE format specification, "MS-DOS stub"
-_OPTIONAL_AT = 24
-_SIZE_OF_IMAGE_AT = _OPTIONAL_AT + 56
-_PE32_PLUS = 0x20B
-_MOST_HEADER = 0x400
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Image:
-    """A PE image as the firmware placed it."""
+    """A PE image as the firmware placed it. ``name`` is that of its file, if the firmware has it."""
 
     base: int
     size: int
+    name: str | None = None
+
+    def holds(self, address: int) -> bool:
+        """Whether the image covers ``address``."""
+        return self.base <= address < self.base + self.size
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image and the memory in which it lies; by physical address, as the firmware maps one to one."""
+
+    now: Stop
+    image: Image
+
+    @cached_property
+    def header(self) -> PeHeader | None:
+        """Its headers; None where something else lies there by now."""
+        return read_header(self.now.physical(self.image.base, HEADER_BYTES))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The file's name and the PDB's: what a build tool called it."""
+        found = [self.image.name]
+        if self.header is not None and self.header.debug[1]:
+            offset, size = self.header.debug
+            record = self.header.code_view(self.now.physical(self.image.base + offset, size))
+            if record is not None:
+                found.append(pdb_name(self.now.physical(self.image.base + record[0], record[1])))
+        return tuple(dict.fromkeys(name for name in found if name))
+
+    @cached_property
+    def memory(self) -> bytes:
+        """All of it."""
+        return self.now.physical(self.image.base, self.image.size)
+
+    def switches(self) -> Iterator[int]:
+        """Addresses of `mov cr3` in its executable sections."""
+        for section in self.header.sections if self.header else ():
+            if section.executable:
+                code = self.now.physical(self.image.base + section.offset, section.size)
+                for found in find_mov_cr3(code):
+                    yield self.image.base + section.offset + found.offset
 
 
 def image_at(now: Stop, pc: int) -> Image:
-    """Scans back to the header; UnusableInput if none covers ``pc``."""
+    """Scans back to the header, by the live tables; UnusableInput if none covers ``pc``."""
     page = pc & -PAGE_BYTES
     for base in range(page, max(page - _MOST_BACK, -1), -PAGE_BYTES):
-        head = now.bytes_at(base, PAGE_BYTES)
+        head = now.bytes_at(base, HEADER_BYTES)
         if not head:
             break
-        size = _size_of_image(head)
-        if size is not None and base <= pc < base + size:
-            return Image(base, size)
+        header = read_header(head)
+        if header is not None and base <= pc < base + header.size:
+            return Image(base, header.size)
     raise UnusableInput(f"no PE image in memory holds {pc:#x}")
-
-
-def _size_of_image(head: bytes) -> int | None:
-    if head[:2] != b"MZ" or len(head) < PAGE_BYTES:
-        return None
-    at = struct.unpack_from("<I", head, _HEADER_AT)[0]
-    if at > _MOST_HEADER or head[at : at + 4] != b"PE\0\0":
-        return None
-    if struct.unpack_from("<H", head, at + _OPTIONAL_AT)[0] != _PE32_PLUS:
-        return None
-    size: int = struct.unpack_from("<I", head, at + _SIZE_OF_IMAGE_AT)[0]
-    return size if PAGE_BYTES <= size <= _MOST_BACK else None

@@ -2,49 +2,80 @@
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.render.table import Cell, Table, plain
 from cr3scope.symbols import ElfTwin
+from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.images import image_at
-from cr3scope_commands.target import stop
+from cr3scope_commands.image_list import all_images
+from cr3scope_commands.images import Loaded
+from cr3scope_commands.target import Stop, stop
+from cr3scope_commands.twins import match
 
-_NT_GNU_BUILD_ID = 3
 
 class SymbolsCommand(Command):
-    """Add an ELF twin's symbols where the firmware put its image: the image that holds the PC.
+    """Add an ELF twin's symbols where the firmware put its image.
 
-    cr3scope symbols ELF...
-    Of several ELF files the one is taken whose build id lies in the image."""
+    cr3scope symbols [ELF...]
+    The images are those of the firmware's debug image info table, else the one that holds the PC. A
+    twin is found by build id, by name, or by its code; a kernel that is no PE image is added where it
+    is linked to run. Without arguments: the list of the images."""
 
-    name, usage = "symbols", "ELF..."
+    name, usage = "symbols", "[ELF...]"
     completion = gdb.COMPLETE_FILENAME
 
     def run(self, words: list[str]) -> None:
-        if not words:
-            raise self.misused()
         now = stop()
+        if not words:
+            show(listing(now))
+            return
         twins = [ElfTwin(Path(word)) for word in words]
         for twin in twins:
             twin.check()
-        image = image_at(now, now.rip)
-        memory = now.bytes_at(image.base, image.size)
-        for twin in twins:
-            if twin.build_id and _note(bytes.fromhex(twin.build_id)) in memory:
-                break
-        else:
-            names = ", ".join(words)
-            where = f"the image at {image.base:#x}"
-            raise UnusableInput(f"{names}: no build id of these lies in {where}")
-        quoted = f'"{twin.path}"'
-        gdb.execute(f"add-symbol-file {quoted} -o {image.base:#x}", to_string=True)
-        show([f"{twin.path} at {image.base:#x}, {image.size:#x} bytes"])
+        images = all_images(now)
+        missing = [twin for twin in twins if not _add(twin, images)]
+        if len(missing) == len(twins):
+            raise UnusableInput("; ".join(_why(twin, images) for twin in missing))
+        show(_why(twin, images) for twin in missing)
 
 
-def _note(build_id: bytes) -> bytes:
-    """The whole ELF note: a loader may also hold the bare build id of the kernel that it loads."""
-    return struct.pack("<III4s", 4, len(build_id), _NT_GNU_BUILD_ID, b"GNU\0") + build_id
+def listing(now: Stop) -> Iterator[str]:
+    """How many there are, then one line for each; the one that holds the PC is marked."""
+    images = all_images(now)
+    if not images:
+        raise UnusableInput("the firmware has no list of images here, and no PE image holds the PC")
+    yield f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    rows = []
+    for one in images:
+        names = printable(", ".join(one.names)) or "(no name)"
+        mark = "  <- the PC" if one.image.holds(now.rip) else ""
+        rows.append(
+            (Cell(f"{one.image.base:#x}"), Cell(f"{one.image.size:#x}"), Cell(names + mark))
+        )
+    yield from plain(Table(("base", "size", "name"), tuple(rows)))
+
+
+def _add(twin: ElfTwin, images: list[Loaded]) -> bool:
+    found = match(twin, images)
+    if found is None and not twin.is_relocatable:
+        gdb.execute(f'add-symbol-file "{twin.path}"', to_string=True)
+        show([f"{twin.path} at {twin.counts_from:#x}, where it is linked to run"])
+        return True
+    if found is None:
+        return False
+    image = found.image.image
+    quoted = f'"{twin.path}"'
+    gdb.execute(f"add-symbol-file {quoted} -o {image.base - twin.counts_from:#x}", to_string=True)
+    show([f"{twin.path} at {image.base:#x}, {image.size:#x} bytes, found by {found.by}"])
+    return True
+
+
+def _why(twin: ElfTwin, images: list[Loaded]) -> str:
+    own = f"build id {twin.build_id[:12]}..." if twin.build_id else "it has no build id"
+    count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
+    return f"{printable(str(twin.path))}: the twin of none of the {count} in memory ({own})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import gdb
 import numpy as np
@@ -18,6 +18,8 @@ from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries
 from cr3scope.predict.delivery import Registers
 
+_CHUNK_BYTES = 16 * PAGE_BYTES
+_VIRTUAL = "maintenance packet Qqemu.PhyMemMode:0"
 _TASK_REGISTER = re.compile(r"\bTR ?=([0-9a-f]{4}) ")
 
 
@@ -27,9 +29,13 @@ class Monitor:
     def monitor(self, command: str) -> str:
         """What the monitor answers."""
         try:
-            return gdb.execute(f"monitor {command}", to_string=True).replace("\r", "")
+            answer: str = gdb.execute(f"monitor {command}", to_string=True)
         except gdb.error as error:
-            raise QmpError(f"the target has no QEMU monitor: {error}") from error
+            raise QmpError(
+                f"the target has no QEMU monitor to tell CR3 and EFER ({error}); a dump of its"
+                " tables can be read by `scripts/cr3scope maps`, `walk` and `diff`"
+            ) from error
+        return answer.replace("\r", "")
 
     def registers(self) -> dict[str, int]:
         """The registers as the monitor prints them."""
@@ -53,7 +59,11 @@ def physical_mode() -> Iterator[None]:
             raise UnusableInput("the target reads no physical memory (QEMU's PhyMemMode)")
         yield
     finally:
-        gdb.execute("maintenance packet Qqemu.PhyMemMode:0", to_string=True)
+        try:
+            gdb.execute(_VIRTUAL, to_string=True)
+        except KeyboardInterrupt:  # a second Ctrl-C, before the stub was told
+            gdb.execute(_VIRTUAL, to_string=True)
+            raise
 
 
 @dataclass(slots=True)
@@ -88,13 +98,21 @@ class Stop(Snapshot):
         return data if len(data) == count else None
 
     def _page(self, phys: int) -> bytes | None:
+        """Read together with its neighbours: table pages come in groups."""
         if phys not in self._pages:
+            chunk = phys & -_CHUNK_BYTES
             with physical_mode():
-                try:
-                    self._pages[phys] = bytes(gdb.selected_inferior().read_memory(phys, PAGE_BYTES))
-                except gdb.MemoryError:
-                    self._pages[phys] = None
+                data = read_physical(chunk, _CHUNK_BYTES)
+                if data is None:
+                    chunk, data = phys, read_physical(phys, PAGE_BYTES)
+            for at in range(0, len(data or b""), PAGE_BYTES):
+                self._pages.setdefault(chunk + at, data[at : at + PAGE_BYTES] if data else None)
+            self._pages.setdefault(phys, None)
         return self._pages[phys]
+
+    def under(self, cr3: int) -> Stop:
+        """The same memory as it will be seen once CR3 is ``cr3``."""
+        return replace(self, registers={**self.registers, "CR3": cr3})
 
     def tables_read(self) -> dict[int, bytes]:
         """The table pages that walks have read so far, by physical address."""
@@ -110,6 +128,14 @@ class Stop(Snapshot):
             self.selectors.get("TR", 0), gdt.base if gdt else 0, gdt.limit if gdt else 0,
             idt.base if idt else 0, idt.limit if idt else 0,
         )  # fmt: skip
+
+
+def read_physical(phys: int, count: int) -> bytes | None:
+    """Within :func:`physical_mode`; None where there is no memory."""
+    try:
+        return bytes(gdb.selected_inferior().read_memory(phys, count))
+    except gdb.MemoryError:
+        return None
 
 
 def stop() -> Stop:

@@ -1,0 +1,106 @@
+"""The headers of a PE32+ image, from a file or from where it was loaded.
+
+Microsoft, PE Format: "COFF File Header", "Optional Header", "Section Table", "Debug Directory".
+Everything read is untrusted: what lies outside the given bytes is not there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HEADER_BYTES = 0x1000
+_MACHINE_X64 = 0x8664
+_PE32_PLUS = 0x20B
+_NEW_HEADER_AT = 0x3C  # e_lfanew
+_SIGNATURE = b"PE\0\0"
+_COFF = struct.Struct("<HHIIIHH")
+_OPTIONAL_SIZE_OF_IMAGE, _OPTIONAL_ENTRY, _OPTIONAL_DIRECTORIES = 56, 16, 108
+_DEBUG_DIRECTORY = 6
+_SECTION = struct.Struct("<8sIIIIIIHHI")
+_DEBUG_ENTRY = struct.Struct("<IIHHIIII")
+_CODEVIEW = 2
+_PATH_AT = {b"RSDS": 24, b"NB10": 16}
+_EXECUTE = 0x20000000
+_MOST_SECTIONS = 96  # what Windows loads at most
+MOST_IMAGE_BYTES = 256 << 20
+_MOST_DEBUG_ENTRIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section: ``offset`` is its place in the loaded image."""
+
+    name: str
+    offset: int
+    size: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeHeader:
+    """What the headers say. Offsets count from the image's base."""
+
+    size: int
+    entry: int
+    sections: tuple[Section, ...]
+    debug: tuple[int, int]  # offset and size of the debug directory
+
+    def code_view(self, directory: bytes) -> tuple[int, int] | None:
+        """Offset and size of the record that names the PDB; ``directory`` is the debug directory."""
+        for at in range(0, len(directory) - _DEBUG_ENTRY.size + 1, _DEBUG_ENTRY.size):
+            _, _, _, _, kind, size, offset, _ = _DEBUG_ENTRY.unpack_from(directory, at)
+            if kind == _CODEVIEW and offset and offset + size <= self.size:
+                return offset, size
+        return None
+
+
+def read_header(data: bytes) -> PeHeader | None:
+    """The header at the start of ``data``; None if this is no x86-64 PE image.
+
+    :data:`HEADER_BYTES` are enough for what linkers write.
+    """
+    if data[:2] != b"MZ" or len(data) < _NEW_HEADER_AT + 4:
+        return None
+    at = struct.unpack_from("<I", data, _NEW_HEADER_AT)[0]
+    optional = at + len(_SIGNATURE) + _COFF.size
+    if data[at : at + 4] != _SIGNATURE or len(data) < optional + _OPTIONAL_DIRECTORIES + 4:
+        return None
+    machine, sections, _, _, _, optional_bytes, _ = _COFF.unpack_from(data, at + 4)
+    magic = struct.unpack_from("<H", data, optional)[0]
+    if machine != _MACHINE_X64 or magic != _PE32_PLUS:
+        return None
+    size = struct.unpack_from("<I", data, optional + _OPTIONAL_SIZE_OF_IMAGE)[0]
+    entry = struct.unpack_from("<I", data, optional + _OPTIONAL_ENTRY)[0]
+    if not 0 < size <= MOST_IMAGE_BYTES:
+        return None
+    found = tuple(_sections(data, optional + optional_bytes, min(sections, _MOST_SECTIONS)))
+    return PeHeader(size, entry, found, _debug(data, optional))
+
+
+def pdb_name(record: bytes) -> str | None:
+    """The file name, without its folders, that a CodeView record names."""
+    at = _PATH_AT.get(record[:4])
+    if at is None:
+        return None
+    path = record[at:].split(b"\0")[0].decode("utf-8", "replace").replace("\\", "/")
+    return path.rsplit("/", 1)[-1] or None
+
+
+def _sections(data: bytes, at: int, count: int) -> Iterator[Section]:
+    for place in range(at, at + count * _SECTION.size, _SECTION.size):
+        if place + _SECTION.size > len(data):
+            return
+        name, size, offset, raw, _, _, _, _, _, flags = _SECTION.unpack_from(data, place)
+        words = name.rstrip(b"\0").decode("ascii", "replace")
+        yield Section(words, offset, size or raw, bool(flags & _EXECUTE))
+
+
+def _debug(data: bytes, optional: int) -> tuple[int, int]:
+    count = struct.unpack_from("<I", data, optional + _OPTIONAL_DIRECTORIES)[0]
+    at = optional + _OPTIONAL_DIRECTORIES + 4 + 8 * _DEBUG_DIRECTORY
+    if count <= _DEBUG_DIRECTORY or at + 8 > len(data):
+        return 0, 0
+    offset, size = struct.unpack_from("<II", data, at)
+    return offset, min(size, _MOST_DEBUG_ENTRIES * _DEBUG_ENTRY.size)

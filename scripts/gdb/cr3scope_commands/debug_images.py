@@ -1,0 +1,112 @@
+"""The images that the firmware loaded, from its debug image info table.
+
+UEFI 2.10, 18.4: EFI_SYSTEM_TABLE_POINTER lies on a boundary of 4 MiB; the system table names the table of
+images in its configuration table. All of it lies where the firmware mapped it one to one, so it is read
+by physical address: it can be read after the switch too, as long as nobody has written over it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from cr3scope.errors import UnusableInput
+from cr3scope.pe_image import MOST_IMAGE_BYTES
+from cr3scope_commands.images import Image
+from cr3scope_commands.target import Monitor, Stop, physical_mode, read_physical
+
+_SIGNATURE = b"IBI SYST"
+_BOUNDARY = 4 << 20
+_LOW = 4 << 30
+_RAM = re.compile(r"^ +([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\)", re.MULTILINE)
+_DEBUG_IMAGE_INFO = bytes.fromhex("772e1549da1a6447b7a27afefed95e8b")
+_TABLE_COUNT_AT, _TABLES_AT = 104, 112  # of EFI_SYSTEM_TABLE
+_MOST_TABLES, _MOST_IMAGES = 64, 1024
+_PAGE_OF_POINTERS = 512
+_NORMAL = 1  # EFI_DEBUG_IMAGE_INFO_TYPE_NORMAL
+_PATH_AT, _BASE_AT = 32, 64  # of EFI_LOADED_IMAGE_PROTOCOL
+_MEDIA, _FILE_PATH = 4, 4  # type and subtype of a device path node (UEFI 2.10, 10.3.5.4)
+_MOST_NODES = 16
+
+
+def debug_table(now: Stop) -> int | None:
+    """Address of EFI_DEBUG_IMAGE_INFO_TABLE_HEADER; None if the firmware has none (yet)."""
+    for system in _system_tables():
+        count, tables = struct.unpack("<QQ", _bytes(now, system + _TABLE_COUNT_AT, 16))
+        if not 0 < count <= _MOST_TABLES:
+            continue
+        data = now.physical(tables, 24 * count)
+        for at in range(0, len(data) - 23, 24):
+            if data[at : at + 16] == _DEBUG_IMAGE_INFO:
+                return int.from_bytes(data[at + 16 : at + 24], "little")
+    return None
+
+
+def debug_images(now: Stop) -> Iterator[Image]:
+    """All images of the table; none without a table."""
+    header = debug_table(now)
+    for info in image_infos(now, header) if header is not None else ():
+        image = image_of(now, info)
+        if image is not None:
+            yield image
+
+
+def image_infos(now: Stop, header: int) -> list[int]:
+    """Addresses of the EFI_DEBUG_IMAGE_INFO_NORMAL of each image.
+
+    An image that was unloaded leaves an empty place, and TableSize counts those that are taken: so all
+    places are looked at that the table can have, which grows by a page at a time.
+    """
+    _, count, table = struct.unpack("<IIQ", _bytes(now, header, 16))
+    room = min(count, _MOST_IMAGES) + -count % _PAGE_OF_POINTERS
+    pointers = now.physical(table, 8 * room)
+    found = (int.from_bytes(pointers[at : at + 8], "little") for at in range(0, len(pointers), 8))
+    return [info for info in found if info][:count]
+
+
+def image_of(now: Stop, info: int) -> Image | None:
+    """What an entry tells; None if it is of no kind that is known."""
+    kind, protocol = struct.unpack("<IxxxxQ", _bytes(now, info, 16))
+    if kind != _NORMAL or not protocol:
+        return None
+    base, size = struct.unpack("<QQ", _bytes(now, protocol + _BASE_AT, 16))
+    path = int.from_bytes(_bytes(now, protocol + _PATH_AT, 8), "little")
+    return Image(base, min(size, MOST_IMAGE_BYTES), _file_name(now, path))
+
+
+def _system_tables() -> Iterator[int]:
+    """What the pointers in RAM point to, from 4 GiB downwards; then what lies above."""
+    listed = Monitor().monitor("info mtree -f")
+    ranges = {(int(m[1], 16), int(m[2], 16)) for m in _RAM.finditer(listed)}
+    places = {
+        at
+        for first, last in ranges
+        for at in range(first + -first % _BOUNDARY, last, _BOUNDARY)
+    }
+    low, high = (sorted((p for p in places if (p < _LOW) is side), reverse=True) for side in (True, False))
+    with physical_mode():
+        found = [read_physical(at, 16) for at in (*low, *high)]
+    for data in found:
+        if data is not None and data.startswith(_SIGNATURE):
+            yield int.from_bytes(data[8:16], "little")
+
+
+def _file_name(now: Stop, path: int) -> str | None:
+    """The last part of a device path's file names."""
+    name = ""
+    for _ in range(_MOST_NODES if path else 0):
+        kind, subtype, length = struct.unpack("<BBH", _bytes(now, path, 4))
+        if length < 4 or kind & 0x7F == 0x7F:
+            break
+        if (kind, subtype) == (_MEDIA, _FILE_PATH):
+            name = now.physical(path + 4, length - 4).decode("utf-16-le", "replace").split("\0")[0]
+        path += length
+    return name.replace("\\", "/").rsplit("/", 1)[-1] or None
+
+
+def _bytes(now: Stop, phys: int, count: int) -> bytes:
+    data = now.read(phys, count)
+    if data is None:
+        raise UnusableInput(f"the firmware's debug image info table points to {phys:#x}: no memory")
+    return data

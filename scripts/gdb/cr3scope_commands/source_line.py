@@ -1,0 +1,19 @@
+"""Addresses as a person knows them: function and source line, if gdb has symbols there."""
+
+from __future__ import annotations
+
+import gdb
+
+from cr3scope.text import printable
+
+
+def place(virt: int) -> str:
+    """`` in function at file:line``, as much of it as gdb knows; empty without symbols."""
+    words = ""
+    block = gdb.execute(f"info symbol {virt:#x}", to_string=True)
+    if not block.startswith("No symbol"):
+        words = f" in {printable(block.split(' in section')[0])}"
+    line = gdb.find_pc_line(virt)
+    if line.symtab is not None and line.line:
+        words += f" at {printable(line.symtab.filename)}:{line.line}"
+    return words

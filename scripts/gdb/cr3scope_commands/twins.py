@@ -1,0 +1,57 @@
+"""Which loaded image an ELF file is the twin of."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cr3scope.errors import UnusableInput
+from cr3scope.symbols import ElfTwin
+from cr3scope_commands.image_list import named
+from cr3scope_commands.images import Loaded
+
+_NT_GNU_BUILD_ID = 3
+
+
+@dataclass(frozen=True)
+class Match:
+    """An image and by what it was matched: "build id", "name", "its code"."""
+
+    image: Loaded
+    by: str
+
+
+def match(twin: ElfTwin, images: Iterable[Loaded]) -> Match | None:
+    """By build id; else by name or by its code, unless the image tells another build id."""
+    found = list(images)
+    if twin.build_id:
+        note = _note(bytes.fromhex(twin.build_id))
+        for image in found:
+            if note in image.memory:
+                return Match(image, "build id")
+    others = [image for image in found if not (twin.build_id and _has_build_id(image))]
+    try:
+        return Match(named(others, twin.path.name), "name")
+    except UnusableInput:
+        pass
+    alike = [image for image in others if _same_code(twin, image)]
+    return Match(alike[-1], "its code") if len(alike) == 1 else None
+
+
+def _note(build_id: bytes) -> bytes:
+    """The whole ELF note: a loader may also hold the bare build id of the kernel that it loads."""
+    return struct.pack("<III4s", 4, len(build_id), _NT_GNU_BUILD_ID, b"GNU\0") + build_id
+
+
+def _has_build_id(image: Loaded) -> bool:
+    return struct.pack("<II4s", 20, _NT_GNU_BUILD_ID, b"GNU\0") in image.memory
+
+
+def _same_code(twin: ElfTwin, image: Loaded) -> bool:
+    """The file's code lies in the image at the same offset. Code is position independent there:
+    the firmware relocates data."""
+    pieces = list(twin.code())
+    return bool(pieces) and all(
+        code and image.memory[start : start + len(code)] == code for start, code in pieces
+    )

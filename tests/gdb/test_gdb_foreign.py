@@ -1,0 +1,97 @@
+"""gdb on loaders that know nothing of the trace: caught before their switch, judged as `run` judges them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from boot.guest import watch
+from boot.reference import ROOT, make
+from boot.test_foreign_loaders import LOADERS, SECONDS
+from gdb_session import foreign
+
+STEP = "cr3scope break --on-load bootx64\ncontinue\ncr3scope step"
+
+
+def loader(name: str, is_pe: bool) -> Path:
+    return make(f"foreign/{'pe/' if is_pe else ''}{name}.efi")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_pe", "is_caught"),
+    [
+        ("nx_pml4", False, True),
+        ("stack_unmapped", False, False),
+        ("non_canonical_jump", False, True),
+        ("trampoline_unmapped", True, False),
+        ("stack_readonly", True, False),
+        ("virtual_in_entry", True, True),
+    ],
+)
+def test_the_verdict_before_the_switch_is_that_of_run_afterwards(
+    name: str, is_pe: bool, is_caught: bool, tmp_path: Path
+) -> None:
+    text = foreign(tmp_path / "gdb", loader(name, is_pe), STEP)
+    flat = " ".join(text.split())
+    run = watch(tmp_path, loader(name, is_pe), SECONDS)
+    rule = run.verdict["findings"][0]["rule"]
+    assert rule == LOADERS[name].rule, run.explain()
+    assert f"rule: {rule}: " in text, text
+    first = run.verdict["observation"]["first"]
+    shown = re.search(r"verdict: faults at the [a-z ]+: (#\w+) \(error (\w{4})", flat)
+    assert shown, text
+    assert int(shown[2], 16) == first["error_code"], text
+    if is_caught:
+        assert f"caught {shown[1]} at its handler" in flat, text
+        assert f"frame: RIP={first['rip']} " in flat, text
+    else:
+        assert f"what follows is a {run.verdict['observation']['outcome']}" in flat, text
+
+
+@pytest.mark.parametrize(("name", "is_pe"), [("nx_pml4", False), ("stack_readonly", True)])
+def test_a_healthy_twin_survives_and_nothing_is_caught(
+    name: str, is_pe: bool, tmp_path: Path
+) -> None:
+    text = foreign(tmp_path, loader(f"{name}.mended", is_pe), STEP)
+    assert "verdict: survives" in text, text
+    assert "rule: " not in text and "caught" not in text, text
+
+
+def test_a_loader_with_a_twin_has_symbols_before_its_first_instruction(tmp_path: Path) -> None:
+    program = loader("nx_pml4", False)
+    twin = program.with_suffix(".elf")
+    commands = f"""cr3scope break --on-load BOOTX64.EFI
+cr3scope symbols
+cr3scope symbols {ROOT}/build/kernel/kernel.elf {twin}
+cr3scope symbols {ROOT}/build/loader/loader.elf
+"""
+    text = foreign(tmp_path, program, f"{commands}continue\nbacktrace 2\n".replace(
+        f"cr3scope symbols {ROOT}/build/loader/loader.elf\n", ""))
+    assert re.search(r"^\d{2,3} images$", text, re.MULTILINE), text
+    assert re.search(r"^0x[0-9a-f]+ +0x[0-9a-f]+ +BOOTX64.EFI", text, re.MULTILINE), text
+    assert re.search(rf"{twin.name} at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes, found by build id", text), text
+    assert "kernel.elf at 0xffffffff80000000, where it is linked to run" in text, text
+    assert re.search(r"load_cr3 .* at tests/boot/foreign/foreign.h:\d+", text), text
+    assert re.search(r"efi_main .* at tests/boot/foreign/nx_pml4.c:\d+", text), text
+
+
+def test_an_elf_file_that_is_no_twin_is_one_line(tmp_path: Path) -> None:
+    other = make("loader/loader.elf")
+    text = foreign(tmp_path, loader("nx_pml4", False),
+                   f"cr3scope break --on-load bootx64\ncr3scope symbols {other}")  # fmt: skip
+    assert re.search(r"cr3scope symbols: \S+loader.elf: the twin of none of the \d+ images in memory"
+                     r" \(build id [0-9a-f]{12}\.\.\.\)", text), text  # fmt: skip
+    assert "Traceback" not in text
+
+
+def test_a_name_that_no_image_has_is_one_line(tmp_path: Path) -> None:
+    text = foreign(tmp_path, loader("nx_pml4", False),
+                   "cr3scope break --on-load bootx64\ncr3scope break nosuch.efi")  # fmt: skip
+    assert "cr3scope break: no loaded image is called nosuch.efi" in text, text
+
+
+def test_at_reset_each_command_says_in_one_line_that_the_mode_is_wrong(tmp_path: Path) -> None:
+    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope check")
+    assert "cr3scope check: the guest is in real mode: only 64-bit paging can be shown" in text
+    assert "Traceback" not in text
