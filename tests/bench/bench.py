@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import gdb_commands
 from paged_guest import paged_guest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -163,10 +164,27 @@ def bench_maps(folder: Path) -> None:
             whole.append(save + text[-1])
             output.unlink()
             json.append(seconds(lambda: memory.append(_peak_memory([*source, "--json", "-"], output, 0))))
+        in_gdb = gdb_commands.at_stub(guest.stub, folder / "gdb.script", ("maps",))
     record("maps of a million entries, text", statistics.median(text), "s", 0.4)
     record("the same, JSON", statistics.median(json), "s", 0.4)
     record("its memory at most", max(memory) / 1024, "MB", 300)
     record("maps over `info tlb` by QMP", statistics.median(whole) / statistics.median(tlb), "x", 1)
+    record("gdb: maps of a million entries", in_gdb["maps"], "s", 3)
+
+
+def bench_gdb(folder: Path) -> None:
+    """gdb's commands right before the reference loader's switch, on OVMF's tables."""
+    commands = ("check", "walk $pc", "maps", "maps --new", "diff", "handoff", f"save {folder / 'saved.core'}",
+                "symbols", "step")
+    script = folder / "gdb.script"
+    script.write_text(gdb_commands.script(commands))
+    done = subprocess.run(
+        [ROOT / "scripts/boot/python", ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD,
+         folder / "gdb"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=gdb_commands.SECONDS, check=False,
+        env={**os.environ, "INJECT": "stack-readonly"})
+    slowest = max(gdb_commands.times(done.stdout + done.stderr, commands).items(), key=lambda item: item[1])
+    record(f"gdb: the slowest command on OVMF's tables ({slowest[0]})", slowest[1], "s", 1)
 
 
 def bench_faults() -> None:
@@ -193,6 +211,7 @@ def main() -> int:
         bench_overhead(healthy)
         bench_triage(Path(name))
         bench_maps(Path(name))
+        bench_gdb(Path(name))
         bench_faults()
     print("| figure | value | unit | limit | |\n|---|---:|---|---:|---|")
     for what, value, unit, limit in rows:
