@@ -13,17 +13,21 @@ SHELL = (
     b"\x1b[2J\x1b[01;01HUEFI Interactive Shell v2.2\r\n"
 )
 PROMPT = b"\x1b[1m\x1b[33mShell> \x1b[0m\x1b[37m\x1b[40m"
+MENU = (
+    b'BdsDxe: starting Boot0000 "UiApp" from Fv(7CB8BDC9-F8EB-4F34-AAEA-3EE4AF6516A1)'
+    b"/FvFile(462CAA21-7614-4503-836E-8AB6F4662331)\r\n"
+)
 NOTHING = b"BdsDxe: No bootable option or device was found.\r\n"
 
 
-@pytest.mark.parametrize("end", [SHELL + PROMPT, NOTHING])
+@pytest.mark.parametrize("end", [SHELL + PROMPT, NOTHING, MENU])
 def test_firmware_that_found_nothing_is_at_its_end(end: bytes) -> None:
     seen = read_attempts(FAILED + end)
     assert seen.gave_up and seen.started == ()
     assert seen.failed == ("UEFI Misc Device: Not Found (failed to load)",)
 
 
-@pytest.mark.parametrize("end", [SHELL + PROMPT, NOTHING])
+@pytest.mark.parametrize("end", [SHELL + PROMPT, NOTHING, MENU])
 def test_loader_that_came_back_is_told_from_none_at_all(end: bytes) -> None:
     seen = read_attempts(STARTED + end)
     assert seen.gave_up and seen.started == ("UEFI Misc Device",)
@@ -32,7 +36,7 @@ def test_loader_that_came_back_is_told_from_none_at_all(end: bytes) -> None:
 @pytest.mark.parametrize(
     "serial",
     [b"", b"hello", FAILED, STARTED, NOTHING + STARTED, SHELL, SHELL + PROMPT + b"fs0:\r\n",
-     SHELL + PROMPT + STARTED],
+     SHELL + PROMPT + STARTED, MENU + STARTED],
 )  # fmt: skip
 def test_firmware_or_guest_at_work_has_not_given_up(serial: bytes) -> None:
     assert read_attempts(serial).gave_up == ""

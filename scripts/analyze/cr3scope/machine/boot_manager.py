@@ -15,6 +15,8 @@ _CONTROL = re.compile(rb"\x1b\[[0-9;?=]*[A-Za-z]")  # of a terminal (ECMA-48, CS
 _FAILED = re.compile(r'BdsDxe: failed to (load|start) Boot[0-9A-F]{4} "([^"\n]{1,80})"[^\n]*: ([^\n:]+)')
 _STARTED = re.compile(r'BdsDxe: starting Boot[0-9A-F]{4} "([^"\n]{1,80})" from ([^\n]*)')
 _IN_FIRMWARE = re.compile(r"^Fv\(|/FvFile\(")  # the shell and the set-up menu are in the flash
+# edk2's UiApp, whatever the option that starts it is called.
+_MENU = "/FvFile(462CAA21-7614-4503-836E-8AB6F4662331)"
 _NO_OPTION = "BdsDxe: No bootable option or device was found."
 _SHELL = "UEFI Interactive Shell v"
 _PROMPT = "Shell> "
@@ -45,7 +47,8 @@ def read_attempts(serial: bytes) -> Attempts:
     if b"BdsDxe: " not in serial and _SHELL.encode() not in serial:
         return Attempts()
     text = _CONTROL.sub(b"", serial).decode("latin-1").replace("\r", "")
-    started = [m for m in _STARTED.finditer(text) if not _IN_FIRMWARE.search(m[2])]
+    every = list(_STARTED.finditer(text))
+    started = [m for m in every if not _IN_FIRMWARE.search(m[2])]
     last = started[-1].end() if started else 0
     shell = text.find(_SHELL, last)
     gave_up = ""
@@ -53,6 +56,8 @@ def read_attempts(serial: bytes) -> Attempts:
         gave_up = "the firmware says: no bootable option or device was found"
     elif shell >= 0 and text.endswith(_PROMPT):
         gave_up = "the firmware's own shell waits at its prompt"
+    elif every and _MENU in every[-1][2]:
+        gave_up = "the firmware shows its set-up menu"
     return Attempts(
         tuple(printable(m[1]) for m in started[:_MOST]),
         tuple(
