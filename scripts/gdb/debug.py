@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 BOOT = Path(__file__).resolve().parent.parent / "boot"
 WAIT_SECONDS = 60
@@ -56,7 +56,7 @@ def guest(build: Path, run: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def image_base(serial: BinaryIO, log: BinaryIO) -> int:
+def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
     """Reads the serial port up to the ``image`` record."""
     heard, until = b"", time.monotonic() + WAIT_SECONDS
     with selectors.DefaultSelector() as selector:
@@ -72,7 +72,7 @@ def image_base(serial: BinaryIO, log: BinaryIO) -> int:
     return int(match[1], 16)
 
 
-def drain(serial: BinaryIO, log: BinaryIO) -> None:
+def drain(serial: IO[bytes], log: IO[bytes]) -> None:
     """Keeps the guest from blocking on a full pipe, and its trace from getting lost."""
     while data := os.read(serial.fileno(), 1 << 16):
         log.write(data)
