@@ -113,6 +113,9 @@ def main(scenario: str) -> NoReturn:
         machine.send({"event": "WATCHDOG", "data": {"action": action}})
     elif scenario.startswith("state-"):
         machine.state = scenario.removeprefix("state-")
+    elif scenario == "panic":
+        machine.log.write(record(150, 14, 0x2, rip=0x5000, cr2=0x6000).encode())
+        machine.serial.write(b"all was well\r\nKernel panic - not syncing: no init\r\n")
     elif scenario == "flood":
         while True:
             machine.serial.write(b"x" * 4095 + b"\n")

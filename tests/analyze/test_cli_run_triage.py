@@ -104,6 +104,25 @@ def test_screen_of_the_firmware_is_an_observation_where_the_log_has_none(tmp_pat
     assert (first["error_code"], first["cr2"]) == (2, "0xffff900000000000")
 
 
+def test_a_panic_is_the_answer_and_not_the_exceptions_that_were_handled_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, verdict = play(tmp_path, "panic")
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    assert [f["rule"] for f in verdict["findings"]] == ["kernel-panic"]
+    assert verdict["observation"]["outcome"] == "ran"
+    assert verdict["observation"]["first"]["vector"] == 14
+    assert verdict["observation"]["said"][-1] == "Kernel panic - not syncing: no init"
+    text = capsys.readouterr().out
+    assert text.startswith("FAULTED: the kernel gave up: no init\n")
+    assert "\n  said  all was well\n" in text
+
+
+def test_a_healthy_guest_is_not_quoted(tmp_path: Path) -> None:
+    _, verdict = play(tmp_path, "exit-33")
+    assert verdict["observation"]["said"] == []
+
+
 def test_files_of_a_run_are_where_they_were_asked_for(tmp_path: Path) -> None:
     play(tmp_path, "exit-33")
     names = {path.name for path in (tmp_path / "run").iterdir()}

@@ -139,6 +139,7 @@ class Observation:
     cpu: str = ""  # which of several CPUs this is of, in words
     last: str = ""  # of a log without a fault: what the guest was doing when last seen, in words
     places: tuple[Place, ...] = ()  # of the exceptions' RIP and CR2, as far as ELF files tell
+    said: tuple[str, ...] = ()  # what a guest that died or hung printed last
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.errors import UnusableInput
+from cr3scope.exceptions import describe
 from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.machine.command import read_command
 from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
 from cr3scope.machine.guest import watch
+from cr3scope.machine.last_words import last_words
 from cr3scope.machine.outcome import Outcome, Reason
 from cr3scope.machine.qmp import Qmp
 from cr3scope.machine.serial_port import panic_words
@@ -158,8 +160,14 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Out
     if _SENTINEL not in capture:
         from cr3scope.cli.triage import verdict_of
 
-        report = with_ending(_report(log, None, outcome), outcome, traced=False)
-        return _with_findings(verdict_of(report or LogReport()), outcome)
+        report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
+        verdict = _with_findings(verdict_of(report), outcome)
+        if elf_files:
+            from cr3scope.places import with_places
+            from cr3scope.symbols import Symbols
+
+            verdict = with_places(verdict, report, Symbols((), elf_files), outcome.registers.get("RIP"))
+        return _with_last_words(verdict, outcome)
 
     from cr3scope.analysis import analyze, chosen_boot
     from cr3scope.capture.reader import read_capture
@@ -204,7 +212,21 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
         title = f"the kernel gave up: {words or 'it does not say why'}"
         findings = (BY_ID["kernel-panic"].finding(title, "said on the serial port"), *findings)
         verdict = replace(verdict, status=Status.FAULTED)
+        if seen is not None and seen.ending is Ending.HANDLED and seen.first is not None:
+            # Who can still speak has handled it; what came of it, the message says.
+            what = describe(seen.first.vector, seen.first.error_code)
+            detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"
+            seen = replace(seen, ending=None, detail=detail, chain=())
+            verdict = replace(verdict, observation=seen)
     return replace(verdict, findings=findings)
+
+
+def _with_last_words(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """Of a guest that is not well."""
+    if verdict.status is Status.HEALTHY or verdict.observation is None:
+        return verdict
+    said = last_words(outcome.serial)
+    return replace(verdict, observation=replace(verdict.observation, said=said))
 
 
 def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:

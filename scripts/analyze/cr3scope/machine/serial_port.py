@@ -14,12 +14,18 @@ _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the 
 
 _RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
 _SCREEN = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
-_PANIC = re.compile(rb"Kernel panic - not syncing: ?([^\r\n]{0,200})[^\n]{0,200}\n")  # Linux
+_XEN = rb"\(XEN\) (?:\[[^\]\r\n]{1,20}\] )?"  # before each line of the hypervisor's
+_PANIC = re.compile(
+    rb"(?:Kernel panic - not syncing: ?|"  # Linux, kernel/panic.c
+    + _XEN + rb"Panic on CPU \d+:\r?\n" + _XEN + rb"|"  # Xen, xen/drivers/char/console.c
+    + _XEN + rb"(?=Hardware Dom0 crashed))"  # Xen, xen/common/shutdown.c
+    rb"([^\r\n]{0,200})[^\n]{0,200}\n"
+)  # fmt: skip
 _SCREEN_STARTS = b"!!!! X64 Exception Type"
 
 
 def panic_words(serial: bytes) -> str | None:
-    """Why a Linux kernel gave up, in its own words."""
+    """Why a kernel gave up, in its own words: Linux or Xen."""
     match = _PANIC.search(serial)
     return match[1].decode(errors="replace").strip() if match else None
 
@@ -30,7 +36,7 @@ class Sign(Enum):
     FAULT_RECORD = "fault"
     ERROR_RECORD = "error"
     TRACE_ENDED = "end"
-    KERNEL_PANIC = "a Linux kernel gives up"
+    KERNEL_PANIC = "a kernel gives up"
     SCREEN_STARTED = "the firmware's exception screen begins"
     SCREEN_COMPLETE = "the firmware's exception screen"
 

@@ -118,6 +118,7 @@ def _observation(observation: Observation | None) -> dict[str, object] | None:
         "cpu": observation.cpu,
         "last": observation.last,
         "places": [_place(place) for place in observation.places],
+        "said": list(observation.said),
     }
 
 

@@ -151,6 +151,8 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
             yield from _labelled("  ", label, words, 8, colour)
     if observation.last:
         yield from _symbols(observation, colour)
+    for line in observation.said:
+        yield from _labelled("  ", "said", line, 8, colour)
 
 
 def _symbols(observation: Observation | None, colour: bool) -> Iterator[str]:

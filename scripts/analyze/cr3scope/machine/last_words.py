@@ -1,0 +1,22 @@
+"""What a guest printed last on its serial port."""
+
+from __future__ import annotations
+
+import re
+
+from cr3scope.text import printable
+
+MOST_LINES, MOST_CHARACTERS = 3, 200
+_TAIL = 1 << 14
+# No speech of the guest: our own trace, and the firmware's boot manager.
+_OTHERS = re.compile(r"@c3s[0-9]+ [0-9a-f]+ |^BdsDxe: ")
+_CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # ECMA-48, VT100
+
+
+def last_words(serial: bytes) -> tuple[str, ...]:
+    """The last lines that hold a letter or a digit, oldest first, made printable and cut."""
+    # A cursor that is moved begins another line for the reader.
+    text = _CONTROL.sub(b"\n", serial[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
+    lines = [printable(line.strip()) for line in text.split("\n")]
+    spoken = [line for line in lines if any(map(str.isalnum, line)) and not _OTHERS.search(line)]
+    return tuple(line[:MOST_CHARACTERS] for line in spoken[-MOST_LINES:])

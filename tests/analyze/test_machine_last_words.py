@@ -1,0 +1,51 @@
+"""The last lines of a serial port, whatever a guest sends."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cr3scope.machine.last_words import MOST_CHARACTERS, MOST_LINES, last_words
+from cr3scope.machine.serial_port import panic_words
+
+
+def test_the_last_lines_are_told_oldest_first_without_empty_ones() -> None:
+    assert last_words(b"one\r\ntwo\r\n\r\nthree\r\n----\r\nfour") == ("two", "three", "four")
+
+
+def test_a_trace_and_the_boot_manager_are_no_speech() -> None:
+    others = b"@c3s1 5 map virt=0 #00000000\r\nBdsDxe: loading Boot0001\r\n"
+    assert last_words(b"hello\r\n" + others) == ("hello",)
+
+
+def test_moving_the_cursor_ends_a_line_and_steers_no_terminal() -> None:
+    assert last_words(b"\x1b[2J\x1b[01;01Hloading\x1b[02;01H\x1b[1mfailed\x07\x9b") == (
+        "loading", "failed\\x07\ufffd",
+    )  # fmt: skip
+
+
+@given(st.binary(max_size=3000))
+def test_any_bytes_are_few_printable_lines(serial: bytes) -> None:
+    lines = last_words(serial)
+    assert len(lines) <= MOST_LINES
+    assert all(line.isprintable() and len(line) <= MOST_CHARACTERS for line in lines)
+
+
+def test_xen_that_panics_is_quoted() -> None:
+    serial = (
+        b"(XEN) ****************************************\r\n(XEN) Panic on CPU 0:\r\n"
+        b"(XEN) Could not construct domain 0\r\n(XEN) ****************************************\r\n"
+    )
+    assert panic_words(serial) == "Could not construct domain 0"
+
+
+def test_a_crashed_dom0_is_xen_giving_up() -> None:
+    serial = (
+        b"(XEN) Domain 0 (vcpu#0) crashed on cpu#0:\r\n"
+        b"(XEN) [    5.04] Hardware Dom0 crashed: 'noreboot' set - not rebooting.\r\n"
+    )
+    assert panic_words(serial) == "Hardware Dom0 crashed: 'noreboot' set - not rebooting."
+
+
+def test_a_guest_of_xen_that_panics_is_not_xen() -> None:
+    assert panic_words(b"(XEN) Domain 3 crashed\r\n") is None
