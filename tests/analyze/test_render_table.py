@@ -65,6 +65,27 @@ def test_a_terminal_gets_the_same_words_with_colour() -> None:
         assert word in text
 
 
+def test_a_narrow_terminal_gets_aligned_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = Table(("a", "b"), ((Cell("x" * 70), Cell("some words " * 5)),))
+    for columns, is_drawn in (("80", False), ("120", True)):
+        monkeypatch.setenv("COLUMNS", columns)
+        stream = Terminal()
+        show([wide], stream)
+        assert ("\u2500" in stream.getvalue()) is is_drawn
+
+
+def test_a_long_table_is_not_drawn() -> None:
+    stream = Terminal()
+    show([Table(("a", "b"), [(Cell("x", "error"), Cell("y"))] * 3000)], stream)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_styled_line_is_coloured_on_a_terminal_only() -> None:
+    for stream, text in ((Terminal(), "\x1b[32m+ new\x1b[0m\n"), (io.StringIO(), "+ new\n")):
+        show([Cell("+ new", "added")], stream)
+        assert stream.getvalue() == text
+
+
 def test_markup_of_a_guest_is_text() -> None:
     stream = Terminal()
     show([Table(("name",), ((Cell("[red]x[/red] :smile:"),),))], stream)

@@ -18,7 +18,7 @@ from cr3scope.cli.source_options import (
 )
 from cr3scope.paging.compare import Space, space_differences, space_of
 from cr3scope.paging.effective import Mappings, mappings
-from cr3scope.render.diff import as_dict, as_text, left_out
+from cr3scope.render.diff import as_blocks, as_dict, left_out
 from cr3scope.render.maps import incompleteness
 from cr3scope.sources.listing import Listing
 from cr3scope.sources.source import DUMPS, Source
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     warnings += left_out(spaces[0].tells, spaces[1].tells)
     found = space_differences(*spaces)
     report = as_json(as_dict(found, mine, other, warnings))
-    lines = as_text(found, mine, other, (left.description, right.description))
+    lines = as_blocks(found, mine, other, (left.description, right.description))
     publish(report, lines, warnings, arguments.json)
     return 1 if found else 0
 

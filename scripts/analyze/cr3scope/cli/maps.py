@@ -14,7 +14,7 @@ from cr3scope.cli.source_options import (
     refuse_table_options,
 )
 from cr3scope.paging.effective import mappings
-from cr3scope.render.maps import as_text, incompleteness, json_text
+from cr3scope.render.maps import as_blocks, incompleteness, json_text
 from cr3scope.sources.listing import Listing
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
     warnings = [*source.warnings, *incompleteness(found)]
     if not source.tells_pat:
         warnings.append("the source does not tell the PAT: memory types are by its value at reset")
-    lines = as_text(found, source.tables, source.cpu, source.description)
+    lines = as_blocks(found, source.tables, source.cpu, source.description)
     publish(json_text(found, warnings), lines, warnings, arguments.json)
     return 0

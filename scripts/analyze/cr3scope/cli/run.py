@@ -160,13 +160,13 @@ def _judge(capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Out
     if _SENTINEL not in capture:
         from cr3scope.cli.triage import verdict_of
 
-        report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-        verdict = _with_findings(verdict_of(report), outcome)
+        told = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
+        verdict = _with_findings(verdict_of(told), outcome)
         if elf_files:
             from cr3scope.places import with_places
             from cr3scope.symbols import Symbols
 
-            verdict = with_places(verdict, report, Symbols((), elf_files), outcome.registers.get("RIP"))
+            verdict = with_places(verdict, told, Symbols((), elf_files), outcome.registers.get("RIP"))
         return _with_last_words(verdict, outcome)
 
     from cr3scope.analysis import analyze, chosen_boot

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
+from cr3scope.render.table import Block, lines_of
+from cr3scope.render.terminal import show, wants_colour
 from cr3scope.sources.listing import Listing
 from cr3scope.sources.open import open_any
 from cr3scope.sources.source import DUMPS, Source
@@ -82,7 +84,7 @@ def refuse_table_options(arguments: argparse.Namespace, path: str, listing: List
 
 
 def publish(
-    document: Iterable[str], lines: Iterable[str], warnings: Iterable[str], target: str | None
+    document: Iterable[str], blocks: Iterable[Block], warnings: Iterable[str], target: str | None
 ) -> None:
     """Text to standard output and warnings to standard error; JSON to where it was asked for.
 
@@ -99,7 +101,10 @@ def publish(
                 file.writelines(document)
         except OSError as error:
             raise UnusableInput(f"{target}: {error.strerror}") from error
-    _print(f"{line}\n" for line in lines)
+    if wants_colour(sys.stdout):
+        show(blocks, sys.stdout)
+    else:
+        _print(f"{line}\n" for line in lines_of(blocks))
 
 
 def _print(pieces: Iterable[str]) -> None:

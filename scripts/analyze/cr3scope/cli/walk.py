@@ -17,7 +17,7 @@ from cr3scope.cli.source_options import (
     refuse_table_options,
 )
 from cr3scope.paging.walk import PageFault, access, walk
-from cr3scope.render.walk import as_dict, as_text
+from cr3scope.render.walk import as_blocks, as_dict
 from cr3scope.sources.listing import Listing
 
 if TYPE_CHECKING:
@@ -62,6 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     warnings = list(source.warnings)
     if path.missing_table is not None:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
-    lines = as_text(path, found, f"a {mode} {kind.value}")
+    lines = as_blocks(path, found, f"a {mode} {kind.value}")
     publish(as_json(as_dict(path, found, warnings)), lines, warnings, arguments.json)
     return 1 if isinstance(found, PageFault) else 0

@@ -8,6 +8,7 @@ from cr3scope.paging import entry as bits
 from cr3scope.paging.compare import Difference, Tells
 from cr3scope.paging.effective import Mappings
 from cr3scope.render.maps import SIZE_NAMES, size_text
+from cr3scope.render.table import Block, Cell, lines_of
 from cr3scope.sources.listing import Listing, rights_text
 
 SCHEMA = "cr3scope.diff/1"
@@ -42,6 +43,16 @@ def as_text(
     right: Mappings | Listing,
     names: tuple[str, str],
 ) -> Iterator[str]:
+    """:func:`as_blocks` as lines."""
+    return lines_of(as_blocks(found, left, right, names))
+
+
+def as_blocks(
+    found: Sequence[Difference],
+    left: Mappings | Listing,
+    right: Mappings | Listing,
+    names: tuple[str, str],
+) -> Iterator[Block]:
     """The answer first; `-` is the left source, `+` the right one."""
     if not found:
         if isinstance(left, Listing) or isinstance(right, Listing):
@@ -52,12 +63,12 @@ def as_text(
     total = sum(one.last - one.first + 1 for one in found)
     count = f"{len(found)} range" + ("s differ" if len(found) != 1 else " differs")
     yield f"{count}, {size_text(total)}"
-    yield f"- {names[0]}"
-    yield f"+ {names[1]}"
+    yield Cell(f"- {names[0]}", "removed")
+    yield Cell(f"+ {names[1]}", "added")
     for one in found:
         yield f"\n{one.first:016x}..{one.last:016x}  {size_text(one.last - one.first + 1)}"
-        yield f"  - {_words(left, one.left_row, one.first)}"
-        yield f"  + {_words(right, one.right_row, one.first)}"
+        yield Cell(f"  - {_words(left, one.left_row, one.first)}", "removed")
+        yield Cell(f"  + {_words(right, one.right_row, one.first)}", "added")
 
 
 def left_out(left: Tells, right: Tells) -> Iterator[str]:

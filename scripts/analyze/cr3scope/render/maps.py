@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
 from cr3scope.paging.tables import Tables
 from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
+from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.verdict import EntryRef
 
 SCHEMA = "cr3scope.maps/1"
@@ -20,7 +20,6 @@ SIZE_NAMES = {1: "4K", 2: "2M", 3: "1G"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST_NAMED = 1 << 14  # a veto costs a walk; a list longer than this nobody reads
 _VETO_HEAD = "denied above the leaf"
-_WIDTH = 100
 _PHYS_DIGITS = 13  # 52 bits
 
 
@@ -45,15 +44,22 @@ def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
 
 
 def as_text(found: Mappings, tables: Tables, cpu: CpuState, description: str) -> Iterator[str]:
+    """:func:`as_blocks` as lines."""
+    return lines_of(as_blocks(found, tables, cpu, description))
+
+
+def as_blocks(found: Mappings, tables: Tables, cpu: CpuState, description: str) -> Iterator[Block]:
     """Totals, what was looked at, then a line for each range."""
     yield summary(found)
     yield description
     if not len(found):
         return
-    width = max(4, *(len(kind.memory_type) for kind in found.kinds().values()))
-    heads = f"{'first':<16}  {'last':<16}  {'phys':<13}  rights  {'type':<{width}}  page"
     yield ""
-    yield f"{heads}  {_VETO_HEAD}"
+    if len(found) <= _MOST_NAMED:
+        yield _table(found, tables, cpu)
+        return
+    width = max(4, *(len(kind.memory_type) for kind in found.kinds().values()))
+    yield f"{'first':<16}  {'last':<16}  {'phys':<13}  rights  {'type':<{width}}  page"
     ends = _by_attributes(
         found,
         lambda kind: f"  {kind.rights:<6}  {kind.memory_type:<{width}}  {SIZE_NAMES[kind.level]}",
@@ -64,21 +70,30 @@ def as_text(found: Mappings, tables: Tables, cpu: CpuState, description: str) ->
             hex_digits(found.phys[block], _PHYS_DIGITS),
             ends[found.attributes[block].astype(np.intp)], "\n",
         )  # fmt: skip
-        text = lines(cells, block.stop - block.start)[:-1]
-        if len(found) > _MOST_NAMED:
-            yield text
-            continue
-        for first, line in zip(found.first[block].tolist(), text.split("\n")):
-            yield from _with_vetoes(line, inherited_vetoes(tables, cpu, first), len(heads) + 2)
+        yield lines(cells, block.stop - block.start)[:-1]
 
 
-def _with_vetoes(line: str, vetoes: Sequence[str], column: int) -> Iterator[str]:
-    """The line and its vetoes; on further lines what does not fit."""
-    width = max(_WIDTH - column, len(_VETO_HEAD))
-    wrapped = textwrap.wrap(" ".join(vetoes), width, break_on_hyphens=False)
-    yield f"{line:<{column}}{wrapped[0]}" if wrapped else line
-    for more in wrapped[1:]:
-        yield " " * column + more
+def _table(found: Mappings, tables: Tables, cpu: CpuState) -> Table:
+    """With what entries above the leaves deny: that costs a walk for each row."""
+    kinds = found.kinds()
+    columns = (found.first, found.last, found.phys, found.attributes)
+    rows = []
+    for first, last, phys, attributes in zip(*(column.tolist() for column in columns)):
+        kind = kinds[attributes]
+        rows.append((
+            Cell(f"{first:016x}"), Cell(f"{last:016x}"), Cell(f"{phys:013x}"),
+            Cell(kind.rights, _style(kind.rights)), Cell(kind.memory_type),
+            Cell(SIZE_NAMES[kind.level]),
+            Cell(" ".join(inherited_vetoes(tables, cpu, first)), "dim"),
+        ))  # fmt: skip
+    return Table(("first", "last", "phys", "rights", "type", "page", _VETO_HEAD), rows)
+
+
+def _style(rights: str) -> str:
+    """What can be written and then executed, or is open to user mode, stands out."""
+    if "w" in rights and "x" in rights:
+        return "error"
+    return "warning" if "u" in rights else ""
 
 
 def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple
 
 WIDTH = 100
-_GAP = "  "
+GAP = 2  # spaces between columns
 
 
 class Cell(NamedTuple):
-    """A field, and how it looks on a terminal: a name of ``terminal.STYLES``."""
+    """A field or a line, and how it looks on a terminal: a name of ``terminal.STYLES``."""
 
     text: str
     style: str = ""
@@ -23,18 +24,34 @@ class Table:
     """Rows of as many cells as there are headings. Texts must be printable already.
 
     Only the last column may be longer than the line; it is wrapped. A ``bare`` table has its
-    headings on a terminal only: programs read the first word of each line.
+    headings on a terminal only: programs read the first word of each line. ``least`` are widths below
+    which a column of aligned text does not fall, so that it stands where it stood in other tables.
     """
 
     headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: Sequence[tuple[Cell, ...]]
     bare: bool = False
+    least: tuple[int, ...] = ()
 
     def widths(self) -> list[int]:
         """The longest text of each column."""
         heads = () if self.bare else (self.headings,)
         texts = (*heads, *(tuple(cell.text for cell in row) for row in self.rows))
-        return [max(map(len, column)) for column in zip(*texts)]
+        longest = [max(map(len, column)) for column in zip(*texts)]
+        return [max(pair) for pair in zip_longest(longest, self.least, fillvalue=0)]
+
+
+# What a report is made of.
+Block = str | Cell | Table
+
+
+def lines_of(blocks: Iterable[Block]) -> Iterator[str]:
+    """Everything as aligned text."""
+    for block in blocks:
+        if isinstance(block, Table):
+            yield from plain(block)
+        else:
+            yield block.text if isinstance(block, Cell) else block
 
 
 def plain(table: Table) -> Iterator[str]:
@@ -42,13 +59,16 @@ def plain(table: Table) -> Iterator[str]:
     widths = table.widths()
     if not widths:
         return
-    indent = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+    indent = sum(widths[:-1]) + GAP * (len(widths) - 1)
     room = max(WIDTH - indent, len(table.headings[-1]), 20)
     widths[-1] = 0
+    gap = " " * GAP
     rows = [tuple(cell.text for cell in row) for row in table.rows]
     for fields in rows if table.bare else [table.headings, *rows]:
-        wrapped = textwrap.wrap(fields[-1], room, break_on_hyphens=False) or [""]
-        head = _GAP.join(f"{text:<{width}}" for text, width in zip(fields[:-1], widths))
-        yield f"{head}{_GAP if head else ''}{wrapped[0]}".rstrip()
+        wrapped = [fields[-1]]
+        if len(fields[-1]) > room:
+            wrapped = textwrap.wrap(fields[-1], room, break_on_hyphens=False)
+        head = gap.join(f"{text:<{width}}" for text, width in zip(fields[:-1], widths))
+        yield f"{head}{gap if head else ''}{wrapped[0]}".rstrip()
         for more in wrapped[1:]:
             yield " " * indent + more

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-from cr3scope.render.table import Table, plain
+from cr3scope.render.table import GAP, Block, Cell, Table, lines_of, plain
 
 STYLES = {
     "": "",
@@ -17,7 +17,11 @@ STYLES = {
     "label": "cyan",
     "dim": "dim",
     "bold": "bold",
+    "removed": "red",
+    "added": "green",
 }
+_LEAST_LAST = 20  # a last column narrower than that cannot be read
+_MOST_DRAWN = 2000  # rich takes a second for some thousand rows
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
@@ -36,29 +40,37 @@ def paint(text: str, style: str, colour: bool) -> str:
     return Style.parse(STYLES[style]).render(text)
 
 
-def show(blocks: Iterable[str | Table], stream: TextIO) -> None:
+def show(blocks: Iterable[Block], stream: TextIO) -> None:
     """Writes lines and tables: drawn by rich if the stream wants colour, else plainly aligned."""
     colour = wants_colour(stream)
     for block in blocks:
-        if isinstance(block, str):
-            stream.write(f"{block}\n")
-        elif colour:
+        if isinstance(block, Table) and colour and len(block.rows) <= _MOST_DRAWN:
             _draw(block, stream)
+        elif isinstance(block, Cell) and colour:
+            stream.write(f"{paint(block.text, block.style, colour)}\n")
         else:
-            stream.writelines(f"{line}\n" for line in plain(block))
+            stream.writelines(f"{line}\n" for line in lines_of([block]))
 
 
 def _draw(table: Table, stream: TextIO) -> None:
+    """On a terminal that is too narrow for all but the last column, as aligned text."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as Drawn
     from rich.text import Text
 
-    drawn = Drawn(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for heading in table.headings[:-1]:
-        drawn.add_column(heading, no_wrap=True)
+    console = Console(file=stream, force_terminal=True, highlight=False)
+    *fixed, last = table.widths() or [0]
+    heading = len(table.headings[-1])
+    if sum(width + GAP for width in fixed) + min(last, max(heading, _LEAST_LAST)) > console.width:
+        stream.writelines(f"{line}\n" for line in plain(table))
+        return
+    drawn = Drawn(
+        box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold"
+    )
+    for name in table.headings[:-1]:
+        drawn.add_column(name, no_wrap=True)
     drawn.add_column(table.headings[-1], overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell.text, STYLES[cell.style]) for cell in row))
-    console = Console(file=stream, force_terminal=True, highlight=False)
     console.print(drawn)

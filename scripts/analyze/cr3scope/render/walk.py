@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cr3scope.paging import entry as bits
 from cr3scope.paging.walk import GENERAL_PROTECTION, PageFault, Reason, Translation, Walk
+from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.verdict import EntryRef
 
 SCHEMA = "cr3scope.walk/1"
@@ -56,20 +57,34 @@ def vetoes(path: Walk, entry: EntryRef) -> list[str]:
 
 
 def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
+    """:func:`as_blocks` as lines."""
+    return lines_of(as_blocks(path, found, access))
+
+
+def as_blocks(path: Walk, found: Translation | PageFault, access: str) -> Iterator[Block]:
     """The answer first, then the entries from the top."""
-    yield _answer(path, found, access)
+    yield Cell(_answer(path, found, access), "error" if isinstance(found, PageFault) else "good")
     if not path.entries:
         return
     yield ""
-    yield f"{'entry':<10}  {'at':<18}  {'value':<18}  {'bits':<26}  denies"
     guilty = _guilty(found)
-    for entry in path.entries:
-        mark = "  <- here" if entry in guilty else ""
-        yield (
-            f"{bits.entry_name(entry.level, entry.index):<10}  {entry.phys:#018x}"
-            f"  {entry.value:#018x}  {bit_names(entry):<26}"
-            f"  {' '.join(vetoes(path, entry))}{mark}"
-        ).rstrip()
+    yield Table(
+        ("entry", "at", "value", "bits", "denies"),
+        [_row(path, entry, entry in guilty) for entry in path.entries],
+        least=(10, 18, 18, 26),
+    )
+
+
+def _row(path: Walk, entry: EntryRef, is_guilty: bool) -> tuple[Cell, ...]:
+    style = "error" if is_guilty else ""
+    mark = "  <- here" if is_guilty else ""
+    return (
+        Cell(bits.entry_name(entry.level, entry.index), style),
+        Cell(f"{entry.phys:#018x}"),
+        Cell(f"{entry.value:#018x}"),
+        Cell(bit_names(entry)),
+        Cell(" ".join(vetoes(path, entry)) + mark, style or "dim"),
+    )
 
 
 def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
