@@ -120,3 +120,19 @@ def test_the_whole_run_works_from_a_checkout(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["schema"] == "cr3scope.verdict/1"
+
+
+def test_explain_as_json_has_every_rule_with_all_its_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["explain", "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["schema"] == "cr3scope.rules/1"
+    assert {rule["id"] for rule in report["rules"]} == {rule.id for rule in RULES}
+    assert all(rule[name] for rule in report["rules"] for name in ("title", "reason", "fix", "severity"))
+
+
+def test_explain_of_one_rule_as_json_is_that_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "nx-upper-level", "--json", "-"]) == 0
+    (rule,) = json.loads(capsys.readouterr().out)["rules"]
+    assert (rule["id"], rule["severity"]) == ("nx-upper-level", "error")

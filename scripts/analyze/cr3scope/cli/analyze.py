@@ -12,6 +12,7 @@ from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Capture, ImageRecord
 from cr3scope.cli.elf_option import add_elf_option
+from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
@@ -42,8 +43,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judges, prints, and returns the exit status of the verdict."""
-    capture = read(arguments.capture)
-    verdict = judge(capture, arguments.log, arguments.elf)
+    with patience(f"judging {arguments.capture}"):
+        verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
     publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
 

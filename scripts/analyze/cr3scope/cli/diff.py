@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_json_option,
@@ -42,11 +43,11 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if both map the same as far as both tell, 1 if they differ."""
-    left = open_named(arguments, arguments.left)
-    right_given = _for_right(arguments)
-    right = open_named(right_given, arguments.right)
-    _refuse_idle_options(arguments, left, right)
-    mine, other = _contents(left, right), _contents(right, left)
+    with patience(f"comparing {arguments.left} and {arguments.right}"):
+        left = open_named(arguments, arguments.left)
+        right = open_named(_for_right(arguments), arguments.right)
+        _refuse_idle_options(arguments, left, right)
+        mine, other = _contents(left, right), _contents(right, left)
     warnings = [
         f"{path}: {warning}"
         for path, source, side in ((arguments.left, left, mine), (arguments.right, right, other))

@@ -6,11 +6,11 @@ import argparse
 import difflib
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.source_options import add_json_option, as_json, publish
 from cr3scope.render.table import WIDTH, Cell, Table
-from cr3scope.render.terminal import show
 from cr3scope.rules import BY_ID, RULES
 from cr3scope.rules.rule import Rule
 from cr3scope.text import printable
@@ -18,18 +18,22 @@ from cr3scope.text import printable
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
+SCHEMA = "cr3scope.rules/1"
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Adds the verb to the command line."""
     parser = subparsers.add_parser("explain", help="explain a rule; without one, list them")
     parser.add_argument("rule", nargs="?", metavar="RULE", help="a rule's id, as in a verdict")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints one rule or the list; 2 if there is no such rule."""
     if arguments.rule is None:
-        show([_list()], sys.stdout)
+        ordered = sorted(RULES, key=lambda rule: rule.id)
+        publish(as_json(_report(ordered)), [_list(ordered)], (), arguments.json)
         return 0
     rule = BY_ID.get(arguments.rule)
     if rule is None:
@@ -37,12 +41,23 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"; did you mean {', '.join(close)}?" if close else "; `cr3scope explain` lists them"
         print(f"cr3scope: no rule {printable(arguments.rule)}{hint}", file=sys.stderr)
         return 2
-    print("\n".join(_explain(rule)))
+    publish(as_json(_report([rule])), _explain(rule), (), arguments.json)
     return 0
 
 
-def _list() -> Table:
-    ordered = sorted(RULES, key=lambda rule: rule.id)
+def _report(rules: Sequence[Rule]) -> dict[str, object]:
+    """The plain values of ``cr3scope.rules/1``."""
+    fields = ("id", "title", "reason", "shows", "fix", "manual")
+    return {
+        "schema": SCHEMA,
+        "rules": [
+            {**{name: getattr(rule, name) for name in fields}, "severity": rule.severity.value}
+            for rule in rules
+        ],
+    }
+
+
+def _list(ordered: Sequence[Rule]) -> Table:
     return Table(
         ("rule", "severity", "what it finds"),
         tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_json_option,
@@ -32,7 +33,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Lists; the mappings are not judged, so the status is 0."""
-    source = open_named(arguments, arguments.source)
+    with patience(f"reading {arguments.source}"):
+        source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):
         refuse_table_options(arguments, arguments.source, source)
         from cr3scope.render import listing as listing_form
@@ -40,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         text = listing_form.as_text(source)
         publish(listing_form.json_text(source), text, source.warnings, arguments.json)
         return 0
-    found = mappings(source.tables, source.cpu)
+    with patience(f"walking the tables of {arguments.source}"):
+        found = mappings(source.tables, source.cpu)
     warnings = [*source.warnings, *incompleteness(found)]
     if not source.tells_pat:
         warnings.append("the source does not tell the PAT: memory types are by its value at reset")

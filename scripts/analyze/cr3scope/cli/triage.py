@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cr3scope.cli.elf_option import add_elf_option
+from cr3scope.cli.patience import patience
 from cr3scope.errors import UnusableInput
 from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.observe import LogReport
@@ -54,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judges, prints, and returns the exit status of the verdict."""
-    with opened(arguments.log) as log:
+    with patience(f"reading {arguments.log}"), opened(arguments.log) as log:
         if arguments.capture is not None:
             from cr3scope.cli import analyze
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from cr3scope.capture.records import AccessKind
+from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_json_option,
@@ -44,7 +45,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if the access goes through, 1 if it faults or a listing does not tell."""
-    source = open_named(arguments, arguments.source)
+    with patience(f"reading {arguments.source}"):
+        source = open_named(arguments, arguments.source)
     virt, kind = arguments.address, _KINDS[arguments.access]
     mode = "user" if arguments.user else "supervisor"
     if isinstance(source, Listing):
