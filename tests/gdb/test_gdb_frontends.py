@@ -1,0 +1,124 @@
+"""Other ways to gdb than its prompt: a front end that speaks gdb/MI, and a `.gdbinit`."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from boot.guest import qemu_command
+from boot.reference import ROOT, make
+
+SCRIPT = ROOT / "scripts/gdb/cr3scope_gdb.py"
+SECONDS = 90.0
+
+
+class FrontEnd:
+    """A gdb that speaks gdb/MI, as VS Code's C/C++ extension starts it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self._heard = b""
+        self._token = 0
+
+    def tell(self, command: str) -> None:
+        """Sends a command."""
+        self._token += 1
+        self._in.write(f"{self._token}{command}\n".encode())
+        self._in.flush()
+
+    def ask(self, command: str) -> str:
+        """What comes up to the command's own result record."""
+        self.tell(command)
+        return self.hear(f"\n{self._token}^")
+
+    def hear(self, wanted: str) -> str:
+        """What comes up to the end of the line with ``wanted``; AssertionError if it does not come."""
+        until = time.monotonic() + SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            while True:
+                at = self._heard.find(wanted.encode())
+                end = self._heard.find(b"\n", at + len(wanted)) if at >= 0 else -1
+                if end >= 0:
+                    text, self._heard = self._heard[:end], self._heard[end:]
+                    return text.decode(errors="replace")
+                left = until - time.monotonic()
+                assert left > 0 and selector.select(left), f"no {wanted!r} within {SECONDS:g} s: {self._heard!r}"
+                data = os.read(self._out.fileno(), 1 << 16)
+                assert data, f"gdb ended before {wanted!r}: {self._heard!r}"
+                self._heard += data
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str | Path], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(command, **options) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def front_end(tmp_path: Path) -> Iterator[FrontEnd]:
+    """Connected to a guest at its reset, whose loader has NX in every PML4 entry."""
+    port = free_port()
+    guest = qemu_command(tmp_path, make("foreign/nx_pml4.efi"))
+    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = ["-serial", "none", "-no-reboot", "-S", "-gdb", f"tcp:127.0.0.1:{port}"]
+    gdb = ["gdb", "-nx", "--interpreter=mi2"]
+    with running([*guest, *options], **silent):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with running(gdb, **pipes) as process:
+            found = FrontEnd(process)
+            found.hear("(gdb)")
+            # In this order: setupCommands of launch.json, then its miDebuggerServerAddress.
+            found.ask(f'-interpreter-exec console "source {SCRIPT}"')
+            found.ask('-interpreter-exec console "set architecture i386:x86-64"')
+            answer = found.ask(f"-target-select remote localhost:{port}")
+            assert "^connected" in answer or "^done" in answer, answer
+            yield found
+
+
+def test_a_front_end_gets_the_verdict_at_the_switch(front_end: FrontEnd) -> None:
+    # Its result record is ^running, since the guest runs meanwhile: what it prints comes later.
+    front_end.tell('-interpreter-exec console "cr3scope break --on-load bootx64"')
+    front_end.hear('~"1 mov cr3 in the image at 0x')
+    front_end.ask("-exec-continue")
+    front_end.hear('*stopped,reason="breakpoint-hit"')
+    told = front_end.ask('-interpreter-exec console "cr3scope check"')
+    assert "verdict: faults at the next fetch: #PF (error 0011" in told, told
+    assert "rule: nx-upper-level" in told, told
+    front_end.tell('-interpreter-exec console "cr3scope step"')
+    front_end.hear('~"caught #PF at its handler')
+    front_end.hear('~"the handler cannot run; what follows is a storm')
+
+
+def test_a_front_end_gets_an_error_as_an_error(front_end: FrontEnd) -> None:
+    told = front_end.ask('-interpreter-exec console "cr3scope check"')
+    assert '^error,msg="cr3scope check: the guest is in real mode' in told, told
+
+
+def test_the_line_in_gdbinit_loads_the_commands_and_disturbs_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".gdbinit").write_text(f"source {SCRIPT}\n")
+    done = subprocess.run(
+        ["gdb", "-q", "-batch", "-ex", "help cr3scope walk", "-ex", "print 6 * 7"],
+        env={**os.environ, "HOME": str(tmp_path)}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Show every page-table entry that an address meets"), done.stdout
+    assert done.stdout.endswith("$1 = 42\n") and done.stderr == "", done.stdout + done.stderr
