@@ -55,7 +55,7 @@ KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs test-programs run-trace run debug debug-batch analyze faults test test-faults bench check clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test test-faults bench check clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -78,6 +78,14 @@ debug: $(BUILD)/deps-test.stamp ## boot and open gdb, stopped right before mov c
 debug-batch: $(BUILD)/deps-test.stamp ## the same without a terminal: print where it stands, step across, end
 	@$(MAKE) --no-print-directory -s build
 	@$(PYTHON) scripts/gdb/debug.py --batch $(BUILD) $(RUN)
+
+debug-server: $(BUILD)/deps-test.stamp ## boot, and wait for any gdb: make debug-server PORT=1234
+	@$(MAKE) --no-print-directory -s build
+	@$(PYTHON) scripts/gdb/debug.py --server $(or $(PORT),1234) $(BUILD) $(RUN)
+
+blame: $(BUILD)/deps-test.stamp ## who wrote a page-table entry: make blame ENTRY=0xdda0000 INJECT=...
+	@$(MAKE) --no-print-directory -s build
+	@$(PYTHON) scripts/gdb/debug.py --blame '$(or $(ENTRY),$(error blame: set ENTRY, as in ENTRY=0xdda0000 or ENTRY=0x100000:PML4))' $(BUILD) $(RUN)
 
 analyze: ## judge a saved capture: make analyze CAPTURE=build/runs/last/serial.log
 	@scripts/cr3scope analyze $(CAPTURE) --elf $(BUILD)/loader/loader.elf --elf $(BUILD)/kernel/kernel.elf

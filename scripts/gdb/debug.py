@@ -7,103 +7,96 @@ program knows the address for the symbols, so nobody types one. QEMU ends with g
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import re
-import selectors
+import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
-from typing import IO
 
-BOOT = Path(__file__).resolve().parent.parent / "boot"
-WAIT_SECONDS = 60
-# An intact record ends with its checksum.
-IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-9a-f]{8}\n")
+from debug_guest import NotReached, drain, guest, image_base
 
 COMMANDS = Path(__file__).resolve().parent / "cr3scope_gdb.py"
+BATCH_SECONDS = 240  # a boot takes seconds, and `blame` three boots at most
 STOP = """
 printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, R11 the entry, RDI the boot info\\n"
 info line *$pc
 x/4i $pc
-info registers rax rsp r11 rdi cr3
 cr3scope check
 """
+# A reset boots again (`cr3scope blame` needs that): the guest stops at its first instruction, linear
+# FFFFFFF0h (Intel SDM volume 3, 10.1.4). gdb sees RIP FFF0h there and calls the stop a SIGTRAP.
+RESET = "hbreak *0xfffffff0"
+# A status beside gdb's own, 0 and 1 for an error: the boot faults, or nobody wrote the entry.
+FAULTS = 10
 # `disconnect`, not `kill`: QEMU's end would be an error of the connection.
-BATCH = """
+BATCH = f"""
+python from cr3scope_commands import forecast, target
+python gdb.set_convenience_variable("will_fault", int(forecast.forecast(target.stop()).fault is not None))
 cr3scope handoff sysv
 cr3scope step
 disconnect
+quit $will_fault * {FAULTS}
 """
 
 
-class NotReached(Exception):
-    """The guest did not come to the point where gdb could take over; the message says what was waited for."""
-
-
-def guest(build: Path, run: Path) -> subprocess.Popen[bytes]:
-    """The reference boot with its serial port on standard output and gdb's stub on a socket."""
-    config = ";".join(filter(None, ("debugger=wait", os.environ.get("CONFIG"))))
-    subprocess.run([BOOT / "prepare", build, run], check=True, env={**os.environ, "CONFIG": config})
-    command = subprocess.run([BOOT / "qemu-command", run, run / "disk.img"], check=True,
-                             capture_output=True, text=True).stdout.splitlines()
-    return subprocess.Popen(
-        [*command, "-serial", "stdio", "-no-reboot", "-chardev",
-         f"socket,path={run}/gdb,server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C in gdb must not reach QEMU
-    )
-
-
-def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
-    """Reads the serial port up to the ``image`` record."""
-    heard, until = b"", time.monotonic() + WAIT_SECONDS
-    with selectors.DefaultSelector() as selector:
-        selector.register(serial, selectors.EVENT_READ)
-        while not (match := IMAGE.search(heard)):
-            if not selector.select(until - time.monotonic()):
-                raise NotReached(f"no image record on the serial port within {WAIT_SECONDS} s")
-            data = os.read(serial.fileno(), 1 << 16)
-            if not data:
-                raise NotReached("QEMU ended before the loader told where it is")
-            log.write(data)
-            heard += data
-    return int(match[1], 16)
-
-
-def drain(serial: IO[bytes], log: IO[bytes]) -> None:
-    """Keeps the guest from blocking on a full pipe, and its trace from getting lost."""
-    while data := os.read(serial.fileno(), 1 << 16):
-        log.write(data)
-        log.flush()
+def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
+    """How any gdb comes to the switch of a loader that waits."""
+    return (
+        f"source {COMMANDS}", "set architecture i386:x86-64",
+        f"add-symbol-file {build}/loader/loader.elf -o {base:#x}",
+        f"add-symbol-file {build}/kernel/kernel.elf",
+        f"target remote {target}",
+        RESET,
+        "hbreak *&handoff_mov_cr3",
+        "set var debugger_go = 1",
+        "continue",
+    )  # fmt: skip
 
 
 def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
     """What gdb does before it hands over to the person."""
     return "\n".join((
-        "set pagination off", "set confirm off", f"source {COMMANDS}", "set architecture i386:x86-64",
-        f"add-symbol-file {build}/loader/loader.elf -o {base:#x}",
-        f"add-symbol-file {build}/kernel/kernel.elf",
-        f"target remote {run}/gdb",
-        "hbreak *&handoff_mov_cr3",
-        "set var debugger_go = 1",
-        "continue", STOP, commands,
+        "set pagination off", "set confirm off", *connecting(build, base, f"{run}/gdb"), STOP,
+        "python from cr3scope_commands import command, planned; from pathlib import Path",
+        f"python command.show(planned.compare(Path({str(run / 'serial.log')!r})))",
+        commands,
     ))
 
 
 def main() -> int:
-    """Boots, waits, and runs gdb to its end."""
+    """Boots, waits, and runs gdb to its end. Exit status: 0, 1 (the boot faults), 2 (it did not work)."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", action="store_true", help="no terminal: print, step across, end")
+    parser.add_argument("--blame", metavar="ENTRY", help="print who wrote this entry, and end")
+    parser.add_argument("--server", metavar="PORT", type=int, help="no gdb: wait for one on PORT")
     parser.add_argument("--commands", type=Path, metavar="FILE", help="gdb commands at the stop")
     parser.add_argument("build", type=Path)
     parser.add_argument("run", type=Path)
     arguments = parser.parse_args()
+    needed = ["gdb"] if arguments.server is None else []
+    for tool in (*needed, os.environ.get("QEMU") or "qemu-system-x86_64"):
+        if shutil.which(tool) is None:
+            print(f"debug: {tool} is not installed: run make deps", file=sys.stderr)
+            return 2
+    try:
+        return serve(arguments) if arguments.server is not None else debug(arguments)
+    except NotReached as error:
+        print(f"debug: {error}", file=sys.stderr)
+        return 2
+
+
+def debug(arguments: argparse.Namespace) -> int:
+    """Runs gdb on the boot."""
     commands = BATCH if arguments.batch else ""
+    if arguments.blame:
+        commands = f"cr3scope blame {arguments.blame}\ndisconnect\nquit ($cr3scope_writes == 0) * {FAULTS}\n"
     if arguments.commands:
         commands = arguments.commands.read_text()
-    process = guest(arguments.build, arguments.run)
+    batch = arguments.batch or arguments.blame is not None
+    stub = f"-chardev socket,path={arguments.run}/gdb,server=on,wait=off,id=gdb -gdb chardev:gdb"
+    process = guest(arguments.build, arguments.run, stub)
     assert process.stdout is not None
     try:
         with open(arguments.run / "serial.log", "wb") as log:
@@ -111,14 +104,35 @@ def main() -> int:
             threading.Thread(target=drain, args=(process.stdout, log), daemon=True).start()
             script = arguments.run / "gdb.script"
             script.write_text(gdb_script(arguments.build, arguments.run, base, commands))
-            command = ["gdb", "-q", "-nx", *(["-batch"] if arguments.batch else []), "-x", str(script)]
-            return subprocess.run(command, check=False).returncode
-    except NotReached as error:
-        print(f"debug: {error}", file=sys.stderr)
-        return 2
+            command = ["gdb", "-q", "-nx", *(["-batch"] if batch else []), "-x", str(script)]
+            status = subprocess.run(
+                command, check=False, timeout=BATCH_SECONDS if batch else None
+            ).returncode
+            return {0: 0, FAULTS: 1}.get(status, 2)
+    except subprocess.TimeoutExpired as error:
+        raise NotReached(f"gdb was not done within {BATCH_SECONDS} s: the loader may have refused to"
+                         f" boot, see {arguments.run}/serial.log") from error  # fmt: skip
     finally:
         process.kill()
         process.wait()
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Boots up to where the loader waits, prints what gdb must be told, and stays as long as QEMU."""
+    process = guest(arguments.build, arguments.run, f"-gdb tcp:127.0.0.1:{arguments.server}")
+    assert process.stdout is not None
+    try:
+        with open(arguments.run / "serial.log", "wb") as log:
+            base = image_base(process.stdout, log)
+            print(f"the loader waits for gdb on port {arguments.server}; Ctrl-C ends QEMU", file=sys.stderr)
+            print(*connecting(arguments.build.resolve(), base, f"localhost:{arguments.server}"), sep="\n",
+                  flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                drain(process.stdout, log)
+    finally:
+        process.kill()
+        process.wait()
+    return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import selectors
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from boot.guest import qemu_command
-from boot.reference import ROOT, make
+from boot.reference import BUILD, ROOT, build, make
 
 SCRIPT = ROOT / "scripts/gdb/cr3scope_gdb.py"
 SECONDS = 90.0
@@ -110,6 +111,25 @@ def test_a_front_end_gets_the_verdict_at_the_switch(front_end: FrontEnd) -> None
 def test_a_front_end_gets_an_error_as_an_error(front_end: FrontEnd) -> None:
     told = front_end.ask('-interpreter-exec console "cr3scope check"')
     assert '^error,msg="cr3scope check: the guest is in real mode' in told, told
+
+
+def test_any_gdb_comes_to_the_switch_of_a_debug_server(tmp_path: Path) -> None:
+    build()
+    port = free_port()
+    server = [sys.executable, ROOT / "scripts/gdb/debug.py", "--server", str(port), BUILD, tmp_path / "run"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL,
+             "env": {**os.environ, "INJECT": "stack-readonly", "CONFIG": ""}}  # fmt: skip
+    with running(server, **pipes) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().decode().strip() for _ in range(9)]
+        assert lines[-1] == "continue", lines
+        words = [word for line in lines for word in ("-ex", line)]
+        done = subprocess.run(
+            ["gdb", "-q", "-nx", "-batch", *words, "-ex", "cr3scope check", "-ex", "disconnect"],
+            capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+    assert "verdict: faults at the stack write" in done.stdout, done.stdout + done.stderr
+    assert "rule: stack-readonly" in done.stdout, done.stdout
 
 
 def test_the_line_in_gdbinit_loads_the_commands_and_disturbs_nothing(tmp_path: Path) -> None:

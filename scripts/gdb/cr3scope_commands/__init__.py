@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gdb
 
-from cr3scope_commands import breaks, check, diff, fault, handoff, maps, save, step, symbols, walk
+from cr3scope_commands import blame, breaks, check, diff, fault, handoff, maps, save, step, symbols, walk
 
 
 class Cr3scope(gdb.Command):
@@ -18,7 +18,7 @@ def register() -> None:
     """Makes the commands known to gdb."""
     Cr3scope()
     for command in (
-        breaks.Break, check.Check, diff.Diff, fault.FaultCommand, handoff.Handoff, maps.Maps,
-        save.Save, step.Step, symbols.SymbolsCommand, walk.WalkCommand,
+        blame.Blame, breaks.Break, check.Check, diff.Diff, fault.FaultCommand, handoff.Handoff,
+        maps.Maps, save.Save, step.Step, symbols.SymbolsCommand, walk.WalkCommand,
     ):  # fmt: skip
         command()

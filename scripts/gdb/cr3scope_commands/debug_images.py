@@ -43,6 +43,11 @@ def debug_table(now: Stop) -> int | None:
     return None
 
 
+def table_counts() -> list[int]:
+    """Where each system table holds its number of tables: without it nothing of it is found."""
+    return [system + _TABLE_COUNT_AT for system in _system_tables()]
+
+
 def debug_images(now: Stop) -> Iterator[Image]:
     """All images of the table; none without a table."""
     header = debug_table(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,12 @@ def run_until_written(virt: int, width: int, seconds: float) -> None:
             f"*(unsigned {kind} *){virt:#x}", gdb.BP_WATCHPOINT, gdb.WP_WRITE, internal=True
         )
         _continue(seconds, [point])
+
+
+def run_until(points: Callable[[], list[gdb.Breakpoint]], seconds: float) -> None:
+    """Runs until one of the points that ``points`` makes stops the guest, or the time is over."""
+    with _alone():
+        _continue(seconds, points())
 
 
 def run_for(seconds: float) -> None:

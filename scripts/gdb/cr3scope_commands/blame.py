@@ -1,0 +1,192 @@
+"""`cr3scope blame`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import gdb
+import numpy as np
+
+from cr3scope.errors import UnusableInput
+from cr3scope.paging import entry as bits
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.reach import stages
+from cr3scope.paging.walk import walk
+from cr3scope.render.walk import bit_names
+from cr3scope.verdict import EntryRef
+from cr3scope_commands.command import Command, address, show
+from cr3scope_commands.entry_writes import Journal, Write, entry_value
+from cr3scope_commands.rerun import BOOT_SECONDS, hardware_break, image_of_pc, rerun_to_start
+from cr3scope_commands.run_to import run_until
+from cr3scope_commands.switch import new_cr3
+from cr3scope_commands.target import Stop, stop
+
+_LEVELS = {name.lower(): level for level, name in bits.LEVEL_NAMES.items()}
+_LEVELS |= {str(level): level for level in bits.LEVEL_NAMES}
+_WAITS = "debugger_go"  # the reference loader waits until it is set (docs/running.md)
+_MOST_BOOTS = 3
+_CPU_SETS = bits.ACCESSED | bits.DIRTY
+
+
+class Blame(Command):
+    """Show who wrote a page-table entry: boots again and logs every write to it.
+
+    cr3scope blame ENTRY [ASSIGNMENT...]
+    cr3scope blame ADDRESS:LEVEL [ASSIGNMENT...]
+    ENTRY is the entry's physical address, as the verdict prints it. ADDRESS:LEVEL is the entry that
+    translates ADDRESS at PML5, PML4, PDPT, PD or PT (or 5 to 1) in the tables of the `mov cr3` at the
+    PC. The machine is reset and runs from the image that holds the PC to the same `mov cr3`, where it
+    stands then. ASSIGNMENT: made where the image starts, for a loader that waits for one, such as
+    debugger_go=1 (that one is made by itself).
+    Seen are writes through ADDRESS = physical address, as under the firmware, that change the value.
+    $cr3scope_writes is set to their number. What changes it by another mapping or by a device is told, but not who did it."""
+
+    name, usage = "blame", "ENTRY|ADDRESS:LEVEL [ASSIGNMENT...]"
+    completion = gdb.COMPLETE_EXPRESSION
+
+    def run(self, words: list[str]) -> None:
+        if not words:
+            raise self.misused()
+        now = stop()
+        wanted = _wanted(now, now.cpu.with_(cr3=new_cr3(now)), words[0])
+        image = image_of_pc(now)
+        offset = now.rip - image.image.base
+        for _ in range(_MOST_BOOTS):
+            _needs_direct_mapping(now, wanted.entry)
+            before, image = image.image, rerun_to_start(image, image.image.base + offset)
+            if before.holds(wanted.virt):
+                moved = wanted.virt - before.base + image.image.base
+                wanted = replace(wanted, virt=moved)
+            _assign(words[1:])
+            journal = _watch(wanted.entry.phys, image.image.base + offset)
+            now = stop()
+            found = _same_place(now, wanted)
+            if found.phys == wanted.entry.phys:
+                show(_report(wanted.entry, journal))
+                gdb.set_convenience_variable("cr3scope_writes", journal.count)
+                return
+            show([f"this boot has the entry at {found.phys:#x}, not {wanted.entry.phys:#x}: once more"])
+            wanted = replace(wanted, entry=found)
+        raise UnusableInput(f"the entry's address changed with each of {_MOST_BOOTS} boots")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The entry, and the address whose translation it is a part of: its place in any boot's tables."""
+
+    entry: EntryRef
+    virt: int
+
+
+def _watch(phys: int, goal: int) -> Journal:
+    """Runs to the switch; UnusableInput if the guest does not come there."""
+    journals: list[Journal] = []
+
+    def points() -> list[gdb.Breakpoint]:
+        journals.append(Journal(phys, entry_value(phys) or 0))
+        return [*journals, hardware_break(goal)]
+
+    run_until(points, BOOT_SECONDS)
+    now = stop()
+    if now.rip != goal:
+        raise UnusableInput(
+            f"the boot did not come to the switch at {goal:#x} within {BOOT_SECONDS:g} s: it stands at"
+            f" {now.rip:#x}; a loader that waits for a debugger needs an ASSIGNMENT"
+        )
+    return journals[0]
+
+
+def _same_place(now: Stop, wanted: _Wanted) -> EntryRef:
+    path = walk(now, now.cpu.with_(cr3=new_cr3(now)), wanted.virt, now.platform)
+    for entry in path.entries:
+        if entry.level == wanted.entry.level:
+            return entry
+    raise UnusableInput(f"this boot's tables have no such entry for {wanted.virt:#x}: the two boots differ")
+
+
+def _wanted(now: Stop, cpu: CpuState, word: str) -> _Wanted:
+    """The entry that is meant; UnusableInput if there is none."""
+    at, colon, level_name = word.rpartition(":")
+    if colon:
+        level = _LEVELS.get(level_name.lower())
+        if level is None:
+            raise UnusableInput(f"{level_name}: no level: PML5, PML4, PDPT, PD, PT or 5 to 1")
+        virt = address(at)
+        path = walk(now, cpu, virt, now.platform)
+        for entry in path.entries:
+            if entry.level == level:
+                return _Wanted(entry, virt)
+        last = bits.entry_name(path.leaf.level, path.leaf.index) if path.entries else "CR3"
+        raise UnusableInput(f"{at} has no entry at that level: its walk ends at {last}")
+    phys = address(word)
+    if phys % bits.ENTRY_BYTES:
+        raise UnusableInput(f"{phys:#x} is no entry: entries lie at multiples of {bits.ENTRY_BYTES}")
+    for stage in stages(now, cpu):
+        rows = (stage.phys == phys & -bits.PAGE_BYTES).nonzero()[0]
+        if len(rows):
+            index = phys % bits.PAGE_BYTES // bits.ENTRY_BYTES
+            virt = int(stage.first_addresses(rows[:1], np.array([index]))[0])
+            value = int(stage.entries[rows[0], index])
+            return _Wanted(EntryRef(stage.level, index, phys, value), virt)
+    raise UnusableInput(f"{phys:#x} lies in no table that CR3 {cpu.cr3:#x} leads to")
+
+
+def _needs_direct_mapping(now: Stop, entry: EntryRef) -> None:
+    if walk(now, now.cpu, entry.phys, now.platform).phys != entry.phys:
+        raise UnusableInput(
+            f"the current tables do not map {entry.phys:#x} to itself: a watchpoint would see no write"
+        )
+
+
+def _assign(words: list[str]) -> None:
+    given = [word.partition("=")[0].strip() for word in words]
+    if _WAITS not in given and gdb.lookup_static_symbol(_WAITS) is not None:
+        words = [*words, f"{_WAITS}=1"]
+    for word in words:
+        gdb.execute(f"set var {word}", to_string=True)
+
+
+def _report(entry: EntryRef, journal: Journal) -> Iterator[str]:
+    name = bits.entry_name(entry.level, entry.index)
+    yield f"{name} at {entry.phys:#x}: {journal.count} write{'s' * (journal.count != 1)} changed it"
+    yield f"  before the image: {_words(entry, journal.first)}"
+    first = journal.count - sum(write.times for write in journal.writes)
+    if first:
+        yield f"  the first {first} writes are left out"
+    for write in journal.writes:
+        yield from _write(entry, first + 1, write)
+        first += write.times
+    final = entry_value(entry.phys)
+    if final is None:
+        return
+    if final != journal.last_seen:
+        yield _unseen(journal, journal.last_seen, final)
+    yield f"  at the switch: {_words(entry, final)}"
+    if final != entry.value:
+        yield f"  the first boot had {entry.value:#x} here: the two boots differ"
+
+
+def _write(entry: EntryRef, number: int, write: Write) -> Iterator[str]:
+    numbers = f"{number}" if write.times == 1 else f"{number} to {number + write.times - 1}"
+    yield f"write {numbers}: {_words(entry, write.old)} -> {_words(entry, write.new)}"
+    for depth, line in enumerate(write.backtrace):
+        yield f"  #{depth}  {line}"
+
+
+def _unseen(journal: Journal, old: int, new: int) -> str:
+    after = f"after write {journal.count}" if journal.count else "after the image started"
+    if (old ^ new) & ~_CPU_SETS == 0:
+        return f"  {after} the CPU set accessed or dirty: {old:#x} -> {new:#x}"
+    return (
+        f"  {after}, before the switch, {old:#x} became {new:#x} without a write through this address:"
+        " by another mapping of it, or by a device"
+    )
+
+
+def _words(entry: EntryRef, value: int) -> str:
+    """The value, its flags, and the frame it holds."""
+    if not value & bits.PRESENT:
+        return f"{value:#x} (not present)"
+    flags = bit_names(EntryRef(entry.level, entry.index, entry.phys, value))
+    return f"{value:#x} ({flags}, {bits.frame(value, entry.level):#x})"

@@ -1,0 +1,80 @@
+"""The reference boot under a debugger: QEMU with its stub, up to where the loader waits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+BOOT = Path(__file__).resolve().parent.parent / "boot"
+WAIT_SECONDS = 60.0
+_PATIENT_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# An intact record ends with its checksum.
+_IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-9a-f]{8}\n")
+
+
+class NotReached(Exception):
+    """The guest did not come to the point where gdb could take over; the message says why."""
+
+
+def guest(build: Path, run: Path, stub: str) -> subprocess.Popen[bytes]:
+    """The reference boot, its serial port on standard output, gdb's stub where ``stub`` (-gdb) says.
+
+    The loader waits (``debugger=wait``). NotReached if the boot volume cannot be made.
+    """
+    config = ";".join(filter(None, ("debugger=wait", os.environ.get("CONFIG"))))
+    try:
+        subprocess.run([BOOT / "prepare", build, run], check=True, env={**os.environ, "CONFIG": config})
+        command = subprocess.run([BOOT / "qemu-command", run, run / "disk.img"], check=True,
+                                 stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    except subprocess.CalledProcessError as error:
+        raise NotReached(f"{Path(error.cmd[0]).name} failed: see above") from error
+    return subprocess.Popen(
+        [*command, "-serial", "stdio", *stub.split(" ")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C in gdb must not reach QEMU
+        preexec_fn=_end_with_parent,
+    )
+
+
+def _end_with_parent() -> None:
+    """However this program ends, QEMU ends too (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
+    """Reads the serial port up to the ``image`` record; NotReached if it does not come."""
+    heard, began = b"", time.monotonic()
+    told = not sys.stderr.isatty()
+    with selectors.DefaultSelector() as selector:
+        selector.register(serial, selectors.EVENT_READ)
+        while not (match := _IMAGE.search(heard)):
+            gone = time.monotonic() - began
+            if gone > WAIT_SECONDS:
+                raise NotReached(f"no image record on the serial port within {WAIT_SECONDS:g} s")
+            if not selector.select((WAIT_SECONDS if told else _PATIENT_SECONDS) - gone):
+                if not told:
+                    print("the firmware is starting ...", file=sys.stderr)
+                told = True
+                continue
+            data = os.read(serial.fileno(), 1 << 16)
+            if not data:
+                raise NotReached("QEMU ended before the loader told where it is")
+            log.write(data)
+            heard += data
+    return int(match[1], 16)
+
+
+def drain(serial: IO[bytes], log: IO[bytes]) -> None:
+    """Keeps the guest from blocking on a full pipe, and its trace from getting lost."""
+    while data := os.read(serial.fileno(), 1 << 16):
+        log.write(data)
+        log.flush()

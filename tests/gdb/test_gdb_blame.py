@@ -1,0 +1,43 @@
+"""`cr3scope blame` names the line that the analyzer names for the same entry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from boot.reference import boot
+from gdb_session import debug, gdb
+
+
+@pytest.mark.parametrize("inject", ["nx-upper-level", "reserved-bits:trampoline", "stack-readonly"])
+def test_last_write_is_by_the_line_that_the_analyzer_names(inject: str, tmp_path: Path) -> None:
+    analyzed = boot(tmp_path / "analyzed", inject=inject)
+    finding = analyzed.verdict["findings"][0]
+    entry, virt = finding["entry"], analyzed.verdict["observation"]["first"]["cr2"]
+    text = debug(tmp_path / "debugged", f"cr3scope blame {virt}:{entry['level']}\n", inject)
+    last = text.split("\nwrite ")[-1]
+    assert f"at {finding['source']}\n" in last, (finding["source"], text)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("0xdda0001", "0xdda0001 is no entry: entries lie at multiples of 8"),
+        ("0x0", "0x0 lies in no table that CR3 "),
+        ("0x0:PML9", "PML9: no level: PML5, PML4, PDPT, PD, PT or 5 to 1"),
+    ],
+)
+def test_what_is_no_entry_is_refused_without_a_reset(words: str, line: str, tmp_path: Path) -> None:
+    text = debug(tmp_path, f"cr3scope blame {words}\n")
+    assert f"cr3scope blame: {line}" in text, text
+
+
+def test_an_entry_that_nobody_set_is_empty_at_the_switch(tmp_path: Path) -> None:
+    text = debug(tmp_path, "cr3scope blame 0xffff900000000000:PML4\n")
+    assert re.search(r"at the switch: 0x0 \(not present\)", text), text
+    assert "Traceback" not in text
+
+
+def test_no_target_is_one_line() -> None:
+    assert gdb("cr3scope blame 0x1000").startswith("cr3scope blame: no target")

@@ -1,0 +1,48 @@
+"""`make debug-batch` without make: exit status, planned values, and what is missing on the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+
+
+def batch(folder: Path, *, inject: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    build()
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", BUILD, folder],
+        capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
+        env={**os.environ, "INJECT": inject, "CONFIG": "", **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("inject", "status"), [("", 0), ("nx-upper-level", 1)])
+def test_the_status_says_whether_the_boot_survives(inject: str, status: int, tmp_path: Path) -> None:
+    done = batch(tmp_path / "run", inject=inject)
+    assert done.returncode == status, done.stdout + done.stderr
+    for name in ("CR3", "RSP", "RIP", "RDI"):
+        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{name} planned "))
+        assert line.endswith(": as planned"), line
+
+
+def test_a_missing_qemu_is_one_line(tmp_path: Path) -> None:
+    done = batch(tmp_path / "run", QEMU="no-such-qemu")
+    assert done.returncode == 2
+    assert done.stderr == "debug: no-such-qemu is not installed: run make deps\n"
+
+
+def test_a_boot_volume_that_cannot_be_made_is_no_traceback(tmp_path: Path) -> None:
+    done = batch(tmp_path / "run", FIRMWARE="nonsense")
+    assert done.returncode == 2
+    assert done.stderr.endswith("debug: qemu-command failed: see above\n"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_qemu_that_refuses_its_command_is_no_traceback(tmp_path: Path) -> None:
+    done = batch(tmp_path / "run", OVMF_CODE="/no/such/firmware.fd")
+    assert done.returncode == 2
+    assert done.stderr.endswith("debug: QEMU ended before the loader told where it is\n"), done.stderr
