@@ -27,8 +27,9 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "paging": LOW_PARTS | {"capture"},
     "sources": LOW_PARTS | {"capture", "paging"},
     "predict": LOW_PARTS | {"capture", "paging", "exceptions"},
-    "rules": LOW_PARTS | {"capture", "paging", "predict", "exceptions", "attribution", "symbols"},
+    "rules": LOW_PARTS | {"capture", "paging", "predict", "exceptions", "attribution", "images"},
     "render": LOW_PARTS | {"paging", "sources", "predict", "rules", "exceptions"},
+    "images": LOW_PARTS | {"capture", "paging"},
     "intlog": LOW_PARTS | {"exceptions"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cr3scope.attribution import Attribution
 from cr3scope.capture.records import Boot, Capture, ImageRecord
+from cr3scope.images.symbols import LineSource, NoSymbols
 from cr3scope.intlog.observe import LogReport
 from cr3scope.observation import agree, is_late_strike, observe
 from cr3scope.paging.platform import Platform
@@ -14,7 +15,6 @@ from cr3scope.predict.intent import Intent
 from cr3scope.rules import RULES
 from cr3scope.rules.compose import compose
 from cr3scope.rules.rule import Context
-from cr3scope.symbols import LineSource, NoSymbols
 from cr3scope.verdict import (
     Diagnostic,
     Ending,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cr3scope.capture.records import Boot
+from cr3scope.images.symbols import LineSource
 from cr3scope.paging.entry import is_leaf
 from cr3scope.predict.intent import Intent
-from cr3scope.symbols import LineSource
 from cr3scope.verdict import EntryRef
 
 _PRESENT = 1

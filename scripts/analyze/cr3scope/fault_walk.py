@@ -5,13 +5,13 @@ from __future__ import annotations
 from cr3scope.attribution import Attribution
 from cr3scope.capture.records import AccessKind, Boot, Dump
 from cr3scope.exceptions import PAGE_FAULT, PF_FETCH, PF_USER, PF_WRITE
+from cr3scope.images.symbols import LineSource
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.recorded import cpu_state
 from cr3scope.paging.tables import DumpTables
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.predict.intent import Intent
-from cr3scope.symbols import LineSource
 from cr3scope.verdict import Fault, FaultWalk, WalkLevel
 
 _DUMPS = ("new", "after", "old")  # what the fault met, in this order

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.exceptions import PAGE_FAULTS
+from cr3scope.images.load_address import base_from_switch
+from cr3scope.images.symbols import Symbols
 from cr3scope.intlog.observe import LogReport
-from cr3scope.load_address import base_from_switch
-from cr3scope.symbols import Symbols
 from cr3scope.verdict import Diagnostic, Fault, Observation, Place, Verdict
 
 

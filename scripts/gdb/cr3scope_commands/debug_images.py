@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 
 from cr3scope.errors import UnusableInput
-from cr3scope.pe_image import MOST_IMAGE_BYTES
+from cr3scope.images.pe_header import MOST_IMAGE_BYTES
 from cr3scope_commands.images import Image
 from cr3scope_commands.target import Monitor, Stop, physical_mode, read_physical
 

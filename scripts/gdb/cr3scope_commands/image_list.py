@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
 from cr3scope_commands.debug_images import debug_images
-from cr3scope_commands.images import Image, Loaded, image_at
+from cr3scope_commands.images import Loaded, image_at
 from cr3scope_commands.target import Stop
 
 

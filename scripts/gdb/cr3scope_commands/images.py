@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import find_mov_cr3
-from cr3scope.pe_image import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope_commands.target import Stop
 
 _MOST_BACK = 64 << 20

@@ -8,8 +8,8 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.machine.qmp import QmpError
-from cr3scope.symbols import ElfTwin
 from cr3scope_commands.debug_images import table_counts
 from cr3scope_commands.image_list import all_images
 from cr3scope_commands.images import Image, Loaded, image_at

@@ -8,8 +8,8 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.render.table import Cell, Table, plain
-from cr3scope.symbols import ElfTwin
 from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.image_list import all_images

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cr3scope.errors import UnusableInput
-from cr3scope.symbols import ElfTwin
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope_commands.image_list import named
 from cr3scope_commands.images import Loaded
 

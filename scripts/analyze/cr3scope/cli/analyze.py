@@ -14,14 +14,14 @@ from cr3scope.capture.records import Capture, ImageRecord
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
-from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
 from cr3scope.fault_walk import fault_walk
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.symbols import LineSource, Symbols
 from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.observe import LogReport
 from cr3scope.intlog.report import read_story
 from cr3scope.places import with_places
-from cr3scope.symbols import LineSource, Symbols
 from cr3scope.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cr3scope.elf_file import ElfFile
+from cr3scope.images.elf_file import ElfFile
 
 _HELP = (
     "ELF twin of a loaded image, for symbols and source lines (may be given more than once);"

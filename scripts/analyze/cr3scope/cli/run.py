@@ -96,7 +96,7 @@ def _seconds(text: str) -> float:
 
 def _import_analysis() -> None:
     """While the firmware starts: by the time the guest is done the analyzer is loaded."""
-    for name in ("cr3scope.cli.analyze", "cr3scope.symbols", "elftools.elf.elffile"):
+    for name in ("cr3scope.cli.analyze", "cr3scope.images.symbols", "elftools.elf.elffile"):
         importlib.import_module(name)
 
 

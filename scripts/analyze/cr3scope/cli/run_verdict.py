@@ -17,7 +17,7 @@ from cr3scope.machine.serial_port import panic_words
 from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
 
 if TYPE_CHECKING:
-    from cr3scope.elf_file import ElfFile
+    from cr3scope.images.elf_file import ElfFile
 
 SENTINEL = b"@c3s"
 
@@ -39,7 +39,7 @@ def _judge_untraced(
     verdict = _with_findings(verdict_of(told), outcome)
     if elf_files:
         from cr3scope.places import with_places
-        from cr3scope.symbols import Symbols
+        from cr3scope.images.symbols import Symbols
 
         verdict = with_places(verdict, told, Symbols((), elf_files), outcome.registers.get("RIP"))
     return _with_last_words(verdict, outcome)
@@ -51,7 +51,7 @@ def _judge_traced(
     from cr3scope.analysis import analyze, chosen_boot
     from cr3scope.capture.reader import read_capture
     from cr3scope.places import with_places
-    from cr3scope.symbols import Symbols
+    from cr3scope.images.symbols import Symbols
 
     read = read_capture(capture)
     boot = chosen_boot(read)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             verdict = story_verdict(story)
             if arguments.elf:
                 from cr3scope.places import with_places
-                from cr3scope.symbols import Symbols
+                from cr3scope.images.symbols import Symbols
 
                 symbols = Symbols((), arguments.elf)
                 verdict = with_places(verdict, story.report, symbols, story.last_rip)

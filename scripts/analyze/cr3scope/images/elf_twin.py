@@ -1,4 +1,4 @@
-"""From an address of a loaded image to symbol and ``file:line``, by the image's ELF twin (DWARF).
+"""An ELF file that an image was made from: its build id, symbols and lines (DWARF).
 
 Nothing is read before the first question is asked, and then only the compilation units that hold
 the addresses in question: most captures have nothing to attribute, and a verdict must be quick.
@@ -9,109 +9,15 @@ from __future__ import annotations
 import bisect
 import mmap
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cr3scope.capture.records import ImageRecord
-from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
-from cr3scope.verdict import Place
 
 _MAGIC = b"\x7fELF"
 _CODE = 1  # PF_X: a segment's flag
-
-
-class LineSource(Protocol):
-    """Anything that knows source lines of code addresses as the machine sees them."""
-
-    def line_of_call(self, return_address: int) -> str | None:
-        """``file:line`` of the call that returns to this address; None if it is not known."""
-
-
-class NoSymbols:
-    """No ELF twin was given."""
-
-    def line_of_call(self, return_address: int) -> str | None:
-        return None
-
-
-class Symbols:
-    """The ELF twins of the images of one boot; without a capture there are no ``images``."""
-
-    def __init__(self, images: Sequence[ImageRecord], files: Sequence[ElfFile]) -> None:
-        self._images = images
-        self._twins = [ElfTwin(file.path) for file in files]
-        self._bases = {
-            twin: file.base
-            for twin, file in zip(self._twins, files, strict=True)
-            if file.base is not None
-        }
-        for twin in self._twins:
-            twin.check()
-        self._known: dict[int, str | None] = {}
-
-    def line_of_call(self, return_address: int) -> str | None:
-        """The line of the instruction before ``return_address``: the call, not what follows it."""
-        if return_address not in self._known:
-            self._known[return_address] = self._look_up(return_address - 1)
-        return self._known[return_address]
-
-    def place(self, name: str, address: int) -> Place | None:
-        """Where ``address`` is, called ``name`` in the report; None if no twin holds it."""
-        found = self._find(address)
-        if found is None:
-            return None
-        twin, own = found
-        symbol, line = twin.symbol(own), twin.line(own)
-        return Place(name, address, symbol, line) if symbol or line else None
-
-    def unplaced(self) -> Iterator[ElfTwin]:
-        """The twins of which nobody said where they were loaded."""
-        placed = {self._twin_of(image) for image in self._images}
-        for twin in self._twins:
-            if twin.is_relocatable and twin not in placed and twin not in self._bases:
-                yield twin
-
-    @property
-    def has_images(self) -> bool:
-        """Whether a capture tells where images lie."""
-        return bool(self._images)
-
-    def put(self, twin: ElfTwin, base: int) -> None:
-        """Says where a twin was loaded."""
-        self._bases[twin] = base
-
-    def _look_up(self, address: int) -> str | None:
-        found = self._find(address)
-        return found[0].line(found[1]) if found else None
-
-    def _find(self, address: int) -> tuple[ElfTwin, int] | None:
-        """The twin that holds the address, and the address as that file has it."""
-        for twin, base in self._bases.items():
-            own = address - base + twin.counts_from
-            if twin.holds(own):
-                return twin, own
-        for image in self._images:
-            if image.base <= address < image.base + image.size:
-                named = self._twin_of(image)
-                return (named, address - image.base) if named else None
-        for twin in self._twins:
-            if twin not in self._bases and not twin.is_relocatable and twin.holds(address):
-                return twin, address
-        return None
-
-    def _twin_of(self, image: ImageRecord) -> ElfTwin | None:
-        """By build id; by name only if one of the two has no build id to disagree with."""
-        for twin in self._twins:
-            if image.build_id and twin.build_id == image.build_id:
-                return twin
-        names = {_stem(name) for name in (image.name, image.file) if name}
-        for twin in self._twins:
-            if _stem(twin.path.name) in names and not (image.build_id and twin.build_id):
-                return twin
-        return None
 
 
 class ElfTwin:
@@ -316,7 +222,3 @@ def _teach_checksums(structs: Any) -> None:
 
 def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _stem(name: str) -> str:
-    return posixpath.basename(name.replace("\\", "/")).split(".")[0].lower()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cr3scope.pe_image import MOST_IMAGE_BYTES, pdb_name, read_header
+from cr3scope.images.pe_header import MOST_IMAGE_BYTES, pdb_name, read_header
 
 
 def image(

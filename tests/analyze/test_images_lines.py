@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cr3scope.capture.records import ImageRecord
-from cr3scope.elf_file import ElfFile
 from cr3scope.errors import UnusableInput
-from cr3scope.symbols import ElfTwin, Symbols
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.symbols import Symbols
 
 BASE = 0x7E12_3000
 SOURCE = """\

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import find_mov_cr3
-from cr3scope.symbols import ElfTwin
 
 
 def base_from_switch(twin: ElfTwin, rip: int) -> int | None:

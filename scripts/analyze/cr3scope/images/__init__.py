@@ -1,0 +1,1 @@
+"""Loaded images: their files, where they lie, and what their symbols say."""
