@@ -59,7 +59,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  settings: INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG RUN TOOLCHAIN CROSS_COMPILE"
 
 run-trace: $(BUILD)/deps-run.stamp ## build, boot under QEMU, capture, analyze, print the verdict
