@@ -149,5 +149,5 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
 def _examine(folder: Path, qmp: Qmp, outcome: Outcome) -> None:
     from cr3scope.machine.examine import examine
 
-    traced = SENTINEL in outcome.serial or SENTINEL in outcome.stdout
-    examine(folder, folder / LOG, qmp, outcome, traced)
+    if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
+        examine(folder, folder / LOG, qmp, outcome)

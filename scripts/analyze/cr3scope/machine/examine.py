@@ -19,16 +19,11 @@ from cr3scope.machine.text_screen import read_text_screen
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Finding
 
-_MEANT_TO_END = (Reason.SHUT_DOWN,)
-
-
-def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome, traced: bool) -> None:
-    """Completes ``outcome``; of a traced boot (a trace knows more) only the evidence is taken.
+def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome) -> None:
+    """Completes ``outcome`` of a guest without a trace: a trace holds all this, and more.
 
     QmpError if QEMU does not answer.
     """
-    if traced and outcome.reason in _MEANT_TO_END:
-        return
     cpus = take_snapshots(qmp)
     if not cpus:
         raise QmpError("info registers -a: no CPU")
@@ -39,8 +34,7 @@ def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome, traced: bool) -
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged = cpus[0]
     try:
-        if not traced:
-            judged = _judge(cpus, report, log, qmp, outcome)
+        judged = _judge(cpus, report, log, qmp, outcome)
     finally:
         _keep(folder, cpus, judged, outcome)
 
