@@ -95,3 +95,25 @@ def test_at_reset_each_command_says_in_one_line_that_the_mode_is_wrong(tmp_path:
     text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope check")
     assert "cr3scope check: the guest is in real mode: only 64-bit paging can be shown" in text
     assert "Traceback" not in text
+
+
+DAMAGE = """python
+import struct
+from cr3scope_commands import debug_images, target
+now = target.stop()
+_, count, table = struct.unpack("<IIQ", now.physical(debug_images.debug_table(now), 16))
+gdb.write(f"the table has {count} images\\n")
+gdb.selected_inferior().write_memory(table, struct.pack("<QQ", (1 << 64) - 8, 0x7fffffffffff))
+end
+"""
+
+
+def test_damaged_entries_of_the_firmwares_list_cost_only_themselves(tmp_path: Path) -> None:
+    commands = f"cr3scope break --on-load bootx64\n{DAMAGE}cr3scope symbols\ncr3scope break bootx64\n"
+    text = foreign(tmp_path, loader("nx_pml4", False), commands)
+    counted = re.search(r"the table has (\d+) images", text)
+    assert counted, text
+    # The first two entries are the firmware's core, which holds the PC, and one driver.
+    assert re.search(rf"^{int(counted[1]) - 1} images$", text, re.MULTILINE), text
+    assert text.count("1 mov cr3 in the image at 0x") == 2, text
+    assert "Traceback" not in text

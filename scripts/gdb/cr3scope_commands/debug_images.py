@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.pe_header import MOST_IMAGE_BYTES
@@ -30,10 +30,15 @@ _MEDIA, _FILE_PATH = 4, 4  # type and subtype of a device path node (UEFI 2.10, 
 _MOST_NODES = 16
 
 
+class _Damaged(UnusableInput):
+    """A pointer leads to where no memory is."""
+
+
 def debug_table(now: Stop) -> int | None:
     """Address of EFI_DEBUG_IMAGE_INFO_TABLE_HEADER; None if the firmware has none (yet)."""
     for system in _system_tables():
-        count, tables = struct.unpack("<QQ", _bytes(now, system + _TABLE_COUNT_AT, 16))
+        head = now.physical(system + _TABLE_COUNT_AT, 16)
+        count, tables = struct.unpack("<QQ", head) if len(head) == 16 else (0, 0)
         if not 0 < count <= _MOST_TABLES:
             continue
         data = now.physical(tables, 24 * count)
@@ -51,8 +56,16 @@ def table_counts() -> list[int]:
 def debug_images(now: Stop) -> Iterator[Image]:
     """All images of the table; none without a table."""
     header = debug_table(now)
-    for info in image_infos(now, header) if header is not None else ():
-        image = image_of(now, info)
+    return images_of(now, image_infos(now, header) if header is not None else ())
+
+
+def images_of(now: Stop, infos: Iterable[int]) -> Iterator[Image]:
+    """What the entries tell; one that is damaged or of another kind is left out."""
+    for info in infos:
+        try:
+            image = _image_of(now, info)
+        except _Damaged:
+            continue  # the others may be whole
         if image is not None:
             yield image
 
@@ -63,15 +76,16 @@ def image_infos(now: Stop, header: int) -> list[int]:
     An image that was unloaded leaves an empty place, and TableSize counts those that are taken: so all
     places are looked at that the table can have, which grows by a page at a time.
     """
-    _, count, table = struct.unpack("<IIQ", _bytes(now, header, 16))
+    head = now.physical(header, 16)
+    _, count, table = struct.unpack("<IIQ", head) if len(head) == 16 else (0, 0, 0)
     room = min(count, _MOST_IMAGES) + -count % _PAGE_OF_POINTERS
     pointers = now.physical(table, 8 * room)
     found = (int.from_bytes(pointers[at : at + 8], "little") for at in range(0, len(pointers), 8))
     return [info for info in found if info][:count]
 
 
-def image_of(now: Stop, info: int) -> Image | None:
-    """What an entry tells; None if it is of no kind that is known."""
+def _image_of(now: Stop, info: int) -> Image | None:
+    """What an entry tells; None if it is of no kind that is known. _Damaged if it points nowhere."""
     kind, protocol = struct.unpack("<IxxxxQ", _bytes(now, info, 16))
     if kind != _NORMAL or not protocol:
         return None
@@ -113,5 +127,5 @@ def _file_name(now: Stop, path: int) -> str | None:
 def _bytes(now: Stop, phys: int, count: int) -> bytes:
     data = now.read(phys, count)
     if data is None:
-        raise UnusableInput(f"the firmware's debug image info table points to {phys:#x}: no memory")
+        raise _Damaged(f"the firmware's debug image info table points to {phys:#x}: no memory")
     return data

@@ -13,6 +13,7 @@ from cr3scope.paging.mov_cr3 import find_mov_cr3
 from cr3scope_commands.target import Stop
 
 _MOST_BACK = 64 << 20
+_MOST_MEMORY = 16 << 20  # of one image that is searched: a table may claim any size
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Loaded:
 
     @cached_property
     def memory(self) -> bytes:
-        """All of it."""
-        return self.now.physical(self.image.base, self.image.size)
+        """All of it, or the beginning of what is no loader by its size."""
+        return self.now.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
 
     def switches(self) -> Iterator[int]:
         """Addresses of `mov cr3` in its executable sections."""

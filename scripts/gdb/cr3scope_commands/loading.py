@@ -8,7 +8,7 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.machine.qmp import QmpError
-from cr3scope_commands.debug_images import debug_table, image_infos, image_of
+from cr3scope_commands.debug_images import debug_table, image_infos, images_of
 from cr3scope_commands.image_list import named
 from cr3scope_commands.images import Loaded
 from cr3scope_commands.run_to import run_for, run_until_written
@@ -31,9 +31,8 @@ def run_until_loaded(name: str) -> Loaded:
         now = stop()
         new = [info for info in image_infos(now, header) if info not in known]
         known.update(new)
-        images = (image_of(now, info) for info in new)
         try:
-            return named([Loaded(now, image) for image in images if image], name)
+            return named([Loaded(now, image) for image in images_of(now, new)], name)
         except UnusableInput:
             if time.monotonic() > until:
                 others = f"{len(known)} other images were"

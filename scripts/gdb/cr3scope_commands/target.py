@@ -132,6 +132,8 @@ class Stop(Snapshot):
 
 def read_physical(phys: int, count: int) -> bytes | None:
     """Within :func:`physical_mode`; None where there is no memory."""
+    if phys + count > 1 << 52:  # the widest physical address; gdb raises OverflowError past 64 bits
+        return None
     try:
         return bytes(gdb.selected_inferior().read_memory(phys, count))
     except gdb.MemoryError:

@@ -31,6 +31,8 @@ LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
 CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
 _TRIPLE_FAULT = b"Triple fault\n"
+_CHUNK = 1 << 16
+_MOST_CHUNKS = 64  # at a time; no pipe holds more (pipe-max-size is 1 MiB)
 _MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
 # How long a guest may go on after a sign that it is done: it may still exit, or write a file.
 _GRACE = {
@@ -356,10 +358,16 @@ class _Watcher:
             self._end_within(_GRACE[sign], _MEANING.get(sign, Reason.SAID_ALL))
 
     def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:
-        """What can be read without waiting; at its end the source is watched no more."""
+        """What can be read without waiting, in turns: who writes without end must not keep us from
+        the clock. At its end the source is watched no more."""
         descriptor = source if isinstance(source, int) else source.fileno()
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(descriptor, 1 << 16):
+            for _ in range(_MOST_CHUNKS):
+                data = os.read(descriptor, _CHUNK)
+                if not data:
+                    break
                 yield data
+            else:
+                return
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(source)
