@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,31 @@ cr3scope symbols {ROOT}/build/loader/loader.elf
         f"cr3scope symbols {ROOT}/build/loader/loader.elf\n", ""))
     assert re.search(r"^\d{2,3} images$", text, re.MULTILINE), text
     assert re.search(r"^0x[0-9a-f]+ +0x[0-9a-f]+ +BOOTX64.EFI", text, re.MULTILINE), text
-    assert re.search(rf"{twin.name} at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes, found by build id", text), text
+    found = rf"{twin.name} at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes, found by build id"
+    assert re.search(found, " ".join(text.split())), text
     assert "kernel.elf at 0xffffffff80000000, where it is linked to run" in text, text
     assert re.search(r"load_cr3 .* at tests/boot/foreign/foreign.h:\d+", text), text
     assert re.search(r"efi_main .* at tests/boot/foreign/nx_pml4.c:\d+", text), text
+
+
+def test_a_pe_file_is_found_by_its_code_and_another_one_is_not(tmp_path: Path) -> None:
+    program, other = loader("stack_readonly", True), loader("virtual_in_entry", True)
+    commands = f"cr3scope break --on-load bootx64\ncr3scope symbols {other} {program}"
+    text = foreign(tmp_path, program, commands)
+    found = rf"{program.name} at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes, found by its code"
+    assert re.search(found, " ".join(text.split())), text
+    assert f"{other.name}: the twin of none of the" in " ".join(text.split()), text
+
+
+def test_a_twin_without_a_build_id_is_found_by_its_code(tmp_path: Path) -> None:
+    program = loader("nx_pml4", False)
+    twin = tmp_path / "other-name.elf"
+    subprocess.run(
+        ["objcopy", "--remove-section=.note.gnu.build-id", program.with_suffix(".elf"), twin], check=True
+    )
+    text = foreign(tmp_path, program, f"cr3scope break --on-load bootx64\ncr3scope symbols {twin}")
+    found = r"other-name.elf at 0x[0-9a-f]+, 0x[0-9a-f]+ bytes, found by its code"
+    assert re.search(found, " ".join(text.split())), text
 
 
 def test_an_elf_file_that_is_no_twin_is_one_line(tmp_path: Path) -> None:

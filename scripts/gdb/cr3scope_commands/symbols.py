@@ -9,24 +9,25 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.pe_twin import PeTwin
 from cr3scope.render.table import Cell, Table, plain
 from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.image_list import all_images
 from cr3scope_commands.images import Loaded
 from cr3scope_commands.target import Stop, stop
-from cr3scope_commands.twins import match
+from cr3scope_commands.twins import match, opened
 
 
 class SymbolsCommand(Command):
-    """Add an ELF twin's symbols where the firmware put its image.
+    """Add an ELF twin's symbols, or a PE file's own, where the firmware put its image.
 
-    cr3scope symbols [ELF...]
+    cr3scope symbols [FILE...]
     The images are those of the firmware's debug image info table, else the one that holds the PC. A
-    twin is found by build id, by name, or by its code; a kernel that is no PE image is added where it
+    twin is found by build id, by its code, or by name; a kernel that is no PE image is added where it
     is linked to run. Without arguments: the list of the images."""
 
-    name, usage = "symbols", "[ELF...]"
+    name, usage = "symbols", "[FILE...]"
     completion = gdb.COMPLETE_FILENAME
 
     def run(self, words: list[str]) -> None:
@@ -34,9 +35,7 @@ class SymbolsCommand(Command):
         if not words:
             show(listing(now))
             return
-        twins = [ElfTwin(Path(word)) for word in words]
-        for twin in twins:
-            twin.check()
+        twins = [opened(Path(word)) for word in words]
         images = all_images(now)
         missing = [twin for twin in twins if not _add(twin, images)]
         if len(missing) == len(twins):
@@ -60,7 +59,7 @@ def listing(now: Stop) -> Iterator[str]:
     yield from plain(Table(("base", "size", "name"), tuple(rows)))
 
 
-def _add(twin: ElfTwin, images: list[Loaded]) -> bool:
+def _add(twin: ElfTwin | PeTwin, images: list[Loaded]) -> bool:
     found = match(twin, images)
     if found is None and not twin.is_relocatable:
         gdb.execute(f'add-symbol-file "{twin.path}"', to_string=True)
@@ -75,7 +74,7 @@ def _add(twin: ElfTwin, images: list[Loaded]) -> bool:
     return True
 
 
-def _why(twin: ElfTwin, images: list[Loaded]) -> str:
+def _why(twin: ElfTwin | PeTwin, images: list[Loaded]) -> str:
     own = f"build id {twin.build_id[:12]}..." if twin.build_id else "it has no build id"
     count = f"{len(images)} image{'s' if len(images) != 1 else ''}"
     return f"{printable(str(twin.path))}: the twin of none of the {count} in memory ({own})"

@@ -1,13 +1,15 @@
-"""Which loaded image an ELF file is the twin of."""
+"""Which loaded image an ELF or PE file is the twin of."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.pe_twin import PeTwin
 from cr3scope_commands.image_list import named
 from cr3scope_commands.images import Loaded
 
@@ -16,14 +18,14 @@ _NT_GNU_BUILD_ID = 3
 
 @dataclass(frozen=True)
 class Match:
-    """An image and by what it was matched: "build id", "name", "its code"."""
+    """An image and by what it was matched: "build id", "its code", "name"."""
 
     image: Loaded
     by: str
 
 
-def match(twin: ElfTwin, images: Iterable[Loaded]) -> Match | None:
-    """By build id; else by name or by its code, unless the image tells another build id."""
+def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
+    """By build id; else by its code or by name, unless the image tells another build id."""
     found = list(images)
     if twin.build_id:
         note = _note(bytes.fromhex(twin.build_id))
@@ -31,12 +33,26 @@ def match(twin: ElfTwin, images: Iterable[Loaded]) -> Match | None:
             if note in image.memory:
                 return Match(image, "build id")
     others = [image for image in found if not (twin.build_id and _has_build_id(image))]
-    try:
-        return Match(named(others, twin.path.name), "name")
-    except UnusableInput:
-        pass
     alike = [image for image in others if _same_code(twin, image)]
-    return Match(alike[-1], "its code") if len(alike) == 1 else None
+    if len(alike) == 1:
+        return Match(alike[0], "its code")
+    try:
+        # A PE file is what was loaded: another one of that name is not it.
+        return None if isinstance(twin, PeTwin) else Match(named(others, twin.path.name), "name")
+    except UnusableInput:
+        return None
+
+
+def opened(path: Path) -> ElfTwin | PeTwin:
+    """The file by its kind; UnusableInput if it is none of both."""
+    try:
+        with path.open("rb") as file:
+            is_pe = file.read(2) == b"MZ"
+    except OSError as error:
+        raise UnusableInput(f"{path}: {error.strerror}") from error
+    twin: ElfTwin | PeTwin = PeTwin(path) if is_pe else ElfTwin(path)
+    twin.check()
+    return twin
 
 
 def _note(build_id: bytes) -> bytes:
@@ -48,7 +64,7 @@ def _has_build_id(image: Loaded) -> bool:
     return struct.pack("<II4s", 20, _NT_GNU_BUILD_ID, b"GNU\0") in image.memory
 
 
-def _same_code(twin: ElfTwin, image: Loaded) -> bool:
+def _same_code(twin: ElfTwin | PeTwin, image: Loaded) -> bool:
     """The file's code lies in the image at the same offset. Code is position independent there:
     the firmware relocates data."""
     pieces = list(twin.code())

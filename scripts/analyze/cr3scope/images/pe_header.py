@@ -16,7 +16,8 @@ _PE32_PLUS = 0x20B
 _NEW_HEADER_AT = 0x3C  # e_lfanew
 _SIGNATURE = b"PE\0\0"
 _COFF = struct.Struct("<HHIIIHH")
-_OPTIONAL_SIZE_OF_IMAGE, _OPTIONAL_ENTRY, _OPTIONAL_DIRECTORIES = 56, 16, 108
+_OPTIONAL_ENTRY, _OPTIONAL_IMAGE_BASE = 16, 24
+_OPTIONAL_SIZE_OF_IMAGE, _OPTIONAL_DIRECTORIES = 56, 108
 _DEBUG_DIRECTORY = 6
 _SECTION = struct.Struct("<8sIIIIIIHHI")
 _DEBUG_ENTRY = struct.Struct("<IIHHIIII")
@@ -30,12 +31,14 @@ _MOST_DEBUG_ENTRIES = 16
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section: ``offset`` is its place in the loaded image."""
+    """One section: ``offset`` is its place in the loaded image, ``in_file`` that in the file."""
 
     name: str
     offset: int
     size: int
     executable: bool
+    in_file: int = 0
+    bytes_in_file: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class PeHeader:
     entry: int
     sections: tuple[Section, ...]
     debug: tuple[int, int]  # offset and size of the debug directory
+    linked_at: int = 0  # ImageBase: where the file's own addresses count from
 
     def code_view(self, directory: bytes) -> tuple[int, int] | None:
         """Offset and size of the record that names the PDB; ``directory`` is the debug directory."""
@@ -73,10 +77,11 @@ def read_header(data: bytes) -> PeHeader | None:
         return None
     size = struct.unpack_from("<I", data, optional + _OPTIONAL_SIZE_OF_IMAGE)[0]
     entry = struct.unpack_from("<I", data, optional + _OPTIONAL_ENTRY)[0]
+    linked_at = struct.unpack_from("<Q", data, optional + _OPTIONAL_IMAGE_BASE)[0]
     if not 0 < size <= MOST_IMAGE_BYTES:
         return None
     found = tuple(_sections(data, optional + optional_bytes, min(sections, _MOST_SECTIONS)))
-    return PeHeader(size, entry, found, _debug(data, optional))
+    return PeHeader(size, entry, found, _debug(data, optional), linked_at)
 
 
 def pdb_name(record: bytes) -> str | None:
@@ -92,9 +97,9 @@ def _sections(data: bytes, at: int, count: int) -> Iterator[Section]:
     for place in range(at, at + count * _SECTION.size, _SECTION.size):
         if place + _SECTION.size > len(data):
             return
-        name, size, offset, raw, _, _, _, _, _, flags = _SECTION.unpack_from(data, place)
+        name, size, offset, raw, in_file, _, _, _, _, flags = _SECTION.unpack_from(data, place)
         words = name.rstrip(b"\0").decode("ascii", "replace")
-        yield Section(words, offset, size or raw, bool(flags & _EXECUTE))
+        yield Section(words, offset, size or raw, bool(flags & _EXECUTE), in_file, raw)
 
 
 def _debug(data: bytes, optional: int) -> tuple[int, int]:

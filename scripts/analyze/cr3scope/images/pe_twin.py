@@ -1,0 +1,51 @@
+"""A PE file that an image in memory was loaded from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+from cr3scope.images.pe_header import HEADER_BYTES, MOST_IMAGE_BYTES, PeHeader, read_header
+
+
+class PeTwin:
+    """Told apart by its first bytes: ``MZ``."""
+
+    build_id: str | None = None  # lld and MSVC name a PDB instead
+    is_relocatable = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def counts_from(self) -> int:
+        """The address in the file that lies at the base of the loaded image."""
+        return self._header.linked_at
+
+    def code(self) -> Iterator[tuple[int, bytes]]:
+        """The sections that can be executed: offset in the image, bytes."""
+        for section in self._header.sections:
+            if section.executable:
+                length = min(section.size, section.bytes_in_file)
+                yield section.offset, self._data[section.in_file : section.in_file + length]
+
+    def check(self) -> None:
+        """UnusableInput if it is no x86-64 PE file."""
+        assert self._header
+
+    @cached_property
+    def _data(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(MOST_IMAGE_BYTES)
+        except OSError as error:
+            raise UnusableInput(f"{self.path}: {error.strerror}") from error
+
+    @cached_property
+    def _header(self) -> PeHeader:
+        header = read_header(self._data[:HEADER_BYTES])
+        if header is None:
+            raise UnusableInput(f"{self.path}: no x86-64 PE file")
+        return header
