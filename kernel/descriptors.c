@@ -11,13 +11,13 @@
 #define IST_STACK_BYTES 8192
 #define IST_COMMON 1u
 #define IST_NESTED 2u
-#define GATE_IST_SHIFT 32 /* bits 34:32 of a gate's low half (SDM volume 3A, 6.14.1) */
+#define GATE_IST_SHIFT 32 /* bits 34:32 of a gate's low half (SDM volume 3A, 7.14.1) */
 
 #define VECTOR_NMI 2u
 #define VECTOR_DOUBLE_FAULT 8u
 #define VECTOR_MACHINE_CHECK 18u
 
-/** SDM volume 3A, 7.7, "Task management in 64-bit mode". */
+/** SDM volume 3A, 9.7, "Task management in 64-bit mode". */
 struct task_state {
     uint32_t reserved_0;
     uint64_t rsp[3];

@@ -9,7 +9,7 @@
 #include "trace/exception.h"
 
 #define ERROR_READ_ABSENT                                                                          \
-    0x00u /* page-fault error codes (SDM volume 3A, 4.7): P 0, W/R 1, I/D 4                        \
+    0x00u /* page-fault error codes (SDM volume 3A, 5.7): P 0, W/R 1, I/D 4                        \
            */
 #define ERROR_WRITE_ABSENT 0x02u
 #define ERROR_WRITE_DENIED 0x03u

@@ -62,7 +62,7 @@ static uint64_t leaf_bits(const struct address_space *space, const struct mappin
     if ((mapping->rights & RIGHT_EXECUTE) == 0 && space->has_no_execute) {
         bits |= ENTRY_NO_EXECUTE;
     }
-    /* PCD alone selects PAT entry 2, which is UC- unless somebody changed it (SDM 3A, 12.12.4). */
+    /* PCD alone selects PAT entry 2, which is UC- unless somebody changed it (SDM 3A, 13.12.4). */
     unsigned index = mapping->type == MEMORY_WRITE_BACK ? 0
                      : mapping->type == MEMORY_WRITE_COMBINING && space->write_combining
                          ? space->write_combining

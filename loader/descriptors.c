@@ -9,12 +9,12 @@
 #define IST_STACK_BYTES 8192u
 #define IST_ALL 1u
 
-/* Descriptor types (Intel SDM volume 3A, 3.4.5 and 8.2.3). */
+/* Descriptor types (Intel SDM volume 3A, 3.4.5 and 9.2.3). */
 #define DESCRIPTOR_CODE_64 UINT64_C(0x00af9b000000ffff) /* present, DPL 0, code, readable, L=1 */
 #define DESCRIPTOR_DATA UINT64_C(0x00cf93000000ffff)    /* present, DPL 0, data, writable */
 #define DESCRIPTOR_TSS_AVAILABLE UINT64_C(0x0000890000000000)
 
-/* 64-bit TSS (Intel SDM volume 3A, 8.7). */
+/* 64-bit TSS (Intel SDM volume 3A, 9.7). */
 struct __attribute__((packed)) tss {
     uint32_t reserved;
     uint64_t rsp[3];

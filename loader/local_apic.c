@@ -5,7 +5,7 @@
 #include "trace/msr.h"
 #include "trace/paging.h"
 
-/* Intel SDM volume 3A, 11.4.4 (IA32_APIC_BASE), 11.4.1 (registers), 11.12.1 (x2APIC's MSRs). */
+/* Intel SDM volume 3A, 12.4.4 (IA32_APIC_BASE), 12.4.1 (registers), 12.12.1 (x2APIC's MSRs). */
 #define IA32_APIC_BASE 0x1bu
 #define APIC_BASE_X2APIC (UINT64_C(1) << 10)
 #define X2APIC_SELF_IPI 0x83fu

@@ -26,7 +26,7 @@ x/4i $pc
 cr3scope check
 """
 # A reset boots again (`cr3scope blame` needs that): the guest stops at its first instruction, linear
-# FFFFFFF0h (Intel SDM volume 3, 10.1.4). gdb sees RIP FFF0h there and calls the stop a SIGTRAP.
+# FFFFFFF0h (Intel SDM volume 3A, 11.1.4). gdb sees RIP FFF0h there and calls the stop a SIGTRAP.
 RESET = "hbreak *0xfffffff0"
 # A status beside gdb's own, 0 and 1 for an error: the boot faults, or nobody wrote the entry.
 FAULTS = 10

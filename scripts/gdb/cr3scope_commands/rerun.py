@@ -19,7 +19,7 @@ from cr3scope_commands.target import Monitor, Stop, physical_mode, stop
 
 BOOT_SECONDS = 60.0
 _RESET_SECONDS = 5.0
-_RESET_OFFSET = 0xFFF0  # of RIP after a reset (Intel SDM vol. 3, 10.1.4)
+_RESET_OFFSET = 0xFFF0  # of RIP after a reset (Intel SDM vol. 3A, 11.1.4)
 
 
 def image_of_pc(now: Stop) -> Loaded:

@@ -172,7 +172,7 @@ def _mov_cr3(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
 
 
 def _gate(snapshot: Snapshot, vector: int, error: int) -> Iterator[Finding]:
-    """The gate of an exception whose delivery failed (SDM 3A, 7.14.1 and 7.12.1.1)."""
+    """The gate of an exception whose delivery failed (SDM 3A, 7.14.1 and 7.12.1.2)."""
     found = snapshot.gate(vector)
     if found is None:
         return

@@ -1,4 +1,4 @@
-"""Gates, code segments and the TSS in 64-bit mode (Intel SDM volume 3A, 3.4.5, 7.14.1, 8.7)."""
+"""Gates, code segments and the TSS in 64-bit mode (Intel SDM volume 3A, 3.4.5, 7.14.1, 9.7)."""
 
 from __future__ import annotations
 

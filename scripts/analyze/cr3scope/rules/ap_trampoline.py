@@ -19,5 +19,5 @@ RULE = Rule(
         "Check that the trampoline was copied to the SIPI's page, that it was assembled as 16-bit "
         "code for that address, and that its GDT pointer is taken relative to CS."
     ),
-    manual="Intel SDM volume 3A, 10.4.4 (MP initialization example) and 21.1",
+    manual="Intel SDM volume 3A, 10.4.4 (MP initialization example) and 22.1",
 )
