@@ -121,9 +121,10 @@ def test_at_reset_each_command_says_in_one_line_that_the_mode_is_wrong(tmp_path:
 
 DAMAGE = """python
 import struct
-from cr3scope_commands import debug_images, target
+from cr3scope.images import debug_table
+from cr3scope_commands import target
 now = target.stop()
-_, count, table = struct.unpack("<IIQ", now.physical(debug_images.debug_table(now), 16))
+_, count, table = struct.unpack("<IIQ", now.physical(debug_table.debug_table(now), 16))
 gdb.write(f"the table has {count} images\\n")
 gdb.selected_inferior().write_memory(table, struct.pack("<QQ", (1 << 64) - 8, 0x7fffffffffff))
 end

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.image_list import all_images, named
+from cr3scope.images.loaded import Loaded, image_at
 from cr3scope_commands.command import Command, address, show
-from cr3scope_commands.image_list import all_images, named
-from cr3scope_commands.images import Loaded, image_at
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.target import Stop, stop
 
@@ -41,7 +41,7 @@ class Break(Command):
 def _image(now: Stop, word: str) -> Loaded:
     """A name first: an expression would complain of an unknown symbol."""
     try:
-        return named(all_images(now), word)
+        return named(all_images(now, now.rip), word)
     except UnusableInput as not_named:
         try:
             return Loaded(now, image_at(now, address(word)))

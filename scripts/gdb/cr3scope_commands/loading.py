@@ -7,10 +7,10 @@ import time
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.debug_table import debug_table, image_infos, images_of
+from cr3scope.images.image_list import named
+from cr3scope.images.loaded import Loaded
 from cr3scope.machine.qmp import QmpError
-from cr3scope_commands.debug_images import debug_table, image_infos, images_of
-from cr3scope_commands.image_list import named
-from cr3scope_commands.images import Loaded
 from cr3scope_commands.run_to import run_for, run_until_written
 from cr3scope_commands.target import Stop, stop
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.debug_table import table_counts
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.image_list import all_images
+from cr3scope.images.loaded import Image, Loaded, image_at
 from cr3scope.machine.qmp import QmpError
-from cr3scope_commands.debug_images import table_counts
-from cr3scope_commands.image_list import all_images
-from cr3scope_commands.images import Image, Loaded, image_at
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.run_to import run_until
-from cr3scope_commands.target import Monitor, Stop, physical_mode, stop
+from cr3scope_commands.target import Monitor, Stop, StubRam, physical_mode, stop
 
 BOOT_SECONDS = 60.0
 _RESET_SECONDS = 5.0
@@ -24,7 +24,7 @@ _RESET_OFFSET = 0xFFF0  # of RIP after a reset (Intel SDM vol. 3A, 11.1.4)
 
 def image_of_pc(now: Stop) -> Loaded:
     """The image that holds the PC, by its name if the firmware lists it; UnusableInput if none does."""
-    for one in all_images(now):
+    for one in all_images(now, now.rip):
         if one.image.holds(now.rip):
             return one
     return Loaded(now, image_at(now, now.rip))
@@ -59,7 +59,7 @@ def hardware_break(virt: int) -> gdb.Breakpoint:
 
 def reset() -> None:
     """The machine as after power-on, but that RAM holds nothing that looks like the firmware's tables."""
-    stale = table_counts()
+    stale = table_counts(StubRam())
     try:
         Monitor().monitor("system_reset")
         until = time.monotonic() + _RESET_SECONDS

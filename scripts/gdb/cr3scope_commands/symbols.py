@@ -9,14 +9,14 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.image_list import all_images
+from cr3scope.images.loaded import Loaded
+from cr3scope.images.match import match, opened
 from cr3scope.images.pe_twin import PeTwin
 from cr3scope.render.table import Cell, Table, plain
 from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.image_list import all_images
-from cr3scope_commands.images import Loaded
 from cr3scope_commands.target import Stop, stop
-from cr3scope_commands.twins import match, opened
 
 
 class SymbolsCommand(Command):
@@ -36,7 +36,7 @@ class SymbolsCommand(Command):
             show(listing(now))
             return
         twins = [opened(Path(word)) for word in words]
-        images = all_images(now)
+        images = all_images(now, now.rip)
         missing = [twin for twin in twins if not _add(twin, images)]
         if len(missing) == len(twins):
             raise UnusableInput("; ".join(_why(twin, images) for twin in missing))
@@ -45,7 +45,7 @@ class SymbolsCommand(Command):
 
 def listing(now: Stop) -> Iterator[str]:
     """How many there are, then one line for each; the one that holds the PC is marked."""
-    images = all_images(now)
+    images = all_images(now, now.rip)
     if not images:
         raise UnusableInput("the firmware has no list of images here, and no PE image holds the PC")
     yield f"{len(images)} image{'s' if len(images) != 1 else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
+from cr3scope.machine import memory_map
 from cr3scope.machine.qmp import QmpError, read_registers
 from cr3scope.machine.snapshot import Snapshot, take_snapshot
 from cr3scope.paging.entry import PAGE_BYTES
@@ -66,6 +67,20 @@ def physical_mode() -> Iterator[None]:
             raise
 
 
+class StubRam:
+    """The guest's RAM, in whatever mode its CPU is."""
+
+    def ram(self) -> Iterable[tuple[int, int]]:
+        """As QEMU's memory map has it."""
+        return memory_map.ram_ranges(Monitor().monitor(memory_map.COMMAND))
+
+    def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
+        """Empty where there is no memory."""
+        with physical_mode():
+            found = [read_physical(at, length) for at in places]
+        yield from (data or b"" for data in found)
+
+
 @dataclass(slots=True)
 class Stop(Snapshot):
     """A Snapshot whose memory comes through the stub. Valid until the guest goes on."""
@@ -96,6 +111,10 @@ class Stop(Snapshot):
         """Exactly ``count`` bytes or None, as the exception model asks."""
         data = self.physical(phys, count)
         return data if len(data) == count else None
+
+    def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
+        """Without the neighbours that :meth:`physical` reads, too."""
+        return StubRam().heads(places, length)
 
     def _page(self, phys: int) -> bytes | None:
         """Read together with its neighbours: table pages come in groups."""

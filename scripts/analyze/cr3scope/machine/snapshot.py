@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cr3scope.machine import memory_map
 from cr3scope.machine.qmp import Qmp, QmpError, read_registers
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import ENTRIES, ENTRY_BYTES, PAGE_BYTES
@@ -95,6 +97,14 @@ class Snapshot:
     def physical(self, phys: int, length: int) -> bytes:
         """Bytes of physical memory."""
         return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
+
+    def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
+        """The first bytes at each of many physical addresses."""
+        return (self.physical(at, length) for at in places)
+
+    def ram(self) -> Iterable[tuple[int, int]]:
+        """First and last physical address (inclusive) of each range of RAM."""
+        return memory_map.ram_ranges(self.qmp.monitor(memory_map.COMMAND))
 
     def gate(self, vector: int) -> tuple[int, int] | None:
         """(address, 16 bytes as a number) of a gate of the IDT; None if it cannot be read."""

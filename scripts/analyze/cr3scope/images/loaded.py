@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import find_mov_cr3
-from cr3scope_commands.target import Stop
 
 _MOST_BACK = 64 << 20
 _MOST_MEMORY = 16 << 20  # of one image that is searched: a table may claim any size
@@ -33,13 +33,13 @@ class Image:
 class Loaded:
     """An image and the memory in which it lies; by physical address, as the firmware maps one to one."""
 
-    now: Stop
+    guest: GuestMemory
     image: Image
 
     @cached_property
     def header(self) -> PeHeader | None:
-        """Its headers; None where something else lies there by now."""
-        return read_header(self.now.physical(self.image.base, HEADER_BYTES))
+        """Its headers; None where something else lies there by guest."""
+        return read_header(self.guest.physical(self.image.base, HEADER_BYTES))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -47,30 +47,30 @@ class Loaded:
         found = [self.image.name]
         if self.header is not None and self.header.debug[1]:
             offset, size = self.header.debug
-            record = self.header.code_view(self.now.physical(self.image.base + offset, size))
+            record = self.header.code_view(self.guest.physical(self.image.base + offset, size))
             if record is not None:
-                found.append(pdb_name(self.now.physical(self.image.base + record[0], record[1])))
+                found.append(pdb_name(self.guest.physical(self.image.base + record[0], record[1])))
         return tuple(dict.fromkeys(name for name in found if name))
 
     @cached_property
     def memory(self) -> bytes:
         """All of it, or the beginning of what is no loader by its size."""
-        return self.now.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
+        return self.guest.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
 
     def switches(self) -> Iterator[int]:
         """Addresses of `mov cr3` in its executable sections."""
         for section in self.header.sections if self.header else ():
             if section.executable:
-                code = self.now.physical(self.image.base + section.offset, section.size)
+                code = self.guest.physical(self.image.base + section.offset, section.size)
                 for found in find_mov_cr3(code):
                     yield self.image.base + section.offset + found.offset
 
 
-def image_at(now: Stop, pc: int) -> Image:
+def image_at(guest: GuestMemory, pc: int) -> Image:
     """Scans back to the header, by the live tables; UnusableInput if none covers ``pc``."""
     page = pc & -PAGE_BYTES
     for base in range(page, max(page - _MOST_BACK, -1), -PAGE_BYTES):
-        head = now.bytes_at(base, HEADER_BYTES)
+        head = guest.bytes_at(base, HEADER_BYTES)
         if not head:
             break
         header = read_header(head)

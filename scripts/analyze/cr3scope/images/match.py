@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.image_list import named
+from cr3scope.images.loaded import Loaded
 from cr3scope.images.pe_twin import PeTwin
-from cr3scope_commands.image_list import named
-from cr3scope_commands.images import Loaded
 
 _NT_GNU_BUILD_ID = 3
 

@@ -7,19 +7,17 @@ by physical address: it can be read after the switch too, as long as nobody has 
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Iterator
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.guest_memory import GuestMemory, GuestRam
+from cr3scope.images.loaded import Image
 from cr3scope.images.pe_header import MOST_IMAGE_BYTES
-from cr3scope_commands.images import Image
-from cr3scope_commands.target import Monitor, Stop, physical_mode, read_physical
 
 _SIGNATURE = b"IBI SYST"
 _BOUNDARY = 4 << 20
 _LOW = 4 << 30
-_RAM = re.compile(r"^ +([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d+, ram\)", re.MULTILINE)
 _DEBUG_IMAGE_INFO = bytes.fromhex("772e1549da1a6447b7a27afefed95e8b")
 _TABLE_COUNT_AT, _TABLES_AT = 104, 112  # of EFI_SYSTEM_TABLE
 _MOST_TABLES, _MOST_IMAGES = 64, 1024
@@ -34,98 +32,94 @@ class _Damaged(UnusableInput):
     """A pointer leads to where no memory is."""
 
 
-def debug_table(now: Stop) -> int | None:
+def debug_table(guest: GuestMemory) -> int | None:
     """Address of EFI_DEBUG_IMAGE_INFO_TABLE_HEADER; None if the firmware has none (yet)."""
-    for system in _system_tables():
-        head = now.physical(system + _TABLE_COUNT_AT, 16)
+    for system in _system_tables(guest):
+        head = guest.physical(system + _TABLE_COUNT_AT, 16)
         count, tables = struct.unpack("<QQ", head) if len(head) == 16 else (0, 0)
         if not 0 < count <= _MOST_TABLES:
             continue
-        data = now.physical(tables, 24 * count)
+        data = guest.physical(tables, 24 * count)
         for at in range(0, len(data) - 23, 24):
             if data[at : at + 16] == _DEBUG_IMAGE_INFO:
                 return int.from_bytes(data[at + 16 : at + 24], "little")
     return None
 
 
-def table_counts() -> list[int]:
+def table_counts(guest: GuestRam) -> list[int]:
     """Where each system table holds its number of tables: without it nothing of it is found."""
-    return [system + _TABLE_COUNT_AT for system in _system_tables()]
+    return [system + _TABLE_COUNT_AT for system in _system_tables(guest)]
 
 
-def debug_images(now: Stop) -> Iterator[Image]:
+def debug_images(guest: GuestMemory) -> Iterator[Image]:
     """All images of the table; none without a table."""
-    header = debug_table(now)
-    return images_of(now, image_infos(now, header) if header is not None else ())
+    header = debug_table(guest)
+    return images_of(guest, image_infos(guest, header) if header is not None else ())
 
 
-def images_of(now: Stop, infos: Iterable[int]) -> Iterator[Image]:
+def images_of(guest: GuestMemory, infos: Iterable[int]) -> Iterator[Image]:
     """What the entries tell; one that is damaged or of another kind is left out."""
     for info in infos:
         try:
-            image = _image_of(now, info)
+            image = _image_of(guest, info)
         except _Damaged:
             continue  # the others may be whole
         if image is not None:
             yield image
 
 
-def image_infos(now: Stop, header: int) -> list[int]:
+def image_infos(guest: GuestMemory, header: int) -> list[int]:
     """Addresses of the EFI_DEBUG_IMAGE_INFO_NORMAL of each image.
 
     An image that was unloaded leaves an empty place, and TableSize counts those that are taken: so all
     places are looked at that the table can have, which grows by a page at a time.
     """
-    head = now.physical(header, 16)
+    head = guest.physical(header, 16)
     _, count, table = struct.unpack("<IIQ", head) if len(head) == 16 else (0, 0, 0)
     room = min(count, _MOST_IMAGES) + -count % _PAGE_OF_POINTERS
-    pointers = now.physical(table, 8 * room)
+    pointers = guest.physical(table, 8 * room)
     found = (int.from_bytes(pointers[at : at + 8], "little") for at in range(0, len(pointers), 8))
     return [info for info in found if info][:count]
 
 
-def _image_of(now: Stop, info: int) -> Image | None:
+def _image_of(guest: GuestMemory, info: int) -> Image | None:
     """What an entry tells; None if it is of no kind that is known. _Damaged if it points nowhere."""
-    kind, protocol = struct.unpack("<IxxxxQ", _bytes(now, info, 16))
+    kind, protocol = struct.unpack("<IxxxxQ", _bytes(guest, info, 16))
     if kind != _NORMAL or not protocol:
         return None
-    base, size = struct.unpack("<QQ", _bytes(now, protocol + _BASE_AT, 16))
-    path = int.from_bytes(_bytes(now, protocol + _PATH_AT, 8), "little")
-    return Image(base, min(size, MOST_IMAGE_BYTES), _file_name(now, path))
+    base, size = struct.unpack("<QQ", _bytes(guest, protocol + _BASE_AT, 16))
+    path = int.from_bytes(_bytes(guest, protocol + _PATH_AT, 8), "little")
+    return Image(base, min(size, MOST_IMAGE_BYTES), _file_name(guest, path))
 
 
-def _system_tables() -> Iterator[int]:
+def _system_tables(guest: GuestRam) -> Iterator[int]:
     """What the pointers in RAM point to, from 4 GiB downwards; then what lies above."""
-    listed = Monitor().monitor("info mtree -f")
-    ranges = {(int(m[1], 16), int(m[2], 16)) for m in _RAM.finditer(listed)}
     places = {
         at
-        for first, last in ranges
+        for first, last in guest.ram()
         for at in range(first + -first % _BOUNDARY, last, _BOUNDARY)
     }
     low, high = (sorted((p for p in places if (p < _LOW) is side), reverse=True) for side in (True, False))
-    with physical_mode():
-        found = [read_physical(at, 16) for at in (*low, *high)]
-    for data in found:
-        if data is not None and data.startswith(_SIGNATURE):
+    for data in guest.heads((*low, *high), 16):
+        if len(data) == 16 and data.startswith(_SIGNATURE):
             yield int.from_bytes(data[8:16], "little")
 
 
-def _file_name(now: Stop, path: int) -> str | None:
+def _file_name(guest: GuestMemory, path: int) -> str | None:
     """The last part of a device path's file names."""
     name = ""
     for _ in range(_MOST_NODES if path else 0):
-        kind, subtype, length = struct.unpack("<BBH", _bytes(now, path, 4))
+        kind, subtype, length = struct.unpack("<BBH", _bytes(guest, path, 4))
         if length < 4 or kind & 0x7F == 0x7F:
             break
         if (kind, subtype) == (_MEDIA, _FILE_PATH):
-            name = now.physical(path + 4, length - 4).decode("utf-16-le", "replace").split("\0")[0]
+            name = guest.physical(path + 4, length - 4).decode("utf-16-le", "replace").split("\0")[0]
         path += length
     return name.replace("\\", "/").rsplit("/", 1)[-1] or None
 
 
-def _bytes(now: Stop, phys: int, count: int) -> bytes:
-    data = now.read(phys, count)
-    if data is None:
+def _bytes(guest: GuestMemory, phys: int, count: int) -> bytes:
+    data = guest.physical(phys, count)
+    if len(data) < count:
         raise _Damaged(f"the firmware's debug image info table points to {phys:#x}: no memory")
     return data

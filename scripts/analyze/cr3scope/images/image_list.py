@@ -1,22 +1,22 @@
-"""Every image that can be found: the firmware's list, or the one that holds the PC."""
+"""Every image that can be found: the firmware's list, or the one that holds a PC."""
 
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope_commands.debug_images import debug_images
-from cr3scope_commands.images import Loaded, image_at
-from cr3scope_commands.target import Stop
+from cr3scope.images.debug_table import debug_images
+from cr3scope.images.guest_memory import GuestMemory
+from cr3scope.images.loaded import Loaded, image_at
 
 
-def all_images(now: Stop) -> list[Loaded]:
-    """Those of the debug image info table, and the PC's, if the table does not have it."""
-    found = list(debug_images(now))
-    if not any(image.holds(now.rip) for image in found):
+def all_images(guest: GuestMemory, pc: int) -> list[Loaded]:
+    """Those of the debug image info table, and the one that holds ``pc``, if the table does not have it."""
+    found = list(debug_images(guest))
+    if not any(image.holds(pc) for image in found):
         try:
-            found.append(image_at(now, now.rip))
+            found.append(image_at(guest, pc))
         except UnusableInput:
             pass
-    return [Loaded(now, image) for image in found]
+    return [Loaded(guest, image) for image in found]
 
 
 def named(images: list[Loaded], name: str) -> Loaded:
