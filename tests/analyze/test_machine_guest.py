@@ -15,6 +15,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.machine.command import read_command
 from cr3scope.machine.guest import watch
 from cr3scope.machine.outcome import Outcome, Reason
+from cr3scope.machine.qmp import Qmp
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
@@ -196,3 +197,28 @@ def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> 
         watch(read_command([sys.executable, FAKE, own]), tmp_path, LIMIT, fail)
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert f"{FAKE} {own}" not in listed.stdout
+
+
+def ask_without_end(qmp: Qmp, _outcome: Outcome) -> None:
+    """What an examination does that is led in circles by the guest's tables."""
+    while True:
+        qmp.execute("query-status")
+
+
+def test_a_signal_ends_the_examination_and_keeps_the_rest(tmp_path: Path) -> None:
+    def examine(qmp: Qmp, outcome: Outcome) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        ask_without_end(qmp, outcome)
+
+    outcome = watch(read_command([sys.executable, FAKE, "screen"]), tmp_path, LIMIT, examine=examine)
+    assert outcome.reason is Reason.SCREEN
+    assert outcome.notes == ["not all was asked of the paused guest: interrupted"]
+
+
+def test_an_examination_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cr3scope.machine.guest.EXAMINE_SECONDS", 0.2)
+    command = read_command([sys.executable, FAKE, "screen"])
+    outcome = watch(command, tmp_path, LIMIT, examine=ask_without_end)
+    assert outcome.notes == [
+        "not all was asked of the paused guest: the time for it was up"
+    ]

@@ -49,3 +49,8 @@ def test_a_crashed_dom0_is_xen_giving_up() -> None:
 
 def test_a_guest_of_xen_that_panics_is_not_xen() -> None:
     assert panic_words(b"(XEN) Domain 3 crashed\r\n") is None
+
+
+def test_the_firmwares_exception_screen_is_not_the_guests_speech() -> None:
+    screen = b"!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!\r\nRIP  - 1\r\n"
+    assert last_words(b"loading kernel\r\n" + screen) == ("loading kernel",)

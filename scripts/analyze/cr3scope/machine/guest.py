@@ -29,6 +29,7 @@ from cr3scope.machine.sight import Sight
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
+EXAMINE_SECONDS = 20.0  # a hundred times what it takes
 CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
 _TRIPLE_FAULT = b"Triple fault\n"
 _CHUNK = 1 << 16
@@ -86,6 +87,7 @@ class _Signals:
     """SIGINT and SIGTERM as one more readable descriptor."""
 
     def __enter__(self) -> _Signals:
+        self._count = 0
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._before = {
             number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
@@ -101,7 +103,13 @@ class _Signals:
     def fileno(self) -> int:
         return self._read
 
+    def another(self) -> Callable[[], bool]:
+        """Tells whether a signal has come since this call."""
+        before = self._count
+        return lambda: self._count > before
+
     def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._count += 1
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b".")
 
@@ -203,9 +211,10 @@ class _Watcher:
             self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
             self.outcome.serial = self._serial.received
             self.outcome.seconds = time.monotonic() - self._began
+            self._qmp.bound(time.monotonic() + EXAMINE_SECONDS, self._signals.another())
             examine(self._qmp, self.outcome)
         except QmpError as error:
-            self.outcome.notes.append(f"QEMU was asked for registers: {error}")
+            self.outcome.notes.append(f"not all was asked of the paused guest: {error}")
         self._qmp.quit()
         with contextlib.suppress(subprocess.TimeoutExpired):
             assert self._process is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from cr3scope.intlog.screen import SCREEN
 from cr3scope.text import printable
 
 MOST_LINES, MOST_CHARACTERS = 3, 200
@@ -16,7 +17,8 @@ _CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # EC
 def last_words(serial: bytes) -> tuple[str, ...]:
     """The last lines that hold a letter or a digit, oldest first, made printable and cut."""
     # A cursor that is moved begins another line for the reader.
-    text = _CONTROL.sub(b"\n", serial[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
+    guest = serial.split(SCREEN, 1)[0]  # what comes then is the firmware's
+    text = _CONTROL.sub(b"\n", guest[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
     lines = [printable(line.strip()) for line in text.split("\n")]
     spoken = [line for line in lines if any(map(str.isalnum, line)) and not _OTHERS.search(line)]
     return tuple(line[:MOST_CHARACTERS] for line in spoken[-MOST_LINES:])

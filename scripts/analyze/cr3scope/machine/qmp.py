@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ class Qmp:
         self._unread = b""
         self._events: list[dict[str, Any]] = []
         self._replies: list[dict[str, Any]] = []
+        self._until = float("inf")
+        self._is_cancelled: Callable[[], bool] = lambda: False
         self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
         with contextlib.suppress(QmpError):  # QEMU may have left at once: its exit tells more
@@ -73,6 +76,10 @@ class Qmp:
     def close(self) -> None:
         self._socket.close()
 
+    def bound(self, until: float, is_cancelled: Callable[[], bool]) -> None:
+        """From now on a command raises QmpError after ``until`` (monotonic) or when cancelled."""
+        self._until, self._is_cancelled = until, is_cancelled
+
     def events(self) -> list[dict[str, Any]]:
         """Every event that has come in; call it when the socket is readable. Never waits."""
         self._receive()
@@ -81,6 +88,10 @@ class Qmp:
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """What a command returns; QmpError if it is refused or takes over three seconds."""
+        if self._is_cancelled():
+            raise QmpError("interrupted")
+        if time.monotonic() > self._until:
+            raise QmpError("the time for it was up")
         self._send({"execute": command, "arguments": arguments, "id": command})
         until = time.monotonic() + REPLY_SECONDS
         while True:
