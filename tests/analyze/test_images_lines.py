@@ -9,6 +9,7 @@ import pytest
 
 from cr3scope.capture.records import ImageRecord
 from cr3scope.errors import UnusableInput
+from cr3scope.images.demangle import demangled
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.symbols import Symbols
@@ -116,3 +117,11 @@ def test_a_truncated_elf_file_never_ends_in_a_traceback(twin: Path, tmp_path: Pa
             )
         except UnusableInput as error:
             assert "loader.so" in str(error)
+
+
+def test_names_of_cpp_and_rust_are_told_as_they_were_written() -> None:
+    assert demangled("_ZN5Pager3mapEm") == "Pager::map(unsigned long)"
+    assert demangled("_ZN6kernel4main17h0123456789abcdefE").startswith("kernel::main")
+    assert demangled("main") == "main"
+    assert demangled("_Zsomething") == "_Zsomething"
+    assert demangled("_ZN5Pager" + "1a" * 4000 + "E").startswith("_ZN5Pager")

@@ -15,13 +15,19 @@ _BOOT_DEVICE = ",drive=boot,bootindex=0"
 
 
 def watch(
-    folder: Path, program: Path, seconds: int, words: Sequence[str] = (), **settings: str
+    folder: Path,
+    program: Path,
+    seconds: int,
+    words: Sequence[str] = (),
+    elf: Sequence[Path] = (),
+    **settings: str,
 ) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
-    ``words`` are added to QEMU's; ``settings``: the variables of scripts/boot/qemu-command.
+    ``words`` are added to QEMU's; ``elf``: files with symbols; ``settings``: the variables of
+    scripts/boot/qemu-command.
     """
-    return judge(folder, [*qemu_command(folder, program, settings), *words], seconds)
+    return judge(folder, [*qemu_command(folder, program, settings), *words], seconds, elf)
 
 
 def watch_kernel(folder: Path, program: Path, words: str, seconds: int, **settings: str) -> Run:
@@ -42,11 +48,12 @@ def qemu_command(folder: Path, program: Path, settings: Mapping[str, str] = Mapp
     return printed.splitlines()
 
 
-def judge(folder: Path, command: Sequence[str], seconds: int) -> Run:
+def judge(folder: Path, command: Sequence[str], seconds: int, elf: Sequence[Path] = ()) -> Run:
     """What `cr3scope run` says of a QEMU command."""
     done = subprocess.run(
         [ROOT / "scripts/cr3scope", "run", "-o", folder, "--timeout", str(seconds),
-         "--json", folder / "verdict.json", "--", *command],
+         "--json", folder / "verdict.json", *(word for file in elf for word in ("--elf", file)),
+         "--", *command],
         capture_output=True, text=True, errors="replace", timeout=seconds + 60,
     )
     return Run(done.returncode, done.stdout, done.stderr, folder)

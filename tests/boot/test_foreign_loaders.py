@@ -86,6 +86,16 @@ LOADERS = {
         "faulted", "storm", "handler-faults", "the handler of #UD faults itself", (UD, None),
         detail="the live tables",
     ),
+    "sse_off": Wanted(
+        "faulted", "handled", "instruction-refused", "needs SSE, and CR4.OSFXSR is 0", (UD, None)
+    ),
+    "gives_up": Wanted(
+        "faulted", "handled", "instruction-refused", "the program gave up by itself", (UD, None)
+    ),
+    "unset_pointer": Wanted(
+        "faulted", "handled", "non-canonical", "goes to 0xafafafafafafafaf", (GP, 0x0),
+        detail="nobody has set this",
+    ),
     "ap_dies": Wanted(
         "faulted", "triple-fault", "ap-trampoline", "CPU 1 died in real mode at 0800:0007", cpus="2"
     ),

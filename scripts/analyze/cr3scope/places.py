@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.exceptions import PAGE_FAULTS
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
 from cr3scope.intlog.observe import LogReport
-from cr3scope.verdict import Diagnostic, Fault, Observation, Place, Verdict
+from cr3scope.verdict import Diagnostic, Ending, Fault, Observation, Place, Verdict
+
+
+_MOST_CALLERS = 3
 
 
 def with_places(
-    verdict: Verdict, report: LogReport, symbols: Symbols, last_rip: int | None = None
+    verdict: Verdict,
+    report: LogReport,
+    symbols: Symbols,
+    last_rip: int | None = None,
+    callers: Sequence[int] = (),
 ) -> Verdict:
-    """The verdict, its observation completed by what the ELF files say of RIP and CR2; of
-    ``last_rip`` where nothing faulted."""
+    """The verdict, its observation completed by what is known of RIP and CR2, or of ``last_rip``
+    where nothing faulted, and of the return addresses ``callers``."""
     seen = verdict.observation
     if seen is None:
         return verdict
     notes: tuple[Diagnostic, ...] = ()
-    if seen.ending is None:
-        last = None if last_rip is None else symbols.place("RIP", last_rip)
-        places: tuple[Place, ...] = (last,) if last else ()
-    else:
+    if seen.ending is not None:
         notes = tuple(Diagnostic(note) for note in _settle(symbols, report.first))
-        places = tuple(dict.fromkeys(_places(symbols, seen, report)))
+    found: list[Place] = []
+    if seen.ending in (None, Ending.HANG) and last_rip is not None:
+        found += filter(None, [symbols.place("RIP", last_rip)])
+    if seen.ending is not None:
+        found += _places(symbols, seen, report)
+    places = tuple(dict.fromkeys([*found, *_callers(symbols, callers)]))
     return replace(
         verdict,
         observation=replace(seen, places=places),
@@ -61,3 +70,11 @@ def _places(symbols: Symbols, seen: Observation, report: LogReport) -> Iterator[
             place = None if address is None else symbols.place(name, address)
             if place is not None:
                 yield place
+
+
+def _callers(symbols: Symbols, addresses: Sequence[int]) -> Iterator[Place]:
+    """The newest ones: those that files know, else those in images, else just one."""
+    found = [symbols.caller("stack", each) or Place("stack", each) for each in addresses]
+    ours = [place for place in found if place.symbol or place.source]
+    known = ours or [place for place in found if place.image] or found[:1]
+    yield from known[:_MOST_CALLERS]

@@ -50,13 +50,19 @@ class EntryRef:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One exception as the CPU raises it. ``cr2`` and ``rip`` are None where not known."""
+    """One exception as the CPU raises it. ``cr2`` and ``rip`` are None where not known.
+
+    ``rsp`` is that before the CPU pushed anything, ``offset`` the record's place in the log: they tell
+    no two faults apart.
+    """
 
     vector: int
     error_code: int | None
     cr2: int | None
     rip: int | None
     cr3: int | None = None
+    rsp: int | None = field(default=None, compare=False)
+    offset: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +113,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an ELF file says of an address: ``symbol`` as ``name+0x12``, ``source`` as ``file:line``."""
+    """What is at an address: ``symbol`` as ``name+0x12``, ``source`` as ``file:line``, ``image`` (that
+    the firmware loaded) as ``name.efi+0x12``.
 
-    name: str  # "RIP", "CR2"
+    Of a return address, symbol and line are those of the call.
+    """
+
+    name: str  # "RIP", "CR2", "stack": a return address
     address: int
     symbol: str | None = None
     source: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,7 @@ class Observation:
     switch: Switch | None = None
     cpu: str = ""  # which of several CPUs this is of, in words
     last: str = ""  # of a log without a fault: what the guest was doing when last seen, in words
-    places: tuple[Place, ...] = ()  # of the exceptions' RIP and CR2, as far as ELF files tell
+    places: tuple[Place, ...] = ()  # of RIP, CR2 and return addresses, as far as files and images tell
     said: tuple[str, ...] = ()  # what a guest that died or hung printed last
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.run_verdict import SENTINEL, judge_run
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.machine.command import read_command
 from cr3scope.machine.guest import watch
 from cr3scope.machine.outcome import Outcome, Reason
@@ -60,12 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Boots, judges, prints; returns the exit status of the verdict."""
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
+    for file in arguments.elf:
+        ElfTwin(file.path).check()
     folder: Path = arguments.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
         (folder / COMMAND).write_text(line + "\n", errors="surrogateescape")
-        examine = partial(_examine, folder)
+        examine = partial(_examine, folder, arguments.elf)
         outcome = watch(command, folder, arguments.timeout, _import_analysis, examine)
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
@@ -146,8 +150,8 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
     return outcome.serial
 
 
-def _examine(folder: Path, qmp: Qmp, outcome: Outcome) -> None:
+def _examine(folder: Path, files: list[ElfFile], qmp: Qmp, outcome: Outcome) -> None:
     from cr3scope.machine.examine import examine
 
     if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
-        examine(folder, folder / LOG, qmp, outcome)
+        examine(folder, folder / LOG, files, qmp, outcome)

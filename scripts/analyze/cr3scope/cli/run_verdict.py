@@ -37,11 +37,15 @@ def _judge_untraced(
 
     told = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
     verdict = _with_findings(verdict_of(told), outcome)
-    if elf_files:
+    if elf_files or outcome.images or outcome.callers:
         from cr3scope.places import with_places
         from cr3scope.images.symbols import Symbols
 
-        verdict = with_places(verdict, told, Symbols((), elf_files), outcome.registers.get("RIP"))
+        placed = [replace(each, base=outcome.bases.get(each.path, each.base)) for each in elf_files]
+        symbols = Symbols((), placed)
+        symbols.put_loaded(outcome.images)
+        rip = outcome.registers.get("RIP")
+        verdict = with_places(verdict, told, symbols, rip, outcome.callers)
     return _with_last_words(verdict, outcome)
 
 

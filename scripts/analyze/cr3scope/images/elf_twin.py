@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.demangle import demangled
 
 _MAGIC = b"\x7fELF"
 _CODE = 1  # PF_X: a segment's flag
@@ -84,7 +85,8 @@ class ElfTwin:
         # Labels of assembly code have no size: they reach to the next symbol.
         if size and address >= start + size:
             return None
-        return name if address == start else f"{name}+{address - start:#x}"
+        plain = demangled(name)
+        return plain if address == start else f"{plain}+{address - start:#x}"
 
     @cached_property
     def _symbols(self) -> list[tuple[int, int, str]]:

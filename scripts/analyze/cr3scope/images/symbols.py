@@ -9,6 +9,7 @@ from typing import Protocol
 from cr3scope.capture.records import ImageRecord
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.images.loaded import Image
 from cr3scope.verdict import Place
 
 
@@ -40,6 +41,7 @@ class Symbols:
         for twin in self._twins:
             twin.check()
         self._known: dict[int, str | None] = {}
+        self._loaded: tuple[Image, ...] = ()
 
     def line_of_call(self, return_address: int) -> str | None:
         """The line of the instruction before ``return_address``: the call, not what follows it."""
@@ -48,13 +50,12 @@ class Symbols:
         return self._known[return_address]
 
     def place(self, name: str, address: int) -> Place | None:
-        """Where ``address`` is, called ``name`` in the report; None if no twin holds it."""
-        found = self._find(address)
-        if found is None:
-            return None
-        twin, own = found
-        symbol, line = twin.symbol(own), twin.line(own)
-        return Place(name, address, symbol, line) if symbol or line else None
+        """Where ``address`` is, called ``name`` in the report; None if nothing tells."""
+        return self._place(name, address, address)
+
+    def caller(self, name: str, return_address: int) -> Place | None:
+        """The same of a call, by where it returns to."""
+        return self._place(name, return_address, return_address - 1)
 
     def unplaced(self) -> Iterator[ElfTwin]:
         """The twins of which nobody said where they were loaded."""
@@ -71,6 +72,17 @@ class Symbols:
     def put(self, twin: ElfTwin, base: int) -> None:
         """Says where a twin was loaded."""
         self._bases[twin] = base
+
+    def put_loaded(self, images: Sequence[Image]) -> None:
+        """Tells of images in memory of which there need be no file."""
+        self._loaded = tuple(images)
+
+    def _place(self, name: str, address: int, inside: int) -> Place | None:
+        found = self._find(inside)
+        symbol, line = (found[0].symbol(found[1]), found[0].line(found[1])) if found else (None, None)
+        image = next((each for each in self._loaded if each.holds(inside)), None)
+        words = f"{image.name or f'{image.base:#x}'}+{address - image.base:#x}" if image else None
+        return Place(name, address, symbol, line, words) if symbol or line or words else None
 
     def _look_up(self, address: int) -> str | None:
         found = self._find(address)

@@ -18,6 +18,7 @@ from cr3scope.exceptions import (
     WITH_ERROR_CODE,
     makes_double_fault,
 )
+from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.marker import MARKER
 from cr3scope.verdict import Fault
 
@@ -74,6 +75,8 @@ class InterruptRecord:
             self.cr2 if self.vector == PAGE_FAULT else None,
             self.rip,
             self.cr3,
+            self.rsp,
+            self.offset,
         )
 
     @property
@@ -90,6 +93,20 @@ def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
         end = following.start() if following else len(data)
         yield _record(data, header, min(end, header.end() + MAX_RECORD), base)
         header = following
+
+
+def dump_at(log: LogFile, fault: Fault) -> str:
+    """The register dump of an exception's record; empty if the log does not hold it."""
+    if fault.offset is None:
+        return ""
+    data = log.read(fault.offset, MAX_RECORD)
+    header = _HEADER.match(data)
+    if header is None:
+        return ""
+    following = _HEADER.search(data, header.end())
+    end = following.start() if following else len(data)
+    other = _ELSE.search(data, header.end(), end)
+    return data[header.end() : other.start() if other else end].decode("ascii", "replace")
 
 
 def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:

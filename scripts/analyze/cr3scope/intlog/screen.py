@@ -9,7 +9,7 @@ from cr3scope.verdict import Fault
 
 SCREEN = b"!!!! X64 Exception Type - "
 _HEAD = re.compile(re.escape(SCREEN) + rb"([0-9A-F]{2})\(")
-_FIELD = re.compile(rb"\b(ExceptionData|RIP|CR2|CR3) +- ([0-9A-F]{16})\b")
+_FIELD = re.compile(rb"\b(ExceptionData|RIP|RSP|CR2|CR3) +- ([0-9A-F]{16})\b")
 _APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8}) ")
 _LONGEST = 4096
 
@@ -28,6 +28,7 @@ def read_screen(serial: bytes) -> Fault | None:
         fields.get(b"CR2") if vector == PAGE_FAULT else None,
         raised_at(vector, fields.get(b"RIP")),
         fields.get(b"CR3"),
+        fields.get(b"RSP"),
     )
 
 

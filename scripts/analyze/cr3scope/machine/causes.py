@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cr3scope import exceptions
 from cr3scope.intlog.observe import LogReport
 from cr3scope.machine.page_fault_cause import page_fault_cause
+from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOP_BYTES, Look, standing
 from cr3scope.paging.cpu import CR4_PCIDE
@@ -18,7 +19,7 @@ from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding, Standing
 
 _SLED_BYTES = 16
-_ZEROS = bytes(_SLED_BYTES)
+_ZEROS, _NO_MEMORY = bytes(_SLED_BYTES), b"\xff" * _SLED_BYTES
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
 _GATE_PRESENT, _DESCRIPTOR_PRESENT = 1 << 47, 1 << 47
 _GATE_TYPES = (0xE, 0xF)  # 64-bit interrupt and trap gate (SDM 3A, table 3-2)
@@ -27,21 +28,27 @@ _CODE_SEGMENT, _CODE_LONG = 0x18 << 40, 1 << 53
 
 
 def first_cause(
-    cpus: Sequence[Snapshot], report: LogReport, looks: Sequence[Look]
+    cpus: Sequence[Snapshot],
+    report: LogReport,
+    looks: Sequence[Look],
+    at_fault: Mapping[str, int],
 ) -> tuple[Snapshot, tuple[Finding, ...]]:
-    """The CPU whose cause can be named, and the cause; ``cpus`` in the order of ``judged.in_order``.
+    """The CPU whose cause can be named, and the cause; ``cpus`` in the order of ``judged.in_order``;
+    ``at_fault``: the registers when the report's fatal exception came, as far as they are known.
 
     QmpError if QEMU stops answering.
     """
     for cpu in cpus:
         rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips)
+        found = causes(cpu, report, rips, at_fault)
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()
 
 
-def causes(snapshot: Snapshot, report: LogReport, rips: Sequence[int]) -> tuple[Finding, ...]:
+def causes(
+    snapshot: Snapshot, report: LogReport, rips: Sequence[int], at_fault: Mapping[str, int]
+) -> tuple[Finding, ...]:
     """Findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
     QmpError if QEMU stops answering.
@@ -52,7 +59,7 @@ def causes(snapshot: Snapshot, report: LogReport, rips: Sequence[int]) -> tuple[
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
-        found = next(_fault(snapshot, report, fault), None)
+        found = next(_fault(snapshot, report, fault, at_fault), None)
         if found is None and report.ending is Ending.STORM:
             found = _handler_loop(snapshot, report, fault)
     else:
@@ -79,7 +86,9 @@ def _died_in_real_mode(snapshot: Snapshot) -> Finding:
     )
 
 
-def _fault(snapshot: Snapshot, report: LogReport, fault: Fault) -> Iterator[Finding]:
+def _fault(
+    snapshot: Snapshot, report: LogReport, fault: Fault, at_fault: Mapping[str, int]
+) -> Iterator[Finding]:
     if fault.rip is None:
         return
     yield from _zeros(snapshot, fault.rip)
@@ -97,6 +106,9 @@ def _fault(snapshot: Snapshot, report: LogReport, fault: Fault) -> Iterator[Find
             yield BY_ID["non-canonical"].finding(title, f"RIP={fault.rip:#x}")
         else:
             yield from _mov_cr3(snapshot, fault.rip)
+            yield from refused_instruction(snapshot, fault, at_fault)
+    elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
+        yield from refused_instruction(snapshot, fault, at_fault)
 
 
 def _handler_loop(snapshot: Snapshot, report: LogReport, first: Fault) -> Finding | None:
@@ -146,10 +158,11 @@ def _zeros(snapshot: Snapshot, rip: int) -> Iterator[Finding]:
     if at_rip == _ZEROS:
         words = f"the CPU runs through zeros at {rip:#x}: there is no code"
         yield BY_ID["zero-sled"].finding(words, f"{_SLED_BYTES} bytes from RIP={rip:#x} are zero")
-    elif not at_rip and rip and rip % PAGE_BYTES == 0:
+    elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
         if snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES) == _ZEROS:
             words = f"the CPU ran through zeros up to {rip:#x}: there was no code"
-            detail = f"{_SLED_BYTES} bytes before RIP={rip:#x} are zero, and at RIP a mapping ends"
+            ends = "memory ends (it reads as FFh)" if at_rip else "a mapping ends"
+            detail = f"{_SLED_BYTES} bytes before RIP={rip:#x} are zero, and at RIP {ends}"
             yield BY_ID["zero-sled"].finding(words, detail)
 
 

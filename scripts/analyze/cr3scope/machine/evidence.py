@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cr3scope.capture.records import AccessKind
+from cr3scope.images.loaded import Image
 from cr3scope.machine.qmp import QmpError
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
@@ -20,6 +21,7 @@ from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import access, walk
 from cr3scope.render.walk import as_text
 from cr3scope.sources.write_core import write_core
+from cr3scope.text import printable
 
 CORE, STATE = "tables.core", "machine.txt"
 MOST_PAGES = 4096  # 16 MiB of tables
@@ -52,12 +54,14 @@ class Kept:
             )
 
 
-def keep(folder: Path, cpus: Sequence[Snapshot], judged: Snapshot) -> Kept:
+def keep(
+    folder: Path, cpus: Sequence[Snapshot], judged: Snapshot, images: Sequence[Image] = ()
+) -> Kept:
     """Writes both files. OSError if the folder refuses; QmpError never: a silent QEMU costs the rest."""
     kept = Kept(folder / STATE)
     with kept.state.open("w", encoding="utf-8") as out:
         try:
-            for line in _state(cpus, judged):
+            for line in _state(cpus, judged, images):
                 out.write(line + "\n")
         except QmpError as error:
             out.write(f"(cut short: {error})\n")
@@ -111,7 +115,9 @@ def _read_all(tables: _Bounded, cpu: CpuState) -> None:
         pass
 
 
-def _state(cpus: Sequence[Snapshot], judged: Snapshot) -> Iterator[str]:
+def _state(
+    cpus: Sequence[Snapshot], judged: Snapshot, images: Sequence[Image]
+) -> Iterator[str]:
     for cpu in cpus:
         judged_words = " (judged)" if cpu is judged and len(cpus) > 1 else ""
         yield f"CPU {cpu.number}{judged_words}"
@@ -132,6 +138,11 @@ def _state(cpus: Sequence[Snapshot], judged: Snapshot) -> Iterator[str]:
         found = access(judged, judged.cpu, virt, kind, platform=Platform.TCG)
         yield from ("  " + line for line in as_text(path, found, f"{kind.value}"))
         yield ""
+    if images:
+        yield f"images that the firmware has loaded: {len(images)}"
+    for image in sorted(images, key=lambda each: each.base):
+        name = printable(image.name or "(no name)")
+        yield f"  {image.base:#018x}..{image.base + image.size - 1:#018x}  {name}"
 
 
 def _registers(cpu: Snapshot) -> Iterator[str]:

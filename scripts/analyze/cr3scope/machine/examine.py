@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.observe import LogReport, observe
+from cr3scope.intlog.record import dump_at
 from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.machine.callers import callers
 from cr3scope.machine.causes import first_cause
 from cr3scope.machine.ending import with_ending
 from cr3scope.machine.evidence import keep
+from cr3scope.machine.file_code import file_code
 from cr3scope.machine.judged import in_order
+from cr3scope.machine.loaded_images import bases_of, loaded_images, named
 from cr3scope.machine.outcome import Outcome, Reason
-from cr3scope.machine.qmp import Qmp, QmpError
+from cr3scope.machine.overwritten_code import overwritten_code
+from cr3scope.machine.qmp import Qmp, QmpError, read_registers
 from cr3scope.machine.reset import reset_cause
 from cr3scope.machine.snapshot import Snapshot, take_snapshots
 from cr3scope.machine.text_screen import read_text_screen
 from cr3scope.rules import BY_ID
-from cr3scope.verdict import Finding
+from cr3scope.verdict import Ending, Finding
 
-def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome) -> None:
+
+def examine(
+    folder: Path, log: Path, files: Sequence[ElfFile], qmp: Qmp, outcome: Outcome
+) -> None:
     """Completes ``outcome`` of a guest without a trace: a trace holds all this, and more.
 
-    QmpError if QEMU does not answer.
+    ``files``: of images that the guest may have loaded. QmpError if QEMU does not answer.
     """
     cpus = take_snapshots(qmp)
     if not cpus:
@@ -35,6 +46,7 @@ def examine(folder: Path, log: Path, qmp: Qmp, outcome: Outcome) -> None:
     judged = cpus[0]
     try:
         judged = _judge(cpus, report, log, qmp, outcome)
+        _look_around(judged, report, files, outcome)
     finally:
         _keep(folder, cpus, judged, outcome)
 
@@ -52,11 +64,44 @@ def _judge(
     elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
         outcome.findings = (reset_cause(judged, log, outcome.watchdog),)
     else:
-        judged, outcome.findings = first_cause(cpus, seen, outcome.looks)
+        judged, outcome.findings = first_cause(cpus, seen, outcome.looks, _at_fault(log, seen))
     outcome.registers, outcome.cpu = judged.registers, judged.number
     if len(cpus) > 1 and seen.ending is not None:
         outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
     return judged
+
+
+def _at_fault(log: Path, seen: LogReport) -> dict[str, int]:
+    """The registers in the record of the fatal exception; none without one."""
+    fault = seen.fatal or seen.first
+    if fault is None or fault.offset is None:
+        return {}
+    with LogFile(log) as file:
+        return read_registers(dump_at(file, fault))
+
+
+def _look_around(
+    judged: Snapshot, report: LogReport | None, files: Sequence[ElfFile], outcome: Outcome
+) -> None:
+    """Whose code it was, and who had called it."""
+    if not judged.in_long_mode:
+        return
+    images = loaded_images(judged)
+    outcome.images, outcome.bases = named(images), bases_of([each.path for each in files if each.base is None], images)
+    seen = with_ending(report, outcome, traced=False) or LogReport()
+    fault = seen.fatal or seen.first
+    rsp = fault.rsp if fault is not None else None
+    if seen.ending is Ending.HANG:
+        rsp = judged.registers.get("RSP")
+    if seen.ending is None:
+        return
+    pieces = list(file_code(files, outcome.bases))
+    if rsp is not None:
+        outcome.callers = tuple(callers(judged, rsp, pieces))
+    rip = fault.rip if fault is not None and seen.ending is not Ending.HANG else judged.rip
+    changed = None if rip is None else overwritten_code(judged, rip, pieces)
+    if changed is not None:
+        outcome.findings = (changed, *outcome.findings)
 
 
 def _not_booted(judged: Snapshot, qmp: Qmp, outcome: Outcome) -> Finding | None:
@@ -90,7 +135,7 @@ def _keep(
     folder: Path, cpus: tuple[Snapshot, ...], judged: Snapshot, outcome: Outcome
 ) -> None:
     try:
-        kept = keep(folder, cpus, judged)
+        kept = keep(folder, cpus, judged, outcome.images)
     except OSError as error:
         outcome.notes.append(f"{error.filename or folder}: {error.strerror}")
         return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
+from cr3scope.images.loaded import Image
 from cr3scope.machine.standstill import Look, Registers
 from cr3scope.verdict import Finding
 
@@ -47,4 +49,7 @@ class Outcome:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    images: tuple[Image, ...] = ()  # those that the firmware loaded
+    bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
+    callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
     kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state

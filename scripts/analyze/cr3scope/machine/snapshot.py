@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +24,7 @@ _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
 _PHYS_BITS = 40  # QEMU's own default
 _GATE_BYTES = 16
+_MOST_WORDS = 2 * PAGE_BYTES  # more is not asked for as text
 _CPU = re.compile(r"^\s*CPU#\d+\s*$", re.MULTILINE)
 
 
@@ -84,19 +87,31 @@ class Snapshot:
         return self._tables[phys]
 
     def bytes_at(self, virt: int, length: int) -> bytes:
-        """Memory by the live tables, as far as they map it."""
+        """Memory by the live tables, as far as they map it and there is memory."""
         data = b""
         while len(data) < length:
             at = (virt + len(data)) & (1 << 64) - 1
             phys = walk(self, self.cpu, at).phys
             if phys is None:
                 break
-            data += self.physical(phys, min(length - len(data), PAGE_BYTES - at % PAGE_BYTES))
-        return data[:length]
+            wanted = min(length - len(data), PAGE_BYTES - at % PAGE_BYTES)
+            piece = self.physical(phys, wanted)
+            data += piece
+            if len(piece) < wanted:
+                break
+        return data
 
     def physical(self, phys: int, length: int) -> bytes:
-        """Bytes of physical memory."""
-        return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
+        """Bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
+        if length <= _MOST_WORDS:
+            return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
+        with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
+            file = Path(folder, "memory")
+            try:
+                self.qmp.execute("pmemsave", val=phys, size=length, filename=str(file))
+                return file.read_bytes()
+            except (QmpError, OSError):
+                return b""
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         """The first bytes at each of many physical addresses."""

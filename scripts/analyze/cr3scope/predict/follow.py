@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.predict import decode
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.known_registers import KnownRegisters
 
 Read = Callable[[int, int], bytes | None]
 
 MOST_INSTRUCTIONS = 64
-_LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
 _QWORD = 8
 _MASK = (1 << 64) - 1
 _PSEUDO_DESCRIPTOR = 10  # bytes that LGDT and LIDT read in 64-bit mode
@@ -67,15 +66,6 @@ def follow(read: Read, general: Mapping[str, int], registers: Registers) -> Path
 
 # Accesses, and in the end an address or a value, where it is known.
 _Way = Generator[Step, None, int | None]
-
-
-@cache
-def _decoder() -> Any:
-    import capstone
-
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.detail = True
-    return decoder
 
 
 class _Follower:
@@ -127,11 +117,11 @@ class _Follower:
         return Step(name, virt & _MASK, kind, width, self._now, by)
 
     def _decode(self, at: int) -> Any:
-        code = self._read(at, _LONGEST)
+        code = self._read(at, decode.LONGEST)
         if not code:
             self.end = f"the code at {at:#x} cannot be read"
             return None
-        one = next(_decoder().disasm(code, at, 1), None)
+        one = decode.decode(code, at)
         if one is None:
             self.end = f"the bytes at {at:#x} are no instruction: {code[:8].hex(' ')}"
         return one
@@ -240,7 +230,7 @@ class _Follower:
         for operand in one.operands:
             if operand.type != x86.X86_OP_MEM:
                 continue
-            at = self._address(one, operand)
+            at = decode.address(one, operand, self._known)
             if at is None:
                 continue
             for bit, name, kind in (
@@ -253,23 +243,6 @@ class _Follower:
                 is_copy = one.mnemonic == "mov" and operand.size == _QWORD
                 self._stored[at] = self._source(one) if is_copy else None
 
-    def _address(self, one: Any, operand: Any) -> int | None:
-        from capstone import x86
-
-        place = operand.mem
-        if place.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
-            return None
-        total: int = place.disp
-        for register, scale in ((place.base, 1), (place.index, place.scale)):
-            if register == x86.X86_REG_RIP:
-                total += one.address + one.size
-            elif register:
-                value = self._known.get(one.reg_name(register))
-                if value is None:
-                    return None
-                total += value * scale
-        return total & _MASK
-
     def _source(self, one: Any) -> int | None:
         """The value of the last operand: what is moved, pushed or jumped to."""
         from capstone import x86
@@ -281,7 +254,7 @@ class _Follower:
             return int(operand.imm) & _MASK
         if operand.type == x86.X86_OP_REG:
             return self._known.get(one.reg_name(operand.reg))
-        at = self._address(one, operand)
+        at = decode.address(one, operand, self._known)
         return None if at is None else self._load(at, operand.size)
 
     def _result(self, one: Any) -> int | None:
@@ -295,7 +268,7 @@ class _Follower:
         if one.mnemonic in ("mov", "movabs"):
             return self._source(one)
         if one.mnemonic == "lea":
-            return self._address(one, operands[1])
+            return decode.address(one, operands[1], self._known)
         if one.mnemonic in ("xor", "sub") and operands[1].type == x86.X86_OP_REG:
             return 0 if operands[0].reg == operands[1].reg else None
         before, other = self._known.get(first), self._source(one)
@@ -316,7 +289,7 @@ class _Follower:
         return int.from_bytes(data, "little") if data and len(data) == width else None
 
     def _load_table(self, one: Any) -> None:
-        at = self._address(one, one.operands[0])
+        at = decode.address(one, one.operands[0], self._known)
         data = self._read(at, _PSEUDO_DESCRIPTOR) if at is not None else None
         if not data or len(data) < _PSEUDO_DESCRIPTOR:
             return
@@ -328,4 +301,4 @@ class _Follower:
 
 
 def _words(one: Any) -> str:
-    return f"{one.mnemonic} {one.op_str}".strip() + f" at {one.address:#x}"
+    return f"{decode.text(one)} at {one.address:#x}"

@@ -134,6 +134,7 @@ def _place(place: Place) -> dict[str, object]:
         "address": _hex(place.address),
         "symbol": place.symbol,
         "source": place.source,
+        "image": place.image,
     }
 
 

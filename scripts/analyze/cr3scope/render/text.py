@@ -158,6 +158,12 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
 def _symbols(observation: Observation | None, colour: bool) -> Iterator[str]:
     for place in observation.places if observation else ():
         known = ", ".join(filter(None, (place.symbol, place.source)))
+        if place.image:
+            known = f"{known} ({printable(place.image)})" if known else printable(place.image)
+        if place.name == "stack":
+            words = f"{_hex(place.address)} {f'is {known}' if known else '(return address on the stack)'}"
+            yield from _labelled("  ", "from", words, 8, colour)
+            continue
         words = f"{place.name}={_hex(place.address)} is {known}"
         yield from _labelled("  ", "code" if place.name == "RIP" else "data", words, 8, colour)
 

@@ -1,0 +1,43 @@
+"""The code of the user's files at the addresses where it should be in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.elf_twin import ElfTwin
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An executable segment as the file has it. ``start``: virtual address."""
+
+    path: Path
+    start: int
+    code: bytes
+
+    def holds(self, virt: int) -> bool:
+        """Whether the address lies in it."""
+        return self.start <= virt < self.start + len(self.code)
+
+    def before(self, virt: int, count: int) -> bytes:
+        """The bytes that end at an address; fewer at the beginning."""
+        end = virt - self.start
+        return self.code[max(end - count, 0) : end]
+
+
+def file_code(files: Sequence[ElfFile], bases: Mapping[Path, int]) -> Iterator[Piece]:
+    """Of all files of which it is known where they lie: ``bases`` tells it of relocatable ones.
+
+    UnusableInput if a file is damaged.
+    """
+    for file in files:
+        twin = ElfTwin(file.path)
+        base = bases.get(file.path, file.base)
+        if base is None and twin.is_relocatable:
+            continue
+        shift = 0 if base is None else base - twin.counts_from
+        for start, code in twin.code():
+            yield Piece(file.path, start + shift, code)

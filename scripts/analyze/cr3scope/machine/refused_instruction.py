@@ -1,0 +1,152 @@
+"""Why the CPU refused an instruction that it could fetch: #UD, #NM, and #GP(0) of its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cr3scope import exceptions
+from cr3scope.machine.snapshot import Snapshot
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.walk import is_canonical
+from cr3scope.predict.decode import LONGEST, address, decode, text
+from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.rules import BY_ID
+from cr3scope.verdict import Fault, Finding
+
+_NO_MEMORY = b"\xff" * LONGEST
+_EM, _TS = 1 << 2, 1 << 3  # of CR0 (SDM 3A, 2.5)
+_OSFXSR, _OSXSAVE = 1 << 9, 1 << 18  # of CR4
+# Operands that must be aligned (SDM volume 2, each instruction): by mnemonic, bytes.
+_ALIGNED = {
+    "movaps": 16, "movapd": 16, "movdqa": 16, "movntps": 16, "movntpd": 16, "movntdq": 16,
+    "movntdqa": 16, "fxsave": 16, "fxsave64": 16, "fxrstor": 16, "fxrstor64": 16, "cmpxchg16b": 16,
+    "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
+}  # fmt: skip
+_TURN_ON = (
+    "Turn it on before (CR0.EM=0, CR4.OSFXSR=1; for AVX CR4.OSXSAVE=1 and XCR0), or build code that runs"
+    " earlier without it (-mgeneral-regs-only)."
+)
+_EDK2_FILL = 0xAF  # edk2, MdePkg.dec: PcdDebugClearMemoryValue
+_STACK = ("rsp", "rbp")
+
+
+def refused_instruction(
+    snapshot: Snapshot, fault: Fault, registers: Mapping[str, int]
+) -> Iterator[Finding]:
+    """At most one finding. ``registers``: those at the fault, as far as they are known.
+
+    QmpError if QEMU stops answering.
+    """
+    if fault.rip is None:
+        return
+    code = snapshot.bytes_at(fault.rip, LONGEST)
+    now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
+    cpu = now.with_(cr0=registers.get("CR0", now.cr0), cr4=registers.get("CR4", now.cr4))
+    if fault.vector == exceptions.UNDEFINED:
+        yield _undefined(code, fault.rip, cpu)
+    elif fault.vector == exceptions.NO_FPU:
+        bits = " and ".join(name for bit, name in ((_EM, "EM"), (_TS, "TS")) if cpu.cr0 & bit)
+        why = f"CR0.{bits} is set" if bits else "CR0.EM or CR0.TS was set"
+        yield _finding(f"{_words(code, fault.rip)} needs the FPU, and {why}", code)
+    elif fault.vector == exceptions.PROTECTION and code:
+        yield _protected(code, fault.rip, registers, cpu)
+
+
+def _undefined(code: bytes, rip: int, cpu: CpuState) -> Finding:
+    if code and code == _NO_MEMORY[: len(code)]:
+        return _finding(f"no memory answers at RIP={rip:#x}: it reads as FFh, which is no code", b"")
+    found = decode(code, rip)
+    if found is None:
+        return _finding(f"the bytes at RIP={rip:#x} are no instruction", code)
+    if found.mnemonic.startswith("ud"):
+        return _finding(
+            f"{found.mnemonic} at RIP={rip:#x}: the program gave up by itself",
+            code,
+            "compilers put it where code cannot go on: a failed check, __builtin_trap(), a function that"
+            " does not return a value",
+            "Look at the function that holds it: which of its checks failed, and who called it.",
+        )
+    off = _missing_state(found, cpu)
+    if off:
+        return _finding(f"`{text(found)}` needs {off}", code, fix=_TURN_ON)
+    return _finding(
+        f"this CPU does not know `{text(found)}`",
+        code,
+        "code for a newer CPU (-march=native?), or a model (-cpu) without it; or data was executed",
+        "Build for the CPU that there is, or give QEMU one that has it (-cpu max).",
+    )
+
+
+def _missing_state(found: Any, cpu: CpuState) -> str | None:
+    """What the system software has not turned on (SDM 3A, 2.5: OSFXSR, OSXSAVE, EM)."""
+    groups = {found.group_name(group) for group in found.groups}
+    if any(name.startswith(("avx", "fma")) for name in groups) or found.mnemonic.startswith("v"):
+        if not cpu.cr4 & _OSXSAVE:
+            return "AVX, and CR4.OSXSAVE is 0: nobody turned it on"
+        return None
+    if any(name.startswith(("sse", "ssse")) for name in groups):
+        if not cpu.cr4 & _OSFXSR:
+            return "SSE, and CR4.OSFXSR is 0: nobody turned it on"
+        if cpu.cr0 & _EM:
+            return "SSE, and CR0.EM is 1"
+    return None
+
+
+def _protected(code: bytes, rip: int, registers: Mapping[str, int], cpu: CpuState) -> Finding:
+    found = decode(code, rip)
+    if found is None:
+        return _finding(f"the bytes at RIP={rip:#x} are refused with #GP(0)", code)
+    words = text(found)
+    known = KnownRegisters({name.lower(): value for name, value in registers.items()})
+    if found.mnemonic in ("wrmsr", "rdmsr"):
+        msr, low, high = known.get("ecx"), known.get("eax"), known.get("edx")
+        written = "" if found.mnemonic == "rdmsr" or low is None else f", value {(high or 0) << 32 | low:#x}"
+        which = "" if msr is None else f" of MSR {msr:#x}{written}"
+        return _finding(f"`{words}`{which}: there is no such MSR, or reserved bits are set", code)
+    control = next((n for n in _operands(found) if n[:2] == "cr" and n[2:].isdigit()), None)
+    if control and found.mnemonic == "mov":
+        value = known.get(next((n for n in _operands(found) if n != control), control))
+        loaded = "" if value is None else f" with {value:#x}"
+        return _finding(f"`{words}`{loaded}: bits that this CPU does not have, or not together", code)
+    for base, virt in _addresses(found, known):
+        if not is_canonical(virt, cpu.levels):
+            title = f"`{words}` goes to {virt:#x}, which is not canonical"
+            plain = BY_ID["non-canonical"].finding(title, f"RIP={rip:#x}")
+            if bytes([_EDK2_FILL]) * 4 not in virt.to_bytes(8, "big"):
+                return plain
+            why = "AFh is what edk2 fills memory with before it hands it out: nobody has set this"
+            return replace(plain, detail=why, fix="Set, or clear, the memory before it is used.")
+        need = _ALIGNED.get(found.mnemonic.removeprefix("v"), 1)
+        if virt % need:
+            rule = "stack-misaligned" if base in _STACK else "instruction-refused"
+            title = f"`{words}` needs a multiple of {need}, and goes to {virt:#x}"
+            return BY_ID[rule].finding(title, f"RIP={rip:#x}; code: {code[: found.size].hex(' ')}")
+    return _finding(f"`{words}` is refused with #GP(0)", code)
+
+
+def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
+    """Base register and address of each memory operand of which it is known."""
+    from capstone import x86
+
+    for operand in found.operands:
+        if operand.type == x86.X86_OP_MEM:
+            virt = address(found, operand, known)
+            if virt is not None:
+                yield found.reg_name(operand.mem.base) or "", virt
+
+
+def _operands(found: Any) -> list[str]:
+    return [word.strip() for word in found.op_str.split(",")]
+
+
+def _words(code: bytes, rip: int) -> str:
+    found = decode(code, rip)
+    return f"`{text(found)}`" if found else f"the instruction at {rip:#x}"
+
+
+def _finding(title: str, code: bytes, more: str = "", fix: str = "") -> Finding:
+    detail = f"code: {code.hex(' ')}" if code else ""
+    plain = BY_ID["instruction-refused"].finding(title, "\n".join(filter(None, (detail, more))))
+    return replace(plain, fix=fix) if fix else plain

@@ -1,0 +1,49 @@
+"""Instructions as they stand in memory, decoded by capstone, and where their memory operands lie."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from cr3scope.predict.known_registers import KnownRegisters
+
+LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
+_MASK = (1 << 64) - 1
+
+
+def decode(code: bytes, at: int) -> Any:
+    """The first instruction of ``code``, a capstone CsInsn with details; None if it is none."""
+    return next(_decoder().disasm(code, at, 1), None)
+
+
+def text(one: Any) -> str:
+    """As an assembler (Intel's syntax) has it."""
+    return f"{one.mnemonic} {one.op_str}".strip()
+
+
+def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
+    """Of a memory operand; None if a register is not known, or a segment's base."""
+    from capstone import x86
+
+    place = operand.mem
+    if place.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
+        return None
+    total: int = place.disp
+    for register, scale in ((place.base, 1), (place.index, place.scale)):
+        if register == x86.X86_REG_RIP:
+            total += one.address + one.size
+        elif register:
+            value = known.get(one.reg_name(register))
+            if value is None:
+                return None
+            total += value * scale
+    return total & _MASK
+
+
+@cache
+def _decoder() -> Any:
+    import capstone
+
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    return decoder
