@@ -10,7 +10,7 @@ from cr3scope.images.elf_file import ElfFile
 _HELP = (
     "ELF twin of a loaded image, for symbols and source lines (may be given more than once);"
     " BASE, in hex, is where it was loaded: needed of a relocatable file (a loader) if neither a"
-    " capture nor its mov cr3 tells it"
+    " capture, nor its mov cr3, nor (under `run`) the firmware's list of images tells it"
 )
 
 
