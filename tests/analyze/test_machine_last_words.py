@@ -54,3 +54,10 @@ def test_a_guest_of_xen_that_panics_is_not_xen() -> None:
 def test_the_firmwares_exception_screen_is_not_the_guests_speech() -> None:
     screen = b"!!!! X64 Exception Type - 0E(#PF - Page-Fault)  CPU Apic ID - 00000000 !!!!\r\nRIP  - 1\r\n"
     assert last_words(b"loading kernel\r\n" + screen) == ("loading kernel",)
+
+
+def test_of_a_panic_its_first_lines_count_not_the_addresses_after_it() -> None:
+    lines = ["ok", "cpu 0: panic: no inode", " 801009a3", " 80102a2d", " 801034e3", " 801035d9"]
+    assert last_words("\r\n".join(lines).encode()) == ("cpu 0: panic: no inode", "801009a3", "80102a2d")
+    old = ["panic: long ago", *["fine"] * 40, "one", "two", "three"]
+    assert last_words("\r\n".join(old).encode()) == ("one", "two", "three")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
+from cr3scope.machine.causes import still_spinning
+from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOKS, stands_still
+from cr3scope.verdict import Finding, Severity
 
 ON, OFF = 0x202, 0x2
 Look = tuple[dict[str, int], ...]
@@ -58,3 +63,24 @@ def test_a_loop_with_interrupts_on_stands_still_once_none_comes() -> None:
 
 def test_a_halt_that_waits_for_interrupts_is_no_standstill_even_if_none_comes() -> None:
     assert not stands_still([(cpu(hlt=1, rfl=ON),)] * LOOKS, interrupted=False)
+
+
+IDLE = [cpu(rip=0x5000, rfl=ON, hlt=1)] * LOOKS
+
+
+def told(*cpus: list[dict[str, int]], judged: int = 0) -> list[Finding]:
+    looks = list(zip(*cpus, strict=True))
+    snapshot = Snapshot(cast(Any, None), {"EFER": 0x500}, number=judged)
+    return list(still_spinning(snapshot, looks))
+
+
+def test_a_cpu_that_spins_while_others_live_is_a_warning() -> None:
+    [found] = told(IDLE, [looping(n) for n in range(LOOKS)], judged=1)
+    assert (found.rule, found.severity) == ("hang-loop", Severity.WARNING)
+    assert found.title == "CPU 1 of 2 is in a tight loop at RIP=0x1000 with interrupts off"
+
+
+def test_a_cpu_that_goes_on_or_may_be_interrupted_is_none() -> None:
+    assert not told(IDLE, [cpu(rip=n << 12) for n in range(1, 4)], judged=1)
+    assert not told(IDLE, [cpu(rfl=ON)] * LOOKS, judged=1)
+    assert not told([cpu()] * LOOKS)

@@ -40,6 +40,15 @@ def test_an_image_without_a_file_is_named_with_the_offset_in_it(tmp_path: Path) 
     assert f"is {died['image']}" in run.text
 
 
+def test_of_a_guest_that_hangs_the_loop_is_named_and_who_called_it(tmp_path: Path) -> None:
+    run = boot(tmp_path, "tight_loop_called")
+    assert run.verdict["verdict"] == "hung", run.explain()
+    [found] = places(run, "RIP")
+    assert str(found["symbol"]).startswith("wait_for"), run.explain()
+    assert str(places(run, "stack")[0]["symbol"]).startswith("efi_main"), run.explain()
+    assert f"code  RIP={found['address']} is {found['symbol']}" in run.text
+
+
 def test_code_that_was_overwritten_is_told_apart_from_code_that_is_wrong(tmp_path: Path) -> None:
     run = boot(tmp_path, "wipes_itself")
     assert (run.status, run.verdict["verdict"]) == (1, "faulted"), run.explain()

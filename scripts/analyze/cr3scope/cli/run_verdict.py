@@ -103,9 +103,12 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
 
 def _with_last_words(verdict: Verdict, outcome: Outcome) -> Verdict:
     """Of a guest that is not well."""
-    if verdict.status is Status.HEALTHY or verdict.observation is None:
+    well = verdict.status is Status.HEALTHY and not verdict.findings
+    if well or verdict.observation is None:
         return verdict
     said = last_words(outcome.serial)
+    if outcome.screen:
+        said = last_words(outcome.screen.encode())
     return replace(verdict, observation=replace(verdict.observation, said=said))
 
 

@@ -10,13 +10,13 @@ from cr3scope.intlog.observe import LogReport
 from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
-from cr3scope.machine.standstill import LOOP_BYTES, Look, standing
+from cr3scope.machine.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
 from cr3scope.paging.cpu import CR4_PCIDE
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import LONGEST, mov_cr3_at
 from cr3scope.paging.walk import is_canonical
 from cr3scope.rules import BY_ID
-from cr3scope.verdict import Ending, Fault, Finding, Standing
+from cr3scope.verdict import Ending, Fault, Finding, Severity, Standing
 
 _SLED_BYTES = 16
 _ZEROS, _NO_MEMORY = bytes(_SLED_BYTES), b"\xff" * _SLED_BYTES
@@ -60,8 +60,9 @@ def causes(
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
         found = next(_fault(snapshot, report, fault, at_fault), None)
-        if found is None and report.ending is Ending.STORM:
-            found = _handler_loop(snapshot, report, fault)
+        if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
+            # What was raised first is told, but it is not why it never ended.
+            return tuple(filter(None, (_handler_loop(snapshot, report, fault), found)))
     else:
         found = None
     return (found,) if found else ()
@@ -143,6 +144,20 @@ def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
             f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, {flag}\n"
             f"code: {code}",
         )
+
+
+def still_spinning(judged: Snapshot, looks: Sequence[Look]) -> Iterator[Finding]:
+    """A warning if one of several CPUs is in a tight loop with interrupts off while others live on: an
+    application processor may wait so for its start, a kernel that panicked on it looks the same."""
+    cpus = by_cpu(looks)
+    if len(cpus) < 2 or not judged.in_long_mode or not is_spinning(cpus[judged.number]):
+        return
+    rip = min(seen.get("RIP", 0) for seen in cpus[judged.number])
+    yield BY_ID["hang-loop"].finding(
+        f"CPU {judged.number} of {len(cpus)} is in a tight loop at RIP={rip:#x} with interrupts off",
+        "other CPUs live on: it waits to be started, or it has given up",
+        Severity.WARNING,
+    )
 
 
 def _halted(there: Standing) -> Finding:

@@ -12,7 +12,7 @@ from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.intlog.record import dump_at
 from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.machine.callers import callers
-from cr3scope.machine.causes import first_cause
+from cr3scope.machine.causes import first_cause, still_spinning
 from cr3scope.machine.ending import with_ending
 from cr3scope.machine.evidence import keep
 from cr3scope.machine.file_code import file_code
@@ -23,7 +23,7 @@ from cr3scope.machine.overwritten_code import overwritten_code
 from cr3scope.machine.qmp import Qmp, QmpError, read_registers
 from cr3scope.machine.reset import reset_cause
 from cr3scope.machine.snapshot import Snapshot, take_snapshots
-from cr3scope.machine.text_screen import read_text_screen
+from cr3scope.machine.text_screen import read_text_screen, shown_text
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Finding
 
@@ -63,6 +63,8 @@ def _judge(
         outcome.findings = (found,)
     elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
         outcome.findings = (reset_cause(judged, log, outcome.watchdog),)
+    elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
+        outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
         judged, outcome.findings = first_cause(cpus, seen, outcome.looks, _at_fault(log, seen))
     outcome.registers, outcome.cpu = judged.registers, judged.number
@@ -84,9 +86,11 @@ def _look_around(
     judged: Snapshot, report: LogReport | None, files: Sequence[ElfFile], outcome: Outcome
 ) -> None:
     """Whose code it was, and who had called it."""
+    images = loaded_images(judged) if judged.in_long_mode else []
+    if not images:
+        outcome.screen = shown_text(judged.qmp)
     if not judged.in_long_mode:
         return
-    images = loaded_images(judged)
     outcome.images, outcome.bases = named(images), bases_of([each.path for each in files if each.base is None], images)
     seen = with_ending(report, outcome, traced=False) or LogReport()
     fault = seen.fatal or seen.first

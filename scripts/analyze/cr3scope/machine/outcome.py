@@ -45,6 +45,7 @@ class Outcome:
     looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs
     serial: bytes = b""
     stdout: bytes = b""
+    screen: str = ""  # the text on a BIOS guest's screen
     words: str = ""  # QEMU's standard error
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)

@@ -8,7 +8,15 @@ from cr3scope.machine.qmp import Qmp
 
 _SCREEN = 0xB8000  # character and attribute, a row after the other
 _COLUMNS, _ROWS = 80, 25
+_MOST_ODD = 20  # one character of so many may be none of text
 _CELL = re.compile(r"\b0x([0-9a-f]{4})\b")
+
+
+def shown_text(qmp: Qmp) -> str:
+    """The screen, if it looks like text: a graphics mode has pixels there. QmpError as below."""
+    text = read_text_screen(qmp)
+    odd = sum(not each.isprintable() for each in text.replace("\n", ""))
+    return text if text and odd * _MOST_ODD < len(text) else ""
 
 
 def read_text_screen(qmp: Qmp) -> str:

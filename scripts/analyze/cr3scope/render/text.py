@@ -131,12 +131,16 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         for words in observation.chain:
             yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
+        struck = observation.first is not None and observation.ending is not None
+        foreseen = prediction is not None and prediction.first is not None
         said = {True: "as foreseen", False: "NOT as foreseen", None: "not compared"}
         outcome = observation.ending.value if observation.ending else "ran"
         words = f"{observation.source}: {outcome}, {said[verdict.agreement]}"
         if observation.detail:
             words += f"; {observation.detail}"
         yield from _labelled("  ", "seen", words, 8, colour)
+        if not struck and not foreseen:
+            yield from _symbols(observation, colour)
         yield from _from_log(observation, colour)
 
 
@@ -149,8 +153,6 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
     for label, words in (("cpu", observation.cpu), ("last", observation.last)):
         if words:
             yield from _labelled("  ", label, words, 8, colour)
-    if observation.last:
-        yield from _symbols(observation, colour)
     for line in observation.said:
         yield from _labelled("  ", "said", line, 8, colour)
 
