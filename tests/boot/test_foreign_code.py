@@ -32,6 +32,15 @@ def test_the_line_that_died_and_its_callers_are_named_without_a_base(tmp_path: P
     assert "BOOTX64.EFI" in (tmp_path / "machine.txt").read_text(), "the list of images"
 
 
+def test_a_death_under_the_firmwares_own_tables_is_said_to_be_one(tmp_path: Path) -> None:
+    run = boot(tmp_path, "dies_before_switch")
+    assert "nobody has switched yet" in run.verdict["observation"]["detail"], run.explain()
+    caller = places(run, "stack")[0]
+    assert str(caller["symbol"]).startswith("efi_main"), run.explain()
+    assert str(caller["source"]).endswith("dies_before_switch.c:9"), run.explain()
+    assert "nobody has switched yet" not in boot(tmp_path, "gives_up").text
+
+
 def test_an_image_without_a_file_is_named_with_the_offset_in_it(tmp_path: Path) -> None:
     run = watch(tmp_path, program("gives_up"), SECONDS)
     [died] = places(run, "RIP")

@@ -91,6 +91,9 @@ LOADERS = {
     "sse_off": Wanted(
         "faulted", "handled", "instruction-refused", "needs SSE, and CR4.OSFXSR is 0", (UD, None)
     ),
+    "dies_before_switch": Wanted(
+        "faulted", "handled", "code-unmapped", "the code at 0x123456789000 is not mapped", (PF, 0x10)
+    ),
     "gives_up": Wanted(
         "faulted", "handled", "instruction-refused", "the program gave up by itself", (UD, None)
     ),

@@ -77,6 +77,10 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
     if outcome.judged and seen is not None:  # the log alone can often but guess
         seen = replace(seen, cpu=outcome.judged)
         verdict = replace(verdict, observation=seen)
+    if outcome.images and seen is not None and seen.switch is not None and not seen.switch.before:
+        words = "under the firmware's own tables: nobody has switched yet"
+        seen = replace(seen, detail="; ".join(filter(None, (seen.detail, words))))
+        verdict = replace(verdict, observation=seen)
     if outcome.exit_status == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
         ran = replace(seen, ending=None, detail="the guest handled it and ended with success")
         verdict = replace(verdict, status=Status.HEALTHY, observation=ran)
