@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cr3scope.machine.at_fault import AtFault
 from cr3scope.machine.call_site import is_after_call, target_of_call
 from cr3scope.machine.callers import callers
 from cr3scope.machine.file_code import Piece
+from cr3scope.machine.long_mode_off import long_mode_off
 from cr3scope.machine.overwritten_code import overwritten_code
 from cr3scope.machine.qmp import QmpError
 from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.verdict import Fault, Finding
 
 RIP, STACK = 0x10_0000, 0x20_0000
@@ -39,9 +43,9 @@ class Guest:
 
 
 def why(code: str, vector: int = UD, cr4: int = 0x20, cr0: int = 0x80000001,
-        registers: Mapping[str, int] | None = None) -> Finding:  # fmt: skip
+        registers: Mapping[str, int] | None = None, bits: int = 64) -> Finding:  # fmt: skip
     guest: Any = Guest({RIP: bytes.fromhex(code)}, CpuState(cr3=0x1000, cr0=cr0, cr4=cr4, efer=0xD00))
-    [found] = refused_instruction(guest, Fault(vector, 0, None, RIP), registers or {})
+    [found] = refused_instruction(guest, Fault(vector, 0, None, RIP), AtFault(registers or {}, bits))
     return found
 
 
@@ -132,6 +136,11 @@ def test_what_a_general_protection_fault_was_about(
     assert (found.rule, found.title) == (rule, title)
 
 
+def test_code_of_32_bits_is_read_as_such() -> None:
+    found = why("ea501110000800", GP, bits=32)
+    assert found.title == "`ljmp 8:0x101150` is refused with #GP(0)"
+
+
 def test_a_pointer_that_nobody_set_is_told_by_the_firmwares_filling() -> None:
     found = why("488b00", GP, registers={"RAX": 0xAFAFAFAFAFAFAFAF})
     assert "nobody has set this" in found.detail and "Sign-extend" not in found.fix
@@ -196,3 +205,55 @@ def test_a_mapping_to_where_no_memory_is_reads_as_nothing_and_ends() -> None:
     guest = Snapshot(qmp, registers)
     assert guest.bytes_at(0x3000, 16) == b""
     assert guest.physical(0x3000, 1 << 20) == b""
+
+
+ROOT = 0x1000
+PAGING_ON, PAE, LME, LMA = 1 << 31, 1 << 5, 1 << 8, 1 << 10
+
+
+def switched_off(cr0: int, cr4: int, efer: int, first: int = 0x2003) -> list[str]:
+    class Tables:
+        registers: dict[str, int] = {}
+
+        def table(self, phys: int) -> Any:
+            return [first] * 512 if phys == ROOT else None
+
+    guest: Any = Tables()
+    found = long_mode_off(guest, {"CR0": cr0, "CR3": ROOT, "CR4": cr4, "EFER": efer})
+    return [finding.title for finding in found]
+
+
+def test_paging_without_long_mode_is_told_by_what_was_left_out() -> None:
+    [no_pae] = switched_off(1, 0x10, LME)
+    assert no_pae == "CR4.PAE is 0 where EFER.LME is 1: CR0.PG cannot be set"
+    [no_lme] = switched_off(PAGING_ON | 1, PAE, 0)
+    assert no_lme.startswith("paging was turned on with EFER.LME=0")
+
+
+def test_long_mode_and_a_32_bit_system_are_no_mistakes() -> None:
+    assert not switched_off(PAGING_ON | 1, PAE, LME | LMA)
+    assert not switched_off(PAGING_ON | 1, PAE, 0, first=0x2001)  # a PDPTE of PAE paging
+    assert not switched_off(PAGING_ON | 1, 0, 0)
+    assert not switched_off(1, 0, 0)
+
+
+def large(count: int, ps: int = 0, step: int = 1 << 21, start: int = 0) -> Any:
+    entries = np.zeros(512, dtype=np.uint64)
+    entries[:count] = [start + number * step | 3 | ps for number in range(count)]
+    return entries
+
+
+def test_entries_that_count_in_large_pages_lack_ps() -> None:
+    assert lacks_page_size(large(512), 2, 0) and lacks_page_size(large(512), 2, 511)
+    assert lacks_page_size(large(4, step=1 << 30), 3, 2)
+    mixed = large(512, ps=0x80)
+    mixed[100] &= np.uint64(~0x80 & (1 << 64) - 1)
+    assert lacks_page_size(mixed, 2, 100) and not lacks_page_size(mixed, 2, 99)
+
+
+def test_pointers_to_tables_do_not() -> None:
+    assert not lacks_page_size(large(512, step=4096, start=0x100000), 2, 5)
+    assert not lacks_page_size(large(2), 2, 0)
+    assert not lacks_page_size(large(512, ps=0x80), 2, 7)
+    assert not lacks_page_size(large(512), 1, 7) and not lacks_page_size(large(512), 4, 7)
+    assert not lacks_page_size(large(8), 2, 9)

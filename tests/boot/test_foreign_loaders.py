@@ -94,6 +94,9 @@ LOADERS = {
     "dies_before_switch": Wanted(
         "faulted", "handled", "code-unmapped", "the code at 0x123456789000 is not mapped", (PF, 0x10)
     ),
+    "large_bit_missing": Wanted(
+        "faulted", "triple-fault", "page-size-missing", "lacks PS: it maps no page of 2 MiB", (PF, 0x10)
+    ),
     "gives_up": Wanted(
         "faulted", "handled", "instruction-refused", "the program gave up by itself", (UD, None)
     ),

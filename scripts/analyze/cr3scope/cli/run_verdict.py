@@ -78,8 +78,8 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
         seen = replace(seen, cpu=outcome.judged)
         verdict = replace(verdict, observation=seen)
     if outcome.images and seen is not None and seen.switch is not None and not seen.switch.before:
-        words = "under the firmware's own tables: nobody has switched yet"
-        seen = replace(seen, detail="; ".join(filter(None, (seen.detail, words))))
+        own = "under the firmware's own tables: nobody has switched yet"
+        seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
         verdict = replace(verdict, observation=seen)
     if outcome.exit_status == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
         ran = replace(seen, ending=None, detail="the guest handled it and ended with success")

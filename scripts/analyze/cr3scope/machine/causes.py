@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope import exceptions
 from cr3scope.intlog.observe import LogReport
+from cr3scope.machine.at_fault import AtFault
+from cr3scope.machine.long_mode_off import long_mode_off
 from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
@@ -31,7 +33,7 @@ def first_cause(
     cpus: Sequence[Snapshot],
     report: LogReport,
     looks: Sequence[Look],
-    at_fault: Mapping[str, int],
+    at_fault: AtFault,
 ) -> tuple[Snapshot, tuple[Finding, ...]]:
     """The CPU whose cause can be named, and the cause; ``cpus`` in the order of ``judged.in_order``;
     ``at_fault``: the registers when the report's fatal exception came, as far as they are known.
@@ -47,14 +49,14 @@ def first_cause(
 
 
 def causes(
-    snapshot: Snapshot, report: LogReport, rips: Sequence[int], at_fault: Mapping[str, int]
+    snapshot: Snapshot, report: LogReport, rips: Sequence[int], at_fault: AtFault
 ) -> tuple[Finding, ...]:
     """Findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
     QmpError if QEMU stops answering.
     """
     if not snapshot.in_long_mode:
-        return tuple(_outside_long_mode(snapshot, report))
+        return tuple(_outside_long_mode(snapshot, report, at_fault))
     fault = report.fatal or report.first
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
@@ -68,12 +70,16 @@ def causes(
     return (found,) if found else ()
 
 
-def _outside_long_mode(snapshot: Snapshot, report: LogReport) -> Iterator[Finding]:
+def _outside_long_mode(
+    snapshot: Snapshot, report: LogReport, at_fault: AtFault
+) -> Iterator[Finding]:
     """What needs no walk of 64-bit tables."""
     there = standing(snapshot.registers, snapshot.number)
     in_real_mode = not snapshot.registers.get("CR0", _CR0_PE) & _CR0_PE
     if report.ending is Ending.TRIPLE_FAULT and report.first is None and in_real_mode:
         yield _died_in_real_mode(snapshot)
+    elif report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+        yield from long_mode_off(snapshot, at_fault.registers)
     elif report.ending is Ending.HANG and there.halted and not there.interrupts_on:
         yield _halted(there)
 
@@ -88,7 +94,7 @@ def _died_in_real_mode(snapshot: Snapshot) -> Finding:
 
 
 def _fault(
-    snapshot: Snapshot, report: LogReport, fault: Fault, at_fault: Mapping[str, int]
+    snapshot: Snapshot, report: LogReport, fault: Fault, at_fault: AtFault
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
-from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.intlog.record import dump_at
+from cr3scope.machine.at_fault import read_at_fault
 from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.machine.callers import callers
 from cr3scope.machine.causes import first_cause, still_spinning
@@ -20,7 +19,7 @@ from cr3scope.machine.judged import in_order
 from cr3scope.machine.loaded_images import bases_of, loaded_images, named
 from cr3scope.machine.outcome import Outcome, Reason
 from cr3scope.machine.overwritten_code import overwritten_code
-from cr3scope.machine.qmp import Qmp, QmpError, read_registers
+from cr3scope.machine.qmp import Qmp, QmpError
 from cr3scope.machine.reset import reset_cause
 from cr3scope.machine.snapshot import Snapshot, take_snapshots
 from cr3scope.machine.text_screen import read_text_screen, shown_text
@@ -66,20 +65,11 @@ def _judge(
     elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
         outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
-        judged, outcome.findings = first_cause(cpus, seen, outcome.looks, _at_fault(log, seen))
+        judged, outcome.findings = first_cause(cpus, seen, outcome.looks, read_at_fault(log, seen))
     outcome.registers, outcome.cpu = judged.registers, judged.number
     if len(cpus) > 1 and seen.ending is not None:
         outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
     return judged
-
-
-def _at_fault(log: Path, seen: LogReport) -> dict[str, int]:
-    """The registers in the record of the fatal exception; none without one."""
-    fault = seen.fatal or seen.first
-    if fault is None or fault.offset is None:
-        return {}
-    with LogFile(log) as file:
-        return read_registers(dump_at(file, fault))
 
 
 def _look_around(

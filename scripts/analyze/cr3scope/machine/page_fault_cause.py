@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.machine.snapshot import Snapshot
-from cr3scope.paging.entry import NO_EXECUTE, entry_name, is_leaf, reserved_mask
+from cr3scope.paging.cpu import CR4_SMEP, EFER_NXE
+from cr3scope.paging.entry import NO_EXECUTE, PAGE_BYTES, entry_name, is_leaf, reserved_mask
 from cr3scope.paging.mov_cr3 import LONGEST, find_mov_cr3
+from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.platform import Platform
-from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.paging.walk import PageFault, Reason, access, walk
 from cr3scope.predict.names import covered
 from cr3scope.rules import BY_ID
+from cr3scope.rules.page_size_missing import words as lacks_words
 from cr3scope.verdict import EntryRef, Fault, Finding
 
 _FRAME_REACH = 64  # a frame is 48 bytes below RSP, which is first aligned to 16
@@ -35,7 +38,8 @@ def page_fault_cause(snapshot: Snapshot, fault: Fault) -> Iterator[Finding]:
     if error is None or virt is None or fault.rip is None:
         return
     kind = AccessKind.READ
-    if error & PF_FETCH:
+    tells_fetches = snapshot.cpu.efer & EFER_NXE or snapshot.cpu.cr4 & CR4_SMEP  # SDM 3A, 5.7
+    if error & PF_FETCH or (not tells_fetches and virt == fault.rip and not error & PF_WRITE):
         kind = AccessKind.FETCH
     elif error & PF_WRITE:
         kind = AccessKind.WRITE
@@ -46,9 +50,21 @@ def page_fault_cause(snapshot: Snapshot, fault: Fault) -> Iterator[Finding]:
     entry = refused.guilty[0]
     name = entry_name(entry.level, entry.index)
     rule, title = _named(snapshot, fault, refused, kind, name)
+    large = _meant_large(snapshot, walk(snapshot, cpu, virt, Platform.TCG).entries)
+    if large is not None:
+        entry = large
+        rule, title = "page-size-missing", f"{entry_name(entry.level, entry.index)} {lacks_words(entry)}"
     seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x} at {name}"
     detail = "\n".join([seen, *_remarks(snapshot, fault, refused)])
     yield replace(BY_ID[rule].finding(title, detail), entry=entry, range=covered(entry, virt))
+
+
+def _meant_large(snapshot: Snapshot, path: Sequence[EntryRef]) -> EntryRef | None:
+    for entry in path:
+        table = snapshot.table(entry.phys & -PAGE_BYTES)
+        if table is not None and lacks_page_size(table, entry.level, entry.index):
+            return entry
+    return None
 
 
 def _named(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cr3scope import exceptions
+from cr3scope.machine.at_fault import AtFault
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import is_canonical
@@ -33,31 +34,30 @@ _STACK = ("rsp", "rbp")
 
 
 def refused_instruction(
-    snapshot: Snapshot, fault: Fault, registers: Mapping[str, int]
+    snapshot: Snapshot, fault: Fault, at_fault: AtFault
 ) -> Iterator[Finding]:
-    """At most one finding. ``registers``: those at the fault, as far as they are known.
-
-    QmpError if QEMU stops answering.
+    """At most one finding. QmpError if QEMU stops answering.
     """
     if fault.rip is None:
         return
-    code = snapshot.bytes_at(fault.rip, LONGEST)
+    code, registers = snapshot.bytes_at(fault.rip, LONGEST), at_fault.registers
+    one = decode(code, fault.rip, at_fault.code_bits or 64)
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
     cpu = now.with_(cr0=registers.get("CR0", now.cr0), cr4=registers.get("CR4", now.cr4))
     if fault.vector == exceptions.UNDEFINED:
-        yield _undefined(code, fault.rip, cpu)
+        yield _undefined(code, one, fault.rip, cpu)
     elif fault.vector == exceptions.NO_FPU:
         bits = " and ".join(name for bit, name in ((_EM, "EM"), (_TS, "TS")) if cpu.cr0 & bit)
         why = f"CR0.{bits} is set" if bits else "CR0.EM or CR0.TS was set"
-        yield _finding(f"{_words(code, fault.rip)} needs the FPU, and {why}", code)
+        what = f"`{text(one)}`" if one else f"the instruction at {fault.rip:#x}"
+        yield _finding(f"{what} needs the FPU, and {why}", code)
     elif fault.vector == exceptions.PROTECTION and code:
-        yield _protected(code, fault.rip, registers, cpu)
+        yield _protected(code, one, registers, cpu)
 
 
-def _undefined(code: bytes, rip: int, cpu: CpuState) -> Finding:
+def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
     if code and code == _NO_MEMORY[: len(code)]:
         return _finding(f"no memory answers at RIP={rip:#x}: it reads as FFh, which is no code", b"")
-    found = decode(code, rip)
     if found is None:
         return _finding(f"the bytes at RIP={rip:#x} are no instruction", code)
     if found.mnemonic.startswith("ud"):
@@ -94,10 +94,12 @@ def _missing_state(found: Any, cpu: CpuState) -> str | None:
     return None
 
 
-def _protected(code: bytes, rip: int, registers: Mapping[str, int], cpu: CpuState) -> Finding:
-    found = decode(code, rip)
+def _protected(
+    code: bytes, found: Any, registers: Mapping[str, int], cpu: CpuState
+) -> Finding:
     if found is None:
-        return _finding(f"the bytes at RIP={rip:#x} are refused with #GP(0)", code)
+        return _finding("bytes that are no instruction are refused with #GP(0)", code)
+    rip = found.address
     words = text(found)
     known = KnownRegisters({name.lower(): value for name, value in registers.items()})
     if found.mnemonic in ("wrmsr", "rdmsr"):
@@ -139,11 +141,6 @@ def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
 
 def _operands(found: Any) -> list[str]:
     return [word.strip() for word in found.op_str.split(",")]
-
-
-def _words(code: bytes, rip: int) -> str:
-    found = decode(code, rip)
-    return f"`{text(found)}`" if found else f"the instruction at {rip:#x}"
 
 
 def _finding(title: str, code: bytes, more: str = "", fix: str = "") -> Finding:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 CR0_WP = 1 << 16
 CR0_PG = 1 << 31
+CR4_PAE = 1 << 5
 CR4_PGE = 1 << 7
 CR4_LA57 = 1 << 12
 CR4_PCIDE = 1 << 17
@@ -14,7 +15,7 @@ CR4_SMAP = 1 << 21
 CR4_PKE = 1 << 22
 CR4_CET = 1 << 23
 CR4_PKS = 1 << 24
-EFER_NXE = 1 << 11
+EFER_LME, EFER_LMA, EFER_NXE = 1 << 8, 1 << 10, 1 << 11
 RFLAGS_AC = 1 << 18
 PAT_AT_RESET = 0x0007_0406_0007_0406  # SDM 3A, table 13-12
 

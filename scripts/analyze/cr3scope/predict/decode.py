@@ -11,9 +11,12 @@ LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
 _MASK = (1 << 64) - 1
 
 
-def decode(code: bytes, at: int) -> Any:
-    """The first instruction of ``code``, a capstone CsInsn with details; None if it is none."""
-    return next(_decoder().disasm(code, at, 1), None)
+def decode(code: bytes, at: int, bits: int = 64) -> Any:
+    """The first instruction of ``code``, a capstone CsInsn with details; None if it is none.
+
+    ``bits``: of the code segment, 64, 32 or 16.
+    """
+    return next(_decoder(bits).disasm(code, at, 1), None)
 
 
 def text(one: Any) -> str:
@@ -41,9 +44,10 @@ def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
 
 
 @cache
-def _decoder() -> Any:
+def _decoder(bits: int) -> Any:
     import capstone
 
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    modes = {64: capstone.CS_MODE_64, 32: capstone.CS_MODE_32, 16: capstone.CS_MODE_16}
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
     decoder.detail = True
     return decoder
