@@ -20,6 +20,7 @@ from cr3scope.machine.qmp import QmpError
 from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.mov_cr3 import switches_before
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.verdict import Fault, Finding
 
@@ -34,6 +35,9 @@ class Guest:
 
     memory: dict[int, bytes]
     cpu: CpuState = field(default_factory=lambda: CpuState(cr3=0x1000, cr0=0x80000001, cr4=0x20, efer=0xD00))
+
+    def descriptor(self, selector: int) -> int | None:
+        return 0x0040980000000000 if selector == 8 else None
 
     def bytes_at(self, virt: int, length: int) -> bytes:
         for start, data in self.memory.items():
@@ -139,6 +143,14 @@ def test_what_a_general_protection_fault_was_about(
 def test_code_of_32_bits_is_read_as_such() -> None:
     found = why("ea501110000800", GP, bits=32)
     assert found.title == "`ljmp 8:0x101150` is refused with #GP(0)"
+    assert "selector 08h: 0x0040980000000000, L=0, D=1, limit 0h" in found.detail
+
+
+@pytest.mark.parametrize(("before", "switches"), [
+    ("0f22d8", True), ("410f22d9", True), ("0f22c0", True), ("900f22e0", False), ("0f20d8", False), ("", False),
+])  # fmt: skip
+def test_the_switch_is_a_mov_to_cr3_or_the_one_that_turns_paging_on(before: str, switches: bool) -> None:
+    assert switches_before(bytes.fromhex(before)) is switches
 
 
 def test_a_pointer_that_nobody_set_is_told_by_the_firmwares_filling() -> None:

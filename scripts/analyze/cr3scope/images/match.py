@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cr3scope.images.loaded import Loaded
 from cr3scope.images.pe_twin import PeTwin
 
 _NT_GNU_BUILD_ID = 3
+_MOST_MEMORY = 256 << 20  # bytes of all images that are searched
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Match:
 
 def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
     """By build id; else by its code or by name, unless the image tells another build id."""
-    found = list(images)
+    found = list(_in_reach(images))
     if twin.build_id:
         note = _note(bytes.fromhex(twin.build_id))
         for image in found:
@@ -37,8 +38,10 @@ def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
     if len(alike) == 1:
         return Match(alike[0], "its code")
     try:
-        # A PE file is what was loaded: another one of that name is not it.
-        return None if isinstance(twin, PeTwin) else Match(named(others, twin.path.name), "name")
+        # A PE file is what was loaded: another one of that name is not it. What can run at one place only
+        # was made into no image: kernel.elf is not the twin of kernel.efi that loads it.
+        is_by_name = isinstance(twin, ElfTwin) and twin.is_relocatable
+        return Match(named(others, twin.path.name), "name") if is_by_name else None
     except UnusableInput:
         return None
 
@@ -53,6 +56,16 @@ def opened(path: Path) -> ElfTwin | PeTwin:
     twin: ElfTwin | PeTwin = PeTwin(path) if is_pe else ElfTwin(path)
     twin.check()
     return twin
+
+
+def _in_reach(images: Iterable[Loaded]) -> Iterator[Loaded]:
+    """The first ones, as many as a machine can hold: a guest's list may claim any number and size."""
+    left = _MOST_MEMORY
+    for image in images:
+        left -= image.image.size
+        if left < 0:
+            return
+        yield image
 
 
 def _note(build_id: bytes) -> bytes:

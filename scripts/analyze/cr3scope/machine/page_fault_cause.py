@@ -10,7 +10,7 @@ from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CR4_SMEP, EFER_NXE
 from cr3scope.paging.entry import NO_EXECUTE, PAGE_BYTES, entry_name, is_leaf, reserved_mask
-from cr3scope.paging.mov_cr3 import LONGEST, find_mov_cr3
+from cr3scope.paging.mov_cr3 import LONGEST, switches_before
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access, walk
@@ -95,7 +95,7 @@ def _named(
     if kind is AccessKind.FETCH and missing:
         if virt == 0:
             return "jump-to-null", f"jump to address 0, which is not mapped: {why}"
-        if _follows_mov_cr3(snapshot, virt):
+        if _follows_the_switch(snapshot, virt):
             return (
                 "identity-missing-trampoline",
                 f"the code that switched, at {virt:#x}, is not mapped by the new tables: {why}",
@@ -126,12 +126,12 @@ def _remarks(snapshot: Snapshot, fault: Fault, refused: PageFault) -> Iterator[s
         yield from _firmware_table(snapshot, virt)
 
 
-def _follows_mov_cr3(snapshot: Snapshot, virt: int) -> bool:
+def _follows_the_switch(snapshot: Snapshot, virt: int) -> bool:
     """Loaders run where virtual is physical: the instruction before RIP can still be read there."""
     if virt < LONGEST or virt >> snapshot.cpu.max_phys_bits:
         return False
     before = snapshot.physical(virt - LONGEST, LONGEST)
-    return any(found.offset + found.length == LONGEST for found in find_mov_cr3(before))
+    return switches_before(before)
 
 
 def _is_push(snapshot: Snapshot, fault: Fault, virt: int) -> bool:

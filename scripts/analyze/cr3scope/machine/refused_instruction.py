@@ -52,7 +52,9 @@ def refused_instruction(
         what = f"`{text(one)}`" if one else f"the instruction at {fault.rip:#x}"
         yield _finding(f"{what} needs the FPU, and {why}", code)
     elif fault.vector == exceptions.PROTECTION and code:
-        yield _protected(code, one, registers, cpu)
+        found = _protected(code, one, registers, cpu)
+        segment = _segment(snapshot, one) if one else ""
+        yield replace(found, detail="\n".join(filter(None, (found.detail, segment))))
 
 
 def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
@@ -137,6 +139,21 @@ def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
             virt = address(found, operand, known)
             if virt is not None:
                 yield found.reg_name(operand.mem.base) or "", virt
+
+
+def _segment(snapshot: Snapshot, found: Any) -> str:
+    """The descriptor that a far jump or call with an immediate selector loads."""
+    from capstone import x86
+
+    if found.mnemonic not in ("ljmp", "lcall") or found.operands[0].type != x86.X86_OP_IMM:
+        return ""
+    selector = int(found.operands[0].imm)
+    descriptor = snapshot.descriptor(selector)
+    if descriptor is None:
+        return f"the GDT has no selector {selector:02x}h"
+    limit = descriptor & 0xFFFF | descriptor >> 32 & 0xF0000
+    long, default = descriptor >> 53 & 1, descriptor >> 54 & 1
+    return f"selector {selector:02x}h: {descriptor:#018x}, L={long}, D={default}, limit {limit:x}h"
 
 
 def _operands(found: Any) -> list[str]:

@@ -14,6 +14,7 @@ LONGEST = 4
 _REX_B = 1
 _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
+_SWITCHES = re.compile(rb"\x0f\x22[\xc0-\xc7\xd8-\xdf]\Z")
 _CODE = re.compile(rb"([\x40-\x4f])?\x0f\x22([\xd8-\xdf])")
 
 
@@ -35,6 +36,12 @@ def mov_cr3_at(code: bytes) -> MovCr3 | None:
 def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
     """Every place whose bytes are such an instruction; data may look like one."""
     return map(_decoded, _CODE.finditer(code))
+
+
+def switches_before(before: bytes) -> bool:
+    """Whether ``before``, the bytes up to an address, ends with a `mov` to CR3, or to CR0, which turns
+    paging on."""
+    return bool(_SWITCHES.search(before))
 
 
 def _decoded(match: re.Match[bytes]) -> MovCr3:
