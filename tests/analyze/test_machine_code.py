@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,10 +104,20 @@ def test_a_stack_that_is_not_mapped_has_no_callers() -> None:
     ("c5f877", OSFXSR, "`vzeroupper` needs AVX, and CR4.OSXSAVE is 0: nobody turned it on"),
     ("c5f877", OSFXSR | OSXSAVE, "this CPU does not know `vzeroupper`"),
     ("0fc7f0", OSFXSR, "this CPU does not know `rdrand eax`"),
+    ("0f01c2", OSFXSR, "this CPU does not know `vmlaunch`"),
+    ("0f05", OSFXSR, "`syscall` needs EFER.SCE, and it is 0: nobody turned it on"),
+    ("f3480faec0", OSFXSR, "`rdfsbase rax` needs CR4.FSGSBASE, and it is 0: nobody turned it on"),
+    ("0f01d1", OSFXSR, "`xsetbv` needs CR4.OSXSAVE, and it is 0: nobody turned it on"),
 ])  # fmt: skip
 def test_why_an_opcode_is_refused(code: str, cr4: int, title: str) -> None:
     found = why(code, cr4=cr4)
     assert (found.rule, found.title) == ("instruction-refused", title)
+
+
+def test_without_a_decoder_the_fault_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "capstone", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert why("0f28c8").title == "the instruction at RIP=0x100000 is refused with #UD"
 
 
 def test_the_state_at_the_fault_counts_not_what_a_handler_made_of_it() -> None:

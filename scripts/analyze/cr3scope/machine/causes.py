@@ -156,7 +156,9 @@ def still_spinning(judged: Snapshot, looks: Sequence[Look]) -> Iterator[Finding]
     """A warning if one of several CPUs is in a tight loop with interrupts off while others live on: an
     application processor may wait so for its start, a kernel that panicked on it looks the same."""
     cpus = by_cpu(looks)
-    if len(cpus) < 2 or not judged.in_long_mode or not is_spinning(cpus[judged.number]):
+    if not 1 < len(cpus) > judged.number or not judged.in_long_mode:
+        return
+    if not is_spinning(cpus[judged.number]):
         return
     rip = min(seen.get("RIP", 0) for seen in cpus[judged.number])
     yield BY_ID["hang-loop"].finding(

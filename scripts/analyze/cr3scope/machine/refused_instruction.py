@@ -11,14 +11,16 @@ from cr3scope.machine.at_fault import AtFault
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import is_canonical
-from cr3scope.predict.decode import LONGEST, address, decode, text
+from cr3scope.predict.decode import LONGEST, address, can_decode, decode, text
 from cr3scope.predict.known_registers import KnownRegisters
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Fault, Finding
 
 _NO_MEMORY = b"\xff" * LONGEST
 _EM, _TS = 1 << 2, 1 << 3  # of CR0 (SDM 3A, 2.5)
-_OSFXSR, _OSXSAVE = 1 << 9, 1 << 18  # of CR4
+_OSFXSR, _FSGSBASE, _OSXSAVE = 1 << 9, 1 << 16, 1 << 18  # of CR4
+_SCE = 1 << 0  # of EFER
+_FS_GS_BASE = ("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase")
 # Operands that must be aligned (SDM volume 2, each instruction): by mnemonic, bytes.
 _ALIGNED = {
     "movaps": 16, "movapd": 16, "movdqa": 16, "movntps": 16, "movntpd": 16, "movntdq": 16,
@@ -26,24 +28,29 @@ _ALIGNED = {
     "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
 }  # fmt: skip
 _TURN_ON = (
-    "Turn it on before (CR0.EM=0, CR4.OSFXSR=1; for AVX CR4.OSXSAVE=1 and XCR0), or build code that runs"
-    " earlier without it (-mgeneral-regs-only)."
+    "Turn it on before (for SSE also CR0.EM=0, for AVX also XCR0), or build what runs earlier without it"
+    " (-mgeneral-regs-only)."
 )
 _EDK2_FILL = 0xAF  # edk2, MdePkg.dec: PcdDebugClearMemoryValue
 _STACK = ("rsp", "rbp")
 
 
-def refused_instruction(
-    snapshot: Snapshot, fault: Fault, at_fault: AtFault
-) -> Iterator[Finding]:
-    """At most one finding. QmpError if QEMU stops answering.
-    """
-    if fault.rip is None:
+def refused_instruction(snapshot: Snapshot, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    """At most one finding. QmpError if QEMU stops answering."""
+    code = b"" if fault.rip is None else snapshot.bytes_at(fault.rip, LONGEST)
+    if fault.rip is None or not code:
         return
-    code, registers = snapshot.bytes_at(fault.rip, LONGEST), at_fault.registers
-    one = decode(code, fault.rip, at_fault.code_bits or 64)
+    if not can_decode():
+        title = f"the instruction at RIP={fault.rip:#x} is refused with {exceptions.name(fault.vector)}"
+        yield _finding(title, code, "which one it is takes python3-capstone to tell")
+        return
+    one, registers = decode(code, fault.rip, at_fault.code_bits or 64), at_fault.registers
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
-    cpu = now.with_(cr0=registers.get("CR0", now.cr0), cr4=registers.get("CR4", now.cr4))
+    cpu = now.with_(
+        cr0=registers.get("CR0", now.cr0),
+        cr4=registers.get("CR4", now.cr4),
+        efer=registers.get("EFER", now.efer),
+    )
     if fault.vector == exceptions.UNDEFINED:
         yield _undefined(code, one, fault.rip, cpu)
     elif fault.vector == exceptions.NO_FPU:
@@ -51,14 +58,14 @@ def refused_instruction(
         why = f"CR0.{bits} is set" if bits else "CR0.EM or CR0.TS was set"
         what = f"`{text(one)}`" if one else f"the instruction at {fault.rip:#x}"
         yield _finding(f"{what} needs the FPU, and {why}", code)
-    elif fault.vector == exceptions.PROTECTION and code:
+    elif fault.vector == exceptions.PROTECTION:
         found = _protected(code, one, registers, cpu)
         segment = _segment(snapshot, one) if one else ""
         yield replace(found, detail="\n".join(filter(None, (found.detail, segment))))
 
 
 def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
-    if code and code == _NO_MEMORY[: len(code)]:
+    if code == _NO_MEMORY[: len(code)]:
         return _finding(f"no memory answers at RIP={rip:#x}: it reads as FFh, which is no code", b"")
     if found is None:
         return _finding(f"the bytes at RIP={rip:#x} are no instruction", code)
@@ -82,9 +89,15 @@ def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
 
 
 def _missing_state(found: Any, cpu: CpuState) -> str | None:
-    """What the system software has not turned on (SDM 3A, 2.5: OSFXSR, OSXSAVE, EM)."""
+    """What the system software has not turned on (SDM 3A, 2.2.1 and 2.5)."""
+    if found.mnemonic in ("syscall", "sysret", "sysretq") and not cpu.efer & _SCE:
+        return "EFER.SCE, and it is 0: nobody turned it on"
+    if found.mnemonic in _FS_GS_BASE and not cpu.cr4 & _FSGSBASE:
+        return "CR4.FSGSBASE, and it is 0: nobody turned it on"
+    if found.mnemonic.startswith(("xgetbv", "xsetbv", "xsave", "xrstor")) and not cpu.cr4 & _OSXSAVE:
+        return "CR4.OSXSAVE, and it is 0: nobody turned it on"
     groups = {found.group_name(group) for group in found.groups}
-    if any(name.startswith(("avx", "fma")) for name in groups) or found.mnemonic.startswith("v"):
+    if any(name.startswith(("avx", "fma")) for name in groups):
         if not cpu.cr4 & _OSXSAVE:
             return "AVX, and CR4.OSXSAVE is 0: nobody turned it on"
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,11 @@ from cr3scope.predict.known_registers import KnownRegisters
 
 LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
 _MASK = (1 << 64) - 1
+
+
+def can_decode() -> bool:
+    """Whether capstone is there."""
+    return importlib.util.find_spec("capstone") is not None
 
 
 def decode(code: bytes, at: int, bits: int = 64) -> Any:
