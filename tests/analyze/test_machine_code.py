@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cr3scope.machine.at_fault import AtFault
@@ -22,7 +21,6 @@ from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.mov_cr3 import switches_before
-from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.verdict import Fault, Finding
 
 RIP, STACK = 0x10_0000, 0x20_0000
@@ -258,25 +256,3 @@ def test_long_mode_and_a_32_bit_system_are_no_mistakes() -> None:
     assert not switched_off(PAGING_ON | 1, PAE, 0, first=0x2001)  # a PDPTE of PAE paging
     assert not switched_off(PAGING_ON | 1, 0, 0)
     assert not switched_off(1, 0, 0)
-
-
-def large(count: int, ps: int = 0, step: int = 1 << 21, start: int = 0) -> Any:
-    entries = np.zeros(512, dtype=np.uint64)
-    entries[:count] = [start + number * step | 3 | ps for number in range(count)]
-    return entries
-
-
-def test_entries_that_count_in_large_pages_lack_ps() -> None:
-    assert lacks_page_size(large(512), 2, 0) and lacks_page_size(large(512), 2, 511)
-    assert lacks_page_size(large(4, step=1 << 30), 3, 2)
-    mixed = large(512, ps=0x80)
-    mixed[100] &= np.uint64(~0x80 & (1 << 64) - 1)
-    assert lacks_page_size(mixed, 2, 100) and not lacks_page_size(mixed, 2, 99)
-
-
-def test_pointers_to_tables_do_not() -> None:
-    assert not lacks_page_size(large(512, step=4096, start=0x100000), 2, 5)
-    assert not lacks_page_size(large(2), 2, 0)
-    assert not lacks_page_size(large(512, ps=0x80), 2, 7)
-    assert not lacks_page_size(large(512), 1, 7) and not lacks_page_size(large(512), 4, 7)
-    assert not lacks_page_size(large(8), 2, 9)

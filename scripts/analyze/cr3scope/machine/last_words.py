@@ -19,7 +19,7 @@ _CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # EC
 def last_words(serial: bytes) -> tuple[str, ...]:
     """The last lines that hold a letter or a digit, oldest first, made printable and cut.
 
-    Of a kernel that says "panic", that line and what follows: a list of addresses often comes last.
+    Of a kernel that says "panic", that line and those around it: a list of addresses often comes last.
     """
     # A cursor that is moved begins another line for the reader.
     guest = serial.split(SCREEN, 1)[0]  # what comes then is the firmware's
@@ -29,5 +29,5 @@ def last_words(serial: bytes) -> tuple[str, ...]:
     panics = (at for at, line in enumerate(spoken) if len(spoken) - at <= _SCREENFUL and _PANIC.search(line))
     last = spoken[-MOST_LINES:]
     for at in panics:
-        last = spoken[at : at + MOST_LINES]
+        last = spoken[max(at - 1, 0) :][:MOST_LINES]
     return tuple(line[:MOST_CHARACTERS] for line in last)

@@ -1,25 +1,39 @@
-"""Whether an entry that points to a table was meant to map a large page."""
+"""Entries that point to tables and were meant to map large pages."""
 
 from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
 
 from cr3scope.paging.entry import ADDRESS_MASK, LARGE, PRESENT, level_bytes
 from cr3scope.paging.tables import Entries
 
 _REACH = 3  # neighbours to each side
 _ALIKE = 2  # so many of them agree
-_LEVELS = (2, 3)  # PS exists there (SDM 3A, tables 5-17 and 5-18)
+_LEVELS = (2, 3)  # PS exists there (SDM 3A, tables 5-16 and 5-18)
+
+
+def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
+    """Of each entry (the last axis is one table's) whether it is present without PS while its neighbours
+    map what precedes and follows its frame: they count in large pages, and no tables lie so far apart."""
+    found = np.zeros(tables.shape, dtype=np.bool_)
+    if level not in _LEVELS:
+        return found
+    span = level_bytes(level)
+    frames = (tables & np.uint64(ADDRESS_MASK & -span)).astype(np.int64)
+    present = tables & np.uint64(PRESENT) != 0
+    pointers = present & (tables & np.uint64(LARGE) == 0)
+    whole = pointers & (tables & np.uint64(ADDRESS_MASK) == frames.astype(np.uint64))
+    alike = np.zeros(tables.shape, dtype=np.int64)
+    for distance in range(1, _REACH + 1):
+        near, far = frames[..., :-distance], frames[..., distance:]
+        fits = (far - near == distance * span) & present[..., :-distance] & present[..., distance:]
+        alike[..., :-distance] += fits
+        alike[..., distance:] += fits
+    found |= whole & (alike >= _ALIKE)
+    return found
 
 
 def lacks_page_size(table: Entries, level: int, index: int) -> bool:
-    """A present entry without PS whose neighbours map what follows and precedes its frame in memory:
-    they count in large pages, which tables never lie apart."""
-    value = int(table[index])
-    if level not in _LEVELS or not value & PRESENT or value & LARGE:
-        return False
-    span = level_bytes(level)
-    alike = 0
-    for other in range(max(index - _REACH, 0), min(index + _REACH + 1, len(table))):
-        near = int(table[other])
-        expected = (value & ADDRESS_MASK) + (other - index) * span
-        alike += other != index and bool(near & PRESENT) and near & ADDRESS_MASK & -span == expected
-    return alike >= _ALIKE
+    """Of one entry of a table."""
+    return bool(lacking_page_size(table, level)[index])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cr3scope.paging.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, level_bytes, reserved_mask
+from cr3scope.paging.page_size import lacking_page_size
 from cr3scope.paging.reach import U64, Mask, Stage
 from cr3scope.rules.meant import is_within
 from cr3scope.rules.rule import Context
@@ -15,7 +16,8 @@ _HIGH_BITS = 0x7FF << 52  # 62:52: nothing, or a protection key
 
 def garbage(context: Context, stage: Stage, chosen: Mask) -> Mask:
     """Of the chosen present entries, those that no loader writes."""
-    wrong = _invalid(context, stage) | _no_table(context, stage, chosen & ~stage.leaves)
+    pointers = chosen & ~stage.leaves & ~lacking_page_size(stage.entries, stage.level)
+    wrong = _invalid(context, stage) | _no_table(context, stage, pointers)
     found: Mask = chosen & (wrong | _no_memory(context, stage, chosen & stage.leaves))
     return found
 

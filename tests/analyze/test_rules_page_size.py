@@ -1,0 +1,61 @@
+"""Large pages whose entries lack PS: the frame is taken for a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boot_builder as b
+import numpy as np
+from boot_builder import Scene, healthy
+
+from cr3scope.analysis import analyze
+from cr3scope.paging.page_size import lacks_page_size
+from cr3scope.verdict import Finding
+
+
+def large_kernel(flags: int) -> Scene:
+    """A healthy boot, the kernel in pages of 2 MiB."""
+    scene = healthy()
+    first = scene.tables.slot(b.KERNEL, 2)
+    for number in range(8):
+        scene.tables.put(first + 8 * number, b.KERNEL_PHYS + (number << 21) | b.P | b.W | flags)
+    return scene
+
+
+def errors(scene: Scene) -> list[Finding]:
+    return [f for f in analyze(scene.capture(), None).findings if f.severity.value == "error"]
+
+
+def test_what_lacks_ps_is_the_one_error_and_names_where_the_cpu_looks_instead() -> None:
+    [finding] = errors(large_kernel(0))
+    assert finding.rule == "page-size-missing"
+    assert finding.title == (
+        f"PD[0] lacks PS: it maps no page of 2 MiB, but points to a table at {b.KERNEL_PHYS:#x}"
+    )
+    assert finding.entry is not None and (finding.entry.level, finding.entry.index) == (2, 0)
+
+
+def test_large_pages_with_ps_are_no_mistake() -> None:
+    assert "page-size-missing" not in [finding.rule for finding in errors(large_kernel(b.PS))]
+
+
+def large(count: int, ps: int = 0, step: int = 1 << 21, start: int = 0) -> Any:
+    entries = np.zeros(512, dtype=np.uint64)
+    entries[:count] = [start + number * step | 3 | ps for number in range(count)]
+    return entries
+
+
+def test_entries_that_count_in_large_pages_lack_ps() -> None:
+    assert lacks_page_size(large(512), 2, 0) and lacks_page_size(large(512), 2, 511)
+    assert lacks_page_size(large(4, step=1 << 30), 3, 2)
+    mixed = large(512, ps=0x80)
+    mixed[100] &= np.uint64(~0x80 & (1 << 64) - 1)
+    assert lacks_page_size(mixed, 2, 100) and not lacks_page_size(mixed, 2, 99)
+
+
+def test_pointers_to_tables_do_not() -> None:
+    assert not lacks_page_size(large(512, step=4096, start=0x100000), 2, 5)
+    assert not lacks_page_size(large(2), 2, 0)
+    assert not lacks_page_size(large(512, ps=0x80), 2, 7)
+    assert not lacks_page_size(large(512), 1, 7) and not lacks_page_size(large(512), 4, 7)
+    assert not lacks_page_size(large(8), 2, 9)
