@@ -140,3 +140,22 @@ def test_damaged_entries_of_the_firmwares_list_cost_only_themselves(tmp_path: Pa
     assert re.search(rf"^{int(counted[1]) - 1} images$", text, re.MULTILINE), text
     assert text.count("1 mov cr3 in the image at 0x") == 2, text
     assert "Traceback" not in text
+
+
+def test_a_kernel_that_is_no_pe_image_is_found_by_its_file_even_in_real_mode(tmp_path: Path) -> None:
+    source, kernel = tmp_path / "kernel.S", tmp_path / "my kernel.elf"
+    source.write_text(".globl _start\n_start: mov %rax, %cr3\n nop\n mov %r9, %cr3\n jmp .\n")
+    subprocess.run(
+        ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x200000", "-o", kernel, source], check=True
+    )
+    text = foreign(tmp_path, loader("nx_pml4", False), f'file "{kernel}"\ncr3scope break\ninfo breakpoints')
+    assert f"2 mov cr3 in {kernel}: 0x200000, 0x200004" in " ".join(text.split()), text
+    assert text.count("hw breakpoint") == 2, text
+
+
+def test_a_function_is_an_address(tmp_path: Path) -> None:
+    program = loader("nx_pml4", False)
+    twin = program.with_suffix(".elf")
+    commands = f"cr3scope break --on-load bootx64\ncr3scope symbols {twin}\ncr3scope walk efi_main"
+    text = foreign(tmp_path, program, commands)
+    assert re.search(r"^0x[0-9a-f]+ -> 0x[0-9a-f]+, .* a supervisor read succeeds", text, re.MULTILINE), text

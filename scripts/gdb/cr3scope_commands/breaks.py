@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import all_images, named
 from cr3scope.images.loaded import Loaded, image_at
+from cr3scope.paging.mov_cr3 import find_mov_cr3
 from cr3scope_commands.command import Command, address, show
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.target import Stop, stop
@@ -19,7 +24,9 @@ class Break(Command):
 
     cr3scope break [ADDRESS | NAME]
     cr3scope break --on-load NAME
-    The image that holds the PC, or ADDRESS, or that is called NAME (`cr3scope symbols` lists them).
+    The image that holds the PC, or ADDRESS, or that is called NAME (`cr3scope symbols` lists them). Where
+    no image holds the PC: the ELF files that gdb has, as far as they run where they are linked (`file
+    kernel.elf` before); then the guest may be in any mode.
     --on-load: lets the guest run until the firmware has loaded NAME, which has not started yet then.
     Hardware breakpoints: they outlive the firmware's copying, and need no symbols."""
 
@@ -34,8 +41,32 @@ class Break(Command):
             return
         if len(words) > 1:
             raise self.misused()
-        now = stop()
-        show(_set(_image(now, words[0]) if words else Loaded(now, image_at(now, now.rip))))
+        try:
+            now = stop()
+            found = _image(now, words[0]) if words else Loaded(now, image_at(now, now.rip))
+        except UnusableInput:
+            files = [] if words else list(_linked_files())
+            if not files:
+                raise
+            for file, switches in files:
+                show(_set_at(switches, str(file)))
+            return
+        show(_set(found))
+
+
+def _linked_files() -> Iterator[tuple[Path, list[int]]]:
+    """gdb's ELF files that are linked to where they run, with the addresses of their `mov cr3`."""
+    for one in gdb.objfiles():
+        path = Path(one.filename or "")
+        twin = ElfTwin(path)
+        try:
+            twin.check()
+            if not twin.is_relocatable:
+                found = [start + at.offset for start, code in twin.code() for at in find_mov_cr3(code)]
+                if found:
+                    yield path, found
+        except UnusableInput:
+            continue  # gdb has more kinds of files
 
 
 def _image(now: Stop, word: str) -> Loaded:
@@ -50,8 +81,10 @@ def _image(now: Stop, word: str) -> Loaded:
 
 
 def _set(image: Loaded) -> list[str]:
-    found = list(image.switches())
-    where = f"the image at {image.image.base:#x}"
+    return _set_at(list(image.switches()), f"the image at {image.image.base:#x}")
+
+
+def _set_at(found: list[int], where: str) -> list[str]:
     if not found:
         raise UnusableInput(f"no mov cr3 in the code of {where}")
     for at in found[:_MOST]:

@@ -52,9 +52,12 @@ class Command(gdb.Command):
 
 
 def address(word: str) -> int:
-    """A number or any expression of gdb, as an unsigned address."""
+    """A number or any expression of gdb, as an unsigned address; of a function or an array its own."""
     try:
-        return int(gdb.parse_and_eval(word)) & (1 << 64) - 1
+        value = gdb.parse_and_eval(word)
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
+            value = value.address
+        return int(value) & (1 << 64) - 1
     except gdb.error as error:
         raise UnusableInput(f"{word}: no address: {error}") from error
 
