@@ -31,6 +31,9 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "render": LOW_PARTS | {"paging", "sources", "predict", "rules", "exceptions"},
     "images": LOW_PARTS | {"capture", "paging"},
     "intlog": LOW_PARTS | {"exceptions"},
+    "machine": LOW_PARTS | {"intlog", "paging", "images"},
+    "postmortem": LOW_PARTS | {"exceptions", "capture", "intlog", "paging", "images", "predict", "rules",
+                               "machine", "sources", "render"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
 

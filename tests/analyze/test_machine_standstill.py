@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from cr3scope.machine.causes import still_spinning
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOKS, stands_still
+from cr3scope.postmortem.causes import still_spinning
 from cr3scope.verdict import Finding, Severity
 
 ON, OFF = 0x202, 0x2

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
-from cr3scope.machine.page_fault_cause import page_fault_cause
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
+from cr3scope.postmortem.page_fault_cause import page_fault_cause
 from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.follow import Path, Step, follow
 from cr3scope.predict.machine import Chain, carry

@@ -151,7 +151,7 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
 
 
 def _examine(folder: Path, files: list[ElfFile], qmp: Qmp, outcome: Outcome) -> None:
-    from cr3scope.machine.examine import examine
+    from cr3scope.postmortem.examine import examine
 
     if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
         examine(folder, folder / LOG, files, qmp, outcome)

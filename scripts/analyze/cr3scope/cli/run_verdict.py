@@ -11,9 +11,9 @@ from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import describe
 from cr3scope.intlog.observe import LogReport, observe
 from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
-from cr3scope.machine.last_words import last_words
 from cr3scope.machine.outcome import Outcome, Reason
 from cr3scope.machine.serial_port import panic_words
+from cr3scope.postmortem.last_words import last_words
 from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
 
 if TYPE_CHECKING:

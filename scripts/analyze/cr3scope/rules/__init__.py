@@ -171,7 +171,7 @@ RULES: tuple[Rule, ...] = (
     restarted.RULE,
     uefi_watchdog.RULE,
     kernel_silent.RULE,
-    # Found on a paused machine alone (machine/causes.py):
+    # Found on a paused machine alone (postmortem/causes.py):
     jump_to_null.RULE,
     instruction_refused.RULE,
     code_overwritten.RULE,

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from cr3scope.machine.at_fault import AtFault
-from cr3scope.machine.call_site import is_after_call, target_of_call
-from cr3scope.machine.callers import callers
-from cr3scope.machine.file_code import Piece
-from cr3scope.machine.long_mode_off import long_mode_off
-from cr3scope.machine.overwritten_code import overwritten_code
 from cr3scope.machine.qmp import QmpError
-from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.mov_cr3 import switches_before
+from cr3scope.postmortem.at_fault import AtFault
+from cr3scope.postmortem.call_site import is_after_call, target_of_call
+from cr3scope.postmortem.callers import callers
+from cr3scope.postmortem.file_code import Piece
+from cr3scope.postmortem.long_mode_off import long_mode_off
+from cr3scope.postmortem.overwritten_code import overwritten_code
+from cr3scope.postmortem.refused_instruction import refused_instruction
 from cr3scope.verdict import Fault, Finding
 
 RIP, STACK = 0x10_0000, 0x20_0000

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from cr3scope import exceptions
-from cr3scope.machine.at_fault import AtFault
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import is_canonical
+from cr3scope.postmortem.at_fault import AtFault
 from cr3scope.predict.decode import LONGEST, address, can_decode, decode, text
 from cr3scope.predict.known_registers import KnownRegisters
 from cr3scope.rules import BY_ID

@@ -8,21 +8,21 @@ from pathlib import Path
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.machine.at_fault import read_at_fault
 from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
-from cr3scope.machine.callers import callers
-from cr3scope.machine.causes import first_cause, still_spinning
 from cr3scope.machine.ending import with_ending
-from cr3scope.machine.evidence import keep
-from cr3scope.machine.file_code import file_code
-from cr3scope.machine.judged import in_order
-from cr3scope.machine.loaded_images import bases_of, loaded_images, named
 from cr3scope.machine.outcome import Outcome, Reason
-from cr3scope.machine.overwritten_code import overwritten_code
 from cr3scope.machine.qmp import Qmp, QmpError
-from cr3scope.machine.reset import reset_cause
 from cr3scope.machine.snapshot import Snapshot, take_snapshots
 from cr3scope.machine.text_screen import read_text_screen, shown_text
+from cr3scope.postmortem.at_fault import read_at_fault
+from cr3scope.postmortem.callers import callers
+from cr3scope.postmortem.causes import first_cause, still_spinning
+from cr3scope.postmortem.evidence import keep
+from cr3scope.postmortem.file_code import file_code
+from cr3scope.postmortem.judged import in_order
+from cr3scope.postmortem.loaded_images import bases_of, loaded_images, named
+from cr3scope.postmortem.overwritten_code import overwritten_code
+from cr3scope.postmortem.reset import reset_cause
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Finding
 

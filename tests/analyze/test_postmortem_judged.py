@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from cr3scope.intlog.observe import LogReport
-from cr3scope.machine.judged import in_order
 from cr3scope.machine.qmp import Qmp
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOKS
+from cr3scope.postmortem.judged import in_order
 from cr3scope.verdict import Ending, Fault
 
 PROTECTED = 0x8001_0033

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cr3scope.machine.file_code import Piece
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.postmortem.file_code import Piece
 from cr3scope.rules import BY_ID
 from cr3scope.text import printable
 from cr3scope.verdict import Finding

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from cr3scope import exceptions
 from cr3scope.intlog.observe import LogReport
-from cr3scope.machine.at_fault import AtFault
-from cr3scope.machine.long_mode_off import long_mode_off
-from cr3scope.machine.page_fault_cause import page_fault_cause
-from cr3scope.machine.refused_instruction import refused_instruction
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
 from cr3scope.paging.cpu import CR4_PCIDE
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.mov_cr3 import LONGEST, mov_cr3_at
 from cr3scope.paging.walk import is_canonical
+from cr3scope.postmortem.at_fault import AtFault
+from cr3scope.postmortem.long_mode_off import long_mode_off
+from cr3scope.postmortem.page_fault_cause import page_fault_cause
+from cr3scope.postmortem.refused_instruction import refused_instruction
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding, Severity, Standing
 

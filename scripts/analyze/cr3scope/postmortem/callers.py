@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.machine.call_site import LONGEST, is_after_call, target_of_call
-from cr3scope.machine.file_code import Piece
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.walk import is_canonical
+from cr3scope.postmortem.call_site import LONGEST, is_after_call, target_of_call
+from cr3scope.postmortem.file_code import Piece
 
 _DEPTH = 1024  # bytes of the stack that are looked at
 _WORD = 8
