@@ -153,7 +153,7 @@ def _hang(snapshot: Snapshot, rips: Sequence[int]) -> Iterator[Finding]:
 
 
 def still_spinning(judged: Snapshot, looks: Sequence[Look]) -> Iterator[Finding]:
-    """A warning if one of several CPUs is in a tight loop with interrupts off while others live on: an
+    """A note if one of several CPUs is in a tight loop with interrupts off while others live on: an
     application processor may wait so for its start, a kernel that panicked on it looks the same."""
     cpus = by_cpu(looks)
     if not 1 < len(cpus) > judged.number or not judged.in_long_mode:
@@ -164,7 +164,7 @@ def still_spinning(judged: Snapshot, looks: Sequence[Look]) -> Iterator[Finding]
     yield BY_ID["hang-loop"].finding(
         f"CPU {judged.number} of {len(cpus)} is in a tight loop at RIP={rip:#x} with interrupts off",
         "other CPUs live on: it waits to be started, or it has given up",
-        Severity.WARNING,
+        Severity.NOTE,
     )
 
 

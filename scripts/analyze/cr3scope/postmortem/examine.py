@@ -81,18 +81,16 @@ def _look_around(
         outcome.screen = shown_text(judged.qmp)
     if not judged.in_long_mode:
         return
-    outcome.images, outcome.bases = named(images), bases_of([each.path for each in files if each.base is None], images)
+    outcome.images = named(images)
+    outcome.bases = bases_of([each.path for each in files if each.base is None], images)
     seen = with_ending(report, outcome, traced=False) or LogReport()
-    fault = seen.fatal or seen.first
-    rsp = fault.rsp if fault is not None else None
-    if seen.ending is Ending.HANG:
-        rsp = judged.registers.get("RSP")
     if seen.ending is None:
         return
+    fault = None if seen.ending is Ending.HANG else seen.fatal or seen.first
+    rip, rsp = (fault.rip, fault.rsp) if fault else (judged.rip, judged.registers.get("RSP"))
     pieces = list(file_code(files, outcome.bases))
     if rsp is not None:
         outcome.callers = tuple(callers(judged, rsp, pieces))
-    rip = fault.rip if fault is not None and seen.ending is not Ending.HANG else judged.rip
     changed = None if rip is None else overwritten_code(judged, rip, pieces)
     if changed is not None:
         outcome.findings = (changed, *outcome.findings)
