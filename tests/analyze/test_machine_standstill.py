@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from cr3scope.machine.ending import running_words
+from cr3scope.machine.outcome import Outcome
 from cr3scope.machine.snapshot import Snapshot
 from cr3scope.machine.standstill import LOOKS, stands_still
 from cr3scope.postmortem.causes import still_spinning
@@ -84,3 +86,12 @@ def test_a_cpu_that_goes_on_or_may_be_interrupted_is_none() -> None:
     assert not told(IDLE, [cpu(rip=n << 12) for n in range(1, 4)], judged=1)
     assert not told(IDLE, [cpu(rfl=ON)] * LOOKS, judged=1)
     assert not told([cpu()] * LOOKS)
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    ([ON, ON], "interrupts on"), ([OFF, OFF], "interrupts off"), ([ON, OFF], "interrupts on and off"),
+])  # fmt: skip
+def test_interrupts_that_are_off_for_moments_are_told_as_both(flags: list[int], words: str) -> None:
+    looks = [(cpu(rfl=flag),) for flag in flags]
+    outcome = Outcome(registers=cpu(rfl=flags[0]), looks=looks, seconds=5)
+    assert running_words(outcome).endswith(words)

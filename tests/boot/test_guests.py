@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -34,22 +35,23 @@ def linux() -> Path:
     return found[-1]
 
 
-def assert_still_there(run: Run, interrupts: str) -> None:
-    """Neither a fault nor a hang: the guest was at work when the time was up."""
+def assert_still_there(run: Run, interrupts: str = "(on|off|on and off)") -> None:
+    """Neither a fault nor a hang: the guest was at work when the time was up. Firmware that waits for a key
+    turns interrupts off for moments."""
     verdict = run.verdict
     assert (run.status, verdict["verdict"]) == (0, "healthy"), run.explain()
     assert verdict["findings"] == []
     seen = verdict["observation"]
     assert (seen["outcome"], seen["first"]) == ("ran", None), run.explain()
     assert "still there" in seen["detail"], run.explain()
-    assert seen["detail"].endswith(f"interrupts {interrupts}"), run.explain()
+    assert re.search(rf", interrupts {interrupts}$", seen["detail"]), run.explain()
     assert "still there" in run.text
 
 
 def test_grub_at_its_prompt_is_no_hang(grub: Path, tmp_path: Path) -> None:
     run = watch(tmp_path, grub, WAITING_SECONDS)
     assert b"grub> " in run.serial, "GRUB did not come to its prompt in time"
-    assert_still_there(run, "on")
+    assert_still_there(run)
 
 
 def test_memtest_at_work_with_interrupts_off_is_no_hang(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cr3scope.images.pe_header import MOST_IMAGE_BYTES
 _SIGNATURE = b"IBI SYST"
 _BOUNDARY = 4 << 20
 _LOW = 4 << 30
+_MOST_PLACES = 1 << 14  # 64 GiB
 _DEBUG_IMAGE_INFO = bytes.fromhex("772e1549da1a6447b7a27afefed95e8b")
 _TABLE_COUNT_AT, _TABLES_AT = 104, 112  # of EFI_SYSTEM_TABLE
 _MOST_TABLES, _MOST_IMAGES = 64, 1024
@@ -100,7 +101,7 @@ def _system_tables(guest: GuestRam) -> Iterator[int]:
         for at in range(first + -first % _BOUNDARY, last, _BOUNDARY)
     }
     low, high = (sorted((p for p in places if (p < _LOW) is side), reverse=True) for side in (True, False))
-    for data in guest.heads((*low, *high), 16):
+    for data in guest.heads((*low, *high)[:_MOST_PLACES], 16):
         if len(data) == 16 and data.startswith(_SIGNATURE):
             yield int.from_bytes(data[8:16], "little")
 

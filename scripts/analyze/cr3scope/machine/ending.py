@@ -80,7 +80,9 @@ def running_words(outcome: Outcome) -> str:
     state = "running"
     if registers.get("HLT"):
         state = "halted, waiting for an interrupt"
-    flag = "on" if interrupts_on(registers) else "off"
+    others = [look[outcome.cpu] for look in outcome.looks if outcome.cpu < len(look)]
+    flags = {interrupts_on(seen) for seen in (registers, *others)}  # firmware turns them off for moments
+    flag = " and ".join(word for word, is_on in (("on", True), ("off", False)) if is_on in flags)
     place = registers.get("RIP", registers.get("EIP", 0))
     return (
         f"still there after {outcome.seconds:.0f} s, when the time was up: {state} at RIP={place:#x},"

@@ -24,7 +24,7 @@ _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
 _PHYS_BITS = 40  # QEMU's own default
 _GATE_BYTES = 16
-_MOST_WORDS = 2 * PAGE_BYTES  # more is not asked for as text
+_MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
 _CPU = re.compile(r"^\s*CPU#\d+\s*$", re.MULTILINE)
 
 
@@ -103,7 +103,7 @@ class Snapshot:
 
     def physical(self, phys: int, length: int) -> bytes:
         """Bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
-        if length <= _MOST_WORDS:
+        if length <= _MOST_AS_TEXT:
             return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
         with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
             file = Path(folder, "memory")
