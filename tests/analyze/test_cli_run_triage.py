@@ -229,3 +229,35 @@ def test_triage_needs_no_library_beyond_python(tmp_path: Path) -> None:
         [sys.executable, "-c", program, PACKAGE, path], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.endswith("set()\n"), done.stdout + done.stderr
+
+
+def damaged_kernel(folder: Path) -> Path:
+    """Its code is whole and holds the stand-in's RIP; its symbol table lies beyond the file."""
+    source, kernel = folder / "kernel.S", folder / "kernel.elf"
+    source.write_text(".globl _start\n_start: .fill 4096, 1, 0x90\n")
+    linked = ["-Wl,-Ttext=0xe3a6000", "-Wl,--build-id=none", "-o", kernel, source]
+    subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", *linked], check=True)
+    data = bytearray(kernel.read_bytes())
+    headers = int.from_bytes(data[0x28:0x30], "little")  # e_shoff
+    [table] = (at for at in range(headers, len(data), 64) if data[at + 4] == 2)  # SHT_SYMTAB
+    data[table + 24 : table + 32] = (1 << 40).to_bytes(8, "little")  # sh_offset
+    kernel.write_bytes(data)
+    return kernel
+
+
+def test_a_damaged_elf_file_costs_its_names_and_not_the_verdict(tmp_path: Path) -> None:
+    kernel = damaged_kernel(tmp_path)
+    status, verdict = play(tmp_path, "screen", "--elf", str(kernel))
+    assert (status, verdict["verdict"]) == (1, "faulted")
+    said = [note["message"] for note in verdict["diagnostics"]]
+    assert any(line.startswith(f"{kernel}: damaged") for line in said), said
+
+
+def test_a_cut_elf_file_is_refused_before_the_boot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel = damaged_kernel(tmp_path)
+    kernel.write_bytes(kernel.read_bytes()[:0x1200])
+    assert main(["run", "-o", str(tmp_path), "--elf", str(kernel), "--", sys.executable, FAKE, "screen"]) == 2
+    assert "cut short" in capsys.readouterr().err
+    assert not (tmp_path / "serial.log").exists()

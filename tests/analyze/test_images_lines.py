@@ -116,7 +116,20 @@ def test_a_truncated_elf_file_never_ends_in_a_traceback(twin: Path, tmp_path: Pa
                 f"loader/map.c:{CALL_LINE}",
             )
         except UnusableInput as error:
-            assert "loader.so" in str(error)
+            assert str(error).count("loader.so") == 1
+
+
+@pytest.mark.parametrize("length", [*range(0, 4000, 37), 10**9])
+def test_the_code_of_a_truncated_elf_file_is_whole_or_refused(
+    twin: Path, tmp_path: Path, length: int
+) -> None:
+    whole = dict(ElfTwin(twin).code())
+    path = tmp_path / "loader.so"
+    path.write_bytes(twin.read_bytes()[:length])
+    try:
+        assert dict(ElfTwin(path).code()) == whole
+    except UnusableInput as error:
+        assert str(error).count("loader.so") == 1 and length < len(twin.read_bytes())
 
 
 def test_names_of_cpp_and_rust_are_told_as_they_were_written() -> None:

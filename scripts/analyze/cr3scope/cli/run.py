@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
     for file in arguments.elf:
-        ElfTwin(file.path).check()
+        _check_twin(ElfTwin(file.path))
     folder: Path = arguments.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,6 +89,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json != "-":
         print(*outcome.kept, sep="\n", end="\n" if outcome.kept else "")
     return verdict.exit_status
+
+
+def _check_twin(twin: ElfTwin) -> None:
+    """UnusableInput before the boot, not after it."""
+    twin.check()
+    for _ in twin.code():
+        pass
 
 
 def _seconds(text: str) -> float:

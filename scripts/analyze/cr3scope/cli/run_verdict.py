@@ -45,7 +45,10 @@ def _judge_untraced(
         symbols = Symbols((), placed)
         symbols.put_loaded(outcome.images)
         rip = outcome.registers.get("RIP")
-        verdict = with_places(verdict, told, symbols, rip, outcome.callers)
+        try:
+            verdict = with_places(verdict, told, symbols, rip, outcome.callers)
+        except UnusableInput as error:  # a damaged file costs its names, not what the boot has shown
+            outcome.notes.append(str(error))
     return _with_last_words(verdict, outcome)
 
 

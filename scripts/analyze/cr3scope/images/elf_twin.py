@@ -43,8 +43,9 @@ class ElfTwin:
         """The GNU build id as hex digits."""
         from elftools.elf.sections import NoteSection
 
+        elf = self._elf
         try:
-            for section in self._elf.iter_sections():
+            for section in elf.iter_sections():
                 if isinstance(section, NoteSection):
                     for note in section.iter_notes():
                         if note["n_type"] == "NT_GNU_BUILD_ID":
@@ -70,10 +71,16 @@ class ElfTwin:
         return any(start <= address < end for start, end, _ in self._segments)
 
     def code(self) -> Iterator[tuple[int, bytes]]:
-        """The segments that can be executed: address in the file, bytes."""
+        """The segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""
         for start, _, segment in self._segments:
             if segment["p_flags"] & _CODE:
-                yield start, segment.data()
+                try:
+                    data: bytes = segment.data()
+                except Exception as error:
+                    raise UnusableInput(f"{self.path}: damaged segment: {error}") from error
+                if len(data) < segment["p_filesz"]:
+                    raise UnusableInput(f"{self.path}: cut short: a segment lies beyond its end")
+                yield start, data
 
     def symbol(self, address: int) -> str | None:
         """``name+0x12``: the last symbol at or before ``address`` that holds it."""
@@ -94,8 +101,9 @@ class ElfTwin:
 
         wanted = {"STT_FUNC", "STT_OBJECT", "STT_NOTYPE"}
         found = []
+        elf = self._elf
         try:
-            for section in self._elf.iter_sections():
+            for section in elf.iter_sections():
                 if isinstance(section, SymbolTableSection):
                     for each in section.iter_symbols():
                         defined = each["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
@@ -108,10 +116,11 @@ class ElfTwin:
     @cached_property
     def _segments(self) -> list[tuple[int, int, Any]]:
         """Address, end and header of what is loaded."""
+        elf = self._elf
         try:
             return [
                 (each["p_vaddr"], each["p_vaddr"] + each["p_memsz"], each)
-                for each in self._elf.iter_segments()
+                for each in elf.iter_segments()
                 if each["p_type"] == "PT_LOAD"
             ]
         except Exception as error:
@@ -141,6 +150,8 @@ class ElfTwin:
             raise UnusableInput(f"{self.path}: {error.strerror}") from error
         except ELFError as error:
             raise UnusableInput(f"{self.path}: not an ELF file: {error}") from error
+        except Exception as error:  # a header that points beyond the end of the file, for one
+            raise UnusableInput(f"{self.path}: damaged ELF file: {error}") from error
 
     @cached_property
     def _dwarf(self) -> Any:
