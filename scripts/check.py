@@ -34,6 +34,8 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "machine": LOW_PARTS | {"intlog", "paging", "images"},
     "postmortem": LOW_PARTS | {"exceptions", "capture", "intlog", "paging", "images", "predict", "rules",
                                "machine", "sources", "render"},
+    "forecast": LOW_PARTS | {"exceptions", "capture", "paging", "predict", "rules", "machine", "postmortem",
+                             "render", "sources"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
 

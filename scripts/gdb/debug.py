@@ -32,7 +32,7 @@ RESET = "hbreak *0xfffffff0"
 FAULTS = 10
 # `disconnect`, not `kill`: QEMU's end would be an error of the connection.
 BATCH = f"""
-python from cr3scope_commands import forecast, target
+python from cr3scope.forecast import forecast; from cr3scope_commands import target
 python gdb.set_convenience_variable("will_fault", int(forecast.forecast(target.stop()).fault is not None))
 cr3scope handoff sysv
 cr3scope step

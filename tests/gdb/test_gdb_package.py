@@ -29,7 +29,23 @@ def test_other_instructions_are_no_mov_cr3(code: str) -> None:
 
 def test_every_switch_of_an_image_is_found_with_its_prefix() -> None:
     code = bytes.fromhex("90 0f22d8 c3 410f22db 0f22e0")
-    assert [(one.offset, one.register) for one in find_mov_cr3(code)] == [(1, "rax"), (5, "r11")]
+    assert [(one.offset, one.register) for one in find_mov_cr3(code)] == [
+        (1, "rax"), (5, "r11"), (6, "rbx"),
+    ]  # fmt: skip
+
+
+def test_a_byte_before_the_switch_that_may_end_another_instruction_hides_nothing() -> None:
+    code = bytes.fromhex("4883c448 0f22d8")  # add $0x48, %rsp; mov %rax, %cr3
+    found = list(find_mov_cr3(code))
+    assert (4, 3, "rax") in [(one.offset, one.length, one.register) for one in found]
+    assert {one.end for one in found} == {7}
+
+
+def test_outside_64_bit_mode_there_is_no_rex_prefix() -> None:
+    code = bytes.fromhex("40 0f22d8")  # inc %eax; mov %eax, %cr3
+    assert mov_cr3_at(code) is not None
+    assert mov_cr3_at(code, 32) is None
+    assert mov_cr3_at(code[1:], 32) == mov_cr3_at(code[1:])
 
 
 def test_a_written_core_reads_back(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ FIRST_INTERRUPT = 32
 # Vectors that push an error code (SDM 3A, 7.13).
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
 
+# Of these, those whose error code names a descriptor; #DF's and #AC's is 0, others have their own.
+SELECTOR_ERRORS = frozenset({10, 11, 12, 13})
+
 # Classes of SDM 3A table 7-4; any other vector is benign.
 CONTRIBUTORY = frozenset({0, 10, 11, 12, 13, 21})
 PAGE_FAULTS = frozenset({14, 20})
@@ -83,7 +86,18 @@ def describe(vector: int, error_code: int | None) -> str:
         return f"{name(vector)} (error {error_code:04x}: {page_fault_words(error_code)})"
     if vector not in WITH_ERROR_CODE:
         return name(vector)
-    return f"{name(vector)} (error {error_code:04x})"
+    words = f": {selector_words(error_code)}" if vector in SELECTOR_ERRORS and error_code else ""
+    return f"{name(vector)} (error {error_code:04x}{words})"
+
+
+def selector_words(error_code: int) -> str:
+    """What an error code other than 0 says that names a descriptor: ``GDT selector 38h`` (SDM 3A, 7.13)."""
+    external, in_idt, local = error_code & 1, error_code & 2, error_code & 4
+    if in_idt:
+        words = f"gate {error_code >> 3 & 0x1FFF} of the IDT"
+    else:
+        words = f"{'LDT' if local else 'GDT'} selector {error_code & 0xFFF8:02x}h"
+    return f"{words}, on delivery of an event" if external else words
 
 
 def same_error(one: int, other: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import gdb
@@ -17,9 +17,9 @@ from cr3scope.render.walk import bit_names
 from cr3scope.verdict import EntryRef
 from cr3scope_commands.command import Command, address, show
 from cr3scope_commands.entry_writes import Journal, Write, entry_value
-from cr3scope_commands.rerun import BOOT_SECONDS, hardware_break, image_of_pc, rerun_to_start
-from cr3scope_commands.run_to import run_until
-from cr3scope_commands.switch import new_cr3
+from cr3scope_commands.rerun import BOOT_SECONDS, image_of_pc, rerun_to_start
+from cr3scope_commands.run_to import hardware_break, run_until
+from cr3scope.forecast.switch import new_cr3
 from cr3scope_commands.target import Stop, stop
 
 _LEVELS = {name.lower(): level for level, name in bits.LEVEL_NAMES.items()}
@@ -44,6 +44,11 @@ class Blame(Command):
 
     name, usage = "blame", "ENTRY|ADDRESS:LEVEL [ASSIGNMENT...]"
     completion = gdb.COMPLETE_EXPRESSION
+
+    def names(self, before: list[str], last: str) -> Iterable[str]:
+        """The levels, behind a colon."""
+        head, colon, _ = last.rpartition(":")
+        return (f"{head}:{name}" for name in bits.LEVEL_NAMES.values() if colon and not before)
 
     def run(self, words: list[str]) -> None:
         if not words:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import gdb
@@ -11,12 +12,15 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import all_images, named
 from cr3scope.images.loaded import Loaded, image_at
-from cr3scope.paging.mov_cr3 import find_mov_cr3
+from cr3scope.paging.mov_cr3 import MovCr3, find_mov_cr3
 from cr3scope_commands.command import Command, address, show
+from cr3scope_commands.gdb_settings import in_c
 from cr3scope_commands.loading import run_until_loaded
-from cr3scope_commands.target import Stop, stop
+from cr3scope_commands.run_to import HARDWARE_MOST
+from cr3scope_commands.target import Stop, is_emulated, stop
 
-_MOST = 4  # DR0 to DR3
+_COMMANDS = "cr3scope check"
+_PLACE = re.compile(r"\*0x[0-9a-f]+")
 
 
 class Break(Command):
@@ -31,7 +35,13 @@ class Break(Command):
     Hardware breakpoints: they outlive the firmware's copying, and need no symbols."""
 
     name, usage = "break", "[ADDRESS | NAME | --on-load NAME]"
+    options = ("--on-load",)
     completion = gdb.COMPLETE_EXPRESSION
+
+    def names(self, before: list[str], last: str) -> Iterable[str]:
+        """Of the images that the firmware has loaded."""
+        now = stop()
+        return (name for image in all_images(now, now.rip) for name in image.names)
 
     def run(self, words: list[str]) -> None:
         if words[:1] == ["--on-load"]:
@@ -54,15 +64,15 @@ class Break(Command):
         show(_set(found))
 
 
-def _linked_files() -> Iterator[tuple[Path, list[int]]]:
-    """gdb's ELF files that are linked to where they run, with the addresses of their `mov cr3`."""
+def _linked_files() -> Iterator[tuple[Path, list[MovCr3]]]:
+    """gdb's ELF files that are linked to where they run, with their `mov cr3`."""
     for one in gdb.objfiles():
         path = Path(one.filename or "")
         twin = ElfTwin(path)
         try:
             twin.check()
             if not twin.is_relocatable:
-                found = [start + at.offset for start, code in twin.code() for at in find_mov_cr3(code)]
+                found = [at.moved(start) for start, code in twin.code() for at in find_mov_cr3(code)]
                 if found:
                     yield path, found
         except UnusableInput:
@@ -84,13 +94,35 @@ def _set(image: Loaded) -> list[str]:
     return _set_at(list(image.switches()), f"the image at {image.image.base:#x}")
 
 
-def _set_at(found: list[int], where: str) -> list[str]:
+def _set_at(found: list[MovCr3], where: str) -> list[str]:
+    """A breakpoint wherever one of them may begin, but for those that there are already."""
     if not found:
         raise UnusableInput(f"no mov cr3 in the code of {where}")
-    for at in found[:_MOST]:
-        point = gdb.Breakpoint(f"*{at:#x}", gdb.BP_HARDWARE_BREAKPOINT)
-        point.commands = "cr3scope check"
-    lines = [f"{len(found)} mov cr3 in {where}: {', '.join(f'{at:#x}' for at in found[:_MOST])}"]
-    if len(found) > _MOST:
-        lines.append(f"only the first {_MOST} have a hardware breakpoint")
+    switches: dict[int, list[int]] = {}
+    for one in found:
+        switches.setdefault(one.end, []).append(one.offset)
+    places = [at for begins in switches.values() for at in begins]
+    armed = _armed()
+    free = len(places) if is_emulated() else max(HARDWARE_MOST - len(armed), 0)
+    new = [at for at in places if at not in armed]
+    for at in new[:free]:
+        with in_c():
+            point = gdb.Breakpoint(f"*{at:#x}", gdb.BP_HARDWARE_BREAKPOINT)
+        point.commands = _COMMANDS
+    told = ", ".join(" or ".join(f"{at:#x}" for at in begins) for begins in switches.values())
+    lines = [f"{len(switches)} mov cr3 in {where}: {told}"]
+    if len(new) < len(places):
+        lines.append(f"{len(places) - len(new)} had a breakpoint already")
+    if len(new) > free:
+        lines.append(f"no debug register is left for {', '.join(f'{at:#x}' for at in new[free:])}")
     return lines
+
+
+def _armed() -> set[int]:
+    """Where such breakpoints are."""
+    places = (one.location or "" for one in gdb.breakpoints() if one.commands and _is_ours(one))
+    return {int(place[1:], 16) for place in places if _PLACE.fullmatch(place)}
+
+
+def _is_ours(point: gdb.Breakpoint) -> bool:
+    return point.enabled and _COMMANDS in (point.commands or "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import gdb
 
@@ -13,14 +14,43 @@ from cr3scope.render.table import WIDTH
 
 
 class Command(gdb.Command):
-    """A `cr3scope NAME`. Subclasses set ``name`` and ``usage`` and define ``run``."""
+    """A `cr3scope NAME`. Subclasses set ``name`` and ``usage`` and define ``run``.
+
+    For completion: ``options``, the ``values`` of each that takes one of a few, and ``completion`` for all
+    other words, one of gdb's own kinds.
+    """
 
     name = ""
     usage = ""
+    options: tuple[str, ...] = ()
+    values: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     completion = gdb.COMPLETE_NONE
 
     def __init__(self) -> None:
-        super().__init__(f"cr3scope {self.name}", gdb.COMMAND_DATA, self.completion)
+        # Without a kind: with one gdb would never ask `complete`.
+        super().__init__(f"cr3scope {self.name}", gdb.COMMAND_DATA)
+
+    def names(self, before: list[str], last: str) -> Iterable[str]:
+        """Words that may follow those ``before``, of which ``last`` is typed; may raise what ``run`` may."""
+        return ()
+
+    def complete(self, text: str, word: str) -> list[str] | int:
+        """Called by gdb: ``text`` is all that follows the command, ``word`` its last part by gdb's own
+        idea of words; what is returned replaces that part."""
+        before, _, last = text.rpartition(" ")
+        words = before.split()
+        if last.startswith("-"):
+            found: Iterable[str] = self.options
+        elif words and words[-1] in self.values:
+            found = self.values[words[-1]]
+        else:
+            try:
+                found = list(self.names(words, last))
+            except (UnusableInput, QmpError, gdb.error):
+                found = ()
+        skipped = len(last) - len(word)
+        fitting = [one[skipped:] for one in found if one.lower().startswith(last.lower())]
+        return fitting or self.completion
 
     def run(self, words: list[str]) -> None:
         """Does it; may raise UnusableInput, QmpError, gdb.error and GdbError."""

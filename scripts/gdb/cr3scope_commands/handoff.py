@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import Translation, access
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.forecast import GENERAL, Forecast, forecast
-from cr3scope_commands.switch import switch_at_pc
+from cr3scope.forecast.forecast import Forecast, forecast
+from cr3scope.forecast.switch import switch_at_pc
 from cr3scope_commands.target import Stop, stop
 
 # System V ABI, AMD64 supplement, 3.2.3; Microsoft's x64 calling convention.
@@ -31,9 +31,9 @@ class Handoff(Command):
 
     name, usage = "handoff", "[sysv|ms]"
 
-    def complete(self, text: str, word: str) -> list[str]:
+    def names(self, before: list[str], last: str) -> Iterable[str]:
         """The ABIs."""
-        return [abi for abi in _ARGUMENTS if abi.startswith(word)]
+        return () if before else _ARGUMENTS
 
     def run(self, words: list[str]) -> None:
         if len(words) > 1 or not set(words) <= set(_ARGUMENTS):
@@ -51,8 +51,7 @@ def report(now: Stop, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
         values, rsp = seen.at_entry, entry.registers.rsp
         where = f"the entry {entry.virt:#x}"
     else:
-        values = {name: now.registers.get(name.upper(), 0) for name in GENERAL}
-        rsp, where = now.registers.get("RSP", 0), f"the PC {now.rip:#x}"
+        values, rsp, where = now.general, now.rsp, f"the PC {now.rip:#x}"
     fitting = [abi for abi in abis if _rights(now, cpu, values.get(_ARGUMENTS[abi][0]))]
     if fitting:
         names = " and ".join(f"{_NAMES[abi]} ({_ARGUMENTS[abi][0]})" for abi in fitting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cr3scope.paging.effective import mappings
 from cr3scope.render.maps import as_text, incompleteness
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.switch import new_cr3
+from cr3scope.forecast.switch import new_cr3
 from cr3scope_commands.target import stop
 
 
@@ -16,6 +16,7 @@ class Maps(Command):
     --new: the tables that the `mov cr3` at the PC will load."""
 
     name, usage = "maps", "[--new]"
+    options = ("--new",)
 
     def run(self, words: list[str]) -> None:
         if words not in ([], ["--new"]):

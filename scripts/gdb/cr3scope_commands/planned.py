@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cr3scope.capture.reader import read_capture
-from cr3scope_commands.switch import new_cr3, switch_at_pc
+from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope_commands.target import Stop, stop
 
 _SECONDS = 2.0  # until the serial port's reader has written the last record

@@ -14,7 +14,7 @@ from cr3scope.images.image_list import all_images
 from cr3scope.images.loaded import Image, Loaded, image_at
 from cr3scope.machine.qmp import QmpError
 from cr3scope_commands.loading import run_until_loaded
-from cr3scope_commands.run_to import run_until
+from cr3scope_commands.run_to import hardware_break, run_until
 from cr3scope_commands.target import Monitor, Stop, StubRam, physical_mode, stop
 
 BOOT_SECONDS = 60.0
@@ -50,11 +50,6 @@ def rerun_to_start(image: Loaded, pc: int) -> Loaded:
         raise UnusableInput(f"{name} was loaded again, but has not started within {BOOT_SECONDS:g} s")
     _move_symbols(pc, image.image, again.image)
     return again
-
-
-def hardware_break(virt: int) -> gdb.Breakpoint:
-    """One of gdb's own: not listed."""
-    return gdb.Breakpoint(f"*{virt:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
 
 
 def reset() -> None:

@@ -1,4 +1,7 @@
-"""Lets the guest run to an event, for a bounded time. gdb prints nothing of the stops."""
+"""Lets the guest run to an event, for a bounded time. gdb prints nothing of the stops.
+
+A Ctrl-C of the person's raises KeyboardInterrupt; the end of the time does not.
+"""
 
 from __future__ import annotations
 
@@ -7,99 +10,95 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
 
 import gdb
 
+from cr3scope_commands.gdb_settings import in_c, quiet, setting
+
 SECONDS = 10.0
-_MOST_IN_HARDWARE = 4  # DR0 to DR3; QEMU's TCG has no limit
+STEP_SECONDS = 5.0
+HARDWARE_MOST = 4  # DR0 to DR3; QEMU's TCG has no limit
 
 
-def run_to(addresses: Iterable[int], is_emulated: bool = True) -> None:
-    """Runs until one of ``addresses`` is to be executed, or :data:`SECONDS` are over.
+def run_to(addresses: Iterable[int], is_emulated: bool = True, seconds: float = SECONDS) -> None:
+    """Runs until one of ``addresses`` is to be executed, or the time is over.
 
     By hardware breakpoints, which stop the guest even where the page cannot be fetched: not every page
     can be written. On real debug registers only the first four count.
     """
     wanted = list(dict.fromkeys(addresses))
-    with _alone():
-        points = [
-            gdb.Breakpoint(f"*{at:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
-            for at in (wanted if is_emulated else wanted[:_MOST_IN_HARDWARE])
-        ]
-        _continue(SECONDS, points)
+    run_until(
+        lambda: [hardware_break(at) for at in (wanted if is_emulated else wanted[:HARDWARE_MOST])], seconds
+    )
 
 
 def run_until_written(virt: int, width: int, seconds: float) -> None:
     """Runs until the ``width`` bytes at ``virt`` have been written, or the time is over."""
     kind = {1: "char", 2: "short", 4: "int", 8: "long"}[width]
-    with _alone():
-        point = gdb.Breakpoint(
-            f"*(unsigned {kind} *){virt:#x}", gdb.BP_WATCHPOINT, gdb.WP_WRITE, internal=True
-        )
-        _continue(seconds, [point])
+    place = f"*(unsigned {kind} *){virt:#x}"
+    run_until(lambda: [gdb.Breakpoint(place, gdb.BP_WATCHPOINT, gdb.WP_WRITE, internal=True)], seconds)
 
 
 def run_until(points: Callable[[], list[gdb.Breakpoint]], seconds: float) -> None:
     """Runs until one of the points that ``points`` makes stops the guest, or the time is over."""
     with _alone():
-        _continue(seconds, points())
+        with in_c():
+            made = points()
+        try:
+            _go("continue", seconds)
+        finally:
+            for point in made:
+                point.delete()
 
 
 def run_for(seconds: float) -> None:
     """Runs for a while."""
     with _alone():
-        _continue(seconds, [])
+        _go("continue", seconds)
 
 
 def step_over() -> None:
-    """One instruction. gdb complains once it stands where the new tables map nothing, but it has stepped."""
-    with _quiet(), suppress(gdb.MemoryError):
-        gdb.execute("stepi", to_string=True)
+    """One instruction of the selected CPU; the others stand still.
+
+    gdb complains once it stands where the new tables map nothing, but it has stepped. The time is
+    bounded: a CPU that is halted makes no step.
+    """
+    with _alone(), setting("scheduler-locking", "on"), suppress(gdb.MemoryError):
+        _go("stepi", STEP_SECONDS)
 
 
-def _continue(seconds: float, points: list[gdb.Breakpoint]) -> None:
-    """Until one of the points, which are deleted then, or until a Ctrl-C of our own."""
-    timer = threading.Timer(max(seconds, 0), os.kill, (os.getpid(), signal.SIGINT))
+def hardware_break(virt: int) -> gdb.Breakpoint:
+    """One of gdb's own: not listed."""
+    return gdb.Breakpoint(f"*{virt:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+
+
+def _go(command: str, seconds: float) -> None:
+    """Until the guest stops, or until a Ctrl-C of our own."""
+    is_over = threading.Event()
+    interrupted: list[gdb.StopEvent] = []
+
+    def end() -> None:
+        is_over.set()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def stopped(event: gdb.StopEvent) -> None:
+        if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGINT":
+            interrupted.append(event)
+
+    timer = threading.Timer(max(seconds, 0), end)
+    gdb.events.stop.connect(stopped)
     timer.start()
     try:
-        with _quiet(), suppress(KeyboardInterrupt):
-            gdb.execute("continue", to_string=True)
+        with quiet():
+            gdb.execute(command, to_string=True)
+    except KeyboardInterrupt:
+        if not is_over.is_set():
+            raise
     finally:
         timer.cancel()
-        for point in points:
-            point.delete()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """gdb tells nothing of stops within it: the command says where the guest stands.
-
-    What gdb says of signals is no notification to it, so it has no standard output meanwhile, but where a
-    program listens there (gdb/MI).
-    """
-    gdb.execute("set suppress-cli-notifications on")
-    gdb.flush()
-    kept = None if _speaks_to_a_program() else os.dup(1)
-    if kept is not None:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
-    try:
-        yield
-    finally:
-        gdb.flush()
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
-        gdb.execute("set suppress-cli-notifications off")
-
-
-@cache
-def _speaks_to_a_program() -> bool:
-    words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-    return any(word.lstrip(b"-").startswith((b"i=mi", b"interpreter", b"i\0mi")) for word in words)
+        gdb.events.stop.disconnect(stopped)
+    if interrupted and not is_over.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

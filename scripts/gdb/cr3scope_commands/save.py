@@ -12,7 +12,7 @@ from cr3scope.paging.effective import mappings
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.sources.write_core import write_core
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.switch import new_cr3, switch_at_pc
+from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope_commands.target import stop
 
 

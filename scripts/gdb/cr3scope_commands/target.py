@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
+from cr3scope.forecast.standing import Standing, widened
 from cr3scope.machine import memory_map
 from cr3scope.machine.qmp import QmpError, read_registers
-from cr3scope.machine.snapshot import Snapshot, take_snapshot
+from cr3scope.machine.snapshot import take_snapshots
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries
-from cr3scope.predict.delivery import Registers
 
 _CHUNK_BYTES = 16 * PAGE_BYTES
 _VIRTUAL = "maintenance packet Qqemu.PhyMemMode:0"
-_TASK_REGISTER = re.compile(r"\bTR ?=([0-9a-f]{4}) ")
+_INSTRUCTION_POINTERS = {"RIP", "EIP"}
 
 
 class Monitor:
@@ -82,10 +81,9 @@ class StubRam:
 
 
 @dataclass(slots=True)
-class Stop(Snapshot):
-    """A Snapshot whose memory comes through the stub. Valid until the guest goes on."""
+class Stop(Standing):
+    """The CPU of gdb's selected thread; memory comes through the stub. Valid until the guest goes on."""
 
-    platform: Platform = Platform.TCG
     _pages: dict[int, bytes | None] = field(default_factory=dict)
 
     def table(self, phys: int) -> Entries | None:
@@ -107,11 +105,6 @@ class Stop(Snapshot):
             data += page[start : start + length - len(data)]
         return data
 
-    def read(self, phys: int, count: int) -> bytes | None:
-        """Exactly ``count`` bytes or None, as the exception model asks."""
-        data = self.physical(phys, count)
-        return data if len(data) == count else None
-
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         """Without the neighbours that :meth:`physical` reads, too."""
         return StubRam().heads(places, length)
@@ -129,24 +122,10 @@ class Stop(Snapshot):
             self._pages.setdefault(phys, None)
         return self._pages[phys]
 
-    def under(self, cr3: int) -> Stop:
-        """The same memory as it will be seen once CR3 is ``cr3``."""
-        return replace(self, registers={**self.registers, "CR3": cr3})
-
     def tables_read(self) -> dict[int, bytes]:
         """The table pages that walks have read so far, by physical address."""
         known = self._tables.items()
         return {phys: entries.tobytes() for phys, entries in known if entries is not None}
-
-    @property
-    def delivery_registers(self) -> Registers:
-        """What an exception reads."""
-        idt, gdt = self.idt, self.gdt
-        return Registers(
-            self.rip, self.registers.get("RSP", 0), self.selectors.get("CS", 0),
-            self.selectors.get("TR", 0), gdt.base if gdt else 0, gdt.limit if gdt else 0,
-            idt.base if idt else 0, idt.limit if idt else 0,
-        )  # fmt: skip
 
 
 def read_physical(phys: int, count: int) -> bytes | None:
@@ -160,20 +139,30 @@ def read_physical(phys: int, count: int) -> bytes | None:
 
 
 def stop() -> Stop:
-    """The guest as it stands; an error if there is none, or none with long mode's paging."""
-    if gdb.selected_inferior().pid == 0 or gdb.selected_thread() is None:
+    """The guest as it stands; an error if there is none, or none with long mode's paging.
+
+    The CPU is that of gdb's selected thread, whichever the monitor has chosen.
+    """
+    thread = gdb.selected_thread()
+    if gdb.selected_inferior().pid == 0 or thread is None:
         raise UnusableInput("no target: start QEMU with -gdb tcp::1234 and `target remote :1234`")
-    taken = take_snapshot(Monitor())  # type: ignore[arg-type]
-    if "RIP" not in taken.registers and "EIP" not in taken.registers:
+    cpus = take_snapshots(Monitor())  # type: ignore[arg-type]
+    if not any(_INSTRUCTION_POINTERS & set(cpu.registers) for cpu in cpus):
         raise UnusableInput("the target is not QEMU: its monitor shows no registers")
+    number = thread.ptid[1] - 1  # QEMU's stub counts from 1
+    taken = next((cpu for cpu in cpus if cpu.number == number), None)
+    if taken is None:
+        raise UnusableInput(f"gdb's thread {thread.num} is none of QEMU's {len(cpus)} CPUs")
     if not taken.in_long_mode:
         mode = "protected" if taken.registers.get("CR0", 0) & 1 else "real"
         raise UnusableInput(f"the guest is in {mode} mode: only 64-bit paging can be shown")
-    task = _TASK_REGISTER.search(Monitor().monitor("info registers"))
-    if task:
-        taken.selectors["TR"] = int(task[1], 16)
-    accelerated = "enabled" in Monitor().monitor("info kvm")
     return Stop(
-        taken.qmp, taken.registers, taken.phys_bits, taken.selectors, taken.idt, taken.gdt,
-        platform=Platform.HARDWARE if accelerated else Platform.TCG,
+        taken.qmp, widened(taken.registers), taken.phys_bits, taken.selectors, taken.idt, taken.gdt,
+        number, taken.code_bits, platform=Platform.TCG if is_emulated() else Platform.HARDWARE,
     )  # fmt: skip
+
+
+def is_emulated() -> bool:
+    """Whether TCG runs the guest, which has hardware breakpoints without limit; QmpError if it is no
+    QEMU."""
+    return "enabled" not in Monitor().monitor("info kvm")

@@ -8,7 +8,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.paging.walk import access, walk
 from cr3scope.render.walk import as_text
 from cr3scope_commands.command import Command, address, show
-from cr3scope_commands.switch import new_cr3
+from cr3scope.forecast.switch import new_cr3
 from cr3scope_commands.target import stop
 
 KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}
@@ -21,6 +21,7 @@ class WalkCommand(Command):
     ADDRESS is any expression. --new: the tables that the `mov cr3` at the PC will load."""
 
     name, usage = "walk", "ADDRESS [--access r|w|x] [--new]"
+    options, values = ("--access", "--new"), {"--access": tuple(KINDS)}
     completion = gdb.COMPLETE_EXPRESSION
 
     def run(self, words: list[str]) -> None:

@@ -10,7 +10,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.mov_cr3 import find_mov_cr3
+from cr3scope.paging.mov_cr3 import MovCr3, find_mov_cr3
 
 _MOST_BACK = 64 << 20
 _MOST_MEMORY = 16 << 20  # of one image that is searched: a table may claim any size
@@ -57,13 +57,13 @@ class Loaded:
         """All of it, or the beginning of what is no loader by its size."""
         return self.guest.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
 
-    def switches(self) -> Iterator[int]:
-        """Addresses of `mov cr3` in its executable sections."""
+    def switches(self) -> Iterator[MovCr3]:
+        """The `mov cr3` in its executable sections; their offsets are addresses."""
         for section in self.header.sections if self.header else ():
             if section.executable:
                 code = self.guest.physical(self.image.base + section.offset, section.size)
                 for found in find_mov_cr3(code):
-                    yield self.image.base + section.offset + found.offset
+                    yield found.moved(self.image.base + section.offset)
 
 
 def image_at(guest: GuestMemory, pc: int) -> Image:

@@ -19,13 +19,14 @@ from cr3scope.paging.walk import walk
 
 INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
 _EFER_LMA = 1 << 10
-_SEGMENT = re.compile(r"\b([CDEFGS]S) ?=([0-9a-f]{4}) ")
+_SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
+_CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
 _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
 _PHYS_BITS = 40  # QEMU's own default
 _GATE_BYTES = 16
 _MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
-_CPU = re.compile(r"^\s*CPU#\d+\s*$", re.MULTILINE)
+_CPU = re.compile(r"^\s*CPU#(\d+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Snapshot:
     idt: Table | None = None
     gdt: Table | None = None
     number: int = 0  # QEMU's, of the CPU
+    code_bits: int = 64  # of the code segment: 16 or 32 in compatibility mode
     _tables: dict[int, Entries | None] = field(default_factory=dict)
 
     @property
@@ -149,9 +151,10 @@ def take_snapshot(qmp: Qmp) -> Snapshot:
 def take_snapshots(qmp: Qmp) -> tuple[Snapshot, ...]:
     """All CPUs of a paused guest; QmpError if QEMU does not answer."""
     phys_bits = _phys_bits(qmp)
-    texts = _CPU.split(qmp.monitor("info registers -a"))
+    head, *told = _CPU.split(qmp.monitor("info registers -a"))
+    numbers, texts = told[::2] or ["0"], told[1::2] or [head]
     return tuple(
-        _snapshot(qmp, number, text, phys_bits) for number, text in enumerate(texts[1:] or texts)
+        _snapshot(qmp, int(number), text, phys_bits) for number, text in zip(numbers, texts, strict=True)
     )
 
 
@@ -159,7 +162,9 @@ def _snapshot(qmp: Qmp, number: int, text: str, phys_bits: int) -> Snapshot:
     tables = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
     selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
     idt, gdt = tables.get("IDT"), tables.get("GDT")
-    return Snapshot(qmp, read_registers(text), phys_bits, selectors, idt, gdt, number)
+    bits = _CODE_BITS.search(text)
+    code_bits = int(bits[1]) if bits else 64
+    return Snapshot(qmp, read_registers(text), phys_bits, selectors, idt, gdt, number, code_bits)
 
 
 def _phys_bits(qmp: Qmp) -> int:

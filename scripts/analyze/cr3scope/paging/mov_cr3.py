@@ -1,14 +1,15 @@
 """The instruction that switches address spaces: `mov %reg, %cr3`.
 
 Intel SDM volume 2B, MOV (control registers): 0F 22 /3 with a register operand, and a REX prefix
-whose B bit selects R8 to R15; ModRM.mod is ignored by the CPU, compilers write 3.
+whose B bit selects R8 to R15; ModRM.mod is ignored by the CPU, compilers write 3. Outside 64-bit mode
+there is no REX prefix: 40 to 4F are INC and DEC (volume 2A, 2.2.1).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LONGEST = 4
 _REX_B = 1
@@ -16,6 +17,7 @@ _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
 _SWITCHES = re.compile(rb"\x0f\x22[\xc0-\xc7\xd8-\xdf]\Z")
 _CODE = re.compile(rb"([\x40-\x4f])?\x0f\x22([\xd8-\xdf])")
+_PLAIN = re.compile(rb"()\x0f\x22([\xd8-\xdf])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,34 @@ class MovCr3:
     length: int
     register: str
 
+    @property
+    def end(self) -> int:
+        """Offset of the next instruction."""
+        return self.offset + self.length
 
-def mov_cr3_at(code: bytes) -> MovCr3 | None:
-    """The instruction that ``code`` begins with, if it is one."""
-    match = _CODE.match(code)
+    def moved(self, base: int) -> MovCr3:
+        """The same with ``base`` added to its offset."""
+        return replace(self, offset=base + self.offset)
+
+
+def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:
+    """The instruction that ``code`` begins with, if it is one; ``bits`` of the code segment."""
+    match = (_CODE if bits == 64 else _PLAIN).match(code)
     return _decoded(match) if match else None
 
 
 def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
-    """Every place whose bytes are such an instruction; data may look like one."""
-    return map(_decoded, _CODE.finditer(code))
+    """Every place whose bytes are such an instruction; data may look like one.
+
+    A byte before 0F 22 that may be a REX prefix may as well end the instruction before (`add $0x48,
+    %rsp`): then there are two with the same end, and only one of them is ever at the PC.
+    """
+    for match in _CODE.finditer(code):
+        found = _decoded(match)
+        yield found
+        if match[1]:
+            yield replace(found, offset=found.offset + 1, length=found.length - 1,
+                          register=_REGISTERS[match[2][0] & 7])  # fmt: skip
 
 
 def switches_before(before: bytes) -> bool:

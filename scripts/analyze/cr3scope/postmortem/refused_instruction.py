@@ -13,14 +13,12 @@ from cr3scope.paging.walk import is_canonical
 from cr3scope.postmortem.at_fault import AtFault
 from cr3scope.predict.decode import LONGEST, address, can_decode, decode, text
 from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.missing_state import missing_state
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Fault, Finding
 
 _NO_MEMORY = b"\xff" * LONGEST
 _EM, _TS = 1 << 2, 1 << 3  # of CR0 (SDM 3A, 2.5)
-_OSFXSR, _FSGSBASE, _OSXSAVE = 1 << 9, 1 << 16, 1 << 18  # of CR4
-_SCE = 1 << 0  # of EFER
-_FS_GS_BASE = ("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase")
 # Operands that must be aligned (SDM volume 2, each instruction): by mnemonic, bytes.
 _ALIGNED = {
     "movaps": 16, "movapd": 16, "movdqa": 16, "movntps": 16, "movntpd": 16, "movntdq": 16,
@@ -77,7 +75,7 @@ def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
             " does not return a value",
             "Look at the function that holds it: which of its checks failed, and who called it.",
         )
-    off = _missing_state(found, cpu)
+    off = missing_state(found, cpu)
     if off:
         return _finding(f"`{text(found)}` needs {off}", code, fix=_TURN_ON)
     return _finding(
@@ -86,27 +84,6 @@ def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
         "code for a newer CPU (-march=native?), or a model (-cpu) without it; or data was executed",
         "Build for the CPU that there is, or give QEMU one that has it (-cpu max).",
     )
-
-
-def _missing_state(found: Any, cpu: CpuState) -> str | None:
-    """What the system software has not turned on (SDM 3A, 2.2.1 and 2.5)."""
-    if found.mnemonic in ("syscall", "sysret", "sysretq") and not cpu.efer & _SCE:
-        return "EFER.SCE, and it is 0: nobody turned it on"
-    if found.mnemonic in _FS_GS_BASE and not cpu.cr4 & _FSGSBASE:
-        return "CR4.FSGSBASE, and it is 0: nobody turned it on"
-    if found.mnemonic.startswith(("xgetbv", "xsetbv", "xsave", "xrstor")) and not cpu.cr4 & _OSXSAVE:
-        return "CR4.OSXSAVE, and it is 0: nobody turned it on"
-    groups = {found.group_name(group) for group in found.groups}
-    if any(name.startswith(("avx", "fma")) for name in groups):
-        if not cpu.cr4 & _OSXSAVE:
-            return "AVX, and CR4.OSXSAVE is 0: nobody turned it on"
-        return None
-    if any(name.startswith(("sse", "ssse")) for name in groups):
-        if not cpu.cr4 & _OSFXSR:
-            return "SSE, and CR4.OSFXSR is 0: nobody turned it on"
-        if cpu.cr0 & _EM:
-            return "SSE, and CR0.EM is 1"
-    return None
 
 
 def _protected(

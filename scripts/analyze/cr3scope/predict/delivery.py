@@ -18,8 +18,8 @@ from cr3scope.predict.contents import PhysicalBytes
 from cr3scope.predict.descriptors import (
     DESCRIPTOR_BYTES,
     GATE_BYTES,
+    Descriptor,
     Gate,
-    Segment,
     ist_offset,
     tss_base,
 )
@@ -161,8 +161,8 @@ class Delivery:
         data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}", Target.GDT)
         if not isinstance(data, bytes):
             return data
-        segment = Segment.decode(data)
-        if not segment.code or not segment.long_mode or segment.dpl:
+        segment = Descriptor.decode(data)
+        if not segment.takes_handlers:
             words = f"{words}, which is no 64-bit ring 0 code segment"
             return Raised(exceptions.PROTECTION, error, None, words)
         if not segment.present:

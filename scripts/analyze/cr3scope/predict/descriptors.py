@@ -7,6 +7,7 @@ from dataclasses import dataclass
 GATE_BYTES = 16
 DESCRIPTOR_BYTES = 8
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
+_AVAILABLE_TSS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +39,70 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """What delivery looks at in a GDT descriptor."""
+class Descriptor:
+    """Eight bytes of a GDT, or the lower half of a longer entry (SDM 3A, figure 3-8)."""
 
-    code: bool
-    long_mode: bool  # L = 1 and D = 0
-    dpl: int
-    present: bool
+    value: int
 
     @classmethod
-    def decode(cls, data: bytes) -> Segment:
-        value = int.from_bytes(data[:8], "little")
-        return cls(
-            code=value >> 43 & 3 == 3,
-            long_mode=value >> 53 & 3 == 1,
-            dpl=value >> 45 & 3,
-            present=bool(value >> 47 & 1),
-        )
+    def decode(cls, data: bytes) -> Descriptor:
+        return cls(int.from_bytes(data[:DESCRIPTOR_BYTES], "little"))
+
+    def _bit(self, number: int) -> bool:
+        return bool(self.value >> number & 1)
+
+    @property
+    def accessed(self) -> bool:
+        return self._bit(40)
+
+    @property
+    def is_system(self) -> bool:
+        return not self._bit(44)
+
+    @property
+    def is_code(self) -> bool:
+        return not self.is_system and self._bit(43)
+
+    @property
+    def takes_reads(self) -> bool:
+        return not self.is_system and (not self.is_code or self._bit(41))
+
+    @property
+    def takes_writes(self) -> bool:
+        return not self.is_system and not self.is_code and self._bit(41)
+
+    @property
+    def conforming(self) -> bool:
+        return self.is_code and self._bit(42)
+
+    @property
+    def dpl(self) -> int:
+        return self.value >> 45 & 3
+
+    @property
+    def present(self) -> bool:
+        return self._bit(47)
+
+    @property
+    def is_available_tss(self) -> bool:
+        return self.is_system and self.value >> 40 & 0xF == _AVAILABLE_TSS
+
+    @property
+    def code_bits(self) -> int:
+        """Of a code segment: 64, 32 or 16."""
+        if self._bit(53):
+            return 64
+        return 32 if self._bit(54) else 16
+
+    @property
+    def takes_handlers(self) -> bool:
+        """Whether gates may name it: a 64-bit code segment of ring 0 (SDM 3A, 7.14.1)."""
+        return self.is_code and self.code_bits == 64 and not self.has_reserved_size and not self.dpl
+
+    @property
+    def has_reserved_size(self) -> bool:
+        """A code segment with L and D both set."""
+        return self._bit(53) and self._bit(54)
 
 
 def tss_base(descriptor: bytes) -> int:

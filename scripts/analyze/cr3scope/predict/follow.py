@@ -6,299 +6,280 @@ makes unknown what it writes; a branch that hangs on flags ends the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
+from cr3scope.exceptions import UNDEFINED
+from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.predict import decode
+from cr3scope.paging.platform import Platform
+from cr3scope.predict import decode, segment_steps
+from cr3scope.predict.course import Course, Step, Stop, Way
+from cr3scope.predict.data_steps import operand_steps, repeated
 from cr3scope.predict.delivery import Registers
-from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.expected_memory import Read
+from cr3scope.predict.known_registers import is_part_of
+from cr3scope.predict.missing_state import missing_state
+from cr3scope.predict.operands import result
+from cr3scope.predict.segment_load import STACK, Refused
 
-Read = Callable[[int, int], bytes | None]
-
-MOST_INSTRUCTIONS = 64
+MOST_INSTRUCTIONS = 256
 _QWORD = 8
-_MASK = (1 << 64) - 1
-_PSEUDO_DESCRIPTOR = 10  # bytes that LGDT and LIDT read in 64-bit mode
-# Instructions whose memory operand is not accessed, or not as data.
-_NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush", "endbr")
-_ENDS = frozenset({"hlt", "ud2", "int3", "int", "int1", "syscall", "sysret", "sysexit", "wrmsr", "vmlaunch"})
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One access to come. ``registers`` are those at the instruction that makes it.
-
-    ``by`` is the instruction that leads to it: of a jump's target the jump.
-    """
-
-    name: str
-    virt: int
-    kind: AccessKind
-    width: int
-    registers: Registers
-    by: int
+_DIRECTION = 1 << 10  # RFLAGS.DF
+_EFER = 0xC0000080
+_ENDS = frozenset({"hlt", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
+_CONDITIONAL = ("loop", "jrcxz", "jecxz")
+_PUSHED_FLAGS = ("pushf", "pushfd", "pushfq")
+_FAR_RETURNS = {"retf": 4, "retfq": 8, "iretd": 4, "iretq": 8}  # bytes of each word they pop
+_RPL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """The accesses in their order, and why there are no further ones.
 
-    ``at_entry``: the general registers when the entry is reached, None each if not known.
+    ``at_entry``: the general registers when the entry is reached, None each if not known. ``count``:
+    the instructions that were followed. ``last``: the registers at the first one that was not.
+    ``stop``: the exception that this one raises by itself.
     """
 
     steps: tuple[Step, ...]
     end: str
     at_entry: Mapping[str, int | None]
+    count: int
+    last: Registers
+    stop: Stop | None = None
 
 
-def follow(read: Read, general: Mapping[str, int], registers: Registers) -> Path:
+def follow(
+    read: Read,
+    general: Mapping[str, int],
+    registers: Registers,
+    bits: int = 64,
+    cpu: CpuState | None = None,
+    platform: Platform = Platform.HARDWARE,
+) -> Path:
     """The way from ``registers.rip`` on.
 
     ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is
-    mapped, None for none; ``general`` are the general registers by lower-case name.
+    mapped, None for none; ``general`` are the general registers by lower-case name; ``bits`` is the
+    code segment's size. ``cpu`` tells which instructions are turned on; without it all are.
     """
-    follower = _Follower(read, general, registers)
-    return Path(tuple(follower.steps()), follower.end, follower.at_entry)
-
-
-# Accesses, and in the end an address or a value, where it is known.
-_Way = Generator[Step, None, int | None]
+    follower = _Follower(Course(read, general, registers, bits, platform), cpu)
+    steps = tuple(follower.steps())
+    course = follower.course
+    return Path(steps, course.end, follower.at_entry, follower.count, course.now, course.stop)
 
 
 class _Follower:
-    def __init__(self, read: Read, general: Mapping[str, int], registers: Registers) -> None:
-        self._read = read
-        self._known = KnownRegisters(general)
-        self._known.set("rsp", registers.rsp)
-        self._now = registers
-        self._stored: dict[int, int | None] = {}  # what was pushed on the way
-        self._wrote_stack = False
+    def __init__(self, course: Course, cpu: CpuState | None) -> None:
+        self.course = course
+        self._cpu = cpu
         self._entered = False
-        self.end = f"{MOST_INSTRUCTIONS} instructions were followed"
+        self.count = 0
         self.at_entry: Mapping[str, int | None] = {}
 
     def steps(self) -> Iterator[Step]:
-        """All accesses; ``end`` is set afterwards."""
-        start = self._now.rip
-        yield self._step("next fetch", start, AccessKind.FETCH, 1, start)
+        """All accesses; the course's ``end`` is set afterwards."""
+        course = self.course
+        start = course.now.rip
+        yield course.step("next fetch", start, AccessKind.FETCH, 1, start)
         page = start & -PAGE_BYTES
+        course.end = "no more are followed"
         for _ in range(MOST_INSTRUCTIONS):
-            at = self._now.rip
+            at = course.now.rip
             one = self._decode(at)
             if one is None:
                 break
             last = at + one.size - 1
             if last & -PAGE_BYTES != page:
                 page = last & -PAGE_BYTES
-                yield self._step("fetch", page, AccessKind.FETCH, 1, at)
+                yield course.step("fetch", page, AccessKind.FETCH, 1, at)
             target = yield from self._execute(one)
             if target is None:
                 break
+            target &= course.mask
+            self.count += 1
             is_jump = target != at + one.size
-            self._now = replace(self._now, rip=target)
+            course.now = replace(course.now, rip=target)
             if target & -PAGE_BYTES != page:
                 page = target & -PAGE_BYTES
                 name = "fetch"
                 if is_jump and not self._entered:
-                    name, self._entered, self.at_entry = "entry", True, self._known.all()
-                yield self._step(name, target, AccessKind.FETCH, 1, at)
-        if not self._wrote_stack:
+                    name, self._entered, self.at_entry = "entry", True, course.known.all()
+                yield course.step(name, target, AccessKind.FETCH, 1, at)
+            if target == at:
+                course.end = f"an endless loop at {at:#x}"
+                break
+        if not course.wrote_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
-            yield self._step("stack write", self._rsp - _QWORD, AccessKind.WRITE, _QWORD, self._now.rip)
-
-    @property
-    def _rsp(self) -> int:
-        return self._now.rsp
-
-    def _step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
-        return Step(name, virt & _MASK, kind, width, self._now, by)
+            at = course.now.rsp - _QWORD
+            yield course.step("stack write", at, AccessKind.WRITE, _QWORD, course.now.rip)
 
     def _decode(self, at: int) -> Any:
-        code = self._read(at, decode.LONGEST)
-        if not code:
-            self.end = f"the code at {at:#x} cannot be read"
+        course = self.course
+        if course.bits == 16:
+            course.end = f"the code at {at:#x} is 16-bit code"
             return None
-        one = decode.decode(code, at)
+        code = course.memory.read(at, decode.LONGEST)
+        if not code:
+            course.end = f"the code at {at:#x} cannot be read"
+            return None
+        one = decode.decode(code, at, course.bits)
         if one is None:
-            self.end = f"the bytes at {at:#x} are no instruction: {code[:8].hex(' ')}"
+            course.end = f"the bytes at {at:#x} are no instruction: {code[:8].hex(' ')}"
+        elif course.memory.is_written(at, one.size):
+            course.end = f"the code at {at:#x} is written on the way"
+            return None
         return one
 
-    def _execute(self, one: Any) -> _Way:
+    def _execute(self, one: Any) -> Way:
         """The accesses of one instruction; returns where it goes on, None at the end."""
-        from capstone import x86
-
+        course = self.course
         groups = {one.group_name(group) for group in one.groups}
         name: str = one.mnemonic
-        following: int = one.address + one.size
-        if name in _ENDS or name.startswith(("loop", "jrcxz", "jecxz")):
-            return self._ends(one)
+        refused = self._undefined(one)
+        if refused is not None:
+            course.stops(one, refused)
+            return None
+        if name in _ENDS or name.startswith(_CONDITIONAL):
+            return course.ends(one)
+        if name == "wrmsr" and course.known.get("ecx") in (None, _EFER):
+            return course.ends(one)
         if "ret" in groups or "iret" in groups:
             return (yield from self._return(one))
         if "jump" in groups or "call" in groups:
             if "jump" in groups and name not in ("jmp", "ljmp"):
-                return self._ends(one)
+                return course.ends(one)
             return (yield from self._branch(one))
+        if name.startswith("rep"):
+            return (yield from repeated(course, one))
+        return (yield from self._plain(one))
+
+    def _undefined(self, one: Any) -> Refused | None:
+        if one.mnemonic in ("ud0", "ud1", "ud2"):
+            return Refused(UNDEFINED, None, "the program gives up by itself")
+        off = missing_state(one, self._cpu) if self._cpu is not None and _has_state(one) else None
+        return Refused(UNDEFINED, None, f"it needs {off}") if off else None
+
+    def _plain(self, one: Any) -> Way:
+        """What is no control transfer."""
+        course, known = self.course, self.course.known
+        name: str = one.mnemonic
         writes = {one.reg_name(register) for register in one.regs_access()[1]}
         if name == "mov" and writes & {"cr0", "cr3", "cr4"}:
-            return self._ends(one)
-        is_repeated = one.prefix[0] in (x86.X86_PREFIX_REP, x86.X86_PREFIX_REPNE)
-        if not is_repeated or self._known.get("rcx"):
-            yield from self._operands(one)
-        source, value = self._source(one), self._result(one)
-        for register in writes - {"rsp"}:
-            self._known.set(register, None)
-        if name.startswith("push"):
-            yield from self._push(one, source)
+            return course.ends(one)
+        yield from operand_steps(course, one)
+        segment = segment_steps.loaded(course, one, writes)
+        if segment is not None and not (yield from segment_steps.load(course, one, *segment)):
+            return None
+        source, value = course.source(one), result(one, known, course.source)
+        on_stack = {register for register in writes if is_part_of(register, "rsp")}
+        for register in writes - on_stack:
+            known.set(register, None)
+        if name == "push" or name in _PUSHED_FLAGS:
+            yield from course.push(one, source if name == "push" else None, course.pushed_bytes(one))
         elif name.startswith("pop"):
-            value = yield from self._pop(one)
-        elif name == "leave" and (frame := self._known.get("rbp")) is not None:
-            self._move_stack(frame)
-            self._known.set("rbp", (yield from self._pop(one)))
-        elif "rsp" in writes:
-            if value is None:
-                return self._ends(one)
-            self._move_stack(value)
+            value = yield from course.pop(one, course.pushed_bytes(one))
+        elif name == "leave" and (frame := known.get("rbp")) is not None:
+            course.move_stack(frame)
+            known.set("rbp", (yield from course.pop(one, course.word)))
+        elif on_stack and value is None:
+            return course.ends(one)
         elif name in ("lgdt", "lidt"):
-            self._load_table(one)
-        if value is not None and one.operands and one.operands[0].type == x86.X86_OP_REG:
-            self._known.set(one.reg_name(one.operands[0].reg), value)
+            segment_steps.load_table(course, one)
+        elif name in ("std", "cld"):
+            flags = course.now.rflags & ~_DIRECTION
+            course.now = replace(course.now, rflags=flags | _DIRECTION * (name == "std"))
+        destination = _destination(one)
+        if destination in on_stack and name != "push" and value is None:
+            return course.ends(one)
+        if destination is not None and value is not None:
+            known.set(destination, value)
+            if destination in on_stack:
+                course.move_stack(known.get("rsp") or 0)
+        following: int = one.address + one.size
         return following
-
-    def _ends(self, one: Any) -> int | None:
-        self.end = f"not followed further: {_words(one)}"
-        return None
 
     # -- control transfers ---------------------------------------------------------------------
 
-    def _branch(self, one: Any) -> _Way:
-        yield from self._operands(one)
-        target = self._source(one)
+    def _branch(self, one: Any) -> Way:
+        course = self.course
+        yield from operand_steps(course, one)
+        if one.mnemonic == "ljmp" and (far := self._far_target(one)) is not None:
+            selector, offset = far
+            return offset if (yield from segment_steps.enter(course, one, selector)) else None
+        target = course.source(one)
         if target is None or one.mnemonic in ("ljmp", "lcall"):
-            return self._ends(one)
+            return course.ends(one)
         if one.mnemonic == "call":
-            yield from self._push(one, one.address + one.size)
+            yield from course.push(one, one.address + one.size, course.word)
         return target
 
-    def _return(self, one: Any) -> _Way:
-        count = {"ret": 1, "retf": 2, "retfq": 2, "iretq": 5}.get(one.mnemonic)
-        if count is None:
-            return self._ends(one)
-        words: list[int | None] = []
-        for _ in range(count):
-            words.append((yield from self._pop(one)))
-        target = words[0]
-        if target is None:
-            return self._ends(one)
-        if count > 1 and words[1] is not None:
-            self._now = replace(self._now, cs=words[1] & 0xFFFF)
-        if count > 3 and words[3] is not None:
-            self._move_stack(words[3])
-        if one.operands:
-            self._move_stack(self._rsp + one.operands[0].imm)
+    def _far_target(self, one: Any) -> tuple[int, int] | None:
+        """Selector and offset of a far jump, where they are known."""
+        from capstone import x86
+
+        course, first = self.course, one.operands[0]
+        if first.type == x86.X86_OP_IMM and len(one.operands) == 2:
+            return int(first.imm), int(one.operands[1].imm) & course.mask
+        at = decode.address(one, first, course.known) if first.type == x86.X86_OP_MEM else None
+        if at is None:
+            return None
+        width = first.size - 2 if first.size > 4 else 4
+        offset = course.memory.load(at & course.mask, width)
+        selector = course.memory.load((at & course.mask) + width, 2)
+        return None if offset is None or selector is None else (selector, offset)
+
+    def _return(self, one: Any) -> Way:
+        course = self.course
+        if one.mnemonic == "ret":
+            target = yield from course.pop(one, course.word)
+            if target is None:
+                return course.ends(one)
+            if one.operands:
+                course.move_stack(course.now.rsp + one.operands[0].imm)
+            return target
+        width = _FAR_RETURNS.get(one.mnemonic)
+        if width is None:
+            return course.ends(one)
+        is_interrupt = one.mnemonic.startswith("iret")
+        moves_stack = is_interrupt and course.bits == 64
+        before, words = course.now.rsp, []
+        for _ in range(5 if moves_stack else 3 if is_interrupt else 2):
+            words.append((yield from course.pop(one, width)))
+        after = course.now.rsp
+        course.move_stack(before)  # an exception now finds nothing popped
+        target, selector = words[:2]
+        if target is None or selector is None or selector & _RPL:
+            return course.ends(one)
+        if not (yield from segment_steps.enter(course, one, selector & 0xFFFF)):
+            return None
+        if moves_stack:
+            top, stack = words[3:]
+            if top is None or stack is None or course.bits != 64:
+                return course.ends(one)
+            if not (yield from segment_steps.load(course, one, STACK, stack & 0xFFFF, True)):
+                return None
+            after = top
+        elif one.operands:
+            after += one.operands[0].imm
+        course.move_stack(after)
         return target
 
-    # -- the stack -----------------------------------------------------------------------------
 
-    def _push(self, one: Any, value: int | None) -> Iterator[Step]:
-        at = self._rsp - _QWORD & _MASK
-        yield self._step("stack write", at, AccessKind.WRITE, _QWORD, one.address)
-        self._wrote_stack = True
-        self._stored[at] = value
-        self._move_stack(at)
+def _destination(one: Any) -> str | None:
+    """The first operand, if it is a register."""
+    from capstone import x86
 
-    def _pop(self, one: Any) -> _Way:
-        at = self._rsp
-        yield self._step("stack read", at, AccessKind.READ, _QWORD, one.address)
-        self._move_stack(at + _QWORD)
-        return self._load(at, _QWORD)
-
-    def _move_stack(self, rsp: int) -> None:
-        self._known.set("rsp", rsp & _MASK)
-        self._now = replace(self._now, rsp=rsp & _MASK)
-
-    # -- operands ------------------------------------------------------------------------------
-
-    def _operands(self, one: Any) -> Iterator[Step]:
-        """The accesses of the memory operands whose addresses are known."""
-        from capstone import CS_AC_READ, CS_AC_WRITE, x86
-
-        if one.mnemonic.startswith(_NO_ACCESS):
-            return
-        for operand in one.operands:
-            if operand.type != x86.X86_OP_MEM:
-                continue
-            at = decode.address(one, operand, self._known)
-            if at is None:
-                continue
-            for bit, name, kind in (
-                (CS_AC_READ, "read", AccessKind.READ),
-                (CS_AC_WRITE, "write", AccessKind.WRITE),
-            ):
-                if operand.access & bit:
-                    yield self._step(name, at, kind, operand.size, one.address)
-            if operand.access & CS_AC_WRITE:
-                is_copy = one.mnemonic == "mov" and operand.size == _QWORD
-                self._stored[at] = self._source(one) if is_copy else None
-
-    def _source(self, one: Any) -> int | None:
-        """The value of the last operand: what is moved, pushed or jumped to."""
-        from capstone import x86
-
-        if not one.operands:
-            return None
-        operand = one.operands[-1]
-        if operand.type == x86.X86_OP_IMM:
-            return int(operand.imm) & _MASK
-        if operand.type == x86.X86_OP_REG:
-            return self._known.get(one.reg_name(operand.reg))
-        at = decode.address(one, operand, self._known)
-        return None if at is None else self._load(at, operand.size)
-
-    def _result(self, one: Any) -> int | None:
-        """What the first operand, a register, holds afterwards; None if that is not known."""
-        from capstone import x86
-
-        operands = one.operands
-        if len(operands) != 2 or operands[0].type != x86.X86_OP_REG:
-            return None
-        first = one.reg_name(operands[0].reg)
-        if one.mnemonic in ("mov", "movabs"):
-            return self._source(one)
-        if one.mnemonic == "lea":
-            return decode.address(one, operands[1], self._known)
-        if one.mnemonic in ("xor", "sub") and operands[1].type == x86.X86_OP_REG:
-            return 0 if operands[0].reg == operands[1].reg else None
-        before, other = self._known.get(first), self._source(one)
-        if before is None or other is None or operands[0].size != _QWORD:
-            return None
-        if one.mnemonic == "add":
-            return before + other & _MASK
-        if one.mnemonic == "sub":
-            return before - other & _MASK
-        return before & other if one.mnemonic == "and" else None
-
-    def _load(self, at: int, width: int) -> int | None:
-        if at in self._stored:
-            return self._stored[at] if width == _QWORD else None
-        if any(at - _QWORD < one < at + width for one in self._stored):
-            return None
-        data = self._read(at, width)
-        return int.from_bytes(data, "little") if data and len(data) == width else None
-
-    def _load_table(self, one: Any) -> None:
-        at = decode.address(one, one.operands[0], self._known)
-        data = self._read(at, _PSEUDO_DESCRIPTOR) if at is not None else None
-        if not data or len(data) < _PSEUDO_DESCRIPTOR:
-            return
-        limit, base = int.from_bytes(data[:2], "little"), int.from_bytes(data[2:], "little")
-        if one.mnemonic == "lidt":
-            self._now = replace(self._now, idt_base=base, idt_limit=limit)
-        else:
-            self._now = replace(self._now, gdt_base=base, gdt_limit=limit)
+    first = one.operands[0] if one.operands else None
+    is_register = first is not None and first.type == x86.X86_OP_REG
+    return str(one.reg_name(first.reg)) if first is not None and is_register else None
 
 
-def _words(one: Any) -> str:
-    return f"{decode.text(one)} at {one.address:#x}"
+def _has_state(one: Any) -> bool:
+    """Fences and hints are SSE by name alone."""
+    groups = [one.group_name(group) for group in one.groups]
+    return "mm" in one.op_str or not any(name.startswith(("sse", "ssse")) for name in groups)

@@ -12,10 +12,11 @@ class KnownRegisters:
         self._values: dict[str, int | None] = dict(values)
 
     def get(self, name: str) -> int | None:
-        """The value of a 64-bit register, or of its lower half."""
+        """The value of a 64-bit register, or of a lower part of it; not of AH to DH."""
         whole, bits = _whole(name)
         value = self._values.get(whole)
-        return None if value is None or bits < 32 else value & (1 << bits) - 1
+        is_high = len(name) == 2 and name[1] == "h"
+        return None if value is None or is_high else value & (1 << bits) - 1
 
     def set(self, name: str, value: int | None) -> None:
         """A 32-bit write clears the upper half; a smaller one leaves a mixture, which is unknown
@@ -26,6 +27,11 @@ class KnownRegisters:
     def all(self) -> dict[str, int | None]:
         """The 64-bit registers as they are now."""
         return dict(self._values)
+
+
+def is_part_of(name: str, whole: str) -> bool:
+    """Whether ``name`` is the 64-bit register ``whole`` or a part of it."""
+    return _whole(name)[0] == whole
 
 
 def _whole(name: str) -> tuple[str, int]:

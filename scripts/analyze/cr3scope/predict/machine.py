@@ -32,6 +32,7 @@ class Chain:
     words: tuple[str, ...]
     faults: tuple[Raised, ...] = ()
     handler: int | None = None  # the one that runs
+    vectors: tuple[int, ...] = ()  # of the exceptions whose handlers are entered, in order
 
     @property
     def is_straight(self) -> bool:
@@ -41,9 +42,7 @@ class Chain:
     @property
     def enters(self) -> bool:
         """Whether some handler is entered, even if it cannot be fetched then."""
-        return self.handler is not None or any(
-            fault.target is Target.HANDLER for fault in self.faults
-        )
+        return bool(self.vectors)
 
 
 def carry(
@@ -56,21 +55,27 @@ def carry(
     words: list[str] = []
     faults: list[Raised] = []
     seen: dict[tuple[int, int], int] = {}  # (vector, handler) -> RSP at its entry
+    vectors: list[int] = []
+
+    def chain(ends: Ending | None, handler: int | None = None, said: tuple[str, ...] = ()) -> Chain:
+        return Chain(ends, (*words, *said), tuple(faults), handler, tuple(vectors))
+
     for frames in range(1, _MAX_ROUNDS):
         entered = _enter(delivery, vector, registers, software, words, faults)
         software = False
         if not isinstance(entered, tuple):
-            return Chain(entered, tuple(words), tuple(faults))
+            return chain(entered)
         vector, frame = entered
+        vectors.append(vector)
         registers = delivery.entered(registers, frame)
         fault = delivery.fetch(frame.handler)
         if fault is None:
             words.append(f"the handler of {exceptions.name(vector)} at {frame.handler:#x} runs")
-            return Chain(Ending.HANDLED, tuple(words), tuple(faults), frame.handler)
+            return chain(Ending.HANDLED, frame.handler)
         key = (vector, frame.handler)
         if key in seen:
             ends, said = _storm(delivery, registers, frames, seen[key] == frame.rsp)
-            return Chain(ends, (*words, said), tuple(faults))
+            return chain(ends, said=(said,))
         seen[key] = frame.rsp
         what = f"the handler of {exceptions.name(vector)} at {frame.handler:#x}"
         raised = Raised(
@@ -79,7 +84,7 @@ def carry(
         faults.append(raised)
         words.append(_words(raised, "cannot be fetched"))
         vector = fault.vector
-    return Chain(None, tuple(words), tuple(faults))
+    return chain(None)
 
 
 def _enter(

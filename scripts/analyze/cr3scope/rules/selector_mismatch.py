@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cr3scope import exceptions
 from cr3scope.predict.delivery import Registers
-from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate, Segment
+from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
 from cr3scope.rules.rule import Context, Rule
 from cr3scope.rules.safety_net import severity_of
 from cr3scope.verdict import Finding, Severity
@@ -63,8 +63,8 @@ def _refusal(context: Context, registers: Registers, selector: int) -> str | Non
     data = _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
     if data is None:
         return None
-    segment = Segment.decode(data)
-    if not segment.code or not segment.long_mode or segment.dpl:
+    segment = Descriptor.decode(data)
+    if not segment.takes_handlers:
         return "which is no 64-bit ring 0 code segment in the GDT"
     return None if segment.present else "whose descriptor is not present"
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from cr3scope.forecast.standing import Standing
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.descriptors import GATE_BYTES, Gate
-from cr3scope_commands.target import Stop
 
 EXCEPTIONS = 32
 _PAGE_FAULTS_FIRST = (14, 13, 8, 6, 12, 11, 10)
 
 
-def handlers(under: Stop, registers: Registers) -> dict[int, tuple[int, ...]]:
+def handlers(under: Standing, registers: Registers) -> dict[int, tuple[int, ...]]:
     """Address of each handler of exceptions, and the vectors that lead to it; the likeliest first.
 
     The gates are read through the tables of ``under``.

@@ -7,27 +7,27 @@ from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
+from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
 from cr3scope.predict.delivery import Delivery, Registers
-from cr3scope.predict.follow import Path, Step, follow
+from cr3scope.predict.course import Step
+from cr3scope.predict.course import Stop as OwnException
+from cr3scope.predict.follow import Path, follow
 from cr3scope.predict.machine import Chain, carry
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding
-from cr3scope_commands.switch import new_cr3, switch_at_pc
-from cr3scope_commands.target import Stop
-
-GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
-           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Under which tables, which accesses, and the first that faults with what becomes of it.
 
-    ``steps`` go on behind the refused one; ``end`` says why there are no further ones.
+    ``steps`` go on behind the refused one; ``end`` says why there are no further ones, ``count`` how many
+    instructions were followed, ``last`` the registers at the first one that was not.
     """
 
     cpu: CpuState
@@ -37,10 +37,12 @@ class Forecast:
     findings: tuple[Finding, ...]
     chain: Chain | None
     end: str
+    last: Registers
+    count: int = 0
     at_entry: Mapping[str, int | None] = field(default_factory=dict)
 
 
-def forecast(now: Stop) -> Forecast:
+def forecast(now: Standing) -> Forecast:
     """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
     switch = switch_at_pc(now)
     if switch is None:
@@ -52,35 +54,56 @@ def forecast(now: Stop) -> Forecast:
     return _judged(now, cpu, after)
 
 
-def net(now: Stop, cpu: CpuState, registers: Registers) -> Chain:
+def net(now: Standing, cpu: CpuState, registers: Registers) -> Chain:
     """What a page fault with these registers would come to."""
     return carry(Delivery(now, cpu, now, now.platform), exceptions.PAGE_FAULT, registers)
 
 
-def way(now: Stop, cpu: CpuState, registers: Registers) -> Path:
-    """The accesses of the code at ``registers.rip``, whose bytes are read through ``cpu.cr3``."""
-    general = {name: now.registers.get(name.upper(), 0) for name in GENERAL}
-    return follow(_reader(now.under(cpu.cr3)), general, registers)
+def own_chain(now: Standing, vector: int) -> Chain:
+    """What an exception comes to that the instruction at the PC raises by itself."""
+    return carry(Delivery(now, now.cpu, now, now.platform), vector, now.delivery_registers)
 
 
-def _reader(under: Stop) -> Callable[[int, int], bytes | None]:
-    return lambda virt, count: under.bytes_at(virt, count) or None
-
-
-def _judged(now: Stop, cpu: CpuState, registers: Registers) -> Forecast:
-    path = way(now, cpu, registers)
+def _judged(now: Standing, cpu: CpuState, registers: Registers) -> Forecast:
+    """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
+    path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     for step in path.steps:
         found = access(now, cpu, step.virt, step.kind, width=step.width, platform=now.platform)
         if isinstance(found, PageFault):
             fault = _fault(now, cpu, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
-            chain = carry(Delivery(now, cpu, now, now.platform), fault.vector, at)
-            findings = _findings(now, at, step, fault)
-            return Forecast(cpu, path.steps, step, fault, findings, chain, path.end, path.at_entry)
-    return Forecast(cpu, path.steps, None, None, (), None, path.end, path.at_entry)
+            return _faulting(now, cpu, path, step, fault, at, _findings(now, at, step, fault))
+    if path.stop is not None:
+        own, at = path.stop, path.stop.registers
+        step = Step("instruction", at.rip, AccessKind.FETCH, 1, at, at.rip)
+        fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
+        path = replace(path, steps=(*path.steps, step))
+        return _faulting(now, cpu, path, step, fault, at, (_own_exception(own),))
+    return Forecast(
+        cpu, path.steps, None, None, (), None, path.end, path.last, path.count, path.at_entry
+    )
 
 
-def _fault(now: Stop, cpu: CpuState, step: Step, found: PageFault) -> Fault:
+def _faulting(
+    now: Standing, cpu: CpuState, path: Path, step: Step, fault: Fault, at: Registers,
+    findings: tuple[Finding, ...],
+) -> Forecast:  # fmt: skip
+    chain = carry(Delivery(now, cpu, now, now.platform), fault.vector, at)
+    return Forecast(
+        cpu, path.steps, step, fault, findings, chain, path.end, path.last, path.count, path.at_entry
+    )
+
+
+def _own_exception(own: OwnException) -> Finding:
+    why = f"{own.instruction}: {own.refused.why}"
+    return BY_ID["instruction-refused"].finding(why, f"RIP={own.registers.rip:#x}")
+
+
+def _reader(under: Standing) -> Callable[[int, int], bytes | None]:
+    return lambda virt, count: under.bytes_at(virt, count) or None
+
+
+def _fault(now: Standing, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     vector, rip = found.vector, step.registers.rip
     if vector == exceptions.PROTECTION and now.platform is not Platform.TCG:
         if step.name.startswith("stack"):
@@ -90,7 +113,7 @@ def _fault(now: Stop, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
-def _findings(now: Stop, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
+def _findings(now: Standing, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
     """The package's rules name the cause as they do for a guest that has died there."""
     if fault.vector != exceptions.PAGE_FAULT:
         title = f"the {step.name} at {step.virt:#x} is not canonical"
@@ -102,7 +125,7 @@ def _findings(now: Stop, at: Registers, step: Step, fault: Fault) -> tuple[Findi
     return tuple(page_fault_cause(replace(now, registers=registers), fault))
 
 
-def _other_depth(now: Stop, step: Step, fault: Fault) -> Iterator[Finding]:
+def _other_depth(now: Standing, step: Step, fault: Fault) -> Iterator[Finding]:
     """A next instruction that is mapped if the tables are walked with one level more or less."""
     if step.name != "next fetch" or fault.cr3 is None:
         return
@@ -117,11 +140,11 @@ def _other_depth(now: Stop, step: Step, fault: Fault) -> Iterator[Finding]:
         )
 
 
-def _now_at(now: Stop, virt: int) -> int | None:
+def _now_at(now: Standing, virt: int) -> int | None:
     return walk(now, now.cpu, virt, now.platform).phys
 
 
-def _refused_cr3(now: Stop, cpu: CpuState) -> Forecast:
+def _refused_cr3(now: Standing, cpu: CpuState) -> Forecast:
     registers = now.delivery_registers
     step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
     fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
@@ -134,4 +157,4 @@ def _refused_cr3(now: Stop, cpu: CpuState) -> Forecast:
         chain = Chain(Ending.HANG, words)
     else:
         chain = carry(Delivery(now, now.cpu, now, now.platform), fault.vector, registers)
-    return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused")
+    return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused", registers)

@@ -1,0 +1,119 @@
+"""Where code that is only looked at has come to: registers, memory and stack as they will be there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cr3scope.capture.records import AccessKind
+from cr3scope.paging.platform import Platform
+from cr3scope.predict import decode
+from cr3scope.predict.delivery import Registers
+from cr3scope.predict.expected_memory import ExpectedMemory, Read
+from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.operands import operand_value
+from cr3scope.predict.segment_load import Refused
+
+_OPERAND_SIZE = 0x66
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One access to come. ``registers`` are those at the instruction that makes it.
+
+    ``by`` is the instruction that leads to it: of a jump's target the jump.
+    """
+
+    name: str
+    virt: int
+    kind: AccessKind
+    width: int
+    registers: Registers
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The exception that the way's last instruction raises by itself, whatever the tables say."""
+
+    refused: Refused
+    instruction: str
+    registers: Registers
+
+
+# Accesses, and in the end an address or a value, where it is known.
+Way = Generator[Step, None, int | None]
+
+
+class Course:
+    """The state on the way. ``end`` says why it ends, ``stop`` if by an exception of its own."""
+
+    def __init__(
+        self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform
+    ) -> None:
+        self.memory = ExpectedMemory(read)
+        self.known = KnownRegisters(general)
+        self.known.set("rsp", registers.rsp)
+        self.now = registers
+        self.bits, self.platform = bits, platform
+        self.wrote_stack = False
+        self.end = ""
+        self.stop: Stop | None = None
+
+    @property
+    def mask(self) -> int:
+        """Of an address."""
+        return (1 << 64) - 1 if self.bits == 64 else (1 << 32) - 1
+
+    @property
+    def word(self) -> int:
+        """Bytes that a push moves."""
+        return self.bits // 8
+
+    def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
+        """An access with the registers as they are now."""
+        return Step(name, virt & (1 << 64) - 1, kind, width, self.now, by)
+
+    def ends(self, one: Any) -> int | None:
+        """At an instruction whose outcome cannot be told: no address follows."""
+        self.end = f"not followed further: {decode.text(one)} at {one.address:#x}"
+        return None
+
+    def stops(self, one: Any, refused: Refused) -> None:
+        """At an instruction that is refused."""
+        words = f"{decode.text(one)} at {one.address:#x}"
+        self.end = f"{words} is refused"
+        self.stop = Stop(refused, words, self.now)
+
+    def source(self, one: Any) -> int | None:
+        """The value of the last operand: what is moved, pushed or jumped to."""
+        if not one.operands:
+            return None
+        return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
+
+    # -- the stack -----------------------------------------------------------------------------
+
+    def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
+        """RSP moves once the write is done."""
+        at = self.now.rsp - width & self.mask
+        yield self.step("stack write", at, AccessKind.WRITE, width, one.address)
+        self.wrote_stack = True
+        self.memory.store(at, width, value)
+        self.move_stack(at)
+
+    def pop(self, one: Any, width: int) -> Way:
+        """The value, where it is known."""
+        at = self.now.rsp
+        yield self.step("stack read", at, AccessKind.READ, width, one.address)
+        self.move_stack(at + width)
+        return self.memory.load(at, width)
+
+    def move_stack(self, rsp: int) -> None:
+        """RSP is set."""
+        self.known.set("rsp", rsp & self.mask)
+        self.now = replace(self.now, rsp=rsp & self.mask)
+
+    def pushed_bytes(self, one: Any) -> int:
+        """What a push or a pop moves: two bytes with an operand-size prefix."""
+        return 2 if _OPERAND_SIZE in one.prefix else self.word

@@ -1,0 +1,34 @@
+"""Memory as code that is only looked at will find it: what it has written on the way hides what was there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# (virtual address, count): fewer bytes at the end of what is mapped, None for none.
+Read = Callable[[int, int], bytes | None]
+
+
+class ExpectedMemory:
+    """Reads through ``read``, but for what was stored."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read  # as it is before the first instruction
+        self._written: list[tuple[int, int, int | None]] = []  # address, bytes, value; the last one counts
+
+    def store(self, at: int, width: int, value: int | None) -> None:
+        """``value`` None: something that is not known."""
+        self._written.append((at, width, value))
+
+    def load(self, at: int, width: int) -> int | None:
+        """A number; None if it is not known, or nothing is mapped."""
+        for place, count, value in reversed(self._written):
+            if place == at and count == width:
+                return None if value is None else value & (1 << 8 * width) - 1
+            if place < at + width and at < place + count:
+                return None
+        data = self.read(at, width)
+        return int.from_bytes(data, "little") if data and len(data) == width else None
+
+    def is_written(self, at: int, width: int) -> bool:
+        """Whether any of these bytes was stored to."""
+        return any(place < at + width and at < place + count for place, count, _ in self._written)

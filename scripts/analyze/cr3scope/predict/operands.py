@@ -1,0 +1,60 @@
+"""Values of an instruction's operands, as far as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cr3scope.predict import decode
+from cr3scope.predict.expected_memory import ExpectedMemory
+from cr3scope.predict.known_registers import KnownRegisters
+
+_KNOWN_BYTES = (4, 8)  # a smaller write leaves a mixture
+
+
+def operand_value(
+    one: Any, operand: Any, known: KnownRegisters, memory: ExpectedMemory, mask: int
+) -> int | None:
+    """What the operand holds before the instruction; ``mask`` is that of addresses."""
+    from capstone import x86
+
+    if operand.type == x86.X86_OP_IMM:
+        return int(operand.imm) & mask
+    if operand.type == x86.X86_OP_REG:
+        return known.get(one.reg_name(operand.reg))
+    at = decode.address(one, operand, known)
+    return None if at is None else memory.load(at & mask, operand.size)
+
+
+def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None]) -> int | None:
+    """What the first operand, a register, holds afterwards; None if that is not known.
+
+    ``source`` gives the value of the instruction's last operand.
+    """
+    from capstone import x86
+
+    operands = one.operands
+    if len(operands) not in (1, 2) or operands[0].type != x86.X86_OP_REG:
+        return None
+    if operands[0].size not in _KNOWN_BYTES:
+        return None
+    mask = (1 << 8 * operands[0].size) - 1
+    before = known.get(one.reg_name(operands[0].reg))
+    if len(operands) == 1:
+        by = {"inc": 1, "dec": -1}.get(one.mnemonic)
+        return None if before is None or by is None else before + by & mask
+    if one.mnemonic in ("mov", "movabs"):
+        return source(one)
+    if one.mnemonic == "lea":
+        return decode.address(one, operands[1], known)
+    other = source(one)
+    if one.mnemonic in ("xor", "sub") and operands[1].type == x86.X86_OP_REG:
+        if operands[0].reg == operands[1].reg:
+            return 0
+    if before is None or other is None:
+        return None
+    combined = {
+        "add": before + other, "sub": before - other, "and": before & other, "or": before | other,
+        "xor": before ^ other,
+    }.get(one.mnemonic)  # fmt: skip
+    return None if combined is None else combined & mask

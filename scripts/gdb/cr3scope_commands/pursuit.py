@@ -1,0 +1,207 @@
+"""After the switch: lets the guest run to the next exception, and stops it before the reset.
+
+It goes on from one place where nothing certain can be told to the next; each piece of the way is judged
+before the guest walks it, so that an exception without a handler is seen before it resets the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import gdb
+
+from cr3scope import exceptions
+from cr3scope.errors import UnusableInput
+from cr3scope.forecast.forecast import Forecast, forecast, own_chain
+from cr3scope.forecast.handlers import handlers
+from cr3scope.forecast.loops import way_out
+from cr3scope.machine.qmp import QmpError
+from cr3scope.predict.course import Step
+from cr3scope.verdict import Ending
+from cr3scope_commands import fault
+from cr3scope_commands.command import show
+from cr3scope_commands.run_to import SECONDS, run_to, step_over
+from cr3scope_commands.source_line import place
+from cr3scope_commands.target import Stop, is_emulated, stop
+
+PIECES = 100
+PIECES_SECONDS = 5.0
+LOOP_SECONDS = 1.0
+RESET = 0xFFFFFFF0  # linear address of the first instruction after a reset (Intel SDM vol. 3A, 11.1.4)
+_RESET_OFFSET = RESET & 0xFFFF
+
+
+class _Reset(Exception):
+    """The machine is at its reset vector; the message says since where."""
+
+
+class Pursuit:
+    """One CPU's way on. Prints what comes of it."""
+
+    def __init__(self, cpu: int, to_entry: bool) -> None:
+        self._cpu, self._to_entry = cpu, to_entry
+        self._emulated = is_emulated()
+        self._count = 0
+        self._at = 0
+        self._stubs: dict[int, tuple[int, ...]] = {}
+
+    def run(self, under: Stop, seen: Forecast) -> None:
+        """From the first instruction behind the switch. ``under``: the guest before it, seen through the
+        new tables, as ``seen`` judges it."""
+        try:
+            show(self._all(under, seen))
+        except _Reset as reset:
+            show([str(reset)])
+        except (QmpError, gdb.error, UnusableInput) as error:
+            if gdb.selected_inferior().pid:
+                raise
+            show([f"QEMU ended ({' '.join(str(error).split())}): the guest turned off, or reset under"
+                  f" -no-reboot, after RIP={self._at:#x}; no exception was caught"])  # fmt: skip
+
+    def _all(self, under: Stop, seen: Forecast) -> Iterator[str]:
+        until = time.monotonic() + PIECES_SECONDS
+        entry = next((step for step in seen.steps if step.name == "entry"), None)
+        if entry is not None and seen.refused is None:
+            self._look(under, seen)
+            arrived = self._go([entry.virt], SECONDS)
+            if arrived.rip != entry.virt:
+                yield from self._elsewhere(arrived, seen)
+                return
+            yield f"at the entry, RIP={entry.virt:#x}, and no exception has come"
+            if self._to_entry:
+                return
+            under, seen = arrived, forecast(arrived)
+        elif self._to_entry and seen.refused is None:
+            yield "no entry is known"
+        for _ in range(PIECES):
+            self._look(under, seen)
+            if seen.refused is not None:
+                yield from self._meet(seen, seen.refused)
+                return
+            self._count += seen.count
+            arrived = self._go([seen.last.rip], SECONDS)
+            if arrived.rip != seen.last.rip:
+                yield from self._elsewhere(arrived, seen)
+                return
+            ended = self._cannot_go_on(arrived, seen)
+            if ended:
+                yield ended
+                return
+            if time.monotonic() > until:
+                break
+            arrived = self._past(arrived)
+            self._count += 1
+            if arrived.rip in self._stubs:
+                yield from self._elsewhere(arrived, seen)
+                return
+            under, seen = arrived, forecast(arrived)
+        yield from self._unguided(seen)
+
+    def _look(self, under: Stop, seen: Forecast) -> None:
+        """The handlers at this piece's beginning, and at its end."""
+        self._at = seen.last.rip
+        first = handlers(under, under.delivery_registers)
+        self._stubs = {**first, **handlers(under, (seen.refused or seen.steps[-1]).registers)}
+        self._stubs.update(handlers(under, seen.last))
+
+    def _go(self, goals: list[int], seconds: float) -> Stop:
+        now = stop()
+        if now.rip not in goals:
+            run_to([*goals, *self._stubs, RESET], self._emulated, seconds)
+            now = self._stop()
+        return now
+
+    def _stop(self) -> Stop:
+        try:
+            return stop()
+        except UnusableInput:
+            if gdb.selected_inferior().pid and int(gdb.parse_and_eval("$pc")) == _RESET_OFFSET:
+                raise _Reset(
+                    f"the machine has reset after RIP={self._at:#x}: an exception came that no handler could"
+                    " take"
+                ) from None
+            raise
+
+    def _past(self, now: Stop) -> Stop:
+        """Over the instruction that ended a piece; of a loop that it closes, to behind that."""
+        out = way_out(now)
+        if out is not None:
+            run_to([out, *self._stubs, RESET], self._emulated, LOOP_SECONDS)
+        else:
+            step_over()
+        return self._stop()
+
+    def _meet(self, seen: Forecast, refused: Step) -> Iterator[str]:
+        """The exception that was foreseen."""
+        if seen.chain is not None and seen.chain.enters:
+            arrived = self._go(list(self._stubs), SECONDS)
+            yield from self._elsewhere(arrived, seen)
+            return
+        arrived = self._go([refused.by], SECONDS)
+        if arrived.rip != refused.by:
+            yield from self._elsewhere(arrived, seen)
+            return
+        ends = seen.chain.ends if seen.chain else None
+        outcome = f"; what follows is a {ends.value}" if ends else ""
+        if self._count and seen.fault is not None:
+            yield (
+                f"{self._instructions()} later: {exceptions.describe(seen.fault.vector, seen.fault.error_code)}"
+                f" at RIP={refused.by:#x}{place(refused.by)}"
+            )
+            yield from (f"rule: {finding.rule}: {finding.title}" for finding in seen.findings)
+        yield f"no handler can be entered: stopped before the fault, at RIP={arrived.rip:#x}{outcome}"
+
+    def _cannot_go_on(self, now: Stop, seen: Forecast) -> str:
+        """Why the next instruction is not to be stepped over; empty if it may be."""
+        where = f"RIP={now.rip:#x}{place(now.rip)}"
+        so_far = f"no exception in {self._instructions()}"
+        vector = None
+        if "endless loop" in seen.end:
+            return f"{so_far}: {seen.end}, at {where}"
+        if " hlt at " in seen.end:
+            return f"{so_far}: the CPU halts at {where}"
+        if "no instruction" in seen.end:
+            vector = exceptions.UNDEFINED
+        elif " int3 at " in seen.end:
+            vector = exceptions.BREAKPOINT
+        if vector is not None and not own_chain(now, vector).enters:
+            return f"{so_far}: stopped before {exceptions.name(vector)}, which has no handler, at {where}"
+        return ""
+
+    def _unguided(self, seen: Forecast) -> Iterator[str]:
+        """What is left of the time without a look ahead."""
+        run_to([*self._stubs, RESET], self._emulated)
+        arrived = self._stop()
+        if arrived.rip in self._stubs:
+            yield from self._elsewhere(arrived, seen)
+            return
+        yield f"no exception in {SECONDS:g} s; stopped at RIP={arrived.rip:#x}{place(arrived.rip)}"
+
+    def _elsewhere(self, arrived: Stop, seen: Forecast) -> Iterator[str]:
+        """At a handler, or where nobody meant the guest to be."""
+        vectors = self._stubs.get(arrived.rip)
+        if vectors is None:
+            yield f"stopped elsewhere, at RIP={arrived.rip:#x}, after {SECONDS:g} s at most"
+            return
+        expected = _expected(seen)
+        vector, doubt = fault.which(arrived, vectors, expected)
+        surprise = "" if vector in expected else ", which was not foreseen"
+        whose = "" if arrived.number == self._cpu else f" on CPU {arrived.number}, which did not switch"
+        yield f"caught {exceptions.name(vector)} at its handler {arrived.rip:#x}{whose}{surprise}:"
+        yield from doubt
+        yield from fault.report(arrived, vector)
+        ends = seen.chain.ends if seen.chain else None
+        if vector in expected and ends is not None and ends is not Ending.HANDLED:
+            yield f"the handler cannot run; what follows is a {ends.value}"
+
+    def _instructions(self) -> str:
+        """How many were followed, in words."""
+        return f"{self._count} instruction{'' if self._count == 1 else 's'}"
+
+
+def _expected(seen: Forecast) -> tuple[int, ...]:
+    """The exception whose handler is the first to be entered."""
+    if seen.chain is not None and seen.chain.vectors:
+        return seen.chain.vectors[:1]
+    return () if seen.fault is None else (seen.fault.vector,)
