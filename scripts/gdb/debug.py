@@ -19,6 +19,7 @@ from debug_guest import NotReached, drain, guest, image_base
 
 COMMANDS = Path(__file__).resolve().parent / "cr3scope_gdb.py"
 BATCH_SECONDS = 240  # a boot takes seconds, and `blame` three boots at most
+MOST_PORT = 65535
 STOP = """
 printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, R11 the entry, RDI the boot info\\n"
 info line *$pc
@@ -30,13 +31,14 @@ cr3scope check
 RESET = "hbreak *0xfffffff0"
 # A status beside gdb's own, 0 and 1 for an error: the boot faults, or nobody wrote the entry.
 FAULTS = 10
-# `disconnect`, not `kill`: QEMU's end would be an error of the connection.
+# Not `kill`: QEMU's end would be an error of the connection. A guest that turned off is gone already.
+DISCONNECT = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None"
 BATCH = f"""
 python from cr3scope.forecast import forecast; from cr3scope_commands import target
 python gdb.set_convenience_variable("will_fault", int(forecast.forecast(target.stop()).fault is not None))
 cr3scope handoff sysv
 cr3scope step
-disconnect
+{DISCONNECT}
 quit $will_fault * {FAULTS}
 """
 
@@ -70,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", action="store_true", help="no terminal: print, step across, end")
     parser.add_argument("--blame", metavar="ENTRY", help="print who wrote this entry, and end")
-    parser.add_argument("--server", metavar="PORT", type=int, help="no gdb: wait for one on PORT")
+    parser.add_argument("--server", metavar="PORT", type=port, help="no gdb: wait for one on PORT")
     parser.add_argument("--commands", type=Path, metavar="FILE", help="gdb commands at the stop")
     parser.add_argument("build", type=Path)
     parser.add_argument("run", type=Path)
@@ -87,6 +89,13 @@ def main() -> int:
         return 2
 
 
+def port(words: str) -> int:
+    """A TCP port, 1 to 65535."""
+    if not words.isdecimal() or not 1 <= int(words) <= MOST_PORT:
+        raise argparse.ArgumentTypeError(f"{words!r} is no TCP port: 1 to {MOST_PORT}")
+    return int(words)
+
+
 def debug(arguments: argparse.Namespace) -> int:
     """Runs gdb on the boot."""
     commands = BATCH if arguments.batch else ""
@@ -98,20 +107,31 @@ def debug(arguments: argparse.Namespace) -> int:
     stub = f"-chardev socket,path={arguments.run}/gdb,server=on,wait=off,id=gdb -gdb chardev:gdb"
     process = guest(arguments.build, arguments.run, stub)
     assert process.stdout is not None
+    refusals: list[str] = []
+
+    def refused(words: str) -> None:
+        refusals.append(words)
+        if batch:
+            process.kill()  # gdb would wait for a switch that never comes
+        else:
+            print(f"\ndebug: {words}", file=sys.stderr)
+
     try:
         with open(arguments.run / "serial.log", "wb") as log:
             base = image_base(process.stdout, log)
-            threading.Thread(target=drain, args=(process.stdout, log), daemon=True).start()
+            log.flush()
+            threading.Thread(target=drain, args=(process.stdout, log, refused), daemon=True).start()
             script = arguments.run / "gdb.script"
             script.write_text(gdb_script(arguments.build, arguments.run, base, commands))
             command = ["gdb", "-q", "-nx", *(["-batch"] if batch else []), "-x", str(script)]
             status = subprocess.run(
                 command, check=False, timeout=BATCH_SECONDS if batch else None
             ).returncode
+            if batch and refusals:
+                raise NotReached(refusals[0])
             return {0: 0, FAULTS: 1}.get(status, 2)
     except subprocess.TimeoutExpired as error:
-        raise NotReached(f"gdb was not done within {BATCH_SECONDS} s: the loader may have refused to"
-                         f" boot, see {arguments.run}/serial.log") from error  # fmt: skip
+        raise NotReached(f"gdb was not done within {BATCH_SECONDS} s; see {arguments.run}/serial.log") from error
     finally:
         process.kill()
         process.wait()
@@ -127,8 +147,9 @@ def serve(arguments: argparse.Namespace) -> int:
             print(f"the loader waits for gdb on port {arguments.server}; Ctrl-C ends QEMU", file=sys.stderr)
             print(*connecting(arguments.build.resolve(), base, f"localhost:{arguments.server}"), sep="\n",
                   flush=True)
+            log.flush()
             with contextlib.suppress(KeyboardInterrupt):
-                drain(process.stdout, log)
+                drain(process.stdout, log, lambda words: print(f"debug: {words}", file=sys.stderr))
     finally:
         process.kill()
         process.wait()

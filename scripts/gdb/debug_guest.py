@@ -10,8 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "analyze"))
+
+from cr3scope.capture.reader import read_capture  # noqa: E402: found by the line above
+from cr3scope.text import printable  # noqa: E402
 
 BOOT = Path(__file__).resolve().parent.parent / "boot"
 WAIT_SECONDS = 60.0
@@ -19,6 +25,8 @@ _PATIENT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # An intact record ends with its checksum.
 _IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-9a-f]{8}\n")
+_ERROR = re.compile(rb"@c3s1 [0-9a-f]+ error [^#\n]*#[0-9a-f]{8}\r?\n")
+_PIECE = 1 << 16
 
 
 class NotReached(Exception):
@@ -65,16 +73,36 @@ def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
                     print("the firmware is starting ...", file=sys.stderr)
                 told = True
                 continue
-            data = os.read(serial.fileno(), 1 << 16)
+            data = os.read(serial.fileno(), _PIECE)
             if not data:
                 raise NotReached("QEMU ended before the loader told where it is")
             log.write(data)
             heard += data
+            refused = refusal(heard)
+            if refused:
+                raise NotReached(refused)
     return int(match[1], 16)
 
 
-def drain(serial: IO[bytes], log: IO[bytes]) -> None:
-    """Keeps the guest from blocking on a full pipe, and its trace from getting lost."""
-    while data := os.read(serial.fileno(), 1 << 16):
+def refusal(heard: bytes) -> str:
+    """Why the loader gave the boot up, if it told; else empty."""
+    if not _ERROR.search(heard):
+        return ""
+    errors = [error for boot in read_capture(heard).boots for error in boot.errors]
+    return "".join(f"the loader refused to boot: {printable(where)}: {printable(what)}"
+                   for where, what, _ in errors[-1:])  # fmt: skip
+
+
+def drain(serial: IO[bytes], log: IO[bytes], refused: Callable[[str], None]) -> None:
+    """Keeps the guest from blocking on a full pipe, and its trace from getting lost.
+
+    ``refused`` is called with the words of a loader that gives up.
+    """
+    heard = Path(log.name).read_bytes()
+    while data := os.read(serial.fileno(), _PIECE):
         log.write(data)
         log.flush()
+        tail = heard[-_PIECE:] + data
+        heard += data
+        if _ERROR.search(tail) and (words := refusal(heard)):
+            refused(words)

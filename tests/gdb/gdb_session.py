@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
@@ -31,17 +34,41 @@ def wait_for(path: Path) -> None:
         os.sched_yield()
 
 
-def foreign(folder: Path, program: Path, commands: str) -> str:
+def foreign(
+    folder: Path, program: Path, commands: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """What gdb prints for commands on a machine that stands at its reset, with ``program`` as the
-    removable medium's loader."""
+    removable medium's loader. ``settings``: those of `make run-trace`."""
     folder.mkdir(exist_ok=True)
+    command = [*qemu_command(folder, program, settings), "-serial", f"file:{folder}/serial.log"]
+    return session(folder, command, commands)
+
+
+def multiboot(folder: Path, case: str, commands: str) -> str:
+    """The same with the kernel of kernels/multiboot.S as it is with CASE_``case``; gdb has its symbols."""
+    kernel = folder / f"{case}.elf"
+    source = Path(__file__).parent / "kernels/multiboot.S"
+    subprocess.run(["gcc", "-g", "-nostdlib", "-static", "-no-pie", f"-DCASE_{case}",
+                    "-Wl,-n,-Ttext=0x100000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments",
+                    "-o", kernel, source], check=True)  # fmt: skip
+    # QEMU's multiboot loader takes ELF32 files alone.
+    image = kernel.with_suffix(".elf32")
+    subprocess.run(["objcopy", "-O", "elf32-i386", kernel, image], check=True)
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-cpu", "max",
+               "-kernel", str(image)]
+    return session(folder, command, f'file "{kernel}"\n{commands}')
+
+
+def session(folder: Path, command: list[str], commands: str) -> str:
+    """What gdb prints for commands on a stopped QEMU that ``command`` starts."""
     socket = folder / "gdb"
-    command = [*qemu_command(folder, program), "-serial", f"file:{folder}/serial.log", "-no-reboot", "-S",
+    command = [*command, "-no-reboot", "-S",
                "-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
     script = folder / "commands"
     head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
             "set architecture i386:x86-64", f"target remote {socket}"]
-    script.write_text("\n".join([*head, commands, "disconnect", ""]))
+    tail = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None\n"
+    script.write_text("\n".join([*head, commands, tail]))
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     try:
@@ -54,6 +81,11 @@ def foreign(folder: Path, program: Path, commands: str) -> str:
     finally:
         process.kill()
         process.wait()
+
+
+def unwrapped(text: str) -> str:
+    """Each sentence in one line again."""
+    return re.sub(r"\n {4,}", " ", text)
 
 
 def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> str:

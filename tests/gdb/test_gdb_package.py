@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.mov_cr3 import find_mov_cr3, mov_cr3_at
+from cr3scope.sources.core_note import CoreCpu
 from cr3scope.sources.open import open_source
 from cr3scope.sources.write_core import write_core
 
@@ -51,7 +51,7 @@ def test_outside_64_bit_mode_there_is_no_rex_prefix() -> None:
 def test_a_written_core_reads_back(tmp_path: Path) -> None:
     pages = {phys: bytes([phys >> 12 & 0xFF]) * 4096 for phys in (0x1000, 0x2000, 0x9000)}
     path = tmp_path / "core"
-    path.write_bytes(write_core(CpuState(cr3=0x2000, cr4=0x20), pages))
+    path.write_bytes(write_core(CoreCpu({"CR0": 0x80000001, "CR3": 0x2000, "CR4": 0x20}), pages))
     source = open_source(path, efer=0xD00)
     assert (source.cpu.cr3, source.cpu.cr4) == (0x2000, 0x20)
     for phys, data in pages.items():

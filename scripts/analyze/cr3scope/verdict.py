@@ -99,6 +99,7 @@ class Prediction:
     number: int | None = None  # of the plan step; step 0 is the first fetch after mov cr3
     diverges: int | None = None
     diverges_words: str = ""
+    followed: str = ""  # of code that was followed without a plan, and survives: how far, in words
 
 
 @dataclass(frozen=True, slots=True)

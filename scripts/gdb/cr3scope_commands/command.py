@@ -11,6 +11,7 @@ import gdb
 from cr3scope.errors import UnusableInput
 from cr3scope.machine.qmp import QmpError
 from cr3scope.render.table import WIDTH
+from cr3scope_commands.patience import patience, said
 
 
 class Command(gdb.Command):
@@ -60,7 +61,8 @@ class Command(gdb.Command):
         """Called by gdb."""
         self.dont_repeat()
         try:
-            self.run(gdb.string_to_argv(argument))
+            with patience(self.name):
+                self.run(gdb.string_to_argv(argument))
         except gdb.GdbError:
             raise
         except KeyboardInterrupt:
@@ -95,6 +97,7 @@ def address(word: str) -> int:
 def show(lines: Iterable[str]) -> None:
     """Prints; guest-controlled text must have been made safe already. Sentences are wrapped."""
     for line in lines:
+        said()
         gdb.write(f"{_wrapped(line)}\n")
 
 

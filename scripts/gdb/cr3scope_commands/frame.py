@@ -9,10 +9,12 @@ from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
 from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.paging.walk import PageFault, access, is_canonical
 
 _QWORD = 8
+_ALIGNMENT, _CONTROL_PROTECTION, _HYPERVISOR = 17, 21, (29, 30)
+_CET = 1 << 23  # of CR4
 # RFLAGS: bit 1 is always set; bits 3, 5, 15 and those from 22 on never (Intel SDM volume 1, figure 3-8).
 _ALWAYS, _NEVER = 1 << 1, (1 << 3 | 1 << 5 | 1 << 15 | ((1 << 42) - 1) << 22)
 
@@ -48,7 +50,7 @@ class Frame:
         return bool((self.error or 0) & PF_USER)
 
 
-def frame_at_rsp(now: Standing, vector: int) -> Frame:
+def frame_at_rsp(now: StoppedCpu, vector: int) -> Frame:
     """UnusableInput if RSP points to no frame of such an exception."""
     has_error = vector in exceptions.WITH_ERROR_CODE
     count = 6 if has_error else 5
@@ -65,7 +67,7 @@ def frame_at_rsp(now: Standing, vector: int) -> Frame:
     return frame
 
 
-def candidates(now: Standing, vectors: Iterable[int]) -> tuple[int, ...]:
+def candidates(now: StoppedCpu, vectors: Iterable[int]) -> tuple[int, ...]:
     """Those of ``vectors`` whose frame can be the one at RSP, at a handler's first instruction.
 
     RSP tells whether an error code was pushed: the CPU aligns it to 16 bytes before it pushes five or
@@ -73,10 +75,21 @@ def candidates(now: Standing, vectors: Iterable[int]) -> tuple[int, ...]:
     """
     has_error = now.rsp % 16 == 0
     fitting = [one for one in vectors if (one in exceptions.WITH_ERROR_CODE) == has_error]
-    return tuple(one for one in fitting if one != exceptions.PAGE_FAULT or _is_page_fault(now))
+    return tuple(one for one in fitting if _can_come(now, one))
 
 
-def _is_page_fault(now: Standing) -> bool:
+def _can_come(now: StoppedCpu, vector: int) -> bool:
+    """#AC comes at CPL 3 only, #CP with CET, #VC and #SX under a hypervisor (SDM 3A, 7.15; AMD's manual)."""
+    if vector == exceptions.PAGE_FAULT:
+        return _is_page_fault(now)
+    if vector == _ALIGNMENT:
+        return bool(frame_at_rsp(now, vector).cs & 3)
+    if vector == _CONTROL_PROTECTION:
+        return bool(now.cpu.cr4 & _CET)
+    return vector not in _HYPERVISOR
+
+
+def _is_page_fault(now: StoppedCpu) -> bool:
     try:
         frame = frame_at_rsp(now, exceptions.PAGE_FAULT)
     except UnusableInput:

@@ -20,11 +20,12 @@ def setting(name: str, value: str) -> Iterator[None]:
     """Within it gdb's ``set NAME`` is ``value``."""
     before = gdb.parameter(name)
     words = {True: "on", False: "off"}.get(before, before) if isinstance(before, bool) else before
-    gdb.execute(f"set {name} {value}")
+    # As strings: gdb warns of a language that is not the frame's.
+    gdb.execute(f"set {name} {value}", to_string=True)
     try:
         yield
     finally:
-        gdb.execute(f"set {name} {words}")
+        gdb.execute(f"set {name} {words}", to_string=True)
 
 
 def in_c() -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from cr3scope.forecast.forecast import Forecast, forecast, own_chain
 from cr3scope.forecast.handlers import handlers
 from cr3scope.forecast.loops import way_out
 from cr3scope.machine.qmp import QmpError
-from cr3scope.predict.course import Step
+from cr3scope.predict.course import Step, Why
 from cr3scope.verdict import Ending
 from cr3scope_commands import fault
 from cr3scope_commands.command import show
@@ -30,6 +30,7 @@ PIECES_SECONDS = 5.0
 LOOP_SECONDS = 1.0
 RESET = 0xFFFFFFF0  # linear address of the first instruction after a reset (Intel SDM vol. 3A, 11.1.4)
 _RESET_OFFSET = RESET & 0xFFFF
+_TRAPS = {Why.NO_INSTRUCTION: exceptions.UNDEFINED, Why.BREAKPOINT: exceptions.BREAKPOINT}
 
 
 class _Reset(Exception):
@@ -42,7 +43,7 @@ class Pursuit:
     def __init__(self, cpu: int, to_entry: bool) -> None:
         self._cpu, self._to_entry = cpu, to_entry
         self._emulated = is_emulated()
-        self._count = 0
+        self._is_later = False  # than what the first look ahead told
         self._at = 0
         self._stubs: dict[int, tuple[int, ...]] = {}
 
@@ -53,37 +54,41 @@ class Pursuit:
             show(self._all(under, seen))
         except _Reset as reset:
             show([str(reset)])
-        except (QmpError, gdb.error, UnusableInput) as error:
+        except (QmpError, gdb.error, UnusableInput):
             if gdb.selected_inferior().pid:
                 raise
-            show([f"QEMU ended ({' '.join(str(error).split())}): the guest turned off, or reset under"
-                  f" -no-reboot, after RIP={self._at:#x}; no exception was caught"])  # fmt: skip
+            show([f"QEMU ended after RIP={self._at:#x}{place(self._at)}: the guest turned off, or reset under"
+                  " -no-reboot; no exception was caught"])  # fmt: skip
 
     def _all(self, under: Stop, seen: Forecast) -> Iterator[str]:
         until = time.monotonic() + PIECES_SECONDS
-        entry = next((step for step in seen.steps if step.name == "entry"), None)
-        if entry is not None and seen.refused is None:
+        entry = _reached_entry(seen)
+        if entry is not None and (self._to_entry or seen.refused is None):
             self._look(under, seen)
-            arrived = self._go([entry.virt], SECONDS)
-            if arrived.rip != entry.virt:
+            arrived = self._go([entry])
+            if arrived.rip != entry:
                 yield from self._elsewhere(arrived, seen)
                 return
-            yield f"at the entry, RIP={entry.virt:#x}, and no exception has come"
-            if self._to_entry:
-                return
+            yield f"at the entry, RIP={entry:#x}, and no exception has come"
             under, seen = arrived, forecast(arrived)
         elif self._to_entry and seen.refused is None:
-            yield "no entry is known"
+            yield f"no entry is known: stopped behind the switch, at RIP={stop().rip:#x}"
+        if not self._to_entry or (entry is None and seen.refused is not None):
+            yield from self._pieces(under, seen, until)
+
+    def _pieces(self, under: Stop, seen: Forecast, until: float) -> Iterator[str]:
         for _ in range(PIECES):
             self._look(under, seen)
             if seen.refused is not None:
                 yield from self._meet(seen, seen.refused)
                 return
-            self._count += seen.count
-            arrived = self._go([seen.last.rip], SECONDS)
+            self._is_later = True
+            arrived = self._go([seen.last.rip])
             if arrived.rip != seen.last.rip:
                 yield from self._elsewhere(arrived, seen)
                 return
+            if arrived.interrupts_on and seen.why in (Why.LOOP, Why.HALT):
+                break  # an interrupt leads on from here
             ended = self._cannot_go_on(arrived, seen)
             if ended:
                 yield ended
@@ -91,7 +96,6 @@ class Pursuit:
             if time.monotonic() > until:
                 break
             arrived = self._past(arrived)
-            self._count += 1
             if arrived.rip in self._stubs:
                 yield from self._elsewhere(arrived, seen)
                 return
@@ -105,10 +109,10 @@ class Pursuit:
         self._stubs = {**first, **handlers(under, (seen.refused or seen.steps[-1]).registers)}
         self._stubs.update(handlers(under, seen.last))
 
-    def _go(self, goals: list[int], seconds: float) -> Stop:
+    def _go(self, goals: list[int]) -> Stop:
         now = stop()
         if now.rip not in goals:
-            run_to([*goals, *self._stubs, RESET], self._emulated, seconds)
+            run_to([*goals, *self._stubs, RESET], self._emulated)
             now = self._stop()
         return now
 
@@ -135,42 +139,36 @@ class Pursuit:
     def _meet(self, seen: Forecast, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
         if seen.chain is not None and seen.chain.enters:
-            arrived = self._go(list(self._stubs), SECONDS)
+            arrived = self._go(list(self._stubs))
             yield from self._elsewhere(arrived, seen)
             return
-        arrived = self._go([refused.by], SECONDS)
+        arrived = self._go([refused.by])
         if arrived.rip != refused.by:
             yield from self._elsewhere(arrived, seen)
             return
         ends = seen.chain.ends if seen.chain else None
         outcome = f"; what follows is a {ends.value}" if ends else ""
-        if self._count and seen.fault is not None:
-            yield (
-                f"{self._instructions()} later: {exceptions.describe(seen.fault.vector, seen.fault.error_code)}"
-                f" at RIP={refused.by:#x}{place(refused.by)}"
-            )
+        if self._is_later and seen.fault is not None:
+            words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
+            yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
             yield from (f"rule: {finding.rule}: {finding.title}" for finding in seen.findings)
         yield f"no handler can be entered: stopped before the fault, at RIP={arrived.rip:#x}{outcome}"
 
     def _cannot_go_on(self, now: Stop, seen: Forecast) -> str:
         """Why the next instruction is not to be stepped over; empty if it may be."""
         where = f"RIP={now.rip:#x}{place(now.rip)}"
-        so_far = f"no exception in {self._instructions()}"
-        vector = None
-        if "endless loop" in seen.end:
-            return f"{so_far}: {seen.end}, at {where}"
-        if " hlt at " in seen.end:
-            return f"{so_far}: the CPU halts at {where}"
-        if "no instruction" in seen.end:
-            vector = exceptions.UNDEFINED
-        elif " int3 at " in seen.end:
-            vector = exceptions.BREAKPOINT
+        if seen.why is Why.LOOP:
+            return f"no exception: the code ends in an endless loop at {where}"
+        if seen.why is Why.HALT:
+            return f"no exception: the CPU halts at {where}"
+        vector = _TRAPS.get(seen.why)
         if vector is not None and not own_chain(now, vector).enters:
-            return f"{so_far}: stopped before {exceptions.name(vector)}, which has no handler, at {where}"
+            return f"stopped before {exceptions.name(vector)}, which has no handler, at {where}"
         return ""
 
     def _unguided(self, seen: Forecast) -> Iterator[str]:
         """What is left of the time without a look ahead."""
+        yield f"no exception so far; the guest runs on, for {SECONDS:g} s at most"
         run_to([*self._stubs, RESET], self._emulated)
         arrived = self._stop()
         if arrived.rip in self._stubs:
@@ -186,18 +184,26 @@ class Pursuit:
             return
         expected = _expected(seen)
         vector, doubt = fault.which(arrived, vectors, expected)
+        before = seen.chain.words if seen.chain and vector == exceptions.DOUBLE_FAULT in expected else ()
         surprise = "" if vector in expected else ", which was not foreseen"
         whose = "" if arrived.number == self._cpu else f" on CPU {arrived.number}, which did not switch"
         yield f"caught {exceptions.name(vector)} at its handler {arrived.rip:#x}{whose}{surprise}:"
         yield from doubt
+        yield from (f"  {words}" for words in before)
         yield from fault.report(arrived, vector)
         ends = seen.chain.ends if seen.chain else None
         if vector in expected and ends is not None and ends is not Ending.HANDLED:
             yield f"the handler cannot run; what follows is a {ends.value}"
 
-    def _instructions(self) -> str:
-        """How many were followed, in words."""
-        return f"{self._count} instruction{'' if self._count == 1 else 's'}"
+
+def _reached_entry(seen: Forecast) -> int | None:
+    """The entry's address, if nothing is refused before it."""
+    for step in seen.steps:
+        if step is seen.refused:
+            return None
+        if step.name == "entry":
+            return step.virt
+    return None
 
 
 def _expected(seen: Forecast) -> tuple[int, ...]:

@@ -110,5 +110,6 @@ def _alone() -> Iterator[None]:
     try:
         yield
     finally:
-        for one in others:
-            one.enabled = True
+        with suppress(gdb.error):  # the target is gone
+            for one in others:
+                one.enabled = True

@@ -8,20 +8,23 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
+from cr3scope.forecast.forecast import forecast
+from cr3scope.forecast.saved import core_of
+from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.sources.write_core import write_core
+from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
-from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope_commands.target import stop
 
 
 class Save(Command):
-    """Save the current page tables, and those that a `mov cr3` at the PC will load, to a file.
+    """Save what the verdict rests on to a file: registers, page tables, code, stack, IDT, GDT.
 
     cr3scope save FILE
-    The file is an ELF core for `cr3scope maps FILE`, `walk` and `diff`; --cr3 chooses other tables
-    in it."""
+    The tables are the current ones and those that a `mov cr3` at the PC will load. The file is an ELF
+    core: `cr3scope analyze FILE` gives the verdict again, anywhere. `maps`, `walk` and `diff` show the
+    new tables in it, with --cr3 the others."""
 
     name, usage = "save", "FILE"
     completion = gdb.COMPLETE_FILENAME
@@ -29,17 +32,18 @@ class Save(Command):
     def run(self, words: list[str]) -> None:
         if len(words) != 1:
             raise self.misused()
+        path = Path(words[0]).expanduser()
         now = stop()
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
+        forecast(now)  # reads whatever the verdict needs
         for cr3 in roots:
             mappings(now, now.cpu.with_(cr3=cr3), now.platform)
-        pages = now.tables_read()
+        pages = now.pages_read()
         try:
-            Path(words[0]).write_bytes(write_core(now.cpu.with_(cr3=roots[-1]), pages))
+            path.write_bytes(core_of(now, pages, roots[-1]))
         except (OSError, ValueError, struct.error) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UnusableInput(f"{words[0]}: {reason}") from error
+            raise UnusableInput(f"{printable(str(path))}: {reason}") from error
         names = ", ".join(f"{cr3:#x}" for cr3 in roots)
         size = len(pages) * PAGE_BYTES >> 10
-        show([f"{words[0]}: {len(pages)} table pages ({size} KiB), CR3 {names}; read it with"
-              f" --efer {now.cpu.efer:#x}"])  # fmt: skip
+        show([f"{printable(str(path))}: {len(pages)} pages ({size} KiB), CR3 {names}"])

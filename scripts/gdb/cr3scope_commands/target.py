@@ -10,7 +10,7 @@ import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.standing import Standing, widened
+from cr3scope.forecast.stopped_cpu import StoppedCpu, widened
 from cr3scope.machine import memory_map
 from cr3scope.machine.qmp import QmpError, read_registers
 from cr3scope.machine.snapshot import take_snapshots
@@ -81,7 +81,7 @@ class StubRam:
 
 
 @dataclass(slots=True)
-class Stop(Standing):
+class Stop(StoppedCpu):
     """The CPU of gdb's selected thread; memory comes through the stub. Valid until the guest goes on."""
 
     _pages: dict[int, bytes | None] = field(default_factory=dict)
@@ -122,10 +122,10 @@ class Stop(Standing):
             self._pages.setdefault(phys, None)
         return self._pages[phys]
 
-    def tables_read(self) -> dict[int, bytes]:
-        """The table pages that walks have read so far, by physical address."""
-        known = self._tables.items()
-        return {phys: entries.tobytes() for phys, entries in known if entries is not None}
+    def pages_read(self) -> dict[int, bytes]:
+        """All memory that was read so far, by the physical address of each page."""
+        tables = {phys: entries.tobytes() for phys, entries in self._tables.items() if entries is not None}
+        return {phys: page for phys, page in self._pages.items() if page is not None} | tables
 
 
 def read_physical(phys: int, count: int) -> bytes | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Capture, ImageRecord
+from cr3scope.cli.analyze_core import is_core, judge_core
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> None:
     """Adds the verb to the command line."""
     parser = subparsers.add_parser("analyze", help="judge a capture: what will the switch do?")
-    parser.add_argument("capture", metavar="CAPTURE", type=Path, help="what a trace sink received")
+    parser.add_argument(
+        "capture",
+        metavar="CAPTURE",
+        type=Path,
+        help="what a trace sink received; or an ELF core, of gdb's `cr3scope save` or dump-guest-memory",
+    )
     parser.add_argument(
         "--log", metavar="INTLOG", type=Path, help="QEMU's `-d int,cpu_reset` log of the same run"
     )
@@ -44,7 +50,12 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judges, prints, and returns the exit status of the verdict."""
     with patience(f"judging {arguments.capture}"):
-        verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
+        if is_core(arguments.capture):
+            if arguments.log is not None:
+                raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
+            verdict = judge_core(arguments.capture, arguments.elf)
+        else:
+            verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
     publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
 

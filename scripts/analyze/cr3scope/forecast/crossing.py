@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.forecast.forecast import Forecast
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.paging.compare import differences
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import Mappings, mappings
@@ -16,7 +16,7 @@ _MOST_CHANGES = 12
 _UNMAPPED = "not mapped"
 
 
-def places(now: Standing, seen: Forecast) -> Iterator[str]:
+def places(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     """What the current tables and the new ones make of each address that the switch needs."""
     yield f"{'':<6}  {'address':<18}  {'before':<28}  after"
     last = seen.refused or seen.steps[-1]
@@ -31,7 +31,7 @@ def places(now: Standing, seen: Forecast) -> Iterator[str]:
             yield f"{name:<6}  {virt:#018x}  {next(sides):<28}  {next(sides)}".rstrip()
 
 
-def changes(now: Standing, seen: Forecast) -> Iterator[str]:
+def changes(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     """What the switch changes in ranges and rights, as far as a screen holds it."""
     old, new = (mappings(now, cpu, now.platform) for cpu in (now.cpu, seen.cpu))
     found = differences(old, new)
@@ -48,10 +48,10 @@ def changes(now: Standing, seen: Forecast) -> Iterator[str]:
 def _row(side: Mappings, row: int | None) -> str:
     if row is None:
         return _UNMAPPED
-    return f"{side.rights(row)} {side.memory_type(row)} {SIZE_NAMES[int(side.levels[row])]}"
+    return f"{side.rights(row)} {side.memory_type(row)} {SIZE_NAMES[side.level(row)]}"
 
 
-def _mapping(now: Standing, cpu: CpuState, virt: int) -> str:
+def _mapping(now: StoppedCpu, cpu: CpuState, virt: int) -> str:
     path = walk(now, cpu, virt & (1 << 64) - 1, now.platform)
     if path.stop is not None or path.phys is None:
         return _UNMAPPED

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
 from cr3scope.predict.delivery import Delivery, Registers
-from cr3scope.predict.course import Step
-from cr3scope.predict.course import Stop as OwnException
+from cr3scope.predict.course import OwnException, Step, Why
 from cr3scope.predict.follow import Path, follow
 from cr3scope.predict.machine import Chain, carry
 from cr3scope.rules import BY_ID
@@ -26,7 +25,7 @@ from cr3scope.verdict import Ending, Fault, Finding
 class Forecast:
     """Under which tables, which accesses, and the first that faults with what becomes of it.
 
-    ``steps`` go on behind the refused one; ``end`` says why there are no further ones, ``count`` how many
+    ``steps`` go on behind the refused one; ``end`` and ``why`` say why there are no further ones, ``count`` how many
     instructions were followed, ``last`` the registers at the first one that was not.
     """
 
@@ -37,12 +36,13 @@ class Forecast:
     findings: tuple[Finding, ...]
     chain: Chain | None
     end: str
+    why: Why
     last: Registers
     count: int = 0
     at_entry: Mapping[str, int | None] = field(default_factory=dict)
 
 
-def forecast(now: Standing) -> Forecast:
+def forecast(now: StoppedCpu) -> Forecast:
     """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
     switch = switch_at_pc(now)
     if switch is None:
@@ -54,17 +54,17 @@ def forecast(now: Standing) -> Forecast:
     return _judged(now, cpu, after)
 
 
-def net(now: Standing, cpu: CpuState, registers: Registers) -> Chain:
+def net(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Chain:
     """What a page fault with these registers would come to."""
     return carry(Delivery(now, cpu, now, now.platform), exceptions.PAGE_FAULT, registers)
 
 
-def own_chain(now: Standing, vector: int) -> Chain:
+def own_chain(now: StoppedCpu, vector: int) -> Chain:
     """What an exception comes to that the instruction at the PC raises by itself."""
     return carry(Delivery(now, now.cpu, now, now.platform), vector, now.delivery_registers)
 
 
-def _judged(now: Standing, cpu: CpuState, registers: Registers) -> Forecast:
+def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
     """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     for step in path.steps:
@@ -80,17 +80,17 @@ def _judged(now: Standing, cpu: CpuState, registers: Registers) -> Forecast:
         path = replace(path, steps=(*path.steps, step))
         return _faulting(now, cpu, path, step, fault, at, (_own_exception(own),))
     return Forecast(
-        cpu, path.steps, None, None, (), None, path.end, path.last, path.count, path.at_entry
+        cpu, path.steps, None, None, (), None, path.end, path.why, path.last, path.count, path.at_entry
     )
 
 
 def _faulting(
-    now: Standing, cpu: CpuState, path: Path, step: Step, fault: Fault, at: Registers,
+    now: StoppedCpu, cpu: CpuState, path: Path, step: Step, fault: Fault, at: Registers,
     findings: tuple[Finding, ...],
 ) -> Forecast:  # fmt: skip
     chain = carry(Delivery(now, cpu, now, now.platform), fault.vector, at)
     return Forecast(
-        cpu, path.steps, step, fault, findings, chain, path.end, path.last, path.count, path.at_entry
+        cpu, path.steps, step, fault, findings, chain, path.end, path.why, path.last, path.count, path.at_entry
     )
 
 
@@ -99,11 +99,11 @@ def _own_exception(own: OwnException) -> Finding:
     return BY_ID["instruction-refused"].finding(why, f"RIP={own.registers.rip:#x}")
 
 
-def _reader(under: Standing) -> Callable[[int, int], bytes | None]:
+def _reader(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
     return lambda virt, count: under.bytes_at(virt, count) or None
 
 
-def _fault(now: Standing, cpu: CpuState, step: Step, found: PageFault) -> Fault:
+def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     vector, rip = found.vector, step.registers.rip
     if vector == exceptions.PROTECTION and now.platform is not Platform.TCG:
         if step.name.startswith("stack"):
@@ -113,7 +113,7 @@ def _fault(now: Standing, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
-def _findings(now: Standing, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
+def _findings(now: StoppedCpu, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
     """The package's rules name the cause as they do for a guest that has died there."""
     if fault.vector != exceptions.PAGE_FAULT:
         title = f"the {step.name} at {step.virt:#x} is not canonical"
@@ -125,7 +125,7 @@ def _findings(now: Standing, at: Registers, step: Step, fault: Fault) -> tuple[F
     return tuple(page_fault_cause(replace(now, registers=registers), fault))
 
 
-def _other_depth(now: Standing, step: Step, fault: Fault) -> Iterator[Finding]:
+def _other_depth(now: StoppedCpu, step: Step, fault: Fault) -> Iterator[Finding]:
     """A next instruction that is mapped if the tables are walked with one level more or less."""
     if step.name != "next fetch" or fault.cr3 is None:
         return
@@ -140,11 +140,11 @@ def _other_depth(now: Standing, step: Step, fault: Fault) -> Iterator[Finding]:
         )
 
 
-def _now_at(now: Standing, virt: int) -> int | None:
+def _now_at(now: StoppedCpu, virt: int) -> int | None:
     return walk(now, now.cpu, virt, now.platform).phys
 
 
-def _refused_cr3(now: Standing, cpu: CpuState) -> Forecast:
+def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
     registers = now.delivery_registers
     step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
     fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
@@ -157,4 +157,4 @@ def _refused_cr3(now: Standing, cpu: CpuState) -> Forecast:
         chain = Chain(Ending.HANG, words)
     else:
         chain = carry(Delivery(now, now.cpu, now, now.platform), fault.vector, registers)
-    return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused", registers)
+    return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused", Why.REFUSED, registers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.descriptors import GATE_BYTES, Gate
 
@@ -10,7 +10,7 @@ EXCEPTIONS = 32
 _PAGE_FAULTS_FIRST = (14, 13, 8, 6, 12, 11, 10)
 
 
-def handlers(under: Standing, registers: Registers) -> dict[int, tuple[int, ...]]:
+def handlers(under: StoppedCpu, registers: Registers) -> dict[int, tuple[int, ...]]:
     """Address of each handler of exceptions, and the vectors that lead to it; the likeliest first.
 
     The gates are read through the tables of ``under``.

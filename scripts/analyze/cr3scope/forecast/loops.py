@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.predict import decode
 
 _LOOPS = ("j", "loop")
 
 
-def way_out(now: Standing) -> int | None:
+def way_out(now: StoppedCpu) -> int | None:
     """At a conditional jump backwards, the instruction behind it; None elsewhere."""
     from capstone import x86
 

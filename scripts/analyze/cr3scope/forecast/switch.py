@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.paging.mov_cr3 import LONGEST, MovCr3, mov_cr3_at
 
 NO_SWITCH = "no mov cr3 at the PC"
 
 
-def switch_at_pc(now: Standing) -> MovCr3 | None:
+def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
     """The switch that the guest is about to make, if it is."""
     return mov_cr3_at(now.bytes_at(now.rip, LONGEST), now.code_bits)
 
 
-def new_cr3(now: Standing) -> int:
+def new_cr3(now: StoppedCpu) -> int:
     """The value that it will load; UnusableInput if the PC is elsewhere."""
     switch = switch_at_pc(now)
     if switch is None:

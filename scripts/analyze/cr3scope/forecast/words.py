@@ -6,17 +6,20 @@ from collections.abc import Iterator
 
 from cr3scope import exceptions
 from cr3scope.forecast.forecast import Forecast, net
-from cr3scope.forecast.standing import Standing
+from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.text import printable
 from cr3scope.verdict import Ending
 
 
-def headline(now: Standing, seen: Forecast) -> Iterator[str]:
+def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     """The verdict, and the rules that name the cause."""
     switch = switch_at_pc(now)
-    which = f"mov {switch.register}, cr3 loads" if switch else "CR3"
+    name = switch.register if switch else ""
+    if now.code_bits != 64:
+        name = f"e{name[1:]}"
+    which = f"mov {name}, cr3 loads" if switch else "CR3"
     which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
     if seen.fault is None or seen.refused is None:
         plural = "" if seen.count == 1 else "s"
@@ -30,7 +33,7 @@ def headline(now: Standing, seen: Forecast) -> Iterator[str]:
         yield f"rule: {finding.rule}: {printable(finding.title)}"
 
 
-def report(now: Standing, seen: Forecast) -> Iterator[str]:
+def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     """The verdict first, then its reasons."""
     yield from headline(now, seen)
     yield from _steps(seen)

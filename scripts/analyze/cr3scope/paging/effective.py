@@ -8,6 +8,7 @@ any other table; what they map is listed, since the CPU maps it too.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -80,29 +81,42 @@ class Mappings:
 
     def kinds(self) -> dict[int, Kind]:
         """What each value means that occurs in ``attributes``."""
-        types, level_at, pat_at = self.memory_types(), int(_LEVEL_AT), int(_PAT_AT)
         occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
-        return {
-            value: Kind(rights_text(value), value >> level_at & 7, types[value >> pat_at])
-            for value in occurring.tolist()
-        }
+        return {value: _kind(value, self.pat) for value in occurring.tolist()}
+
+    def kind(self, row: int) -> Kind:
+        """What a row's attributes mean."""
+        return _kind(int(self.attributes[row]), self.pat)
 
     def rights(self, row: int) -> str:
         """``rwxu``-style."""
-        return rights_text(int(self.attributes[row]))
+        return self.kind(row).rights
+
+    def level(self, row: int) -> int:
+        """Of the leaf."""
+        return self.kind(row).level
 
     def memory_type(self, row: int) -> str:
         """As PAT and entry have it; the MTRRs may weaken it."""
-        return self.memory_types()[int(self.pat_indices[row])]
-
-    def memory_types(self) -> list[str]:
-        """Names of the eight types that a leaf can select."""
-        fields = [self.pat >> 8 * index & 0xFF for index in range(8)]
-        return [MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields]
+        return self.kind(row).memory_type
 
 
 _LEVEL_AT = np.uint64(3)
 _PAT_AT = np.uint64(6)
+
+
+@cache
+def _kind(attributes: int, pat: int) -> Kind:
+    types = memory_types(pat)
+    return Kind(
+        rights_text(attributes), attributes >> int(_LEVEL_AT) & 7, types[attributes >> int(_PAT_AT) & 7]
+    )
+
+
+def memory_types(pat: int) -> list[str]:
+    """Names of the eight types that a leaf can select."""
+    fields = [pat >> 8 * index & 0xFF for index in range(8)]
+    return [MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields]
 
 
 def rights_text(attributes: int) -> str:

@@ -20,6 +20,7 @@ from cr3scope.paging.reach import stages
 from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import access, walk
 from cr3scope.render.walk import as_text
+from cr3scope.sources.core_note import CoreCpu
 from cr3scope.sources.write_core import write_core
 from cr3scope.text import printable
 
@@ -41,7 +42,6 @@ class Kept:
     core: Path | None = None
     pages: int = 0
     cr3: int = 0
-    efer: int = 0
     notes: list[str] = field(default_factory=list)
 
     def words(self) -> Iterator[str]:
@@ -50,7 +50,7 @@ class Kept:
         if self.core is not None:
             yield (
                 f"      {self.core}: {self.pages} table pages under CR3={self.cr3:#x};"
-                f" cr3scope maps {self.core} --efer {self.efer:#x}"
+                f" cr3scope maps {self.core}"
             )
 
 
@@ -77,9 +77,11 @@ def keep(
         kept.notes.append(f"{CORE} is not whole: {tables.refused}")
     if tables.pages:
         state = in_long_mode[0].cpu
-        (folder / CORE).write_bytes(write_core(state, tables.pages))
+        registers = {"CR0": state.cr0, "CR3": state.cr3, "CR4": state.cr4}
+        words = {"efer": f"{state.efer:#x}"}
+        (folder / CORE).write_bytes(write_core(CoreCpu(registers), tables.pages, words))
         kept.core, kept.pages = folder / CORE, len(tables.pages)
-        kept.cr3, kept.efer = state.cr3, state.efer
+        kept.cr3 = state.cr3
     return kept
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
@@ -34,7 +35,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class OwnException:
     """The exception that the way's last instruction raises by itself, whatever the tables say."""
 
     refused: Refused
@@ -42,12 +43,23 @@ class Stop:
     registers: Registers
 
 
+class Why(Enum):
+    """Why the way is followed no further."""
+
+    UNTOLD = "what comes next hangs on what is not known"
+    REFUSED = "the instruction raises an exception"
+    LOOP = "a jump to itself"
+    HALT = "hlt"
+    BREAKPOINT = "int3"
+    NO_INSTRUCTION = "bytes that are none"
+
+
 # Accesses, and in the end an address or a value, where it is known.
 Way = Generator[Step, None, int | None]
 
 
 class Course:
-    """The state on the way. ``end`` says why it ends, ``stop`` if by an exception of its own."""
+    """The state on the way. ``end`` says in words why it ends, ``stop`` if by an exception of its own."""
 
     def __init__(
         self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform
@@ -58,8 +70,8 @@ class Course:
         self.now = registers
         self.bits, self.platform = bits, platform
         self.wrote_stack = False
-        self.end = ""
-        self.stop: Stop | None = None
+        self.end, self.why = "", Why.UNTOLD
+        self.stop: OwnException | None = None
 
     @property
     def mask(self) -> int:
@@ -77,14 +89,15 @@ class Course:
 
     def ends(self, one: Any) -> int | None:
         """At an instruction whose outcome cannot be told: no address follows."""
+        self.why = {"hlt": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
         self.end = f"not followed further: {decode.text(one)} at {one.address:#x}"
         return None
 
     def stops(self, one: Any, refused: Refused) -> None:
         """At an instruction that is refused."""
         words = f"{decode.text(one)} at {one.address:#x}"
-        self.end = f"{words} is refused"
-        self.stop = Stop(refused, words, self.now)
+        self.end, self.why = f"{words} is refused", Why.REFUSED
+        self.stop = OwnException(refused, words, self.now)
 
     def source(self, one: Any) -> int | None:
         """The value of the last operand: what is moved, pushed or jumped to."""

@@ -16,7 +16,7 @@ from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.platform import Platform
 from cr3scope.predict import decode, segment_steps
-from cr3scope.predict.course import Course, Step, Stop, Way
+from cr3scope.predict.course import Course, OwnException, Step, Way, Why
 from cr3scope.predict.data_steps import operand_steps, repeated
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.expected_memory import Read
@@ -38,7 +38,7 @@ _RPL = 3
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The accesses in their order, and why there are no further ones.
+    """The accesses in their order, and why there are no further ones (``end`` in words).
 
     ``at_entry``: the general registers when the entry is reached, None each if not known. ``count``:
     the instructions that were followed. ``last``: the registers at the first one that was not.
@@ -47,10 +47,11 @@ class Path:
 
     steps: tuple[Step, ...]
     end: str
+    why: Why
     at_entry: Mapping[str, int | None]
     count: int
     last: Registers
-    stop: Stop | None = None
+    stop: OwnException | None = None
 
 
 def follow(
@@ -70,7 +71,9 @@ def follow(
     follower = _Follower(Course(read, general, registers, bits, platform), cpu)
     steps = tuple(follower.steps())
     course = follower.course
-    return Path(steps, course.end, follower.at_entry, follower.count, course.now, course.stop)
+    return Path(
+        steps, course.end, course.why, follower.at_entry, follower.count, course.now, course.stop
+    )
 
 
 class _Follower:
@@ -111,7 +114,7 @@ class _Follower:
                     name, self._entered, self.at_entry = "entry", True, course.known.all()
                 yield course.step(name, target, AccessKind.FETCH, 1, at)
             if target == at:
-                course.end = f"an endless loop at {at:#x}"
+                course.end, course.why = f"an endless loop at {at:#x}", Why.LOOP
                 break
         if not course.wrote_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
@@ -130,6 +133,7 @@ class _Follower:
         one = decode.decode(code, at, course.bits)
         if one is None:
             course.end = f"the bytes at {at:#x} are no instruction: {code[:8].hex(' ')}"
+            course.why = Why.NO_INSTRUCTION
         elif course.memory.is_written(at, one.size):
             course.end = f"the code at {at:#x} is written on the way"
             return None

@@ -122,4 +122,4 @@ def _phys(side: Mappings | Listing, row: int, virt: int) -> int | None:
 
 
 def _level(side: Mappings | Listing, row: int) -> int | None:
-    return side.level(row) if isinstance(side, Listing) else int(side.levels[row])
+    return side.level(row)

@@ -88,6 +88,7 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
         "step_number": prediction.number,
         "diverges": prediction.diverges,
         "diverges_words": prediction.diverges_words,
+        "followed": prediction.followed,
     }
 
 

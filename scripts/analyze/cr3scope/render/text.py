@@ -60,6 +60,8 @@ def headline(verdict: Verdict) -> str:
     if verdict.status is Status.HEALTHY:
         if prediction is None:
             return "HEALTHY: no exception ended this boot"
+        if prediction.followed:
+            return f"HEALTHY: {prediction.followed}"
         seen = ", and the machine ran" if observation else ""
         return f"HEALTHY: every step of the plan goes through{seen}"
     if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
@@ -117,6 +119,9 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
     prediction, observation = verdict.prediction, verdict.observation
     if prediction is not None and prediction.diverges is not None:
         yield from _labelled("  ", "astray", prediction.diverges_words, 9, colour)
+    if prediction is not None and prediction.followed:
+        for words in prediction.chain:
+            yield from _labelled("  ", "then", words, 8, colour)
     if prediction is not None and not prediction.survives:
         if prediction.first is not None:
             yield _place(prediction.first)

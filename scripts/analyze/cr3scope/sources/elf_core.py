@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.cpu import CR0_PG, CpuState
+from cr3scope.sources.core_note import OWN_NOTE, QEMU_NOTE, CoreCpu, read_cpu, read_own
 from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.sources.source import Overrides, Source
 
 MAGIC = b"\x7fELF"
-_NOTE_NAME = "QEMU"
-# QEMU's struct QEMUCPUState (target/i386/arch_dump.c), version 1: version and size, 18 registers
-# of 8 bytes, 10 segments of 24, then cr0 .. cr4.
-_NOTE_HEAD = struct.Struct("<II")
-_CONTROL = struct.Struct("<5Q")
-_CONTROL_AT = 8 + 18 * 8 + 10 * 24
+SHOWN_CR3 = "shown_cr3"  # among the words of a core: whose tables are meant, if nobody names others
 _MOST_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A core as it lies in the file. ``words``: those that `cr3scope save` adds."""
+
+    memory: PhysicalMemory
+    cpus: Sequence[CoreCpu]
+    is_cut: bool
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        return ["the file is cut: a part of the memory is missing"] if self.is_cut else []
+
+    def word(self, key: str) -> int | None:
+        """A number among the words; None if it is not there, or is none."""
+        try:
+            return int(self.words.get(key, ""), 0)
+        except ValueError:
+            return None
+
+
+def read_core(data: Data, path: str) -> Core:
+    """UnusableInput if it is no core of an x86-64 guest, or holds no memory."""
+    runs, notes, is_cut = _parse(data, path)
+    if not runs:
+        raise UnusableInput(f"{path}: the core holds no memory (no PT_LOAD segment)")
+    cpus = [read_cpu(note) for name, note in notes if name == QEMU_NOTE]
+    own = next((note for name, note in notes if name == OWN_NOTE), b"")
+    return Core(PhysicalMemory(data, runs), [one for one in cpus if one is not None], is_cut, read_own(own))
 
 
 def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     """The address space of the first CPU in the core, or of the one with the CR3 that is named;
     UnusableInput if there is none."""
-    runs, notes, is_cut = _parse(data, path)
-    if not runs:
-        raise UnusableInput(f"{path}: the core holds no memory (no PT_LOAD segment)")
-    warnings = ["the file is cut: a part of the memory is missing"] if is_cut else []
-    cpus = [found for found in map(_control_registers, notes) if found is not None]
+    core = read_core(data, path)
+    warnings = core.warnings
+    cpus = [one.cpu for one in core.cpus]
+    efer = core.word("efer")
     if cpus:
         cpu = _choose(cpus, overrides.cr3)
         warnings += _about_cpus(cpus, cpu, overrides.cr3)
@@ -37,10 +63,16 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
         cpu = CpuState(cr3=overrides.cr3)
     else:
         raise UnusableInput(f"{path}: the core has no QEMU note with CR3; give --cr3")
+    if efer is not None:
+        cpu = cpu.with_(efer=efer)
+    shown = core.word(SHOWN_CR3)
+    if shown is not None:
+        cpu = cpu.with_(cr3=shown)
     cpu = overrides.apply(cpu)
-    warnings += overrides.assumed(cpu, *(("efer",) if cpus else ("cr4", "efer")))
-    container = "cut ELF core" if is_cut else "ELF core"
-    return Source(container, PhysicalMemory(data, runs), cpu, None, tuple(warnings))
+    if efer is None:
+        warnings += overrides.assumed(cpu, *(("efer",) if cpus else ("cr4", "efer")))
+    container = "cut ELF core" if core.is_cut else "ELF core"
+    return Source(container, core.memory, cpu, None, tuple(warnings))
 
 
 def _choose(cpus: Sequence[CpuState], cr3: int | None) -> CpuState:
@@ -65,12 +97,12 @@ def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> 
         )
 
 
-def _parse(data: Data, path: str) -> tuple[list[Run], list[bytes], bool]:
+def _parse(data: Data, path: str) -> tuple[list[Run], list[tuple[str, bytes]], bool]:
     from elftools.elf.elffile import ELFFile
 
     size = len(data)
     runs: list[Run] = []
-    notes: list[bytes] = []
+    notes: list[tuple[str, bytes]] = []
     is_cut = False
     try:
         elf = ELFFile(io.BytesIO(data) if isinstance(data, bytes) else data)
@@ -87,7 +119,7 @@ def _parse(data: Data, path: str) -> tuple[list[Run], list[bytes], bool]:
                 is_cut = is_cut or there < length
                 runs.append(Run(segment["p_paddr"], there, offset))
             elif segment["p_type"] == "PT_NOTE" and length and offset + length <= size:
-                notes.extend(_qemu_notes(segment))
+                notes.extend(_notes(segment))
     except UnusableInput:
         raise
     except Exception as error:  # pyelftools raises many kinds on a broken file
@@ -95,15 +127,7 @@ def _parse(data: Data, path: str) -> tuple[list[Run], list[bytes], bool]:
     return [run for run in runs if run.length], notes, is_cut
 
 
-def _qemu_notes(segment: Any) -> list[bytes]:
-    return [
-        note["n_descdata"] for note in segment.iter_notes() if note["n_name"] == _NOTE_NAME
-    ]
-
-
-def _control_registers(note: bytes) -> CpuState | None:
-    """The state of one CPU; None if the note is of another version. EFER and PAT are not in it."""
-    if len(note) < _CONTROL_AT + _CONTROL.size or _NOTE_HEAD.unpack_from(note)[0] != 1:
-        return None
-    cr0, _, _, cr3, cr4 = _CONTROL.unpack_from(note, _CONTROL_AT)
-    return CpuState(cr3=cr3, cr0=cr0, cr4=cr4)
+def _notes(segment: Any) -> list[tuple[str, bytes]]:
+    names = (QEMU_NOTE, OWN_NOTE)
+    notes = ((note["n_name"], note["n_descdata"]) for note in segment.iter_notes())
+    return [(name, contents) for name, contents in notes if name in names]

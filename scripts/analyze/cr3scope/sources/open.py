@@ -9,7 +9,7 @@ import stat
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.cpu import CpuState
-from cr3scope.sources.elf_core import MAGIC, open_core
+from cr3scope.sources.elf_core import MAGIC, Core, open_core, read_core
 from cr3scope.sources.listing import UTF_16, Listing
 from cr3scope.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.sources.source import Overrides, Source
@@ -56,7 +56,7 @@ def open_any(
 ) -> Source | Listing:
     """Like :func:`open_source`, or the text of a listing, which heeds none of the options."""
     name = os.fspath(path)
-    data = _load(name)
+    data = load(name)
     overrides = Overrides(cr3, cr4, efer)
     source = _recognise(data, name, overrides, base, dump)
     if isinstance(source, Listing):
@@ -107,8 +107,14 @@ def _is_text(head: bytes) -> bool:
     return len(head.translate(None, _TEXT)) <= (1 - _LEAST_TEXT) * len(head)
 
 
-def _load(name: str) -> Data:
-    """The file mapped into memory; a pipe is read."""
+def open_core_file(path: str | os.PathLike[str]) -> Core:
+    """All that an ELF core holds; UnusableInput if the file is none."""
+    name = os.fspath(path)
+    return read_core(load(name), name)
+
+
+def load(name: str) -> Data:
+    """The file mapped into memory; a pipe is read. UnusableInput if it cannot be read, or is empty."""
     try:
         with open(name, "rb") as file:
             status = os.fstat(file.fileno())

@@ -40,6 +40,18 @@ class PhysicalMemory:
         self._runs = list(_disjoint(runs))
         self._starts = [run.phys for run in self._runs]
 
+    def bytes_at(self, phys: int, length: int) -> bytes:
+        """As many bytes as the runs hold without a hole."""
+        data = b""
+        number = bisect.bisect_right(self._starts, phys) - 1
+        for run in self._runs[max(number, 0) :]:
+            at = phys + len(data)
+            if len(data) == length or not run.phys <= at < run.end:
+                break
+            start = run.offset + at - run.phys
+            data += self._data[start : start + min(length - len(data), run.end - at)]
+        return data
+
     def table(self, phys: int) -> Entries | None:
         """The entries at ``phys``; None unless the runs hold the whole page."""
         number = bisect.bisect_right(self._starts, phys) - 1
@@ -49,25 +61,11 @@ class PhysicalMemory:
         if phys + PAGE_BYTES <= run.end:
             page, offset = self._data, run.offset + phys - run.phys
         else:
-            joined = self._joined(number, phys)
-            if joined is None:
+            page, offset = self.bytes_at(phys, PAGE_BYTES), 0
+            if len(page) < PAGE_BYTES:
                 return None
-            page, offset = joined, 0
         entries = np.frombuffer(page, dtype="<u8", count=ENTRIES, offset=offset)
         return entries.astype(np.uint64, copy=False)
-
-    def _joined(self, number: int, phys: int) -> bytes | None:
-        """A page that goes on from run ``number`` into the following ones."""
-        page = b""
-        for run in self._runs[number:]:
-            at = phys + len(page)
-            if not run.phys <= at < run.end:
-                return None
-            start = run.offset + at - run.phys
-            page += self._data[start : start + min(PAGE_BYTES - len(page), run.end - at)]
-            if len(page) == PAGE_BYTES:
-                return page
-        return None
 
 
 def _disjoint(runs: Sequence[Run]) -> Iterator[Run]:

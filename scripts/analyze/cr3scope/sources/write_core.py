@@ -1,30 +1,37 @@
-"""Writes page tables as the ELF core that :mod:`cr3scope.sources.elf_core` reads."""
+"""Writes physical memory and a CPU as the ELF core that :mod:`cr3scope.sources.elf_core` reads."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
 
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.sources.core_note import (
+    OWN_NOTE,
+    QEMU_NOTE,
+    CoreCpu,
+    packed_note,
+    write_cpu,
+    write_own,
+)
 
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
-_NOTE = struct.Struct("<III8s")
 _CORE, _X86_64, _LOAD, _NOTES = 4, 62, 1, 4
 _MOST_SEGMENTS = 0xFFFE  # 0xFFFF means that the count stands elsewhere
-# QEMU's struct QEMUCPUState: version, size, 18 registers, 10 segments, then CR0 to CR4.
-_STATE_VERSION = 1
-_BEFORE_CONTROL = 18 * 8 + 10 * 24
-_AFTER_CONTROL = 8  # kernel_gs_base
 
 
-def write_core(cpu: CpuState, pages: Mapping[int, bytes]) -> bytes:
-    """A core with these pages of physical memory; ValueError if there are too many pieces."""
+def write_core(one: CoreCpu, pages: Mapping[int, bytes], words: Mapping[str, str] | None = None) -> bytes:
+    """A core with these pages of physical memory; ValueError if there are too many pieces.
+
+    ``words``: what QEMU's note has no place for (``efer``, ``maxphyaddr``, ``platform``).
+    """
     runs = _runs(pages)
     if len(runs) >= _MOST_SEGMENTS:
         raise ValueError(f"{len(runs)} separate pieces of memory are too many for an ELF core")
-    note = _note(cpu)
+    note = packed_note(QEMU_NOTE, write_cpu(one))
+    if words:
+        note += packed_note(OWN_NOTE, write_own(words))
     at = _ELF.size + _SEGMENT.size * (len(runs) + 1)
     heads = [_SEGMENT.pack(_NOTES, 0, at, 0, 0, len(note), len(note), 4)]
     at += len(note)
@@ -35,14 +42,6 @@ def write_core(cpu: CpuState, pages: Mapping[int, bytes]) -> bytes:
     head = _ELF.pack(ident, _CORE, _X86_64, 1, 0, _ELF.size, 0, 0, _ELF.size, _SEGMENT.size,
                      len(heads), 0, 0, 0)  # fmt: skip
     return b"".join([head, *heads, note, *(data for _, data in runs)])
-
-
-def _note(cpu: CpuState) -> bytes:
-    control = struct.pack("<5Q", cpu.cr0, 0, 0, cpu.cr3, cpu.cr4)
-    size = 8 + _BEFORE_CONTROL + len(control) + _AFTER_CONTROL
-    state = struct.pack("<II", _STATE_VERSION, size) + bytes(_BEFORE_CONTROL)
-    state += control + bytes(_AFTER_CONTROL)
-    return _NOTE.pack(5, len(state), 0, b"QEMU\0") + state
 
 
 def _runs(pages: Mapping[int, bytes]) -> list[tuple[int, bytes]]:

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, mappings, rights_text
+from cr3scope.paging.effective import (
+    RIGHT_EXECUTE,
+    RIGHT_USER,
+    RIGHT_WRITE,
+    mappings,
+    memory_types,
+    rights_text,
+)
 from cr3scope.paging.entry import ADDRESS_MASK, PRESENT
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Tables
@@ -204,7 +211,7 @@ def _compare(
     first, end, row = starts[kept], edges[1:][kept], row[kept]
     frame = (ranges.phys >> np.uint64(_PAGE_SHIFT)).astype(np.int64)[row] + first - row_first[row]
     asked = calls.at(first, frame)
-    types = tuple(ranges.memory_types())
+    types = tuple(memory_types(ranges.pat))
     pat = ranges.pat_indices.astype(np.int64)[row]
     return Comparison(
         intent=intent,

@@ -17,7 +17,7 @@ _WIDENED["EFL"] = "RFL"
 
 
 @dataclass(slots=True)
-class Standing(Snapshot):
+class StoppedCpu(Snapshot):
     """A Snapshot that knows on what it runs. How memory is read is its subclasses'."""
 
     platform: Platform = Platform.TCG

@@ -1,0 +1,64 @@
+"""``cr3scope analyze`` of an ELF core: what its CPU is about to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+from cr3scope.forecast.core_cpu import EFER, CoreStop, stopped_cpu
+from cr3scope.forecast.switch import switch_at_pc
+from cr3scope.forecast.verdict import judge_stopped
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.load_address import base_from_switch
+from cr3scope.images.symbols import Symbols
+from cr3scope.predict.decode import can_decode
+from cr3scope.sources.elf_core import MAGIC, Core
+from cr3scope.sources.open import open_core_file
+from cr3scope.verdict import Verdict
+
+
+def is_core(path: Path) -> bool:
+    """By its first bytes; False of what is no plain file, too. UnusableInput if it cannot be read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise UnusableInput(f"{path}: {error.strerror}") from error
+
+
+def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
+    """UnusableInput if the core does not tell enough."""
+    if not can_decode():
+        raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
+    core = open_core_file(path)
+    now = stopped_cpu(core, str(path))
+    verdict = judge_stopped(now, (*core.warnings, *_notes(core, now)))
+    return _with_place(verdict, now, elf_files) if elf_files else verdict
+
+
+def _notes(core: Core, now: CoreStop) -> Iterator[str]:
+    if core.word(EFER) is None:
+        yield f"the core does not tell EFER: {now.cpu.efer:#x} is assumed"
+    if len(core.cpus) > 1:
+        yield f"judged is CPU {now.number} of {len(core.cpus)}"
+
+
+def _with_place(verdict: Verdict, now: CoreStop, elf_files: Sequence[ElfFile]) -> Verdict:
+    """The step with symbol and line, as far as the files tell."""
+    symbols = Symbols((), elf_files)
+    switch = switch_at_pc(now)
+    for twin in list(symbols.unplaced()) if switch else ():
+        base = base_from_switch(twin, now.rip + switch.length) if switch else None
+        if base is not None:
+            symbols.put(twin, base)
+    prediction = verdict.prediction
+    rip = now.rip if prediction is None or prediction.first is None else prediction.first.rip
+    place = symbols.place("RIP", rip) if rip is not None else None
+    if prediction is None or prediction.first is None or place is None:
+        return verdict
+    words = ", ".join(word for word in (place.symbol, place.source) if word)
+    return replace(verdict, prediction=replace(prediction, step=f"{prediction.step} ({words})"))

@@ -1,0 +1,84 @@
+"""The CPU of an ELF core: stopped for good, with whatever memory the core holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cr3scope.errors import UnusableInput
+from cr3scope.forecast.stopped_cpu import StoppedCpu
+from cr3scope.forecast.switch import switch_at_pc
+from cr3scope.machine.qmp import QmpError
+from cr3scope.machine.snapshot import Table
+from cr3scope.paging.cpu import CR0_PG, CR4_PAE, CpuState
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.tables import Entries
+from cr3scope.sources.core_note import CoreCpu, Segment
+from cr3scope.sources.elf_core import Core
+from cr3scope.sources.physical_memory import PhysicalMemory
+
+PLATFORM, EFER, MAX_PHYS_BITS = "platform", "efer", "maxphyaddr"
+_TABLES = ("IDT", "GDT")
+_SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
+_UNTOLD_EFER = CpuState(cr3=0).efer
+
+
+class _NoMonitor:
+    """A core answers no questions."""
+
+    def monitor(self, command: str) -> str:
+        raise QmpError(f"a core has no monitor for `{command}`")
+
+
+@dataclass(slots=True)
+class CoreStop(StoppedCpu):
+    """Memory by the core's segments."""
+
+    memory: PhysicalMemory | None = None
+
+    def table(self, phys: int) -> Entries | None:
+        """A table page."""
+        return self.memory.table(phys) if self.memory else None
+
+    def physical(self, phys: int, length: int) -> bytes:
+        """As many of the bytes as the core holds."""
+        return self.memory.bytes_at(phys, length) if self.memory else b""
+
+    def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
+        return (self.physical(at, length) for at in places)
+
+    def ram(self) -> Iterable[tuple[int, int]]:
+        return ()
+
+
+def stopped_cpu(core: Core, path: str) -> CoreStop:
+    """The first CPU that stands at a `mov cr3`, else the first one in long mode.
+
+    UnusableInput if the core tells of none.
+    """
+    cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
+    if not cpus:
+        raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
+    paging = [one for one in cpus if one.in_long_mode]
+    if not paging:
+        raise UnusableInput(f"{path}: no CPU of the core is in long mode: only 64-bit paging can be judged")
+    return next((one for one in paging if switch_at_pc(one) is not None), paging[0])
+
+
+def _one(core: Core, number: int, one: CoreCpu) -> CoreStop:
+    idt, gdt = (one.segments.get(name, Segment()) for name in _TABLES)
+    registers = dict(one.registers)
+    efer = core.word(EFER)
+    if efer is None:
+        is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
+        efer = _UNTOLD_EFER if is_long else 0
+    registers["EFER"] = efer
+    told = core.words.get(PLATFORM)
+    platform = next((one for one in Platform if one.value == told), Platform.HARDWARE)
+    selectors = {name: one.segments[name].selector for name in _SELECTORS if name in one.segments}
+    return CoreStop(
+        _NoMonitor(),  # type: ignore[arg-type]
+        registers, core.word(MAX_PHYS_BITS) or 52, selectors,
+        Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
+        platform=platform, memory=core.memory,
+    )  # fmt: skip
