@@ -24,6 +24,8 @@ NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`
         ("fault 256", "usage: cr3scope fault [VECTOR]"),
         ("handoff stdcall", "usage: cr3scope handoff [sysv|ms]"),
         ("maps now", "usage: cr3scope maps [--new]"),
+        ("step now", "usage: cr3scope step [--entry]"),
+        ("save", "usage: cr3scope save FILE"),
     ],
 )
 def test_a_command_refuses_in_one_line(command: str, line: str) -> None:
@@ -96,3 +98,24 @@ def test_ctrl_c_leaves_the_stub_in_virtual_mode(tmp_path: Path) -> None:
     text = debug(tmp_path, INTERRUPTED)
     assert "cr3scope maps: interrupted" in text, text
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), text
+
+
+@pytest.mark.parametrize(
+    ("words", "is_program"),
+    [
+        (("gdb", "-i", "mi"), True),
+        (("gdb", "-i=mi"), True),
+        (("gdb", "--interpreter=mi3"), True),
+        (("gdb", "-interp", "mi2", "-q"), True),
+        (("gdb", "--interpreter", "dap"), True),
+        (("gdb", "-i", "console"), False),
+        (("gdb", "-ix", "mi"), False),
+        (("gdb", "-init-command", "mi"), False),
+        (("gdb", "mi"), False),
+    ],
+)
+def test_a_gdb_that_speaks_to_a_program_is_told_by_its_options(
+    words: tuple[str, ...], is_program: bool
+) -> None:
+    asked = f"python from cr3scope_commands.gdb_settings import speaks_to_a_program as told; print(told({words}))"
+    assert gdb(asked) == f"{is_program}\n"

@@ -46,3 +46,29 @@ def test_a_qemu_that_refuses_its_command_is_no_traceback(tmp_path: Path) -> None
     done = batch(tmp_path / "run", OVMF_CODE="/no/such/firmware.fd")
     assert done.returncode == 2
     assert done.stderr.endswith("debug: QEMU ended before the loader told where it is\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("inject", "config", "words"),
+    [
+        ("nonsense", "", "cr3scope.cfg, inject=: no such fault: nonsense"),
+        ("nx-upper-level", "preflight=stop", "preflight: preflight: step 0 "),
+    ],
+)
+def test_a_loader_that_refuses_to_boot_is_one_line(
+    inject: str, config: str, words: str, tmp_path: Path
+) -> None:
+    """Before it tells where it is, and after."""
+    done = batch(tmp_path / "run", inject=inject, CONFIG=config)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"debug: the loader refused to boot: {words}"), done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "http"])
+def test_what_is_no_port_is_refused(port: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/gdb/debug.py", f"--server={port}", BUILD, tmp_path / "run"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"{port!r} is no TCP port: 1 to 65535" in done.stderr, done.stderr

@@ -10,7 +10,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.forecast.stopped_cpu import StoppedCpu
-from cr3scope.paging.walk import PageFault, access, is_canonical
+from cr3scope.paging.walk import PageFault, access
 
 _QWORD = 8
 _ALIGNMENT, _CONTROL_PROTECTION, _HYPERVISOR = 17, 21, (29, 30)
@@ -32,9 +32,10 @@ class Frame:
 
     @property
     def is_plausible(self) -> bool:
-        """Whether an exception can have pushed this."""
+        """Whether an exception can have pushed this. RIP may be anything: QEMU's TCG jumps to an address
+        that is not canonical before it faults."""
         flags = self.flags & _ALWAYS and not self.flags & _NEVER
-        return bool(flags and 0 < self.cs <= 0xFFFF and self.ss <= 0xFFFF and is_canonical(self.rip, 5))
+        return bool(flags and 0 < self.cs <= 0xFFFF and self.ss <= 0xFFFF)
 
     @property
     def access(self) -> AccessKind:

@@ -57,8 +57,8 @@ class Pursuit:
         except (QmpError, gdb.error, UnusableInput):
             if gdb.selected_inferior().pid:
                 raise
-            show([f"QEMU ended after RIP={self._at:#x}{place(self._at)}: the guest turned off, or reset under"
-                  " -no-reboot; no exception was caught"])  # fmt: skip
+            show([f"QEMU ended on the way to RIP={self._at:#x}{place(self._at)}: the guest turned off, or"
+                  " reset under -no-reboot; no exception was caught"])  # fmt: skip
 
     def _all(self, under: Stop, seen: Forecast) -> Iterator[str]:
         until = time.monotonic() + PIECES_SECONDS
@@ -122,8 +122,8 @@ class Pursuit:
         except UnusableInput:
             if gdb.selected_inferior().pid and int(gdb.parse_and_eval("$pc")) == _RESET_OFFSET:
                 raise _Reset(
-                    f"the machine has reset after RIP={self._at:#x}: an exception came that no handler could"
-                    " take"
+                    f"the machine has reset on the way to RIP={self._at:#x}: an exception came that no handler"
+                    " could take"
                 ) from None
             raise
 

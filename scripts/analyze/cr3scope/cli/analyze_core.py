@@ -36,11 +36,15 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)
     now = stopped_cpu(core, str(path))
-    verdict = judge_stopped(now, (*core.warnings, *_notes(core, now)))
+    verdict = judge_stopped(now, lambda: _notes(core, now), lambda: bool(now.absent))
     return _with_place(verdict, now, elf_files) if elf_files else verdict
 
 
 def _notes(core: Core, now: CoreStop) -> Iterator[str]:
+    if now.absent:
+        more = f" and {len(now.absent) - 1} more places" if len(now.absent) > 1 else ""
+        yield f"the core does not hold the memory at {min(now.absent):#x}{more}, which the verdict needs"
+    yield from core.warnings
     if core.word(EFER) is None:
         yield f"the core does not tell EFER: {now.cpu.efer:#x} is assumed"
     if len(core.cpus) > 1:

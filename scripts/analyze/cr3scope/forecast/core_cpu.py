@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cr3scope.errors import UnusableInput
 from cr3scope.forecast.stopped_cpu import StoppedCpu
@@ -32,17 +32,24 @@ class _NoMonitor:
 
 @dataclass(slots=True)
 class CoreStop(StoppedCpu):
-    """Memory by the core's segments."""
+    """Memory by the core's segments. ``absent``: physical addresses that were wanted and are not in it."""
 
-    memory: PhysicalMemory | None = None
+    memory: PhysicalMemory = field(default_factory=lambda: PhysicalMemory(b"", ()))
+    absent: set[int] = field(default_factory=set)
 
     def table(self, phys: int) -> Entries | None:
         """A table page."""
-        return self.memory.table(phys) if self.memory else None
+        found = self.memory.table(phys)
+        if found is None:
+            self.absent.add(phys)
+        return found
 
     def physical(self, phys: int, length: int) -> bytes:
         """As many of the bytes as the core holds."""
-        return self.memory.bytes_at(phys, length) if self.memory else b""
+        found = self.memory.bytes_at(phys, length)
+        if len(found) < length:
+            self.absent.add(phys + len(found))
+        return found
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         return (self.physical(at, length) for at in places)

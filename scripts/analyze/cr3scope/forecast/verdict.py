@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cr3scope.forecast.forecast import Forecast, forecast
 from cr3scope.forecast.stopped_cpu import StoppedCpu
@@ -10,12 +10,20 @@ from cr3scope.forecast.switch import switch_at_pc
 from cr3scope.verdict import Diagnostic, Prediction, Status, Verdict
 
 
-def judge_stopped(now: StoppedCpu, notes: tuple[str, ...] = ()) -> Verdict:
-    """What comes after the `mov cr3` at the PC, or after the PC under the current tables."""
+def judge_stopped(
+    now: StoppedCpu, notes: Callable[[], Iterable[str]], is_missing: Callable[[], bool]
+) -> Verdict:
+    """What comes after the `mov cr3` at the PC, or after the PC under the current tables.
+
+    Asked once that is known: ``notes`` about the source, and whether memory that was wanted is missing.
+    Then, and where not a single instruction could be followed, nothing is called healthy.
+    """
     seen = forecast(now)
     prediction = _prediction(now, seen)
     status = Status.HEALTHY if prediction.survives else Status.WILL_FAULT
-    said = tuple(Diagnostic(words) for words in (*notes, *_notes(now)))
+    if is_missing() or (prediction.survives and not seen.count):
+        status = Status.INCOMPLETE
+    said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))
     return Verdict(status, seen.findings, prediction, diagnostics=said)
 
 
