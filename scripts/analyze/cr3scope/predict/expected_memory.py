@@ -22,8 +22,8 @@ class ExpectedMemory:
     def load(self, at: int, width: int) -> int | None:
         """A number; None if it is not known, or nothing is mapped."""
         for place, count, value in reversed(self._written):
-            if place == at and count == width:
-                return None if value is None else value & (1 << 8 * width) - 1
+            if place <= at and at + width <= place + count:
+                return None if value is None else value >> 8 * (at - place) & (1 << 8 * width) - 1
             if place < at + width and at < place + count:
                 return None
         data = self.read(at, width)

@@ -40,9 +40,9 @@ _RPL = 3
 class Path:
     """The accesses in their order, and why there are no further ones (``end`` in words).
 
-    ``at_entry``: the general registers when the entry is reached, None each if not known. ``count``:
-    the instructions that were followed. ``last``: the registers at the first one that was not.
-    ``stop``: the exception that this one raises by itself.
+    ``at_entry``: the general registers when the entry is reached, None each if not known; ``at_end``:
+    where the way ends. ``count``: the instructions that were followed. ``last``: the registers at the
+    first one that was not. ``stop``: the exception that this one raises by itself.
     """
 
     steps: tuple[Step, ...]
@@ -51,6 +51,7 @@ class Path:
     at_entry: Mapping[str, int | None]
     count: int
     last: Registers
+    at_end: Mapping[str, int | None]
     stop: OwnException | None = None
 
 
@@ -72,8 +73,9 @@ def follow(
     steps = tuple(follower.steps())
     course = follower.course
     return Path(
-        steps, course.end, course.why, follower.at_entry, follower.count, course.now, course.stop
-    )
+        steps, course.end, course.why, follower.at_entry, follower.count, course.now,
+        course.known.all(), course.stop,
+    )  # fmt: skip
 
 
 class _Follower:
@@ -176,10 +178,10 @@ class _Follower:
         if name == "mov" and writes & {"cr0", "cr3", "cr4"}:
             return course.ends(one)
         yield from operand_steps(course, one)
-        segment = segment_steps.loaded(course, one, writes)
+        segment = segment_steps.loaded(course, one, _destination(one))
         if segment is not None and not (yield from segment_steps.load(course, one, *segment)):
             return None
-        source, value = course.source(one), result(one, known, course.source)
+        source, value, frame = course.source(one), result(one, known, course.source), known.get("rbp")
         on_stack = {register for register in writes if is_part_of(register, "rsp")}
         for register in writes - on_stack:
             known.set(register, None)
@@ -187,7 +189,13 @@ class _Follower:
             yield from course.push(one, source if name == "push" else None, course.pushed_bytes(one))
         elif name.startswith("pop"):
             value = yield from course.pop(one, course.pushed_bytes(one))
-        elif name == "leave" and (frame := known.get("rbp")) is not None:
+        elif name == "enter":
+            if one.operands[1].imm:  # nested procedures, which nobody has
+                return course.ends(one)
+            yield from course.push(one, frame, course.word)
+            known.set("rbp", course.now.rsp)
+            course.move_stack(course.now.rsp - one.operands[0].imm)
+        elif name == "leave" and frame is not None:
             course.move_stack(frame)
             known.set("rbp", (yield from course.pop(one, course.word)))
         elif on_stack and value is None:

@@ -23,19 +23,19 @@ _FAR_POINTERS = {"lss": STACK, "lfs": "fs", "lgs": "gs"}
 Goes = Generator[Step, None, bool]
 
 
-def loaded(course: Course, one: Any, writes: set[str]) -> tuple[str, int | None] | None:
-    """Which register the instruction loads, and the selector if it is known; None for others."""
+def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int | None] | None:
+    """Which register the instruction loads, and the selector if it is known; None for others.
+
+    ``destination``: its first operand, if that is a register.
+    """
     name = one.mnemonic
     if name in _FAR_POINTERS:
         return _FAR_POINTERS[name], None
-    if name == "ltr":
-        register: str | None = TASK
-    else:
-        register = next((one for one in _DATA_SEGMENTS if one in writes), None)
-    if register is None or name not in ("mov", "pop", "ltr"):
+    register = TASK if name == "ltr" else destination
+    if register not in (*_DATA_SEGMENTS, TASK) or name not in ("mov", "pop", "ltr"):
         return None
     on_stack = name == "pop"
-    value = course.memory.load(course.now.rsp, course.word) if on_stack else course.source(one)
+    value = course.memory.load(course.now.rsp, 2) if on_stack else course.source(one)
     return register, None if value is None else value & 0xFFFF
 
 
