@@ -176,15 +176,21 @@ def bench_gdb(folder: Path) -> None:
     """gdb's commands right before the reference loader's switch, on OVMF's tables."""
     commands = ("check", "walk $pc", "maps", "maps --new", "diff", "handoff", f"save {folder / 'saved.core'}",
                 "symbols", "step")
+    took = _in_gdb(folder, commands, "stack-readonly")
+    slowest = max(took.items(), key=lambda item: item[1])
+    record(f"gdb: the slowest command on OVMF's tables ({slowest[0]})", slowest[1], "s", 1)
+    record("gdb: step of a healthy boot, until QEMU ends", _in_gdb(folder, ("step",), "")["step"], "s", 5)
+
+
+def _in_gdb(folder: Path, commands: tuple[str, ...], inject: str) -> dict[str, float]:
     script = folder / "gdb.script"
     script.write_text(gdb_commands.script(commands))
     done = subprocess.run(
         [ROOT / "scripts/boot/python", ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD,
          folder / "gdb"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=gdb_commands.SECONDS, check=False,
-        env={**os.environ, "INJECT": "stack-readonly"})
-    slowest = max(gdb_commands.times(done.stdout + done.stderr, commands).items(), key=lambda item: item[1])
-    record(f"gdb: the slowest command on OVMF's tables ({slowest[0]})", slowest[1], "s", 1)
+        env={**os.environ, "INJECT": inject})
+    return gdb_commands.times(done.stdout + done.stderr, commands)
 
 
 def bench_faults() -> None:

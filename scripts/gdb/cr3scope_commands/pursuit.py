@@ -28,6 +28,7 @@ from cr3scope_commands.target import Stop, is_emulated, stop
 PIECES = 100
 PIECES_SECONDS = 5.0
 LOOP_SECONDS = 1.0
+FIRST_PIECE_SECONDS = 0.05  # of the run without a look ahead; each further one takes twice as long
 RESET = 0xFFFFFFF0  # linear address of the first instruction after a reset (Intel SDM vol. 3A, 11.1.4)
 _RESET_OFFSET = RESET & 0xFFFF
 _TRAPS = {Why.NO_INSTRUCTION: exceptions.UNDEFINED, Why.BREAKPOINT: exceptions.BREAKPOINT}
@@ -57,8 +58,8 @@ class Pursuit:
         except (QmpError, gdb.error, UnusableInput):
             if gdb.selected_inferior().pid:
                 raise
-            show([f"QEMU ended on the way to RIP={self._at:#x}{place(self._at)}: the guest turned off, or"
-                  " reset under -no-reboot; no exception was caught"])  # fmt: skip
+            show([f"QEMU ended: the guest turned off, or reset under -no-reboot; no exception was caught, and the"
+                  f" last place known is RIP={self._at:#x}{place(self._at)}"])  # fmt: skip
 
     def _all(self, under: Stop, seen: Forecast) -> Iterator[str]:
         until = time.monotonic() + PIECES_SECONDS
@@ -122,8 +123,8 @@ class Pursuit:
         except UnusableInput:
             if gdb.selected_inferior().pid and int(gdb.parse_and_eval("$pc")) == _RESET_OFFSET:
                 raise _Reset(
-                    f"the machine has reset on the way to RIP={self._at:#x}: an exception came that no handler"
-                    " could take"
+                    "the machine has reset: an exception came that no handler could take, or the guest asked"
+                    f" for it; the last place known is RIP={self._at:#x}{place(self._at)}"
                 ) from None
             raise
 
@@ -167,13 +168,21 @@ class Pursuit:
         return ""
 
     def _unguided(self, seen: Forecast) -> Iterator[str]:
-        """What is left of the time without a look ahead."""
+        """Without a look ahead; the handlers are those of the IDT that is loaded by then."""
         yield f"no exception so far; the guest runs on, for {SECONDS:g} s at most"
-        run_to([*self._stubs, RESET], self._emulated)
-        arrived = self._stop()
-        if arrived.rip in self._stubs:
-            yield from self._elsewhere(arrived, seen)
-            return
+        until = time.monotonic() + SECONDS
+        piece = FIRST_PIECE_SECONDS
+        while True:
+            run_to([*self._stubs, RESET], self._emulated, min(piece, until - time.monotonic()))
+            arrived = self._stop()
+            if arrived.rip in self._stubs:
+                yield from self._elsewhere(arrived, seen)
+                return
+            if time.monotonic() > until:
+                break
+            self._at = arrived.rip
+            self._stubs = handlers(arrived, arrived.delivery_registers)
+            piece *= 2
         yield f"no exception in {SECONDS:g} s; stopped at RIP={arrived.rip:#x}{place(arrived.rip)}"
 
     def _elsewhere(self, arrived: Stop, seen: Forecast) -> Iterator[str]:

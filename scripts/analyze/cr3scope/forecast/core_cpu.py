@@ -13,6 +13,7 @@ from cr3scope.machine.snapshot import Table
 from cr3scope.paging.cpu import CR0_PG, CR4_PAE, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries
+from cr3scope.paging.walk import walk
 from cr3scope.sources.core_note import CoreCpu, Segment
 from cr3scope.sources.elf_core import Core
 from cr3scope.sources.physical_memory import PhysicalMemory
@@ -45,10 +46,25 @@ class CoreStop(StoppedCpu):
         return found
 
     def physical(self, phys: int, length: int) -> bytes:
-        """As many of the bytes as the core holds."""
-        found = self.memory.bytes_at(phys, length)
-        if len(found) < length:
+        """As many of the bytes as the core holds. Whoever looks around may find nothing."""
+        return self.memory.bytes_at(phys, length)
+
+    def read(self, phys: int, count: int) -> bytes | None:
+        """What an exception reads."""
+        found = self.physical(phys, count)
+        if len(found) < count:
             self.absent.add(phys + len(found))
+            return None
+        return found
+
+    def bytes_at(self, virt: int, length: int) -> bytes:
+        """Memory by the tables, as far as they map it and the core holds it."""
+        # By name: in a dataclass with slots `super()` means another class.
+        found = StoppedCpu.bytes_at(self, virt, length)
+        if len(found) < length:
+            phys = walk(self, self.cpu, virt + len(found) & (1 << 64) - 1).phys
+            if phys is not None:
+                self.absent.add(phys)
         return found
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
