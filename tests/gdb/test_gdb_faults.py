@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boot.reference import BUILD, ROOT, boot
@@ -42,7 +44,8 @@ def test_check_and_step_agree_with_the_analyzer(
     analyzed = boot(tmp_path / "analyzed", inject=inject, config=config)
     observed = analyzed.verdict["observation"]
     first = observed["first"]
-    text = debug(tmp_path / "debugged", "cr3scope step\nx/i $pc\n", inject, config)
+    saved = tmp_path / "saved.core"
+    text = debug(tmp_path / "debugged", f"cr3scope save {saved}\ncr3scope step\nx/i $pc\n", inject, config)
     lines = unwrapped(text)
     assert f"rule: {analyzed.rules[0]}: " in lines, text
     said = re.search(r"^verdict: faults at .*?: (#\w+) \(error ([0-9a-f]+)[:)].*?RIP=(\S+) ", lines, re.M)
@@ -60,8 +63,26 @@ def test_check_and_step_agree_with_the_analyzer(
         assert vector != "#PF" or "<- here" in caught, text
     if observed["outcome"] != "handled":
         assert f"what follows is a {observed['outcome']}" in lines, text
+    again = verdict_of(saved)
+    assert [finding["rule"] for finding in again["findings"]] == [analyzed.rules[0]], again
+    prediction = again["prediction"]
+    assert {name: prediction[name] for name in ("vector", "error_code", "cr2", "rip")} == {
+        name: first[name] for name in ("vector", "error_code", "cr2", "rip")
+    }
+    assert prediction["ends"] == observed["outcome"], (prediction, observed)
     if inject == "code-unmapped" and comes is BEFORE:
         assert re.search(r"=> \S+ <\S+>:\s+jmp +\*%r11", text.split("stopped before")[1]), text
+
+
+def verdict_of(core: Path) -> dict[str, Any]:
+    """`analyze` of what `save` wrote at the switch."""
+    done = subprocess.run(
+        [ROOT / "scripts/cr3scope", "analyze", core, "--json", "-"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["verdict"] == "will-fault", found
+    return found
 
 
 def test_a_refused_switch_is_named_and_not_stepped(tmp_path: Path) -> None:
