@@ -238,3 +238,23 @@ def test_words_are_completed(tmp_path: Path) -> None:
     lines = foreign(tmp_path, program, commands).splitlines()
     for typed, completed in wanted.items():
         assert f"cr3scope {completed}" in lines, (typed, lines)
+
+
+@pytest.mark.parametrize("is_faulty", [True, False])
+def test_interrupts_that_are_on_are_told_if_the_new_tables_lack_the_idt(
+    is_faulty: bool, tmp_path: Path
+) -> None:
+    """The same loader as in LOADERS, which `run` sees die of them."""
+    name = "interrupts_on" if is_faulty else "interrupts_on.mended"
+    saved = tmp_path / "saved.core"
+    commands = f"cr3scope break --on-load bootx64\ncontinue\ncr3scope save {saved}"
+    text = " ".join(foreign(tmp_path, loader(name, False), commands).split())
+    done = subprocess.run([ROOT / "scripts/cr3scope", "analyze", saved], capture_output=True, text=True)
+    if is_faulty:
+        assert re.search(r"verdict: survives \d+ instructions? unless an interrupt comes \(", text), text
+        assert "rule: missing-cli: interrupts are on across the switch, and the next one is fatal" in text, text
+        assert done.returncode == 1
+        assert done.stdout.startswith("WILL FAULT: interrupts are on across the switch"), done.stdout
+    else:
+        assert "unless" not in text and "rule: " not in text, text
+        assert done.returncode == 0 and done.stdout.startswith("HEALTHY: "), done.stdout

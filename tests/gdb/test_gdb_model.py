@@ -94,7 +94,7 @@ from cr3scope.forecast.handlers import handlers
 from cr3scope.forecast.switch import switch_at_pc
 from cr3scope.predict.follow import follow
 from cr3scope_commands import run_to, target
-from cr3scope_commands.frame import frame_at_rsp
+from cr3scope.forecast.frame import frame_at_rsp
 
 GENERAL = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 eflags cs ss ds es fs gs".split()
 gdb.execute("delete")

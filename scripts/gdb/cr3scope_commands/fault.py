@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope import exceptions
+from cr3scope.forecast.frame import candidates, frame_at_rsp
 from cr3scope.forecast.handlers import handlers
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.frame import candidates, frame_at_rsp
 from cr3scope_commands.source_line import place
 from cr3scope_commands.target import Stop, stop
 

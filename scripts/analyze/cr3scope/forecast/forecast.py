@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
+from cr3scope.forecast.interrupts import fatal_interrupt
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
-from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.course import OwnException, Step, Why
+from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.follow import Path, follow
 from cr3scope.predict.machine import Chain, carry
 from cr3scope.rules import BY_ID
@@ -25,8 +26,9 @@ from cr3scope.verdict import Ending, Fault, Finding
 class Forecast:
     """Under which tables, which accesses, and the first that faults with what becomes of it.
 
-    ``steps`` go on behind the refused one; ``end`` and ``why`` say why there are no further ones, ``count`` how many
-    instructions were followed, ``last`` the registers at the first one that was not.
+    A finding without a fault: an interrupt that comes now would be fatal. ``steps`` go on behind the
+    refused one; ``end`` and ``why`` say why there are no further ones, ``count`` how many instructions
+    were followed, ``last`` the registers at the first one that was not.
     """
 
     cpu: CpuState
@@ -79,8 +81,10 @@ def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
         fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
         path = replace(path, steps=(*path.steps, step))
         return _faulting(now, cpu, path, step, fault, at, (_own_exception(own),))
+    fatal = fatal_interrupt(now, cpu, registers)
+    findings = () if fatal is None else (fatal,)
     return Forecast(
-        cpu, path.steps, None, None, (), None, path.end, path.why, path.last, path.count, path.at_entry
+        cpu, path.steps, None, None, findings, None, path.end, path.why, path.last, path.count, path.at_entry
     )
 
 

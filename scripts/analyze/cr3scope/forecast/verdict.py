@@ -20,7 +20,7 @@ def judge_stopped(
     """
     seen = forecast(now)
     prediction = _prediction(now, seen)
-    status = Status.HEALTHY if prediction.survives else Status.WILL_FAULT
+    status = Status.WILL_FAULT if seen.findings or not prediction.survives else Status.HEALTHY
     if is_missing() or (prediction.survives and not seen.count):
         status = Status.INCOMPLETE
     said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))

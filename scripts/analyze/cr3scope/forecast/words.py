@@ -23,7 +23,8 @@ def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
     if seen.fault is None or seen.refused is None:
         plural = "" if seen.count == 1 else "s"
-        yield f"verdict: survives {seen.count} instruction{plural} ({which}), then {printable(seen.end)}"
+        until = " unless an interrupt comes" if seen.findings else ""
+        yield f"verdict: survives {seen.count} instruction{plural}{until} ({which}), then {printable(seen.end)}"
     else:
         fault, step = seen.fault, seen.refused
         cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
