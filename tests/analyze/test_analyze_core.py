@@ -15,7 +15,7 @@ from cr3scope.sources.core_note import CoreCpu, Segment, code_flags, read_cpu, w
 from cr3scope.sources.write_core import write_core
 
 OLD, NEW, CODE, STACK, TABLES = 0x1000, 0x2000, 0x200000, 0x201000, 0x202000
-NX, LARGE, PRESENT_WRITABLE = 1 << 63, 0x80, 3
+NX, LARGE, USER, PRESENT_WRITABLE = 1 << 63, 0x80, 4, 3
 SWITCH = "0f22d8 50 58 ebfe"  # mov cr3, rax; push rax; pop rax; an endless loop
 GATES, SEGMENTS = (TABLES, 0xFFF), (TABLES + 0x1000, 0x17)
 CODE_64 = 0x00AF9B000000FFFF
@@ -26,28 +26,28 @@ def page(*entries: int) -> bytes:
     return struct.pack(f"<{len(entries)}Q", *entries).ljust(4096, b"\0")
 
 
-def identity(root: int, veto: int = 0) -> dict[int, bytes]:
-    """The first GiB by large pages; ``veto`` is set in the top entry."""
+def identity(root: int, veto: int = 0, also: int = 0) -> dict[int, bytes]:
+    """The first GiB by large pages; ``veto`` is set in the top entry, ``also`` in all."""
     pdpt = root + 0x10000
-    leaves = (number << 21 | LARGE | PRESENT_WRITABLE for number in range(512))
+    leaves = (number << 21 | LARGE | PRESENT_WRITABLE | also for number in range(512))
     return {
-        root: page(pdpt | PRESENT_WRITABLE | veto),
-        pdpt: page(pdpt + 0x10000 | PRESENT_WRITABLE),
+        root: page(pdpt | PRESENT_WRITABLE | veto | also),
+        pdpt: page(pdpt + 0x10000 | PRESENT_WRITABLE | also),
         pdpt + 0x10000: page(*leaves),
     }
 
 
-def memory(code: str = SWITCH, veto: int = 0) -> dict[int, bytes]:
+def memory(code: str = SWITCH, veto: int = 0, also: int = 0) -> dict[int, bytes]:
     return {
-        **identity(OLD), **identity(NEW, veto),
+        **identity(OLD, also=also), **identity(NEW, veto),
         CODE: bytes.fromhex(code).ljust(4096, b"\0"), STACK: bytes(4096),
         TABLES: bytes(4096), TABLES + 0x1000: page(0, CODE_64, 0x00CF93000000FFFF),
     }  # fmt: skip
 
 
-def cpu(**registers: int) -> CoreCpu:
+def cpu(selector: int = 8, **registers: int) -> CoreCpu:
     segments = {
-        "CS": Segment(8, 0, 0xFFFFFFFF, code_flags(64)), "TR": Segment(0),
+        "CS": Segment(selector, 0, 0xFFFFFFFF, code_flags(64)), "TR": Segment(0),
         "IDT": Segment(0, *GATES), "GDT": Segment(0, *SEGMENTS),
     }  # fmt: skip
     wanted = {**LONG_MODE, "CR3": OLD, "RIP": CODE, "RSP": STACK + 0x800, "RAX": NEW, **registers}
@@ -96,6 +96,19 @@ def test_a_cpu_that_stands_elsewhere_is_judged_under_its_own_tables(
     status, found = verdict(capsys, core(tmp_path, memory("50 58 ebfe", veto=NX)))
     assert (status, found["verdict"]) == (0, "healthy")
     assert "which is no mov cr3: judged under its own CR3" in found["diagnostics"][0]["message"]
+
+
+@pytest.mark.parametrize(("also", "status"), [(USER, 0), (0, 1)])
+def test_a_cpu_in_user_mode_makes_user_accesses(
+    also: int, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SMEP and SMAP forbid the supervisor what user mode may do."""
+    one = cpu(0x1B, CR4=0x20 | 1 << 20 | 1 << 21)
+    done, found = verdict(capsys, core(tmp_path, memory("50 58 ebfe", also=also), one))
+    assert done == status, found
+    if status:
+        assert found["prediction"]["error_code"] == 0x15  # user, fetch, present
+        assert "not predicted" in found["prediction"]["chain"][0]
 
 
 @pytest.mark.parametrize("missing", [CODE, NEW, NEW + 0x20000])

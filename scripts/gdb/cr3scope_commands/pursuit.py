@@ -13,7 +13,7 @@ import gdb
 
 from cr3scope import exceptions
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.forecast import Forecast, forecast, own_chain
+from cr3scope.forecast.forecast import Forecast, forecast, outcome
 from cr3scope.forecast.handlers import handlers
 from cr3scope.forecast.loops import way_out
 from cr3scope.machine.qmp import QmpError
@@ -139,7 +139,7 @@ class Pursuit:
 
     def _meet(self, seen: Forecast, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
-        if seen.chain is not None and seen.chain.enters:
+        if seen.chain is None or seen.chain.enters or seen.chain.ends is None:
             arrived = self._go(list(self._stubs))
             yield from self._elsewhere(arrived, seen)
             return
@@ -163,7 +163,8 @@ class Pursuit:
         if seen.why is Why.HALT:
             return f"no exception: the CPU halts at {where}"
         vector = _TRAPS.get(seen.why)
-        if vector is not None and not own_chain(now, vector).enters:
+        chain = None if vector is None else outcome(now, now.cpu, vector, now.delivery_registers)
+        if vector is not None and chain is not None and chain.ends is not None and not chain.enters:
             return f"stopped before {exceptions.name(vector)}, which has no handler, at {where}"
         return ""
 

@@ -18,8 +18,11 @@ from cr3scope.predict.course import OwnException, Step, Why
 from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.follow import Path, follow
 from cr3scope.predict.machine import Chain, carry
+from cr3scope.predict.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding
+
+_RPL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +59,18 @@ def forecast(now: StoppedCpu) -> Forecast:
     return _judged(now, cpu, after)
 
 
-def net(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Chain:
-    """What a page fault with these registers would come to."""
-    return carry(Delivery(now, cpu, now, now.platform), exceptions.PAGE_FAULT, registers)
-
-
-def own_chain(now: StoppedCpu, vector: int) -> Chain:
-    """What an exception comes to that the instruction at the PC raises by itself."""
-    return carry(Delivery(now, now.cpu, now, now.platform), vector, now.delivery_registers)
+def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
+    """What an exception with these registers comes to under the tables of ``cpu``."""
+    if registers.cs & _RPL:
+        return Chain(None, ("from user mode the CPU changes to the stack of the TSS: not predicted",))
+    return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
 def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
     """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     for step in path.steps:
-        found = access(now, cpu, step.virt, step.kind, width=step.width, platform=now.platform)
+        found = _access(now, cpu, step)
         if isinstance(found, PageFault):
             fault = _fault(now, cpu, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
@@ -92,10 +92,18 @@ def _faulting(
     now: StoppedCpu, cpu: CpuState, path: Path, step: Step, fault: Fault, at: Registers,
     findings: tuple[Finding, ...],
 ) -> Forecast:  # fmt: skip
-    chain = carry(Delivery(now, cpu, now, now.platform), fault.vector, at)
+    chain = outcome(now, cpu, fault.vector, at)
     return Forecast(
         cpu, path.steps, step, fault, findings, chain, path.end, path.why, path.last, path.count, path.at_entry
     )
+
+
+def _access(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:
+    """Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6)."""
+    return access(
+        now, cpu, step.virt, step.kind, bool(step.registers.cs & _RPL == _RPL), step.width,
+        step.name in (GDT_READ, GDT_WRITE), platform=now.platform,
+    )  # fmt: skip
 
 
 def _own_exception(own: OwnException) -> Finding:
@@ -160,5 +168,5 @@ def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
         words = ("QEMU's TCG raises no exception: it executes the mov again and again",)
         chain = Chain(Ending.HANG, words)
     else:
-        chain = carry(Delivery(now, now.cpu, now, now.platform), fault.vector, registers)
+        chain = outcome(now, now.cpu, fault.vector, registers)
     return Forecast(cpu, (step,), step, fault, (finding,), chain, "the switch is refused", Why.REFUSED, registers)

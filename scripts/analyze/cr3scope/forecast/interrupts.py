@@ -15,13 +15,15 @@ from cr3scope.rules import BY_ID
 from cr3scope.verdict import Finding
 
 _VECTORS = 256
+_RPL = 3
 
 
 def fatal_interrupt(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Finding | None:
     """Of an interrupt that comes before the next instruction: what the tables of ``cpu`` refuse to its
-    delivery. None if interrupts are off, or delivery works, or no gate tells which one could come.
+    delivery. None if interrupts are off, or delivery works, or no gate tells which one could come;
+    from user mode nothing is told.
     """
-    if not registers.rflags & INTERRUPTS_ON:
+    if not registers.rflags & INTERRUPTS_ON or registers.cs & _RPL:
         return None
     vector = _first_gate(now, registers)
     if vector is None:

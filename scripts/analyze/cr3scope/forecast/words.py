@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope import exceptions
-from cr3scope.forecast.forecast import Forecast, net
+from cr3scope.forecast.forecast import Forecast, outcome
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.entry import PAGE_BYTES
@@ -40,7 +40,7 @@ def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     yield from _steps(seen)
     chain = seen.chain
     if chain is None:
-        chain = net(now, seen.cpu, seen.last)
+        chain = outcome(now, seen.cpu, exceptions.PAGE_FAULT, seen.last)
         yield "if it page-faulted nevertheless:"
     for line in chain.words:
         yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"

@@ -14,6 +14,7 @@ from cr3scope.predict.course import Course, Step
 from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, Descriptor
 from cr3scope.predict.segment_load import CODE, STACK, TASK, Refused
 
+GDT_READ, GDT_WRITE = "GDT read", "GDT write"  # names of steps
 _RPL = 3
 _TYPE_AT = 4  # the half of a descriptor with its type, accessed and busy bits
 _DATA_SEGMENTS = ("ds", "es", "fs", "gs", STACK)
@@ -53,7 +54,7 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
         return False
     if register == TASK or not found.accessed:  # the CPU sets the busy or the accessed bit
         at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT
-        yield course.step("GDT write", at, AccessKind.WRITE, 4, one.address)
+        yield course.step(GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
     if register == TASK:
         course.now = replace(course.now, tr=selector)
     return True
@@ -97,7 +98,7 @@ def _descriptor(
     refused = segment_load.outside(selector, now.gdt_limit)
     if refused is None:
         at = now.gdt_base + segment_load.place(selector)
-        yield course.step("GDT read", at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
+        yield course.step(GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
         value = course.memory.load(at, DESCRIPTOR_BYTES)
         # A far jump to a call gate or a task goes elsewhere.
         if value is None or (register == CODE and Descriptor(value).is_system):
