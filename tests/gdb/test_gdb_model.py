@@ -39,7 +39,7 @@ RETFQ = "51 53 48cb"  # push rcx; push rbx; retfq
 IRETQ = "52 56 9c 51 53 48cf"  # push rdx (SS), rsi (RSP), the flags, rcx (CS), rbx (RIP); iretq
 HOLE = "HOLE"  # an address that the tables do not map
 NEXT = "NEXT"  # behind the code
-STACK = "STACK"
+STACK, STACK_ODD = "STACK", "STACK_ODD"
 
 CASES: list[tuple[str, dict[str, int | str]]] = [
     *[(f"{load} 90", {"rax": SELECTOR[name] | rpl})
@@ -82,6 +82,34 @@ CASES: list[tuple[str, dict[str, int | str]]] = [
     ("ff13", {"rbx": HOLE}),  # call [rbx]
     ("8f03", {"rbx": HOLE}),  # pop [rbx]
     ("f00fc103", {"rbx": HOLE, "rax": 1}),  # lock xadd
+    *[(code, {"rbx": HOLE}) for code in (
+        "d7",  # xlat, which reads RBX + AL
+        "0f1103", "0fc303", "d91b", "660f3a160301", "0f01 03",  # movups, movnti, fstp, pextrd, sgdt: writes
+        "0f1003", "d903", "0f ae13",  # movups, fld, ldmxcsr: reads
+        "4801 03", "d023", "0fc70b",  # add, shl, cmpxchg8b: read and write
+        "0f01 1b",  # lidt
+        "65 8b03",  # mov eax, gs:[rbx]
+    )],
+    ("0f2803", {"rbx": STACK_ODD}),  # movaps of no multiple of 16
+    ("0fae03", {"rbx": STACK_ODD}),  # fxsave
+    ("480fa303", {"rbx": STACK, "rax": 1 << 38}),  # bt: the bit lies far away
+    ("480fa303", {"rbx": HOLE, "rax": (1 << 64) - (1 << 38)}),  # and back from there
+    ("6e", {"rsi": HOLE}),  # outsb
+    ("a4", {"rdi": HOLE, "rsi": 1 << 63}),  # movsb reads first
+    ("a6", {"rdi": HOLE, "rsi": 1 << 63}),  # cmpsb
+    ("f2ae 90", {"rdi": 0xFFFFFFF0, "rcx": 64, "rax": 1}),  # repne scasb, over the edge of what is mapped
+    ("488b03", {"rbx": (1 << 64) - 4}),  # over the end of the address space
+    ("48893b", {"rbx": 0xFFFFFFFC}),  # half of it mapped
+    ("48f7f1", {"rax": 1, "rcx": 0, "rdx": 0}),  # div by 0
+    ("48f7f1", {"rax": 1, "rcx": 1, "rdx": 1}),  # a quotient of 65 bits
+    ("48f7f9", {"rax": 1 << 63, "rcx": (1 << 64) - 1, "rdx": (1 << 64) - 1}),  # idiv: -2^63 / -1
+    ("48f7f9", {"rax": (1 << 64) - 9, "rcx": 3, "rdx": (1 << 64) - 1}),
+    ("c9", {"rbp": HOLE}),  # leave
+    ("8f442400 90", {}),  # pop [rsp], which counts from RSP afterwards
+    ("51 6a00 0fb2 0424", {"rcx": OUTSIDE}),  # lss eax, [rsp] with a null selector
+    ("48c7442404 90000000 90 0fb20424", {}),  # with one outside the GDT
+    ("51 53 ff2c24", {"rbx": NEXT, "rcx": SELECTOR["code"]}),  # ljmp m16:32
+    ("9c 58 50 9d 90", {}),  # pushfq; pop rax; push rax; popfq
 ]  # fmt: skip
 
 # What both scripts begin with: the guest at the switch of a healthy loader, and how it gets back there.
@@ -120,7 +148,8 @@ def put(registers, rip):
 """
 
 REFUSALS = HEAD + """
-places = {"HOLE": 0x180000000, "NEXT": start.rip + length + 32, "STACK": stack - 0x800}
+places = {"HOLE": 0x180000000, "NEXT": start.rip + length + 32, "STACK": stack - 0x800,
+          "STACK_ODD": stack - 0x7f9}
 gdt = stack - 0x400
 pointer = (len(GDT_BYTES) - 1).to_bytes(2, "little") + gdt.to_bytes(8, "little")
 inferior.write_memory(gdt - 16, pointer)

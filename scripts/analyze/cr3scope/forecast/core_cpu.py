@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.stopped_cpu import StoppedCpu
+from cr3scope.forecast.stopped_cpu import BASES, StoppedCpu
 from cr3scope.forecast.switch import switch_at_pc
 from cr3scope.machine.qmp import QmpError
 from cr3scope.machine.snapshot import Table
@@ -91,6 +91,10 @@ def stopped_cpu(core: Core, path: str) -> CoreStop:
 def _one(core: Core, number: int, one: CoreCpu) -> CoreStop:
     idt, gdt = (one.segments.get(name, Segment()) for name in _TABLES)
     registers = dict(one.registers)
+    for name in BASES:
+        segment = one.segments.get(name.partition("_")[0])
+        if segment is not None:
+            registers[name] = segment.base
     efer = core.word(EFER)
     if efer is None:
         is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cr3scope.forecast.core_cpu import EFER, MAX_PHYS_BITS, PLATFORM
-from cr3scope.forecast.stopped_cpu import StoppedCpu
+from cr3scope.forecast.stopped_cpu import BASES, StoppedCpu
 from cr3scope.sources.core_note import CoreCpu, Segment, code_flags
 from cr3scope.sources.elf_core import SHOWN_CR3
 from cr3scope.sources.write_core import write_core
@@ -19,7 +19,10 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
     ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another.
     ValueError or struct.error if they are too many for an ELF core.
     """
-    segments = {name: Segment(selector, 0, _FLAT) for name, selector in now.selectors.items()}
+    bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
+    segments = {
+        name: Segment(selector, bases.get(name, 0), _FLAT) for name, selector in now.selectors.items()
+    }
     code = now.selectors.get("CS", 0)
     segments["CS"] = Segment(code, 0, _FLAT, code_flags(now.code_bits))
     for name, table in (("IDT", now.idt), ("GDT", now.gdt)):

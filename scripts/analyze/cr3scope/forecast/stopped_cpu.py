@@ -12,6 +12,7 @@ from cr3scope.predict.delivery import Registers
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
+BASES = ("FS_BASE", "GS_BASE")
 _WIDENED = {f"E{name}": f"R{name}" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "IP")}
 _WIDENED["EFL"] = "RFL"
 
@@ -37,8 +38,9 @@ class StoppedCpu(Snapshot):
 
     @property
     def general(self) -> Mapping[str, int]:
-        """The general registers by lower-case name."""
-        return {name: self.registers.get(name.upper(), 0) for name in GENERAL}
+        """The general registers by lower-case name, and the bases of FS and GS as far as they are known."""
+        bases = {name.lower(): self.registers[name] for name in BASES if name in self.registers}
+        return {name: self.registers.get(name.upper(), 0) for name in GENERAL} | bases
 
     @property
     def delivery_registers(self) -> Registers:

@@ -21,6 +21,7 @@ INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
 _EFER_LMA = 1 << 10
 _SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
 _CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
+_BASE = re.compile(r"\b([FG]S) ?=[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
 _PHYS_BITS = 40  # QEMU's own default
@@ -164,7 +165,8 @@ def _snapshot(qmp: Qmp, number: int, text: str, phys_bits: int) -> Snapshot:
     idt, gdt = tables.get("IDT"), tables.get("GDT")
     bits = _CODE_BITS.search(text)
     code_bits = int(bits[1]) if bits else 64
-    return Snapshot(qmp, read_registers(text), phys_bits, selectors, idt, gdt, number, code_bits)
+    registers = read_registers(text) | {f"{m[1]}_BASE": int(m[2], 16) for m in _BASE.finditer(text)}
+    return Snapshot(qmp, registers, phys_bits, selectors, idt, gdt, number, code_bits)
 
 
 def _phys_bits(qmp: Qmp) -> int:

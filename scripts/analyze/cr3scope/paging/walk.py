@@ -201,12 +201,13 @@ def access(
     """
     request = _Request(cpu, kind, user and not implicit, implicit, shadow_stack, platform)
     last = virt + max(width, 1) - 1
+    wraps = platform is Platform.TCG  # from the last byte of the address space to the first
     for edge in (virt, last):
-        if edge > _ALL_ONES or not is_canonical(edge, cpu.levels):
+        if (edge > _ALL_ONES and not wraps) or not is_canonical(edge & _ALL_ONES, cpu.levels):
             return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     first: Walk | None = None
     while True:
-        path = walk(tables, cpu, virt, platform)
+        path = walk(tables, cpu, virt & _ALL_ONES, platform)
         fault = _refusal(path, request)
         if fault is not None:
             return fault
@@ -214,7 +215,7 @@ def access(
         virt = (virt | path.page_size - 1) + 1
         if virt > last:
             break
-        if not is_canonical(virt, cpu.levels):
+        if not is_canonical(virt & _ALL_ONES, cpu.levels):
             return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     assert first.phys is not None
     return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)

@@ -13,18 +13,13 @@ from cr3scope.paging.walk import is_canonical
 from cr3scope.postmortem.at_fault import AtFault
 from cr3scope.predict.decode import LONGEST, address, can_decode, decode, text
 from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.memory_operands import alignment
 from cr3scope.predict.missing_state import missing_state
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Fault, Finding
 
 _NO_MEMORY = b"\xff" * LONGEST
 _EM, _TS = 1 << 2, 1 << 3  # of CR0 (SDM 3A, 2.5)
-# Operands that must be aligned (SDM volume 2, each instruction): by mnemonic, bytes.
-_ALIGNED = {
-    "movaps": 16, "movapd": 16, "movdqa": 16, "movntps": 16, "movntpd": 16, "movntdq": 16,
-    "movntdqa": 16, "fxsave": 16, "fxsave64": 16, "fxrstor": 16, "fxrstor64": 16, "cmpxchg16b": 16,
-    "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
-}  # fmt: skip
 _TURN_ON = (
     "Turn it on before (for SSE also CR0.EM=0, for AVX also XCR0), or build what runs earlier without it"
     " (-mgeneral-regs-only)."
@@ -112,7 +107,7 @@ def _protected(
                 return plain
             why = "AFh is what edk2 fills memory with before it hands it out: nobody has set this"
             return replace(plain, detail=why, fix="Set, or clear, the memory before it is used.")
-        need = _ALIGNED.get(found.mnemonic.removeprefix("v"), 1)
+        need = alignment(found)
         if virt % need:
             rule = "stack-misaligned" if base in _STACK else "instruction-refused"
             title = f"`{words}` needs a multiple of {need}, and goes to {virt:#x}"

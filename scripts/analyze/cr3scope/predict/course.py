@@ -70,6 +70,7 @@ class Course:
         self.now = registers
         self.bits, self.platform = bits, platform
         self.wrote_stack = False
+        self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
         self.end, self.why = "", Why.UNTOLD
         self.stop: OwnException | None = None
 
@@ -117,10 +118,26 @@ class Course:
 
     def pop(self, one: Any, width: int) -> Way:
         """The value, where it is known."""
-        at = self.now.rsp
-        yield self.step("stack read", at, AccessKind.READ, width, one.address)
-        self.move_stack(at + width)
-        return self.memory.load(at, width)
+        value = yield from self.peek(one, self.now.rsp, width)
+        self.move_stack(self.now.rsp + width)
+        return value
+
+    def peek(self, one: Any, at: int, width: int) -> Way:
+        """The same without a move of RSP: of several words the CPU moves it once all are read."""
+        yield self.step("stack read", at & self.mask, AccessKind.READ, width, one.address)
+        return self.memory.load(at & self.mask, width)
+
+    def pop_to_memory(self, one: Any, width: int) -> Iterator[Step]:
+        """POP of a memory operand, whose address counts from RSP as it is afterwards (SDM volume 2B)."""
+        before = self.now
+        value = yield from self.pop(one, width)
+        place = decode.address(one, one.operands[0], self.known)
+        after, self.now = self.now, before  # a fault finds nothing popped
+        if place is not None:
+            place &= self.mask
+            yield self.step("write", place, AccessKind.WRITE, width, one.address)
+            self.memory.store(place, width, value)
+        self.now = after
 
     def move_stack(self, rsp: int) -> None:
         """RSP is set."""

@@ -31,11 +31,14 @@ def text(one: Any) -> str:
 
 
 def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
-    """Of a memory operand; None if a register is not known, or a segment's base."""
+    """Of a memory operand; None if a register is not known, or the base of FS or GS."""
     from capstone import x86
 
     place = operand.mem
+    base: int | None = 0
     if place.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
+        base = known.get(f"{one.reg_name(place.segment)}_base")
+    if base is None:
         return None
     total: int = place.disp
     for register, scale in ((place.base, 1), (place.index, place.scale)):
@@ -46,7 +49,8 @@ def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
             if value is None:
                 return None
             total += value * scale
-    return total & _MASK
+    offset: int = total & (1 << 8 * one.addr_size) - 1
+    return offset + base & _MASK
 
 
 @cache

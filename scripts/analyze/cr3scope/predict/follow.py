@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.exceptions import UNDEFINED
+from cr3scope.exceptions import DIVIDE, UNDEFINED
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.platform import Platform
@@ -21,17 +21,19 @@ from cr3scope.predict.data_steps import operand_steps, repeated
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.expected_memory import Read
 from cr3scope.predict.known_registers import is_part_of
+from cr3scope.predict.memory_operands import far_bytes
 from cr3scope.predict.missing_state import missing_state
-from cr3scope.predict.operands import result
+from cr3scope.predict.operands import quotient_fits, result
 from cr3scope.predict.segment_load import STACK, Refused
 
 MOST_INSTRUCTIONS = 256
 _QWORD = 8
-_DIRECTION = 1 << 10  # RFLAGS.DF
+_TRAP, _DIRECTION = 1 << 8, 1 << 10  # of RFLAGS
 _EFER = 0xC0000080
+_BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
 _ENDS = frozenset({"hlt", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
 _CONDITIONAL = ("loop", "jrcxz", "jecxz")
-_PUSHED_FLAGS = ("pushf", "pushfd", "pushfq")
+_PUSHED_FLAGS, _POPPED_FLAGS = ("pushf", "pushfd", "pushfq"), ("popf", "popfd", "popfq")
 _FAR_RETURNS = {"retf": 4, "retfq": 8, "iretd": 4, "iretq": 8}  # bytes of each word they pop
 _RPL = 3
 
@@ -146,11 +148,13 @@ class _Follower:
         course = self.course
         groups = {one.group_name(group) for group in one.groups}
         name: str = one.mnemonic
-        refused = self._undefined(one)
+        refused = self._refused(one)
         if refused is not None:
             course.stops(one, refused)
             return None
         if name in _ENDS or name.startswith(_CONDITIONAL):
+            return course.ends(one)
+        if name.startswith("maskmov"):  # what it writes hangs on its data
             return course.ends(one)
         if name == "wrmsr" and course.known.get("ecx") in (None, _EFER):
             return course.ends(one)
@@ -164,7 +168,8 @@ class _Follower:
             return (yield from repeated(course, one))
         return (yield from self._plain(one))
 
-    def _undefined(self, one: Any) -> Refused | None:
+    def _refused(self, one: Any) -> Refused | None:
+        """By what it is, or by registers; memory comes later."""
         if one.mnemonic in ("ud0", "ud1", "ud2"):
             return Refused(UNDEFINED, None, "the program gives up by itself")
         off = missing_state(one, self._cpu) if self._cpu is not None and _has_state(one) else None
@@ -177,17 +182,38 @@ class _Follower:
         writes = {one.reg_name(register) for register in one.regs_access()[1]}
         if name == "mov" and writes & {"cr0", "cr3", "cr4"}:
             return course.ends(one)
-        yield from operand_steps(course, one)
-        segment = segment_steps.loaded(course, one, _destination(one))
+        destination = _destination(one)
+        pops_to_memory = name == "pop" and destination is None
+        if not pops_to_memory:
+            yield from operand_steps(course, one)
+        if course.stop is not None:
+            return None
+        if name in ("div", "idiv"):
+            fits = quotient_fits(one, known, course.source)
+            if fits is False:
+                course.stops(one, Refused(DIVIDE, None, "the divisor is 0, or the quotient too large"))
+            if not fits:
+                return None if course.stop else course.ends(one)
+        segment = segment_steps.loaded(course, one, destination)
         if segment is not None and not (yield from segment_steps.load(course, one, *segment)):
             return None
         source, value, frame = course.source(one), result(one, known, course.source), known.get("rbp")
         on_stack = {register for register in writes if is_part_of(register, "rsp")}
         for register in writes - on_stack:
             known.set(register, None)
-        if name == "push" or name in _PUSHED_FLAGS:
-            yield from course.push(one, source if name == "push" else None, course.pushed_bytes(one))
-        elif name.startswith("pop"):
+        self._bases(one, name)
+        if name == "push":
+            yield from course.push(one, source, course.pushed_bytes(one))
+        elif name in _PUSHED_FLAGS:
+            yield from course.push(one, None, course.pushed_bytes(one))
+            course.pushed_flags[course.now.rsp] = course.now.rflags
+        elif name in _POPPED_FLAGS:
+            yield from self._pop_flags(one)
+            if course.now.rflags & _TRAP:
+                return course.ends(one)
+        elif pops_to_memory:
+            yield from course.pop_to_memory(one, course.pushed_bytes(one))
+        elif name == "pop":
             value = yield from course.pop(one, course.pushed_bytes(one))
         elif name == "enter":
             if one.operands[1].imm:  # nested procedures, which nobody has
@@ -196,8 +222,8 @@ class _Follower:
             known.set("rbp", course.now.rsp)
             course.move_stack(course.now.rsp - one.operands[0].imm)
         elif name == "leave" and frame is not None:
-            course.move_stack(frame)
-            known.set("rbp", (yield from course.pop(one, course.word)))
+            known.set("rbp", (yield from course.peek(one, frame, course.word)))
+            course.move_stack(frame + course.word)
         elif on_stack and value is None:
             return course.ends(one)
         elif name in ("lgdt", "lidt"):
@@ -205,7 +231,6 @@ class _Follower:
         elif name in ("std", "cld"):
             flags = course.now.rflags & ~_DIRECTION
             course.now = replace(course.now, rflags=flags | _DIRECTION * (name == "std"))
-        destination = _destination(one)
         if destination in on_stack and name != "push" and value is None:
             return course.ends(one)
         if destination is not None and value is not None:
@@ -214,6 +239,27 @@ class _Follower:
                 course.move_stack(known.get("rsp") or 0)
         following: int = one.address + one.size
         return following
+
+    def _bases(self, one: Any, name: str) -> None:
+        """FS and GS bases that are known no more."""
+        known = self.course.known
+        loaded = {"fs": "fs_base", "gs": "gs_base"}.get(_destination(one) or "")
+        if loaded and name in ("mov", "pop"):
+            known.set(loaded, None)
+        elif name in ("lfs", "wrfsbase"):
+            known.set("fs_base", None)
+        elif name in ("lgs", "wrgsbase", "swapgs"):
+            known.set("gs_base", None)
+        elif name == "wrmsr" and (base := _BASES.get(known.get("ecx") or 0)) is not None:
+            known.set(base, None)
+
+    def _pop_flags(self, one: Any) -> Iterator[Step]:
+        """The system flags of a PUSHF come back; of a value that is not known nothing is."""
+        course, at = self.course, self.course.now.rsp
+        value = yield from course.pop(one, course.pushed_bytes(one))
+        flags = course.pushed_flags.get(at) if value is None else value
+        # The trap flag of an unknown value stands for all: the way ends.
+        course.now = replace(course.now, rflags=_TRAP if flags is None else flags)
 
     # -- control transfers ---------------------------------------------------------------------
 
@@ -240,7 +286,7 @@ class _Follower:
         at = decode.address(one, first, course.known) if first.type == x86.X86_OP_MEM else None
         if at is None:
             return None
-        width = first.size - 2 if first.size > 4 else 4
+        width = far_bytes(one)
         offset = course.memory.load(at & course.mask, width)
         selector = course.memory.load((at & course.mask) + width, 2)
         return None if offset is None or selector is None else (selector, offset)
@@ -259,23 +305,23 @@ class _Follower:
             return course.ends(one)
         is_interrupt = one.mnemonic.startswith("iret")
         moves_stack = is_interrupt and course.bits == 64
-        before, words = course.now.rsp, []
-        for _ in range(5 if moves_stack else 3 if is_interrupt else 2):
-            words.append((yield from course.pop(one, width)))
-        after = course.now.rsp
-        course.move_stack(before)  # an exception now finds nothing popped
+        top, words = course.now.rsp, []
+        count = 5 if moves_stack else 3 if is_interrupt else 2
+        for place in range(count):
+            words.append((yield from course.peek(one, top + place * width, width)))
+        after = top + count * width
         target, selector = words[:2]
         if target is None or selector is None or selector & _RPL:
             return course.ends(one)
         if not (yield from segment_steps.enter(course, one, selector & 0xFFFF)):
             return None
         if moves_stack:
-            top, stack = words[3:]
-            if top is None or stack is None or course.bits != 64:
+            stack, segment = words[3:]
+            if stack is None or segment is None or course.bits != 64:
                 return course.ends(one)
-            if not (yield from segment_steps.load(course, one, STACK, stack & 0xFFFF, True)):
+            if not (yield from segment_steps.load(course, one, STACK, segment & 0xFFFF, True)):
                 return None
-            after = top
+            after = stack
         elif one.operands:
             after += one.operands[0].imm
         course.move_stack(after)

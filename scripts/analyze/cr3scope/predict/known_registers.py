@@ -36,6 +36,8 @@ def is_part_of(name: str, whole: str) -> bool:
 
 def _whole(name: str) -> tuple[str, int]:
     """The 64-bit register that ``name`` is a part of, and how many bits of it that is."""
+    if name.endswith("_base"):  # of FS and GS
+        return name, 64
     if name[:1] == "r" and name[1:2].isdigit():
         return name.rstrip("dwb"), {"d": 32, "w": 16, "b": 8}.get(name[-1], 64)
     if name[:1] in ("r", "e"):

@@ -58,3 +58,28 @@ def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None])
         "xor": before ^ other,
     }.get(one.mnemonic)  # fmt: skip
     return None if combined is None else combined & mask
+
+
+def quotient_fits(one: Any, known: KnownRegisters, source: Callable[[Any], int | None]) -> bool | None:
+    """Whether DIV or IDIV has a quotient that its register holds; None if that is not known."""
+    bits = 8 * one.operands[0].size
+    low_name, high_name = {8: ("al", "ah"), 16: ("ax", "dx"), 32: ("eax", "edx"), 64: ("rax", "rdx")}[bits]
+    divisor = source(one)
+    if divisor == 0:
+        return False
+    low, high = known.get(low_name), known.get(high_name)
+    if bits == 8:
+        both = known.get("ax")
+        low, high = (None, None) if both is None else (both & 0xFF, both >> 8)
+    if divisor is None or low is None or high is None:
+        return None
+    dividend = high << bits | low
+    if one.mnemonic == "div":
+        return bool(dividend // divisor < 1 << bits)
+    dividend, divisor = _signed(dividend, 2 * bits), _signed(divisor, bits)
+    quotient = abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
+    return bool(-(1 << bits - 1) <= quotient < 1 << bits - 1)
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 else value

@@ -12,6 +12,7 @@ from cr3scope.paging.platform import Platform
 from cr3scope.predict import decode, segment_load
 from cr3scope.predict.course import Course, Step
 from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.predict.memory_operands import far_bytes
 from cr3scope.predict.segment_load import CODE, STACK, TASK, Refused
 
 GDT_READ, GDT_WRITE = "GDT read", "GDT write"  # names of steps
@@ -31,7 +32,9 @@ def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int 
     """
     name = one.mnemonic
     if name in _FAR_POINTERS:
-        return _FAR_POINTERS[name], None
+        at = decode.address(one, one.operands[-1], course.known)
+        selector = None if at is None else course.memory.load((at & course.mask) + far_bytes(one), 2)
+        return _FAR_POINTERS[name], selector
     register = TASK if name == "ltr" else destination
     if register not in (*_DATA_SEGMENTS, TASK) or name not in ("mov", "pop", "ltr"):
         return None
