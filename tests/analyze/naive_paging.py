@@ -179,11 +179,15 @@ def access(
     width: int = 1,
 ) -> Outcome:
     """Byte by byte; the first byte's translation is the outcome if all go through."""
-    if any(at > 2**64 - 1 or not canonical(at, machine.levels) for at in (virt, virt + width - 1)):
+    ends = [virt, virt + width - 1]
+    if machine.tcg:
+        ends = [at % 2**64 for at in ends]
+    if any(at > 2**64 - 1 or not canonical(at, machine.levels) for at in ends):
         return Outcome(13, 0, None)
     first = one_page(memory, machine, virt, kind, user, implicit)
-    for at in range(virt, virt + width):
-        if at != virt and at % 4096 != 0:
+    for byte in range(virt, virt + width):
+        at = byte % 2**64
+        if byte != virt and at % 4096 != 0:
             continue
         outcome = one_page(memory, machine, at, kind, user, implicit)
         if outcome.vector is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import naive_paging as naive
+import pytest
 from hypothesis import given, settings
-from paging_cases import Case, cases, cpu_of, platform_of
+from paging_cases import Case, Pages, cases, cpu_of, platform_of
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.paging.walk import PageFault, access
+from cr3scope.paging.cpu import CpuState
+from cr3scope.paging.platform import Platform
+from cr3scope.paging.walk import PageFault, Translation, access
 
 
 def outcome_of(case: Case) -> naive.Outcome:
@@ -26,6 +29,22 @@ def outcome_of(case: Case) -> naive.Outcome:
         places = tuple((entry.level, entry.index) for entry in found.guilty)
         return naive.Outcome(found.vector, found.error_code, found.cr2, places)
     return naive.Outcome(None, phys=found.phys, size=found.page_size)
+
+
+@pytest.mark.parametrize("tcg", [True, False])
+def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on_tcg_alone(
+    tcg: bool,
+) -> None:
+    """Only the last page is mapped: TCG asks for page 0 then."""
+    tables = Pages()
+    for table in (0x1000, 0x2000, 0x3000, 0x4000):
+        tables.put(table, 511, table + 0x1003)
+    platform = Platform.TCG if tcg else Platform.HARDWARE
+    found = access(tables, CpuState(cr3=0x1000), 2**64 - 4, AccessKind.READ, width=8, platform=platform)
+    assert isinstance(found, PageFault)
+    assert (found.vector, found.cr2) == ((14, 0) if tcg else (13, None))
+    whole = access(tables, CpuState(cr3=0x1000), 2**64 - 8, AccessKind.READ, width=8, platform=platform)
+    assert isinstance(whole, Translation)
 
 
 @given(cases())
