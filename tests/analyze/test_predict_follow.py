@@ -7,8 +7,8 @@ import pytest
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
 from cr3scope.predict.delivery import Registers
-from cr3scope.predict.course import Step
-from cr3scope.predict.follow import Path, follow
+from cr3scope.predict.code.course import Step
+from cr3scope.predict.code.follow import Path, follow
 
 CODE, STACK, KERNEL = 0x10000, 0x20000, 0xFFFF800000000000
 JMP_RAX, JMP_R11, CALL_RAX = "ff e0", "41 ff e3", "ff d0"

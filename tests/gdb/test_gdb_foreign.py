@@ -190,18 +190,23 @@ def test_gdbs_language_does_not_matter(language: str, tmp_path: Path) -> None:
     assert f'The current source language is "{language}".' in text, text
 
 
-# Ctrl-C comes from a thread a moment after gdb lets the guest run; the second one finds gdb idle.
+# Ctrl-C comes once the guest has run for a second without a stop: a moment after one of gdb's own it
+# would be gdb's second, at which gdb asks whether to give up.
 CTRL_C = """python
 import os, signal, threading
+timers = []
 def let_run(event):
-    gdb.events.cont.disconnect(let_run)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    while timers:
+        timers.pop().cancel()
+    timers.append(threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)))
+    timers[-1].start()
 def interrupted(command):
     gdb.events.cont.connect(let_run)
     try:
         gdb.execute(command)
     except gdb.error as error:
         print("ERROR", error)
+    gdb.events.cont.disconnect(let_run)
 end
 set suppress-cli-notifications on
 python interrupted("cr3scope break --on-load nosuchthing")

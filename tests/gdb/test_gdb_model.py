@@ -120,7 +120,7 @@ import json
 from cr3scope.forecast.forecast import forecast
 from cr3scope.forecast.handlers import handlers
 from cr3scope.forecast.switch import switch_at_pc
-from cr3scope.predict.follow import follow
+from cr3scope.predict.code.follow import follow
 from cr3scope_commands import run_to, target
 from cr3scope.forecast.frame import frame_at_rsp
 

@@ -17,7 +17,8 @@ from cr3scope.forecast.forecast import Forecast, forecast, outcome
 from cr3scope.forecast.handlers import handlers
 from cr3scope.forecast.loops import way_out
 from cr3scope.machine.qmp import QmpError
-from cr3scope.predict.course import Step, Why
+from cr3scope.predict.code.course import Step, Why
+from cr3scope.text import printable
 from cr3scope.verdict import Ending
 from cr3scope_commands import fault
 from cr3scope_commands.command import show
@@ -139,6 +140,10 @@ class Pursuit:
 
     def _meet(self, seen: Forecast, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
+        if self._is_later and seen.fault is not None:
+            words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
+            yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
+            yield from (f"rule: {finding.rule}: {printable(finding.title)}" for finding in seen.findings)
         if seen.chain is None or seen.chain.enters or seen.chain.ends is None:
             arrived = self._go(list(self._stubs))
             yield from self._elsewhere(arrived, seen)
@@ -147,13 +152,9 @@ class Pursuit:
         if arrived.rip != refused.by:
             yield from self._elsewhere(arrived, seen)
             return
-        ends = seen.chain.ends if seen.chain else None
-        outcome = f"; what follows is a {ends.value}" if ends else ""
-        if self._is_later and seen.fault is not None:
-            words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
-            yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
-            yield from (f"rule: {finding.rule}: {finding.title}" for finding in seen.findings)
-        yield f"no handler can be entered: stopped before the fault, at RIP={arrived.rip:#x}{outcome}"
+        ends = seen.chain.ends.value
+        where = f"RIP={arrived.rip:#x}"
+        yield f"no handler can be entered: stopped before the fault, at {where}; what follows is a {ends}"
 
     def _cannot_go_on(self, now: Stop, seen: Forecast) -> str:
         """Why the next instruction is not to be stepped over; empty if it may be."""

@@ -13,7 +13,7 @@ from cr3scope.forecast.verdict import judge_stopped
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
-from cr3scope.predict.decode import can_decode
+from cr3scope.predict.code.decode import can_decode
 from cr3scope.sources.elf_core import MAGIC, Core
 from cr3scope.sources.open import open_core_file
 from cr3scope.verdict import Verdict

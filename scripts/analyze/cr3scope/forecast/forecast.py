@@ -14,11 +14,11 @@ from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
-from cr3scope.predict.course import OwnException, Step, Why
+from cr3scope.predict.code.course import OwnException, Step, Why
 from cr3scope.predict.delivery import Delivery, Registers
-from cr3scope.predict.follow import Path, follow
+from cr3scope.predict.code.follow import Path, follow
 from cr3scope.predict.machine import Chain, carry
-from cr3scope.predict.segment_steps import GDT_READ, GDT_WRITE
+from cr3scope.predict.code.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Ending, Fault, Finding
 

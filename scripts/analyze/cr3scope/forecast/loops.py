@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cr3scope.forecast.stopped_cpu import StoppedCpu
-from cr3scope.predict import decode
+from cr3scope.predict.code import decode
 
 _LOOPS = ("j", "loop")
 

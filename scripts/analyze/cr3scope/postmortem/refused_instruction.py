@@ -11,10 +11,10 @@ from cr3scope.machine.snapshot import Snapshot
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import is_canonical
 from cr3scope.postmortem.at_fault import AtFault
-from cr3scope.predict.decode import LONGEST, address, can_decode, decode, text
-from cr3scope.predict.known_registers import KnownRegisters
-from cr3scope.predict.memory_operands import alignment
-from cr3scope.predict.missing_state import missing_state
+from cr3scope.predict.code.decode import LONGEST, address, can_decode, decode, text
+from cr3scope.predict.code.known_registers import KnownRegisters
+from cr3scope.predict.code.memory_operands import alignment
+from cr3scope.predict.code.missing_state import missing_state
 from cr3scope.rules import BY_ID
 from cr3scope.verdict import Fault, Finding
 

@@ -9,11 +9,11 @@ from typing import Any
 from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.paging.platform import Platform
-from cr3scope.predict import decode, segment_load
-from cr3scope.predict.course import Course, Step
+from cr3scope.predict.code import decode, segment_load
+from cr3scope.predict.code.course import Course, Step
 from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, Descriptor
-from cr3scope.predict.memory_operands import far_bytes
-from cr3scope.predict.segment_load import CODE, STACK, TASK, Refused
+from cr3scope.predict.code.memory_operands import far_bytes
+from cr3scope.predict.code.segment_load import CODE, STACK, TASK, Refused
 
 GDT_READ, GDT_WRITE = "GDT read", "GDT write"  # names of steps
 _RPL = 3

@@ -9,12 +9,12 @@ from typing import Any
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.platform import Platform
-from cr3scope.predict import decode
+from cr3scope.predict.code import decode
 from cr3scope.predict.delivery import Registers
-from cr3scope.predict.expected_memory import ExpectedMemory, Read
-from cr3scope.predict.known_registers import KnownRegisters
-from cr3scope.predict.operands import operand_value
-from cr3scope.predict.segment_load import Refused
+from cr3scope.predict.code.expected_memory import ExpectedMemory, Read
+from cr3scope.predict.code.known_registers import KnownRegisters
+from cr3scope.predict.code.operands import operand_value
+from cr3scope.predict.code.segment_load import Refused
 
 _OPERAND_SIZE = 0x66
 

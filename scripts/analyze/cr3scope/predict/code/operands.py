@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cr3scope.predict import decode
-from cr3scope.predict.expected_memory import ExpectedMemory
-from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.code import decode
+from cr3scope.predict.code.expected_memory import ExpectedMemory
+from cr3scope.predict.code.known_registers import KnownRegisters
 
 _KNOWN_BYTES = (4, 8)  # a smaller write leaves a mixture
 

@@ -6,7 +6,7 @@ import importlib.util
 from functools import cache
 from typing import Any
 
-from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.code.known_registers import KnownRegisters
 
 LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
 _MASK = (1 << 64) - 1

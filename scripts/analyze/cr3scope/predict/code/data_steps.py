@@ -8,9 +8,9 @@ from typing import Any
 from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import PROTECTION
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.predict.course import Course, Step, Way
-from cr3scope.predict.memory_operands import Access, accesses, alignment
-from cr3scope.predict.segment_load import Refused
+from cr3scope.predict.code.course import Course, Step, Way
+from cr3scope.predict.code.memory_operands import Access, accesses, alignment
+from cr3scope.predict.code.segment_load import Refused
 
 _MOST_PAGES = 1 << 13  # that one repeated instruction touches
 _DIRECTION = 1 << 10  # RFLAGS.DF

@@ -13,8 +13,8 @@ from typing import Any
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.platform import Platform
-from cr3scope.predict import decode
-from cr3scope.predict.known_registers import KnownRegisters
+from cr3scope.predict.code import decode
+from cr3scope.predict.code.known_registers import KnownRegisters
 
 # By mnemonic, without prefixes: the beginning is enough.
 _NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush", "clwb", "cldemote", "endbr")

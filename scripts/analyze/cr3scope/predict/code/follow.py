@@ -15,16 +15,16 @@ from cr3scope.exceptions import DIVIDE, UNDEFINED
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.platform import Platform
-from cr3scope.predict import decode, segment_steps
-from cr3scope.predict.course import Course, OwnException, Step, Way, Why
-from cr3scope.predict.data_steps import operand_steps, repeated
+from cr3scope.predict.code import decode, segment_steps
+from cr3scope.predict.code.course import Course, OwnException, Step, Way, Why
+from cr3scope.predict.code.data_steps import operand_steps, repeated
 from cr3scope.predict.delivery import Registers
-from cr3scope.predict.expected_memory import Read
-from cr3scope.predict.known_registers import is_part_of
-from cr3scope.predict.memory_operands import far_bytes
-from cr3scope.predict.missing_state import missing_state
-from cr3scope.predict.operands import quotient_fits, result
-from cr3scope.predict.segment_load import STACK, Refused
+from cr3scope.predict.code.expected_memory import Read
+from cr3scope.predict.code.known_registers import is_part_of
+from cr3scope.predict.code.memory_operands import far_bytes
+from cr3scope.predict.code.missing_state import missing_state
+from cr3scope.predict.code.operands import quotient_fits, result
+from cr3scope.predict.code.segment_load import STACK, Refused
 
 MOST_INSTRUCTIONS = 256
 _QWORD = 8
