@@ -217,11 +217,17 @@ maintenance packet qqemu.PhyMemMode
 
 
 def test_ctrl_c_ends_a_command_that_waits_for_the_guest(tmp_path: Path) -> None:
-    text = foreign(tmp_path, loader("nx_pml4", False), CTRL_C)
+    text = foreign(tmp_path, loader("tight_loop", False), CTRL_C)
     assert "ERROR cr3scope break: interrupted\n" in text, text
     assert "No breakpoints" in text, text
     assert "notifications is on" in text, text
     assert text.rstrip().split("received: ")[1].startswith('"0"'), text
+
+
+def test_a_guest_that_resets_while_a_command_waits_is_one_line(tmp_path: Path) -> None:
+    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope break --on-load nosuchthing")
+    assert re.search(r"^cr3scope break: QEMU ended: ", text, re.MULTILINE), text
+    assert "Traceback" not in text
 
 
 def test_words_are_completed(tmp_path: Path) -> None:

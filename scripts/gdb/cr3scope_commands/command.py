@@ -60,6 +60,7 @@ class Command(gdb.Command):
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Called by gdb."""
         self.dont_repeat()
+        had_target = gdb.selected_inferior().pid != 0
         try:
             with patience(self.name):
                 self.run(gdb.string_to_argv(argument))
@@ -71,6 +72,8 @@ class Command(gdb.Command):
             raise gdb.GdbError(f"cr3scope {self.name}: gdb's Python has no {error.name}") from None
         except (UnusableInput, QmpError, gdb.error) as error:
             line = " ".join(str(error).split())
+            if had_target and gdb.selected_inferior().pid == 0:
+                line = f"QEMU ended: {line}"
             raise gdb.GdbError(f"cr3scope {self.name}: {line}") from None
 
     def no_arguments(self, words: list[str]) -> None:
