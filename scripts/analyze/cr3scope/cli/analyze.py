@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Capture, ImageRecord
-from cr3scope.cli.analyze_core import is_core, judge_core
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
@@ -23,6 +22,7 @@ from cr3scope.intlog.logfile import LogFile
 from cr3scope.intlog.observe import LogReport
 from cr3scope.intlog.report import read_story
 from cr3scope.places import with_places
+from cr3scope.sources.elf_core import MAGIC
 from cr3scope.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         if is_core(arguments.capture):
             if arguments.log is not None:
                 raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
+            from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
+
             verdict = judge_core(arguments.capture, arguments.elf)
         else:
             verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
@@ -64,6 +66,17 @@ def read(path: Path) -> Capture:
     """The capture in a file; UnusableInput if it cannot be read."""
     try:
         return read_capture(path.read_bytes())
+    except OSError as error:
+        raise UnusableInput(f"{path}: {error.strerror}") from error
+
+
+def is_core(path: Path) -> bool:
+    """By its first bytes; False of what is no plain file, too. UnusableInput if it cannot be read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror}") from error
 

@@ -14,20 +14,9 @@ from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
 from cr3scope.predict.code.decode import can_decode
-from cr3scope.sources.elf_core import MAGIC, Core
+from cr3scope.sources.elf_core import Core
 from cr3scope.sources.open import open_core_file
 from cr3scope.verdict import Verdict
-
-
-def is_core(path: Path) -> bool:
-    """By its first bytes; False of what is no plain file, too. UnusableInput if it cannot be read."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError as error:
-        raise UnusableInput(f"{path}: {error.strerror}") from error
 
 
 def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
