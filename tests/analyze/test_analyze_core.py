@@ -190,3 +190,40 @@ def test_maps_of_a_saved_core_shows_the_new_tables_without_options(
     told = capsys.readouterr()
     assert f"CR3 {NEW:#x}" in told.out and " rw-- " in told.out
     assert "EFER" not in told.err
+
+
+MAP_SECOND_GIB = "48c70425 08200100 83000000"  # movq $0x83, 0x12008: the second entry of NEW's PDPT
+READ_SECOND_GIB = "488b0425 00000040"  # mov 0x40000000, %rax
+
+
+def test_a_mapping_that_the_code_makes_first_is_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = core(tmp_path, memory(f"0f22d8 90 {READ_SECOND_GIB} ebfe"))
+    assert verdict(capsys, without)[1]["prediction"]["cr2"] == "0x40000000"
+    status, found = verdict(capsys, core(tmp_path, memory(f"0f22d8 {MAP_SECOND_GIB} {READ_SECOND_GIB} ebfe")))
+    assert (status, found["verdict"]) == (0, "healthy"), found
+    assert found["prediction"]["followed"] == "the switch and 1 instruction behind it go through"
+    assert found["prediction"]["chain"] == ["the tables that map 0x40000000 are written on the way"]
+
+
+def test_gates_that_the_code_makes_first_leave_open_what_comes_of_an_exception(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = f"c60425 {(TABLES + 6 * 16).to_bytes(4, 'little').hex()} 01"  # movb $1: of #UD's gate
+    for code, ends in ((f"0f22d8 {gate} 0f0b", None), ("0f22d8 90 0f0b", "triple-fault")):
+        status, found = verdict(capsys, core(tmp_path, memory(code)))
+        assert (status, found["verdict"]) == (1, "will-fault")
+        assert (found["prediction"]["vector"], found["prediction"]["ends"]) == (6, ends)
+
+
+def test_a_write_beside_the_tables_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A boot sector's stack often shares its page with the GDT."""
+    beside_entry = MAP_SECOND_GIB.replace("08200100", "10200100")
+    code = f"0f22d8 {beside_entry} {READ_SECOND_GIB} ebfe"
+    assert verdict(capsys, core(tmp_path, memory(code)))[1]["prediction"]["cr2"] == "0x40000000"
+    one = cpu(RSP=TABLES + 0x1000 + 0x800)
+    _, found = verdict(capsys, core(tmp_path, memory("0f22d8 50 0f0b"), one))
+    assert (found["prediction"]["vector"], found["prediction"]["ends"]) == (6, "triple-fault")

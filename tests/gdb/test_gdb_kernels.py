@@ -51,6 +51,8 @@ def test_every_switch_of_a_kernel_has_a_breakpoint_once(tmp_path: Path) -> None:
         ("BAD_SELECTOR", [r"verdict: faults at the instruction: #GP \(error 0078: GDT selector 78h\)",
                           r"rule: instruction-refused: mov ds, eax .* outside the GDT",
                           r"caught #GP at its handler 0x[0-9a-f]+:"]),
+        ("LATE_GATE", [r"verdict: faults at the instruction: #UD, RIP=0x[0-9a-f]+",
+                       r"caught #UD at its handler 0x[0-9a-f]+:", r"raised in raise "]),
         ("LONG_STORE", [r"verdict: faults at the write: #PF \(error 0002: write, not present\), CR2=0x400000",
                         r"caught #PF at its handler 0x[0-9a-f]+:",
                         r"#PF \(error 0002: write, not present\), CR2=0x400000"]),

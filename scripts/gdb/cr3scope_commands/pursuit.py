@@ -81,6 +81,12 @@ class Pursuit:
     def _pieces(self, under: Stop, seen: Forecast, until: float) -> Iterator[str]:
         for _ in range(PIECES):
             self._look(under, seen)
+            if seen.refused is not None and _is_unsettled(seen) and stop().rip != seen.refused.by:
+                # What lies in the IDT is known once the guest stands there.
+                arrived = self._go([seen.refused.by])
+                if arrived.rip == seen.refused.by:
+                    under, seen = arrived, forecast(arrived)
+                    continue
             if seen.refused is not None:
                 yield from self._meet(seen, seen.refused)
                 return
@@ -205,6 +211,11 @@ class Pursuit:
         ends = seen.chain.ends if seen.chain else None
         if vector in expected and ends is not None and ends is not Ending.HANDLED:
             yield f"the handler cannot run; what follows is a {ends.value}"
+
+
+def _is_unsettled(seen: Forecast) -> bool:
+    """Whether nothing tells what becomes of the exception."""
+    return seen.chain is not None and seen.chain.ends is None and not seen.chain.enters
 
 
 def _reached_entry(seen: Forecast) -> int | None:

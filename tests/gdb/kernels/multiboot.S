@@ -7,6 +7,7 @@
  *   LATE_DIVIDE      a loop, then a division by zero; each vector has its handler
  *   SHARED_HANDLER   all vectors have one handler, #PF's gate is not present: a read becomes #DF
  *   BAD_SELECTOR     loads DS with a selector outside the GDT
+ *   LATE_GATE        gives #UD another handler, the last one's, and raises it
  *   LONG_STORE       rep stosq from what is mapped into what is not
  */
 #define PRESENT_WRITABLE 3
@@ -83,6 +84,13 @@ last_switch:
 #endif
 #ifdef CASE_SHARED_HANDLER
     mov UNMAPPED, %rax
+#endif
+#ifdef CASE_LATE_GATE
+    mov $handlers + (VECTORS - 1) * HANDLER_BYTES, %eax
+    mov %ax, idt + 6 * 16
+    .globl raise
+raise:
+    ud2
 #endif
 #ifdef CASE_BAD_SELECTOR
     mov $0x78, %eax

@@ -10,6 +10,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.forecast.interrupts import fatal_interrupt
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
+from cr3scope.forecast.written import WrittenMemory
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Translation, access, walk
@@ -69,33 +70,52 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
 def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
     """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
-    for step in path.steps:
+    written = WrittenMemory(now, cpu)
+    for number, step in enumerate(path.steps):
+        if written.map(step.virt):
+            path = _cut(path, number)
+            break
         found = _access(now, cpu, step)
         if isinstance(found, PageFault):
             fault = _fault(now, cpu, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
-            return _faulting(now, cpu, path, step, fault, at, _findings(now, at, step, fault))
+            findings = _findings(now, at, step, fault)
+            return _forecast(path, cpu, step, fault, findings, _chain(now, cpu, fault, at, written))
+        written.note(step)
     if path.stop is not None:
         own, at = path.stop, path.stop.registers
         step = Step("instruction", at.rip, AccessKind.FETCH, 1, at, at.rip)
         fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
         path = replace(path, steps=(*path.steps, step))
-        return _faulting(now, cpu, path, step, fault, at, (_own_exception(own),))
+        chain = _chain(now, cpu, fault, at, written)
+        return _forecast(path, cpu, step, fault, (_own_exception(own),), chain)
     fatal = fatal_interrupt(now, cpu, registers)
-    findings = () if fatal is None else (fatal,)
-    return Forecast(
-        cpu, path.steps, None, None, findings, None, path.end, path.why, path.last, path.count, path.at_entry
-    )
+    return _forecast(path, cpu, findings=() if fatal is None else (fatal,))
 
 
-def _faulting(
-    now: StoppedCpu, cpu: CpuState, path: Path, step: Step, fault: Fault, at: Registers,
-    findings: tuple[Finding, ...],
+def _forecast(
+    path: Path, cpu: CpuState, refused: Step | None = None, fault: Fault | None = None,
+    findings: tuple[Finding, ...] = (), chain: Chain | None = None,
 ) -> Forecast:  # fmt: skip
-    chain = outcome(now, cpu, fault.vector, at)
     return Forecast(
-        cpu, path.steps, step, fault, findings, chain, path.end, path.why, path.last, path.count, path.at_entry
+        cpu, path.steps, refused, fault, findings, chain, path.end, path.why, path.last, path.count, path.at_entry
     )
+
+
+def _cut(path: Path, number: int) -> Path:
+    """The way up to a step that goes through tables which the code has written before."""
+    step, before = path.steps[number], path.steps[:number]
+    end = f"the tables that map {step.virt:#x} are written on the way"
+    return replace(
+        path, steps=before, end=end, why=Why.UNTOLD, last=replace(step.registers, rip=step.by), count=step.done,
+        at_entry=path.at_entry if any(one.name == "entry" for one in before) else {}, stop=None,
+    )  # fmt: skip
+
+
+def _chain(now: StoppedCpu, cpu: CpuState, fault: Fault, at: Registers, written: WrittenMemory) -> Chain:
+    if written.hold_descriptors(at):
+        return Chain(None, ("the IDT or the GDT is written on the way: what comes of it is not told",))
+    return outcome(now, cpu, fault.vector, at)
 
 
 def _access(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:

@@ -23,7 +23,8 @@ _OPERAND_SIZE = 0x66
 class Step:
     """One access to come. ``registers`` are those at the instruction that makes it.
 
-    ``by`` is the instruction that leads to it: of a jump's target the jump.
+    ``by`` is the instruction that leads to it: of a jump's target the jump. ``done``: how many
+    instructions come before that one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Step:
     width: int
     registers: Registers
     by: int
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Course:
         self.known.set("rsp", registers.rsp)
         self.now = registers
         self.bits, self.platform = bits, platform
+        self.count = 0  # of the instructions that were followed
         self.wrote_stack = False
         self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
         self.end, self.why = "", Why.UNTOLD
@@ -86,7 +89,8 @@ class Course:
 
     def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
         """An access with the registers as they are now."""
-        return Step(name, virt & (1 << 64) - 1, kind, width, self.now, by)
+        done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
+        return Step(name, virt & (1 << 64) - 1, kind, width, self.now, by, max(done, 0))
 
     def ends(self, one: Any) -> int | None:
         """At an instruction whose outcome cannot be told: no address follows."""

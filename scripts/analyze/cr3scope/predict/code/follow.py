@@ -75,7 +75,7 @@ def follow(
     steps = tuple(follower.steps())
     course = follower.course
     return Path(
-        steps, course.end, course.why, follower.at_entry, follower.count, course.now,
+        steps, course.end, course.why, follower.at_entry, course.count, course.now,
         course.known.all(), course.stop,
     )  # fmt: skip
 
@@ -85,7 +85,6 @@ class _Follower:
         self.course = course
         self._cpu = cpu
         self._entered = False
-        self.count = 0
         self.at_entry: Mapping[str, int | None] = {}
 
     def steps(self) -> Iterator[Step]:
@@ -108,7 +107,7 @@ class _Follower:
             if target is None:
                 break
             target &= course.mask
-            self.count += 1
+            course.count += 1
             is_jump = target != at + one.size
             course.now = replace(course.now, rip=target)
             if target & -PAGE_BYTES != page:
