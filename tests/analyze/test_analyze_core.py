@@ -4,62 +4,32 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from core_builder import (
+    CODE,
+    NEW,
+    NX,
+    PRESENT_WRITABLE,
+    STACK,
+    TABLES,
+    USER,
+    core,
+    cpu,
+    memory,
+    page,
+)
 
 from cr3scope.cli.main import main
+from cr3scope.forecast.core_cpu import stopped_cpu
+from cr3scope.forecast.forecast import forecast
+from cr3scope.forecast.words import report
 from cr3scope.sources.core_note import CoreCpu, Segment, code_flags, read_cpu, write_cpu
+from cr3scope.sources.open import open_core_file
 from cr3scope.sources.write_core import write_core
-
-OLD, NEW, CODE, STACK, TABLES = 0x1000, 0x2000, 0x200000, 0x201000, 0x202000
-NX, LARGE, USER, PRESENT_WRITABLE = 1 << 63, 0x80, 4, 3
-SWITCH = "0f22d8 50 58 ebfe"  # mov cr3, rax; push rax; pop rax; an endless loop
-GATES, SEGMENTS = (TABLES, 0xFFF), (TABLES + 0x1000, 0x17)
-CODE_64 = 0x00AF9B000000FFFF
-LONG_MODE = {"CR0": 0x80010001, "CR4": 0x20}
-
-
-def page(*entries: int) -> bytes:
-    return struct.pack(f"<{len(entries)}Q", *entries).ljust(4096, b"\0")
-
-
-def identity(root: int, veto: int = 0, also: int = 0) -> dict[int, bytes]:
-    """The first GiB by large pages; ``veto`` is set in the top entry, ``also`` in all."""
-    pdpt = root + 0x10000
-    leaves = (number << 21 | LARGE | PRESENT_WRITABLE | also for number in range(512))
-    return {
-        root: page(pdpt | PRESENT_WRITABLE | veto | also),
-        pdpt: page(pdpt + 0x10000 | PRESENT_WRITABLE | also),
-        pdpt + 0x10000: page(*leaves),
-    }
-
-
-def memory(code: str = SWITCH, veto: int = 0, also: int = 0) -> dict[int, bytes]:
-    return {
-        **identity(OLD, also=also), **identity(NEW, veto),
-        CODE: bytes.fromhex(code).ljust(4096, b"\0"), STACK: bytes(4096),
-        TABLES: bytes(4096), TABLES + 0x1000: page(0, CODE_64, 0x00CF93000000FFFF),
-    }  # fmt: skip
-
-
-def cpu(selector: int = 8, **registers: int) -> CoreCpu:
-    segments = {
-        "CS": Segment(selector, 0, 0xFFFFFFFF, code_flags(64)), "TR": Segment(0),
-        "IDT": Segment(0, *GATES), "GDT": Segment(0, *SEGMENTS),
-    }  # fmt: skip
-    wanted = {**LONG_MODE, "CR3": OLD, "RIP": CODE, "RSP": STACK + 0x800, "RAX": NEW, **registers}
-    return CoreCpu(wanted, segments)
-
-
-def core(
-    folder: Path, pages: Mapping[int, bytes], one: CoreCpu | None = None, **words: str
-) -> str:
-    file = folder / "saved.core"
-    file.write_bytes(write_core(one or cpu(), pages, {"efer": "0xd00", "platform": "tcg", **words}))
-    return str(file)
 
 
 def verdict(capsys: pytest.CaptureFixture[str], file: str) -> tuple[int, dict[str, Any]]:
@@ -193,6 +163,7 @@ def test_maps_of_a_saved_core_shows_the_new_tables_without_options(
 
 
 MAP_SECOND_GIB = "48c70425 08200100 83000000"  # movq $0x83, 0x12008: the second entry of NEW's PDPT
+FILL_PDPT = "b883000000 bf00200100 b900020000 f348ab"  # mov $0x83, %eax; 512 times from 0x12000 on
 READ_SECOND_GIB = "488b0425 00000040"  # mov 0x40000000, %rax
 
 
@@ -201,10 +172,11 @@ def test_a_mapping_that_the_code_makes_first_is_no_fault(
 ) -> None:
     without = core(tmp_path, memory(f"0f22d8 90 {READ_SECOND_GIB} ebfe"))
     assert verdict(capsys, without)[1]["prediction"]["cr2"] == "0x40000000"
-    status, found = verdict(capsys, core(tmp_path, memory(f"0f22d8 {MAP_SECOND_GIB} {READ_SECOND_GIB} ebfe")))
-    assert (status, found["verdict"]) == (0, "healthy"), found
-    assert found["prediction"]["followed"] == "the switch and 1 instruction behind it go through"
-    assert found["prediction"]["chain"] == ["the tables that map 0x40000000 are written on the way"]
+    for code, count in ((MAP_SECOND_GIB, "1 instruction"), (FILL_PDPT, "4 instructions")):
+        status, found = verdict(capsys, core(tmp_path, memory(f"0f22d8 {code} {READ_SECOND_GIB} ebfe")))
+        assert (status, found["verdict"]) == (0, "healthy"), found
+        assert found["prediction"]["followed"] == f"the switch and {count} behind it go through"
+        assert found["prediction"]["chain"] == ["the tables that map 0x40000000 are written on the way"]
 
 
 def test_gates_that_the_code_makes_first_leave_open_what_comes_of_an_exception(
@@ -227,3 +199,55 @@ def test_a_write_beside_the_tables_changes_nothing(
     one = cpu(RSP=TABLES + 0x1000 + 0x800)
     _, found = verdict(capsys, core(tmp_path, memory("0f22d8 50 0f0b"), one))
     assert (found["prediction"]["vector"], found["prediction"]["ends"]) == (6, "triple-fault")
+
+
+def test_what_a_page_fault_would_come_to_is_open_once_a_gate_is_written(tmp_path: Path) -> None:
+    gate = f"c60425 {(TABLES + 14 * 16).to_bytes(4, 'little').hex()} 01"  # movb $1: of #PF's gate
+    for code, told in ((gate, "written on the way"), ("", "IDT")):
+        path = core(tmp_path, memory(f"0f22d8 {code} 90 ebfe"))
+        now = stopped_cpu(open_core_file(Path(path)), path)
+        lines = list(report(now, forecast(now)))
+        after = lines[lines.index("if it page-faulted nevertheless:") + 1 :]
+        assert told in after[0], after
+        assert ("  ends: triple-fault" in after) == (not code), after
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"), [(lambda value: value & ~1, "code-unmapped"), (lambda value: value | NX, "nx-leaf-code")]
+)
+def test_a_page_directory_that_would_do_one_level_higher_is_no_other_depth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[int], int], rule: str
+) -> None:
+    """2 MiB pages from 0 on, read as 1 GiB pages, map the first GiB where it belongs."""
+    pages = memory()
+    entries = list(struct.unpack("<512Q", pages[NEW + 0x20000]))
+    entries[1] = change(entries[1])
+    _, found = verdict(capsys, core(tmp_path, {**pages, NEW + 0x20000: page(*entries)}))
+    assert found["findings"][0]["rule"] == rule
+    assert found["findings"][0]["entry"]["phys"] == f"{NEW + 0x20008:#x}"
+
+
+def test_tables_of_five_levels_under_four_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = 0x7000
+    pages = {**memory(), top: page(NEW | PRESENT_WRITABLE)}
+    _, found = verdict(capsys, core(tmp_path, pages, cpu(RAX=top)))
+    assert [one["rule"] for one in found["findings"]] == ["la57-mismatch"]
+
+
+@pytest.mark.parametrize(
+    ("is_in_core", "rules"), [(True, ["nx-upper-level", "stack-unmapped"]), (False, ["nx-upper-level"])]
+)
+def test_what_would_break_next_is_not_guessed_from_a_table_that_the_core_lacks(
+    is_in_core: bool, rules: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages, second_gib = memory(veto=NX), 0x50000
+    pdpt = list(struct.unpack("<512Q", pages[NEW + 0x10000]))
+    pdpt[1] = second_gib | PRESENT_WRITABLE
+    pages[NEW + 0x10000] = page(*pdpt)
+    if is_in_core:
+        pages[second_gib] = bytes(4096)
+    status, found = verdict(capsys, core(tmp_path, pages, cpu(RSP=0x40001000)))
+    assert (status, found["verdict"]) == (1, "will-fault")
+    assert [one["rule"] for one in found["findings"]] == rules

@@ -64,7 +64,8 @@ def test_check_and_step_agree_with_the_analyzer(
     if observed["outcome"] != "handled":
         assert f"what follows is a {observed['outcome']}" in lines, text
     again = verdict_of(saved)
-    assert [finding["rule"] for finding in again["findings"]] == [analyzed.rules[0]], again
+    # With all that would break next; the analyzer makes one finding of several entries of one rule.
+    assert {finding["rule"] for finding in again["findings"]} == {analyzed.rules[0]}, again
     prediction = again["prediction"]
     assert {name: prediction[name] for name in ("vector", "error_code", "cr2", "rip")} == {
         name: first[name] for name in ("vector", "error_code", "cr2", "rip")

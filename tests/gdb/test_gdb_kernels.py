@@ -46,7 +46,7 @@ def test_every_switch_of_a_kernel_has_a_breakpoint_once(tmp_path: Path) -> None:
                          r"caught #DE at its handler 0x[0-9a-f]+:"]),
         ("SHARED_HANDLER", [r"caught #DF at its handler 0x[0-9a-f]+:",
                             r"#DF shares its handler, and its frame could be that of .*#GP",
-                            r"gate 14, not present is out of reach: #NP .*: double fault",
+                            r"gate 14, not present, is out of reach: #NP .*: double fault",
                             r"#DF \(error 0000\)"]),
         ("BAD_SELECTOR", [r"verdict: faults at the instruction: #GP \(error 0078: GDT selector 78h\)",
                           r"rule: instruction-refused: mov ds, eax .* outside the GDT",

@@ -9,6 +9,7 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.forecast.forecast import forecast
+from cr3scope.forecast.mending import ahead
 from cr3scope.forecast.saved import core_of
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.paging.effective import mappings
@@ -35,7 +36,7 @@ class Save(Command):
         path = Path(words[0]).expanduser()
         now = stop()
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
-        forecast(now)  # reads whatever the verdict needs
+        ahead(now, forecast(now))  # reads whatever the verdict needs
         for cr3 in roots:
             mappings(now, now.cpu.with_(cr3=cr3), now.platform)
         pages = now.pages_read()

@@ -25,7 +25,7 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)
     now = stopped_cpu(core, str(path))
-    verdict = judge_stopped(now, lambda: _notes(core, now), lambda: bool(now.absent))
+    verdict = judge_stopped(now, lambda: _notes(core, now), now.absent)
     return _with_place(verdict, now, elf_files) if elf_files else verdict
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind
+from cr3scope.forecast.depth import other_depth
 from cr3scope.forecast.interrupts import fatal_interrupt
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.forecast.written import WrittenMemory
-from cr3scope.paging.cpu import CR4_LA57, CpuState
+from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
-from cr3scope.paging.walk import PageFault, Translation, access, walk
+from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
 from cr3scope.predict.code.course import OwnException, Step, Why
 from cr3scope.predict.delivery import Delivery, Registers
@@ -32,7 +33,8 @@ class Forecast:
 
     A finding without a fault: an interrupt that comes now would be fatal. ``steps`` go on behind the
     refused one; ``end`` and ``why`` say why there are no further ones, ``count`` how many instructions
-    were followed, ``last`` the registers at the first one that was not.
+    were followed, ``last`` the registers at the first one that was not. ``written``: by the code up to
+    there.
     """
 
     cpu: CpuState
@@ -46,18 +48,24 @@ class Forecast:
     last: Registers
     count: int = 0
     at_entry: Mapping[str, int | None] = field(default_factory=dict)
+    written: WrittenMemory | None = None
 
 
 def forecast(now: StoppedCpu) -> Forecast:
     """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
     switch = switch_at_pc(now)
     if switch is None:
-        return _judged(now, now.cpu, now.delivery_registers)
+        return judged(now, now.cpu, now.delivery_registers)
     cpu = now.cpu.with_(cr3=new_cr3(now))
     if cpu.cr3_reserved:
         return _refused_cr3(now, cpu)
     after = replace(now.delivery_registers, rip=now.rip + switch.length)
-    return _judged(now, cpu, after)
+    return judged(now, cpu, after)
+
+
+def if_page_faulted(now: StoppedCpu, seen: Forecast) -> Chain:
+    """What a page fault would come to where the way ends."""
+    return _chain(now, seen.cpu, exceptions.PAGE_FAULT, seen.last, seen.written)
 
 
 def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
@@ -67,7 +75,7 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
     return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
-def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
+def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
     """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     written = WrittenMemory(now, cpu)
@@ -75,22 +83,23 @@ def _judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
         if written.map(step.virt):
             path = _cut(path, number)
             break
-        found = _access(now, cpu, step)
+        found = reach(now, cpu, step)
         if isinstance(found, PageFault):
             fault = _fault(now, cpu, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
-            findings = _findings(now, at, step, fault)
-            return _forecast(path, cpu, step, fault, findings, _chain(now, cpu, fault, at, written))
+            chain = _chain(now, cpu, fault.vector, at, written)
+            return _forecast(path, cpu, step, fault, _findings(now, cpu, at, step, fault), chain)
         written.note(step)
     if path.stop is not None:
         own, at = path.stop, path.stop.registers
         step = Step("instruction", at.rip, AccessKind.FETCH, 1, at, at.rip)
         fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
         path = replace(path, steps=(*path.steps, step))
-        chain = _chain(now, cpu, fault, at, written)
+        chain = _chain(now, cpu, fault.vector, at, written)
         return _forecast(path, cpu, step, fault, (_own_exception(own),), chain)
     fatal = fatal_interrupt(now, cpu, registers)
-    return _forecast(path, cpu, findings=() if fatal is None else (fatal,))
+    seen = _forecast(path, cpu, findings=() if fatal is None else (fatal,))
+    return replace(seen, written=written)
 
 
 def _forecast(
@@ -112,14 +121,16 @@ def _cut(path: Path, number: int) -> Path:
     )  # fmt: skip
 
 
-def _chain(now: StoppedCpu, cpu: CpuState, fault: Fault, at: Registers, written: WrittenMemory) -> Chain:
-    if written.hold_descriptors(at):
+def _chain(
+    now: StoppedCpu, cpu: CpuState, vector: int, at: Registers, written: WrittenMemory | None
+) -> Chain:
+    if written is not None and written.hold_descriptors(at):
         return Chain(None, ("the IDT or the GDT is written on the way: what comes of it is not told",))
-    return outcome(now, cpu, fault.vector, at)
+    return outcome(now, cpu, vector, at)
 
 
-def _access(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:
-    """Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6)."""
+def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:
+    """A step's access, judged. Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6)."""
     return access(
         now, cpu, step.virt, step.kind, bool(step.registers.cs & _RPL == _RPL), step.width,
         step.name in (GDT_READ, GDT_WRITE), platform=now.platform,
@@ -145,35 +156,18 @@ def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Faul
     return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
-def _findings(now: StoppedCpu, at: Registers, step: Step, fault: Fault) -> tuple[Finding, ...]:
+def _findings(
+    now: StoppedCpu, cpu: CpuState, at: Registers, step: Step, fault: Fault
+) -> tuple[Finding, ...]:
     """The package's rules name the cause as they do for a guest that has died there."""
     if fault.vector != exceptions.PAGE_FAULT:
         title = f"the {step.name} at {step.virt:#x} is not canonical"
         return (BY_ID["non-canonical"].finding(title, f"RIP={fault.rip or 0:#x}"),)
-    depth = tuple(_other_depth(now, step, fault))
+    depth = tuple(other_depth(now, cpu, step))
     if depth:
         return depth
     registers = {**now.registers, "RIP": at.rip, "RSP": at.rsp, "CR3": fault.cr3 or 0}
     return tuple(page_fault_cause(replace(now, registers=registers), fault))
-
-
-def _other_depth(now: StoppedCpu, step: Step, fault: Fault) -> Iterator[Finding]:
-    """A next instruction that is mapped if the tables are walked with one level more or less."""
-    if step.name != "next fetch" or fault.cr3 is None:
-        return
-    cpu = now.cpu.with_(cr3=fault.cr3, cr4=now.cpu.cr4 ^ CR4_LA57)
-    found = access(now, cpu, step.virt, step.kind, platform=now.platform)
-    if isinstance(found, Translation) and found.phys == _now_at(now, step.virt):
-        levels = now.cpu.levels
-        title = f"the tables have {cpu.levels} levels, the CPU walks {levels}"
-        yield BY_ID["la57-mismatch"].finding(
-            f"{title} (CR4.LA57={int(levels == 5)})",
-            f"walked so, {step.virt:#x} is mapped where the current tables map it",
-        )
-
-
-def _now_at(now: StoppedCpu, virt: int) -> int | None:
-    return walk(now, now.cpu, virt, now.platform).phys
 
 
 def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:

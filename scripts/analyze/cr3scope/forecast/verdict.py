@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
+from itertools import takewhile
 
 from cr3scope.forecast.forecast import Forecast, forecast
+from cr3scope.forecast.mending import ahead
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import switch_at_pc
-from cr3scope.verdict import Diagnostic, Prediction, Status, Verdict
+from cr3scope.paging.entry import ADDRESS_MASK
+from cr3scope.verdict import Diagnostic, Finding, Prediction, Status, Verdict
 
 
 def judge_stopped(
-    now: StoppedCpu, notes: Callable[[], Iterable[str]], is_missing: Callable[[], bool]
+    now: StoppedCpu, notes: Callable[[], Iterable[str]], absent: Set[int]
 ) -> Verdict:
     """What comes after the `mov cr3` at the PC, or after the PC under the current tables.
 
-    Asked once that is known: ``notes`` about the source, and whether memory that was wanted is missing.
-    Then, and where not a single instruction could be followed, nothing is called healthy.
+    Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and
+    that the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a
+    single instruction could be followed, nothing is called healthy.
     """
     seen = forecast(now)
     prediction = _prediction(now, seen)
     status = Status.WILL_FAULT if seen.findings or not prediction.survives else Status.HEALTHY
-    if is_missing() or (prediction.survives and not seen.count):
+    if absent or (prediction.survives and not seen.count):
         status = Status.INCOMPLETE
     said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))
-    return Verdict(status, seen.findings, prediction, diagnostics=said)
+    return Verdict(status, _findings(now, seen, absent), prediction, diagnostics=said)
+
+
+def _findings(now: StoppedCpu, seen: Forecast, absent: Set[int]) -> tuple[Finding, ...]:
+    """With what would break next, up to a table that the source does not hold: nobody knows what it says."""
+    findings = [one.finding for one in ahead(now, seen).obstacles] or list(seen.findings)
+    known = takewhile(
+        lambda one: one.entry is None or one.entry.value & ADDRESS_MASK not in absent, findings[1:]
+    )
+    return (*findings[:1], *known)
 
 
 def _prediction(now: StoppedCpu, seen: Forecast) -> Prediction:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope import exceptions
-from cr3scope.forecast.forecast import Forecast, outcome
+from cr3scope.forecast.forecast import Forecast, if_page_faulted
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
+from cr3scope.forecast.mending import Obstacle, ahead
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.predict.names import entry_words
 from cr3scope.text import printable
-from cr3scope.verdict import Ending
+from cr3scope.verdict import Ending, Fault
+
+_MENDED = "once that is mended:"
 
 
 def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
@@ -22,30 +26,52 @@ def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
     which = f"mov {name}, cr3 loads" if switch else "CR3"
     which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
     if seen.fault is None or seen.refused is None:
-        plural = "" if seen.count == 1 else "s"
-        until = " unless an interrupt comes" if seen.findings else ""
-        yield f"verdict: survives {seen.count} instruction{plural}{until} ({which}), then {printable(seen.end)}"
+        yield f"verdict: {_survives(seen, f' ({which})')}"
     else:
-        fault, step = seen.fault, seen.refused
-        cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
-        words = exceptions.describe(fault.vector, fault.error_code)
-        yield f"verdict: faults at the {step.name}: {words}{cr2}, RIP={fault.rip:#x} ({which})"
+        yield f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
     for finding in seen.findings:
         yield f"rule: {finding.rule}: {printable(finding.title)}"
 
 
 def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
-    """The verdict first, then its reasons."""
+    """The verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
     yield from headline(now, seen)
+    coming = ahead(now, seen)
+    for one in coming.obstacles[:1]:
+        yield from _mend(one)
     yield from _steps(seen)
     chain = seen.chain
     if chain is None:
-        chain = outcome(now, seen.cpu, exceptions.PAGE_FAULT, seen.last)
+        chain = if_page_faulted(now, seen)
         yield "if it page-faulted nevertheless:"
     for line in chain.words:
         yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
     if chain.ends is not None and chain.ends is not Ending.HANDLED:
         yield f"  ends: {chain.ends.value}"
+    for one in coming.obstacles[1:]:
+        yield f"{_MENDED} faults at the {one.step}: {_raised(one.fault)}"
+        yield f"rule: {one.finding.rule}: {printable(one.finding.title)}"
+        yield from _mend(one)
+    if coming.free is not None:
+        yield f"{_MENDED} {_survives(coming.free)}"
+
+
+def _survives(seen: Forecast, which: str = "") -> str:
+    plural = "" if seen.count == 1 else "s"
+    until = " unless an interrupt comes" if seen.findings else ""
+    return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
+
+
+def _raised(fault: Fault) -> str:
+    cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
+    rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
+    return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}{rip}"
+
+
+def _mend(one: Obstacle) -> Iterator[str]:
+    if one.finding.entry is not None:
+        yield f"  entry  {entry_words(one.finding.entry)}"
+    yield f"  mend   {one.finding.fix}"
 
 
 def _steps(seen: Forecast) -> Iterator[str]:

@@ -24,7 +24,7 @@ class WrittenMemory:
     def note(self, step: Step) -> None:
         """A step that goes through."""
         if step.kind is AccessKind.WRITE:
-            self._ranges += self._phys(step.virt, step.width)
+            self._ranges += self._phys(step.virt, step.extent or step.width)
 
     def map(self, virt: int) -> bool:
         """Whether an entry that translates ``virt`` is among them."""

@@ -62,6 +62,19 @@ class Reason(Enum):
     NON_CANONICAL = "address is not canonical"
     MISALIGNED = "misaligned"
 
+    def of(self, entry: str) -> str:
+        """``PD[3] is not present``: said of the entry with this name."""
+        predicate = _PREDICATES.get(self)
+        return f"{entry} {predicate}" if predicate else f"{entry}: {self.value}"
+
+
+_PREDICATES = {
+    Reason.NOT_PRESENT: "is not present",
+    Reason.READ_ONLY: "is read-only",
+    Reason.NO_EXECUTE: "has NX set",
+    Reason.TABLE_UNREADABLE: "points to a table where no memory can be read",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Walk:

@@ -87,7 +87,7 @@ def _named(
             return "nx-upper-level", f"{name} has NX: it forbids execution of everything beneath it"
         return "nx-leaf-code", f"{name} has NX: {virt:#x} cannot be executed"
     missing = refused.reason is Reason.NOT_PRESENT
-    why = f"{name} is {refused.reason.value}"
+    why = refused.reason.of(name)
     if missing and snapshot.idt is not None and snapshot.idt.has(virt) and virt != fault.rip:
         return "idt-unmapped", f"the IDT at {snapshot.idt.base:#x} is not mapped: {why}"
     if missing and snapshot.gdt is not None and snapshot.gdt.has(virt) and virt != fault.rip:

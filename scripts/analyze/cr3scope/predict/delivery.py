@@ -141,10 +141,10 @@ class Delivery:
             return data
         gate = Gate.decode(data)
         if not gate.is_usable_type:
-            words = f"gate {vector}, which is no interrupt or trap gate"
+            words = f"gate {vector}, which is no interrupt or trap gate,"
             return Raised(exceptions.PROTECTION, index, None, words)
         if not gate.present:
-            return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present")
+            return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present,")
         return gate
 
     def _check_segment(

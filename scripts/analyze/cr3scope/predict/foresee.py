@@ -53,7 +53,8 @@ def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) 
     if cpu.cr3_reserved:
         mended = Overlay(tables, cpu.max_phys_bits)
         return Foresight(cpu, platform, registers, tables, mended, (), outlook.refused_cr3())
-    judged = rounds.run(delivery, plan, Mender(cpu, intent, frame_of, platform), registers)
+    mender = Mender(cpu, intent, frame_of, platform)
+    judged = rounds.run(delivery, plan, mender, intent, registers)
     prediction = outlook.prediction(judged.first)
     strikes = [
         *judged.strikes,

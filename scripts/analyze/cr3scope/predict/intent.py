@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from cr3scope.capture.records import Boot
 
@@ -53,6 +54,16 @@ class Named:
     def label(self) -> str:
         """``kernel.text (text)``, or just the name where the role says nothing more."""
         return self.name if self.role in ("", self.name) else f"{self.name} ({self.role})"
+
+
+class Meaning(Protocol):
+    """What addresses were meant to be, as far as anybody said: None and "" for what nobody did."""
+
+    def is_code(self, virt: int) -> bool | None: ...
+
+    def rights_at(self, virt: int) -> str | None: ...
+
+    def role_at(self, virt: int) -> str: ...
 
 
 class Intent:

@@ -19,7 +19,7 @@ from cr3scope.paging.entry import (
 )
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, access
-from cr3scope.predict.intent import WRITTEN_ROLES, Intent
+from cr3scope.predict.intent import WRITTEN_ROLES, Meaning
 from cr3scope.predict.names import entry_name
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.strike import Mend, Page
@@ -37,7 +37,7 @@ class Mender:
     """
 
     cpu: CpuState
-    intent: Intent
+    intent: Meaning
     frame_of: FrameOf
     platform: Platform
 

@@ -12,10 +12,11 @@ from cr3scope.verdict import EntryRef
 
 PAGE = 4096
 _ENTRY_BYTES = 8
+_ONES = np.uint64(2**64 - 1)
 
 
 class Overlay:
-    """Copy-on-write tables. Added tables live at the top of physical memory, where no dump has any.
+    """Copy-on-write tables. Added tables live at the top of physical memory, where nothing lies.
 
     An entry inside an added table stands for the missing entry above it: ``origin`` names that one,
     since it is what the loader forgot.
@@ -45,12 +46,19 @@ class Overlay:
     def add_table(self, missing: EntryRef) -> int:
         """A new empty table in place of what ``missing`` should have pointed to."""
         phys = self._next_free
-        while self.table(phys) is not None:
+        while not self._is_free(phys):
             phys -= PAGE
         self._next_free = phys - PAGE
         self._changed[phys] = np.zeros(512, dtype=np.uint64)
         self._origins[phys] = self.origin(missing)
         return phys
+
+    def _is_free(self, phys: int) -> bool:
+        """No dump has a table there; a machine that runs answers with all bits alike where nothing is."""
+        if phys in self._changed:
+            return False
+        table = self._base.table(phys)
+        return table is None or not table.any() or bool((table == _ONES).all())
 
     def fork(self) -> Overlay:
         """A copy to try a mend on."""

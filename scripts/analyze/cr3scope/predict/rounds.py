@@ -10,6 +10,7 @@ from cr3scope.paging.walk import PageFault
 from cr3scope.predict import interrupt
 from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.machine import Chain
+from cr3scope.predict.intent import Intent
 from cr3scope.predict.mend import Mender
 from cr3scope.predict.overlay import Overlay
 from cr3scope.predict.plan import exception, strike
@@ -59,6 +60,7 @@ class _Run:
 
     delivery: Delivery
     mender: Mender
+    intent: Intent
     registers: Registers
     mended: Overlay
     strikes: list[Strike] = field(default_factory=list)
@@ -74,7 +76,7 @@ class _Run:
             raised = exception(step, fault, self.registers.rsp, cpu.cr3, platform)
             return _Refusal(Target.PLAN, step.kind, fault, raised)
         delivery = replace(self.delivery, tables=self.mended)
-        chain = interrupt.failure(delivery, step, self.registers, self.mender.intent)
+        chain = interrupt.failure(delivery, step, self.registers, self.intent)
         if chain is None:
             return None
         raised = interrupt.reported(step, chain, cpu.cr3)
@@ -114,11 +116,11 @@ class _Run:
 
 
 def run(
-    delivery: Delivery, plan: Sequence[PlanStep], mender: Mender, registers: Registers
+    delivery: Delivery, plan: Sequence[PlanStep], mender: Mender, intent: Intent, registers: Registers
 ) -> Rounds:
     """Mends the tables step by step; a mend only adds rights, so that no earlier step can break."""
     mended = Overlay(delivery.tables, mender.cpu.max_phys_bits)
-    going = _Run(delivery, mender, registers, mended)
+    going = _Run(delivery, mender, intent, registers, mended)
     for step in sorted(plan, key=lambda step: step.step):
         going.take(step)
     return Rounds(tuple(going.strikes), mended, going.first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.paging.walk import Reason
 from cr3scope.predict.names import entry_name
 from cr3scope.predict.strike import Strike, Target
 from cr3scope.rules.rule import Claim, Context, Rule
@@ -26,12 +25,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 
 def _why(strike: Strike) -> str:
-    entry = entry_name(strike.culprit) if strike.culprit else "the address"
-    return {
-        Reason.NOT_PRESENT: f"{entry} is not present",
-        Reason.READ_ONLY: f"{entry} is read-only",
-        Reason.NO_EXECUTE: f"{entry} has NX set",
-    }.get(strike.reason, f"{entry}: {strike.reason.value}")
+    return strike.reason.of(entry_name(strike.culprit) if strike.culprit else "the address")
 
 
 RULE = Rule(

@@ -24,7 +24,8 @@ class Step:
     """One access to come. ``registers`` are those at the instruction that makes it.
 
     ``by`` is the instruction that leads to it: of a jump's target the jump. ``done``: how many
-    instructions come before that one.
+    instructions come before that one. ``extent``: all bytes from ``virt`` on that a repeated instruction
+    touches in that page; ``width`` is one element's.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Step:
     registers: Registers
     by: int
     done: int = 0
+    extent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

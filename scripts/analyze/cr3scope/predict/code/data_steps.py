@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
@@ -61,8 +62,10 @@ def _run(course: Course, one: Any, found: list[Access], count: int) -> Iterator[
             touched.append(((piece - each.at) // each.width, place, piece, each))
     for element, _, piece, each in sorted(touched, key=lambda item: item[:3]):
         begin = each.at + element * each.width
+        end = min(each.at + each.width * count, (begin | PAGE_BYTES - 1) + 1)
         for kind in each.kinds:
-            yield course.step(_NAMES[kind], begin, kind, each.width, one.address)
+            step = course.step(_NAMES[kind], begin, kind, each.width, one.address)
+            yield replace(step, extent=max(end - begin, each.width))
     for each in found:
         if AccessKind.WRITE in each.kinds:
             course.memory.store(each.at, each.width * count, None)

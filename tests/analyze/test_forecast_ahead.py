@@ -1,0 +1,127 @@
+"""What would break next: each cause is mended in a model of the tables, and the code is followed anew."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core_builder import CODE, NEW, NX, OLD, PRESENT_WRITABLE, STACK, TABLES, core, cpu, memory, page
+
+from cr3scope.forecast.core_cpu import stopped_cpu
+from cr3scope.forecast.forecast import forecast
+from cr3scope.forecast.mending import MOST_OBSTACLES, Ahead, ahead
+from cr3scope.forecast.stopped_cpu import StoppedCpu
+from cr3scope.forecast.words import report
+from cr3scope.paging.tables import Entries
+from cr3scope.predict.overlay import Overlay
+from cr3scope.sources.open import open_core_file
+from cr3scope.verdict import EntryRef
+
+WRITABLE = 2
+LEAVES = NEW + 0x20000  # the new tables' page directory
+FAR = 0x40000000  # the second GiB, which no table maps
+
+
+def stopped(folder: Path, pages: dict[int, bytes], **registers: int) -> StoppedCpu:
+    path = core(folder, pages, cpu(**registers))
+    return stopped_cpu(open_core_file(Path(path)), path)
+
+
+def edited(pages: dict[int, bytes], index: int, keep: int = -1, add: int = 0) -> dict[int, bytes]:
+    """With one leaf of the new tables changed."""
+    entries = list(struct.unpack("<512Q", pages[LEAVES]))
+    entries[index] = entries[index] & keep | add
+    return {**pages, LEAVES: page(*entries)}
+
+
+def disp32(address: int) -> str:
+    return address.to_bytes(4, "little").hex()
+
+
+def coming(now: StoppedCpu) -> Ahead:
+    return ahead(now, forecast(now))
+
+
+def rules(found: Ahead) -> list[str]:
+    return [one.finding.rule for one in found.obstacles]
+
+
+def test_nothing_lies_ahead_of_a_switch_that_goes_through(tmp_path: Path) -> None:
+    assert coming(stopped(tmp_path, memory())) == Ahead()
+
+
+def test_each_cause_is_told_with_its_own_mend_in_the_order_of_the_code(tmp_path: Path) -> None:
+    pages = edited(memory(veto=NX), 4, keep=~WRITABLE)  # the stack lies in the third 2 MiB
+    now = stopped(tmp_path, pages, RSP=0x900000)
+    found = coming(now)
+    assert rules(found) == ["nx-upper-level", "stack-readonly"]
+    assert found.obstacles[0].finding.fix.startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
+    assert found.obstacles[1].finding.fix.startswith("set R/W (bit 1) of PD[4] (then 0x800083). ")
+    assert found.free is not None and found.free.count == 3
+    lines = list(report(now, forecast(now)))
+    assert lines[2:4] == [
+        f"  entry  PML4[0] at {NEW:#x} = 0x8000000000012003",
+        f"  mend   {found.obstacles[0].finding.fix}",
+    ]
+    assert lines[-5].startswith("once that is mended: faults at the stack write: #PF (error 0003")
+    assert lines[-1] == f"once that is mended: survives 3 instructions, then an endless loop at {CODE + 5:#x}"
+
+
+def test_the_page_that_is_missing_is_mapped_as_the_current_tables_do(tmp_path: Path) -> None:
+    pages = edited(memory(), 4, keep=0)
+    found = coming(stopped(tmp_path, pages, RSP=0x900000))
+    assert rules(found) == ["stack-unmapped"]
+    said = found.obstacles[0].finding
+    assert said.fix.startswith("map 0x8ff000..0x8fffff to 0x8ff000 (rw-), as the current tables do. ")
+    assert said.entry is not None and (said.entry.phys, said.entry.value) == (LEAVES + 8 * 4, 0)
+    assert found.free is not None
+
+
+@pytest.mark.parametrize("table", [{}, {0x30000: bytes(4096)}], ids=["no table", "an empty table"])
+def test_pages_of_one_table_are_one_cause(table: dict[int, bytes], tmp_path: Path) -> None:
+    read_both = f"0f22d8 8b0425 {disp32(0x800000)} 8b0425 {disp32(0x801000)} ebfe"
+    pages = edited(memory(read_both), 4, keep=0, add=sum(phys | PRESENT_WRITABLE for phys in table))
+    found = coming(stopped(tmp_path, {**pages, **table}))
+    assert rules(found) == ["access-fault"]
+    assert "0x800000..0x801fff" in found.obstacles[0].finding.fix
+    assert found.free is not None and found.free.count == 3
+
+
+def test_what_no_change_of_the_tables_mends_is_the_last(tmp_path: Path) -> None:
+    """Neither tables map the address: it may be the pointer that is wrong."""
+    found = coming(stopped(tmp_path, memory(f"0f22d8 8b0425 {disp32(FAR)} ebfe")))
+    assert (rules(found), found.free) == (["access-fault"], None)
+    assert "map " not in found.obstacles[0].finding.fix
+
+
+def test_what_lies_behind_the_last_that_is_listed_is_not_claimed(tmp_path: Path) -> None:
+    writes = " ".join(f"c60425 {disp32(number << 21)} 01" for number in range(4, 10))
+    pages = memory(f"0f22d8 {writes} ebfe")
+    for number in range(4, 10):
+        pages = edited(pages, number, keep=~WRITABLE)
+    found = coming(stopped(tmp_path, pages))
+    assert (len(found.obstacles), found.free) == (MOST_OBSTACLES, None)
+
+
+def test_the_tables_themselves_stay_as_they_are(tmp_path: Path) -> None:
+    now = stopped(tmp_path, memory(veto=NX))
+    before = {phys: now.physical(phys, 4096) for phys in (OLD, NEW, LEAVES, TABLES, STACK)}
+    assert coming(now).free is not None
+    assert all(now.physical(phys, 4096) == data for phys, data in before.items())
+
+
+def test_a_machine_that_answers_everywhere_has_room_for_a_table() -> None:
+    class Machine:
+        asked = 0
+
+        def table(self, phys: int) -> Entries | None:
+            self.asked += 1
+            assert self.asked < 100, "no page was free"
+            ones = phys >= (1 << 40) - 0x2000
+            return np.full(512, -1 if ones else phys, dtype=np.int64).astype(np.uint64)
+
+    overlay = Overlay(Machine(), 40)
+    places = [overlay.add_table(EntryRef(4, 0, 0x1000, 0)) for _ in range(2)]
+    assert places == [(1 << 40) - 0x1000, (1 << 40) - 0x2000]
