@@ -251,3 +251,20 @@ def test_what_would_break_next_is_not_guessed_from_a_table_that_the_core_lacks(
     status, found = verdict(capsys, core(tmp_path, pages, cpu(RSP=0x40001000)))
     assert (status, found["verdict"]) == (1, "will-fault")
     assert [one["rule"] for one in found["findings"]] == rules
+
+
+def test_a_repeated_instruction_is_one_line_of_the_report(tmp_path: Path) -> None:
+    """`rep movsb` of 2 MiB, and one that meets a page of the target that nothing maps."""
+    copy = "be00004000 bf{target} b900002000 f3a4"
+    for target, told in (
+        (0x800000, ["read         read   0x0000000000400000..0x00000000005ff000  ok",
+                    "write        write  0x0000000000800000..0x00000000009ff000  ok"]),
+        (0x3FF00000, ["read         read   0x0000000000400000..0x0000000000500000  ok",
+                      "write        write  0x000000003ff00000..0x000000003ffff000  ok",
+                      "write        write  0x0000000040000000  FAULTS"]),
+    ):  # fmt: skip
+        code = copy.format(target=target.to_bytes(4, "little").hex())
+        path = core(tmp_path, memory(f"0f22d8 {code} ebfe"))
+        now = stopped_cpu(open_core_file(Path(path)), path)
+        lines = [line.strip() for line in report(now, forecast(now))]
+        assert [line for line in lines if line.startswith(("read ", "write "))] == told

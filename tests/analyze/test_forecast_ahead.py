@@ -24,8 +24,8 @@ LEAVES = NEW + 0x20000  # the new tables' page directory
 FAR = 0x40000000  # the second GiB, which no table maps
 
 
-def stopped(folder: Path, pages: dict[int, bytes], **registers: int) -> StoppedCpu:
-    path = core(folder, pages, cpu(**registers))
+def stopped(folder: Path, pages: dict[int, bytes], ram: str = "", **registers: int) -> StoppedCpu:
+    path = core(folder, pages, cpu(**registers), ram=ram)
     return stopped_cpu(open_core_file(Path(path)), path)
 
 
@@ -77,6 +77,19 @@ def test_the_page_that_is_missing_is_mapped_as_the_current_tables_do(tmp_path: P
     assert said.fix.startswith("map 0x8ff000..0x8fffff to 0x8ff000 (rw-), as the current tables do. ")
     assert said.entry is not None and (said.entry.phys, said.entry.value) == (LEAVES + 8 * 4, 0)
     assert found.free is not None
+
+
+@pytest.mark.parametrize(
+    ("ram", "fix"),
+    [
+        ("0-9ffff,100000-ffffff", "map 0x8ff000..0x8fffff"),
+        ("0-9ffff,100000-7fffff", "there is no RAM at 0x8ff000, where the current tables lead: correct RSP. "),
+    ],
+)
+def test_a_stack_is_not_mapped_to_where_there_is_no_ram(ram: str, fix: str, tmp_path: Path) -> None:
+    found = coming(stopped(tmp_path, edited(memory(), 4, keep=0), ram, RSP=0x900000))
+    assert found.obstacles[0].finding.fix.startswith(fix)
+    assert (found.free is None) == fix.startswith("there is no RAM")
 
 
 @pytest.mark.parametrize("table", [{}, {0x30000: bytes(4096)}], ids=["no table", "an empty table"])

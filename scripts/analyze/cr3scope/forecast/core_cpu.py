@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +19,8 @@ from cr3scope.sources.core_note import CoreCpu, Segment
 from cr3scope.sources.elf_core import Core
 from cr3scope.sources.physical_memory import PhysicalMemory
 
-PLATFORM, EFER, MAX_PHYS_BITS = "platform", "efer", "maxphyaddr"
+PLATFORM, EFER, MAX_PHYS_BITS, RAM = "platform", "efer", "maxphyaddr", "ram"
+_RANGE = re.compile(r"\b([0-9a-f]{1,16})-([0-9a-f]{1,16})\b")
 _TABLES = ("IDT", "GDT")
 _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
 _UNTOLD_EFER = CpuState(cr3=0).efer
@@ -33,10 +35,15 @@ class _NoMonitor:
 
 @dataclass(slots=True)
 class CoreStop(StoppedCpu):
-    """Memory by the core's segments. ``absent``: physical addresses that were wanted and are not in it."""
+    """Memory by the core's segments.
+
+    ``absent``: physical addresses that were wanted and are not in it. ``told_ram``: the machine's RAM,
+    as :func:`ram_words` writes it.
+    """
 
     memory: PhysicalMemory = field(default_factory=lambda: PhysicalMemory(b"", ()))
     absent: set[int] = field(default_factory=set)
+    told_ram: str = ""
 
     def table(self, phys: int) -> Entries | None:
         """A table page."""
@@ -71,7 +78,13 @@ class CoreStop(StoppedCpu):
         return (self.physical(at, length) for at in places)
 
     def ram(self) -> Iterable[tuple[int, int]]:
-        return ()
+        """None where the core does not tell."""
+        return ((int(first, 16), int(last, 16)) for first, last in _RANGE.findall(self.told_ram))
+
+
+def ram_words(ranges: Iterable[tuple[int, int]]) -> str:
+    """``0-9ffff,100000-fffffff``: first and last physical address of each range of RAM."""
+    return ",".join(f"{first:x}-{last:x}" for first, last in ranges)
 
 
 def stopped_cpu(core: Core, path: str) -> CoreStop:
@@ -107,5 +120,5 @@ def _one(core: Core, number: int, one: CoreCpu) -> CoreStop:
         _NoMonitor(),  # type: ignore[arg-type]
         registers, core.word(MAX_PHYS_BITS) or 52, selectors,
         Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
-        platform=platform, memory=core.memory,
+        platform=platform, memory=core.memory, told_ram=core.words.get(RAM, ""),
     )  # fmt: skip

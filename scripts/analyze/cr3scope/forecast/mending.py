@@ -103,6 +103,10 @@ def ahead(now: StoppedCpu, seen: Forecast) -> Ahead:
             if len(found) == MOST_OBSTACLES:
                 break
             found.append((obstacle, []))
+        nowhere = _stack_in_no_ram(mender, mended, seen)
+        if nowhere is not None:
+            found[-1] = (_fixed(obstacle, nowhere), [])
+            break
         mend = _mend(mender, mended, seen)
         if mend is None:
             break
@@ -138,6 +142,17 @@ def _is_same(one: Finding, other: Finding) -> bool:
     return one.entry.phys == other.entry.phys or (one.entry.level == 1 and len(tables) == 1)
 
 
+def _stack_in_no_ram(mender: Mender, mended: MendedCpu, seen: Forecast) -> str | None:
+    """A stack that would be mapped to where the machine has no RAM: RSP is wrong, not the tables."""
+    step = seen.refused
+    if step is None or not step.name.startswith("stack"):
+        return None
+    frame, ram = mender.frame_of(step.virt), list(mended.ram())
+    if frame is None or not ram or any(first <= frame <= last for first, last in ram):
+        return None
+    return f"there is no RAM at {frame:#x}, where the current tables lead: correct RSP"
+
+
 def _mend(mender: Mender, mended: MendedCpu, seen: Forecast) -> Mend | None:
     step = seen.refused
     if step is None or seen.fault is None or seen.fault.vector != PAGE_FAULT:
@@ -153,7 +168,11 @@ def _told(obstacle: Obstacle, mends: list[Mend]) -> Obstacle:
     if not words:
         return obstacle
     source = ", as the current tables do" if any(mend.page for mend in mends) else ""
-    fix = f"{', '.join(words)}{source}. {obstacle.finding.fix}"
+    return _fixed(obstacle, f"{', '.join(words)}{source}")
+
+
+def _fixed(obstacle: Obstacle, change: str) -> Obstacle:
+    fix = f"{change}. {obstacle.finding.fix}"
     return replace(obstacle, finding=replace(obstacle.finding, fix=fix))
 
 

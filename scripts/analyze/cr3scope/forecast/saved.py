@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cr3scope.forecast.core_cpu import EFER, MAX_PHYS_BITS, PLATFORM
+from cr3scope.forecast.core_cpu import EFER, MAX_PHYS_BITS, PLATFORM, RAM, ram_words
 from cr3scope.forecast.stopped_cpu import BASES, StoppedCpu
 from cr3scope.sources.core_note import CoreCpu, Segment, code_flags
 from cr3scope.sources.elf_core import SHOWN_CR3
@@ -30,5 +30,6 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
             segments[name] = Segment(0, table.base, table.limit)
     words = {
         SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.value,
+        RAM: ram_words(now.ram()),
     }  # fmt: skip
     return write_core(CoreCpu(now.registers, segments), pages, words)

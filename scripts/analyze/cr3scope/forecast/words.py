@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
 from cr3scope import exceptions
 from cr3scope.forecast.forecast import Forecast, if_page_faulted
@@ -10,6 +11,7 @@ from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.forecast.mending import Obstacle, ahead
 from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.predict.code.course import Step
 from cr3scope.predict.names import entry_words
 from cr3scope.text import printable
 from cr3scope.verdict import Ending, Fault
@@ -75,15 +77,30 @@ def _mend(one: Obstacle) -> Iterator[str]:
 
 
 def _steps(seen: Forecast) -> Iterator[str]:
-    """Each access; of several in one page by the same name the first."""
+    """Each access that is told; those of one instruction by the same name in one line."""
+    for _, steps in groupby(_first_of_pages(seen), key=lambda step: step.by):
+        alike: dict[str, list[Step]] = {}
+        for step in steps:
+            alike.setdefault(step.name, []).append(step)
+        for first, *others in alike.values():
+            yield _line(first, f"..{others[-1].virt:#018x}" if others else "", "ok")
+    if seen.refused is None:
+        yield f"  then: {printable(seen.end)}"
+    else:
+        yield _line(seen.refused, "", "FAULTS")
+
+
+def _first_of_pages(seen: Forecast) -> Iterator[Step]:
+    """Of several accesses in one page by the same name the first, up to the one that is refused."""
     told: set[tuple[str, int]] = set()
     for step in seen.steps:
-        page = step.name, step.virt & -PAGE_BYTES
-        refused = step is seen.refused
-        if refused or page not in told:
-            mark = "FAULTS" if refused else "ok"
-            yield f"  {step.name:<12} {step.kind.value:<6} {step.virt:#018x}  {mark}"
-        told.add(page)
-        if refused:
+        if step is seen.refused:
             return
-    yield f"  then: {printable(seen.end)}"
+        page = step.name, step.virt & -PAGE_BYTES
+        if page not in told:
+            yield step
+        told.add(page)
+
+
+def _line(step: Step, last: str, mark: str) -> str:
+    return f"  {step.name:<12} {step.kind.value:<6} {step.virt:#018x}{last}  {mark}"

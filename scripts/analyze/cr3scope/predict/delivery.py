@@ -133,7 +133,7 @@ class Delivery:
     ) -> Gate | Raised | Unknown:
         index = vector << 3 | _IN_IDT | external
         if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
-            words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x}"
+            words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x},"
             return Raised(exceptions.PROTECTION, index, None, words)
         virt = registers.idt_base + GATE_BYTES * vector
         data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}", Target.IDT)
@@ -156,17 +156,17 @@ class Delivery:
         if offset == 0:
             return Raised(exceptions.PROTECTION, external, None, "a null code selector")
         if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
-            return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT")
+            return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT,")
         virt = registers.gdt_base + offset
         data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}", Target.GDT)
         if not isinstance(data, bytes):
             return data
         segment = Descriptor.decode(data)
         if not segment.takes_handlers:
-            words = f"{words}, which is no 64-bit ring 0 code segment"
+            words = f"{words}, which is no 64-bit ring 0 code segment,"
             return Raised(exceptions.PROTECTION, error, None, words)
         if not segment.present:
-            return Raised(exceptions.NOT_PRESENT, error, None, f"{words}, not present")
+            return Raised(exceptions.NOT_PRESENT, error, None, f"{words}, not present,")
         return None
 
     def _stack_top(self, ist: int, registers: Registers) -> int | Raised | Unknown:
