@@ -102,6 +102,24 @@ def test_pages_of_one_table_are_one_cause(table: dict[int, bytes], tmp_path: Pat
     assert found.free is not None and found.free.count == 3
 
 
+@pytest.mark.parametrize(
+    ("count", "fix"),
+    [
+        (2 << 20, "map 0x10000000..0x101fffff to 0x10000000 (rw-), as the current tables do. "),
+        (32 << 20, "map 0x10000000..0x101fffff to 0x10000000 (rw-), as the current tables do; the same for "),
+    ],
+)
+def test_all_pages_of_a_repeated_instruction_are_one_cause(count: int, fix: str, tmp_path: Path) -> None:
+    """`rep stosb` from 0x10000000 on, where 16 page tables are missing."""
+    pages = memory(f"0f22d8 bf{disp32(1 << 28)} b9{disp32(count)} f3aa ebfe")
+    for number in range(128, 144):
+        pages = edited(pages, number, keep=0)
+    found = coming(stopped(tmp_path, pages))
+    assert rules(found) == ["access-fault"]
+    assert found.obstacles[0].finding.fix.startswith(fix)
+    assert (found.free is not None) == (count == 2 << 20)
+
+
 def test_what_no_change_of_the_tables_mends_is_the_last(tmp_path: Path) -> None:
     """Neither tables map the address: it may be the pointer that is wrong."""
     found = coming(stopped(tmp_path, memory(f"0f22d8 8b0425 {disp32(FAR)} ebfe")))

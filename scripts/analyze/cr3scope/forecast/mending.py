@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 
 from cr3scope.exceptions import PAGE_FAULT
 from cr3scope.forecast.forecast import Forecast, judged, reach
+from cr3scope.forecast.mended_cpu import MendedCpu, mended_cpu
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import switch_at_pc
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import PageFault, walk
 from cr3scope.predict.mend import FrameOf, Mender
 from cr3scope.predict.names import covered, entry_name
@@ -20,7 +21,8 @@ from cr3scope.rules.mends import mend_words
 from cr3scope.verdict import Fault, Finding
 
 MOST_OBSTACLES = 4
-_MOST_MENDS = 64
+_MOST_ROUNDS = 16
+_MOST_PAGES = 512  # of one instruction
 # Rules whose cause is not the entry that refuses: another bit of it would mend nothing.
 _CAUSED_ELSEWHERE = ("la57-mismatch", "nx-without-nxe", "page-size-missing", "virt-address-in-entry")
 
@@ -36,24 +38,12 @@ class Obstacle:
 
 
 @dataclass(slots=True)
-class MendedCpu(StoppedCpu):
-    """Another CPU's stop, with tables that are mended in the model only."""
+class _Mended:
+    """An obstacle with what was changed; ``goes_on``: its instruction needs more than was."""
 
-    base: StoppedCpu = field(kw_only=True)
-    overlay: Overlay = field(kw_only=True)
-
-    def table(self, phys: int) -> Entries | None:
-        """As mended so far."""
-        return self.overlay.table(phys)
-
-    def physical(self, phys: int, length: int) -> bytes:
-        return self.base.physical(phys, length)
-
-    def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
-        return self.base.heads(places, length)
-
-    def ram(self) -> Iterable[tuple[int, int]]:
-        return self.base.ram()
+    obstacle: Obstacle
+    mends: list[Mend] = field(default_factory=list)
+    goes_on: bool = False
 
 
 class _NoIntent:
@@ -85,34 +75,32 @@ def ahead(now: StoppedCpu, seen: Forecast) -> Ahead:
     """What would break next, and next; ``seen`` is the forecast with the tables as they are."""
     if seen.refused is None:
         return Ahead()
-    overlay = Overlay(now, now.phys_bits)
-    mended = MendedCpu(
-        now.qmp, now.registers, now.phys_bits, now.selectors, now.idt, now.gdt, now.number,
-        now.code_bits, platform=now.platform, base=now, overlay=overlay,
-    )  # fmt: skip
+    mended = mended_cpu(now)
     mender = Mender(seen.cpu, _NoIntent(), _frame_of(now), now.platform)
     begin = seen.steps[0].registers
-    found: list[tuple[Obstacle, list[Mend]]] = []
+    found: list[_Mended] = []
     free = None
-    for _ in range(_MOST_MENDS):
-        obstacle = _obstacle(seen, overlay)
+    for _ in range(_MOST_ROUNDS):
+        obstacle = _obstacle(seen, mended.overlay)
         if obstacle is None:
             free = seen if found and seen.refused is None else None
             break
-        if not found or not _is_same(found[-1][0].finding, obstacle.finding):
+        if not found or not _is_same(found[-1].obstacle.finding, obstacle.finding):
             if len(found) == MOST_OBSTACLES:
                 break
-            found.append((obstacle, []))
+            found.append(_Mended(obstacle))
         nowhere = _stack_in_no_ram(mender, mended, seen)
         if nowhere is not None:
-            found[-1] = (_fixed(obstacle, nowhere), [])
+            found[-1] = _Mended(_fixed(obstacle, nowhere))
             break
-        mend = _mend(mender, mended, seen)
-        if mend is None:
+        proposed = _mends(mender, mended, seen)
+        mends = list(islice(proposed, _MOST_PAGES))
+        found[-1].mends += mends
+        found[-1].goes_on = next(proposed, None) is not None
+        if not mends or found[-1].goes_on:
             break
-        found[-1][1].append(mend)
         seen = judged(mended, seen.cpu, begin)
-    return Ahead(tuple(_told(*one) for one in found), free)
+    return Ahead(tuple(map(_told, found)), free)
 
 
 def _obstacle(seen: Forecast, overlay: Overlay) -> Obstacle | None:
@@ -153,22 +141,34 @@ def _stack_in_no_ram(mender: Mender, mended: MendedCpu, seen: Forecast) -> str |
     return f"there is no RAM at {frame:#x}, where the current tables lead: correct RSP"
 
 
-def _mend(mender: Mender, mended: MendedCpu, seen: Forecast) -> Mend | None:
+def _mends(mender: Mender, mended: MendedCpu, seen: Forecast) -> Iterator[Mend]:
+    """For what is refused, and for what the same instruction would be refused next for the same reason."""
     step = seen.refused
     if step is None or seen.fault is None or seen.fault.vector != PAGE_FAULT:
-        return None
+        return
     if any(finding.rule in _CAUSED_ELSEWHERE for finding in seen.findings):
-        return None
-    refused = reach(mended, seen.cpu, step)
-    return mender.mend(mended.overlay, step.kind, refused) if isinstance(refused, PageFault) else None
+        return
+    reason, by = None, step.by
+    for one in takewhile(lambda one: one.by == by, seen.steps[seen.steps.index(step) :]):
+        refused = reach(mended, seen.cpu, one)
+        if not isinstance(refused, PageFault):
+            continue
+        if refused.reason is not (reason or refused.reason):
+            return
+        reason = refused.reason
+        mend = mender.mend(mended.overlay, one.kind, refused)
+        if mend is None:
+            return
+        yield mend
 
 
-def _told(obstacle: Obstacle, mends: list[Mend]) -> Obstacle:
-    words = mend_words(mends)
+def _told(one: _Mended) -> Obstacle:
+    words = mend_words(one.mends)
     if not words:
-        return obstacle
-    source = ", as the current tables do" if any(mend.page for mend in mends) else ""
-    return _fixed(obstacle, f"{', '.join(words)}{source}")
+        return one.obstacle
+    source = ", as the current tables do" if any(mend.page for mend in one.mends) else ""
+    more = "; the same for the pages behind them" if one.goes_on else ""
+    return _fixed(one.obstacle, f"{', '.join(words)}{source}{more}")
 
 
 def _fixed(obstacle: Obstacle, change: str) -> Obstacle:
