@@ -92,7 +92,7 @@ def test_the_fetch_of_an_interrupt_instruction_is_judged_first() -> None:
 def test_an_interrupt_pushes_no_error_code_and_blames_no_external_event() -> None:
     scene = with_idt(with_int3(), b.gate(b.HANDLERS, selector=0x40) * 256)
     prediction = predicted(scene)
-    assert "outside the GDT is out of reach: #GP (error 0040: GDT selector 40h)" in prediction.chain[0]
+    assert "outside the GDT, is out of reach: #GP (error 0040: GDT selector 40h)" in prediction.chain[0]
     assert "(error 0041: GDT selector 40h, on delivery of an event)" in prediction.chain[1]
 
 
