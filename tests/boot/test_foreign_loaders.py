@@ -36,6 +36,9 @@ class Wanted:
 PF, GP, UD = 14, 13, 6
 LOADERS = {
     "nx_pml4": Wanted("faulted", "storm", "nx-upper-level", "PML4[0] has NX", (PF, 0x11), (4, 0)),
+    "nx_pml4_copied": Wanted(
+        "faulted", "storm", "nx-upper-level", "PML4[0] has NX", (PF, 0x11), (4, 0)
+    ),
     "trampoline_unmapped": Wanted(
         "faulted", "triple-fault", "identity-missing-trampoline", "PML4[0] is not present",
         (PF, 0x10), (4, 0),

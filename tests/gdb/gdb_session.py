@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,13 +35,15 @@ def wait_for(path: Path) -> None:
 
 
 def foreign(
-    folder: Path, program: Path, commands: str, settings: Mapping[str, str] = MappingProxyType({})
-) -> str:
+    folder: Path, program: Path, commands: str, settings: Mapping[str, str] = MappingProxyType({}),
+    ends: Sequence[str] = ("-no-reboot",),
+) -> str:  # fmt: skip
     """What gdb prints for commands on a machine that stands at its reset, with ``program`` as the
-    removable medium's loader. ``settings``: those of `make run-trace`."""
+    removable medium's loader. ``settings``: those of `make run-trace`; ``ends``: what becomes of QEMU
+    at a reset."""
     folder.mkdir(exist_ok=True)
     command = [*qemu_command(folder, program, settings), "-serial", f"file:{folder}/serial.log"]
-    return session(folder, command, commands)
+    return session(folder, command, commands, ends)
 
 
 def multiboot(folder: Path, case: str, commands: str) -> str:
@@ -59,10 +61,10 @@ def multiboot(folder: Path, case: str, commands: str) -> str:
     return session(folder, command, f'file "{kernel}"\n{commands}')
 
 
-def session(folder: Path, command: list[str], commands: str) -> str:
+def session(folder: Path, command: list[str], commands: str, ends: Sequence[str] = ("-no-reboot",)) -> str:
     """What gdb prints for commands on a stopped QEMU that ``command`` starts."""
     socket = folder / "gdb"
-    command = [*command, "-no-reboot", "-S",
+    command = [*command, *ends, "-S",
                "-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
     script = folder / "commands"
     head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",

@@ -14,6 +14,7 @@ from cr3scope.images.image_list import all_images, named
 from cr3scope.images.loaded import Loaded, image_at
 from cr3scope.paging.mov_cr3 import MovCr3, find_mov_cr3
 from cr3scope_commands.command import Command, address, show
+from cr3scope_commands.executed import executed_switches
 from cr3scope_commands.gdb_settings import in_c
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.run_to import HARDWARE_MOST
@@ -28,14 +29,18 @@ class Break(Command):
 
     cr3scope break [ADDRESS | NAME]
     cr3scope break --on-load NAME
+    cr3scope break --executed NAME
     The image that holds the PC, or ADDRESS, or that is called NAME (`cr3scope symbols` lists them). Where
     no image holds the PC: the ELF files that gdb has, as far as they run where they are linked (`file
     kernel.elf` before); then the guest may be in any mode.
     --on-load: lets the guest run until the firmware has loaded NAME, which has not started yet then.
+    --executed: the same, but for those that NAME comes to, also in code that it has copied elsewhere or
+    unpacked. Boots twice: the first time QEMU logs the code that it executes (its own log ends by that),
+    until two seconds after the first `mov cr3`. QEMU must run without -no-reboot, under TCG.
     Hardware breakpoints: they outlive the firmware's copying, and need no symbols."""
 
-    name, usage = "break", "[ADDRESS | NAME | --on-load NAME]"
-    options = ("--on-load",)
+    name, usage = "break", "[ADDRESS | NAME | --on-load NAME | --executed NAME]"
+    options = ("--on-load", "--executed")
     completion = gdb.COMPLETE_EXPRESSION
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
@@ -48,6 +53,11 @@ class Break(Command):
             if len(words) != 2:
                 raise self.misused()
             show(_set(run_until_loaded(words[1])))
+            return
+        if words[:1] == ["--executed"]:
+            if len(words) != 2:
+                raise self.misused()
+            show(_set_at(executed_switches(words[1]), f"the code that {words[1]} executes"))
             return
         if len(words) > 1:
             raise self.misused()
