@@ -50,3 +50,23 @@ def test_a_loader_that_never_switches_is_one_line(tmp_path: Path) -> None:
 def test_a_name_is_needed(tmp_path: Path) -> None:
     text = foreign(tmp_path, loader("resets"), "cr3scope break --executed")
     assert "usage: cr3scope break" in text, text
+
+
+def test_ctrl_c_in_the_first_boot_turns_qemus_log_off(tmp_path: Path) -> None:
+    interrupted = """python
+import cr3scope_commands.executed as one
+def ctrl_c(seconds):
+    raise KeyboardInterrupt
+one.run_for, monitor = ctrl_c, one.Monitor.monitor
+def spoken(self, command):
+    print("monitor:", command)
+    return monitor(self, command)
+one.Monitor.monitor = spoken
+try:
+    gdb.execute("cr3scope break --executed bootx64")
+except gdb.error as error:
+    print("said:", error)
+end"""
+    text = foreign(tmp_path, loader("nx_pml4_copied"), interrupted)
+    said = re.findall(r"^(monitor: log|said:)(.*)", text, re.MULTILINE)
+    assert said[-2:] == [("monitor: log", " none"), ("said:", " cr3scope break: interrupted")], text
