@@ -70,3 +70,10 @@ end"""
     text = foreign(tmp_path, loader("nx_pml4_copied"), interrupted)
     said = re.findall(r"^(monitor: log|said:)(.*)", text, re.MULTILINE)
     assert said[-2:] == [("monitor: log", " none"), ("said:", " cr3scope break: interrupted")], text
+
+
+def test_a_qemu_that_cannot_write_the_log_is_one_line(tmp_path: Path) -> None:
+    elsewhere = "python import cr3scope_commands.executed as one; one.Path = lambda _: __import__('pathlib').Path('/nowhere')"
+    text = foreign(tmp_path, loader("nx_pml4_copied"), f"{elsewhere}\n{BREAK}")
+    assert "QEMU writes no log to /nowhere/in_asm: " in " ".join(text.split()), text
+    assert "Traceback" not in text, text

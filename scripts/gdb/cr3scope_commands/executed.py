@@ -83,11 +83,10 @@ def _must_live(found: Iterable[int]) -> None:
 def _logged(path: Path) -> Iterator[None]:
     """QEMU's log goes to ``path`` within it, and is off behind it."""
     monitor = Monitor()
-    monitor.monitor(f"logfile {path}")
-    said = monitor.monitor(COMMAND).strip()
-    if said or not path.exists():
-        raise UnusableInput(f"QEMU writes no log to {path}: {said or 'it must run on this machine'}")
+    said = monitor.monitor(f"logfile {path}") + monitor.monitor(COMMAND)
     try:
+        if not path.exists():
+            raise UnusableInput(f"QEMU writes no log to {path}: {said.strip() or 'it must run on this machine'}")
         yield
     finally:
         with suppress(QmpError, gdb.error):  # the target is gone
