@@ -5,6 +5,7 @@ RUN ?= $(BUILD)/runs/last
 VERSION := 0.1.0
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
+export GNU_EFI_INCLUDE GNU_EFI_LIB PKG_CONFIG
 export FIRST_STAGE TIMEOUT INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
 
 # --- Tools: the target is always x86-64 ------------------------------------------------------------
@@ -24,8 +25,9 @@ TARGET_AR ?= $(CROSS_COMPILE)ar
 TARGET_OBJCOPY ?= $(CROSS_COMPILE)objcopy
 HOST_CC ?= cc
 PYTHON = scripts/boot/python
-GNU_EFI_INCLUDE ?= /usr/include/efi
-GNU_EFI_LIB ?= /usr/lib
+# Headers' folder, start-up code, library: asked once, when something is built that needs them.
+GNU_EFI = $(eval GNU_EFI := $$(shell scripts/boot/gnu-efi 2>&1))$(if $(filter-out 0,$(.SHELLSTATUS)),$(error $(GNU_EFI)))$(GNU_EFI)
+GNU_EFI_HEADERS = $(word 1,$(GNU_EFI))
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 # -ffile-prefix-map: source lines in reports are relative to the checkout, wherever that is.
@@ -36,13 +38,11 @@ COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreesta
     -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
-LOADER_CFLAGS := $(COMMON_CFLAGS) -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden -maccumulate-outgoing-args \
-    -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+LOADER_CFLAGS = $(COMMON_CFLAGS) -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden $(OUTGOING_ARGS) \
+    -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_HEADERS) -isystem $(GNU_EFI_HEADERS)/x86_64
 # The kernel lives in the top 2 GiB and may take an exception anywhere.
 KERNEL_CFLAGS := $(COMMON_CFLAGS) -fno-pic -mcmodel=kernel -mgeneral-regs-only
-ifeq ($(TOOLCHAIN),clang)
-LOADER_CFLAGS := $(filter-out -maccumulate-outgoing-args,$(LOADER_CFLAGS))
-endif
+OUTGOING_ARGS := $(if $(filter gcc,$(TOOLCHAIN)),-maccumulate-outgoing-args)
 
 TRACE_SOURCES := $(sort $(wildcard trace/*.c trace/*.S))
 LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*.S))
@@ -128,7 +128,7 @@ $(BUILD)/deps-%.stamp: scripts/boot/deps
 build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
 
 # The toolchain and its flags are part of what an object depends on: switching them rebuilds.
-COMPILERS = $(TARGET_CC) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
+COMPILERS = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
 $(BUILD)/toolchain: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(COMPILERS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(COMPILERS))' >$@
 FORCE:
@@ -156,25 +156,23 @@ $(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
 # A UEFI program from its objects; the ELF file is the twin of the PE: same bytes, same addresses, with symbols.
 define link_efi
 	$(call say,LD,$(2))
-	@$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs --build-id=sha1 \
-	    -T $(GNU_EFI_LIB)/elf_x86_64_efi.lds $(GNU_EFI_LIB)/crt0-efi-x86_64.o $(1) \
-	    -L$(GNU_EFI_LIB) -l:libgnuefi.a -o $(2)
+	@$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs -z noexecstack -z max-page-size=4096 --hash-style=sysv \
+	    --build-id=sha1 -T loader/uefi.ld $(word 2,$(GNU_EFI)) $(1) $(word 3,$(GNU_EFI)) -o $(2)
 endef
 
-$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS)
-	$(call link_efi,$^,$@)
+$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS) loader/uefi.ld
+	$(call link_efi,$(filter %.o,$^),$@)
 
 # For tests: programs that change the machine first (tests/boot/first_stage/).
 $(BUILD)/first_stage/la57.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c la57.c la57_switch.S))
 $(BUILD)/first_stage/no_services.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c no_services.c))
 $(BUILD)/first_stage/%.elf:
 	@mkdir -p $(@D)
-	$(call link_efi,$^,$@)
+	$(call link_efi,$(filter %.o,$^),$@)
 
-%.efi: %.elf
+%.efi: %.elf scripts/boot/make_pe.py
 	$(call say,EFI,$@)
-	@$(TARGET_OBJCOPY) -j .text -j .sdata -j .data -j .note.gnu.build-id -j .dynamic -j .dynsym -j '.rel*' -j .rela \
-	    -j .reloc --output-target=efi-app-x86_64 $< $@
+	@$(PYTHON) scripts/boot/make_pe.py $(TARGET_OBJCOPY) -- $< $@
 
 $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld
 	$(call say,LD,$@)
@@ -198,8 +196,8 @@ $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host
 foreign_sources = tests/boot/foreign/$(basename $(1)).c tests/boot/foreign/foreign.h
 foreign_flags = -DMENDED=$(if $(filter %.mended,$(1)),1,0)
 # As other people build theirs: a PE by clang and lld, with no symbols and no ELF twin.
-PE_CFLAGS := --target=x86_64-unknown-windows -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector \
-    -mno-red-zone -mgeneral-regs-only -isystem $(GNU_EFI_INCLUDE) -isystem $(GNU_EFI_INCLUDE)/x86_64
+PE_CFLAGS = --target=x86_64-unknown-windows -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector \
+    -mno-red-zone -mgeneral-regs-only -isystem $(GNU_EFI_HEADERS) -isystem $(GNU_EFI_HEADERS)/x86_64
 
 $(BUILD)/foreign/%.elf: $$(call foreign_sources,$$*)
 	@mkdir -p $(@D)

@@ -69,8 +69,8 @@ static void trace_machine(void) {
     trace_hex(&boot.trace, "base", boot.image.base);
     trace_hex(&boot.trace, "size", boot.image.bytes);
     trace_text(&boot.trace, "build_id", own_build_id(build_id));
-    trace_hex(&boot.trace, "text", (uint64_t)_text - boot.image.base);
-    trace_hex(&boot.trace, "text_size", (uint64_t)(_etext - _text));
+    trace_hex(&boot.trace, "text", (uint64_t)own_text - boot.image.base);
+    trace_hex(&boot.trace, "text_size", (uint64_t)(own_text_end - own_text));
     trace_close(&boot.trace);
 }
 

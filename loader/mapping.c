@@ -137,10 +137,10 @@ static bool map_framebuffer(struct boot *boot) {
                            .bytes = (to) - (from), .phys = (from), .rights = (part_rights)))
 
 static bool map_loader_text(struct boot *boot) {
-    uint64_t text = (uint64_t)_text;
+    uint64_t text = (uint64_t)own_text;
     uint64_t trampoline = (uint64_t)handoff_first;
     uint64_t after = (uint64_t)handoff_end;
-    uint64_t end = round_up((uint64_t)_etext);
+    uint64_t end = round_up((uint64_t)own_text_end);
     return MAP_IMAGE_PART(boot, "loader text", "loader", text, trampoline,
                           RIGHT_READ | RIGHT_EXECUTE) &&
            MAP_IMAGE_PART(boot, "handoff code", "trampoline", trampoline, after,
@@ -153,10 +153,12 @@ static uint64_t image_end(const struct boot *boot) {
 }
 
 static bool map_loader_data(struct boot *boot) {
-    uint64_t data = round_up((uint64_t)_etext);
+    uint64_t constants = (uint64_t)own_constants;
+    uint64_t data = (uint64_t)own_constants_end;
     uint64_t own = descriptors_first_page();
     uint64_t after = own + DESCRIPTOR_PAGES * PAGE_BYTES;
-    return MAP_IMAGE_PART(boot, "loader data", "loader", data, own, RIGHT_READ | RIGHT_WRITE) &&
+    return MAP_IMAGE_PART(boot, "loader constants", "loader", constants, data, RIGHT_READ) &&
+           MAP_IMAGE_PART(boot, "loader data", "loader", data, own, RIGHT_READ | RIGHT_WRITE) &&
            MAP_IMAGE_PART(boot, "safe IDT", "idt", own, own + PAGE_BYTES,
                           RIGHT_READ | RIGHT_WRITE) &&
            MAP_IMAGE_PART(boot, "GDT and TSS", "gdt", own + PAGE_BYTES, after,
@@ -175,7 +177,7 @@ static uint64_t identity_end(struct boot *boot) {
 /* The loader's image keeps its own rights; a full identity map is that and everything around it. */
 static bool map_identity(struct boot *boot) {
     unsigned rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
-    uint64_t text = (uint64_t)_text;
+    uint64_t text = (uint64_t)own_text;
     if (!map_loader_text(boot) || !map_loader_data(boot)) {
         return false;
     }

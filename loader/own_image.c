@@ -8,7 +8,6 @@
 #define BUILD_ID_BYTES 20u
 #define NOTE_GNU_BUILD_ID 3u
 
-/* The note that the linker puts last before _edata. */
 struct build_id_note {
     struct elf64_note head;
     char owner[4];
@@ -17,9 +16,7 @@ struct build_id_note {
 
 const char *own_build_id(char digits_ret[OWN_BUILD_ID_CHARS]) {
     struct build_id_note note;
-    /* Through an integer: the compiler knows nothing of what lies before the symbol. */
-    const void *at = (const void *)((uintptr_t)_edata - sizeof(note));
-    __builtin_memcpy(&note, at, sizeof(note));
+    __builtin_memcpy(&note, own_build_id_note, sizeof(note));
     digits_ret[0] = '\0';
     if (note.head.name_bytes != sizeof(note.owner) || note.head.type != NOTE_GNU_BUILD_ID ||
         note.head.description_bytes != BUILD_ID_BYTES) {

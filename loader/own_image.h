@@ -1,10 +1,13 @@
-/** The loader's own image: the symbols of gnu-efi's linker script. */
+/** The loader's own image: the symbols of uefi.ld. */
 #pragma once
 
-/* First byte of the code, one past its last; one past the data and the build id behind it. */
-extern const char _text[] __attribute__((visibility("hidden")));
-extern const char _etext[] __attribute__((visibility("hidden")));
-extern const char _edata[] __attribute__((visibility("hidden")));
+/* First byte and one past the last: the code, and behind it, from page to page, what is never
+ * written. */
+extern const char own_text[] __attribute__((visibility("hidden")));
+extern const char own_text_end[] __attribute__((visibility("hidden")));
+extern const char own_constants[] __attribute__((visibility("hidden")));
+extern const char own_constants_end[] __attribute__((visibility("hidden")));
+extern const char own_build_id_note[] __attribute__((visibility("hidden")));
 
 /* Twenty bytes in hexadecimal, NUL. */
 #define OWN_BUILD_ID_CHARS 41

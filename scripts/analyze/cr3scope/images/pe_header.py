@@ -24,6 +24,7 @@ _DEBUG_ENTRY = struct.Struct("<IIHHIIII")
 _CODEVIEW = 2
 _PATH_AT = {b"RSDS": 24, b"NB10": 16}
 _EXECUTE = 0x20000000
+_WRITE = 0x80000000
 _MOST_SECTIONS = 96  # what Windows loads at most
 MOST_IMAGE_BYTES = 256 << 20
 _MOST_DEBUG_ENTRIES = 16
@@ -39,6 +40,7 @@ class Section:
     executable: bool
     in_file: int = 0
     bytes_in_file: int = 0
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _sections(data: bytes, at: int, count: int) -> Iterator[Section]:
             return
         name, size, offset, raw, in_file, _, _, _, _, flags = _SECTION.unpack_from(data, place)
         words = name.rstrip(b"\0").decode("ascii", "replace")
-        yield Section(words, offset, size or raw, bool(flags & _EXECUTE), in_file, raw)
+        yield Section(words, offset, size or raw, bool(flags & _EXECUTE), in_file, raw, bool(flags & _WRITE))
 
 
 def _debug(data: bytes, optional: int) -> tuple[int, int]:

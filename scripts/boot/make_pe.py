@@ -1,0 +1,128 @@
+"""Makes the PE image of a UEFI program from its ELF twin: make_pe.py OBJCOPY... -- PROGRAM.elf PROGRAM.efi.
+
+objcopy converts. What it leaves is held against the ELF file: every byte that is loaded must lie in the PE at
+the same address, every section on pages of its own and never both writable and executable (loader/uefi.ld). Only
+then does the image say NX_COMPAT. Anything else is one line, exit status 2, and no file.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "analyze"))
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, Section, read_header
+
+_PAGE_BYTES = 4096
+_ALLOC = 2  # SHF_ALLOC
+# Microsoft, PE Format: "COFF File Header", "Optional Header", "DLL Characteristics".
+_NEW_HEADER_AT = 0x3C
+_TIME_STAMP, _OPTIONAL = 8, 24  # from the signature on
+_CHECK_SUM, _DLL_CHARACTERISTICS = 64, 70  # from the optional header on
+_NX_COMPAT = 0x100
+
+
+class Refused(Exception):
+    """The image cannot be used, in words for the user."""
+
+
+def convert(objcopy: list[str], elf: Path, efi: Path) -> None:
+    """Let objcopy write every loaded section of `elf` to the new file `efi`. Raises Refused with its message."""
+    command = [*objcopy, "--strip-all", "--remove-section=.comment", "--output-target=efi-app-x86_64", elf, efi]
+    try:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    except OSError as error:
+        raise Refused(f"{objcopy[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise Refused((done.stderr.strip().splitlines() or [f"{objcopy[0]} failed"])[-1])
+
+
+def loaded(elf: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Yield name, address and bytes of each loaded section of `elf`. Raises Refused if it is no ELF file."""
+    try:
+        with elf.open("rb") as file:
+            program = ELFFile(file)
+            for section in program.iter_sections():
+                if section["sh_flags"] & _ALLOC and section["sh_size"]:
+                    yield section.name, section["sh_addr"], _bytes(section)
+    except (OSError, ELFError) as error:
+        raise Refused(f"{elf.name}: {error}") from error
+
+
+def _bytes(section: Any) -> bytes:
+    return bytes(section["sh_size"]) if section["sh_type"] == "SHT_NOBITS" else section.data()
+
+
+def check(name: str, data: bytes, elf_sections: Iterator[tuple[str, int, bytes]]) -> None:
+    """Raise Refused, naming the section, unless the PE in `data` holds every loaded byte with rights of its own."""
+    header = read_header(data[:HEADER_BYTES])
+    if header is None:
+        raise Refused(f"{name}: objcopy wrote no x86-64 PE image")
+    for section in header.sections:
+        if section.offset % _PAGE_BYTES:
+            raise Refused(f"{name}: section {section.name} at {section.offset:#x} does not begin a page")
+        if section.executable and section.writable:
+            raise Refused(f"{name}: section {section.name} is both writable and executable")
+    for elf_name, address, wanted in elf_sections:
+        _check_section(name, data, header, elf_name, address, wanted)
+
+
+def _check_section(name: str, data: bytes, header: PeHeader, elf_name: str, address: int, wanted: bytes) -> None:
+    where = f"{elf_name}, {len(wanted)} bytes at {address:#x} in the ELF file,"
+    holder = _holder(header, address, len(wanted))
+    if holder is None:
+        raise Refused(f"{name}: section {where} is not in the PE image")
+    at = holder.in_file + address - holder.offset
+    kept = max(0, min(len(wanted), holder.in_file + holder.bytes_in_file - at))
+    # What a PE section has in memory and not in the file is zero.
+    if data[at : at + kept] != wanted[:kept] or any(wanted[kept:]):
+        raise Refused(f"{name}: section {where} has other bytes in the PE image")
+
+
+def _holder(header: PeHeader, address: int, size: int) -> Section | None:
+    for section in header.sections:
+        if section.offset <= address and address + size <= section.offset + section.size:
+            return section
+    return None
+
+
+def stamped(data: bytes) -> bytes:
+    """Return the image with NX_COMPAT set, without the time of its making and a sum over it (0: not computed)."""
+    image = bytearray(data)
+    (at,) = struct.unpack_from("<I", image, _NEW_HEADER_AT)
+    struct.pack_into("<I", image, at + _TIME_STAMP, 0)
+    struct.pack_into("<I", image, at + _OPTIONAL + _CHECK_SUM, 0)
+    place = at + _OPTIONAL + _DLL_CHARACTERISTICS
+    (flags,) = struct.unpack_from("<H", image, place)
+    struct.pack_into("<H", image, place, flags | _NX_COMPAT)
+    return bytes(image)
+
+
+def main(arguments: list[str]) -> int:
+    """Make the image; 2 with one line on standard error if it cannot be made."""
+    split = arguments.index("--")
+    elf, efi = map(Path, arguments[split + 1 :])
+    raw = efi.with_name(f"{efi.name}.objcopy")
+    try:
+        convert(arguments[:split], elf, raw)
+        data = raw.read_bytes()
+        check(efi.name, data, loaded(elf))
+        efi.write_bytes(stamped(data))
+    except Refused as why:
+        print(f"make_pe: {why}", file=sys.stderr)
+        return 2
+    finally:
+        raw.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
