@@ -41,8 +41,8 @@ const uint64_t *tables_page(const struct handoff *handoff, uint64_t phys);
 struct physical_memory tables_memory(const struct handoff *handoff);
 
 /** Visits every table and every leaf, but not what lies behind the recursive slot. */
-enum tables_status __attribute__((warn_unused_result))
-tables_walk(const struct handoff *handoff, tables_visitor *visit, void *context);
+enum tables_status tables_walk(const struct handoff *handoff, tables_visitor *visit, void *context)
+    __attribute__((warn_unused_result));
 
 /** What the tables make of one address, rights combined over all levels. */
 struct tables_translation {
@@ -53,9 +53,9 @@ struct tables_translation {
 };
 
 /** False: virt is mapped nowhere. */
-bool __attribute__((warn_unused_result))
-tables_translate(const struct handoff *handoff, uint64_t virt,
-                 struct tables_translation *translation_ret);
+bool tables_translate(const struct handoff *handoff, uint64_t virt,
+                      struct tables_translation *translation_ret)
+    __attribute__((warn_unused_result));
 /** As struct handoff's tables_crc. */
 uint32_t tables_crc(const struct handoff *handoff);
 

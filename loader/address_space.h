@@ -52,14 +52,14 @@ struct address_space {
  * Empty tables of `levels` levels with the recursive slot, in a pool of zeroed pages that must be
  * reachable at its physical address. trace and adjust_context must outlive it.
  */
-bool __attribute__((warn_unused_result))
-address_space_create(struct address_space *space, unsigned levels, uint64_t pool_phys,
-                     uint64_t pool_pages, struct message *why);
+bool address_space_create(struct address_space *space, unsigned levels, uint64_t pool_phys,
+                          uint64_t pool_pages, struct message *why)
+    __attribute__((warn_unused_result));
 
 /** Maps, and writes a `map` record for each page size. False: `why` names the range and the cause.
  */
-bool __attribute__((warn_unused_result))
-address_space_map(struct address_space *space, const struct mapping *mapping, struct message *why);
+bool address_space_map(struct address_space *space, const struct mapping *mapping,
+                       struct message *why) __attribute__((warn_unused_result));
 
 /** Names a range that stays unmapped on purpose (`region` record). */
 void address_space_region(struct address_space *space, const char *name, const char *role,

@@ -53,5 +53,5 @@ void config_defaults(struct config *config_ret);
  * Reads a whole file over what *config holds. False on the first line that is wrong: `why` names
  * line and word, and the settings before it are in force (the sinks, to tell of it).
  */
-bool __attribute__((warn_unused_result))
-config_parse(struct config *config, const char *text, size_t bytes, struct message *why);
+bool config_parse(struct config *config, const char *text, size_t bytes, struct message *why)
+    __attribute__((warn_unused_result));

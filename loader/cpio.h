@@ -12,6 +12,6 @@ enum cpio_status { CPIO_OK = 0, CPIO_NOT_FOUND, CPIO_MALFORMED };
  * Finds the file called `name`. *data_ret points into the archive. On failure both outputs are
  * untouched and `why` says what is wrong and at which byte offset.
  */
-enum cpio_status __attribute__((warn_unused_result))
-cpio_find(const void *archive, size_t bytes, const char *name, const void **data_ret,
-          size_t *bytes_ret, struct message *why);
+enum cpio_status cpio_find(const void *archive, size_t bytes, const char *name,
+                           const void **data_ret, size_t *bytes_ret, struct message *why)
+    __attribute__((warn_unused_result));

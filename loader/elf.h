@@ -29,9 +29,8 @@ struct elf_image {
 
 /** levels: depth of the page tables, for what is canonical. On failure `why` says what and where.
  */
-bool __attribute__((warn_unused_result))
-elf_check(const void *file, size_t bytes, unsigned levels, struct elf_image *image_ret,
-          struct message *why);
+bool elf_check(const void *file, size_t bytes, unsigned levels, struct elf_image *image_ret,
+               struct message *why) __attribute__((warn_unused_result));
 
 /**
  * The note accesses of a checked image, in file order. cursor: 0 at first, owned by the iteration.

@@ -107,8 +107,8 @@ extern const struct fault fault_table[];
 extern const size_t fault_table_count;
 
 /** list: ids, each `id` or `id:variant`, separated by commas; "" is the empty set. */
-bool __attribute__((warn_unused_result))
-faults_parse(const char *list, struct fault_set *set_ret, struct message *why);
+bool faults_parse(const char *list, struct fault_set *set_ret, struct message *why)
+    __attribute__((warn_unused_result));
 
 /* Each lets every fault of the set act, in the order of the list. */
 void faults_configure(const struct fault_set *set, struct config *config);

@@ -37,12 +37,13 @@ struct page_table {
 };
 
 /** Allocates the root. The callbacks, context and levels must be set. */
-enum page_table_status __attribute__((warn_unused_result))
-page_table_create(struct page_table *table);
+enum page_table_status page_table_create(struct page_table *table)
+    __attribute__((warn_unused_result));
 
 /** Maps a range. What was mapped before a failure stays. *failed_virt_ret: where it failed. */
-enum page_table_status __attribute__((warn_unused_result))
-page_table_map(struct page_table *table, const struct page_range *range, uint64_t *failed_virt_ret);
+enum page_table_status page_table_map(struct page_table *table, const struct page_range *range,
+                                      uint64_t *failed_virt_ret)
+    __attribute__((warn_unused_result));
 
 /**
  * Finds the entry of `level` that translates virt. NULL if a higher level has none (or a leaf).

@@ -7,4 +7,4 @@
  * Starts the trace on every wanted sink that answers. False only if memory for the file's buffer is
  * missing; the other sinks are open then.
  */
-bool __attribute__((warn_unused_result)) sinks_open(struct boot *boot);
+bool sinks_open(struct boot *boot) __attribute__((warn_unused_result));

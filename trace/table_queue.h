@@ -29,8 +29,8 @@ struct table_queue {
 /** Uses `words` words of memory, three for each page that it is to hold. */
 void table_queue_init(struct table_queue *queue, uint64_t *memory, size_t words);
 /** Adds the page unless it was met already. False if there is no room for it. */
-bool __attribute__((warn_unused_result))
-table_queue_add(struct table_queue *queue, uint64_t phys, unsigned level);
+bool table_queue_add(struct table_queue *queue, uint64_t phys, unsigned level)
+    __attribute__((warn_unused_result));
 /** The next page in order. False if there is none. */
-bool __attribute__((warn_unused_result))
-table_queue_take(struct table_queue *queue, struct table_visit *visit_ret);
+bool table_queue_take(struct table_queue *queue, struct table_visit *visit_ret)
+    __attribute__((warn_unused_result));

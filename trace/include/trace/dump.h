@@ -30,17 +30,16 @@ enum dump_status {
  * the fields of a record, so it must not trace. Each page is copied before it is coded: a table
  * that the CPU marks accessed meanwhile is still written as it once was.
  */
-enum dump_status __attribute__((warn_unused_result))
-dump_write(struct trace *trace, const char *id, uint64_t cr3, unsigned levels,
-           const struct physical_memory *memory, uint64_t *scratch, size_t scratch_words);
+enum dump_status dump_write(struct trace *trace, const char *id, uint64_t cr3, unsigned levels,
+                            const struct physical_memory *memory, uint64_t *scratch,
+                            size_t scratch_words) __attribute__((warn_unused_result));
 
 /**
  * Whether a dump of all that is reachable from cr3 would fit such a scratch: nothing is written.
  * Tables with garbage in them lead anywhere.
  */
-bool __attribute__((warn_unused_result))
-dump_fits(uint64_t cr3, unsigned levels, const struct physical_memory *memory, uint64_t *scratch,
-          size_t scratch_words);
+bool dump_fits(uint64_t cr3, unsigned levels, const struct physical_memory *memory,
+               uint64_t *scratch, size_t scratch_words) __attribute__((warn_unused_result));
 
 /**
  * Bytes of a descriptor table or of code: kinds `memory`, `d`, `memory-end`.

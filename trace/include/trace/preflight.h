@@ -52,6 +52,6 @@ struct access_fault {
  * True if it succeeds, and *phys_ret (may be NULL) is where its first byte is; else *fault_ret says
  * why. The other one is untouched.
  */
-bool __attribute__((warn_unused_result))
-access_check(const struct paging_state *state, const struct physical_memory *memory,
-             const struct access *access, uint64_t *phys_ret, struct access_fault *fault_ret);
+bool access_check(const struct paging_state *state, const struct physical_memory *memory,
+                  const struct access *access, uint64_t *phys_ret, struct access_fault *fault_ret)
+    __attribute__((warn_unused_result));

@@ -33,7 +33,7 @@ struct uart_sink {
  * nothing is there (reads FF or 00): then *uart_ret is untouched. An absent port gets two writes
  * to its scratch register at most.
  */
-bool __attribute__((warn_unused_result)) uart_sink_init(struct uart_sink *uart_ret, uint16_t port);
+bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) __attribute__((warn_unused_result));
 /** For a port that another program has set up already (the kernel after the loader): no probe. */
 void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port);
 
@@ -47,8 +47,8 @@ struct debugcon_sink {
 #define DEBUGCON_SIGNATURE 0xe9
 
 /** False if the port does not read back DEBUGCON_SIGNATURE; then *debugcon_ret is untouched. */
-bool __attribute__((warn_unused_result))
-debugcon_sink_init(struct debugcon_sink *debugcon_ret, uint16_t port);
+bool debugcon_sink_init(struct debugcon_sink *debugcon_ret, uint16_t port)
+    __attribute__((warn_unused_result));
 /** For a port that another program has found already: no probe. */
 void debugcon_sink_resume(struct debugcon_sink *debugcon_ret, uint16_t port);
 

@@ -67,7 +67,7 @@ size_t trace_data_room(const struct trace *trace, const char *key);
 /** Opens a list field; the calls of trace_item that follow fill it. */
 void trace_list(struct trace *trace, const char *key);
 /** One item, escaped as text is. False if it does not fit: the list stays as it was. */
-bool __attribute__((warn_unused_result)) trace_item(struct trace *trace, const char *text);
+bool trace_item(struct trace *trace, const char *text) __attribute__((warn_unused_result));
 /** Sends the record to every sink. */
 void trace_close(struct trace *trace);
 
