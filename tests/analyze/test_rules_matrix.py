@@ -133,11 +133,11 @@ def test_a_healthy_boot_is_refused_only_without_nxe_and_by_another_depth(levels:
 
 
 LAXER: dict[str, Callable[[CpuState], CpuState]] = {
-    "WP=0": lambda cpu: cpu.with_(cr0=cpu.cr0 & ~CR0_WP),
-    "NXE=1": lambda cpu: cpu.with_(efer=cpu.efer | EFER_NXE),
-    "Intel": lambda cpu: cpu.with_(is_amd=False),
-    "MAXPHYADDR 52": lambda cpu: cpu.with_(max_phys_bits=52),
-    "1 GiB pages": lambda cpu: cpu.with_(has_1g_pages=True),
+    "WP=0": lambda cpu: replace(cpu, cr0=cpu.cr0 & ~CR0_WP),
+    "NXE=1": lambda cpu: replace(cpu, efer=cpu.efer | EFER_NXE),
+    "Intel": lambda cpu: replace(cpu, is_amd=False),
+    "MAXPHYADDR 52": lambda cpu: replace(cpu, max_phys_bits=52),
+    "1 GiB pages": lambda cpu: replace(cpu, has_1g_pages=True),
 }
 
 

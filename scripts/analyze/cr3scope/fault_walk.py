@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cr3scope.attribution import Attribution
 from cr3scope.capture.records import AccessKind, Boot, Dump
 from cr3scope.exceptions import PAGE_FAULT, PF_FETCH, PF_USER, PF_WRITE
@@ -32,7 +34,7 @@ def fault_walk(boot: Boot, fault: Fault, lines: LineSource) -> FaultWalk | None:
     elif error & PF_WRITE:
         kind = AccessKind.WRITE
     is_user = bool(error & PF_USER)
-    cpu = cpu_state(state).with_(cr3=dump.cr3)
+    cpu = replace(cpu_state(state), cr3=dump.cr3)
     tables = DumpTables(dump)
     path = walk(tables, cpu, fault.cr2)
     found = access(tables, cpu, fault.cr2, kind, is_user, platform=Platform.TCG)

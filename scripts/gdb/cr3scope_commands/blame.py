@@ -54,7 +54,7 @@ class Blame(Command):
         if not words:
             raise self.misused()
         now = stop()
-        wanted = _wanted(now, now.cpu.with_(cr3=new_cr3(now)), words[0])
+        wanted = _wanted(now, replace(now.cpu, cr3=new_cr3(now)), words[0])
         image = image_of_pc(now)
         offset = now.rip - image.image.base
         for _ in range(_MOST_BOOTS):
@@ -103,7 +103,7 @@ def _watch(phys: int, goal: int) -> Journal:
 
 
 def _same_place(now: Stop, wanted: _Wanted) -> EntryRef:
-    path = walk(now, now.cpu.with_(cr3=new_cr3(now)), wanted.virt, now.platform)
+    path = walk(now, replace(now.cpu, cr3=new_cr3(now)), wanted.virt, now.platform)
     for entry in path.entries:
         if entry.level == wanted.entry.level:
             return entry

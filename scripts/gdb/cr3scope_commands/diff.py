@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gdb
 
 from cr3scope.paging.compare import differences
@@ -31,10 +33,10 @@ class Diff(Command):
         current = f"live tables, CR3 {now.cpu.cr3:#x}"
         if words:
             saved = open_source(words[0])
-            saved_cpu = saved.cpu if saved.tells_pat else saved.cpu.with_(pat=now.cpu.pat)
+            saved_cpu = saved.cpu if saved.tells_pat else replace(saved.cpu, pat=now.cpu.pat)
             other = mappings(saved.tables, saved_cpu, now.platform)
             show(as_text(differences(other, mine), other, mine, (saved.description, current)))
             return
-        cpu = now.cpu.with_(cr3=new_cr3(now))
+        cpu = replace(now.cpu, cr3=new_cr3(now))
         new = mappings(now, cpu, now.platform)
         show(as_text(differences(mine, new), mine, new, (current, f"new tables, CR3 {cpu.cr3:#x}")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cr3scope.paging.effective import mappings
 from cr3scope.render.maps import as_text, incompleteness
 from cr3scope_commands.command import Command, show
@@ -22,7 +24,7 @@ class Maps(Command):
         if words not in ([], ["--new"]):
             raise self.misused()
         now = stop()
-        cpu = now.cpu.with_(cr3=new_cr3(now)) if words else now.cpu
+        cpu = replace(now.cpu, cr3=new_cr3(now)) if words else now.cpu
         found = mappings(now, cpu, now.platform)
         show(f"warning: {line}" for line in incompleteness(found))
         show(as_text(found, now, cpu, f"live tables, CR3 {cpu.cr3:#x}"))

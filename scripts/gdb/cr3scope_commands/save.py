@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import gdb
@@ -38,7 +39,7 @@ class Save(Command):
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
         ahead(now, forecast(now))  # reads whatever the verdict needs
         for cr3 in roots:
-            mappings(now, now.cpu.with_(cr3=cr3), now.platform)
+            mappings(now, replace(now.cpu, cr3=cr3), now.platform)
         pages = now.pages_read()
         try:
             path.write_bytes(core_of(now, pages, roots[-1]))

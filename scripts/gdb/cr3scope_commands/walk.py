@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gdb
 
 from cr3scope.capture.records import AccessKind
@@ -40,7 +42,7 @@ class WalkCommand(Command):
         if len(rest) != 1 or kind not in KINDS:
             raise self.misused()
         virt, now = address(rest[0]), stop()
-        cpu = now.cpu.with_(cr3=new_cr3(now)) if is_new else now.cpu
+        cpu = replace(now.cpu, cr3=new_cr3(now)) if is_new else now.cpu
         path = walk(now, cpu, virt, now.platform)
         found = access(now, cpu, virt, KINDS[kind], is_user, platform=now.platform)
         mode = "user" if is_user else "supervisor"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
@@ -87,7 +88,7 @@ def _contents(source: Source | Listing, other: Source | Listing) -> Mappings | L
         return source
     cpu = source.cpu
     if isinstance(other, Source) and other.tells_pat and not source.tells_pat:
-        cpu = cpu.with_(pat=other.cpu.pat)
+        cpu = replace(cpu, pat=other.cpu.pat)
     return mappings(source.tables, cpu)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.paging.cpu import CR4_LA57, CpuState
@@ -22,7 +23,7 @@ def other_depth(now: StoppedCpu, cpu: CpuState, step: Step) -> Iterator[Finding]
     """
     if step.name != "next fetch":
         return
-    other = cpu.with_(cr4=cpu.cr4 ^ CR4_LA57)
+    other = replace(cpu, cr4=cpu.cr4 ^ CR4_LA57)
     found = access(now, other, step.virt, step.kind, platform=now.platform)
     if not isinstance(found, Translation) or found.phys != _now_at(now, step.virt):
         return

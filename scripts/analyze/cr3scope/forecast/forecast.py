@@ -56,7 +56,7 @@ def forecast(now: StoppedCpu) -> Forecast:
     switch = switch_at_pc(now)
     if switch is None:
         return judged(now, now.cpu, now.delivery_registers)
-    cpu = now.cpu.with_(cr3=new_cr3(now))
+    cpu = replace(now.cpu, cr3=new_cr3(now))
     if cpu.cr3_reserved:
         return _refused_cr3(now, cpu)
     after = replace(now.delivery_registers, rip=now.rip + switch.length)

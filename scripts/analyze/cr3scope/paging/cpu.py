@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 CR0_WP = 1 << 16
 CR0_PG = 1 << 31
@@ -57,7 +57,3 @@ class CpuState:
         not kept (SDM 3A, 2.5, 5.10.4.1)."""
         high = self.cr3 & -(1 << self.max_phys_bits)
         return high & ~(1 << 63) if self.cr4 & CR4_PCIDE else high
-
-    def with_(self, **changes: int | bool) -> CpuState:
-        """A copy with some fields changed (the CPU matrix judges one dump for many states)."""
-        return replace(self, **changes)

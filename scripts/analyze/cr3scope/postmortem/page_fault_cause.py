@@ -43,7 +43,7 @@ def page_fault_cause(snapshot: Snapshot, fault: Fault) -> Iterator[Finding]:
         kind = AccessKind.FETCH
     elif error & PF_WRITE:
         kind = AccessKind.WRITE
-    cpu = snapshot.cpu if fault.cr3 is None else snapshot.cpu.with_(cr3=fault.cr3)
+    cpu = snapshot.cpu if fault.cr3 is None else replace(snapshot.cpu, cr3=fault.cr3)
     refused = access(snapshot, cpu, virt, kind, bool(error & PF_USER), platform=Platform.TCG)
     if not isinstance(refused, PageFault) or not refused.guilty:
         return

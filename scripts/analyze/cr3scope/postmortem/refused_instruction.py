@@ -39,7 +39,8 @@ def refused_instruction(snapshot: Snapshot, fault: Fault, at_fault: AtFault) -> 
         return
     one, registers = decode(code, fault.rip, at_fault.code_bits or 64), at_fault.registers
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
-    cpu = now.with_(
+    cpu = replace(
+        now,
         cr0=registers.get("CR0", now.cr0),
         cr4=registers.get("CR4", now.cr4),
         efer=registers.get("EFER", now.efer),

@@ -76,7 +76,7 @@ class Firmware:
         record, dump = boot.cpus.get("entry"), boot.dumps.get("old")
         if record is None or dump is None:
             return cls(None, None)
-        return cls(DumpTables(dump), cpu_state(record).with_(cr3=dump.cr3))
+        return cls(DumpTables(dump), replace(cpu_state(record), cr3=dump.cr3))
 
     def frame_of(self, virt: int) -> int | None:
         """The 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""

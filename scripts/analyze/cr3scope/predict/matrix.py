@@ -7,7 +7,7 @@ AMD one, more address bits and 1 GiB pages only ever refuse less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,21 +44,21 @@ class Variant:
 
 
 def _max_phys_bits(bits: int) -> Variant:
-    return Variant(f"a CPU with MAXPHYADDR {bits}", lambda cpu: cpu.with_(max_phys_bits=bits))
+    return Variant(f"a CPU with MAXPHYADDR {bits}", lambda cpu: replace(cpu, max_phys_bits=bits))
 
 
 NXE_CLEAR = Variant(
-    "an AP that has not set EFER.NXE", lambda cpu: cpu.with_(efer=cpu.efer & ~EFER_NXE)
+    "an AP that has not set EFER.NXE", lambda cpu: replace(cpu, efer=cpu.efer & ~EFER_NXE)
 )
-WRITE_PROTECT = Variant("a CPU with CR0.WP=1", lambda cpu: cpu.with_(cr0=cpu.cr0 | CR0_WP))
+WRITE_PROTECT = Variant("a CPU with CR0.WP=1", lambda cpu: replace(cpu, cr0=cpu.cr0 | CR0_WP))
 SMEP_SMAP = Variant(
-    "SMEP and SMAP on", lambda cpu: cpu.with_(cr4=cpu.cr4 | CR4_SMEP | CR4_SMAP)
+    "SMEP and SMAP on", lambda cpu: replace(cpu, cr4=cpu.cr4 | CR4_SMEP | CR4_SMAP)
 )
-AMD = Variant("an AMD CPU", lambda cpu: cpu.with_(is_amd=True))
-NO_GIGAPAGES = Variant("a CPU without 1 GiB pages", lambda cpu: cpu.with_(has_1g_pages=False))
+AMD = Variant("an AMD CPU", lambda cpu: replace(cpu, is_amd=True))
+NO_GIGAPAGES = Variant("a CPU without 1 GiB pages", lambda cpu: replace(cpu, has_1g_pages=False))
 FEWER_PHYS_BITS = tuple(_max_phys_bits(bits) for bits in (36, 39, 40, 46))
-LA57_ON = Variant("a CPU with CR4.LA57=1", lambda cpu: cpu.with_(cr4=cpu.cr4 | CR4_LA57))
-LA57_OFF = Variant("a CPU with CR4.LA57=0", lambda cpu: cpu.with_(cr4=cpu.cr4 & ~CR4_LA57))
+LA57_ON = Variant("a CPU with CR4.LA57=1", lambda cpu: replace(cpu, cr4=cpu.cr4 | CR4_LA57))
+LA57_OFF = Variant("a CPU with CR4.LA57=0", lambda cpu: replace(cpu, cr4=cpu.cr4 & ~CR4_LA57))
 
 VARIANTS = (
     NXE_CLEAR, WRITE_PROTECT, SMEP_SMAP, AMD, NO_GIGAPAGES, *FEWER_PHYS_BITS, LA57_ON, LA57_OFF

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cr3scope.paging.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, level_bytes, reserved_mask
@@ -25,7 +27,7 @@ def garbage(context: Context, stage: Stage, chosen: Mask) -> Mask:
 def _invalid(context: Context, stage: Stage) -> Mask:
     """Entries that have a reserved bit, as every loader's NX without NXE, or its 1 GiB pages."""
     assert context.cpu is not None
-    cpu = context.cpu.with_(efer=-1, has_1g_pages=True, is_amd=False)
+    cpu = replace(context.cpu, efer=-1, has_1g_pages=True, is_amd=False)
     small, large = (np.uint64(reserved_mask(stage.level, ps, cpu)) for ps in (0, LARGE))
     found: Mask = stage.entries & np.where(stage.has(LARGE), large, small) != 0
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Boot, Capture, Dump
 from cr3scope.errors import UnusableInput
@@ -24,7 +26,7 @@ def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Sour
         warnings.append("the capture does not tell the CPU's state: defaults are assumed")
     cpu = cpu_state(record) if record else CpuState(cr3=dump.cr3)
     depth = cpu.cr4 | CR4_LA57 if dump.levels == 5 else cpu.cr4 & ~CR4_LA57
-    cpu = overrides.apply(cpu.with_(cr3=dump.cr3, cr4=depth))
+    cpu = overrides.apply(replace(cpu, cr3=dump.cr3, cr4=depth))
     if dump.unreadable:
         warnings.append(f"{len(dump.unreadable)} table pages could not be read by the writer")
     container = f"dump `{dump.id}` of the capture"

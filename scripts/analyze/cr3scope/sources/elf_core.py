@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cr3scope.errors import UnusableInput
@@ -64,10 +64,10 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     else:
         raise UnusableInput(f"{path}: the core has no QEMU note with CR3; give --cr3")
     if efer is not None:
-        cpu = cpu.with_(efer=efer)
+        cpu = replace(cpu, efer=efer)
     shown = core.word(SHOWN_CR3)
     if shown is not None:
-        cpu = cpu.with_(cr3=shown)
+        cpu = replace(cpu, cr3=shown)
     cpu = overrides.apply(cpu)
     if efer is None:
         warnings += overrides.assumed(cpu, *(("efer",) if cpus else ("cr4", "efer")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cr3scope.paging.cpu import CpuState
@@ -45,7 +45,8 @@ class Overrides:
 
     def apply(self, cpu: CpuState) -> CpuState:
         """``cpu`` with the registers that were named."""
-        return cpu.with_(
+        return replace(
+            cpu,
             cr3=cpu.cr3 if self.cr3 is None else self.cr3,
             cr4=cpu.cr4 if self.cr4 is None else self.cr4,
             efer=cpu.efer if self.efer is None else self.efer,
