@@ -21,7 +21,7 @@ EFI = {"efi.h", "efilib.h"}
 # Only these files of the loader talk to firmware; the rest compiles and is tested on the host.
 FIRMWARE_FILES = re.compile(r"loader/(firmware[a-z0-9_]*|main)\.[ch]$")
 # Which part of the Python package may import which (its own part is always allowed).
-LOW_PARTS = {"verdict", "errors", "text"}
+LOW_PARTS = {"verdict", "errors", "text", "arrays"}
 PYTHON_LAYERS: dict[str, set[str]] = {
     "capture": LOW_PARTS,
     "paging": LOW_PARTS | {"capture"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope.arrays import integers
 from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.entry import PAGE_BYTES, PRESENT, is_leaf, level_bytes
@@ -43,7 +44,7 @@ def _neighbours(now: StoppedCpu, cpu: CpuState, virt: int) -> Iterator[int]:
         table = now.table(entry.phys & -PAGE_BYTES)
         size = level_bytes(entry.level)
         first = (virt & -size) - entry.index * size
-        for index, value in enumerate(() if table is None else table.tolist()):
+        for index, value in enumerate(() if table is None else integers(table)):
             at = first + index * size
             if value & PRESENT and is_leaf(value, entry.level) and at:
                 yield at

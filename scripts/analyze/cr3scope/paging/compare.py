@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, Mappings
 
 _RIGHTS = RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER
@@ -108,7 +109,7 @@ def space_differences(left: Space, right: Space) -> list[Difference]:
         Difference(
             int(starts[begin]), int(lasts[end]), _known(mine.row[begin]), _known(other.row[begin])
         )
-        for begin, end in zip(begins.tolist(), ends.tolist())
+        for begin, end in zip(integers(begins), integers(ends))
     ]
 
 

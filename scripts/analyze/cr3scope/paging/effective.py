@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.platform import Platform
@@ -82,7 +83,7 @@ class Mappings:
     def kinds(self) -> dict[int, Kind]:
         """What each value means that occurs in ``attributes``."""
         occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
-        return {value: _kind(value, self.pat) for value in occurring.tolist()}
+        return {value: _kind(value, self.pat) for value in integers(occurring)}
 
     def kind(self, row: int) -> Kind:
         """What a row's attributes mean."""
@@ -240,7 +241,7 @@ class _Survey:
         good = flat & np.uint64(bits.PRESENT) != 0
         wrong = good & (flat & np.where(is_large, large, small) != 0)
         if wrong.any():
-            for at in np.flatnonzero(wrong)[:_MOST_REPORTED].tolist():
+            for at in integers(np.flatnonzero(wrong)[:_MOST_REPORTED]):
                 self._report(self.reserved, level, start * _ENTRIES + at)
             good &= ~wrong
         position = np.flatnonzero(good)
@@ -266,7 +267,7 @@ class _Survey:
         kept: list[int] = []
         place = np.full(len(keys), -1, dtype=np.int64)
         self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
-        for number in order[:_MOST_TABLES].tolist():
+        for number in integers(order[:_MOST_TABLES]):
             key = int(keys[number])
             table = self._tables.table(key & ~0xFFF)
             if table is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.tables import Tables
@@ -55,7 +56,7 @@ class Stage:
         """The chosen entries, in order, each with the first address that it translates."""
         rows, indices = np.nonzero(chosen)
         first = self.first_addresses(rows, indices)
-        for row, index, virt in zip(rows.tolist(), indices.tolist(), first.tolist()):
+        for row, index, virt in zip(integers(rows), integers(indices), integers(first)):
             phys = int(self.phys[row]) + bits.ENTRY_BYTES * index
             yield EntryRef(self.level, index, phys, int(self.entries[row, index])), virt
 
@@ -86,7 +87,7 @@ def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
         targets, at = np.unique(targets, return_index=True)
         kept: list[tuple[int, int]] = []
         pages: list[U64] = []
-        for target, position in zip(targets[:_MOST_TABLES].tolist(), at.tolist()):
+        for target, position in zip(integers(targets[:_MOST_TABLES]), integers(at)):
             page = None if target in met else tables.table(target)
             if page is not None:
                 kept.append((target, position))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.capture.records import AccessKind, PlanStep
 from cr3scope.paging.cpu import CR0_WP, CR4_LA57, CR4_SMAP, CR4_SMEP, EFER_NXE, CpuState
 from cr3scope.paging.entry import (
@@ -197,7 +198,7 @@ class _Probes:
                 particular = particular ^ (frames & np.uint64(ADDRESS_MASK))
             particular = particular & np.uint64(_ALL_ONES & ~_alike_bits(size))
             values, places = np.unique(particular, return_index=True)
-            for place, value in sorted(zip(places.tolist(), values.tolist())):
+            for place, value in sorted(zip(integers(places), integers(values))):
                 yield max(start + place * size, first), (*above, value)
             virt = start + count * size
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging import entry as bits
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
 from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
@@ -82,7 +83,7 @@ def _summary(found: Listing) -> str:
     sizes = rows.last - rows.first + np.uint64(1)
 
     def total(rights: np.uint64) -> str:
-        return size_text(sum(sizes[rows.rights & rights == rights].tolist()))
+        return size_text(sum(integers(sizes[rows.rights & rights == rights])))
 
     count = f"{len(found)} range" + ("s" if len(found) != 1 else "")
     most = "at most " if tells.is_bound else ""
@@ -100,7 +101,7 @@ def _by_code(
     code: U64 = rows.rights | rows.levels << np.uint64(_LEVEL_AT)
     code |= rows.cache << np.uint64(_CACHE_AT)
     kinds, which = np.unique(code, return_inverse=True)
-    return choices([words(kind) for kind in kinds.tolist()] or [""]), which
+    return choices([words(kind) for kind in integers(kinds)] or [""]), which
 
 
 def _row_of(found: Listing, code: int) -> dict[str, object]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.paging import entry as bits
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
@@ -78,7 +79,7 @@ def _table(found: Mappings, tables: Tables, cpu: CpuState) -> Table:
     kinds = found.kinds()
     columns = (found.first, found.last, found.phys, found.attributes)
     rows = []
-    for first, last, phys, attributes in zip(*(column.tolist() for column in columns)):
+    for first, last, phys, attributes in zip(*(integers(column) for column in columns)):
         kind = kinds[attributes]
         rows.append((
             Cell(f"{first:016x}"), Cell(f"{last:016x}"), Cell(f"{phys:013x}"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cr3scope.arrays import booleans, integers
 from cr3scope.paging.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, level_bytes, reserved_mask
 from cr3scope.paging.page_size import lacking_page_size
 from cr3scope.paging.reach import U64, Mask, Stage
@@ -45,7 +46,7 @@ def _no_table(context: Context, stage: Stage, chosen: Mask) -> Mask:
     found = np.zeros_like(chosen)
     found[chosen] = [
         target not in known and (old is not None or is_outside or tables.table(target) is None)
-        for target, is_outside in zip(targets.tolist(), outside.tolist())
+        for target, is_outside in zip(integers(targets), booleans(outside))
     ]
     return found
 

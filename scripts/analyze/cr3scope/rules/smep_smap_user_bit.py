@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.paging.cpu import CR4_SMAP, CR4_SMEP
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
 from cr3scope.paging.entry import USER
@@ -46,7 +47,7 @@ def _check(context: Context) -> Iterator[Finding]:
         if named.role == "recursive" or "u" in (named.rights or ""):
             continue
         hit = rows[(found.first[rows] <= named.last) & (found.last[rows] >= named.virt)]
-        for row in hit[:_MOST_TOLD].tolist():
+        for row in integers(hit[:_MOST_TOLD]):
             virt = max(int(found.first[row]), named.virt)
             last = min(int(found.last[row]), named.last)
             if context.intent.mapping_of(virt) is named:

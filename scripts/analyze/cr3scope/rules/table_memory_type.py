@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.paging.effective import MEMORY_TYPES
 from cr3scope.paging.entry import (
     ADDRESS_MASK,
@@ -60,7 +61,7 @@ def _entries(context: Context) -> Iterator[Finding]:
         if entries is None:
             continue
         suspects = np.flatnonzero(entries & np.uint64(_UNCACHED))
-        for index, value in zip(suspects.tolist(), entries[suspects].tolist()):
+        for index, value in zip(integers(suspects), integers(entries[suspects])):
             if not value & PRESENT or is_leaf(value, record.level):
                 continue
             # The bits are those of PAT indices 1 to 3 (SDM 3A, 5.9.2).

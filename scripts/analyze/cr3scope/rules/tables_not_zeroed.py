@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.paging.reach import stages
 from cr3scope.predict.names import covered, entry_name, entry_words
 from cr3scope.rules.garbage import garbage
@@ -23,7 +24,7 @@ def _check(context: Context) -> Iterator[Finding]:
     first: tuple[EntryRef, int] | None = None
     count = 0
     for stage in stages(context.tables, context.cpu):
-        own = [levels.get(phys) == stage.level for phys in stage.phys.tolist()]
+        own = [levels.get(phys) == stage.level for phys in integers(stage.phys)]
         unasked = stage.present & np.array(own, dtype=np.bool_)[:, np.newaxis]
         unasked &= ~meant.is_below(stage, unasked)
         if unasked.any():

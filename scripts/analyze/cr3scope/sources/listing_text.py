@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import booleans, integers
 from cr3scope.paging.effective import I64, U64
 from cr3scope.sources.listing import UTF_16
 from cr3scope.sources.physical_memory import Data
@@ -61,10 +62,10 @@ def read_lines(text: Data, grammar: Grammar) -> Lines:
     is_chatter = np.array([token[-1] in _ENDS for token in tokens], dtype=np.bool_)
     if not grammar.line.search(tokens[-1]):
         is_chatter[-1] = True
-    lines = [token for token, chatter in zip(tokens, is_chatter.tolist()) if not chatter]
+    lines = [token for token, chatter in zip(tokens, booleans(is_chatter)) if not chatter]
     if len(set(map(len, lines))) != 1 or not grammar.line.fullmatch(lines[0]):
         lines = [found[0] for found in map(grammar.line.search, lines) if found]
-    others = [tokens[number].strip() for number in np.flatnonzero(is_chatter).tolist()]
+    others = [tokens[number].strip() for number in integers(np.flatnonzero(is_chatter))]
     broken = [token for token in others if grammar.broken.search(token)]
     behind = np.append(False, is_chatter[:-1])[~is_chatter]
     return Lines(lines, behind, list(_complaints(text, broken)))

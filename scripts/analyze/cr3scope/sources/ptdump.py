@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.errors import UnusableInput
 from cr3scope.paging import entry as bits
 from cr3scope.paging.compare import Tells
@@ -54,7 +55,7 @@ def read_ptdump(text: Data, path: str) -> Listing:
     cells = matrix(found.lines, _WIDTH)
     first, end = hex_column(cells[:, _FIRST]), hex_column(cells[:, _END])
     chosen = last_listing(found, first)
-    lines = [found.lines[number] for number in chosen.numbers.tolist()]
+    lines = [found.lines[number] for number in integers(chosen.numbers)]
     first, last = first[chosen.numbers], end[chosen.numbers] - np.uint64(1)
     meaning = _meanings(lines)
     wrong = (meaning == _BROKEN) | (last < first) | ((first | last + np.uint64(1)) & _BELOW != 0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cr3scope.arrays import integers
 from cr3scope.predict.asked.calls import I64, Mask
 from cr3scope.predict.asked.compare import Comparison, Piece
 
@@ -34,7 +35,7 @@ def common(comparison: Comparison, ones: Mask, others: Mask) -> Iterator[Alias]:
 
 def conflicting_types(comparison: Comparison, ones: Mask, others: Mask) -> Iterator[Alias]:
     """Frames that ``ones`` reach with one memory type and ``others`` with another."""
-    for kind in np.unique(comparison.type[ones]).tolist():
+    for kind in integers(np.unique(comparison.type[ones])):
         differing = comparison.type > kind if ones is others else comparison.type != kind
         yield from common(comparison, ones & (comparison.type == kind), others & differing)
 

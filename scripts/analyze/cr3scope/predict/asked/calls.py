@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.paging.entry import level_bytes
 from cr3scope.predict.intent import Intent, Named
@@ -95,7 +96,7 @@ class Calls:
 
     def _is_as_loaded(self, first: I64, frame: I64) -> Mask:
         is_right = np.zeros(len(first), dtype=np.bool_)
-        for pages, offset in zip(self._segments, self._segment_offset.tolist()):
+        for pages, offset in zip(self._segments, integers(self._segment_offset)):
             here = (first >= pages[0]) & (first < pages[1])
             is_right |= here & ((first + offset == frame) | (offset == _NO_FRAME))
         return is_right
@@ -107,7 +108,7 @@ class Calls:
             part = self._slice(pages)
             before = self._call[part]
             if len(found) < _MOST_OVERWRITES and (before != NOBODY).any():
-                for earlier in np.unique(before[before != NOBODY]).tolist():
+                for earlier in integers(np.unique(before[before != NOBODY])):
                     first = max(pages[0], maps[earlier][0])
                     end = min(pages[1], maps[earlier][1])
                     last = (end << _PAGE_SHIFT) - 1
@@ -116,7 +117,7 @@ class Calls:
         self.overwrites = tuple(found)
 
     def _slice(self, pages: tuple[int, int]) -> slice:
-        start, end = np.searchsorted(self.edges, np.array(pages, dtype=np.int64)).tolist()
+        start, end = integers(np.searchsorted(self.edges, np.array(pages, dtype=np.int64)))
         return slice(start, end)
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import (
     RIGHT_EXECUTE,
@@ -139,7 +140,7 @@ class Comparison:
             joined &= column[before] == column[after]
         starts = np.flatnonzero(np.concatenate([[True], ~joined]))
         ends = np.concatenate([starts[1:] - 1, [len(rows) - 1]])
-        for start, end in zip(rows[starts].tolist(), rows[ends].tolist()):
+        for start, end in zip(integers(rows[starts]), integers(rows[ends])):
             yield self._piece(start, end)
 
     def at_row(self, row: int) -> Piece:
@@ -150,7 +151,7 @@ class Comparison:
         difference = np.where((self.call == NOBODY) & (self.segment == NOBODY), 0, difference)
         if not self.has_nx:
             difference = difference & ~_EXECUTE
-        for bits in np.unique(difference[difference != 0]).tolist():
+        for bits in integers(np.unique(difference[difference != 0])):
             letters = "".join(c for c in rights_text(bits)[1:] if c != "-")
             yield from ((piece, letters) for piece in self.pieces(difference == bits))
 
@@ -266,7 +267,7 @@ def _windows(
     to_itself = (top & np.uint64(ADDRESS_MASK) == np.uint64(cpu.root)) & (
         top & np.uint64(PRESENT) != 0
     )
-    slots = {*np.flatnonzero(to_itself).tolist(), *promised_slots(intent, cpu)}
+    slots = {*integers(np.flatnonzero(to_itself)), *promised_slots(intent, cpu)}
     windows = (window_of(slot, cpu.levels) for slot in slots)
     return [(first >> _PAGE_SHIFT, (last >> _PAGE_SHIFT) + 1) for first, last in windows]
 

@@ -1,0 +1,22 @@
+"""Python's numbers out of numpy columns.
+
+The type of ``tolist`` depends on how many dimensions an array has, and the type of a column
+(``NDArray``) does not say that it has one. Said here once, for every version of numpy's types.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+
+def integers(column: npt.NDArray[np.integer[Any]]) -> list[int]:
+    """Return the numbers of a column: far faster to loop over than the column itself."""
+    return cast("list[int]", column.tolist())
+
+
+def booleans(column: npt.NDArray[np.bool_]) -> list[bool]:
+    """Return the truth values of a column, as :func:`integers` returns numbers."""
+    return cast("list[bool]", column.tolist())
