@@ -111,7 +111,7 @@ static void assert_refused(const struct kernel_file *file, const char *expected)
 
 /* What may be relied on once a file is accepted. */
 static void assert_image_is_sound(const struct elf_image *image, unsigned levels) {
-    assert_in_range(image->segment_count, 1, HANDOFF_MAX_SEGMENTS);
+    assert_int_in_range(image->segment_count, 1, HANDOFF_MAX_SEGMENTS);
     bool entry_found = false;
     for (size_t i = 0; i < image->segment_count; i++) {
         const struct elf64_segment *now = &image->segments[i];

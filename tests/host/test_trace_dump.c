@@ -101,7 +101,7 @@ static void firmware_tables_cost_less_than_4_kib(void **state) {
     struct fake_memory *memory = fake_memory_new();
     enum dump_status status = DUMP_SCRATCH_FULL;
     size_t wire = dump_and_save("firmware", 4, table_sample_firmware(memory), memory, &status);
-    assert_in_range(wire, 1, 4095);
+    assert_int_in_range(wire, 1, 4095);
     fake_memory_free(memory);
 }
 
@@ -131,7 +131,7 @@ static void records_stay_within_512_bytes_when_numbers_are_long(void **state) {
                                 sizeof(scratch) / sizeof(scratch[0])),
                      DUMP_OK);
     for (char *line = recording->bytes; *line != '\0'; line = strchr(line, '\n') + 1) {
-        assert_in_range(strchr(line, '\n') + 1 - line, 1, TRACE_LINE_BYTES);
+        assert_int_in_range(strchr(line, '\n') + 1 - line, 1, TRACE_LINE_BYTES);
     }
     fake_memory_free(memory);
     free(recording);
@@ -231,7 +231,7 @@ static void idt_with_evenly_spaced_handlers_costs_little(void **state) {
     }
     size_t wire = write_memory("memory-idt", gates, sizeof(gates), 2);
     printf("memory-idt: %zu bytes on the wire\n", wire);
-    assert_in_range(wire, 1, 300);
+    assert_int_in_range(wire, 1, 300);
 }
 
 int main(void) {

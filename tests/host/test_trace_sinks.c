@@ -95,7 +95,7 @@ uint8_t port_in8(uint16_t port) {
     if (device.kind == KIND_DEBUGCON) {
         return port == DEBUGCON_PORT ? DEBUGCON_SIGNATURE : 0xff;
     }
-    assert_in_range(port, PORT, PORT + 7);
+    assert_int_in_range(port, PORT, PORT + 7);
     unsigned which = (unsigned)port - PORT;
     return device.kind == KIND_MEMORY ? device.registers[which] : uart_in(which);
 }
@@ -110,7 +110,7 @@ void port_out8(uint16_t port, uint8_t value) {
         device.sent[device.sent_count++] = (char)value;
         return;
     }
-    assert_in_range(port, PORT, PORT + 7);
+    assert_int_in_range(port, PORT, PORT + 7);
     unsigned which = (unsigned)port - PORT;
     if (device.kind == KIND_MEMORY) {
         device.registers[which] = value;
@@ -128,8 +128,8 @@ static void absent_port_is_refused_after_the_scratch_register_alone(void **state
         device.constant = constants[i];
         assert_false(uart_sink_init(&uart, PORT));
         assert_int_equal(uart.port, 0x1234);
-        assert_in_range(device.reads, 1, 2);
-        assert_in_range(device.writes, 1, 2);
+        assert_int_in_range(device.reads, 1, 2);
+        assert_int_in_range(device.writes, 1, 2);
     }
 }
 
@@ -191,7 +191,7 @@ static void stuck_transmitter_is_given_up_in_bounded_time_and_its_bytes_counted(
     assert_int_equal(device.sent_count, 0);
 
     uint64_t reads = device.reads;
-    assert_in_range(reads, 1, (uint64_t)UART_MAX_POLLS * UART_MAX_TIMEOUTS + 100);
+    assert_int_in_range(reads, 1, (uint64_t)UART_MAX_POLLS * UART_MAX_TIMEOUTS + 100);
     uart.sink.write(uart.sink.context, bytes, sizeof(bytes));
     assert_int_equal(device.reads, reads);
     assert_int_equal(uart.dropped, 2 * sizeof(bytes));
@@ -214,7 +214,7 @@ static void transmitter_that_never_empties_fails_the_probe_in_bounded_time(void 
     device_reset(KIND_16550);
     device.stuck = true;
     assert_false(uart_sink_init(&uart, PORT));
-    assert_in_range(device.reads, 1, UART_MAX_POLLS + 100);
+    assert_int_in_range(device.reads, 1, UART_MAX_POLLS + 100);
 }
 
 static void resumed_uart_is_not_set_anew_and_uses_the_fifo_that_is_on(void **state) {
@@ -249,7 +249,7 @@ static void debugcon_is_found_by_what_its_port_reads(void **state) {
 
 static void buffer_keeps_what_fits_and_counts_the_rest(void **state) {
     (void)state;
-    char bytes[8] = "........";
+    char bytes[] = "........";
     struct buffer_sink buffer;
     buffer_sink_init(&buffer, bytes, 6);
     buffer.sink.write(buffer.sink.context, "abcd", 4);

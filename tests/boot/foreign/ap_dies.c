@@ -31,6 +31,5 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     *APIC_ICR = ALL_BUT_SELF_INIT;
     wait();
     *APIC_ICR = ALL_BUT_SELF_STARTUP | REAL_MODE_PAGE >> 12;
-    for (volatile UINT64 count = 0;; count++) {
-    }
+    wait_for_ever();
 }

@@ -5,7 +5,8 @@
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     system->BootServices->SetWatchdogTimer(MENDED ? 0 : SECONDS, 0x10000, 0, NULL);
-    for (volatile UINT64 count = 0; !MENDED; count++) {
+    if (!MENDED) {
+        wait_for_ever();
     }
     tables *made = identity_tables(system);
     exit_boot_services(image, system);

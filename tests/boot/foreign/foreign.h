@@ -79,6 +79,13 @@ static inline void load_cr3(UINT64 value) {
     __asm__ volatile("mov %0, %%cr3" ::"r"(value) : "memory");
 }
 
+/* With interrupts as they are. */
+static inline _Noreturn void wait_for_ever(void) {
+    for (;;) {
+        __asm__ volatile("pause");
+    }
+}
+
 /* Ends QEMU by its isa-debug-exit device: the loader got as far as it should. */
 static inline _Noreturn void pass(void) {
     __asm__ volatile("outl %0, %1" ::"a"(DEBUG_EXIT_PASS), "Nd"((UINT16)DEBUG_EXIT));

@@ -14,6 +14,5 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
         __asm__ volatile("outb %0, %1" ::"a"((UINT8)0), "Nd"((UINT16)WATCHDOG_STOP));
         pass();
     }
-    for (volatile UINT64 count = 0;; count++) {
-    }
+    wait_for_ever();
 }
