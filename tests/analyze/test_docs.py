@@ -8,6 +8,8 @@ from pathlib import Path
 
 from boot.reference import ROOT, make
 
+from cr3scope.paging.platform import Quirk
+
 
 def test_faults_page_is_what_make_docs_writes(tmp_path: Path) -> None:
     program = make("host/list_faults")
@@ -36,3 +38,9 @@ def test_every_setting_that_the_boot_scripts_read_is_documented() -> None:
         text = (ROOT / "scripts/boot" / script).read_text()
         for name in set(re.findall(r"\$\{([A-Z_]{2,})", text)):
             assert f"`{name}`" in told, f"{script}: {name}"
+
+
+def test_every_difference_of_qemus_cpu_is_a_row_of_its_page() -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \| (all|before \S+) \|$", (ROOT / "docs/emulation.md").read_text(), re.M)
+    versions = {None: "all", (8, 0): "before 8.0"}
+    assert rows == [(quirk.tcg, quirk.manual, versions[quirk.before]) for quirk in Quirk]

@@ -9,7 +9,7 @@ from paging_cases import Case, Pages, cases, cpu_of, platform_of
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.walk import PageFault, Translation, access
 
 
@@ -54,3 +54,19 @@ def test_both_walks_agree(case: Case) -> None:
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width
     )
     assert outcome_of(case) == expected
+
+
+@pytest.mark.parametrize("platform", [Platform.HARDWARE, Platform.TCG, Platform((7, 2)), Platform((11, 1))])
+def test_a_platforms_word_names_it(platform: Platform) -> None:
+    assert Platform.read(platform.word) == platform
+
+
+@pytest.mark.parametrize("word", ["", "tcg 7", "tcg 7.2.22", "TCG", "kvm", "tcg 99999999999.1"])
+def test_an_unknown_platform_is_judged_by_the_manuals(word: str) -> None:
+    assert Platform.read(word) == Platform.HARDWARE
+
+
+def test_a_difference_ends_with_the_version_that_mended_it() -> None:
+    has = [Platform(version).has(Quirk.GATE_TIMES_16) for version in ((7, 2), (8, 0), (11, 1))]
+    assert has == [True, False, False]
+    assert not Platform.HARDWARE.has(Quirk.WRAPS_AROUND) and Platform.TCG.has(Quirk.WRAPS_AROUND)

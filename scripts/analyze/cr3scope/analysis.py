@@ -9,7 +9,7 @@ from cr3scope.capture.records import Boot, Capture, ImageRecord
 from cr3scope.images.symbols import LineSource, NoSymbols
 from cr3scope.intlog.observe import LogReport
 from cr3scope.observation import agree, is_late_strike, observe
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Version
 from cr3scope.predict.foresee import Foresight, foresee
 from cr3scope.predict.intent import Intent
 from cr3scope.rules import RULES
@@ -39,9 +39,15 @@ def no_symbols(_images: Sequence[ImageRecord]) -> LineSource:
 
 
 def analyze(
-    capture: Capture, log: LogReport | None = None, symbols_of: SymbolsOf = no_symbols
+    capture: Capture,
+    log: LogReport | None = None,
+    symbols_of: SymbolsOf = no_symbols,
+    qemu: Version | None = None,
 ) -> Verdict:
-    """Judges the last boot that can be judged; damage anywhere forbids a clean verdict."""
+    """Judge the last boot that can be judged; damage anywhere forbids a clean verdict.
+
+    ``qemu``: the version of the QEMU that wrote ``log``; None if nobody told.
+    """
     diagnostics = [*capture.damage, *capture.notes]
     if not capture.boots:
         diagnostics.append(Diagnostic("the capture holds no boot: no `begin` record was found"))
@@ -53,7 +59,7 @@ def analyze(
         diagnostics.append(Diagnostic(words))
 
     intent = Intent(boot)
-    platform = _platform(log)
+    platform = _platform(log, qemu)
     foresight = foresee(boot, intent, platform)
     observation = observe(boot, log)
     prediction = foresight.prediction if foresight else None
@@ -81,9 +87,11 @@ def analyze(
     return Verdict(status, findings, prediction, observation, agreement, tuple(diagnostics))
 
 
-def _platform(log: LogReport | None) -> Platform:
+def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
     """`-d int` is a feature of TCG: a capture that comes with such a log ran there."""
-    return Platform.HARDWARE if log is None else Platform.TCG
+    if log is None:
+        return Platform.HARDWARE
+    return Platform(qemu) if qemu else Platform.TCG
 
 
 def chosen_boot(capture: Capture) -> Boot | None:

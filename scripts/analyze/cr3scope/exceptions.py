@@ -100,6 +100,18 @@ def selector_words(error_code: int) -> str:
     return f"{words}, on delivery of an event" if external else words
 
 
+def same_selector_error(one: int, other: int) -> bool:
+    """Return whether two error codes that name a descriptor name the same one.
+
+    EXT does not count: QEMU TCG never sets it. A gate is vector * 8 + 2; QEMU before 8.0 has vector * 16 + 2.
+    """
+    external, in_idt = 1, 2
+    one, other = one & ~external, other & ~external
+    if one & other & in_idt:
+        return one == other or one - in_idt in (2 * (other - in_idt), (other - in_idt) // 2)
+    return one == other
+
+
 def same_error(one: int, other: int) -> bool:
     """Equal error codes, but for P where RSVD is set: QEMU TCG leaves P out, hardware sets it."""
     if one & other & PF_RESERVED:

@@ -125,7 +125,9 @@ def same_fault(one: Fault, other: Fault) -> bool:
     if one.vector != other.vector:
         return False
     if one.error_code is not None and other.error_code is not None:
-        if not exceptions.same_error(one.error_code, other.error_code):
+        is_selector = one.vector in exceptions.SELECTOR_ERRORS
+        same = exceptions.same_selector_error if is_selector else exceptions.same_error
+        if not same(one.error_code, other.error_code):
             return False
     if one.vector in exceptions.PAGE_FAULTS and not _same(one.cr2, other.cr2):
         return False

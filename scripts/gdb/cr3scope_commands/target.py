@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from cr3scope.paging.tables import Entries
 
 _CHUNK_BYTES = 16 * PAGE_BYTES
 _VIRTUAL = "maintenance packet Qqemu.PhyMemMode:0"
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _INSTRUCTION_POINTERS = {"RIP", "EIP"}
 
 
@@ -158,8 +160,16 @@ def stop() -> Stop:
         raise UnusableInput(f"the guest is in {mode} mode: only 64-bit paging can be shown")
     return Stop(
         taken.qmp, widened(taken.registers), taken.phys_bits, taken.selectors, taken.idt, taken.gdt,
-        number, taken.code_bits, platform=Platform.TCG if is_emulated() else Platform.HARDWARE,
+        number, taken.code_bits, platform=platform(),
     )  # fmt: skip
+
+
+def platform() -> Platform:
+    """Return whose CPU runs the guest: QEMU's own of its version, or the machine's."""
+    if not is_emulated():
+        return Platform.HARDWARE
+    told = _VERSION.match(Monitor().monitor("info version"))
+    return Platform((int(told[1]), int(told[2]))) if told else Platform.TCG
 
 
 def is_emulated() -> bool:

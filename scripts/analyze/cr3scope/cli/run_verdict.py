@@ -65,7 +65,7 @@ def _judge_traced(
     planned = boot.cpus.get("handoff") if boot else None
     cr3 = planned.registers.get("cr3") if planned else None
     report = with_ending(_report(log, cr3, outcome), outcome)
-    verdict = analyze(read, report, lambda images: Symbols(images, elf_files))
+    verdict = analyze(read, report, lambda images: Symbols(images, elf_files), outcome.qemu)
     if boot is None or report is None or not elf_files:
         return verdict
     return with_places(verdict, report, Symbols(boot.images, elf_files))

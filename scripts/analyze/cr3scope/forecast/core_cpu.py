@@ -113,8 +113,7 @@ def _one(core: Core, number: int, one: CoreCpu) -> CoreStop:
         is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
         efer = _UNTOLD_EFER if is_long else 0
     registers["EFER"] = efer
-    told = core.words.get(PLATFORM)
-    platform = next((one for one in Platform if one.value == told), Platform.HARDWARE)
+    platform = Platform.read(core.words.get(PLATFORM, ""))
     selectors = {name: one.segments[name].selector for name in _SELECTORS if name in one.segments}
     return CoreStop(
         _NoMonitor(),  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from cr3scope.forecast.stopped_cpu import StoppedCpu
 from cr3scope.forecast.switch import new_cr3, switch_at_pc
 from cr3scope.forecast.written import WrittenMemory
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.postmortem.page_fault_cause import page_fault_cause
 from cr3scope.predict.code.course import OwnException, Step, Why
@@ -148,11 +148,12 @@ def _reader(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
 
 def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     vector, rip = found.vector, step.registers.rip
-    if vector == exceptions.PROTECTION and now.platform is not Platform.TCG:
+    if vector == exceptions.PROTECTION:
         if step.name.startswith("stack"):
-            vector = exceptions.STACK_FAULT  # SDM volume 1, 3.3.7.1; TCG raises #GP
-        elif step.kind is AccessKind.FETCH:
-            rip = step.by  # the jump itself faults; TCG makes it first
+            if not now.platform.has(Quirk.STACK_PROTECTION):
+                vector = exceptions.STACK_FAULT
+        elif step.kind is AccessKind.FETCH and not now.platform.has(Quirk.JUMP_THEN_FAULT):
+            rip = step.by
     return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
@@ -178,7 +179,7 @@ def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
         f"mov cr3 at {now.rip:#x} loads {cpu.cr3:#x}: reserved bits {cpu.cr3_reserved:#x}",
         f"physical addresses have {cpu.max_phys_bits} bits here",
     )
-    if now.platform is Platform.TCG:
+    if now.platform.has(Quirk.RESERVED_CR3_HANGS):
         words = ("QEMU's TCG raises no exception: it executes the mov again and again",)
         chain = Chain(Ending.HANG, words)
     else:

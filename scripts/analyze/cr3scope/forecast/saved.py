@@ -29,7 +29,7 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
         if table is not None:
             segments[name] = Segment(0, table.base, table.limit)
     words = {
-        SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.value,
+        SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.word,
         RAM: ram_words(now.ram()),
     }  # fmt: skip
     return write_core(CoreCpu(now.registers, segments), pages, words)

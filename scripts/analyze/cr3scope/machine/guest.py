@@ -313,6 +313,7 @@ class _Watcher:
             self._take_event(str(event.get("event")), data if isinstance(data, dict) else {})
         if self._qmp.ready and not self.outcome.started:
             self.outcome.started = True
+            self.outcome.qemu = self._qmp.version
             self._prepare(self._qmp)
             self._meanwhile()  # not before: QEMU tells no event to whom it has not answered yet
         if self._qmp.closed:

@@ -34,6 +34,7 @@ class Outcome:
 
     reason: Reason = Reason.EXITED
     started: bool = False  # QEMU came as far as running a guest
+    qemu: tuple[int, int] | None = None  # its version, major and minor
     exit_status: int | None = None
     registers: Registers = field(default_factory=dict)
     cpu: int = 0

@@ -30,6 +30,14 @@ def read_registers(text: str) -> dict[str, int]:
     return {match[1] or match[3]: int(match[2] or match[4], 16) for match in found}
 
 
+def _version(greeting: dict[str, Any]) -> tuple[int, int] | None:
+    try:
+        told = greeting["QMP"]["version"]["qemu"]
+        return int(told["major"]), int(told["minor"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
 class Listener:
     """A unix socket on which QEMU will call."""
 
@@ -65,6 +73,7 @@ class Qmp:
         self._replies: list[dict[str, Any]] = []
         self._until = float("inf")
         self._is_cancelled: Callable[[], bool] = lambda: False
+        self.version: tuple[int, int] | None = None  # QEMU's, as its greeting tells
         self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
         with contextlib.suppress(QmpError):  # QEMU may have left at once: its exit tells more
@@ -164,7 +173,9 @@ class Qmp:
                 continue
             if not isinstance(message, dict):
                 continue
-            if "event" in message:
+            if "QMP" in message:
+                self.version = _version(message)
+            elif "event" in message:
                 self._events.append(message)
             elif "return" in message or "error" in message:
                 self.ready = True

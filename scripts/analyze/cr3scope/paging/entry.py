@@ -8,7 +8,7 @@ the level and on whether the entry is a leaf.
 from __future__ import annotations
 
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 
 PAGE_BYTES = 4096
 ENTRIES = 512
@@ -94,9 +94,9 @@ def reserved_mask(
         mask |= NO_EXECUTE
     if level >= 4:
         mask |= LARGE
-        if cpu.is_amd and platform is Platform.HARDWARE:
+        if cpu.is_amd and not platform.has(Quirk.GLOBAL_NONLEAF_IGNORED):
             mask |= GLOBAL  # APM volume 2, figures 5-18 and 5-20: MBZ; Intel ignores it
-    if level == 3 and not cpu.has_1g_pages and platform is Platform.HARDWARE:
+    if level == 3 and not cpu.has_1g_pages and not platform.has(Quirk.GIGAPAGES_ALWAYS):
         mask |= LARGE
     if level in (2, 3) and value & LARGE:
         mask |= level_bytes(level) - 2 * PAT_LARGE  # 20:13 or 29:13

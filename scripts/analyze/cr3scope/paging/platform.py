@@ -1,19 +1,103 @@
-"""Whose page walk is modelled: the manuals' or an emulator's."""
+"""Whose CPU is modelled: the manuals', or QEMU's software CPU (TCG) of one version.
+
+Where the two differ, a fault is predicted for the one on which the boot runs. Each difference is a
+row here, with the QEMU versions that have it; docs/emulation.md shows them as a table.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
+
+Version = tuple[int, int]  # QEMU's, major and minor
+_NEWEST: Version = (1 << 16, 0)  # what a TCG of unknown version is taken for
+_WORD = re.compile(r"tcg(?: (\d{1,4})\.(\d{1,4}))?")
 
 
-class Platform(Enum):
-    """Where the two differ, a fault is predicted for the one on which the boot runs.
+class Quirk(Enum):
+    """What TCG does otherwise: its way, the manual's way, and the first version that no longer does (or None)."""
 
-    ``HARDWARE`` does what the manuals say. ``TCG`` is QEMU's software CPU: RSVD comes without P in
-    its error codes, a stack address that is not canonical raises #GP and not #SS, and it neither
-    faults on a 1 GiB leaf without CPUID support nor on G in a PML4E of an AMD CPU. What reads and
-    writes in one instruction it reads first, and the last byte of the address space is followed by
-    the first.
-    """
+    RESERVED_WITHOUT_PRESENT = (
+        "RSVD in a page fault's error code comes without P", "with P (SDM 3A, 5.7)", None,
+    )
+    ABSENT_MEMORY_IS_ZERO = (
+        "a page table where no memory is reads as zero", "as all ones, on a PC's bus", None,
+    )
+    GLOBAL_NONLEAF_IGNORED = (
+        "G in a PML4E or PML5E is ignored on an AMD CPU", "reserved (APM 2, figures 5-18, 5-20)", None,
+    )
+    GIGAPAGES_ALWAYS = (
+        "PS in a PDPTE maps 1 GiB without the CPUID bit", "reserved (SDM 3A, table 5-16)", None,
+    )
+    WRAPS_AROUND = (
+        "the last byte of the address space is followed by the first", "#GP or #SS (SDM 1, 3.3.7.1)", None,
+    )
+    STACK_PROTECTION = (
+        "a stack address that is not canonical raises #GP", "#SS (SDM 1, 3.3.7.1)", None,
+    )
+    JUMP_THEN_FAULT = (
+        "a jump to an address that is not canonical faults at that address", "at the jump (SDM 2A, JMP)", None,
+    )
+    READS_BEFORE_WRITE = (
+        "what reads and writes in one instruction faults as a read where no page is present",
+        "as a write", None,
+    )
+    COMPARES_BACKWARDS = ("CMPS reads its second operand first", "order not told", None)
+    RESERVED_CR3_HANGS = (
+        "`mov cr3` of reserved bits is repeated without end", "#GP(0) (SDM 3A, 2.5)", None,
+    )
+    NULL_TASK = ("LTR takes a null selector", "#GP(0) (SDM 2A, LTR)", None)
+    LONG_AND_DEFAULT = ("a code segment with L and D both set is taken", "#GP (SDM 3A, 5.2.1)", None)
+    RETURN_STACK_ABSENT = (
+        "IRET to a stack segment that is not present raises #NP", "#SS (SDM 2A, IRET)", None,
+    )
+    NEVER_EXTERNAL = (
+        "EXT is never set in the error code of a delivery that failed", "set (SDM 3A, 7.13)", None,
+    )
+    GATE_TIMES_16 = (
+        "a gate that cannot be used is named by vector * 16 + 2 in the error code",
+        "vector * 8 + 2 (SDM 3A, 7.13)", (8, 0),
+    )  # fmt: skip
 
-    HARDWARE = "hardware"
-    TCG = "tcg"
+    def __init__(self, tcg: str, manual: str, before: Version | None) -> None:
+        self.tcg, self.manual, self.before = tcg, manual, before
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A CPU that does what the manuals say (``qemu`` is None), or the TCG of a QEMU version."""
+
+    qemu: Version | None
+
+    HARDWARE: ClassVar[Platform]
+    TCG: ClassVar[Platform]  # of unknown version: taken for the newest
+
+    @property
+    def is_tcg(self) -> bool:
+        """Return whether QEMU's software CPU runs the guest."""
+        return self.qemu is not None
+
+    def has(self, quirk: Quirk) -> bool:
+        """Return whether this CPU differs from the manuals in that way."""
+        return self.qemu is not None and (quirk.before is None or self.qemu < quirk.before)
+
+    @property
+    def word(self) -> str:
+        """Return ``hardware``, ``tcg`` or ``tcg 7.2``, which :meth:`read` takes."""
+        if self.qemu is None:
+            return "hardware"
+        return "tcg" if self == Platform.TCG else f"tcg {self.qemu[0]}.{self.qemu[1]}"
+
+    @staticmethod
+    def read(word: str) -> Platform:
+        """Return the platform that a word of :attr:`word` names; HARDWARE for anything else."""
+        match = _WORD.fullmatch(word)
+        if match is None:
+            return Platform.HARDWARE
+        return Platform((int(match[1]), int(match[2]))) if match[1] else Platform.TCG
+
+
+Platform.HARDWARE = Platform(None)
+Platform.TCG = Platform(_NEWEST)

@@ -21,7 +21,7 @@ from cr3scope.paging.cpu import (
     RFLAGS_AC,
     CpuState,
 )
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.tables import Tables
 from cr3scope.verdict import EntryRef
 
@@ -214,7 +214,7 @@ def access(
     """
     request = _Request(cpu, kind, user and not implicit, implicit, shadow_stack, platform)
     last = virt + max(width, 1) - 1
-    wraps = platform is Platform.TCG  # from the last byte of the address space to the first
+    wraps = platform.has(Quirk.WRAPS_AROUND)  # from the last byte of the address space to the first
     for edge in (virt, last):
         if (edge > _ALL_ONES and not wraps) or not is_canonical(edge & _ALL_ONES, cpu.levels):
             return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
@@ -271,15 +271,15 @@ def _refusal(path: Walk, request: _Request) -> PageFault | None:
         return PageFault(PAGE_FAULT, code, path.virt, guilty, reason, path.virt)
     if _is_reserved(path.stop, request.platform):
         code |= ERROR_RESERVED
-        # RSVD without P is TCG's reading; the manual has P set with it (SDM 3A, 5.7).
-        code |= ERROR_PRESENT if request.platform is Platform.HARDWARE else 0
+        if not request.platform.has(Quirk.RESERVED_WITHOUT_PRESENT):
+            code |= ERROR_PRESENT
     return PageFault(PAGE_FAULT, code, path.virt, path.entries[-1:], path.stop, path.virt)
 
 
 def _is_reserved(stop: Reason, platform: Platform) -> bool:
-    """Memory that is not there reads as all ones on a PC's bus, as zero in TCG."""
+    """Return whether the walk stopped at bits that must be zero, told or read where no memory is."""
     if stop is Reason.TABLE_UNREADABLE:
-        return platform is Platform.HARDWARE
+        return not platform.has(Quirk.ABSENT_MEMORY_IS_ZERO)
     return stop is Reason.RESERVED
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, CpuRecord, PlanStep
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.predict.contents import PhysicalBytes
@@ -110,7 +110,7 @@ class Delivery:
         ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear
         in that of an exception on the way (SDM 3A, 7.4.2, 7.13).
         """
-        external = 0 if software else _EXTERNAL
+        external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else _EXTERNAL
         gate = self._gate(vector, registers, external)
         if not isinstance(gate, Gate):
             return gate
@@ -131,7 +131,7 @@ class Delivery:
     def _gate(
         self, vector: int, registers: Registers, external: int
     ) -> Gate | Raised | Unknown:
-        index = vector << 3 | _IN_IDT | external
+        index = vector << (4 if self.platform.has(Quirk.GATE_TIMES_16) else 3) | _IN_IDT | external
         if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
             words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x},"
             return Raised(exceptions.PROTECTION, index, None, words)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cr3scope import exceptions
 from cr3scope.capture.records import Boot, PlanStep
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.predict import interrupt
 from cr3scope.predict.delivery import Delivery, Registers
 from cr3scope.predict.entry_bytes import stop_at_entry
@@ -53,7 +53,7 @@ class Outlook:
         TCG repeats the instruction without end and logs nothing (seen with QEMU 7.2).
         """
         value = f"CR3={self.delivery.cpu.cr3:#x} has reserved bits"
-        if self.delivery.platform is Platform.TCG:
+        if self.delivery.platform.has(Quirk.RESERVED_CR3_HANGS):
             words = f"{value}: QEMU repeats the instruction without end, and logs nothing"
             return Prediction(False, _MOV_CR3, None, Ending.HANG, (words,))
         words = f"{value}: raised by the instruction itself, under the old tables"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, PlanStep
 from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Reason, access, is_canonical
 from cr3scope.verdict import Fault
@@ -62,7 +62,8 @@ def exception(
     """
     vector = fault.vector
     if fault.reason is Reason.NON_CANONICAL and _is_stack_access(step, rsp):
-        vector = exceptions.PROTECTION if platform is Platform.TCG else exceptions.STACK_FAULT
+        quirk = platform.has(Quirk.STACK_PROTECTION)
+        vector = exceptions.PROTECTION if quirk else exceptions.STACK_FAULT
     rip = step.rip
     if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:
         rip = fault.virt

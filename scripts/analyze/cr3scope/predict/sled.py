@@ -10,7 +10,7 @@ from cr3scope import exceptions
 from cr3scope.capture.records import AccessKind, Boot, MemoryContents, PlanStep, SegmentRecord
 from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, access
 from cr3scope.verdict import Fault
@@ -58,7 +58,7 @@ def _add(tables: Tables, cpu: CpuState, rax: int, platform: Platform) -> PageFau
     """The fault of a read and write of one byte. Hardware reports a write; TCG reads first, and
     reports that read where the page is absent (seen with QEMU 7.2)."""
     kinds = [AccessKind.WRITE]
-    if platform is Platform.TCG:
+    if platform.has(Quirk.READS_BEFORE_WRITE):
         kinds.insert(0, AccessKind.READ)
     for kind in kinds:
         found = access(tables, cpu, rax, kind, platform=platform)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.paging.entry import LARGE, reserved_mask
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.predict.names import covered, entry_name, entry_words
@@ -34,7 +34,7 @@ def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
     if context.tables is None or cpu is None or cpu.has_1g_pages:
         return
-    if context.platform is not Platform.TCG:
+    if not context.platform.has(Quirk.GIGAPAGES_ALWAYS):
         return
     for stage in stages(context.tables, cpu):
         if stage.level != _PDPT or not stage.leaves.any():

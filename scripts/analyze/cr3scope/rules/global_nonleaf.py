@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.paging.entry import GLOBAL, reserved_mask
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.predict.names import covered, entry_name, entry_words
@@ -33,7 +33,7 @@ def _check(context: Context) -> Iterator[Finding]:
     """Where the walk lets the bit pass: on Intel, on TCG, and below entries that nobody uses."""
     if context.tables is None or context.cpu is None:
         return
-    faults = context.cpu.is_amd and context.platform is Platform.HARDWARE
+    faults = context.cpu.is_amd and not context.platform.has(Quirk.GLOBAL_NONLEAF_IGNORED)
     meant = Meant(context.intent)
     found = []
     for stage in stages(context.tables, context.cpu):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cr3scope.capture.records import AccessKind
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.predict.code import decode
 from cr3scope.predict.code.known_registers import KnownRegisters
 
@@ -78,7 +78,7 @@ def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Ac
             at = _of_bit(one, operand, at, known)
         if at is not None and kinds:
             found.append(Access(at, _width(one, name, operand), kinds))
-    is_reversed = name.startswith("cmps") and platform is Platform.TCG  # SDM does not tell the order
+    is_reversed = name.startswith("cmps") and platform.has(Quirk.COMPARES_BACKWARDS)
     if len(found) > 1 and (found[0].kinds[0] is AccessKind.WRITE or is_reversed):
         found.reverse()  # MOVS reads before it writes
     yield from found
@@ -98,9 +98,8 @@ def _kinds(name: str, place: int, operand: Any, platform: Platform) -> tuple[Acc
     else:
         reads, writes = bool(operand.access & CS_AC_READ), bool(operand.access & CS_AC_WRITE)
     if reads and writes:
-        # A CPU asks for the right to write at once; TCG reads first.
         both = AccessKind.READ, AccessKind.WRITE
-        return both if platform is Platform.TCG else both[1:]
+        return both if platform.has(Quirk.READS_BEFORE_WRITE) else both[1:]
     return (AccessKind.READ,) * reads + (AccessKind.WRITE,) * writes
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cr3scope.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, Descriptor
 
 _RPL, _LOCAL = 3, 4
@@ -51,7 +51,7 @@ def outside(selector: int, limit: int) -> Refused | None:
 
 def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused | None:
     """Loading a null selector; data segments take it, SS in 64-bit mode."""
-    if register == TASK and platform is Platform.TCG:
+    if register == TASK and platform.has(Quirk.NULL_TASK):
         return None
     if register in (CODE, TASK) or (register == STACK and not in_64_bit):
         return Refused(PROTECTION, 0, f"{register.upper()} takes no null selector")
@@ -83,7 +83,7 @@ def _code(selector: int, found: Descriptor, platform: Platform) -> Refused | Non
         return _protection(selector, f"DPL {found.dpl}, at CPL 0")
     if not found.present:
         return _present(NOT_PRESENT, selector, found)
-    if found.has_reserved_size and platform is not Platform.TCG:
+    if found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
         return _protection(selector, f"L and D both set: {found.value:#018x}")
     return None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cr3scope.capture.records import AccessKind
 from cr3scope.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
-from cr3scope.paging.platform import Platform
+from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.predict.code import decode, segment_load
 from cr3scope.predict.code.course import Course, Step
 from cr3scope.predict.descriptors import DESCRIPTOR_BYTES, Descriptor
@@ -108,7 +108,7 @@ def _descriptor(
             course.ends(one)
             return None
         refused = segment_load.refused(register, selector, Descriptor(value), course.platform)
-        if refused and refused.vector == STACK_FAULT and is_return and course.platform is Platform.TCG:
+        if refused and refused.vector == STACK_FAULT and is_return and course.platform.has(Quirk.RETURN_STACK_ABSENT):
             refused = replace(refused, vector=NOT_PRESENT)
         if refused is None:
             return Descriptor(value)
