@@ -55,6 +55,9 @@ KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
 
 .DELETE_ON_ERROR:
+.SECONDEXPANSION:
+# What lies between source and image is kept: the ELF twins have the symbols.
+.SECONDARY:
 .PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test test-faults bench check clean deps
 .DEFAULT_GOAL := help
 
@@ -164,9 +167,9 @@ $(BUILD)/loader/loader.elf: $(LOADER_OBJECTS) loader/uefi.ld
 	$(call link_efi,$(filter %.o,$^),$@)
 
 # For tests: programs that change the machine first (tests/boot/first_stage/).
-$(BUILD)/first_stage/la57.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c la57.c la57_switch.S))
-$(BUILD)/first_stage/no_services.elf: $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c no_services.c))
-$(BUILD)/first_stage/%.elf:
+FIRST_STAGES := $(patsubst tests/boot/first_stage/%.c,%,$(filter-out %/chain.c,$(wildcard tests/boot/first_stage/*.c)))
+first_stage_objects = $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c $(1).c $(if $(filter la57,$(1)),la57_switch.S)))
+$(BUILD)/first_stage/%.elf: $$(call first_stage_objects,$$*) loader/uefi.ld
 	@mkdir -p $(@D)
 	$(call link_efi,$(filter %.o,$^),$@)
 
@@ -184,7 +187,6 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
     -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -DHOST_TEST
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
-.SECONDEXPANSION:
 # Several sources in one compilation have no dependency files of their own: any header rebuilds.
 HOST_HEADERS := $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/include/*.h kernel/*.h tests/host/support/*.h)
 $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*) $(HOST_HEADERS)
@@ -212,6 +214,6 @@ $(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
 
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
-test-programs: $(HOST_PROGRAMS) $(addprefix $(BUILD)/first_stage/,la57.efi no_services.efi)
+test-programs: $(HOST_PROGRAMS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi)
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

@@ -8,6 +8,7 @@ from cr3scope.capture.records import AccessKind
 from cr3scope.paging.cpu import CpuState
 from cr3scope.predict.delivery import Registers
 from cr3scope.predict.code.course import Step
+from cr3scope.predict.code.decode import decode
 from cr3scope.predict.code.follow import Path, follow
 
 CODE, STACK, KERNEL = 0x10000, 0x20000, 0xFFFF800000000000
@@ -326,3 +327,12 @@ def test_a_far_jump_leads_from_32_bit_to_64_bit_code() -> None:
     found = path("ea 00 40 00 00 08 00", {0x4000: bytes.fromhex("41 50")}, bits=32, r8=1)
     assert entry(found).virt == 0x4000
     assert shapes(found)[-1] == ("stack write", STACK - 8)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("ff2b", "ljmp"), ("48ff2b", "ljmp"), ("ff1b", "lcall"), ("ff23", "jmp"), ("f3c3", "ret"),
+     ("0fb903", "ud1"), ("f348ab", "rep stosq")],
+)  # fmt: skip
+def test_an_instruction_has_one_name_whatever_capstone_decodes_it(code: str, name: str) -> None:
+    assert decode(bytes.fromhex(code), 0x1000).mnemonic == name

@@ -23,6 +23,9 @@ MACHINES = {
     "firmware-idt": {"CONFIG": "safe_idt=off"},
     "int3-on-the-way": {"CONFIG": "breakpoint=on"},
     "five-levels": {"FIRST_STAGE": "la57"},
+    "image-above-4g": {"FIRST_STAGE": "high", "MEM": "4G"},
+    "firmware-on-1g-pages": {"FIRST_STAGE": "large_pages"},
+    "list-of-images-elsewhere": {"FIRST_STAGE": "moved_list"},
     "no-mp-services-no-gop": {"CPUS": "2", "FIRST_STAGE": "no_services"},
 }
 

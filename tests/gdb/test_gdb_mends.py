@@ -33,7 +33,9 @@ def test_what_would_break_next_does_once_the_first_is_mended(inject: str, tmp_pa
     raised = re.match(r"faults at the [a-z ]+: (#\w+ \(error .*?\), CR2=\w+), (RIP=\w+)", coming[1])
     if raised is None:
         assert coming[1].startswith("survives "), text
-        assert "caught #" not in after and "no handler" not in after, text
+        # The kernel then makes faults of its own, on purpose, and may be caught at one.
+        assert "caught #" not in after or "raised in probe_run" in after, text
+        assert "no handler" not in after, text
         return
     caught = after.split("caught #")[1]
     assert raised[1] in caught, text

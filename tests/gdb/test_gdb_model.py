@@ -109,6 +109,10 @@ CASES: list[tuple[str, dict[str, int | str]]] = [
     ("51 6a00 0fb2 0424", {"rcx": OUTSIDE}),  # lss eax, [rsp] with a null selector
     ("48c7442404 90000000 90 0fb20424", {}),  # with one outside the GDT
     ("51 53 ff2c24", {"rbx": NEXT, "rcx": SELECTOR["code"]}),  # ljmp m16:32
+    ("8403", {"rbx": HOLE}),  # test [rbx], al
+    ("f653 10", {"rbx": HOLE}),  # not byte [rbx + 16]
+    ("51 53 ff1c24", {"rbx": NEXT, "rcx": SELECTOR["code"]}),  # lcall m16:32
+    ("53 f3c3", {"rbx": HOLE}),  # push; repz ret
     ("9c 58 50 9d 90", {}),  # pushfq; pop rax; push rax; popfq
 ]  # fmt: skip
 

@@ -12,13 +12,22 @@ import posixpath
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
 
 _MAGIC = b"\x7fELF"
 _CODE = 1  # PF_X: a segment's flag
+
+
+class _Symbol(NamedTuple):
+    """Of several at one address the last in order counts: a function hides a linker script's mark there."""
+
+    start: int
+    is_function: bool
+    size: int
+    name: str
 
 
 class ElfTwin:
@@ -85,18 +94,18 @@ class ElfTwin:
     def symbol(self, address: int) -> str | None:
         """``name+0x12``: the last symbol at or before ``address`` that holds it."""
         starts = self._symbols
-        at = bisect.bisect_right(starts, address, key=lambda each: each[0]) - 1
+        at = bisect.bisect_right(starts, address, key=lambda each: each.start) - 1
         if at < 0:
             return None
-        start, size, name = starts[at]
+        found = starts[at]
         # Labels of assembly code have no size: they reach to the next symbol.
-        if size and address >= start + size:
+        if found.size and address >= found.start + found.size:
             return None
-        plain = demangled(name)
-        return plain if address == start else f"{plain}+{address - start:#x}"
+        plain = demangled(found.name)
+        return plain if address == found.start else f"{plain}+{address - found.start:#x}"
 
     @cached_property
-    def _symbols(self) -> list[tuple[int, int, str]]:
+    def _symbols(self) -> list[_Symbol]:
         from elftools.elf.sections import SymbolTableSection
 
         wanted = {"STT_FUNC", "STT_OBJECT", "STT_NOTYPE"}
@@ -108,7 +117,8 @@ class ElfTwin:
                     for each in section.iter_symbols():
                         defined = each["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
                         if each.name and defined and each["st_info"]["type"] in wanted:
-                            found.append((each["st_value"], each["st_size"], each.name))
+                            found.append(_Symbol(each["st_value"], each["st_info"]["type"] == "STT_FUNC",
+                                                 each["st_size"], each.name))
         except Exception as error:
             raise UnusableInput(f"{self.path}: damaged symbol table: {error}") from error
         return sorted(found)

@@ -10,6 +10,10 @@ from cr3scope.predict.code.known_registers import KnownRegisters
 
 LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
 _MASK = (1 << 64) - 1
+# capstone 5 calls a far transfer through memory a near one (Intel SDM volume 2A, JMP and CALL: FF /3 and /5).
+_GROUP_5, _FAR_OF_GROUP_5 = 0xFF, {3: "lcall", 5: "ljmp"}
+_IDLE_PREFIXES = ("rep", "repz", "bnd", "notrack")  # of a near transfer
+_OTHER_NAMES = {"ud2b": "ud1"}
 
 
 def can_decode() -> bool:
@@ -17,12 +21,26 @@ def can_decode() -> bool:
     return importlib.util.find_spec("capstone") is not None
 
 
+class Instruction:
+    """A capstone CsInsn with details, under the name that capstone 4 and 5 would both give it."""
+
+    __slots__ = ("_decoded", "mnemonic")
+
+    def __init__(self, decoded: Any) -> None:
+        self._decoded = decoded
+        self.mnemonic = _name(decoded)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoded, name)
+
+
 def decode(code: bytes, at: int, bits: int = 64) -> Any:
-    """The first instruction of ``code``, a capstone CsInsn with details; None if it is none.
+    """Return the first instruction of ``code``, an :class:`Instruction`; None if it is none.
 
     ``bits``: of the code segment, 64, 32 or 16.
     """
-    return next(_decoder(bits).disasm(code, at, 1), None)
+    decoded = next(_decoder(bits).disasm(code, at, 1), None)
+    return None if decoded is None else Instruction(decoded)
 
 
 def text(one: Any) -> str:
@@ -51,6 +69,16 @@ def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
             total += value * scale
     offset: int = total & (1 << 8 * one.addr_size) - 1
     return offset + base & _MASK
+
+
+def _name(decoded: Any) -> str:
+    name: str = decoded.mnemonic
+    if decoded.opcode[0] == _GROUP_5 and decoded.opcode[1] == 0:
+        return _FAR_OF_GROUP_5.get(decoded.modrm >> 3 & 7, name)
+    before, _, last = name.rpartition(" ")
+    if before in _IDLE_PREFIXES and last in ("ret", "jmp", "call"):
+        return last
+    return _OTHER_NAMES.get(name, name)
 
 
 @cache

@@ -21,7 +21,7 @@ _NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush", "clwb", "cldemote",
 _STORES = ("mov", "vmov", "set", "fst", "fist", "fbstp", "fnst", "fnsave", "stmxcsr", "vstmxcsr", "pextr",
            "vpextr", "extractps", "vextract", "sgdt", "sidt", "sldt", "smsw", "fxsave", "xsave", "stos",
            "ins", "pop")  # fmt: skip
-_READS = ("outs", "frstor", "fxrstor", "xrstor")
+_READS = ("test", "outs", "frstor", "fxrstor", "xrstor")
 _CHANGES = frozenset({"rcl", "rcr", "rol", "ror", "shl", "shr", "sar", "sal", "shld", "shrd", "cmpxchg",
                       "cmpxchg8b", "cmpxchg16b", "xchg", "xadd"})  # fmt: skip
 _BIT_TESTS = ("bt", "bts", "btr", "btc")
