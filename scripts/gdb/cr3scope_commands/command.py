@@ -35,9 +35,14 @@ class Command(gdb.Command):
         """Words that may follow those ``before``, of which ``last`` is typed; may raise what ``run`` may."""
         return ()
 
-    def complete(self, text: str, word: str) -> list[str] | int:
-        """Called by gdb: ``text`` is all that follows the command, ``word`` its last part by gdb's own
-        idea of words; what is returned replaces that part."""
+    def complete(self, text: str, word: str | None) -> list[str] | int | None:
+        """Return what may replace ``word``, the last part of ``text`` by gdb's own idea of words.
+
+        Called by gdb; ``text`` is all that follows the command. gdb first asks with None for ``word``, only to learn
+        what separates words (an exception then ends the completion with gdb 16).
+        """
+        if word is None:
+            return None
         before, _, last = text.rpartition(" ")
         words = before.split()
         if last.startswith("-"):
