@@ -4,8 +4,9 @@
 
 #define BELOW_4_GIB 0xffffffffu
 #define FIRST_PAGES 0x80000u /* 2 GiB */
-#define LEFT_PAGES 0x10u /* for the firmware, which looks below 4 GiB first: too few for an image  \
-                          */
+#define LEFT_PAGES                                                                                 \
+    0x10u /* for the firmware, which looks below 4 GiB first: too few for an image                 \
+           */
 
 static void take_all(EFI_BOOT_SERVICES *services, EFI_MEMORY_TYPE type) {
     for (UINTN pages = FIRST_PAGES; pages > 0; pages /= 2) {
