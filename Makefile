@@ -195,7 +195,7 @@ $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host
 	@$(HOST_CC) $(HOST_CFLAGS) $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
 # --- Small faulty loaders without trace/ (tests/boot/foreign/); NAME.mended is the same without its mistake -----
-foreign_sources = tests/boot/foreign/$(basename $(1)).c tests/boot/foreign/foreign.h
+foreign_sources = tests/boot/foreign/$(basename $(1)).c $(wildcard tests/boot/foreign/*.h)
 foreign_flags = -DMENDED=$(if $(filter %.mended,$(1)),1,0)
 # As other people build theirs: a PE by clang and lld, with no symbols and no ELF twin.
 PE_CFLAGS = --target=x86_64-unknown-windows -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector \

@@ -68,6 +68,13 @@ def test_code_that_was_overwritten_is_told_apart_from_code_that_is_wrong(tmp_pat
     assert str(places(run, "stack")[0]["symbol"]).startswith("efi_main"), run.explain()
 
 
+def test_code_that_was_overwritten_is_the_cause_also_of_a_hang(tmp_path: Path) -> None:
+    run = boot(tmp_path, "wipes_itself_spins")
+    assert (run.status, run.verdict["verdict"]) == (1, "hung"), run.explain()
+    assert errors(run)[0]["rule"] == "code-overwritten", run.explain()
+    assert str(places(run, "stack")[0]["symbol"]).startswith("efi_main"), run.explain()
+
+
 def test_code_that_was_not_overwritten_is_silent(tmp_path: Path) -> None:
     for name in ("wipes_itself.mended", "gives_up.mended"):
         run = watch(tmp_path, program(name), SECONDS, elf=[make(f"foreign/{name}.elf")])

@@ -18,8 +18,9 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     *directory_entry(made, stack) = own;
     load_cr3((UINT64)made);
     if (!MENDED) {
-        __asm__ volatile("mov %0, %%rsp" ::"r"(stack));
-        system->ConOut->OutputString(system->ConOut, words);
+        /* As compiled code does it: the pointer from the system table, then the function. */
+        __asm__ volatile("mov %0, %%rsp\n\tmov 0x40(%1), %%rcx\n\tcall *8(%%rcx)" ::"r"(stack),
+                         "r"(system), "d"(words));
     }
     pass();
 }

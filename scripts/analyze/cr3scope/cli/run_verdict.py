@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from cr3scope.errors import UnusableInput
 from cr3scope.exceptions import describe
 from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.machine.ending import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, with_ending
-from cr3scope.machine.outcome import Outcome, Reason
+from cr3scope.machine.ending import with_ending
+from cr3scope.machine.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
 from cr3scope.machine.serial_port import panic_words
 from cr3scope.postmortem.last_words import last_words
 from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
@@ -26,6 +26,8 @@ def judge_run(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
 ) -> Verdict:
     """``capture``: what the trace's sink received, or anything else; ``log``: QEMU's."""
+    if outcome.debug_exit == DEBUG_EXIT_PASS:
+        outcome.forget_examination()
     judge = _judge_traced if SENTINEL in capture else _judge_untraced
     return _with_run(judge(capture, log, elf_files, outcome), outcome)
 
@@ -84,7 +86,7 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
         own = "under the firmware's own tables: nobody has switched yet"
         seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
         verdict = replace(verdict, observation=seen)
-    if outcome.exit_status == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
+    if outcome.debug_exit == DEBUG_EXIT_PASS and seen and seen.ending is Ending.HANDLED:
         ran = replace(seen, ending=None, detail="the guest handled it and ended with success")
         verdict = replace(verdict, status=Status.HEALTHY, observation=ran)
     if any(f.severity is Severity.ERROR for f in findings) and verdict.status is Status.HEALTHY:
@@ -129,7 +131,7 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
 
 def _with_run(verdict: Verdict, outcome: Outcome) -> Verdict:
     """What only the run knows: the guest's exit status, and what went wrong with the watching."""
-    status = outcome.exit_status if outcome.reason is Reason.EXITED else None
+    status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
     if status == DEBUG_EXIT_PASS and verdict.observation is None:
         ran = Observation(None, source=f"isa-debug-exit, QEMU's exit status {status}")
         survives = verdict.prediction.survives if verdict.prediction else None

@@ -10,8 +10,6 @@ from cr3scope.machine.outcome import Outcome, Reason
 from cr3scope.machine.standstill import interrupts_on, standing
 from cr3scope.verdict import Ending
 
-# Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
-DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
 _HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
 
 

@@ -10,6 +10,9 @@ from cr3scope.images.loaded import Image
 from cr3scope.machine.standstill import Look, Registers
 from cr3scope.verdict import Finding
 
+# Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
+DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
+
 
 class Reason(Enum):
     """Why the watching ended."""
@@ -55,3 +58,16 @@ class Outcome:
     bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
     callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
     kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state
+
+    @property
+    def debug_exit(self) -> int | None:
+        """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not.
+
+        QEMU 7.2 leaves at once; later ones stop the guest first, as if it had powered off.
+        """
+        ended = self.reason in (Reason.EXITED, Reason.SHUT_DOWN)
+        return self.exit_status if ended and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) else None
+
+    def forget_examination(self) -> None:
+        """Drop what the paused guest told: one that ended with success died of nothing."""
+        self.findings, self.images, self.callers, self.kept, self.judged = (), (), (), (), ""
