@@ -5,7 +5,6 @@ RUN ?= $(BUILD)/runs/last
 VERSION := 0.1.0
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
-export GNU_EFI_INCLUDE GNU_EFI_LIB PKG_CONFIG
 export FIRST_STAGE TIMEOUT INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
 
 # --- Tools: the target is always x86-64 ------------------------------------------------------------
@@ -25,8 +24,10 @@ TARGET_AR ?= $(CROSS_COMPILE)ar
 TARGET_OBJCOPY ?= $(CROSS_COMPILE)objcopy
 HOST_CC ?= cc
 PYTHON = scripts/boot/python
-# Headers' folder, start-up code, library: asked once, when something is built that needs them.
-GNU_EFI = $(eval GNU_EFI := $$(shell scripts/boot/gnu-efi 2>&1))$(if $(filter-out 0,$(.SHELLSTATUS)),$(error $(GNU_EFI)))$(GNU_EFI)
+# Headers' folder, start-up code, library: asked once, when something is built that needs them. By name: what make exports
+# reaches $(shell) only since make 4.4.
+FIND_GNU_EFI = GNU_EFI_INCLUDE='$(GNU_EFI_INCLUDE)' GNU_EFI_LIB='$(GNU_EFI_LIB)' PKG_CONFIG='$(PKG_CONFIG)' scripts/boot/gnu-efi
+GNU_EFI = $(eval GNU_EFI := $$(shell $(FIND_GNU_EFI) 2>&1))$(if $(filter-out 0,$(.SHELLSTATUS)),$(error $(GNU_EFI)))$(GNU_EFI)
 GNU_EFI_HEADERS = $(word 1,$(GNU_EFI))
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror

@@ -41,8 +41,8 @@ def convert(objcopy: list[str], elf: Path, efi: Path) -> None:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True)
     except OSError as error:
         raise Refused(f"{objcopy[0]}: {error.strerror}") from error
-    if done.returncode:
-        raise Refused((done.stderr.strip().splitlines() or [f"{objcopy[0]} failed"])[-1])
+    if done.returncode or not efi.exists():
+        raise Refused((done.stderr.strip().splitlines() or [f"{objcopy[0]} failed: it wrote no image"])[-1])
 
 
 def loaded(elf: Path) -> Iterator[tuple[str, int, bytes]]:

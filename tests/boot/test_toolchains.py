@@ -1,4 +1,4 @@
-"""The same boot from either compiler, and from a compiler with a prefix."""
+"""The same boot from either compiler, from either linker, and from a compiler with a prefix."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from boot.reference import BOOT_SECONDS, ROOT
 
 TOOLCHAINS = {
     "clang": ["TOOLCHAIN=clang"],
+    "clang-lld": ["TOOLCHAIN=clang", "TARGET_LD=ld.lld"],
+    "gcc-lld": ["TARGET_LD=ld.lld"],
     "prefix": ["CROSS_COMPILE=x86_64-linux-gnu-"],
 }
 

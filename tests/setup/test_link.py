@@ -1,0 +1,145 @@
+"""The link of a UEFI program: gnu-efi in any layout, every loaded byte in the PE, or one line before any boot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from boot.reference import BUILD, ROOT, make
+from elftools.elf.elffile import ELFFile
+
+from cr3scope.images.pe_header import read_header
+
+NX_COMPAT, DLL_CHARACTERISTICS = 0x100, 24 + 70
+FINDER = ROOT / "scripts/boot/gnu-efi"
+START, LIBRARY = "crt0-efi-x86_64.o", "libgnuefi.a"
+
+
+def make_pe(objcopy: str, elf: Path, efi: Path) -> subprocess.CompletedProcess[str]:
+    command = ["scripts/boot/python", "scripts/boot/make_pe.py", *objcopy.split(), "--", elf, efi]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a tool says when it ends with status 2."""
+    assert done.returncode == 2 and not done.stdout, done
+    [line] = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("program", ["loader/loader", "first_stage/la57", "foreign/nx_pml4"])
+def test_an_image_has_every_section_on_pages_of_its_own_and_none_is_writable_and_executable(program: str) -> None:
+    elf, data = make(f"{program}.elf"), make(f"{program}.efi").read_bytes()
+    header = read_header(data)
+    assert header is not None
+    assert [s.name for s in header.sections if s.executable] == [".text"]
+    assert not any(s.executable and s.writable or s.offset % 4096 for s in header.sections)
+    (at,) = struct.unpack_from("<I", data, 0x3C)
+    assert struct.unpack_from("<H", data, at + DLL_CHARACTERISTICS)[0] & NX_COMPAT
+    with elf.open("rb") as file:
+        for segment in ELFFile(file).iter_segments("PT_LOAD"):
+            first = segment["p_vaddr"]
+            [section, *_] = [s for s in header.sections if s.offset <= first < s.offset + s.size]
+            size = min(section.size, segment["p_filesz"])
+            assert data[section.in_file : section.in_file + size] == segment.data()[:size]
+            assert section.executable == bool(segment["p_flags"] & 1)
+
+
+@pytest.mark.parametrize("section", [".rodata", ".rela", ".data", ".dynamic", ".text"])
+def test_a_section_that_is_left_out_is_named_before_any_boot(section: str, tmp_path: Path) -> None:
+    done = make_pe(f"objcopy -R {section}", make("loader/loader.elf"), tmp_path / "loader.efi")
+    line = refused(done)
+    assert line.startswith("make_pe: loader.efi: ") and section in line, line
+    assert "is not in the PE image" in line and not list(tmp_path.iterdir()), line
+
+
+def test_bytes_that_objcopy_changes_are_noticed(tmp_path: Path) -> None:
+    elf, efi = tmp_path / "a.elf", tmp_path / "a.efi"
+    shutil.copy(make("loader/loader.elf"), elf)
+    changes = tmp_path / "objcopy"
+    changes.write_text(  # converts, then changes the last byte of the file's .data
+        '#!/bin/sh\nobjcopy "$@" && for out; do :; done && size=$(stat -c %s "$out") &&'
+        " printf '\\377' | dd of=\"$out\" bs=1 seek=1100 conv=notrunc status=none\n"
+    )
+    changes.chmod(0o755)
+    line = refused(make_pe(str(changes), elf, efi))
+    assert ".text" in line and "other bytes" in line and not efi.exists(), line
+
+
+@pytest.mark.parametrize(
+    ("objcopy", "said"), [("no-such-objcopy", "No such file"), ("false", "failed"), ("true", "it wrote no image")]
+)
+def test_an_objcopy_that_does_not_work_is_one_line(objcopy: str, said: str, tmp_path: Path) -> None:
+    assert said in refused(make_pe(objcopy, make("loader/loader.elf"), tmp_path / "a.efi"))
+
+
+def test_what_is_no_elf_file_is_one_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.elf"
+    bad.write_bytes(b"no ELF file")
+    assert refused(make_pe("objcopy", bad, tmp_path / "a.efi")).startswith("make_pe: ")
+
+
+def find(**settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], **settings}
+    return subprocess.run([FINDER], env=environment, capture_output=True, text=True)
+
+
+def layout(folder: Path, start: str, files: tuple[str, ...]) -> Path:
+    """Make a folder of gnu-efi's files under the names of some distribution."""
+    known = find().stdout.split()
+    folder.mkdir(parents=True)
+    for name in files:
+        shutil.copy(known[1] if name == start else known[2], folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("start", [START, "crt0.o"])
+def test_gnu_efi_is_found_in_a_folder_of_either_naming(start: str, tmp_path: Path) -> None:
+    folder = layout(tmp_path / "lib", start, (start, LIBRARY))
+    assert find(GNU_EFI_LIB=str(folder)).stdout.split()[1:] == [f"{folder}/{start}", f"{folder}/{LIBRARY}"]
+
+
+def test_gnu_efi_is_where_pkg_config_says(tmp_path: Path) -> None:
+    folder = layout(tmp_path / "lib", START, (START, LIBRARY))
+    told = tmp_path / "pkg-config"
+    told.write_text(f'#!/bin/sh\n[ "$1" = --variable=libdir ] && echo {folder} || echo /usr/include\n')
+    told.chmod(0o755)
+    assert find(PKG_CONFIG=str(told)).stdout.split()[1] == f"{folder}/{START}"
+
+
+@pytest.mark.parametrize("missing", [START, LIBRARY])
+def test_a_missing_part_of_gnu_efi_is_one_line(missing: str, tmp_path: Path) -> None:
+    folder = layout(tmp_path / "lib", START, tuple({START, LIBRARY} - {missing}))
+    line = refused(find(GNU_EFI_LIB=str(folder)))
+    assert str(folder) in line and LIBRARY in line and "install gnu-efi" in line, line
+
+
+def test_missing_headers_are_one_line(tmp_path: Path) -> None:
+    line = refused(find(GNU_EFI_INCLUDE=str(tmp_path)))
+    assert str(tmp_path) in line and "efi.h" in line, line
+
+
+def test_make_says_in_one_line_that_gnu_efi_is_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", "-s", "build", f"BUILD={tmp_path}/build", "GNU_EFI_LIB=/nowhere"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done
+    [line] = done.stderr.splitlines()
+    assert "/nowhere" in line and START in line, line
+
+
+def test_the_verbs_that_build_nothing_need_no_gnu_efi() -> None:
+    environment = {**os.environ, "GNU_EFI_LIB": "/nowhere"}
+    done = subprocess.run(["make", "-s", "help"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
+def test_two_builds_of_one_source_are_the_same_bytes(tmp_path: Path) -> None:
+    again = tmp_path / "loader.efi"
+    assert make_pe("objcopy", make("loader/loader.elf"), again).returncode == 0
+    assert again.read_bytes() == (BUILD / "loader/loader.efi").read_bytes()
