@@ -124,7 +124,7 @@ clean: ## remove everything that was built
 deps: ## install what is missing
 	@scripts/boot/deps test
 
-$(BUILD)/deps-%.stamp: scripts/boot/deps
+$(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 	@scripts/boot/deps $*
 	@mkdir -p $(@D) && touch $@
 
