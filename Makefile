@@ -59,7 +59,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .SECONDARY:
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test test-faults bench check clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test test-faults bench check releases clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -117,6 +117,9 @@ check: ## style and structure: includes, formats, types, file sizes
 docs: ## write docs/faults.md from the rules and the fault table
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(PYTHON) scripts/generate_faults.py $(BUILD)/host/list_faults docs/faults.md
+
+releases: ## both README commands on Debian's releases: make releases SUITES="bookworm trixie sid" TESTS=quick (root)
+	@PYTHONPATH=scripts/releases python3 -B -m release_matrix $(BUILD)/releases
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)

@@ -137,15 +137,16 @@ def check_format() -> Iterator[str]:
 
 
 def check_types() -> Iterator[str]:
-    """mypy --strict over the package, gdb's commands and the program that starts gdb."""
+    """mypy --strict over the packages, gdb's commands and the program that starts gdb."""
     if shutil.which("mypy") is None:
         yield "mypy: not installed (make deps)"
         return
     done = subprocess.run(
         ["mypy", "--strict", "--python-executable", sys.executable, "--no-error-summary",
-         "--cache-dir", "build/mypy", "-p", "cr3scope", "-p", "cr3scope_commands", "-m", "debug"],
+         "--cache-dir", "build/mypy", "-p", "cr3scope", "-p", "cr3scope_commands", "-m", "debug",
+         "-p", "release_matrix"],
         cwd=ROOT, capture_output=True, text=True,
-        env={"MYPYPATH": f"{ROOT}/scripts/analyze:{ROOT}/scripts/gdb", "PATH": "/usr/bin:/bin"})
+        env={"MYPYPATH": ":".join(f"{ROOT}/scripts/{part}" for part in ("analyze", "gdb", "releases")), "PATH": "/usr/bin:/bin"})
     for line in (done.stdout + done.stderr).splitlines():
         if ": error: " in line or not line.startswith("scripts/"):
             yield line
