@@ -119,7 +119,7 @@ docs: ## write docs/faults.md from the rules and the fault table
 	@$(PYTHON) scripts/generate_faults.py $(BUILD)/host/list_faults docs/faults.md
 
 releases: ## both README commands on Debian's releases: make releases SUITES="bookworm trixie sid" TESTS=quick (root)
-	@PYTHONPATH=scripts/releases python3 -B -m release_matrix $(BUILD)/releases
+	@PYTHONPATH=scripts/releases exec python3 -B -m release_matrix $(BUILD)/releases
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
