@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from boot.reference import boot, first_stage
+from boot.reference import BUILD, ROOT, boot, first_stage
+
+from cr3scope.images.pe_header import read_header
 
 # A covering subset: every machine, memory size, CPU count, CPU model and absence occurs.
 MACHINES = {
@@ -13,6 +19,8 @@ MACHINES = {
     "q35-6g-8cpu-nehalem": {"MEM": "6G", "CPUS": "8", "CPU": "Nehalem"},
     "pc-512m-2cpu-qemu64": {"MACHINE": "pc", "MEM": "512", "CPUS": "2", "CPU": "qemu64"},
     "pc-epyc-no-graphics": {"MACHINE": "pc", "CPU": "EPYC", "GRAPHICS": "none"},
+    "nx-on-data-and-stack": {"FIRST_STAGE": "section_rights"},
+    "secure-boot-strictnx": {"FIRMWARE": "strictnx", "MEM": "512"},
     "secure-boot-smm": {"FIRMWARE": "secboot", "MEM": "512", "CPUS": "2"},
     "no-serial": {"SERIAL": "none"},
     "full-identity": {"CONFIG": "identity=full"},
@@ -30,9 +38,19 @@ MACHINES = {
 }
 
 
+STRICT = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.strictnx.fd")
+
+
+def needs_firmware(name: str) -> None:
+    """Skip the test where the release's OVMF has no such build."""
+    if name == "strictnx" and not STRICT.exists():
+        pytest.skip("this release's OVMF has no strictnx build")
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_healthy_boot_is_judged_healthy(machine: str, tmp_path: Path) -> None:
     settings = dict(MACHINES[machine])
+    needs_firmware(settings.get("FIRMWARE", ""))
     settings["FIRST_STAGE"] = first_stage(settings.get("FIRST_STAGE", ""))
     run = boot(tmp_path, config=settings.pop("CONFIG", ""), **settings)
     assert run.status == 0, run.explain()
@@ -42,3 +60,30 @@ def test_healthy_boot_is_judged_healthy(machine: str, tmp_path: Path) -> None:
     assert verdict["prediction"]["outcome"] == "survives"
     assert verdict["observation"]["outcome"] == "ran"
     assert verdict["agreement"] is True
+
+
+def mapped(capture: Path) -> list[dict[str, Any]]:
+    """Return what the firmware's own tables map."""
+    done = subprocess.run(
+        [ROOT / "scripts/cr3scope", "maps", capture, "--dump", "old", "--json", "-"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: list[dict[str, Any]] = json.loads(done.stdout)["mappings"]
+    return found
+
+
+def test_strict_firmware_gives_each_section_of_the_loader_its_own_rights(tmp_path: Path) -> None:
+    run = boot(tmp_path, FIRST_STAGE=first_stage("section_rights"))
+    [image] = re.findall(r"image name=loader.efi base=([0-9a-f]+) ", run.serial.decode(errors="replace"))
+    header = read_header((BUILD / "loader/loader.efi").read_bytes())
+    assert header is not None
+    for section in header.sections:
+        at = int(image, 16) + section.offset
+        [rights] = [m["rights"] for m in mapped(tmp_path / "serial.log") if int(m["first"], 16) <= at <= int(m["last"], 16)]
+        assert ("x" in rights, "w" in rights) == (section.executable, section.writable), (section, rights)
+
+
+def test_the_image_above_4_gib_is_there(tmp_path: Path) -> None:
+    run = boot(tmp_path, FIRST_STAGE=first_stage("high"), MEM="4G")
+    [image] = re.findall(r"image name=loader.efi base=([0-9a-f]+) ", run.serial.decode(errors="replace"))
+    assert int(image, 16) >= 1 << 32, run.explain()

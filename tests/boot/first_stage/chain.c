@@ -1,4 +1,5 @@
-/* Starts \EFI\cr3scope\loader.efi after prepare_machine(). */
+/* Starts \EFI\cr3scope\loader.efi after prepare_machine() and prepare_image(), of which a first
+ * stage has one. */
 #include "chain.h"
 
 #define NODE_END 0x7f
@@ -10,6 +11,17 @@ static EFI_GUID loaded_image_guid = LOADED_IMAGE_PROTOCOL;
 static EFI_GUID device_path_guid = DEVICE_PATH_PROTOCOL;
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
+
+EFI_STATUS __attribute__((weak)) prepare_machine(EFI_SYSTEM_TABLE *system) {
+    (void)system;
+    return EFI_SUCCESS;
+}
+
+EFI_STATUS __attribute__((weak)) prepare_image(EFI_SYSTEM_TABLE *system, EFI_HANDLE loader) {
+    (void)system;
+    (void)loader;
+    return EFI_SUCCESS;
+}
 
 /* The boot volume's path with the file's node and an end node behind it (UEFI specification, 10.3).
  */
@@ -55,6 +67,9 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     }
     if (!EFI_ERROR(status)) {
         status = services->LoadImage(FALSE, image, path, NULL, 0, &loader);
+    }
+    if (!EFI_ERROR(status)) {
+        status = prepare_image(system, loader);
     }
     return EFI_ERROR(status) ? status : services->StartImage(loader, NULL, NULL);
 }
