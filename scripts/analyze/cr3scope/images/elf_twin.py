@@ -22,10 +22,11 @@ _CODE = 1  # PF_X: a segment's flag
 
 
 class _Symbol(NamedTuple):
-    """Of several at one address the last in order counts: a function hides a linker script's mark there."""
+    """Of several at one address the last in order counts: a function or what other files may name hides a mere mark."""
 
     start: int
     is_function: bool
+    is_global: bool
     size: int
     name: str
 
@@ -118,7 +119,7 @@ class ElfTwin:
                         defined = each["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
                         if each.name and defined and each["st_info"]["type"] in wanted:
                             found.append(_Symbol(each["st_value"], each["st_info"]["type"] == "STT_FUNC",
-                                                 each["st_size"], each.name))
+                                                 each["st_info"]["bind"] == "STB_GLOBAL", each["st_size"], each.name))
         except Exception as error:
             raise UnusableInput(f"{self.path}: damaged symbol table: {error}") from error
         return sorted(found)
