@@ -29,7 +29,7 @@ def test_a_loader_without_a_mistake_is_healthy_whatever_the_firmware_is_like(sta
 
 
 def test_a_loader_above_4_gib_that_maps_only_what_is_below_is_told_the_entry_of_its_own_code(tmp_path: Path) -> None:
-    program = make(f"{LOADER}.mended.efi")
+    program = make("foreign/nx_pml4.mended.efi")
     run = watch(tmp_path, program, SECONDS, FIRST_STAGE=first_stage("high"), MEM="4G")
     [found] = errors(run)
     code = int(run.verdict["observation"]["first"]["rip"], 16)
