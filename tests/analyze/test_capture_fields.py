@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 
 import pytest
 from trace_writer import REGISTERS, Field, Writer
@@ -80,12 +79,9 @@ def test_a_whole_record_is_read_with_and_without_its_optional_fields(kind: str) 
     assert damage_of(kind, required | optional) == []
 
 
-def lacking() -> Iterator[tuple[str, str]]:
-    for kind, (required, _) in KINDS.items():
-        yield from ((kind, key) for key in required)
-
-
-@pytest.mark.parametrize(("kind", "key"), lacking())
+@pytest.mark.parametrize(
+    ("kind", "key"), [(kind, key) for kind, (required, _) in KINDS.items() for key in required]
+)
 def test_a_record_without_a_required_field_is_damage_that_names_it(kind: str, key: str) -> None:
     fields = {name: value for name, value in KINDS[kind][0].items() if name != key}
     messages = damage_of(kind, fields)
