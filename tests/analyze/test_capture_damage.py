@@ -73,14 +73,14 @@ def test_a_repeated_record_counts_once() -> None:
 
 
 @given(st.permutations(range(len(LINES))))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_other_order_of_the_records_is_noticed(order: list[int]) -> None:
     data = b"".join(LINES[number] for number in order)
     assert is_clean(data) == (order == sorted(order))
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_two_interleaved_captures_are_never_both_read_as_one(data: st.DataObject) -> None:
     other = Writer("other")
     other.put("config", a="b")
@@ -95,7 +95,7 @@ def test_two_interleaved_captures_are_never_both_read_as_one(data: st.DataObject
 
 
 @given(st.binary(max_size=300), st.integers(0, len(GOLDEN)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_bytes_thrown_in_anywhere_raise_nothing_else(noise: bytes, at: int) -> None:
     is_clean(GOLDEN[:at] + noise + GOLDEN[at:])
 

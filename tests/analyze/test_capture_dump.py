@@ -48,7 +48,7 @@ def dump_of(stream: bytes, pages: int) -> Dump:
 
 
 @given(st.lists(runs(), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_tables_survive_to_the_bit(tables: list[list[int]], verbatim: bool) -> None:
     pages = [(0x1000 * (7 * n + 1), 4 - n % 4, table) for n, table in enumerate(tables)]
     dump = dump_of(dump_stream(pages, verbatim), len(pages))
@@ -59,7 +59,7 @@ def test_tables_survive_to_the_bit(tables: list[list[int]], verbatim: bool) -> N
 
 
 @given(runs(), st.integers(1, 20), st.integers(-3, 3).filter(bool), words)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_repeated_tables_add_the_step_to_present_entries_alone(
     table: list[int], count: int, page_step: int, step: int
 ) -> None:
@@ -141,7 +141,7 @@ def test_many_dumps_together_cannot_exceed_the_bound_either() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_as_a_stream_give_tables_or_damage(stream: bytes) -> None:
     boot_with(stream, 1)
 
@@ -167,7 +167,7 @@ def contents(data: bytes, planes: int) -> tuple[Boot, list[str]]:
 
 
 @given(st.binary(max_size=400), st.integers(0, 3))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_memory_survives_in_every_coding(data: bytes, planes: int) -> None:
     if planes > max(1, (len(data) + 7) // 8):
         planes = 0

@@ -35,7 +35,7 @@ def test_the_golden_capture_is_read_in_full() -> None:
 
 
 @given(st.text(max_size=60).filter(lambda words: len(text(words)) < 200))  # twice in one record
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_text_survives(words: str) -> None:
     writer = Writer()
     writer.put("check", name=words, outcome="fail", detail=words)
@@ -62,7 +62,7 @@ def test_numbers_survive(number: int) -> None:
         max_size=len(GOLDEN.lines),
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_chatter_between_records_changes_nothing(chatter: list[bytes]) -> None:
     data = b"".join(noise + line for noise, line in zip(chatter, GOLDEN.lines))
     capture = read_capture(data)

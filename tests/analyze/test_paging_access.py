@@ -48,7 +48,7 @@ def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on
 
 
 @given(cases())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_both_walks_agree(case: Case) -> None:
     expected = naive.access(
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width

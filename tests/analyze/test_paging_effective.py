@@ -77,7 +77,7 @@ def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
 
 
 @given(webs())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_mappings_equal_every_page_enumerated(web: tuple[Pages, naive.Machine]) -> None:
     pages, machine = web
     found = mapped(pages, machine)

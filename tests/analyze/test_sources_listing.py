@@ -20,7 +20,9 @@ from cr3scope.sources.open import open_any, open_source
 
 ROOT = 0x10000
 # The folder is shared by the examples of a test, and machines are busy.
-RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+RELAXED = settings(
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture]
+)
 FORMS = ("info tlb", "info mem", "ptdump")
 
 flags = st.sampled_from([0, P, P | W, P | W | U, P | U, P | W | NX, P | NX | G, P | W | PCD | PWT])
