@@ -11,7 +11,22 @@ from boot.reference import ROOT
 
 DEPS = ROOT / "scripts/boot/deps"
 # What scripts/boot/deps and the scripts that it asks call, and what every machine has.
-_TOOLS = ("sh", "awk", "cat", "chmod", "cp", "dirname", "env", "mktemp", "rm", "sed", "tail", "touch", "tr", "true")
+_TOOLS = (
+    "sh",
+    "awk",
+    "cat",
+    "chmod",
+    "cp",
+    "dirname",
+    "env",
+    "mktemp",
+    "rm",
+    "sed",
+    "tail",
+    "touch",
+    "tr",
+    "true",
+)
 # Commands that a row of the group `run` is found by.
 RUN_COMMANDS = ("make", "gcc", "objcopy", "qemu-system-x86_64", "mcopy", "cpio", "python3")
 
@@ -49,7 +64,9 @@ class FakeMachine:
         return self._calls.read_text().splitlines() if self._calls.exists() else []
 
     def deps(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("GNU_EFI", "OVMF"))}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("GNU_EFI", "OVMF"))
+        }
         return subprocess.run(
             [DEPS, *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
             env={**environment, "PACKAGE_MANAGER": "", "CR3SCOPE_PYTHON": str(self.bin / "python3"), **settings,

@@ -38,4 +38,4 @@ def test_the_documented_lines_name_the_same_file_and_context() -> None:
     told = (ROOT / "docs/running.md").read_text()
     assert "build -t cr3scope -f Containerfile scripts/boot" in told
     (workdir,) = (words for name, words in instructions() if name == "WORKDIR")
-    assert f':{workdir}' in told
+    assert f":{workdir}" in told

@@ -68,7 +68,8 @@ def test_a_package_that_does_not_bring_its_command_is_told(tmp_path: Path) -> No
     done = here.deps("run")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "deps: installed, and still not to be found, as if missing: mtools (docs/running.md, Packages)")
+        "deps: installed, and still not to be found, as if missing: mtools (docs/running.md, Packages)"
+    )
 
 
 def test_a_manager_that_fails_is_told_with_its_words(tmp_path: Path) -> None:
@@ -77,7 +78,9 @@ def test_a_manager_that_fails_is_told_with_its_words(tmp_path: Path) -> None:
     done = here.deps("run")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-2:] == [
-        "no such package: mtools", f"deps: zypper failed (above); by hand: {LINES['zypper']}"]
+        "no such package: mtools",
+        f"deps: zypper failed (above); by hand: {LINES['zypper']}",
+    ]
 
 
 def test_a_python_module_that_cannot_be_imported_is_missing(tmp_path: Path) -> None:
@@ -95,7 +98,8 @@ def test_what_no_package_holds_is_told_once_the_rest_is_installed(tmp_path: Path
     assert done.returncode == 2
     assert here.calls == [LINES["brew"]]
     assert done.stderr.splitlines()[-1] == (
-        "deps: no package of brew holds: gnu-efi; install by hand (docs/running.md, Packages)")
+        "deps: no package of brew holds: gnu-efi; install by hand (docs/running.md, Packages)"
+    )
 
 
 def test_a_layout_that_the_finder_does_not_know_asks_for_pkg_config_too(tmp_path: Path) -> None:
@@ -117,7 +121,8 @@ def test_without_any_manager_it_says_what_is_missing(tmp_path: Path) -> None:
     done = machine(tmp_path, missing=("mcopy",)).deps("run")
     assert done.returncode == 2
     assert done.stderr == (
-        "deps: none of apt-get dnf pacman apk zypper brew is on this machine, and this is missing: mcopy\n")
+        "deps: none of apt-get dnf pacman apk zypper brew is on this machine, and this is missing: mcopy\n"
+    )
 
 
 def test_a_manager_can_be_chosen(tmp_path: Path) -> None:
@@ -149,14 +154,18 @@ def test_debian_is_asked_for_packages_and_not_for_commands(tmp_path: Path) -> No
     done = here.deps("test")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "deps: run this once, then try again: sudo apt-get install -y --no-install-recommends mtools")
+        "deps: run this once, then try again: sudo apt-get install -y --no-install-recommends mtools"
+    )
 
 
 def test_debian_reads_its_index_before_it_installs(tmp_path: Path) -> None:
     here = machine(tmp_path)
     installed = tmp_path / "installed"
     here.add_manager("apt-get", f'[ "$1" = update ] || touch {installed}')
-    here.add("dpkg-query", f'[ -e {installed} ] || case $* in *" mtools") exit 1 ;; esac; echo "install ok installed"')
+    here.add(
+        "dpkg-query",
+        f'[ -e {installed} ] || case $* in *" mtools") exit 1 ;; esac; echo "install ok installed"',
+    )
     done = here.deps("run")
     assert done.returncode == 0, done.stderr
     assert here.calls == ["apt-get update", "apt-get install -y --no-install-recommends mtools"]
@@ -175,7 +184,10 @@ def test_debian_elsewhere_takes_the_target_s_packages_and_a_cross_compiler(tmp_p
             assert not any(":amd64" in package or "x86-64" in package for package in asked)
         else:
             assert {f"{package}:amd64" for package in target} | {
-                "gcc", "gcc-x86-64-linux-gnu", "binutils-x86-64-linux-gnu"} < asked
+                "gcc",
+                "gcc-x86-64-linux-gnu",
+                "binutils-x86-64-linux-gnu",
+            } < asked
             assert here.calls == ["dpkg --add-architecture amd64", "apt-get update"]
 
 

@@ -72,7 +72,9 @@ def read(reader: int) -> bytes:
         return data
 
 
-def test_a_command_has_no_input_no_terminal_and_a_plain_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_has_no_input_no_terminal_and_a_plain_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CR3SCOPE_TEST_ALL", "1")
     monkeypatch.setenv("MAKEFLAGS", "-k")
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
@@ -105,7 +107,9 @@ def test_a_machine_without_namespaces_is_one_line(tmp_path: Path, monkeypatch: p
     fake.write_text("#!/bin/sh\necho unshare: unshare failed: Operation not permitted >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(isolated.ReleasesError, match=r"^no namespaces of .* here: unshare: unshare failed: Operation not"):
+    with pytest.raises(
+        isolated.ReleasesError, match=r"^no namespaces of .* here: unshare: unshare failed: Operation not"
+    ):
         isolated.check()
     fake.unlink()
     with pytest.raises(isolated.ReleasesError, match=r"^setpriv is not installed: it comes with util-linux$"):

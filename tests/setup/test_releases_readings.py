@@ -39,7 +39,11 @@ def test_a_real_closing_line_is_read(tmp_path: Path) -> None:
                           cwd=tmp_path, capture_output=True, text=True, timeout=60)  # fmt: skip
     assert readings.counts(done.stdout) == Counts(1, 1, 1), done.stdout
     (skip,) = readings.skips(done.stdout)
-    assert (skip.count, skip.place.split(":")[0], skip.reason) == (1, "test_three.py", "no such machine: here")
+    assert (skip.count, skip.place.split(":")[0], skip.reason) == (
+        1,
+        "test_three.py",
+        "no such machine: here",
+    )
 
 
 def test_versions_are_what_the_programs_print() -> None:
@@ -52,13 +56,22 @@ def test_versions_are_what_the_programs_print() -> None:
         "mypy\t", "nonsense\t1.2", "a line without a tab 3.4", "",
     ))  # fmt: skip
     assert readings.versions(printed) == {
-        "gcc": "12.2.0", "ld": "2.45.50.20251201", "QEMU": "7.2.22", "clang": "19.1.7", "OVMF": "2025.02"}
+        "gcc": "12.2.0",
+        "ld": "2.45.50.20251201",
+        "QEMU": "7.2.22",
+        "clang": "19.1.7",
+        "OVMF": "2025.02",
+    }
 
 
 def test_this_machine_tells_its_versions_by_the_same_script() -> None:
-    done = subprocess.run(["sh", "-c", readings.versions_script()], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["sh", "-c", readings.versions_script()], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    assert {"clang", "QEMU", "gdb", "Python", "numpy", "mypy", "pytest"} <= set(readings.versions(done.stdout))
+    assert {"clang", "QEMU", "gdb", "Python", "numpy", "mypy", "pytest"} <= set(
+        readings.versions(done.stdout)
+    )
 
 
 @pytest.mark.parametrize(("history", "seconds"), [
@@ -73,7 +86,9 @@ def test_unpacking_is_timed_by_apt_s_own_history(history: str, seconds: int) -> 
     assert readings.installing_seconds(history) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"verdict": "healthy"}', '{"verdict": "x", "findings": [3]}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"verdict": "healthy"}', '{"verdict": "x", "findings": [3]}']
+)
 def test_a_verdict_that_cannot_be_read_is_no_verdict(text: str, tmp_path: Path) -> None:
     (tmp_path / "verdict.json").write_text(text)
     assert readings.verdict(tmp_path / "verdict.json") == ("", frozenset())
@@ -81,7 +96,9 @@ def test_a_verdict_that_cannot_be_read_is_no_verdict(text: str, tmp_path: Path) 
 
 
 def test_a_verdict_tells_status_and_rules(tmp_path: Path) -> None:
-    (tmp_path / "verdict.json").write_text(json.dumps({"verdict": "faulted", "findings": [{"rule": "a"}, {"rule": "b"}]}))
+    (tmp_path / "verdict.json").write_text(
+        json.dumps({"verdict": "faulted", "findings": [{"rule": "a"}, {"rule": "b"}]})
+    )
     assert readings.verdict(tmp_path / "verdict.json") == ("faulted", frozenset("ab"))
 
 
@@ -89,7 +106,12 @@ def test_a_verdict_tells_status_and_rules(tmp_path: Path) -> None:
 
 
 def passed(name: str, folder: Path) -> Outcome:
-    said = {"root": "made", "run-trace": "HEALTHY", "flagship": "FAULTED, nx-upper-level", "tests": "9 passed, 0 failed, 1 skipped"}
+    said = {
+        "root": "made",
+        "run-trace": "HEALTHY",
+        "flagship": "FAULTED, nx-upper-level",
+        "tests": "9 passed, 0 failed, 1 skipped",
+    }
     return Outcome(
         name, steps={step: Step(True, said[step], folder / f"{name}.{step}.log") for step in STEPS},
         versions={"gcc": "12.2.0"}, counts=Counts(9, 0, 1), skips=(Skip(1, "tests/a.py:3", "no 1 GiB pages"),),
@@ -98,7 +120,11 @@ def passed(name: str, folder: Path) -> Outcome:
 
 
 def cells(text: str) -> dict[str, list[str]]:
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     return {row[0]: row[1:] for row in rows}
 
 
@@ -125,7 +151,8 @@ def test_a_failed_step_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     failed = passed("sid", tmp_path)
     failed.steps["tests"] = Step(False, "8 passed, 1 failed, 0 skipped", log)
     assert table.failures([passed("trixie", tmp_path), failed], last_lines=2) == (
-        f"sid: tests failed; the end of {log}:\n    line 28\n    line 29\n")
+        f"sid: tests failed; the end of {log}:\n    line 28\n    line 29\n"
+    )
     assert table.failures([passed("trixie", tmp_path)]) == ""
 
 

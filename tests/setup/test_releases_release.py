@@ -34,7 +34,12 @@ class Script:
         self.taken: list[str] = []
 
     def __call__(
-        self, words: Sequence[str], log: Path, root: Path | None = None, cache: Path | None = None, folder: str = "/"
+        self,
+        words: Sequence[str],
+        log: Path,
+        root: Path | None = None,
+        cache: Path | None = None,
+        folder: str = "/",
     ) -> int:
         step = log.suffixes[-2][1:]
         self.taken.append(words[0] if step == "root" else step)
@@ -52,10 +57,13 @@ class Script:
         return status
 
 
-def take(folder: Path, script: Script, *, refresh: bool = False, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def take(
+    folder: Path, script: Script, *, refresh: bool = False, say: Callable[[str], None] = lambda _: None
+) -> Outcome:
     root = Root("trixie", "amd64", folder)
     return Release(root, MIRROR, script, say, lambda into: into.mkdir(exist_ok=True)).outcome(
-        Settings(("trixie",), ("make", "quick"), "amd64", MIRROR, refresh))
+        Settings(("trixie",), ("make", "quick"), "amd64", MIRROR, refresh)
+    )
 
 
 def test_a_release_that_passes_everything(tmp_path: Path) -> None:
@@ -64,8 +72,11 @@ def test_a_release_that_passes_everything(tmp_path: Path) -> None:
     assert done.passed
     assert script.taken == ["debootstrap", "run-trace", "flagship", "tests", "versions"]
     assert {step: end.said for step, end in done.steps.items()} == {
-        "root": "made", "run-trace": "HEALTHY", "flagship": "FAULTED, nx-upper-level",
-        "tests": "9 passed, 0 failed, 2 skipped"}
+        "root": "made",
+        "run-trace": "HEALTHY",
+        "flagship": "FAULTED, nx-upper-level",
+        "tests": "9 passed, 0 failed, 2 skipped",
+    }
     assert done.versions == {"gcc": "12.2.0"}
     assert json.loads((tmp_path / "trixie.flagship.json").read_text()) == VERDICTS["flagship"]
     assert (tmp_path / "trixie/etc/apt/sources.list").read_text() == f"deb {MIRROR} trixie main\n"
@@ -88,7 +99,9 @@ def test_a_release_that_passes_everything(tmp_path: Path) -> None:
     ("tests", (2, "check: 85 breaches\n"), "ended before any was run (2)"),
     ("tests", (0, "nothing\n"), "ended before any was run (0)"),
 ])  # fmt: skip
-def test_a_step_that_fails_fails_the_release(step: str, said: tuple[int, str], told: str, tmp_path: Path) -> None:
+def test_a_step_that_fails_fails_the_release(
+    step: str, said: tuple[int, str], told: str, tmp_path: Path
+) -> None:
     lines: list[str] = []
     script = Script(**{step: said})
     done = take(tmp_path, script, say=lines.append)
@@ -102,7 +115,9 @@ def test_a_step_that_fails_fails_the_release(step: str, said: tuple[int, str], t
 def test_a_verdict_from_before_does_not_count(tmp_path: Path) -> None:
     take(tmp_path, Script())
     done = take(tmp_path, Script(**{"run-trace": (2, "make: error")}))
-    assert done.steps["run-trace"].said == "HEALTHY", "the made-up tree is not copied anew, so the file is still there"
+    assert (
+        done.steps["run-trace"].said == "HEALTHY"
+    ), "the made-up tree is not copied anew, so the file is still there"
     assert not done.steps["run-trace"].passed
 
 
@@ -142,7 +157,9 @@ def test_a_root_of_another_architecture_has_a_name_of_its_own(tmp_path: Path) ->
     assert Root("sid", "arm64", tmp_path).log("tests") == tmp_path / "sid-arm64.tests.log"
 
 
-def test_a_root_in_which_something_is_mounted_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_in_which_something_is_mounted_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "trixie/dev").mkdir(parents=True)
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"25 1 0:6 / {tmp_path}/trixie/dev rw,relatime shared:2 - devtmpfs udev rw\n")
@@ -176,7 +193,9 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_copy_is_the_tree_as_git_sees_it(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_copy_is_the_tree_as_git_sees_it(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (checkout / "gone").unlink()
     (checkout / "build").mkdir()
     (checkout / "build/root").touch()
@@ -193,7 +212,8 @@ def test_the_copy_is_the_tree_as_git_sees_it(checkout: Path, tmp_path: Path, mon
     monkeypatch.delenv("GIT_DIR")
     monkeypatch.delenv("GIT_INDEX_FILE")
     assert sorted(git(into, "ls-files", "-z").split("\0")) == sorted(
-        ["", ".gitignore", "ignored", "link", "new file\n", "scripts/tool"])
+        ["", ".gitignore", "ignored", "link", "new file\n", "scripts/tool"]
+    )
     assert git(into, "status", "--porcelain") == ""
     assert (into / "scripts/tool").read_text().endswith("changed\n")
     assert os.access(into / "scripts/tool", os.X_OK)

@@ -82,14 +82,18 @@ def test_the_mirror_is_that_of_the_machine_s_own_archive(targets: str, chosen: s
 
 def test_a_list_of_mirrors_gives_its_first() -> None:
     targets = "mirror+file:/etc/apt/mirrors/debian.list|bookworm|main|Debian"
-    files = {"/etc/apt/mirrors/debian.list": "# mirrors\n\nhttp://first.example/debian/ priority:1\nhttp://second.example/debian\n"}
+    files = {
+        "/etc/apt/mirrors/debian.list": "# mirrors\n\nhttp://first.example/debian/ priority:1\nhttp://second.example/debian\n"
+    }
     assert mirror.choose(targets, files.__getitem__) == "http://first.example/debian"
     assert mirror.choose(targets, no_file) is None
 
 
 def test_without_a_mirror_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ReleasesError, match=r"^no mirror of Debian in apt's sources: MIRROR=http://\.\.\. names one$"):
+    with pytest.raises(
+        ReleasesError, match=r"^no mirror of Debian in apt's sources: MIRROR=http://\.\.\. names one$"
+    ):
         mirror.of_this_machine()
 
 
@@ -99,7 +103,9 @@ def test_without_a_mirror_it_says_how_to_name_one(monkeypatch: pytest.MonkeyPatc
     ("disabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: F\n", False),
     (None, False),
 ])  # fmt: skip
-def test_an_emulator_must_be_on_and_reach_into_a_root(registered: str | None, runs: bool, tmp_path: Path) -> None:
+def test_an_emulator_must_be_on_and_reach_into_a_root(
+    registered: str | None, runs: bool, tmp_path: Path
+) -> None:
     if registered is not None:
         (tmp_path / "qemu-aarch64").write_text(registered)
     assert command.emulated("aarch64", tmp_path) is runs
@@ -108,8 +114,12 @@ def test_an_emulator_must_be_on_and_reach_into_a_root(registered: str | None, ru
 # --- the command itself ---------------------------------------------------------------------------------------
 
 
-def releases(folder: Path, *, path: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in ("SUITES", "TESTS", "ARCH", "MIRROR")}
+def releases(
+    folder: Path, *, path: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("SUITES", "TESTS", "ARCH", "MIRROR")
+    }
     return subprocess.run(
         [sys.executable, "-B", "-m", "release_matrix", folder], capture_output=True, text=True, timeout=60,
         cwd=ROOT, stdin=subprocess.DEVNULL,
@@ -156,7 +166,8 @@ def test_without_debootstrap_it_says_how_to_get_it(
 ) -> None:
     as_root.add_manager("apk", "exit 1")
     assert said_by(tmp_path, capfd).splitlines()[-1] == (
-        "deps: apk failed (above); by hand: apk add --update-cache debootstrap")
+        "deps: apk failed (above); by hand: apk add --update-cache debootstrap"
+    )
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [
@@ -184,4 +195,6 @@ def test_outside_a_checkout_it_says_so(
     as_root: FakeMachine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "TREE", tmp_path)
-    assert said_by(tmp_path, capfd).startswith(f"releases: {tmp_path} is not a git checkout: fatal: not a git repository")
+    assert said_by(tmp_path, capfd).startswith(
+        f"releases: {tmp_path} is not a git checkout: fatal: not a git repository"
+    )

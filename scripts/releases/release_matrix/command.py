@@ -32,7 +32,9 @@ def main(words: Sequence[str]) -> int:
         print(f"releases: {error}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
-        print("releases: interrupted; whole roots are kept, half-made ones are not used again", file=sys.stderr)
+        print(
+            "releases: interrupted; whole roots are kept, half-made ones are not used again", file=sys.stderr
+        )
         return INTERRUPTED
 
 
@@ -42,7 +44,9 @@ def _matrix(folder: Path) -> int:
         raise ReleasesError("making a release's root needs root: sudo make releases")
     names = tree.listed(TREE)
     os.environ["PATH"] += f":{SBIN}"
-    if subprocess.run([TREE / "scripts/boot/deps", "releases"], check=False, stdin=subprocess.DEVNULL).returncode:
+    if subprocess.run(
+        [TREE / "scripts/boot/deps", "releases"], check=False, stdin=subprocess.DEVNULL
+    ).returncode:
         return UNUSABLE  # deps said in its line what to run
     isolated.check()
     _check_asked(asked)
@@ -52,8 +56,13 @@ def _matrix(folder: Path) -> int:
     outcomes = []
     with _alone(folder):
         for suite in asked.suites:
-            release = Release(Root(suite, asked.arch, folder), source, isolated.run, say,
-                              functools.partial(tree.copy, TREE, names))
+            release = Release(
+                Root(suite, asked.arch, folder),
+                source,
+                isolated.run,
+                say,
+                functools.partial(tree.copy, TREE, names),
+            )
             outcomes.append(release.outcome(asked))
         text = table.render(outcomes, asked.tests_title)
         (folder / "table.md").write_text(text)
@@ -75,12 +84,14 @@ def _check_asked(asked: settings.Settings) -> None:
 
 
 def emulated(kind: str, registered: Path) -> bool:
-    """Tell whether the kernel runs programs of that architecture, also where the emulator is not to be seen (flag F)."""
+    """Tell whether the kernel runs programs of that architecture inside a root too (flag F: by an emulator outside it)."""
     try:
         lines = (registered / f"qemu-{kind}").read_text().splitlines()
     except OSError:
         return False
-    return "enabled" in lines and any(line.startswith("flags:") and "F" in line.removeprefix("flags:") for line in lines)
+    return "enabled" in lines and any(
+        line.startswith("flags:") and "F" in line.removeprefix("flags:") for line in lines
+    )
 
 
 @contextmanager

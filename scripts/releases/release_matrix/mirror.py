@@ -20,7 +20,10 @@ def of_this_machine() -> str:
         for words in ((), ("--no-release-info",)):
             targets += subprocess.run(
                 ["apt-get", "indextargets", *words, "--format", _TARGETS],
-                capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
             ).stdout
     mirror = choose(targets, lambda path: Path(path).read_text())
     if mirror is None:
@@ -31,8 +34,8 @@ def of_this_machine() -> str:
 def choose(targets: str, read_file: Callable[[str], str]) -> str | None:
     """Return the address of Debian's archive among apt's index targets, lines of URI|RELEASE|COMPONENT|ORIGIN.
 
-    An index that says it is Debian's comes before an address that looks like it. `mirror+file:` is a file of addresses.
-    None if nothing fits.
+    An index that says it is Debian's comes before an address that looks like it. `mirror+file:` is a file of
+    addresses. None if nothing fits.
     """
     likely = []
     for line in targets.splitlines():

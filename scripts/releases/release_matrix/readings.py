@@ -57,7 +57,10 @@ class Skip:
 
 def versions_script() -> str:
     """Return a shell script that prints each tool, a tab, and the line in which its version stands."""
-    return "\n".join(f"printf '%s\\t%s\\n' '{tool}' \"$({command} 2>/dev/null | head -n 1)\"" for tool, command in TOOLS.items())
+    return "\n".join(
+        f"printf '%s\\t%s\\n' '{tool}' \"$({command} 2>/dev/null | head -n 1)\""
+        for tool, command in TOOLS.items()
+    )
 
 
 def versions(printed: str) -> dict[str, str]:
@@ -102,7 +105,7 @@ def installing_seconds(history: str) -> float:
 
 
 def verdict(file: Path) -> tuple[str, frozenset[str]]:
-    """Return a verdict's status and the rules that it names; an empty status if there is no verdict that can be read."""
+    """Return a verdict's status and the rules that it names; an empty status if there is none that can be read."""
     try:
         told = json.loads(file.read_text())
         return str(told["verdict"]), frozenset(str(finding["rule"]) for finding in told["findings"])

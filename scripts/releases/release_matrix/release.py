@@ -22,7 +22,12 @@ class Release:
     """Take one release through its steps; `say` is told each one as it begins or fails."""
 
     def __init__(
-        self, root: Root, mirror: str, runner: Runner, say: Callable[[str], None], copy_tree: Callable[[Path], None]
+        self,
+        root: Root,
+        mirror: str,
+        runner: Runner,
+        say: Callable[[str], None],
+        copy_tree: Callable[[Path], None],
     ) -> None:
         self._root, self._mirror, self._runner, self._copy_tree = root, mirror, runner, copy_tree
         self._tell = say
@@ -31,7 +36,7 @@ class Release:
         self._outcome = Outcome(root.name)
 
     def outcome(self, asked: Settings) -> Outcome:
-        """Return what came of it. Only a root that cannot be made ends it early: each later failure tells something."""
+        """Return what came of it. Only a root that cannot be made ends it early: the rest tells something."""
         began = time.time()
         if not self._set_up(asked.refresh):
             return self._outcome
@@ -73,7 +78,9 @@ class Release:
 
     def _flagship(self) -> None:
         self._say(f"make run-trace INJECT={FLAGSHIP}")
-        status = self._inside(("make", "run-trace", f"INJECT={FLAGSHIP}", "RUN=build/runs/flagship"), "flagship")
+        status = self._inside(
+            ("make", "run-trace", f"INJECT={FLAGSHIP}", "RUN=build/runs/flagship"), "flagship"
+        )
         said, rules = self._verdict("flagship", "flagship")
         passed = status != 0 and said == _FAULTED and FLAGSHIP in rules
         named = FLAGSHIP if FLAGSHIP in rules else ", ".join(sorted(rules)) or "nothing named"

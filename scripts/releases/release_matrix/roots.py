@@ -21,8 +21,14 @@ class Runner(Protocol):
     """Run words, in a root or not, and return their exit status: isolated.run, and what tests put in its place."""
 
     def __call__(
-        self, words: Sequence[str], log: Path, root: Path | None = None, cache: Path | None = None, folder: str = "/"
-    ) -> int: ...
+        self,
+        words: Sequence[str],
+        log: Path,
+        root: Path | None = None,
+        cache: Path | None = None,
+        folder: str = "/",
+    ) -> int:
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +41,21 @@ class Root:
 
     @property
     def name(self) -> str:
+        """Return what the root, its logs and its column are called."""
         return self.suite if self.arch == "amd64" else f"{self.suite}-{self.arch}"
 
     @property
     def path(self) -> Path:
+        """Return where the root lies once it is whole."""
         return self.folder / self.name
 
     @property
     def cache(self) -> Path:
+        """Return the folder of downloaded packages, which all roots share."""
         return self.folder / "cache"
 
     def log(self, step: str) -> Path:
+        """Return where a step's output goes."""
         return self.folder / f"{self.name}.{step}.log"
 
     def run(self, runner: Runner, words: Sequence[str], log: str, folder: str = "/") -> int:
@@ -87,7 +97,7 @@ class Root:
 
 
 def remove(path: Path) -> None:
-    """Remove a root, whole or half-made; raise ReleasesError if something is mounted in it, as its files are not ours."""
+    """Remove a root, whole or half-made; raise ReleasesError if something is mounted in it: that is not ours."""
     inside = [line.split()[4] for line in _MOUNTS.read_text().splitlines()]
     mounted = [point for point in inside if Path(point).is_relative_to(path.resolve())]
     if mounted:

@@ -14,7 +14,9 @@ SUITES = ("bookworm", "trixie", "sid")
 ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 TESTS = {"quick": ("make", "quick"), "all": ("make", "test")}
 # As `make test` does before and with pytest, for some of the files.
-SOME_TESTS = "make build/deps-test.stamp build test-programs && exec scripts/boot/python -m pytest -q -n 2 \"$@\""
+SOME_TESTS = (
+    'make build/deps-test.stamp build test-programs && exec scripts/boot/python -m pytest -q -n 2 "$@"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ def read(environment: Mapping[str, str], tree: Path, machine: str) -> Settings:
     for suite in suites:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
             raise ReleasesError(f"SUITES: {suite!r} is not the name of a release, such as {' '.join(SUITES)}")
-    arch = environment.get("ARCH", "") or next((name for name, kind in ARCHES.items() if kind == machine), "amd64")
+    arch = environment.get("ARCH", "") or next(
+        (name for name, kind in ARCHES.items() if kind == machine), "amd64"
+    )
     if arch not in ARCHES:
         raise ReleasesError(f"ARCH={arch}: {' or '.join(ARCHES)}")
     refresh = environment.get("REFRESH", "") or "0"

@@ -19,15 +19,27 @@ def render(outcomes: Sequence[Outcome], tests: str) -> str:
 
     for tool in TOOLS:
         row(tool, lambda outcome: outcome.versions.get(tool, _NOTHING))
-    for step, title in (("run-trace", "make run-trace"), ("flagship", f"make run-trace INJECT={FLAGSHIP}"), ("tests", tests)):
+    for step, title in (
+        ("run-trace", "make run-trace"),
+        ("flagship", f"make run-trace INJECT={FLAGSHIP}"),
+        ("tests", tests),
+    ):
         row(f"`{title}`", lambda outcome: outcome.steps[step].said if step in outcome.steps else _NOTHING)
-    row("seconds: root, downloads and the tests' packages",
-        lambda outcome: _seconds(outcome.set_up_seconds) + (" (root from before)" if outcome.reused else ""))
-    row("seconds: first `make run-trace`, besides the download", lambda outcome: _seconds(outcome.run_trace_seconds))
+    row(
+        "seconds: root, downloads and the tests' packages",
+        lambda outcome: _seconds(outcome.set_up_seconds) + (" (root from before)" if outcome.reused else ""),
+    )
+    row(
+        "seconds: first `make run-trace`, besides the download",
+        lambda outcome: _seconds(outcome.run_trace_seconds),
+    )
     row(f"seconds: `{tests}`", lambda outcome: _seconds(outcome.tests_seconds))
     text = _markdown(rows)
-    reasons = [f"- {outcome.name}: {skip.count} at `{skip.place}`: {skip.reason}"
-               for outcome in outcomes for skip in outcome.skips]
+    reasons = [
+        f"- {outcome.name}: {skip.count} at `{skip.place}`: {skip.reason}"
+        for outcome in outcomes
+        for skip in outcome.skips
+    ]
     return "\n".join([text, *(["", "Skipped:", "", *reasons] if reasons else [])]) + "\n"
 
 
@@ -51,5 +63,8 @@ def _seconds(value: float | None) -> str:
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])

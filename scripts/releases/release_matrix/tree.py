@@ -35,7 +35,9 @@ def copy(tree: Path, names: Sequence[str], into: Path) -> None:
     _git(into, "commit", "--quiet", "--message", "the tree as it is tried", own=True)
 
 
-def _git(folder: Path, *words: str, own: bool = False, check: bool = True) -> subprocess.CompletedProcess[str]:
+def _git(
+    folder: Path, *words: str, own: bool = False, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run git in `folder`; `own`: untouched by anyone's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     settings = ["safe.directory=*"]
@@ -44,5 +46,9 @@ def _git(folder: Path, *words: str, own: bool = False, check: bool = True) -> su
         settings += _IDENTITY
     return subprocess.run(
         ["git", *(word for setting in settings for word in ("-c", setting)), "-C", str(folder), *words],
-        env=environment, capture_output=True, text=True, check=check, stdin=subprocess.DEVNULL,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=check,
+        stdin=subprocess.DEVNULL,
     )
