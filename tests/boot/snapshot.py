@@ -7,21 +7,20 @@ bytes of that file differ: the firmware knows the volume's directory and where t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shlex
 import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from boot.reference import BOOT_SECONDS, BUILD, ROOT, Run, build
-from boot.stopped_guest import NotStopped, Stop, save_at
+from boot import firmware, stopped_guest
+from boot.kept import kept, used
+from boot.reference import BOOT_SECONDS, ROOT, Run, build
+from boot.state_file import incoming
+from boot.stopped_guest import Stop, save_at
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Boot
 from cr3scope.errors import UnusableInput
@@ -31,8 +30,8 @@ SCRIPTS = ROOT / "scripts/boot"
 CONFIG_BYTES = 4096
 MARKER = "# the configuration of a boot from a snapshot"
 RESTORED_SECONDS = 20  # the longest a boot from a snapshot may take; most take one
-OLD_SECONDS = 3600.0  # a snapshot of another build is removed when it is so old
 CODE_BYTES = 32
+DISK = "disk.img"
 PROGRAMS = ("loader/loader.efi", "loader/loader.elf", "kernel/kernel.elf")
 
 
@@ -49,7 +48,7 @@ class Snapshot:
 
     @property
     def disk(self) -> Path:
-        return self.folder / "run/disk.img"
+        return self.folder / DISK
 
 
 def boot_from_snapshot(
@@ -57,6 +56,7 @@ def boot_from_snapshot(
 ) -> Run:
     """As reference.boot, from where the loader starts. AssertionError if it read another configuration."""
     snapshot = _snapshot(tuple(sorted(environment.items())))
+    used(snapshot.folder)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line for line in (f"inject={inject}" if inject else "", *config.split(";")) if line]
     disk = folder / "disk.img"
@@ -64,8 +64,7 @@ def boot_from_snapshot(
     with open(disk, "r+b") as volume:
         volume.seek(snapshot.config_offset)
         volume.write(_padded("\n".join(lines) + "\n"))
-    incoming = ["-incoming", f"exec:cat {shlex.quote(str(snapshot.state))}"]
-    command = [*_command(folder, disk, environment), *incoming]
+    command = [*_command(folder, disk, environment), *incoming(snapshot.state)]
     run = _watch(folder, snapshot.folder, command, RESTORED_SECONDS)
     _check_configuration(run, inject, lines)
     return run
@@ -114,68 +113,43 @@ def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int) -
 
 @cache
 def _snapshot(settings: tuple[tuple[str, str], ...]) -> Snapshot:
-    """Takes the snapshot unless it is there; one process does, the others wait for it."""
+    """Takes the snapshot unless it is there."""
     built = build()
-    root = BUILD / "snapshots"
-    root.mkdir(exist_ok=True)
-    with open(root / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = root / _name(built, dict(settings))
-        if not (folder / "state").exists():
-            _remove_old(root)
-            shutil.rmtree(folder, ignore_errors=True)
-            _take(built, folder, dict(settings))
-        os.utime(folder)
-    return Snapshot(folder, _config_offset((folder / "run/disk.img").read_bytes()))
+    begin = firmware.state(dict(settings))
+    folder = kept("loader", _key(begin, built, dict(settings)), partial(_take, built, dict(settings)))
+    return Snapshot(folder, _config_offset((folder / DISK).read_bytes()))
 
 
-def _name(built: Path, settings: dict[str, str]) -> str:
-    """Whatever the state depends on."""
-    state = hashlib.sha256(repr((MARKER, CONFIG_BYTES, settings)).encode())
-    with tempfile.TemporaryDirectory() as work:
-        command = _command(Path(work), Path(work, "disk"), settings)
-        state.update("\n".join(command).replace(work, "").encode())
-    state.update(subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout)
-    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*")]
+def _key(begin: Path, built: Path, settings: dict[str, str]) -> str:
+    """Of whatever the state depends on."""
+    key = hashlib.sha256(repr((begin.name, MARKER, CONFIG_BYTES, settings)).encode())
+    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(stopped_guest.__file__)]
     given = {**os.environ, **settings}
     files += [Path(given[name]) for name in ("INITRD", "FIRST_STAGE") if given.get(name)]
     for file in sorted(files):
-        state.update(hashlib.sha256(file.read_bytes()).digest())
-    return state.hexdigest()[:16]
+        key.update(hashlib.sha256(file.read_bytes()).digest())
+    return key.hexdigest()[:16]
 
 
-def _remove_old(root: Path) -> None:
-    for folder in root.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > OLD_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _take(built: Path, folder: Path, settings: dict[str, str]) -> None:
+def _take(built: Path, settings: dict[str, str], folder: Path) -> None:
     """One boot tells where the firmware puts the loader, which it does alike every time; the second is
     stopped there."""
-    run = folder / "run"
-    folder.mkdir()
     padding = ";" * (CONFIG_BYTES - len(MARKER) - 1)
     environment = {**os.environ, **settings, "INJECT": "", "CONFIG": MARKER + padding}
-    subprocess.run([SCRIPTS / "prepare", built, run], env=environment, check=True)
+    first, second = folder / "first", folder / "second"
+    for run in (first, second):
+        subprocess.run([SCRIPTS / "prepare", built, run], env=environment, check=True)
     for name in PROGRAMS:
         shutil.copyfile(built / name, folder / Path(name).name)
-    pristine = folder / "pristine.img"
-    shutil.copyfile(run / "disk.img", pristine)
-    command = _command(run, run / "disk.img", settings)
-    first = _watch(run, folder, command, BOOT_SECONDS)
-    images = _traced(first).images
-    assert images, f"no image record in the trace; {first.explain()}"
-    shutil.copyfile(pristine, run / "disk.img")
-    _command(run, run / "disk.img", settings)  # for a new variable store
+    shutil.copyfile(first / "disk.img", folder / DISK)
+    qemu = {**settings, "QEMU": firmware.stand_in(settings)}
+    done = _watch(first, folder, _command(first, first / "disk.img", qemu), BOOT_SECONDS)
+    images = _traced(done).images
+    assert images, f"no image record in the trace; {done.explain()}"
     address, code = _start_of_loader(folder / "loader.elf")
     stop = Stop(images[0].base + address, code, BOOT_SECONDS)
-    try:
-        save_at(stop, command, folder / "unfinished")
-    except NotStopped as error:
-        raise AssertionError(f"no snapshot: {error}") from error
-    pristine.replace(run / "disk.img")
-    (folder / "unfinished").replace(folder / "state")
+    command = _command(second, second / "disk.img", settings)
+    save_at(stop, command, firmware.state(settings), folder / "state")
 
 
 def _start_of_loader(program: Path) -> tuple[int, bytes]:

@@ -1,0 +1,107 @@
+"""Boots that begin where the firmware asks for the first block of the boot volume: what comes before is most
+of a boot's time, and is the same whatever lies on the volume.
+
+The machine is saved once for each QEMU, firmware and set of QEMU settings. Its disk refuses that first read,
+so QEMU stops the machine with the request unanswered; restored, it reads from the volume that it then has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from boot import channels, state_file
+from boot.channels import calling
+from boot.kept import kept, used
+from boot.reference import ROOT
+from boot.state_file import SAVING, save, wait_for_event
+from cr3scope.machine.qmp import Qmp
+
+FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
+_SCRIPTS = ROOT / "scripts/boot"
+_DISK, _DEVICE = "if=none,id=boot,format=raw,file=", "virtio-blk-pci,drive=boot,"
+_REFUSING = "if=none,id=boot,driver=blkdebug,inject-error.0.event=none,inject-error.0.iotype=read,image.driver=file,image.filename="
+_STATE, _PROGRAM = "state", "qemu"
+_RESTORES = """#!/bin/sh
+exec {qemu} "$@" -incoming "exec:cat '${{0%/*}}/{state}'"
+"""
+
+
+def stand_in(settings: Mapping[str, str]) -> str:
+    """Return a program for QEMU's place (QEMU=...) in boots with these settings: it begins at the first read.
+
+    ``settings``: the variables of scripts/boot/qemu-command.
+    """
+    return str(_folder(settings) / _PROGRAM)
+
+
+def state(settings: Mapping[str, str]) -> Path:
+    """Return the state of a machine with these settings, for a QEMU that is to wait."""
+    return _folder(settings) / _STATE
+
+
+def _folder(settings: Mapping[str, str]) -> Path:
+    folder = _saved(tuple(sorted(settings.items())))
+    used(folder)
+    return folder
+
+
+@cache
+def _saved(settings: tuple[tuple[str, str], ...]) -> Path:
+    def make(folder: Path) -> None:
+        command = _command(folder, dict(settings))
+        _save_at_first_read(command, folder / _STATE)
+        program = folder / _PROGRAM
+        program.write_text(_RESTORES.format(qemu=command[0], state=_STATE))
+        program.chmod(0o755)
+
+    return kept("firmware", _key(dict(settings)), make)
+
+
+def _command(folder: Path, settings: Mapping[str, str]) -> list[str]:
+    """QEMU's, on a boot volume of which only the size matters."""
+    environment = {**os.environ, **settings, "INITRD": "", "FIRST_STAGE": ""}
+    disk, nothing = folder / "disk.img", folder / "nothing"
+    nothing.touch()
+    subprocess.run([_SCRIPTS / "image", disk, nothing, ""], env=environment, check=True)
+    printed = subprocess.run(
+        [_SCRIPTS / "qemu-command", folder, disk],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return printed.splitlines()
+
+
+def _key(settings: Mapping[str, str]) -> str:
+    """Of whatever the state depends on."""
+    with tempfile.TemporaryDirectory() as work:
+        command = _command(Path(work), settings)
+        key = hashlib.sha256("\n".join(command).replace(work, "").encode())
+        firmware = [part.split("file=")[1] for part in command if part.startswith("if=pflash")]
+        for file in (*firmware, __file__, state_file.__file__, channels.__file__):
+            key.update(hashlib.sha256(Path(file).read_bytes()).digest())
+    key.update(subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout)
+    return key.hexdigest()[:16]
+
+
+def _save_at_first_read(command: Sequence[str], file: Path) -> None:
+    words = [_refusing(word) for word in command]
+    if "-serial" not in command:
+        words += ["-serial", "null"]
+    with calling([*words, *SAVING], ("-qmp", "unix:{}")) as [connection]:
+        qmp = Qmp(connection)
+        qmp.execute("cont")
+        otherwise = "the firmware did not read from the boot volume"
+        wait_for_event(qmp, lambda event: event["event"] == "STOP", FIRST_READ_SECONDS, otherwise)
+        save(qmp, file)
+
+
+def _refusing(word: str) -> str:
+    """A word of QEMU's command line; of the disk, one that refuses to be read and stops the machine."""
+    if word.startswith(_DISK):
+        return _REFUSING + word.removeprefix(_DISK)
+    return f"{word},rerror=stop" if word.startswith(_DEVICE) else word

@@ -1,0 +1,83 @@
+"""The whole state of a machine in a file, as QEMU's migration has it (docs/devel/migration.rst of QEMU).
+
+Every wait is bounded and says for what.
+"""
+
+from __future__ import annotations
+
+import mmap
+import select
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cr3scope.machine.qmp import Qmp
+
+SECONDS = 60.0
+# What ran or was paused runs once it is restored. What the error of a disk had stopped stays so, if the
+# state tells of it: that of QEMU 7.2 does.
+_STOPPED, _RUNS = b"io-error\0", b"running\0\0"
+# Words of a QEMU that is to be saved, and of one that is to load a state.
+SAVING = ("-S", "-no-reboot", "-global", "migration.store-global-state=off")
+WAITING = ("-S", "-incoming", "defer")
+
+Event = dict[str, Any]
+
+
+class StateError(Exception):
+    """A guest did not come to where it was to be saved, or its state was not saved or loaded."""
+
+
+def incoming(state: Path) -> list[str]:
+    """Return the words with which a QEMU starts from a state."""
+    return ["-incoming", f"exec:cat {shlex.quote(str(state))}"]
+
+
+def save(qmp: Qmp, state: Path) -> None:
+    """Write the state of a paused machine to ``state``, from which it is restored as a running one."""
+    _set_up(qmp)
+    qmp.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
+    qmp.execute("migrate", uri=f"exec:cat >{shlex.quote(str(state))}")
+    _wait_for_migration(qmp, f"the machine's state was not saved to {state}")
+    with open(state, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        place = data.rfind(_STOPPED)
+        if place >= 0:
+            data[place : place + len(_STOPPED)] = _RUNS
+
+
+def load(qmp: Qmp, state: Path) -> None:
+    """Load a state into a QEMU that was started with :data:`WAITING`, which then is paused."""
+    _set_up(qmp)
+    qmp.execute("migrate-incoming", uri=f"exec:cat {shlex.quote(str(state))}")
+    _wait_for_migration(qmp, f"the machine's state was not loaded from {state}")
+
+
+def wait_for_event(qmp: Qmp, is_it: Callable[[Event], bool], seconds: float, otherwise: str) -> Event:
+    """Return the first event that ``is_it``; StateError, beginning with ``otherwise``, if none comes in time."""
+    until = time.monotonic() + seconds
+    while True:
+        for event in qmp.events():
+            if is_it(event):
+                return event
+        left = until - time.monotonic()
+        if qmp.closed:
+            raise StateError(f"{otherwise}: QEMU has left")
+        if left <= 0 or not select.select([qmp], [], [], left)[0]:
+            raise StateError(f"{otherwise} within {seconds:g} s")
+
+
+def _set_up(qmp: Qmp) -> None:
+    capabilities = [{"capability": "events", "state": True}]
+    qmp.execute("migrate-set-capabilities", capabilities=capabilities)
+
+
+def _wait_for_migration(qmp: Qmp, otherwise: str) -> None:
+    event = wait_for_event(qmp, _is_end_of_migration, SECONDS, otherwise)
+    if event["data"]["status"] != "completed":
+        raise StateError(f"{otherwise}: QEMU says that it failed")
+
+
+def _is_end_of_migration(event: Event) -> bool:
+    return event["event"] == "MIGRATION" and event["data"]["status"] in ("completed", "failed")
