@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from boot import firmware
 from boot.reference import ROOT, Run
 
 _SCRIPTS = ROOT / "scripts/boot"
@@ -24,9 +25,11 @@ def watch(
 ) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
-    ``words`` are added to QEMU's; ``elf``: files with symbols; ``settings``: the variables of
-    scripts/boot/qemu-command.
+    From where the firmware first reads the medium, unless ``words``, which are added to QEMU's, give the
+    machine a device. ``elf``: files with symbols; ``settings``: the variables of scripts/boot/qemu-command.
     """
+    if "-device" not in words:
+        settings["QEMU"] = firmware.stand_in(settings)
     return judge(folder, [*qemu_command(folder, program, settings), *words], seconds, elf)
 
 
