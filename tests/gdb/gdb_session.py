@@ -11,8 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from boot import firmware
+from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+from boot.state_file import WAITING, load
+from cr3scope.machine.qmp import Qmp
 
 
 def gdb(*commands: str, first: str = "") -> str:
@@ -36,14 +40,16 @@ def wait_for(path: Path) -> None:
 
 def foreign(
     folder: Path, program: Path, commands: str, settings: Mapping[str, str] = MappingProxyType({}),
-    ends: Sequence[str] = ("-no-reboot",),
+    ends: Sequence[str] = ("-no-reboot",), *, at_reset: bool = False,
 ) -> str:  # fmt: skip
-    """What gdb prints for commands on a machine that stands at its reset, with ``program`` as the
-    removable medium's loader. ``settings``: those of `make run-trace`; ``ends``: what becomes of QEMU
-    at a reset."""
+    """What gdb prints for commands on a machine with ``program`` as the removable medium's loader.
+
+    It stands where the firmware first reads the medium, or at its reset. ``settings``: those of
+    `make run-trace`; ``ends``: what becomes of QEMU at a reset.
+    """
     folder.mkdir(exist_ok=True)
-    command = [*qemu_command(folder, program, settings), "-serial", f"file:{folder}/serial.log"]
-    return session(folder, command, commands, ends)
+    command = [*qemu_command(folder, program, settings), "-serial", f"file:{folder}/serial.log", *ends]
+    return session(folder, command, commands, None if at_reset else firmware.state(settings))
 
 
 def multiboot(folder: Path, case: str, commands: str) -> str:
@@ -58,31 +64,28 @@ def multiboot(folder: Path, case: str, commands: str) -> str:
     subprocess.run(["objcopy", "-O", "elf32-i386", kernel, image], check=True)
     command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-cpu", "max",
                "-kernel", str(image)]
-    return session(folder, command, f'file "{kernel}"\n{commands}')
+    return session(folder, [*command, "-no-reboot"], f'file "{kernel}"\n{commands}')
 
 
-def session(folder: Path, command: list[str], commands: str, ends: Sequence[str] = ("-no-reboot",)) -> str:
-    """What gdb prints for commands on a stopped QEMU that ``command`` starts."""
-    socket = folder / "gdb"
-    command = [*command, *ends, "-S",
-               "-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
-    script = folder / "commands"
+def session(folder: Path, command: list[str], commands: str, begin: Path | None = None) -> str:
+    """What gdb prints for commands on a QEMU that stands at its reset, or in the state ``begin``."""
+    socket, script = folder / "gdb", folder / "commands"
+    stub = ["-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
     head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
             "set architecture i386:x86-64", f"target remote {socket}"]
     tail = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None\n"
     script.write_text("\n".join([*head, commands, tail]))
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    try:
-        wait_for(socket)
+    stands = ("-S",) if begin is None else WAITING
+    with calling([*command, *stands, *stub], ("-qmp", "unix:{}")) as [connection]:
+        qmp = Qmp(connection)
+        if begin is not None:
+            load(qmp, begin)
+        qmp.run_state()  # it answers, so the stub is there
         done = subprocess.run(
             ["gdb", "-q", "-nx", "-batch", "-x", script],
             capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
         )  # fmt: skip
         return done.stdout + done.stderr
-    finally:
-        process.kill()
-        process.wait()
 
 
 def unwrapped(text: str) -> str:

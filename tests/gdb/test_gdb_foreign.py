@@ -114,7 +114,7 @@ def test_a_name_that_no_image_has_is_one_line(tmp_path: Path) -> None:
 
 
 def test_at_reset_each_command_says_in_one_line_that_the_mode_is_wrong(tmp_path: Path) -> None:
-    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope check")
+    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope check", at_reset=True)
     assert "cr3scope check: the guest is in real mode: only 64-bit paging can be shown" in text
     assert "Traceback" not in text
 
@@ -148,7 +148,8 @@ def test_a_kernel_that_is_no_pe_image_is_found_by_its_file_even_in_real_mode(tmp
     subprocess.run(
         ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x200000", "-o", kernel, source], check=True
     )
-    text = foreign(tmp_path, loader("nx_pml4", False), f'file "{kernel}"\ncr3scope break\ninfo breakpoints')
+    commands = f'file "{kernel}"\ncr3scope break\ninfo breakpoints'
+    text = foreign(tmp_path, loader("nx_pml4", False), commands, at_reset=True)
     assert f"2 mov cr3 in {kernel}: 0x200000, 0x200004 or 0x200005 " in " ".join(text.split()), text
     assert text.count("hw breakpoint") == 3, text
 
