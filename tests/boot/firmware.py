@@ -17,8 +17,8 @@ from pathlib import Path
 
 from boot import channels, state_file
 from boot.channels import calling
-from boot.kept import kept, used
-from boot.reference import ROOT
+from boot.kept import kept
+from boot.reference import ROOT, Run, boot
 from boot.state_file import SAVING, save, wait_for_event
 from cr3scope.machine.qmp import Qmp
 
@@ -26,18 +26,23 @@ FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
 _SCRIPTS = ROOT / "scripts/boot"
 _DISK, _DEVICE = "if=none,id=boot,format=raw,file=", "virtio-blk-pci,drive=boot,"
 _REFUSING = "if=none,id=boot,driver=blkdebug,inject-error.0.event=none,inject-error.0.iotype=read,image.driver=file,image.filename="
-_STATE, _PROGRAM = "state", "qemu"
+_STATE, _PROGRAM, _VOLUME = "state", "qemu", "disk.img"
 _RESTORES = """#!/bin/sh
 exec {qemu} "$@" -incoming "exec:cat '${{0%/*}}/{state}'"
 """
 
 
 def stand_in(settings: Mapping[str, str]) -> str:
-    """Return a program for QEMU's place (QEMU=...) in boots with these settings: it begins at the first read.
+    """Return a program that takes QEMU's place (QEMU=...) in boots with these settings.
 
     ``settings``: the variables of scripts/boot/qemu-command.
     """
     return str(_folder(settings) / _PROGRAM)
+
+
+def boot_from_first_read(folder: Path, **settings: str) -> Run:
+    """Boot as reference.boot does, with the firmware at its first read."""
+    return boot(folder, **settings, QEMU=stand_in(settings))
 
 
 def state(settings: Mapping[str, str]) -> Path:
@@ -46,46 +51,59 @@ def state(settings: Mapping[str, str]) -> Path:
 
 
 def _folder(settings: Mapping[str, str]) -> Path:
-    folder = _saved(tuple(sorted(settings.items())))
-    used(folder)
-    return folder
+    with tempfile.TemporaryDirectory() as work:
+        command = _command(Path(work), settings)
+        key = _key(command, Path(work))
 
-
-@cache
-def _saved(settings: tuple[tuple[str, str], ...]) -> Path:
     def make(folder: Path) -> None:
-        command = _command(folder, dict(settings))
+        command = _command(folder, settings)
+        _make_volume(folder / _VOLUME)
         _save_at_first_read(command, folder / _STATE)
         program = folder / _PROGRAM
         program.write_text(_RESTORES.format(qemu=command[0], state=_STATE))
         program.chmod(0o755)
 
-    return kept("firmware", _key(dict(settings)), make)
+    return kept("firmware", key, make)
 
 
 def _command(folder: Path, settings: Mapping[str, str]) -> list[str]:
-    """QEMU's, on a boot volume of which only the size matters."""
-    environment = {**os.environ, **settings, "INITRD": "", "FIRST_STAGE": ""}
-    disk, nothing = folder / "disk.img", folder / "nothing"
-    nothing.touch()
-    subprocess.run([_SCRIPTS / "image", disk, nothing, ""], env=environment, check=True)
+    """QEMU's, with its boot volume and variable store in ``folder``."""
     printed = subprocess.run(
-        [_SCRIPTS / "qemu-command", folder, disk],
-        env=environment, capture_output=True, text=True, check=True,
+        [_SCRIPTS / "qemu-command", folder, folder / _VOLUME],
+        env={**os.environ, **settings}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     return printed.splitlines()
 
 
-def _key(settings: Mapping[str, str]) -> str:
+def _key(command: Sequence[str], folder: Path) -> str:
     """Of whatever the state depends on."""
-    with tempfile.TemporaryDirectory() as work:
-        command = _command(Path(work), settings)
-        key = hashlib.sha256("\n".join(command).replace(work, "").encode())
-        firmware = [part.split("file=")[1] for part in command if part.startswith("if=pflash")]
-        for file in (*firmware, __file__, state_file.__file__, channels.__file__):
-            key.update(hashlib.sha256(Path(file).read_bytes()).digest())
-    key.update(subprocess.run([command[0], "--version"], capture_output=True, check=True).stdout)
+    key = hashlib.sha256("\n".join(command).replace(str(folder), "").encode())
+    key.update(_version(command[0]))
+    for word in command:
+        if word.startswith("if=pflash"):
+            _, _, file = word.partition("file=")
+            key.update(_digest(Path(file)) if not file.startswith(str(folder)) else Path(file).read_bytes())
+    for made_by in (__file__, state_file.__file__, channels.__file__, _SCRIPTS / "image"):
+        key.update(_digest(Path(made_by)))
     return key.hexdigest()[:16]
+
+
+@cache
+def _digest(file: Path) -> bytes:
+    return hashlib.sha256(file.read_bytes()).digest()
+
+
+@cache
+def _version(qemu: str) -> bytes:
+    return subprocess.run([qemu, "--version"], capture_output=True, check=True).stdout
+
+
+def _make_volume(volume: Path) -> None:
+    """Of what is on it nothing is read; only its size matters."""
+    program = volume.with_name("program.efi")
+    program.touch()
+    environment = {**os.environ, "INITRD": "", "FIRST_STAGE": ""}
+    subprocess.run([_SCRIPTS / "image", volume, program, ""], env=environment, check=True)
 
 
 def _save_at_first_read(command: Sequence[str], file: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from boot.bad_inputs import CONFIGS, initrds, write
-from boot.reference import Run, boot, build
+from boot.firmware import boot_from_first_read
+from boot.reference import Run, build
 
 
 def check_refused(run: Run, word: str, verdict: str = "incomplete") -> None:
@@ -32,17 +33,17 @@ def test_bad_initrd_is_refused_by_name(name: str, tmp_path: Path) -> None:
     table = initrds((build() / "kernel/kernel.elf").read_bytes())
     assert sorted(table) == sorted(BAD_INITRDS)
     data, word = table[name]
-    check_refused(boot(tmp_path / "run", INITRD=write(tmp_path, data)), word)
+    check_refused(boot_from_first_read(tmp_path / "run", INITRD=write(tmp_path, data)), word)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bad_configuration_is_refused_by_name(name: str, tmp_path: Path) -> None:
     line, word = CONFIGS[name]
-    check_refused(boot(tmp_path, config=line), word)
+    check_refused(boot_from_first_read(tmp_path, config=line), word)
 
 
 def test_preflight_stop_returns_to_firmware_instead_of_resetting(tmp_path: Path) -> None:
-    run = boot(tmp_path, inject="code-unmapped", config="preflight=stop")
+    run = boot_from_first_read(tmp_path, inject="code-unmapped", config="preflight=stop")
     check_refused(run, "preflight", "will-fault")
     assert "code-unmapped" in run.rules, run.explain()
 
@@ -50,7 +51,7 @@ def test_preflight_stop_returns_to_firmware_instead_of_resetting(tmp_path: Path)
 def test_every_failing_allocation_is_refused_by_name(tmp_path: Path) -> None:
     """The n-th allocation fails, for n = 1, 2, ... until the boot needs fewer than n."""
     for n in range(1, 100):
-        run = boot(tmp_path / str(n), config=f"fail_allocation={n}")
+        run = boot_from_first_read(tmp_path / str(n), config=f"fail_allocation={n}")
         if run.status == 0:
             assert n > 5, "the loader must allocate more than this"
             return
