@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from release_matrix import isolated, mirror, outcome, settings, table, tree
+from release_matrix import agreement, isolated, mirror, outcome, settings, table, tree
 from release_matrix.errors import ReleasesError
 from release_matrix.release import Release
 from release_matrix.roots import Root
@@ -64,6 +64,7 @@ def _matrix(folder: Path) -> int:
                 functools.partial(tree.copy, TREE, names),
             )
             outcomes.append(release.outcome(asked))
+        agreement.compare(outcomes, folder)
         text = table.render(outcomes, asked.tests_title)
         (folder / "table.md").write_text(text)
     print(text, end="")

@@ -10,6 +10,8 @@ from release_matrix.readings import Counts, Skip
 
 # In the order in which they are taken; each must pass.
 STEPS = ("root", "run-trace", "flagship", "tests")
+# What is compared once all releases have theirs.
+VERDICTS = "verdicts"
 # The fault of the README's example.
 FLAGSHIP = "nx-upper-level"
 
@@ -39,8 +41,8 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Tell whether every step was taken and passed."""
-        return all(step in self.steps and self.steps[step].passed for step in STEPS)
+        """Tell whether every step was taken, and everything passed."""
+        return all(step in self.steps for step in STEPS) and all(step.passed for step in self.steps.values())
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from release_matrix.outcome import FLAGSHIP, STEPS, Outcome
+from release_matrix.outcome import FLAGSHIP, STEPS, VERDICTS, Outcome
 from release_matrix.readings import TOOLS
 
 _NOTHING = "-"
@@ -22,6 +22,7 @@ def render(outcomes: Sequence[Outcome], tests: str) -> str:
     for step, title in (
         ("run-trace", "make run-trace"),
         ("flagship", f"make run-trace INJECT={FLAGSHIP}"),
+        (VERDICTS, "verdict.json"),
         ("tests", tests),
     ):
         row(f"`{title}`", lambda outcome: outcome.steps[step].said if step in outcome.steps else _NOTHING)
@@ -47,7 +48,7 @@ def failures(outcomes: Sequence[Outcome], last_lines: int = 20) -> str:
     """Return each failed step with its log's path and last lines; empty if there is none."""
     told = []
     for outcome in outcomes:
-        for name in STEPS:
+        for name in (*STEPS, VERDICTS):
             step = outcome.steps.get(name)
             if step is None or step.passed:
                 continue
