@@ -135,9 +135,14 @@ def _follows_the_switch(snapshot: Snapshot, virt: int) -> bool:
 
 
 def _is_push(snapshot: Snapshot, fault: Fault, virt: int) -> bool:
-    """RSP is that of the fault only if nothing has run since."""
-    rsp = snapshot.registers.get("RSP", 0)
-    return snapshot.rip == fault.rip and 0 < (rsp - virt) % (1 << 64) <= _FRAME_REACH
+    """Return whether the access was made right below RSP as it was then.
+
+    The fault's record tells RSP. Without one it is that of the paused CPU, if nothing has run since.
+    """
+    rsp = fault.rsp
+    if rsp is None:
+        rsp = snapshot.registers.get("RSP", 0) if snapshot.rip == fault.rip else virt
+    return 0 < (rsp - virt) % (1 << 64) <= _FRAME_REACH
 
 
 def _firmware_table(snapshot: Snapshot, virt: int) -> Iterator[str]:
