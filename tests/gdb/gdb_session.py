@@ -94,7 +94,10 @@ def unwrapped(text: str) -> str:
 
 
 def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> str:
-    """What `make debug-batch` prints, with these commands at the stop before the switch."""
+    """What `make debug-batch` prints, with these commands at the stop before the switch.
+
+    The machine begins where the firmware first reads the boot volume.
+    """
     build()
     folder.mkdir(exist_ok=True)
     script = folder / "commands"
@@ -102,6 +105,6 @@ def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> st
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD, folder],
         capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
-        env={**os.environ, "INJECT": inject, "CONFIG": config},
+        env={**os.environ, "INJECT": inject, "CONFIG": config, "QEMU": firmware.stand_in({})},
     )  # fmt: skip
     return done.stdout + done.stderr

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from boot.reference import boot
+from boot.snapshot import boot_from_snapshot
 from gdb_session import debug, gdb
 
 
 @pytest.mark.parametrize("inject", ["nx-upper-level", "reserved-bits:trampoline", "stack-readonly"])
 def test_last_write_is_by_the_line_that_the_analyzer_names(inject: str, tmp_path: Path) -> None:
-    analyzed = boot(tmp_path / "analyzed", inject=inject)
+    analyzed = boot_from_snapshot(tmp_path / "analyzed", inject=inject)
     finding = analyzed.verdict["findings"][0]
     entry, virt = finding["entry"], analyzed.verdict["observation"]["first"]["cr2"]
     text = debug(tmp_path / "debugged", f"cr3scope blame {virt}:{entry['level']}\n", inject)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from boot import firmware
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
 
 
@@ -16,7 +17,7 @@ def batch(folder: Path, *, inject: str = "", **environment: str) -> subprocess.C
     return subprocess.run(
         [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", BUILD, folder],
         capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
-        env={**os.environ, "INJECT": inject, "CONFIG": "", **environment},
+        env={**os.environ, "INJECT": inject, "CONFIG": "", "QEMU": firmware.stand_in({}), **environment},
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boot.reference import BUILD, ROOT, boot
+from boot.reference import BUILD, ROOT
+from boot.snapshot import boot_from_snapshot
 from gdb_session import debug, unwrapped
 
 from cr3scope.exceptions import name
@@ -41,7 +42,7 @@ BEFORE = "no handler can be entered: stopped before the fault"
 def test_check_and_step_agree_with_the_analyzer(
     inject: str, config: str, comes: str, tmp_path: Path
 ) -> None:
-    analyzed = boot(tmp_path / "analyzed", inject=inject, config=config)
+    analyzed = boot_from_snapshot(tmp_path / "analyzed", inject=inject, config=config)
     observed = analyzed.verdict["observation"]
     first = observed["first"]
     saved = tmp_path / "saved.core"
@@ -87,7 +88,7 @@ def verdict_of(core: Path) -> dict[str, Any]:
 
 
 def test_a_refused_switch_is_named_and_not_stepped(tmp_path: Path) -> None:
-    analyzed = boot(tmp_path / "analyzed", inject="cr3-high-bits", config=UNSAFE)
+    analyzed = boot_from_snapshot(tmp_path / "analyzed", inject="cr3-high-bits", config=UNSAFE)
     lines = unwrapped(debug(tmp_path / "debugged", "cr3scope step\n", "cr3-high-bits", UNSAFE))
     assert f"rule: {analyzed.rules[0]}: " in lines, lines
     assert f"ends: {analyzed.verdict['observation']['outcome']}" in lines, lines
