@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from boot import firmware
 from boot.reference import ROOT, Run
+from boot.verbs import cr3scope
 
 _SCRIPTS = ROOT / "scripts/boot"
 _BOOT_DEVICE = ",drive=boot,bootindex=0"
@@ -53,10 +54,9 @@ def qemu_command(folder: Path, program: Path, settings: Mapping[str, str] = Mapp
 
 def judge(folder: Path, command: Sequence[str], seconds: int, elf: Sequence[Path] = ()) -> Run:
     """What `cr3scope run` says of a QEMU command."""
-    done = subprocess.run(
-        [ROOT / "scripts/cr3scope", "run", "-o", folder, "--timeout", str(seconds),
-         "--json", folder / "verdict.json", *(word for file in elf for word in ("--elf", file)),
-         "--", *command],
-        capture_output=True, text=True, errors="replace", timeout=seconds + 60,
-    )
+    done = cr3scope(
+        "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json",
+        *(word for file in elf for word in ("--elf", file)), "--", *command,
+        seconds=seconds + 60,
+    )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr, folder)

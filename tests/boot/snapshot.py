@@ -21,6 +21,7 @@ from boot.kept import kept, used
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import incoming
 from boot.stopped_guest import Stop, save_at
+from boot.verbs import cr3scope
 from cr3scope.capture.reader import read_capture
 from cr3scope.capture.records import Boot
 from cr3scope.errors import UnusableInput
@@ -103,10 +104,9 @@ def _command(folder: Path, disk: Path, environment: dict[str, str]) -> list[str]
 
 def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int) -> Run:
     elfs = [word for name in PROGRAMS[1:] for word in ("--elf", programs / Path(name).name)]
-    done = subprocess.run(
-        [ROOT / "scripts/cr3scope", "run", "-o", folder, "--timeout", str(seconds),
-         "--json", folder / "verdict.json", *elfs, "--", *command],
-        capture_output=True, text=True, errors="replace", timeout=seconds + 30,
+    done = cr3scope(
+        "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json", *elfs, "--", *command,
+        seconds=seconds + 30,
     )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr, folder)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from boot.naive_walk import Page, canonical, pages
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build, first_stage
+from boot.verbs import cr3scope
 
 from cr3scope.capture.reader import read_capture
 from cr3scope.machine.qmp import Listener, Qmp
@@ -62,9 +63,8 @@ def read_until(guest: subprocess.Popen[bytes], mark: bytes) -> bytes:
     return heard
 
 
-def cr3scope(*arguments: str | Path) -> dict[str, Any]:
-    done = subprocess.run([ROOT / "scripts/cr3scope", *arguments, "--json", "-"],
-                          capture_output=True, text=True, check=False)
+def answer_of(*arguments: str | Path) -> dict[str, Any]:
+    done = cr3scope(*arguments, "--json", "-")
     assert done.stdout, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -99,7 +99,7 @@ def test_maps_and_walks_equal_memory_and_qemu(levels: int, config: str, tmp_path
         assert (cr3 & ~0xFFF, levels) == (planned.cr3 & ~0xFFF, planned.levels)
 
         leaves = list(pages(image.read_bytes(), cr3, levels))
-        told = cr3scope("maps", capture)["mappings"]
+        told = answer_of("maps", capture)["mappings"]
         mine = [(int(m["first"], 16), int(m["last"], 16), int(m["phys"], 16), m["rights"][:3])
                 for m in told]
         seen = [(first, last, phys, rights) for first, last, phys, _, rights in merged(iter(leaves))]
@@ -127,5 +127,5 @@ def check_translations(qmp: Qmp, capture: Path, leaves: list[Page], levels: int)
     for virt in sample:
         answer = qmp.execute("human-monitor-command", **{"command-line": f"gva2gpa {virt:#x}"})
         found = re.search(r"gpa: (0x[0-9a-f]+)", answer)
-        walk = cr3scope("walk", capture, f"{virt:#x}")
+        walk = answer_of("walk", capture, f"{virt:#x}")
         assert walk["phys"] == (found[1] if found else None), f"{virt:#x}: {answer.strip()}"

@@ -6,7 +6,6 @@ Each has a twin without its mistake, which is judged healthy.
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from boot.guest import watch
 from boot.reference import ROOT, Run, make
+from boot.verbs import cr3scope
 
 SECONDS = 25
 
@@ -183,9 +183,7 @@ def test_the_paused_guest_is_kept_as_a_core_and_in_words(tmp_path: Path) -> None
     for words in ("EFER: LME LMA", "interrupts off", "GDT at", "IDT at", "bytes at RIP",
                   "walk of RIP", "walk of RSP", "walk of CR2", directory_entry, "not-present  <- here"):
         assert words in state, words
-    listed = subprocess.run(
-        [ROOT / "scripts/cr3scope", "maps", tmp_path / "tables.core"], capture_output=True, text=True
-    )
+    listed = cr3scope("maps", tmp_path / "tables.core")
     assert listed.returncode == 0, listed.stderr
     assert f"CR3 {cr3}" in listed.stdout and "4.0 GiB writable" in listed.stdout
 

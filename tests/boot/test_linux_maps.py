@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import json
 import random
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,8 @@ from typing import NamedTuple
 import pytest
 from boot.naive_walk import FRAME, NX, Page, pages
 from boot.paused_linux import MEGABYTES, PausedLinux, patch, paused_linux
-from boot.reference import ROOT
 from boot.test_guests import linux
+from boot.verbs import cr3scope
 
 SEED = 4
 SAMPLES = 600
@@ -48,15 +47,15 @@ def guest(
         yield paused
 
 
-def cr3scope(*arguments: str | Path) -> str:
-    done = subprocess.run([ROOT / "scripts/cr3scope", *arguments], capture_output=True, text=True)
+def printed(*arguments: str | Path) -> str:
+    done = cr3scope(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def mapped(*source: str | Path) -> list[Mapped]:
     """The ranges of `cr3scope maps`, page by page."""
-    document = json.loads(cr3scope("maps", *source, "--json", "-"))
+    document = json.loads(printed("maps", *source, "--json", "-"))
     found = []
     for row in document["mappings"]:
         first, last, phys = (int(row[name], 16) for name in ("first", "last", "phys"))
@@ -136,7 +135,7 @@ def test_rights_that_the_root_denies_are_inherited_where_info_tlb_shows_the_leaf
     patch(guest.memory, root + 8 * high, table[high] | NX)
     try:
         found, plain, leaves = mapped(*image(guest)), walked(guest), guest.leaves()
-        text = cr3scope("maps", *image(guest))
+        text = printed("maps", *image(guest))
     finally:
         for index in (low, high):
             patch(guest.memory, root + 8 * index, table[index])

@@ -16,6 +16,7 @@ import pytest
 from boot.reference import BOOT_SECONDS, ROOT, build
 from boot.test_differential import read_until
 from boot.test_guests import linux
+from boot.verbs import cr3scope
 
 from cr3scope.capture.reader import read_capture
 from cr3scope.machine.qmp import Listener, Qmp
@@ -93,9 +94,8 @@ def panicked(
     (folder / "core").unlink()
 
 
-def cr3scope(*words: str | Path, status: int = 0) -> dict[str, Any]:
-    done = subprocess.run([ROOT / "scripts/cr3scope", *words, "--json", "-"],
-                          capture_output=True, text=True, check=False)
+def answer_of(*words: str | Path, status: int = 0) -> dict[str, Any]:
+    done = cr3scope(*words, "--json", "-")
     assert done.returncode == status, (words, done.returncode, done.stdout[:500], done.stderr)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
@@ -108,24 +108,24 @@ def ranges(answer: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
 def test_linux_lists_what_its_tables_map(panicked: Path) -> None:
     for command in ("info tlb", "info mem"):
         if (panicked / command).exists():
-            same = cr3scope("diff", panicked / command, panicked / "core")
+            same = answer_of("diff", panicked / command, panicked / "core")
             assert same["equal"] and not same["differences"]
 
 
 def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
     """Linux leaves the rights to the leaves, so that even those agree."""
     names = ("first", "last", "phys", "size", "rights")
-    listed, mapped = cr3scope("maps", panicked / "info tlb"), cr3scope("maps", panicked / "core")
+    listed, mapped = answer_of("maps", panicked / "info tlb"), answer_of("maps", panicked / "core")
     assert len(listed["mappings"]) > 50
     assert ranges(listed, *names) == ranges(mapped, *names)
 
 
 def test_walks_of_a_listing_lead_where_the_tables_do(panicked: Path) -> None:
-    told = cr3scope("maps", panicked / "core")["mappings"]
+    told = answer_of("maps", panicked / "core")["mappings"]
     for one in told[:: max(1, len(told) // 5)]:
         address = f"{int(one['last'], 16) - 0x10:x}"
-        by_tables = cr3scope("walk", panicked / "core", address)
-        by_listing = cr3scope("walk", panicked / "info tlb", address)
+        by_tables = answer_of("walk", panicked / "core", address)
+        by_listing = answer_of("walk", panicked / "info tlb", address)
         names = ("outcome", "phys", "page_size", "rights")
         assert [by_listing[name] for name in names] == [by_tables[name] for name in names]
 
@@ -146,12 +146,12 @@ def test_a_right_that_is_denied_above_the_leaves_shows_in_the_tables_alone(tmp_p
             qmp.execute("stop")
             save(qmp, tmp_path)
     core, listing = tmp_path / "core", tmp_path / "info tlb"
-    fault = cr3scope("walk", core, KERNEL, "--access", "x", status=1)
+    fault = answer_of("walk", core, KERNEL, "--access", "x", status=1)
     assert (fault["reason"], fault["guilty"]) == ("no-execute", ["PML4[511]"])
     assert [entry["veto"] for entry in fault["levels"]] == [["x", "u"], ["u"], ["u"], ["w", "u"]]
-    unsure = cr3scope("walk", listing, KERNEL, "--access", "x", status=1)
+    unsure = answer_of("walk", listing, KERNEL, "--access", "x", status=1)
     assert (unsure["outcome"], unsure["rights"], unsure["phys"]) == ("unknown", "r-x-", None)
-    same = cr3scope("diff", core, listing)
+    same = answer_of("diff", core, listing)
     assert same["equal"] and any("may deny" in words for words in same["warnings"])
-    assert cr3scope("diff", core, tmp_path / "info mem")["equal"]
+    assert answer_of("diff", core, tmp_path / "info mem")["equal"]
     core.unlink()

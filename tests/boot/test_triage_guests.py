@@ -11,6 +11,7 @@ from typing import Any
 
 from boot.guest import watch
 from boot.reference import ROOT, make
+from boot.verbs import cr3scope
 
 SECONDS = 40
 AP = "foreign/smp/ap_loads_bad_cr3"
@@ -18,10 +19,7 @@ AP = "foreign/smp/ap_loads_bad_cr3"
 
 def triage(log: Path, *options: str | Path) -> dict[str, Any]:
     """The JSON verdict."""
-    done = subprocess.run(
-        [ROOT / "scripts/cr3scope", "triage", log, "--json", "-", *options],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = cr3scope("triage", log, "--json", "-", *options)
     assert done.returncode in (0, 1, 2) and done.stdout, done.stderr
     verdict: dict[str, Any] = json.loads(done.stdout)
     return verdict

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from boot.reference import BUILD, ROOT
+from boot.reference import BUILD
 from boot.snapshot import boot_from_snapshot
+from boot.verbs import cr3scope
 from gdb_session import debug, unwrapped
 
 from cr3scope.exceptions import name
@@ -78,9 +78,7 @@ def test_check_and_step_agree_with_the_analyzer(
 
 def verdict_of(core: Path) -> dict[str, Any]:
     """`analyze` of what `save` wrote at the switch."""
-    done = subprocess.run(
-        [ROOT / "scripts/cr3scope", "analyze", core, "--json", "-"], capture_output=True, text=True, timeout=60
-    )
+    done = cr3scope("analyze", core, "--json", "-")
     assert done.returncode == 1, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["verdict"] == "will-fault", found
@@ -119,10 +117,7 @@ maintenance packet qqemu.PhyMemMode
     ):  # fmt: skip
         assert words in text, (words, text)
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), "the stub was left in physical mode"
-    listed = subprocess.run(
-        [ROOT / "scripts/cr3scope", "maps", saved],
-        capture_output=True, text=True, timeout=60,
-    )
+    listed = cr3scope("maps", saved)
     assert listed.returncode == 0, listed.stderr
     live = [line for line in text.splitlines() if re.match(r"f{4}[0-9a-f]{12}  f{4}", line)]
     assert live and all(line in listed.stdout for line in live), listed.stdout

@@ -10,6 +10,7 @@ import pytest
 from boot.guest import watch
 from boot.reference import ROOT, make
 from boot.test_foreign_loaders import LOADERS, SECONDS
+from boot.verbs import cr3scope
 from gdb_session import foreign
 
 STEP = "cr3scope break --on-load bootx64\ncontinue\ncr3scope step"
@@ -261,7 +262,7 @@ def test_interrupts_that_are_on_are_told_if_the_new_tables_lack_the_idt(
     saved = tmp_path / "saved.core"
     commands = f"cr3scope break --on-load bootx64\ncontinue\ncr3scope save {saved}"
     text = " ".join(foreign(tmp_path, loader(name, False), commands).split())
-    done = subprocess.run([ROOT / "scripts/cr3scope", "analyze", saved], capture_output=True, text=True)
+    done = cr3scope("analyze", saved)
     if is_faulty:
         assert re.search(r"verdict: survives \d+ instructions? unless an interrupt comes \(", text), text
         assert "rule: missing-cli: interrupts are on across the switch, and the next one is fatal" in text, text

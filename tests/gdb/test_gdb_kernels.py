@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from boot.reference import ROOT
+from boot.verbs import cr3scope
 from gdb_session import multiboot, unwrapped
 
 def at_last_switch(folder: Path, case: str, commands: str) -> str:
@@ -94,10 +94,7 @@ def test_a_saved_state_and_a_memory_dump_give_the_verdict_again(case: str, tmp_p
     live = re.search(r"^verdict: (survives|faults at the .*?: (#\w+))", text, re.M)
     assert live, text
     for core in (saved, dumped):
-        done = subprocess.run(
-            [ROOT / "scripts/cr3scope", "analyze", core, "--json", "-", "--elf", tmp_path / f"{case}.elf"],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        done = cr3scope("analyze", core, "--json", "-", "--elf", tmp_path / f"{case}.elf")
         verdict = json.loads(done.stdout)
         if case == "HEALTHY":
             assert (done.returncode, verdict["verdict"]) == (0, "healthy"), done.stderr

@@ -1,0 +1,70 @@
+"""Runs cr3scope's command lines, each in a process that is forked from this one: all modules are imported once.
+
+A line of standard input is a request, one of standard output the answer; boot.verbs is the other side.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import sys
+from collections.abc import Sequence
+
+import cr3scope
+from cr3scope.cli.main import main
+
+# What functions of the package import.
+LIBRARIES = ("capstone", "elftools.elf.elffile", "jinja2", "rich.console", "rich.table")
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    for module in pkgutil.walk_packages(cr3scope.__path__, "cr3scope."):
+        importlib.import_module(module.name)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()
+    for line in sys.stdin:
+        request = json.loads(line)
+        status = run(request["words"], request["stdout"], request["stderr"], request["seconds"])
+        print(json.dumps(status), flush=True)
+
+
+def run(words: Sequence[str], stdout: str, stderr: str, seconds: float) -> int | None:
+    """Return the exit status of a command line, None if it took too long; ``stdout``, ``stderr``: paths."""
+    pid = os.fork()
+    if pid == 0:
+        become(words, stdout, stderr)
+    end = os.pidfd_open(pid)
+    is_done = select.select([end], [], [], seconds)[0]
+    os.close(end)
+    if not is_done:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) if is_done else None
+
+
+def become(words: Sequence[str], stdout: str, stderr: str) -> None:
+    """Be a process that runs a command line. Never returns."""
+    status = 1
+    try:
+        for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):
+            opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.dup2(opened, number)
+            os.close(opened)
+        status = main(words)
+    except SystemExit as end:  # argparse
+        status = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()
