@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boot import firmware
 from boot.naive_walk import Page, canonical, pages
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build, first_stage
 from boot.verbs import cr3scope
@@ -28,7 +29,7 @@ DONE = b"SUMMARY:"
 def paused_guest(folder: Path, config: str, stage: str) -> Iterator[tuple[Qmp, bytes]]:
     """The reference boot, stopped after the kernel's checks, and what it sent on the serial port."""
     (folder / "cr3scope.cfg").write_text(config + "\nkernel=exit=none\n")
-    environment = {"PATH": "/usr/bin:/bin", "FIRST_STAGE": stage}
+    environment = {"PATH": "/usr/bin:/bin", "FIRST_STAGE": stage, "QEMU": firmware.stand_in({})}
     subprocess.run([ROOT / "scripts/boot/image", folder / "disk.img", BUILD / "loader/loader.efi",
                     BUILD / "kernel/kernel.elf", folder / "cr3scope.cfg"], check=True, env=environment)
     command = subprocess.run([ROOT / "scripts/boot/qemu-command", folder, folder / "disk.img"],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boot import firmware
 from boot.reference import BOOT_SECONDS, ROOT, build
 from boot.test_differential import read_until
 from boot.test_guests import linux
@@ -132,7 +133,7 @@ def test_walks_of_a_listing_lead_where_the_tables_do(panicked: Path) -> None:
 
 def test_a_right_that_is_denied_above_the_leaves_shows_in_the_tables_alone(tmp_path: Path) -> None:
     """NX in the PML4 entry of the kernel: the guest dies of it, and its listing shows x."""
-    environment = {**os.environ, "INJECT": "nx-upper-level", "CONFIG": ""}
+    environment = {**os.environ, "INJECT": "nx-upper-level", "CONFIG": "", "QEMU": firmware.stand_in({})}
     subprocess.run(
         [ROOT / "scripts/boot/prepare", build(), tmp_path], check=True, env=environment
     )
