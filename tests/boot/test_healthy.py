@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from boot.firmware import boot_from_first_read
-from boot.reference import BUILD, ROOT, boot, first_stage
+from boot.reference import BUILD, boot, first_stage
+from boot.verbs import cr3scope
 
 from cr3scope.images.pe_header import read_header
 
@@ -69,16 +69,14 @@ def test_healthy_boot_is_judged_healthy(machine: str, tmp_path: Path) -> None:
 
 def mapped(capture: Path) -> list[dict[str, Any]]:
     """Return what the firmware's own tables map."""
-    done = subprocess.run(
-        [ROOT / "scripts/cr3scope", "maps", capture, "--dump", "old", "--json", "-"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = cr3scope("maps", capture, "--dump", "old", "--json", "-")
+    assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)["mappings"]
     return found
 
 
 def test_strict_firmware_gives_each_section_of_the_loader_its_own_rights(tmp_path: Path) -> None:
-    run = boot(tmp_path, FIRST_STAGE=first_stage("section_rights"))
+    run = boot_from_first_read(tmp_path, FIRST_STAGE=first_stage("section_rights"))
     [image] = re.findall(r"image name=loader.efi base=([0-9a-f]+) ", run.serial.decode(errors="replace"))
     header = read_header((BUILD / "loader/loader.efi").read_bytes())
     assert header is not None
