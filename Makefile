@@ -59,7 +59,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .SECONDARY:
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test test-faults bench check releases clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults bench check releases clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -98,10 +98,18 @@ faults: ## list the faults that INJECT= takes
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
 
+# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all.
+WORKERS ?= 2
+PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
+
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s build check
 	@$(MAKE) --no-print-directory -s -j2 test-programs
-	@$(PYTHON) -m pytest -q -n 2 tests
+	@$(PYTEST) tests
+
+quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden captures, a few boots, one gdb session
+	@$(MAKE) --no-print-directory -s -j2 build test-programs
+	@$(PYTEST) -m quick tests
 
 test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, predicted, observed
 	@$(MAKE) --no-print-directory -s build

@@ -39,6 +39,7 @@ MACHINES = {
 }
 # Where only these differ the firmware has done the same when it first reads the boot volume.
 ON_THE_VOLUME = {"CONFIG", "FIRST_STAGE"}
+QUICK = "q35-default"
 
 
 STRICT = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.strictnx.fd")
@@ -50,7 +51,9 @@ def needs_firmware(name: str) -> None:
         pytest.skip("this release's OVMF has no strictnx build")
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    "machine", [pytest.param(name, marks=[pytest.mark.quick] * (name == QUICK)) for name in MACHINES]
+)
 def test_healthy_boot_is_judged_healthy(machine: str, tmp_path: Path) -> None:
     settings = dict(MACHINES[machine])
     needs_firmware(settings.get("FIRMWARE", ""))

@@ -24,7 +24,7 @@ BEFORE = "no handler can be entered: stopped before the fault"
     ("inject", "config", "comes"),
     [
         ("identity-missing-trampoline", SAFE, CAUGHT),
-        ("nx-upper-level", SAFE, CAUGHT),  # a handler that is entered and cannot be fetched
+        pytest.param("nx-upper-level", SAFE, CAUGHT, marks=pytest.mark.quick),  # a handler that is entered and cannot be fetched
         ("nx-upper-level:kernel", UNSAFE, BEFORE),
         ("nx-leaf-code:entry", SAFE, CAUGHT),
         ("stack-readonly", SAFE, CAUGHT),
