@@ -10,7 +10,7 @@ import pytest
 from boot.reference import ROOT
 from release_matrix import outcome, readings, table
 from release_matrix.outcome import STEPS, Outcome, Step
-from release_matrix.readings import Counts, Skip
+from release_matrix.readings import Counts, Skip, Verdict
 
 
 @pytest.mark.parametrize(("log", "counts"), [
@@ -91,15 +91,15 @@ def test_unpacking_is_timed_by_apt_s_own_history(history: str, seconds: int) -> 
 )
 def test_a_verdict_that_cannot_be_read_is_no_verdict(text: str, tmp_path: Path) -> None:
     (tmp_path / "verdict.json").write_text(text)
-    assert readings.verdict(tmp_path / "verdict.json") == ("", frozenset())
-    assert readings.verdict(tmp_path / "none.json") == ("", frozenset())
+    assert readings.verdict(tmp_path / "verdict.json") .status == ""
+    assert readings.verdict(tmp_path / "none.json").status == ""
 
 
 def test_a_verdict_tells_status_and_rules(tmp_path: Path) -> None:
     (tmp_path / "verdict.json").write_text(
-        json.dumps({"verdict": "faulted", "findings": [{"rule": "a"}, {"rule": "b"}]})
+        json.dumps({"verdict": "faulted", "agreement": True, "findings": [{"rule": "a"}, {"rule": "b"}]})
     )
-    assert readings.verdict(tmp_path / "verdict.json") == ("faulted", frozenset("ab"))
+    assert readings.verdict(tmp_path / "verdict.json") == Verdict("faulted", True, frozenset("ab"))
 
 
 # --- the table ---------------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from release_matrix.settings import Settings
 
 MIRROR = "http://mirror.example/debian"
 VERDICTS = {
-    "healthy": {"verdict": "healthy", "findings": []},
-    "flagship": {"verdict": "faulted", "findings": [{"rule": "nx-upper-level"}]},
-    "other": {"verdict": "faulted", "findings": [{"rule": "stack-unmapped"}]},
+    "healthy": {"verdict": "healthy", "agreement": True, "findings": []},
+    "slow": {"verdict": "healthy", "agreement": None, "findings": []},
+    "flagship": {"verdict": "faulted", "agreement": True, "findings": [{"rule": "nx-upper-level"}]},
+    "surprise": {"verdict": "faulted", "agreement": False, "findings": [{"rule": "nx-upper-level"}]},
+    "other": {"verdict": "faulted", "agreement": True, "findings": [{"rule": "stack-unmapped"}]},
 }
 
 
@@ -32,6 +34,7 @@ class Script:
         self.said = {"root": (0, ""), "run-trace": (0, "healthy"), "flagship": (2, "flagship"),
                      "tests": (0, "9 passed, 2 skipped in 1.00s\n"), "versions": (0, "gcc\tgcc 12.2.0\n"), **said}  # fmt: skip
         self.taken: list[str] = []
+        self.words: dict[str, tuple[str, ...]] = {}
 
     def __call__(
         self,
@@ -43,6 +46,7 @@ class Script:
     ) -> int:
         step = log.suffixes[-2][1:]
         self.taken.append(words[0] if step == "root" else step)
+        self.words[step] = tuple(words)
         status, text = self.said[step]
         log.write_text("" if text in VERDICTS else text)
         if words[0] == "debootstrap" and status == 0:
@@ -58,11 +62,16 @@ class Script:
 
 
 def take(
-    folder: Path, script: Script, *, refresh: bool = False, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    script: Script,
+    *,
+    refresh: bool = False,
+    emulated: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     root = Root("trixie", "amd64", folder)
     return Release(root, MIRROR, script, say, lambda into: into.mkdir(exist_ok=True)).outcome(
-        Settings(("trixie",), ("make", "quick"), "amd64", MIRROR, refresh)
+        Settings(("trixie",), ("make", "quick"), "amd64", MIRROR, refresh, emulated)
     )
 
 
@@ -86,11 +95,13 @@ def test_a_release_that_passes_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("step", "said", "told"), [
     ("root", (1, "E: no such suite"), "debootstrap failed (1)"),
     ("run-trace", (2, "healthy"), "HEALTHY"),
-    ("run-trace", (0, "other"), "FAULTED"),
+    ("run-trace", (0, "other"), "FAULTED, stack-unmapped"),
+    ("run-trace", (0, "slow"), "HEALTHY, not as foreseen"),
     ("run-trace", (2, "make: error"), "no verdict (exit status 2)"),
     ("flagship", (0, "flagship"), "FAULTED, nx-upper-level"),
     ("flagship", (2, "other"), "FAULTED, stack-unmapped"),
-    ("flagship", (2, "healthy"), "HEALTHY, nothing named"),
+    ("flagship", (2, "surprise"), "FAULTED, nx-upper-level, not as foreseen"),
+    ("flagship", (2, "healthy"), "HEALTHY"),
     ("flagship", (2, "make: error"), "no verdict (exit status 2)"),
     ("tests", (2, "9 passed, 1 failed in 2.00s\n"), "9 passed, 1 failed, 0 skipped"),
     ("tests", (0, "9 passed, 1 failed in 2.00s\n"), "9 passed, 1 failed, 0 skipped"),
@@ -110,6 +121,15 @@ def test_a_step_that_fails_fails_the_release(
     assert f"trixie: {step} failed: {told}; see {tmp_path}/trixie.{step}.log" in lines
     # A root that cannot be made ends it; anything else is no reason not to try the rest.
     assert script.taken[-1] == ("debootstrap" if step == "root" else "versions")
+
+
+def test_a_boot_on_an_emulated_machine_gets_more_time(tmp_path: Path) -> None:
+    script = Script()
+    take(tmp_path, script)
+    assert script.words["run-trace"] == ("make", "run-trace")
+    take(tmp_path, script, emulated=True)
+    assert script.words["run-trace"] == ("make", "run-trace", "TIMEOUT=900")
+    assert script.words["flagship"][-1] == "TIMEOUT=900"
 
 
 def test_a_verdict_from_before_does_not_count(tmp_path: Path) -> None:

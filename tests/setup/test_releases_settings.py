@@ -28,12 +28,13 @@ def no_file(path: str) -> str:
 def test_without_settings_it_is_every_release_quickly_on_this_architecture() -> None:
     asked = read(SUITES="", TESTS="")
     assert asked == settings.Settings(("bookworm", "trixie", "sid"), ("make", "quick"), "amd64", None, False)
-    assert settings.read({}, ROOT, "aarch64").arch == "arm64"
+    elsewhere = settings.read({}, ROOT, "aarch64")
+    assert (elsewhere.arch, elsewhere.emulated) == ("arm64", False)
 
 
 def test_settings_are_taken() -> None:
     asked = read(SUITES="sid  trixie sid", TESTS="all", ARCH="arm64", MIRROR=DEBIAN, REFRESH="1")
-    assert asked == settings.Settings(("sid", "trixie"), ("make", "test"), "arm64", DEBIAN, True)
+    assert asked == settings.Settings(("sid", "trixie"), ("make", "test"), "arm64", DEBIAN, True, emulated=True)
 
 
 def test_some_tests_are_run_as_make_test_runs_them() -> None:

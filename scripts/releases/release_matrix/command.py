@@ -79,7 +79,7 @@ def _check_asked(asked: settings.Settings) -> None:
         if not (scripts / suite).exists():
             raise ReleasesError(f"SUITES: debootstrap knows no release named {suite}")
     kind = settings.ARCHES[asked.arch]
-    if kind != os.uname().machine and not emulated(kind, Path("/proc/sys/fs/binfmt_misc")):
+    if asked.emulated and not emulated(kind, Path("/proc/sys/fs/binfmt_misc")):
         raise ReleasesError(f"ARCH={asked.arch} needs qemu-{kind} registered with binfmt_misc for programs in a root: "
                             "apt-get install qemu-user-static binfmt-support")  # fmt: skip
 

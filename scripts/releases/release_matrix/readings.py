@@ -55,6 +55,22 @@ class Skip:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Hold a verdict's status, whether what happened agrees with what was foreseen, and the rules that it names.
+
+    A boot that was only slow, and never came to its trace, is called healthy too: nothing was foreseen then.
+    """
+
+    status: str
+    agreed: bool
+    rules: frozenset[str]
+
+    def __str__(self) -> str:
+        said = [self.status.upper(), *sorted(self.rules), *(() if self.agreed else ("not as foreseen",))]
+        return ", ".join(said)
+
+
 def versions_script() -> str:
     """Return a shell script that prints each tool, a tab, and the line in which its version stands."""
     return "\n".join(
@@ -104,10 +120,11 @@ def installing_seconds(history: str) -> float:
     return total
 
 
-def verdict(file: Path) -> tuple[str, frozenset[str]]:
-    """Return a verdict's status and the rules that it names; an empty status if there is none that can be read."""
+def verdict(file: Path) -> Verdict:
+    """Return what a verdict in JSON says; one without a status if there is none that can be read."""
     try:
         told = json.loads(file.read_text())
-        return str(told["verdict"]), frozenset(str(finding["rule"]) for finding in told["findings"])
+        rules = frozenset(str(finding["rule"]) for finding in told["findings"])
+        return Verdict(str(told["verdict"]), told["agreement"] is True, rules)
     except (OSError, ValueError, KeyError, TypeError):
-        return "", frozenset()
+        return Verdict("", False, frozenset())

@@ -21,13 +21,17 @@ SOME_TESTS = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Hold what was asked for; `mirror` is None where the machine's own is taken."""
+    """Hold what was asked for; `mirror` is None where the machine's own is taken.
+
+    `emulated`: the architecture is not this machine's.
+    """
 
     suites: tuple[str, ...]
     tests: tuple[str, ...]
     arch: str
     mirror: str | None
     refresh: bool
+    emulated: bool = False
 
     @property
     def tests_title(self) -> str:
@@ -58,6 +62,7 @@ def read(environment: Mapping[str, str], tree: Path, machine: str) -> Settings:
         arch=arch,
         mirror=environment.get("MIRROR") or None,
         refresh=refresh == "1",
+        emulated=ARCHES[arch] != machine,
     )
 
 
