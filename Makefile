@@ -2,6 +2,9 @@
 
 BUILD ?= build
 RUN ?= $(BUILD)/runs/last
+ifneq ($(words $(BUILD)),1)
+$(error BUILD='$(BUILD)': a folder without blanks in its name)
+endif
 VERSION := 0.1.0
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
@@ -26,7 +29,8 @@ HOST_CC ?= cc
 PYTHON = scripts/boot/python
 # Headers' folder, start-up code, library: asked once, when something is built that needs them. By name: what make exports
 # reaches $(shell) only since make 4.4.
-FIND_GNU_EFI = GNU_EFI_INCLUDE='$(GNU_EFI_INCLUDE)' GNU_EFI_LIB='$(GNU_EFI_LIB)' PKG_CONFIG='$(PKG_CONFIG)' scripts/boot/gnu-efi
+quoted = '$(subst ','\'',$(1))'
+FIND_GNU_EFI = $(foreach name,GNU_EFI_INCLUDE GNU_EFI_LIB PKG_CONFIG,$(name)=$(call quoted,$($(name)))) scripts/boot/gnu-efi
 GNU_EFI = $(eval GNU_EFI := $$(shell $(FIND_GNU_EFI) 2>&1))$(if $(filter-out 0,$(.SHELLSTATUS)),$(error $(GNU_EFI)))$(GNU_EFI)
 GNU_EFI_HEADERS = $(word 1,$(GNU_EFI))
 
@@ -58,7 +62,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
-.SECONDARY:
+.PRECIOUS: $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
 .PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults bench check releases clean deps
 .DEFAULT_GOAL := help
 
@@ -146,6 +150,7 @@ build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and
 COMPILERS = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
 $(BUILD)/toolchain: FORCE
 	@mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(COMPILERS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(COMPILERS))' >$@
+.PHONY: FORCE
 FORCE:
 
 $(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain

@@ -36,6 +36,10 @@ class Refused(Exception):
 
 def convert(objcopy: list[str], elf: Path, efi: Path) -> None:
     """Let objcopy write every loaded section of `elf` to the new file `efi`. Raises Refused with its message."""
+    if not objcopy:
+        raise Refused("TARGET_OBJCOPY names no program")
+    if not efi.parent.is_dir():
+        raise Refused(f"{efi.parent}: no such folder")
     command = [*objcopy, "--strip-all", "--remove-section=.comment", "--output-target=efi-app-x86_64", elf, efi]
     try:
         done = subprocess.run([*map(str, command)], capture_output=True, text=True)
@@ -66,12 +70,16 @@ def check(name: str, data: bytes, elf_sections: Iterator[tuple[str, int, bytes]]
     header = read_header(data[:HEADER_BYTES])
     if header is None:
         raise Refused(f"{name}: objcopy wrote no x86-64 PE image")
+    wanted_sections = list(elf_sections)
+    # The PE has but eight characters for a name.
+    names = {address: elf_name for elf_name, address, _ in wanted_sections}
     for section in header.sections:
+        said = f"section {names.get(section.offset, section.name)} at {section.offset:#x}"
         if section.offset % _PAGE_BYTES:
-            raise Refused(f"{name}: section {section.name} at {section.offset:#x} does not begin a page")
+            raise Refused(f"{name}: {said} does not begin a page")
         if section.executable and section.writable:
-            raise Refused(f"{name}: section {section.name} is both writable and executable")
-    for elf_name, address, wanted in elf_sections:
+            raise Refused(f"{name}: {said} is both writable and executable")
+    for elf_name, address, wanted in wanted_sections:
         _check_section(name, data, header, elf_name, address, wanted)
 
 
@@ -118,6 +126,9 @@ def main(arguments: list[str]) -> int:
         efi.write_bytes(stamped(data))
     except Refused as why:
         print(f"make_pe: {why}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"make_pe: {error.filename or efi}: {error.strerror}", file=sys.stderr)
         return 2
     finally:
         raw.unlink(missing_ok=True)

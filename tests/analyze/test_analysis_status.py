@@ -10,6 +10,7 @@ from boot_builder import Scene, healthy
 
 from cr3scope.analysis import analyze, chosen_boot
 from cr3scope.capture.records import Boot, Capture, FaultRecord
+from cr3scope.exceptions import describe
 from cr3scope.observation import agree, same_fault
 from cr3scope.verdict import (
     Diagnostic,
@@ -217,3 +218,20 @@ def test_a_boot_that_preflight_stopped_is_judged_by_its_evidence() -> None:
     verdict = analyze(scene.capture())
     assert verdict.status is Status.WILL_FAULT
     assert rules(verdict) == ["code-unmapped", "loader-refused"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "told", "any_version"),
+    [
+        (6 * 8 + 2, True, True), (6 * 16 + 2, False, True), (3 * 8 + 2, False, False), (6 * 8 + 3, True, True),
+        (7 * 8 + 2, False, False), (6 * 8 + 2 + 4, False, False),
+    ],
+)  # fmt: skip
+def test_a_gate_is_the_foreseen_one_in_the_form_of_the_qemu_that_ran(seen: int, told: bool, any_version: bool) -> None:
+    foreseen, other = Fault(13, 6 * 8 + 2, None, 5), Fault(13, seen, None, 5)
+    assert (same_fault(foreseen, other), same_fault(foreseen, other, any_version=True)) == (told, any_version)
+
+
+def test_a_gates_number_is_told_in_both_forms_where_it_may_be_either() -> None:
+    assert describe(13, 12 * 8 + 2).endswith("gate 12 of the IDT, or 6 with QEMU before 8.0)")
+    assert describe(13, 13 * 8 + 2).endswith("gate 13 of the IDT)")

@@ -163,7 +163,7 @@ def test_a_jump_to_itself_is_an_endless_loop() -> None:
 
 
 def test_bytes_that_are_no_instruction_are_named() -> None:
-    assert path("06 06").end == f"the bytes at {CODE:#x} are no instruction: 06 06"
+    assert path("06 06").end == f"the bytes at {CODE:#x} are no instruction that the decoder knows: 06 06"
 
 
 # -- the stack pointer, in whatever width it is written -----------------------------------------
@@ -336,3 +336,20 @@ def test_a_far_jump_leads_from_32_bit_to_64_bit_code() -> None:
 )  # fmt: skip
 def test_an_instruction_has_one_name_whatever_capstone_decodes_it(code: str, name: str) -> None:
     assert decode(bytes.fromhex(code), 0x1000).mnemonic == name
+
+
+@pytest.mark.parametrize(
+    ("code", "accesses"),
+    [
+        ("a801 0210", {(0x30000, "read", 1)}),  # test al, 1 leaves RAX as it was; add dl, [rax]
+        ("f2480f2d03", {(0x31000, "read", 8)}),  # cvtsd2si rax, [rbx]
+        ("dd3b", {(0x31000, "write", 2)}),  # fnstsw [rbx]
+        ("0f0303", {(0x31000, "read", 2)}),  # lsl eax, [rbx]
+        ("0f2f03", {(0x31000, "read", 4)}),  # comiss xmm0, [rbx]
+        ("660fc8 0210", set()),  # bswap ax: what it leaves is undefined
+        ("0f1a03", set()), ("0f1b03", set()),  # bndldx, bndstx: no operations without MPX
+    ],
+)  # fmt: skip
+def test_operands_are_the_same_whatever_capstone_decodes_them(code: str, accesses: set[tuple[int, str, int]]) -> None:
+    found = {(step.virt, step.kind.value, step.width) for step in path(code, rax=0x30000, rbx=0x31000).steps}
+    assert {each for each in found if each[0] in (0x30000, 0x31000)} == accesses

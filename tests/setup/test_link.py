@@ -71,7 +71,8 @@ def test_bytes_that_objcopy_changes_are_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objcopy", "said"), [("no-such-objcopy", "No such file"), ("false", "failed"), ("true", "it wrote no image")]
+    ("objcopy", "said"),
+    [("no-such-objcopy", "No such file"), ("false", "failed"), ("true", "it wrote no image"), ("", "names no program")],
 )
 def test_an_objcopy_that_does_not_work_is_one_line(objcopy: str, said: str, tmp_path: Path) -> None:
     assert said in refused(make_pe(objcopy, make("loader/loader.elf"), tmp_path / "a.efi"))
@@ -81,6 +82,23 @@ def test_what_is_no_elf_file_is_one_line(tmp_path: Path) -> None:
     bad = tmp_path / "bad.elf"
     bad.write_bytes(b"no ELF file")
     assert refused(make_pe("objcopy", bad, tmp_path / "a.efi")).startswith("make_pe: ")
+
+
+def test_a_section_with_a_long_name_is_named_in_full(tmp_path: Path) -> None:
+    elf = tmp_path / "a.elf"
+    extra = tmp_path / "extra"
+    extra.write_bytes(b"extra")
+    subprocess.run(["objcopy", "--add-section", f".mine.of.many.letters={extra}",
+                    "--set-section-flags", ".mine.of.many.letters=alloc,readonly,data,contents",
+                    "--change-section-address", ".mine.of.many.letters=0x80010",
+                    make("loader/loader.elf"), elf], check=True)  # fmt: skip
+    line = refused(make_pe("objcopy", elf, tmp_path / "a.efi"))
+    assert "section .mine.of.many.letters at 0x80010 does not begin a page" in line, line
+
+
+@pytest.mark.parametrize(("place", "said"), [("/dev/full", "No space left"), ("/nowhere/a.efi", "no such folder")])
+def test_an_image_that_cannot_be_written_is_one_line(place: str, said: str) -> None:
+    assert said in refused(make_pe("objcopy", make("loader/loader.elf"), Path(place)))
 
 
 def find(**settings: str) -> subprocess.CompletedProcess[str]:
@@ -118,19 +136,52 @@ def test_a_missing_part_of_gnu_efi_is_one_line(missing: str, tmp_path: Path) -> 
     assert str(folder) in line and LIBRARY in line and "install gnu-efi" in line, line
 
 
+def test_an_empty_start_up_code_is_no_gnu_efi(tmp_path: Path) -> None:
+    folder = layout(tmp_path / "lib", START, (START, LIBRARY))
+    (folder / START).write_bytes(b"")
+    assert str(folder) in refused(find(GNU_EFI_LIB=str(folder)))
+
+
+@pytest.mark.parametrize("setting", ["GNU_EFI_LIB", "GNU_EFI_INCLUDE"])
+def test_a_folder_with_blanks_is_refused_as_such(setting: str) -> None:
+    assert "without blanks" in refused(find(**{setting: "/a folder"}))
+
+
 def test_missing_headers_are_one_line(tmp_path: Path) -> None:
     line = refused(find(GNU_EFI_INCLUDE=str(tmp_path)))
     assert str(tmp_path) in line and "efi.h" in line, line
 
 
-def test_make_says_in_one_line_that_gnu_efi_is_missing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["make", "-s", "build", f"BUILD={tmp_path}/build", "GNU_EFI_LIB=/nowhere"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+def build(*settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", "build", *settings], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("folder", ["/nowhere", "it's"])
+def test_make_says_in_one_line_that_gnu_efi_is_missing(folder: str, tmp_path: Path) -> None:
+    done = build(f"BUILD={tmp_path}/build", f"GNU_EFI_LIB={folder}")
     assert done.returncode == 2, done
     [line] = done.stderr.splitlines()
-    assert "/nowhere" in line and START in line, line
+    assert folder in line and START in line, line
+
+
+def test_a_build_folder_with_blanks_is_one_line() -> None:
+    done = build("BUILD=/tmp/a folder")
+    assert done.returncode == 2 and "without blanks" in done.stderr and len(done.stderr.splitlines()) == 1, done
+
+
+@pytest.mark.parametrize("setting", ["TOOLCHAIN=clang", "GNU_EFI_INCLUDE=/nowhere", "KERNEL_CFLAGS=-O1"])
+def test_another_setting_does_not_leave_the_old_build_as_it_is(setting: str) -> None:
+    make("loader/loader.efi")
+    make("kernel/kernel.elf")
+    asked = subprocess.run(["make", "-n", "build", f"BUILD={BUILD}", setting], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 2 or " -c " in asked.stdout, asked
+
+
+def test_a_lost_twin_is_made_again(tmp_path: Path) -> None:
+    shutil.copytree(BUILD, tmp_path / "build", ignore=shutil.ignore_patterns("snapshots", "releases", "runs", "host"))
+    settings = f"BUILD={tmp_path}/build"
+    (tmp_path / "build/loader/loader.elf").unlink()
+    assert build(settings).returncode == 0 and (tmp_path / "build/loader/loader.elf").exists()
 
 
 def test_the_verbs_that_build_nothing_need_no_gnu_efi() -> None:

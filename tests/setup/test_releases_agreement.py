@@ -60,4 +60,11 @@ def test_a_release_without_a_verdict_differs(tmp_path: Path) -> None:
     (tmp_path / "trixie.run-trace.json").write_text("{")
     outcomes = [Outcome("bookworm"), Outcome("trixie")]
     compare(outcomes, tmp_path)
-    assert [outcome.steps[VERDICTS].passed for outcome in outcomes] == [True, False]
+    assert [outcome.steps[VERDICTS].passed for outcome in outcomes] == [False, False]
+    assert outcomes[1].steps[VERDICTS].said == "differ: run-trace: no verdict"
+
+
+def test_releases_that_never_booted_agree_on_nothing(tmp_path: Path) -> None:
+    outcomes = [Outcome("bookworm"), Outcome("trixie")]
+    compare(outcomes, tmp_path)
+    assert not any(VERDICTS in outcome.steps for outcome in outcomes)

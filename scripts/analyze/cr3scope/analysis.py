@@ -63,7 +63,7 @@ def analyze(
     foresight = foresee(boot, intent, platform)
     observation = observe(boot, log)
     prediction = foresight.prediction if foresight else None
-    agreement = agree(prediction, observation, boot)
+    agreement = agree(prediction, observation, boot, any_version=qemu is None)
     if foresight and observation and agreement is False and foresight.prediction.survives:
         agreement = is_late_strike(observation, foresight.strikes)
     context = Context(

@@ -91,25 +91,32 @@ def describe(vector: int, error_code: int | None) -> str:
 
 
 def selector_words(error_code: int) -> str:
-    """What an error code other than 0 says that names a descriptor: ``GDT selector 38h`` (SDM 3A, 7.13)."""
+    """Return what an error code other than 0 says that names a descriptor: ``GDT selector 38h`` (SDM 3A, 7.13).
+
+    QEMU before 8.0 has vector * 16 + 2 for a gate; an even number may be twice the gate's.
+    """
     external, in_idt, local = error_code & 1, error_code & 2, error_code & 4
+    gate = error_code >> 3 & 0x1FFF
     if in_idt:
-        words = f"gate {error_code >> 3 & 0x1FFF} of the IDT"
+        words = f"gate {gate} of the IDT"
+        if gate % 2 == 0 and not local:
+            words = f"gate {gate} of the IDT, or {gate // 2} with QEMU before 8.0"
     else:
         words = f"{'LDT' if local else 'GDT'} selector {error_code & 0xFFF8:02x}h"
     return f"{words}, on delivery of an event" if external else words
 
 
-def same_selector_error(one: int, other: int) -> bool:
-    """Return whether two error codes that name a descriptor name the same one.
+def same_selector_error(foreseen: int, seen: int, any_version: bool = False) -> bool:
+    """Return whether two error codes name the same descriptor; EXT does not count, which QEMU TCG never sets.
 
-    EXT does not count: QEMU TCG never sets it. A gate is vector * 8 + 2; QEMU before 8.0 has vector * 16 + 2.
+    ``any_version``: nobody told which QEMU ran, and ``seen`` may name a gate as QEMU before 8.0 does, by
+    vector * 16 + 2, where ``foreseen`` has vector * 8 + 2.
     """
-    external, in_idt = 1, 2
-    one, other = one & ~external, other & ~external
-    if one & other & in_idt:
-        return one == other or one - in_idt in (2 * (other - in_idt), (other - in_idt) // 2)
-    return one == other
+    external, in_idt, local = 1, 2, 4
+    foreseen, seen = foreseen & ~external, seen & ~external
+    if any_version and foreseen & in_idt and not (foreseen | seen) & local:
+        return seen in (foreseen, 2 * (foreseen - in_idt) + in_idt)
+    return foreseen == seen
 
 
 def same_error(one: int, other: int) -> bool:

@@ -48,9 +48,14 @@ def _from_record(record: FaultRecord) -> Observation:
 
 
 def agree(
-    prediction: Prediction | None, observation: Observation | None, boot: Boot | None = None
+    prediction: Prediction | None,
+    observation: Observation | None,
+    boot: Boot | None = None,
+    any_version: bool = False,
 ) -> bool | None:
     """Whether the two tell the same story; None if one of them is missing.
+
+    ``any_version``: nobody told which QEMU made the observation.
 
     Compared are the first exception's vector, error code, CR2 (of a page fault) and RIP, each
     where both sides know it. Of a plan that leads astray at a step of ``boot`` nothing is known
@@ -68,7 +73,7 @@ def agree(
         return prediction.survives and observation.ending is None
     if prediction.first is None or observation.first is None:
         return True if prediction.ends is observation.ending is Ending.HANG else None
-    return same_fault(prediction.first, observation.first)
+    return same_fault(prediction.first, observation.first, any_version)
 
 
 def _is_before_the_switch(observation: Observation, boot: Boot) -> bool:
@@ -120,14 +125,18 @@ def _reach(strike: Strike) -> tuple[int, int]:
     return first, last + 1
 
 
-def same_fault(one: Fault, other: Fault) -> bool:
-    """Equal, as far as both know; RSVD may come with or without P (see exceptions.same_error)."""
+def same_fault(one: Fault, other: Fault, any_version: bool = False) -> bool:
+    """Return whether what was foreseen is what was seen, as far as both know.
+
+    RSVD may come with or without P (see exceptions.same_error); ``any_version``: see exceptions.same_selector_error.
+    """
     if one.vector != other.vector:
         return False
     if one.error_code is not None and other.error_code is not None:
-        is_selector = one.vector in exceptions.SELECTOR_ERRORS
-        same = exceptions.same_selector_error if is_selector else exceptions.same_error
-        if not same(one.error_code, other.error_code):
+        if one.vector in exceptions.SELECTOR_ERRORS:
+            if not exceptions.same_selector_error(one.error_code, other.error_code, any_version):
+                return False
+        elif not exceptions.same_error(one.error_code, other.error_code):
             return False
     if one.vector in exceptions.PAGE_FAULTS and not _same(one.cr2, other.cr2):
         return False

@@ -172,7 +172,8 @@ class Pursuit:
         vector = _TRAPS.get(seen.why)
         chain = None if vector is None else outcome(now, now.cpu, vector, now.delivery_registers)
         if vector is not None and chain is not None and chain.ends is not None and not chain.enters:
-            return f"stopped before {exceptions.name(vector)}, which has no handler, at {where}"
+            certain = "" if seen.why is Why.BREAKPOINT else "what may raise "
+            return f"stopped before {certain}{exceptions.name(vector)}, which has no handler, at {where}"
         return ""
 
     def _unguided(self, seen: Forecast) -> Iterator[str]:

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from release_matrix.outcome import VERDICTS, Outcome, Step
+from release_matrix.outcome import RUNS, VERDICTS, Outcome, Step
 
-_RUNS = ("run-trace", "flagship")  # whose verdicts are kept beside the logs
 # Firmware of another version lies elsewhere, and makes another number of interrupts.
 _ADDRESS = re.compile(r"\b(?:0x)?[0-9a-f]{5,16}\b")
 _COUNT = re.compile(r"\b\d+(?= (?:exceptions|records)\b)")
@@ -18,11 +17,13 @@ _COUNTS = frozenset({"records", "offset"})
 
 def compare(outcomes: Sequence[Outcome], folder: Path) -> None:
     """Add to each outcome the step that holds its verdicts against those of the first release."""
+    if all(_kept(folder, outcome, run) is None for outcome in outcomes for run in RUNS):
+        return  # no release came as far as a verdict: its own steps say why
     for outcome in outcomes:
         log = folder / f"{outcome.name}.{VERDICTS}.log"
-        found = [
+        found = [f"{run}: no verdict" for run in RUNS if _kept(folder, outcome, run) is None] or [
             f"{run}: {place}"
-            for run in _RUNS
+            for run in RUNS
             for place in differences(_kept(folder, outcomes[0], run), _kept(folder, outcome, run))
         ]
         log.write_text("".join(f"{line}\n" for line in found))

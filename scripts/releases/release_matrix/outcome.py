@@ -10,6 +10,8 @@ from release_matrix.readings import Counts, Skip
 
 # In the order in which they are taken; each must pass.
 STEPS = ("root", "run-trace", "flagship", "tests")
+# Those of which the verdict is kept beside the logs.
+RUNS = ("run-trace", "flagship")
 # What is compared once all releases have theirs.
 VERDICTS = "verdicts"
 # The fault of the README's example.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from release_matrix import readings
-from release_matrix.outcome import FLAGSHIP, Outcome, Step
+from release_matrix.outcome import FLAGSHIP, RUNS, Outcome, Step
 from release_matrix.readings import Verdict
 from release_matrix.roots import Root, Runner
 from release_matrix.settings import Settings
@@ -39,6 +39,8 @@ class Release:
     def outcome(self, asked: Settings) -> Outcome:
         """Return what came of it. Only a root that cannot be made ends it early: the rest tells something."""
         began = time.time()
+        for run in RUNS:  # of an earlier run
+            self._root.log(run).with_suffix(".json").unlink(missing_ok=True)
         if not self._set_up(asked.refresh):
             return self._outcome
         self._outcome.set_up_seconds = time.time() - began

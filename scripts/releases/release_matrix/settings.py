@@ -58,7 +58,7 @@ def read(environment: Mapping[str, str], tree: Path, machine: str) -> Settings:
         raise ReleasesError(f"REFRESH={refresh}: 0 or 1")
     return Settings(
         suites=suites,
-        tests=tests_command(environment.get("TESTS", "") or "quick", tree),
+        tests=tests_command(environment.get("TESTS", "").strip() or "quick", tree),
         arch=arch,
         mirror=environment.get("MIRROR") or None,
         refresh=refresh == "1",

@@ -48,6 +48,17 @@ def text(one: Any) -> str:
     return f"{one.mnemonic} {one.op_str}".strip()
 
 
+def written(one: Any) -> set[str]:
+    """Return the names of the registers that an instruction may change.
+
+    capstone 4 lets TEST write its operand, capstone 5 a BSWAP of 16 bits (whose result is undefined) nothing.
+    """
+    if one.mnemonic == "test":
+        return set()
+    names = {one.reg_name(register) for register in one.regs_access()[1]}
+    return names | {one.reg_name(one.operands[0].reg)} if one.mnemonic == "bswap" else names
+
+
 def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
     """Of a memory operand; None if a register is not known, or the base of FS or GS."""
     from capstone import x86

@@ -10,6 +10,7 @@ from cr3scope.exceptions import DIVIDE, UNDEFINED
 from cr3scope.paging.cpu import CpuState
 from cr3scope.predict.code import segment_steps, transfers
 from cr3scope.predict.code.course import Course, Step, Way
+from cr3scope.predict.code.decode import written
 from cr3scope.predict.code.data_steps import operand_steps, repeated
 from cr3scope.predict.code.known_registers import is_part_of
 from cr3scope.predict.code.missing_state import missing_state
@@ -64,7 +65,7 @@ def _plain(course: Course, one: Any) -> Way:
     """What is no control transfer."""
     known = course.known
     name: str = one.mnemonic
-    writes = {one.reg_name(register) for register in one.regs_access()[1]}
+    writes = written(one)
     if name == "mov" and writes & {"cr0", "cr3", "cr4"}:
         return course.ends(one)
     destination = _destination(one)

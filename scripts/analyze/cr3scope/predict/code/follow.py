@@ -121,7 +121,7 @@ class _Follower:
             return None
         one = decode.decode(code, at, course.bits)
         if one is None:
-            course.end = f"the bytes at {at:#x} are no instruction: {code[:8].hex(' ')}"
+            course.end = f"the bytes at {at:#x} are no instruction that the decoder knows: {code[:8].hex(' ')}"
             course.why = Why.NO_INSTRUCTION
         elif course.memory.is_written(at, one.size):
             course.end = f"the code at {at:#x} is written on the way"

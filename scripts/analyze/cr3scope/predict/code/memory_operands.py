@@ -17,11 +17,11 @@ from cr3scope.predict.code import decode
 from cr3scope.predict.code.known_registers import KnownRegisters
 
 # By mnemonic, without prefixes: the beginning is enough.
-_NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush", "clwb", "cldemote", "endbr")
+_NO_ACCESS = ("lea", "nop", "bnd", "prefetch", "invlpg", "clflush", "clwb", "cldemote", "endbr")
 _STORES = ("mov", "vmov", "set", "fst", "fist", "fbstp", "fnst", "fnsave", "stmxcsr", "vstmxcsr", "pextr",
            "vpextr", "extractps", "vextract", "sgdt", "sidt", "sldt", "smsw", "fxsave", "xsave", "stos",
            "ins", "pop")  # fmt: skip
-_READS = ("test", "outs", "frstor", "fxrstor", "xrstor")
+_READS = ("test", "cvt", "outs", "frstor", "fxrstor", "xrstor")
 _CHANGES = frozenset({"rcl", "rcr", "rol", "ror", "shl", "shr", "sar", "sal", "shld", "shrd", "cmpxchg",
                       "cmpxchg8b", "cmpxchg16b", "xchg", "xadd"})  # fmt: skip
 _BIT_TESTS = ("bt", "bts", "btr", "btc")
@@ -29,7 +29,8 @@ _TABLES = ("lgdt", "lidt", "sgdt", "sidt")
 _FAR = ("ljmp", "lcall", "lss", "lfs", "lgs")
 _BYTES = {
     "fxsave": 512, "fxsave64": 512, "fxrstor": 512, "fxrstor64": 512, "xsave": 576, "xsave64": 576,
-    "xrstor": 576, "xrstor64": 576, "fnsave": 108, "frstor": 108,
+    "xrstor": 576, "xrstor64": 576, "fnsave": 108, "frstor": 108, "fnstsw": 2, "lar": 2, "lsl": 2,
+    "comiss": 4, "ucomiss": 4, "comisd": 8, "ucomisd": 8,
 }  # fmt: skip
 # Operands that must be aligned, or #GP(0): by mnemonic, without a `v`, bytes.
 _ALIGNED = {
