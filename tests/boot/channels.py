@@ -28,7 +28,7 @@ def calling(command: Sequence[str], *options: tuple[str, ...]) -> Iterator[list[
         listeners, words = [], list(command)
         for number, option in enumerate(options):
             path = f"{folder}/{number}"
-            listeners.append(stack.enter_context(_listener(path)))
+            listeners.append(stack.enter_context(listening(path)))
             words += [word.format(path) for word in option]
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -38,7 +38,8 @@ def calling(command: Sequence[str], *options: tuple[str, ...]) -> Iterator[list[
         yield [stack.enter_context(_accept(listener, process)) for listener in listeners]
 
 
-def _listener(path: str) -> socket.socket:
+def listening(path: str) -> socket.socket:
+    """Return a socket on which someone will call."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(1)

@@ -5,14 +5,16 @@ Every wait is bounded and says for what.
 
 from __future__ import annotations
 
-import mmap
 import select
 import shlex
+import socket
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from boot.channels import listening
 from cr3scope.machine.qmp import Qmp
 
 SECONDS = 60.0
@@ -41,12 +43,31 @@ def save(qmp: Qmp, state: Path) -> None:
     """Write the state of a paused machine to ``state``, from which it is restored as a running one."""
     _set_up(qmp)
     qmp.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
-    qmp.execute("migrate", uri=f"exec:cat >{shlex.quote(str(state))}")
-    _wait_for_migration(qmp, f"the machine's state was not saved to {state}")
-    with open(state, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-        place = data.rfind(_STOPPED)
-        if place >= 0:
-            data[place : place + len(_STOPPED)] = _RUNS
+    otherwise = f"the machine's state was not saved to {state}"
+    # Over a socket that is read to its end: what a program in between still holds would be missing.
+    with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder, listening(f"{folder}/state") as listener:
+        qmp.execute("migrate", uri=f"unix:{folder}/state")
+        data = _received(listener, otherwise)
+    _wait_for_migration(qmp, otherwise)
+    place = data.rfind(_STOPPED)
+    if place >= 0:
+        data[place : place + len(_STOPPED)] = _RUNS
+    state.write_bytes(data)
+
+
+def _received(listener: socket.socket, otherwise: str) -> bytearray:
+    """All that the one who calls sends."""
+    data = bytearray()
+    listener.settimeout(SECONDS)
+    try:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(SECONDS)
+            while piece := connection.recv(1 << 20):
+                data += piece
+    except TimeoutError:
+        raise StateError(f"{otherwise}: QEMU was silent for {SECONDS:g} s") from None
+    return data
 
 
 def load(qmp: Qmp, state: Path) -> None:
