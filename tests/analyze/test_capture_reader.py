@@ -167,6 +167,7 @@ def test_physical_address_widths_that_no_cpu_has_are_damage() -> None:
     assert "maxphyaddr" in read_capture(writer.data).damage[0].message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "junk", [b"\0", b"@", b"@c3s1 ", b"@c3s1 0 x #00000000\n", b"\n", b"@c3s1 " + b"a" * 600]
 )

@@ -26,6 +26,7 @@ def report_of(path: Path, content: bytes, cr3: int | None = NEW_CR3) -> LogRepor
         return None
 
 
+@pytest.mark.slow
 def test_log_cut_anywhere_never_raises_and_never_invents_a_cause(tmp_path: Path) -> None:
     for cut in range(0, len(SMALL), 37):
         for cr3 in (NEW_CR3, None):

@@ -47,6 +47,7 @@ def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on
     assert isinstance(whole, Translation)
 
 
+@pytest.mark.slow
 @given(cases())
 @settings(max_examples=1500)
 def test_both_walks_agree(case: Case) -> None:

@@ -76,6 +76,7 @@ def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
     return pages, machine
 
 
+@pytest.mark.slow
 @given(webs())
 @settings(max_examples=400)
 def test_mappings_equal_every_page_enumerated(web: tuple[Pages, naive.Machine]) -> None:

@@ -149,6 +149,7 @@ def test_no_entry_is_named_twice_by_one_rule(rule: str, damage: Break) -> None:
     assert len(named) == len(set(named))
 
 
+@pytest.mark.slow
 def test_every_fault_of_the_plan_has_a_finding() -> None:
     """Whatever single bit flips in an entry that the plan uses, a predicted fault is explained."""
     untold = []

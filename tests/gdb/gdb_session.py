@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -30,12 +29,18 @@ def gdb(*commands: str, first: str = "") -> str:
     return done.stdout + done.stderr
 
 
-def wait_for(path: Path) -> None:
-    """Returns once ``path`` exists; AssertionError if that takes longer than 10 s."""
-    until = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} did not appear within 10 s"
-        os.sched_yield()
+def answers(commands: Sequence[str]) -> dict[str, str]:
+    """Return what one gdb without a guest prints for each of the commands."""
+    mark = "-- next --"
+    script = ROOT / "scripts/gdb/cr3scope_gdb.py"
+    words = [word for command in commands for word in ("-ex", command, "-ex", f"echo {mark}")]
+    done = subprocess.run(
+        ["gdb", "-q", "-nx", "-batch", "-ex", f"source {script}", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+    )  # fmt: skip
+    told = done.stdout.split(mark)
+    assert len(told) == len(commands) + 1, done.stdout
+    return dict(zip(commands, told))
 
 
 def foreign(

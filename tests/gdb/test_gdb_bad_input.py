@@ -3,33 +3,65 @@
 from __future__ import annotations
 
 import re
-import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
-from gdb_session import debug, gdb, wait_for
+from gdb_session import answers, debug, gdb, session
 
 NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "save", "step", "symbols", "walk")
 NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`"
 
+REFUSED = [
+    ("walk 0", f"cr3scope walk: {NO_TARGET}"),
+    ("check", f"cr3scope check: {NO_TARGET}"),
+    ("step", f"cr3scope step: {NO_TARGET}"),
+    ("walk", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new] [--user]"),
+    ("walk 0 --access z", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new] [--user]"),
+    ("fault 256", "usage: cr3scope fault [VECTOR]"),
+    ("handoff stdcall", "usage: cr3scope handoff [sysv|ms]"),
+    ("maps now", "usage: cr3scope maps [--new]"),
+    ("step now", "usage: cr3scope step [--entry]"),
+    ("save", "usage: cr3scope save FILE"),
+]
+STARTED = [
+    (("gdb", "-i", "mi"), True),
+    (("gdb", "-i=mi"), True),
+    (("gdb", "--interpreter=mi3"), True),
+    (("gdb", "-interp", "mi2", "-q"), True),
+    (("gdb", "--interpreter", "dap"), True),
+    (("gdb", "-i", "console"), False),
+    (("gdb", "-ix", "mi"), False),
+    (("gdb", "-init-command", "mi"), False),
+    (("gdb", "mi"), False),
+]
 
-@pytest.mark.parametrize(
-    ("command", "line"),
-    [
-        ("walk 0", f"cr3scope walk: {NO_TARGET}"),
-        ("check", f"cr3scope check: {NO_TARGET}"),
-        ("step", f"cr3scope step: {NO_TARGET}"),
-        ("walk", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new] [--user]"),
-        ("walk 0 --access z", "usage: cr3scope walk ADDRESS [--access r|w|x] [--new] [--user]"),
-        ("fault 256", "usage: cr3scope fault [VECTOR]"),
-        ("handoff stdcall", "usage: cr3scope handoff [sysv|ms]"),
-        ("maps now", "usage: cr3scope maps [--new]"),
-        ("step now", "usage: cr3scope step [--entry]"),
-        ("save", "usage: cr3scope save FILE"),
-    ],
-)
+
+def refused(command: str) -> str:
+    return f"cr3scope {command}"
+
+
+def helped(name: str) -> str:
+    return f"help cr3scope {name}"
+
+
+def asked(words: tuple[str, ...]) -> str:
+    return f"python from cr3scope_commands.gdb_settings import speaks_to_a_program as told; print(told({words}))"
+
+
+@cache
+def told() -> dict[str, str]:
+    """What the three kinds of questions that need no guest are answered, by one gdb."""
+    return answers([
+        *(refused(command) for command, _ in REFUSED),
+        *map(helped, NAMES),
+        *(asked(words) for words, _ in STARTED),
+    ])
+
+
+@pytest.mark.parametrize(("command", "line"), REFUSED)
 def test_a_command_refuses_in_one_line(command: str, line: str) -> None:
-    assert gdb(f"cr3scope {command}").splitlines() == [line]
+    assert told()[refused(command)].splitlines() == [line]
 
 
 def test_a_target_that_is_not_qemu_is_named() -> None:
@@ -39,24 +71,13 @@ def test_a_target_that_is_not_qemu_is_named() -> None:
 
 
 def test_a_guest_in_real_mode_is_named(tmp_path: Path) -> None:
-    stub = f"{tmp_path}/gdb"
-    process = subprocess.Popen(
-        ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-chardev",
-         f"socket,path={stub},server=on,wait=on,id=gdb", "-gdb", "chardev:gdb"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(Path(stub))
-        text = gdb("set architecture i386:x86-64", f"target remote {stub}", "cr3scope maps", "disconnect")
-    finally:
-        process.kill()
-        process.wait()
+    text = session(tmp_path, ["qemu-system-x86_64", "-nodefaults", "-display", "none"], "cr3scope maps")
     assert "cr3scope maps: the guest is in real mode: only 64-bit paging can be shown\n" in text, text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help(name: str) -> None:
-    assert f"cr3scope {name}" in gdb(f"help cr3scope {name}")
+    assert f"cr3scope {name}" in told()[helped(name)]
 
 
 def test_a_missing_module_is_named_in_one_line() -> None:
@@ -98,22 +119,8 @@ def test_ctrl_c_leaves_the_stub_in_virtual_mode(tmp_path: Path) -> None:
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), text
 
 
-@pytest.mark.parametrize(
-    ("words", "is_program"),
-    [
-        (("gdb", "-i", "mi"), True),
-        (("gdb", "-i=mi"), True),
-        (("gdb", "--interpreter=mi3"), True),
-        (("gdb", "-interp", "mi2", "-q"), True),
-        (("gdb", "--interpreter", "dap"), True),
-        (("gdb", "-i", "console"), False),
-        (("gdb", "-ix", "mi"), False),
-        (("gdb", "-init-command", "mi"), False),
-        (("gdb", "mi"), False),
-    ],
-)
+@pytest.mark.parametrize(("words", "is_program"), STARTED)
 def test_a_gdb_that_speaks_to_a_program_is_told_by_its_options(
     words: tuple[str, ...], is_program: bool
 ) -> None:
-    asked = f"python from cr3scope_commands.gdb_settings import speaks_to_a_program as told; print(told({words}))"
-    assert gdb(asked) == f"{is_program}\n"
+    assert told()[asked(words)] == f"{is_program}\n"
