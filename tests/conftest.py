@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 # No machine boots in them. A new test there is quick by itself; one that takes seconds says `slow`.
-UNITS = {"analyze", "host"}
+UNITS = {"analyze", "host", "setup"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,10 @@ BOOTS = {
 }
 
 
+# One process boots each guest, for all of its tests.
+pytestmark = pytest.mark.xdist_group("linux_maps")
+
+
 class Mapped(NamedTuple):
     """A page of `cr3scope maps`."""
 

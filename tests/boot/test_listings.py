@@ -71,6 +71,10 @@ def save(qmp: Qmp, folder: Path, commands: Sequence[str] = ("info tlb", "info me
         (folder / command).write_text(text, newline="")
 
 
+# It boots each guest, for all tests that ask for one.
+ONE_PROCESS = pytest.mark.xdist_group("listings")
+
+
 @pytest.fixture(scope="module", params=["la57=off", "la57=on"])
 def panicked(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -106,6 +110,7 @@ def ranges(answer: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
     return [tuple(told[name] for name in names) for told in answer["mappings"]]
 
 
+@ONE_PROCESS
 def test_linux_lists_what_its_tables_map(panicked: Path) -> None:
     for command in ("info tlb", "info mem"):
         if (panicked / command).exists():
@@ -113,6 +118,7 @@ def test_linux_lists_what_its_tables_map(panicked: Path) -> None:
             assert same["equal"] and not same["differences"]
 
 
+@ONE_PROCESS
 def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
     """Linux leaves the rights to the leaves, so that even those agree."""
     names = ("first", "last", "phys", "size", "rights")
@@ -121,6 +127,7 @@ def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
     assert ranges(listed, *names) == ranges(mapped, *names)
 
 
+@ONE_PROCESS
 def test_walks_of_a_listing_lead_where_the_tables_do(panicked: Path) -> None:
     told = answer_of("maps", panicked / "core")["mappings"]
     for one in told[:: max(1, len(told) // 5)]:

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from boot.guest import watch
+from boot import firmware
+from boot.guest import qemu_command, watch
 from boot.reference import ROOT, make
 from boot.verbs import cr3scope
 
@@ -27,14 +28,9 @@ def triage(log: Path, *options: str | Path) -> dict[str, Any]:
 
 def log_with_resets(folder: Path, program: Path, cpus: int) -> Path:
     """The log of a machine that may reset, up to the first one after a triple fault."""
-    environment = {**os.environ, "CPUS": str(cpus), "INITRD": "", "FIRST_STAGE": ""}
-    scripts, disk = ROOT / "scripts/boot", folder / "disk.img"
-    subprocess.run([scripts / "image", disk, program, ""], env=environment, check=True)
-    command = subprocess.run(
-        [scripts / "qemu-command", folder, disk],
-        env=environment, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    command += ["-d", "int,cpu_reset", "-D", "/dev/stdout", "-serial", "none", "-monitor", "none"]
+    settings = {"CPUS": str(cpus)}
+    command = qemu_command(folder, program, {**settings, "QEMU": firmware.stand_in(settings)})
+    command += ["-d", "int,cpu_reset", "-D", "/dev/stdout", "-serial", "null", "-monitor", "none"]
     path, died, resets = folder / "int.log", False, 0
     with subprocess.Popen(command, stdout=subprocess.PIPE) as qemu, path.open("wb") as log:
         assert qemu.stdout is not None
@@ -87,7 +83,7 @@ def test_log_and_capture_are_joined_in_a_walk_of_cr2(tmp_path: Path) -> None:
     loader, kernel = make("loader/loader.elf"), make("kernel/kernel.elf")
     subprocess.run(
         [ROOT / "scripts/boot/run-trace", loader.parent.parent, tmp_path],
-        env={**os.environ, "INJECT": "nx-upper-level"}, capture_output=True, timeout=90,
+        env={**os.environ, "INJECT": "nx-upper-level", "QEMU": firmware.stand_in({})}, capture_output=True, timeout=90,
     )  # fmt: skip
     verdict = triage(
         tmp_path / "interrupts.log", "--capture", tmp_path / "serial.log",
