@@ -146,10 +146,11 @@ $(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 # --- What is built ---------------------------------------------------------------------------------
 build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
 
-# The toolchain and its flags are part of what an object depends on: switching them rebuilds.
-COMPILERS = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
-$(BUILD)/toolchain: FORCE
-	@mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(COMPILERS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(COMPILERS))' >$@
+# The tools and their flags are part of what an object or image depends on: switching them makes it anew.
+toolchain = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
+linker = $(TARGET_LD) $(LLD_FLAGS) $(GNU_EFI) $(TARGET_OBJCOPY)
+$(BUILD)/toolchain $(BUILD)/linker: FORCE
+	@mkdir -p $(@D); printf '%s\n' $(call quoted,$($(@F))) | cmp -s - $@ || printf '%s\n' $(call quoted,$($(@F))) >$@
 .PHONY: FORCE
 FORCE:
 
@@ -173,20 +174,23 @@ $(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
 	$(call say,CC,$@)
 	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
 
+# gnu-efi's start-up code adds the image's base to what lies in the file; lld leaves the addend in .rela alone unless asked.
+LLD_FLAGS = $(if $(findstring lld,$(TARGET_LD)),--apply-dynamic-relocs)
+
 # A UEFI program from its objects; the ELF file is the twin of the PE: same bytes, same addresses, with symbols.
 define link_efi
 	$(call say,LD,$(2))
-	@$(TARGET_LD) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs -z noexecstack -z max-page-size=4096 --hash-style=sysv \
+	@$(TARGET_LD) $(LLD_FLAGS) -shared -Bsymbolic -nostdlib -znocombreloc -zdefs -z noexecstack -z max-page-size=4096 --hash-style=sysv \
 	    --build-id=sha1 -T loader/uefi.ld $(word 2,$(GNU_EFI)) $(1) $(word 3,$(GNU_EFI)) -o $(2)
 endef
 
-$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS) loader/uefi.ld
+$(BUILD)/loader/loader.elf: $(LOADER_OBJECTS) loader/uefi.ld $(BUILD)/linker
 	$(call link_efi,$(filter %.o,$^),$@)
 
 # For tests: programs that change the machine first (tests/boot/first_stage/).
 FIRST_STAGES := $(patsubst tests/boot/first_stage/%.c,%,$(filter-out %/chain.c,$(wildcard tests/boot/first_stage/*.c)))
 first_stage_objects = $(call objects,loader,$(addprefix tests/boot/first_stage/,chain.c $(1).c $(if $(filter la57,$(1)),la57_switch.S)))
-$(BUILD)/first_stage/%.elf: $$(call first_stage_objects,$$*) loader/uefi.ld
+$(BUILD)/first_stage/%.elf: $$(call first_stage_objects,$$*) loader/uefi.ld $(BUILD)/linker
 	@mkdir -p $(@D)
 	$(call link_efi,$(filter %.o,$^),$@)
 
@@ -194,7 +198,7 @@ $(BUILD)/first_stage/%.elf: $$(call first_stage_objects,$$*) loader/uefi.ld
 	$(call say,EFI,$@)
 	@$(PYTHON) scripts/boot/make_pe.py $(TARGET_OBJCOPY) -- $< $@
 
-$(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld
+$(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld $(BUILD)/linker
 	$(call say,LD,$@)
 	@$(TARGET_LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --build-id=sha1 -T kernel/kernel.ld \
 	    $(KERNEL_OBJECTS) -o $@
@@ -218,7 +222,7 @@ foreign_flags = -DMENDED=$(if $(filter %.mended,$(1)),1,0)
 PE_CFLAGS = --target=x86_64-unknown-windows -std=gnu11 -O2 $(WARNINGS) -ffreestanding -fno-stack-protector \
     -mno-red-zone -mgeneral-regs-only -isystem $(GNU_EFI_HEADERS) -isystem $(GNU_EFI_HEADERS)/x86_64
 
-$(BUILD)/foreign/%.elf: $$(call foreign_sources,$$*)
+$(BUILD)/foreign/%.elf: $$(call foreign_sources,$$*) loader/uefi.ld $(BUILD)/linker
 	@mkdir -p $(@D)
 	@$(TARGET_CC) $(LOADER_CFLAGS) $(call foreign_flags,$*) -c $< -o $(@:.elf=.o)
 	$(call link_efi,$(@:.elf=.o),$@)

@@ -18,11 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "analyze"))
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, Section, read_header
 
 _PAGE_BYTES = 4096
 _ALLOC = 2  # SHF_ALLOC
+_RELATIVE = 8  # R_X86_64_RELATIVE
 # Microsoft, PE Format: "COFF File Header", "Optional Header", "DLL Characteristics".
 _NEW_HEADER_AT = 0x3C
 _TIME_STAMP, _OPTIONAL = 8, 24  # from the signature on
@@ -59,6 +61,27 @@ def loaded(elf: Path) -> Iterator[tuple[str, int, bytes]]:
                     yield section.name, section["sh_addr"], _bytes(section)
     except (OSError, ELFError) as error:
         raise Refused(f"{elf.name}: {error}") from error
+
+
+def check_relocations(elf: Path) -> None:
+    """Raise Refused unless each word to relocate holds its addend: gnu-efi adds the image's base to the word itself."""
+    with elf.open("rb") as file:
+        program = ELFFile(file)
+        sections = [s for s in program.iter_sections() if s["sh_flags"] & _ALLOC]
+        for table in sections:
+            if not isinstance(table, RelocationSection):
+                continue
+            for relocation in table.iter_relocations():
+                place, kind = relocation["r_offset"], relocation["r_info_type"]
+                holder = next(s for s in sections if s["sh_addr"] <= place < s["sh_addr"] + s["sh_size"])
+                at = place - holder["sh_addr"]
+                word = int.from_bytes(_bytes(holder)[at : at + 8], "little")
+                if kind != _RELATIVE:
+                    raise Refused(f"{elf.name}: a relocation of type {kind} in {holder.name} at {place:#x}: gnu-efi knows"
+                                  f" R_X86_64_RELATIVE ({_RELATIVE}) alone")  # fmt: skip
+                if word != relocation["r_addend"]:
+                    raise Refused(f"{elf.name}: the word in {holder.name} at {place:#x} is not its addend (lld needs"
+                                  " --apply-dynamic-relocs)")  # fmt: skip
 
 
 def _bytes(section: Any) -> bytes:
@@ -123,6 +146,7 @@ def main(arguments: list[str]) -> int:
         convert(arguments[:split], elf, raw)
         data = raw.read_bytes()
         check(efi.name, data, loaded(elf))
+        check_relocations(elf)
         efi.write_bytes(stamped(data))
     except Refused as why:
         print(f"make_pe: {why}", file=sys.stderr)

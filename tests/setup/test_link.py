@@ -169,12 +169,18 @@ def test_a_build_folder_with_blanks_is_one_line() -> None:
     assert done.returncode == 2 and "without blanks" in done.stderr and len(done.stderr.splitlines()) == 1, done
 
 
-@pytest.mark.parametrize("setting", ["TOOLCHAIN=clang", "GNU_EFI_INCLUDE=/nowhere", "KERNEL_CFLAGS=-O1"])
+@pytest.mark.parametrize("setting", ["TOOLCHAIN=clang", "GNU_EFI_INCLUDE=/nowhere", "KERNEL_CFLAGS=-O1", "TARGET_LD=ld.lld"])
 def test_another_setting_does_not_leave_the_old_build_as_it_is(setting: str) -> None:
     make("loader/loader.efi")
     make("kernel/kernel.elf")
     asked = subprocess.run(["make", "-n", "build", f"BUILD={BUILD}", setting], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 2 or " -c " in asked.stdout, asked
+    assert asked.returncode == 2 or " -c " in asked.stdout or "ld.lld" in asked.stdout, asked
+
+
+def test_a_word_to_relocate_that_does_not_hold_its_addend_is_named(tmp_path: Path) -> None:
+    done = build("-s", f"BUILD={tmp_path}/build", "TARGET_LD=ld.lld", "LLD_FLAGS=")
+    line, *_ = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("make_pe: loader.elf: the word in .data at 0x"), done
 
 
 def test_a_lost_twin_is_made_again(tmp_path: Path) -> None:

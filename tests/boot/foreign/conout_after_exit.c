@@ -16,11 +16,15 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     *directory_entry(made, &efi_main) = code;
     *directory_entry(made, (UINT8 *)&efi_main + LARGE_BYTES) = next;
     *directory_entry(made, stack) = own;
-    load_cr3((UINT64)made);
-    if (!MENDED) {
-        /* As compiled code does it: the pointer from the system table, then the function. */
-        __asm__ volatile("mov %0, %%rsp\n\tmov 0x40(%1), %%rcx\n\tcall *8(%%rcx)" ::"r"(stack),
-                         "r"(system), "d"(words));
+    if (MENDED) {
+        load_cr3((UINT64)made);
+        pass();
     }
+    /* As compiled code does it: the pointer from the system table, then the function; the old stack
+     * is gone by then. */
+    __asm__ volatile(
+        "mov %0, %%cr3\n\tmov %1, %%rsp\n\tmov 0x40(%2), %%rcx\n\tcall *8(%%rcx)" ::"r"(made),
+        "r"(stack), "r"(system), "d"(words)
+        : "rcx", "memory");
     pass();
 }
