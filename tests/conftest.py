@@ -1,13 +1,16 @@
-"""Which tests are `quick`: what a contributor runs at each change (docs/contributing.md)."""
+"""What holds for every test: which are `quick` (docs/contributing.md), and that only failures leave files behind."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 # No machine boots in them. A new test there is quick by itself; one that takes seconds says `slow`.
 UNITS = {"analyze", "host", "setup"}
+_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -16,3 +19,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(folder).parts[0] in UNITS and item.get_closest_marker("slow") is None:
             item.add_marker("quick")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note of each test whether it passed."""
+    outcome = yield
+    if call.when == "call":
+        item.stash[_PASSED] = outcome.get_result().passed  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def _only_failures_keep_their_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Remove `tmp_path` once its test has passed: the disks of all boots together are 13 GB."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None and request.node.stash.get(_PASSED, False):
+        shutil.rmtree(folder, ignore_errors=True)

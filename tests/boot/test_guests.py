@@ -14,7 +14,9 @@ from boot.reference import Run
 # be looked at as often as it takes to find a hang.
 WAITING_SECONDS = 10
 PANIC_SECONDS = 60
-MEMTEST = Path("/boot/memtest86+x64.efi")
+# As its version 8 is named, and those before.
+_MEMTEST_8 = Path("/boot/mt86+x64")
+MEMTEST = _MEMTEST_8 if _MEMTEST_8.exists() else Path("/boot/memtest86+x64.efi")
 
 
 @pytest.fixture
@@ -88,7 +90,10 @@ def test_medium_without_a_loader_is_said_to_boot_nothing(tmp_path: Path) -> None
     no_program = tmp_path / "empty.efi"
     no_program.write_bytes(b"")
     run = watch(tmp_path, no_program, NOTHING_SECONDS)
-    assert_nothing_booted(run, "the firmware's own shell waits at its prompt")
+    # OVMF since 2026 has no shell in it.
+    has_shell = b"UEFI Interactive Shell" in run.serial
+    shell, none = "the firmware's own shell waits at its prompt", "no bootable option or device was found"
+    assert_nothing_booted(run, shell if has_shell else none)
 
 
 def test_uefi_program_under_seabios_is_said_to_boot_nothing(tmp_path: Path) -> None:
