@@ -93,6 +93,19 @@ def test_memory_that_is_not_in_the_core_forbids_a_clean_verdict(
     assert f"the core does not hold the memory at {missing:#x}" in told
 
 
+def test_where_the_machine_has_no_ram_the_core_lacks_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = memory()
+    nowhere = NEW + 0x20000
+    del pages[nowhere]
+    around = f"0-{nowhere - 1:x},{nowhere + 0x1000:x}-fffffff"
+    status, found = verdict(capsys, core(tmp_path, pages, ram=around))
+    assert (status, found["verdict"], found["diagnostics"]) == (1, "will-fault", []), found
+    _, found = verdict(capsys, core(tmp_path, pages, ram="0-fffffff"))
+    assert found["verdict"] == "incomplete", found
+
+
 @pytest.mark.parametrize(
     ("one", "words"),
     [

@@ -293,6 +293,21 @@ def test_dead_cpu_is_numbered_by_the_reset_that_follows(tmp_path: Path) -> None:
     assert "of 2" in verdict["observation"]["cpu"]
 
 
+def test_dead_cpu_without_a_task_register_is_not_the_one_that_had_one(tmp_path: Path) -> None:
+    """QEMU 11 dumps each CPU as it is after the reset: nothing there is of the one that died."""
+    far = STACK - 0x100000
+    died = [
+        record(150, 14, 0x10, rsp=far, cr2=SWITCH), record(151, 8, rsp=far, cr2=IDT + 14 * 16, old=14), TRIPLE,
+    ]  # fmt: skip
+    both = RESET + RESET.replace("CPU 0", "CPU 1")
+    ticks = [of_task(each, 0xFCC8058) for each in firmware()][1:]
+    _, verdict = triage(tmp_path, "".join([both, *ticks, *died, both]))
+    assert verdict["observation"]["cpu"].startswith("probably CPU 1 of 2: it has no task register"), verdict
+    three = both + RESET.replace("CPU 0", "CPU 2")
+    _, verdict = triage(tmp_path, "".join([three, *ticks, *died, three]))
+    assert verdict["observation"]["cpu"].startswith("one of 3: "), verdict
+
+
 def test_log_of_one_cpus_thread_tells_its_number(tmp_path: Path) -> None:
     """As `-d int,cpu_reset,tid -D int-%d.log` writes one for each."""
     begin = RESET.replace("CPU 0", "CPU 3")

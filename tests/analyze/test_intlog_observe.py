@@ -80,6 +80,21 @@ def test_storm_on_an_ist_stack_is_told_to_have_no_end(read: Read) -> None:
     assert "does not end by itself" in "\n".join(report.chain)
 
 
+def test_storm_whose_every_fault_becomes_a_double_fault_is_one(read: Read) -> None:
+    """With gates that name an unusable stack: #PF, #DF, and the handler of #DF cannot be fetched."""
+    rounds = (
+        record(150 + 2 * n, 14, 0x11, rip=HANDLER, cr2=HANDLER)
+        + record(151 + 2 * n, 8, rip=HANDLER, cr2=(1 << 64) - 8, old=14)
+        for n in range(20)
+    )
+    report = read(*firmware(149), record(149, 14, 0x11, cr2=SWITCH), *rounds)
+    assert report.ending is Ending.STORM
+    assert report.first == FETCH_DENIED
+    assert "RSP stays" in " ".join(report.chain)
+    few = (record(150 + n, 14 if n % 2 else 8, 0x11, rip=HANDLER, cr2=HANDLER) for n in range(20))
+    assert read(*firmware(), *few).ending is not Ending.STORM, "two exceptions in turn are no row of equal ones"
+
+
 def test_form_c_bad_stack_is_told_apart_from_an_unmapped_idt(read: Read) -> None:
     push = STACK - 8
     report = read(

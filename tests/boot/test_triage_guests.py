@@ -53,7 +53,8 @@ def test_cpu_that_died_is_numbered_where_the_machine_resets(tmp_path: Path) -> N
     seen = verdict["observation"]
     assert seen["outcome"] == "triple-fault"
     assert (seen["first"]["vector"], seen["first"]["error_code"]) == (14, 0x10)
-    assert seen["cpu"].startswith("CPU 1 of 2: ")
+    # QEMU 11 dumps the CPUs as they are after the reset: what is left is a guess.
+    assert seen["cpu"].startswith(("CPU 1 of 2: ", "probably CPU 1 of 2: it has no task register")), seen
 
 
 def test_second_cpu_that_dies_without_a_reset_is_guessed_and_said_to_be(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_the_guest(tmp_path: Path) -> None:
 
 
 def test_a_guest_that_resets_while_a_command_waits_is_one_line(tmp_path: Path) -> None:
-    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope break --on-load nosuchthing")
+    text = foreign(tmp_path, loader("resets", False), "cr3scope break --on-load nosuchthing")
     assert re.search(r"^cr3scope break: QEMU ended: ", text, re.MULTILINE), text
     assert "Traceback" not in text
 

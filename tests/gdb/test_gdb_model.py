@@ -48,7 +48,7 @@ CASES: list[tuple[str, dict[str, int | str]]] = [
                         ("execute_only", 0), ("ring3", 0), ("ring3", 3), ("data", 3), ("tss", 0),
                         ("unaccessed", 0))],
     *[(f"{load} 90", {"rax": OUTSIDE}) for load in (DS, SS, GS, LTR)],
-    *[(f"{LTR} 90", {"rax": SELECTOR[name]}) for name in ("tss", "tss_busy", "data", "null")],
+    *[(f"{LTR} 90", {"rax": SELECTOR[name]}) for name in ("tss_busy", "data")],
     *[(RETFQ, {"rbx": NEXT, "rcx": selector})
       for selector in (SELECTOR["code"], SELECTOR["data"], SELECTOR["code_absent"], 0, OUTSIDE,
                        SELECTOR["code_long_default"], SELECTOR["code_ring3"])],
@@ -114,6 +114,8 @@ CASES: list[tuple[str, dict[str, int | str]]] = [
     ("51 53 ff1c24", {"rbx": NEXT, "rcx": SELECTOR["code"]}),  # lcall m16:32
     ("53 f3c3", {"rbx": HOLE}),  # push; repz ret
     ("9c 58 50 9d 90", {}),  # pushfq; pop rax; push rax; popfq
+    # What loads TR comes last: firmware's gates may name stacks of its TSS.
+    *[(f"{LTR} 90", {"rax": SELECTOR[name]}) for name in ("null", "tss")],
 ]  # fmt: skip
 
 # What both scripts begin with: the guest at the switch of a healthy loader, and how it gets back there.
@@ -123,7 +125,7 @@ python
 import json
 from cr3scope.forecast.forecast import forecast
 from cr3scope.forecast.handlers import handlers
-from cr3scope.forecast.switch import switch_at_pc
+from cr3scope.forecast.switch import new_cr3
 from cr3scope.predict.code.follow import follow
 from cr3scope_commands import run_to, target
 from cr3scope.forecast.frame import frame_at_rsp
@@ -134,8 +136,11 @@ gdb.execute("set $eflags = $eflags & ~0x200")
 inferior = gdb.selected_inferior()
 start = target.stop()
 kept = {name: int(gdb.parse_and_eval(f"${name}")) & (1 << 64) - 1 for name in GENERAL}
-length = switch_at_pc(start).length
-original = bytes(inferior.read_memory(start.rip, 64))
+# By a register that no case uses, whichever the compiler took.
+kept["r14"] = new_cr3(start)
+switch = bytes.fromhex("410f22de")  # mov cr3, r14
+length = len(switch)
+original = switch + bytes(inferior.read_memory(start.rip + length, 60))
 stack = start.rsp & ~0xFFF
 
 def put(registers, rip):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gdb
 
 from cr3scope.text import printable
+from cr3scope_commands.answer import answer
 
 
 def place(virt: int) -> str:
     """`` in function at file:line``, as much of it as gdb knows; empty without symbols."""
     words = ""
-    block = gdb.execute(f"info symbol {virt:#x}", to_string=True)
+    block = answer(f"info symbol {virt:#x}")
     if not block.startswith("No symbol"):
         words = f" in {printable(block.split(' in section')[0])}"
     line = gdb.find_pc_line(virt)

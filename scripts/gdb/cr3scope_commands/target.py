@@ -18,6 +18,7 @@ from cr3scope.machine.snapshot import take_snapshots
 from cr3scope.paging.entry import PAGE_BYTES
 from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries
+from cr3scope_commands.answer import answer
 
 _CHUNK_BYTES = 16 * PAGE_BYTES
 _VIRTUAL = "maintenance packet Qqemu.PhyMemMode:0"
@@ -31,13 +32,13 @@ class Monitor:
     def monitor(self, command: str) -> str:
         """What the monitor answers."""
         try:
-            answer: str = gdb.execute(f"monitor {command}", to_string=True)
+            told = answer(f"monitor {command}")
         except gdb.error as error:
             raise QmpError(
                 f"the target has no QEMU monitor to tell CR3 and EFER ({error}); a dump of its"
                 " tables can be read by `scripts/cr3scope maps`, `walk` and `diff`"
             ) from error
-        return answer.replace("\r", "")
+        return told.replace("\r", "")
 
     def registers(self) -> dict[str, int]:
         """The registers as the monitor prints them."""
@@ -56,8 +57,8 @@ class Monitor:
 def physical_mode() -> Iterator[None]:
     """Within it the stub takes addresses as physical ones; afterwards as virtual ones again."""
     try:
-        answer = gdb.execute("maintenance packet Qqemu.PhyMemMode:1", to_string=True)
-        if '"OK"' not in answer:
+        told = answer("maintenance packet Qqemu.PhyMemMode:1")
+        if '"OK"' not in told:
             raise UnusableInput("the target reads no physical memory (QEMU's PhyMemMode)")
         yield
     finally:

@@ -49,7 +49,7 @@ class CoreStop(StoppedCpu):
         """A table page."""
         found = self.memory.table(phys)
         if found is None:
-            self.absent.add(phys)
+            self._lacks(phys)
         return found
 
     def physical(self, phys: int, length: int) -> bytes:
@@ -60,7 +60,7 @@ class CoreStop(StoppedCpu):
         """What an exception reads."""
         found = self.physical(phys, count)
         if len(found) < count:
-            self.absent.add(phys + len(found))
+            self._lacks(phys + len(found))
             return None
         return found
 
@@ -71,8 +71,14 @@ class CoreStop(StoppedCpu):
         if len(found) < length:
             phys = walk(self, self.cpu, virt + len(found) & (1 << 64) - 1).phys
             if phys is not None:
-                self.absent.add(phys)
+                self._lacks(phys)
         return found
+
+    def _lacks(self, phys: int) -> None:
+        """Note what the core does not hold, unless it tells that the machine has no memory there."""
+        ranges = list(self.ram())
+        if not ranges or any(first <= phys <= last for first, last in ranges):
+            self.absent.add(phys)
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         return (self.physical(at, length) for at in places)

@@ -24,14 +24,24 @@ def title(record: InterruptRecord) -> str:
 
 
 def storm_start(records: Sequence[InterruptRecord]) -> int | None:
-    """The index of the first of at least ``STORM_RUN`` equal exceptions in a row."""
-    start = 0
+    """Return the index of the first of at least ``STORM_RUN`` equal exceptions in a row; None if there is no such row.
+
+    What their own delivery raises does not count: a handler's #PF whose every delivery ends in #DF is one storm.
+    """
+    start = count = 0
     for index, record in enumerate(records):
-        if record.identity != records[start].identity:
-            start = index
-        elif index - start + 1 >= STORM_RUN:
-            return start
+        if record.identity == records[start].identity:
+            count += 1
+            if count >= STORM_RUN:
+                return start
+        elif not is_delivery(record) or is_delivery(records[start]):
+            start, count = index, 1
     return None
+
+
+def is_delivery(record: InterruptRecord) -> bool:
+    """Return whether an exception was raised while another one was delivered."""
+    return record.old not in (None, NO_EXCEPTION)
 
 
 def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int:
@@ -45,7 +55,7 @@ def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
     Another CR3 than the fault's tells so as well: the next address space was switched to.
     """
     return any(
-        record.old in (None, NO_EXCEPTION)
+        not is_delivery(record)
         and (record.rsp >= first.rsp or record.cr3 not in (None, first.cr3))
         and record.identity != first.identity
         for record in later
@@ -60,7 +70,7 @@ def undelivered(interrupt: InterruptRecord, first: InterruptRecord) -> bool:
     eyes, and benign, so that ``first`` does not tell what it interrupted.
     """
     is_exception = interrupt.is_software and interrupt.vector < FIRST_INTERRUPT
-    if not is_exception or first.old not in (None, NO_EXCEPTION):
+    if not is_exception or is_delivery(first):
         return False
     if (first.rip, first.rsp) == (interrupt.rip, interrupt.rsp):
         return True
@@ -104,7 +114,7 @@ def interrupt_note(interrupt: InterruptRecord, first: InterruptRecord) -> str | 
 
 
 def _follows(before: InterruptRecord, record: InterruptRecord) -> str:
-    if record.old not in (None, NO_EXCEPTION):
+    if is_delivery(record):
         return f"while {exceptions.name(record.old or 0)} was delivered: "
     if before.is_exception and record.rip != before.rip:
         return f"in the handler of {exceptions.name(before.vector)}: "
@@ -114,8 +124,7 @@ def _follows(before: InterruptRecord, record: InterruptRecord) -> str:
 def _reaching(before: InterruptRecord, record: InterruptRecord) -> str:
     """What the CPU touched when the delivery of ``before`` failed; CR2 tells."""
     touched = record.cr2
-    is_delivery = record.old not in (None, NO_EXCEPTION) or before.is_software
-    if not is_delivery or touched is None or touched == before.cr2:
+    if not (is_delivery(record) or before.is_software) or touched is None or touched == before.cr2:
         return ""
     gate = _gate(before, touched)
     if gate is not None:
@@ -141,7 +150,7 @@ def form_words(
     if is_storm:
         return "the handler was reached and faulted itself, over and over"
     second = chain[1] if len(chain) > 1 else None
-    if second is None or second.old in (None, NO_EXCEPTION):
+    if second is None or not is_delivery(second):
         return None
     touched = second.cr2
     cr2 = first.fault.cr2

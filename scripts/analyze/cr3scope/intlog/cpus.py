@@ -2,8 +2,8 @@
 
 QEMU writes the number of a CPU in `CPU Reset (CPU n)` alone (`-d cpu_reset`); exception records have
 none. But a running kernel gives each CPU a task register of its own (the TSS holds its stacks), and
-a machine that resets after a triple fault dumps every CPU as it was: one of them as it died. With
-`-d tid` and a %d in the name (QEMU 7.1 and later) each CPU's thread has a log of its own.
+a machine that resets after a triple fault dumps every CPU as it was: one of them as it died (up to QEMU
+10.0; 11.1 dumps them as they are after the reset). With `-d tid` and a %d in the name (QEMU 7.1 and later) each CPU's thread has a log of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
 _BEGIN = 1 << 20  # every CPU is reset before the firmware starts
 _MOST = 256
+_PAIR = 2  # CPUs; the boot CPU is number 0
 _STACK = 64 << 10
 _NEAR = 4 << 10
 
@@ -75,6 +76,8 @@ def which(
         return f"the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})"
     if likely is not None:
         return f"probably CPU {likely}{of}: at its last reset its stack was there ({own})"
+    if known == _PAIR and not dead.task and any(record.task and not record.is_exception for record in before):
+        return f"probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})"
     return (
         f"one{of or ' of several'}: the log does not say which ({own}); `-d int,cpu_reset,tid -D"
         " int-%d.log` gives each CPU a log of its own"

@@ -13,7 +13,6 @@ from cr3scope.intlog import chain, cpus, switch
 from cr3scope.intlog.logfile import WINDOW, LogFile
 from cr3scope.intlog.record import (
     MAX_RECORD,
-    NO_EXCEPTION,
     InterruptRecord,
     read_records,
 )
@@ -245,7 +244,7 @@ def _storm(
 def _last_chain(late: list[InterruptRecord]) -> list[InterruptRecord]:
     """The last exception that was raised on its own account, and what came of its delivery."""
     start = len(late) - 1
-    while start > 0 and late[start].old not in (None, NO_EXCEPTION):
+    while start > 0 and chain.is_delivery(late[start]):
         start -= 1
     return late[start:]
 
