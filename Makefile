@@ -43,14 +43,14 @@ COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreesta
     -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
-LOADER_CFLAGS = $(COMMON_CFLAGS) -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden $(OUTGOING_ARGS) \
+LOADER_CFLAGS = $(COMMON_CFLAGS) -Iloader -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden $(OUTGOING_ARGS) \
     -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI_HEADERS) -isystem $(GNU_EFI_HEADERS)/x86_64
 # The kernel lives in the top 2 GiB and may take an exception anywhere.
 KERNEL_CFLAGS := $(COMMON_CFLAGS) -fno-pic -mcmodel=kernel -mgeneral-regs-only
 OUTGOING_ARGS := $(if $(filter gcc,$(TOOLCHAIN)),-maccumulate-outgoing-args)
 
 TRACE_SOURCES := $(sort $(wildcard trace/*.c trace/*.S))
-LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*.S))
+LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*/*.c loader/*/*.S))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*.c kernel/*.S))
 objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
 LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
@@ -209,7 +209,7 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
 # Several sources in one compilation have no dependency files of their own: any header rebuilds.
-HOST_HEADERS := $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/include/*.h kernel/*.h tests/host/support/*.h)
+HOST_HEADERS := $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/*/*.h kernel/*.h tests/host/support/*.h)
 $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*) $(HOST_HEADERS)
 	@mkdir -p $(@D)
 	$(call say,HOST,$@)

@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "access_plan.h"
-#include "address_space.h"
 #include "config.h"
-#include "elf.h"
-#include "faults.h"
+#include "evidence/access_plan.h"
 #include "handoff.h"
-#include "handoff_jump.h"
+#include "handoff/handoff_jump.h"
+#include "inject/faults.h"
+#include "kernel/elf.h"
 #include "memory_map.h"
 #include "message.h"
 #include "page_source.h"
+#include "space/address_space.h"
 #include "trace/cpu.h"
 #include "trace/sinks.h"
 #include "trace/trace.h"

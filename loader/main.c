@@ -1,10 +1,10 @@
 /* The reference boot, from firmware to handoff: a table of contents. docs/design.md has the
  * picture. */
-#include "firmware.h"
+#include "firmware/firmware.h"
 
-#include "descriptors.h"
+#include "evidence/sinks_open.h"
+#include "handoff/descriptors.h"
 #include "own_image.h"
-#include "sinks_open.h"
 #include "text.h"
 
 #define CONFIG_FILE "\\cr3scope.cfg"

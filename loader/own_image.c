@@ -2,7 +2,7 @@
 
 #include <stdint.h>
 
-#include "elf64.h"
+#include "kernel/elf64.h"
 #include "message.h"
 
 #define BUILD_ID_BYTES 20u

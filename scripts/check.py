@@ -17,9 +17,21 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 500
 # What a compiler brings with it, with no library behind (C11 4p6).
 FREESTANDING = {"stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdnoreturn.h", "limits.h"}
-EFI = {"efi.h", "efilib.h"}
 # Only these files of the loader talk to firmware; the rest compiles and is tested on the host.
-FIRMWARE_FILES = re.compile(r"loader/(firmware[a-z0-9_]*|main)\.[ch]$")
+FIRMWARE_FILES = re.compile(r"loader/(firmware/[a-z0-9_]+|main)\.[ch]$")
+# Which folder of the loader, or file on its top, may include which others of its folders (a folder always its own
+# headers, and those on the top).
+LOADER_FOLDERS: dict[str, set[str]] = {
+    "firmware": set(),
+    "kernel": set(),
+    "handoff": set(),
+    "space": {"handoff"},
+    "evidence": {"kernel", "handoff"},
+    "inject": {"kernel", "handoff", "space"},
+    "own_image": {"kernel"},
+    "boot": {"kernel", "handoff", "space", "evidence", "inject"},
+    "main": {"firmware", "kernel", "handoff", "space", "evidence", "inject"},
+}
 # Which part of the Python package may import which (its own part is always allowed).
 LOW_PARTS = {"verdict", "errors", "text", "arrays"}
 PYTHON_LAYERS: dict[str, set[str]] = {
@@ -61,11 +73,21 @@ def may_include(file: Path, header: str) -> bool:
         return (header in FREESTANDING or header.startswith("trace/") or header == "handoff.h"
                 or own.is_file())
     if part == "loader":
-        if header in EFI or header.startswith("efi"):
-            return FIRMWARE_FILES.match(str(file)) is not None
-        return (header in FREESTANDING or header.startswith("trace/") or header == "handoff.h"
-                or own.is_file())
+        return loader_may_include(file, header)
     return True
+
+
+def loader_may_include(file: Path, header: str) -> bool:
+    """Whether a file of the loader may include a header, which it names by its path below ``loader/``."""
+    if header.startswith("efi"):
+        return FIRMWARE_FILES.match(str(file)) is not None
+    if header in FREESTANDING or header.startswith("trace/") or header == "handoff.h":
+        return True
+    if not (ROOT / "loader" / header).is_file():
+        return False
+    own = file.parts[1].split(".")[0]
+    folder = Path(header).parts[0] if "/" in header else own
+    return folder == own or folder in LOADER_FOLDERS.get(own, set())
 
 
 def check_includes() -> Iterator[str]:
@@ -75,6 +97,15 @@ def check_includes() -> Iterator[str]:
             match = INCLUDE.match(line)
             if match and not may_include(file, match[1]):
                 yield f"{file}:{number}: {file.parts[0]}/ may not include {match[1]}"
+
+
+def check_loader_table() -> Iterator[str]:
+    """docs/design.md lists the loader's folders with what LOADER_FOLDERS lets them include."""
+    page = "docs/design.md"
+    text = (ROOT / page).read_text().partition("### The loader's folders")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| `(\w+)/?` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
+    if {name: set(re.findall(r"`(\w+)/`", includes)) for name, includes in rows} != LOADER_FOLDERS:
+        yield f"{page}:1: the table of the loader's folders is not LOADER_FOLDERS of scripts/check.py"
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -154,7 +185,7 @@ def check_types() -> Iterator[str]:
 
 def main() -> int:
     """Runs every check; 0 if none has anything to say."""
-    breaches = [line for check in (check_includes, check_imports, check_sizes, check_headers_alone,
+    breaches = [line for check in (check_includes, check_loader_table, check_imports, check_sizes, check_headers_alone,
                                    check_format, check_types) for line in check()]
     for line in breaches:
         print(line)

@@ -3,7 +3,7 @@
  */
 #include <stdio.h>
 
-#include "faults.h"
+#include "inject/faults.h"
 
 static const char *const shows[] = {
     [SHOWS_FAULT] = "fault", [SHOWS_CHECK] = "check", [SHOWS_RUNS] = "runs",

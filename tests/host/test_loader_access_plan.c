@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "access_plan.h"
+#include "evidence/access_plan.h"
 #include "support/recording_sink.h"
 
 #define OWN_STEPS 3u

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address_space.h"
-#include "faults.h"
 #include "handoff.h"
+#include "inject/faults.h"
+#include "space/address_space.h"
 #include "support/recording_sink.h"
 
 #define POOL_PAGES 64u

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpio.h"
+#include "kernel/cpio.h"
 
 #define ARCHIVE_ROOM 1024u
 #define HEADER_BYTES 110u

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "elf.h"
+#include "kernel/elf.h"
 #include "support/fake_memory.h"
 #include "trace/paging.h"
 

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "address_space.h"
-#include "elf.h"
-#include "faults.h"
 #include "handoff.h"
-#include "handoff_jump.h"
+#include "handoff/handoff_jump.h"
+#include "inject/faults.h"
+#include "kernel/elf.h"
+#include "space/address_space.h"
 #include "trace/cpu.h"
 
 #define POOL_PAGES 64u

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "page_table.h"
+#include "space/page_table.h"
 #include "support/fake_memory.h"
 
 #define FIRST_TABLE UINT64_C(0x100000)

@@ -1,5 +1,5 @@
 /* Stand-ins for what only the loader has: the addresses of handoff.S, and the CPU's registers. */
-#include "handoff_jump.h"
+#include "handoff/handoff_jump.h"
 #include "trace/cpu.h"
 
 const char handoff_first[1] = {0};

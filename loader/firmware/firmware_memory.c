@@ -1,0 +1,100 @@
+#include "firmware/firmware.h"
+
+#include "text.h"
+
+/* One retry is what the specification asks for; a driver that changes the map twice gets a second
+ * one. */
+#define EXIT_ATTEMPTS 3u
+#define MAP_COPY_PAGES 8u
+
+static bool refuse(struct firmware *firmware, const char *what, UINTN pages, struct message *why) {
+    message_start(why, "allocation ");
+    message_decimal(why, firmware->allocations_asked);
+    message_text(why, " failed: ");
+    message_decimal(why, pages);
+    message_text(why, " pages for ");
+    message_text(why, what);
+    return false;
+}
+
+bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
+                       struct message *why) {
+    struct firmware *firmware = context;
+    EFI_PHYSICAL_ADDRESS phys = 0;
+    bool failed = ++firmware->allocations_asked == firmware->fail_allocation ||
+                  firmware->allocation_count == FIRMWARE_MAX_ALLOCATIONS;
+    bool reclaimable = firmware->misdeeds.reclaimable_tables &&
+                       text_equals(what, text_length(what), "the page tables");
+    EFI_MEMORY_TYPE type = reclaimable ? EfiBootServicesData : EfiLoaderData;
+    if (failed ||
+        EFI_ERROR(firmware->services->AllocatePages(AllocateAnyPages, type, pages, &phys))) {
+        return refuse(firmware, what, pages, why);
+    }
+    firmware->services->SetMem((void *)phys, pages * PAGE_BYTES, 0);
+    firmware->allocations[firmware->allocation_count++] = (struct firmware_allocation){phys, pages};
+    *phys_ret = phys;
+    return true;
+}
+
+void firmware_release(struct firmware *firmware) {
+    while (firmware->allocation_count > 0) {
+        struct firmware_allocation *last = &firmware->allocations[--firmware->allocation_count];
+        (void)firmware->services->FreePages(last->phys, last->pages);
+    }
+    if (firmware->volume != NULL) {
+        (void)firmware->volume->Close(firmware->volume);
+        firmware->volume = NULL;
+    }
+}
+
+EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN capacity,
+                               struct memory_map *map_ret) {
+    UINTN bytes = capacity;
+    UINTN descriptor_bytes;
+    UINT32 version;
+    EFI_STATUS status = firmware->services->GetMemoryMap(&bytes, buffer, &firmware->map_key,
+                                                         &descriptor_bytes, &version);
+    if (!EFI_ERROR(status)) {
+        if (firmware->misdeeds.sizeof_descriptors) {
+            descriptor_bytes = sizeof(EFI_MEMORY_DESCRIPTOR);
+            bytes -= bytes % descriptor_bytes;
+        }
+        *map_ret = (struct memory_map){buffer, bytes, descriptor_bytes, version};
+    }
+    return status;
+}
+
+bool firmware_copy_memory_map(struct firmware *firmware, struct memory_map *map_ret,
+                              struct message *why) {
+    uint64_t phys;
+    if (!firmware_allocate(firmware, "a copy of the memory map", MAP_COPY_PAGES, &phys, why)) {
+        return false;
+    }
+    EFI_STATUS status =
+        firmware_memory_map(firmware, (void *)phys, MAP_COPY_PAGES * PAGE_BYTES, map_ret);
+    if (EFI_ERROR(status)) {
+        message_start(why, "GetMemoryMap failed with status ");
+        message_hex(why, status);
+        return false;
+    }
+    return true;
+}
+
+EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINTN capacity,
+                         unsigned *attempts_ret) {
+    void *buffer = (void *)(uintptr_t)map->descriptors;
+    EFI_STATUS status = EFI_ABORTED;
+    for (unsigned attempt = 1; attempt <= EXIT_ATTEMPTS; attempt++) {
+        *attempts_ret = attempt;
+        status = firmware_memory_map(firmware, buffer, capacity, map);
+        if (EFI_ERROR(status)) {
+            return status;
+        }
+        UINTN key = firmware->map_key - (firmware->misdeeds.stale_map_key ? 1 : 0);
+        status = firmware->services->ExitBootServices(firmware->image, key);
+        if (!EFI_ERROR(status) || firmware->misdeeds.stale_map_key) {
+            return status;
+        }
+    }
+    return status;
+}

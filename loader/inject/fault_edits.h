@@ -1,0 +1,12 @@
+/** The two kinds of fault that are data: a range changed as it is mapped, an entry edited at the
+ * end.
+ */
+#pragma once
+
+#include "inject/faults.h"
+
+/** False leaves the range out. */
+bool range_edit_apply(const struct range_edit *edit, struct mapping *mapping);
+
+/** Edits the entry for the place, and traces it. Nothing if the tables have no such entry. */
+void entry_edit_apply(const struct entry_edit *edit, const struct fault_scene *scene);

@@ -1,0 +1,251 @@
+/* The new address space: what is mapped where, and with which rights (docs/memory-layout.md). */
+#include "boot.h"
+
+#include "handoff/descriptors.h"
+#include "own_image.h"
+#include "trace/control_registers.h"
+#include "trace/crc32.h"
+
+#define STACK_GUARD_BYTES PAGE_BYTES
+#define STACK_USABLE_BYTES (UINT64_C(16) << 10)
+#define FOUR_GIB (UINT64_C(4) << 30)
+/* Tables for a dozen ranges of their own, two or three each, with room. */
+#define POOL_BASE_PAGES 64u
+#define FINAL_MAP_PAGES 8u
+
+static uint64_t round_up(uint64_t value) {
+    return (value + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+}
+
+/* A macro, not a function: the caller's address in the trace must be that of the line that asks. */
+#define MAP(boot, ...)                                                                             \
+    (address_space_map(&(boot)->space, &(struct mapping){__VA_ARGS__}, &(boot)->why) ||            \
+     boot_refuse(boot, "mapping"))
+
+static bool map_kernel(struct boot *boot) {
+    uint64_t mapped_to = boot->kernel.first_page;
+    for (size_t i = 0; i < boot->kernel.segment_count; i++) {
+        const struct elf64_segment *segment = &boot->kernel.segments[i];
+        bool execute = (segment->flags & SEGMENT_EXECUTE) != 0;
+        bool write = (segment->flags & SEGMENT_WRITE) != 0;
+        uint64_t first = segment->vaddr & ~(PAGE_BYTES - 1);
+        uint64_t last = (segment->vaddr + segment->memsz - 1) | (PAGE_BYTES - 1);
+        /* A neighbour of equal rights may have mapped the shared page already. */
+        first = first < mapped_to ? mapped_to : first;
+        if (first > last) {
+            continue;
+        }
+        if (!MAP(boot,
+                 .name = execute ? "kernel text"
+                         : write ? "kernel data"
+                                 : "kernel rodata",
+                 .role = execute ? "text"
+                         : write ? "data"
+                                 : "rodata",
+                 .virt = first, .bytes = last - first + 1,
+                 .phys = boot->kernel_phys + (first - boot->kernel.first_page),
+                 .rights =
+                     RIGHT_READ | (write ? RIGHT_WRITE : 0) | (execute ? RIGHT_EXECUTE : 0))) {
+            return false;
+        }
+        mapped_to = last + 1;
+    }
+    return true;
+}
+
+static bool map_stacks(struct boot *boot) {
+    struct handoff_stacks *stacks = &boot->info->stacks;
+    uint64_t phys;
+    stacks->virt = HANDOFF_STACKS_VIRT;
+    stacks->guard_bytes = STACK_GUARD_BYTES;
+    stacks->usable_bytes = STACK_USABLE_BYTES;
+    stacks->stride = STACK_GUARD_BYTES + STACK_USABLE_BYTES;
+    if (!boot->pages.allocate(boot->pages.context, "the stacks",
+                              boot->cpu_count * STACK_USABLE_BYTES / PAGE_BYTES, &phys,
+                              &boot->why)) {
+        return boot_refuse(boot, "stacks");
+    }
+    stacks->phys = phys;
+    for (uint32_t i = 0; i < boot->cpu_count; i++) {
+        uint64_t guard = stacks->virt + i * stacks->stride;
+        struct message name;
+        message_start(&name, "stack ");
+        message_decimal(&name, i);
+        if (!MAP(boot, .name = name.text, .role = "stack", .virt = guard + STACK_GUARD_BYTES,
+                 .bytes = STACK_USABLE_BYTES, .phys = phys + i * STACK_USABLE_BYTES,
+                 .rights = RIGHT_READ | RIGHT_WRITE)) {
+            return false;
+        }
+        message_text(&name, " guard");
+        address_space_region(&boot->space, name.text, "guard", guard, STACK_GUARD_BYTES);
+    }
+    return true;
+}
+
+/* Boot info, memory map, tables and initrd follow each other, an unmapped page between them. */
+static bool map_boot_info(struct boot *boot) {
+    struct handoff *info = boot->info;
+    uint64_t virt = HANDOFF_INFO_VIRT;
+    info->self = (struct handoff_range){virt, (uint64_t)info, PAGE_BYTES};
+    if (!MAP(boot, .name = "boot info", .role = "boot-info", .virt = virt, .bytes = PAGE_BYTES,
+             .phys = (uint64_t)info, .rights = RIGHT_READ)) {
+        return false;
+    }
+    virt += 2 * PAGE_BYTES;
+    info->memory_map = (struct handoff_range){virt, (uint64_t)boot->final_map.descriptors,
+                                              boot->final_map_capacity};
+    if (!MAP(boot, .name = "memory map", .role = "memory-map", .virt = virt,
+             .bytes = boot->final_map_capacity, .phys = info->memory_map.phys,
+             .rights = RIGHT_READ)) {
+        return false;
+    }
+    virt += info->memory_map.bytes + PAGE_BYTES;
+    info->tables =
+        (struct handoff_range){virt, boot->space.pool_phys, boot->space.pool_pages * PAGE_BYTES};
+    if (!MAP(boot, .name = "page tables", .role = "tables", .virt = virt,
+             .bytes = info->tables.bytes, .phys = info->tables.phys, .rights = RIGHT_READ)) {
+        return false;
+    }
+    virt += info->tables.bytes + PAGE_BYTES;
+    info->initrd = (struct handoff_range){virt, (uint64_t)boot->initrd.bytes, boot->initrd.count};
+    info->initrd_crc = crc32_update(0, boot->initrd.bytes, boot->initrd.count);
+    return MAP(boot, .name = "initrd", .role = "initrd", .virt = virt,
+               .bytes = round_up(info->initrd.bytes), .phys = info->initrd.phys,
+               .rights = RIGHT_READ);
+}
+
+static bool map_framebuffer(struct boot *boot) {
+    struct handoff_framebuffer *framebuffer = &boot->info->framebuffer;
+    *framebuffer = boot->framebuffer;
+    if (framebuffer->range.bytes == 0) {
+        return true;
+    }
+    /* Equal offsets within 2 MiB, so that large pages fit. */
+    uint64_t offset = framebuffer->range.phys & (LARGE_PAGE_BYTES - 1);
+    framebuffer->range.virt = HANDOFF_FRAMEBUFFER_VIRT + offset;
+    uint64_t first = framebuffer->range.phys & ~(PAGE_BYTES - 1);
+    uint64_t end = round_up(framebuffer->range.phys + framebuffer->range.bytes);
+    return MAP(boot, .name = "frame buffer", .role = "framebuffer",
+               .virt = HANDOFF_FRAMEBUFFER_VIRT + (first & (LARGE_PAGE_BYTES - 1)),
+               .bytes = end - first, .phys = first, .rights = RIGHT_READ | RIGHT_WRITE,
+               .type = MEMORY_WRITE_COMBINING, .largest_level = 2);
+}
+
+/* A part of the loader's image, from..to, at its own address. Empty parts are no error. */
+#define MAP_IMAGE_PART(boot, part, part_role, from, to, part_rights)                               \
+    ((from) >= (to) || MAP(boot, .name = part, .role = part_role, .virt = (from),                  \
+                           .bytes = (to) - (from), .phys = (from), .rights = (part_rights)))
+
+static bool map_loader_text(struct boot *boot) {
+    uint64_t text = (uint64_t)own_text;
+    uint64_t trampoline = (uint64_t)handoff_first;
+    uint64_t after = (uint64_t)handoff_end;
+    uint64_t end = round_up((uint64_t)own_text_end);
+    return MAP_IMAGE_PART(boot, "loader text", "loader", text, trampoline,
+                          RIGHT_READ | RIGHT_EXECUTE) &&
+           MAP_IMAGE_PART(boot, "handoff code", "trampoline", trampoline, after,
+                          RIGHT_READ | RIGHT_EXECUTE) &&
+           MAP_IMAGE_PART(boot, "loader text", "loader", after, end, RIGHT_READ | RIGHT_EXECUTE);
+}
+
+static uint64_t image_end(const struct boot *boot) {
+    return boot->image.base + round_up(boot->image.bytes);
+}
+
+static bool map_loader_data(struct boot *boot) {
+    uint64_t constants = (uint64_t)own_constants;
+    uint64_t data = (uint64_t)own_constants_end;
+    uint64_t own = descriptors_first_page();
+    uint64_t after = own + DESCRIPTOR_PAGES * PAGE_BYTES;
+    return MAP_IMAGE_PART(boot, "loader constants", "loader", constants, data, RIGHT_READ) &&
+           MAP_IMAGE_PART(boot, "loader data", "loader", data, own, RIGHT_READ | RIGHT_WRITE) &&
+           MAP_IMAGE_PART(boot, "safe IDT", "idt", own, own + PAGE_BYTES,
+                          RIGHT_READ | RIGHT_WRITE) &&
+           MAP_IMAGE_PART(boot, "GDT and TSS", "gdt", own + PAGE_BYTES, after,
+                          RIGHT_READ | RIGHT_WRITE) &&
+           MAP_IMAGE_PART(boot, "loader data", "loader", after, image_end(boot),
+                          RIGHT_READ | RIGHT_WRITE);
+}
+
+static uint64_t identity_end(struct boot *boot) {
+    uint64_t end =
+        (memory_map_end(&boot->firmware_map) + LARGE_PAGE_BYTES - 1) & ~(LARGE_PAGE_BYTES - 1);
+    /* Single pages for what is no memory would be tables without end. */
+    return end > FOUR_GIB || boot->config.identity_level == 1 ? end : FOUR_GIB;
+}
+
+/* The loader's image keeps its own rights; a full identity map is that and everything around it. */
+static bool map_identity(struct boot *boot) {
+    unsigned rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
+    uint64_t text = (uint64_t)own_text;
+    if (!map_loader_text(boot) || !map_loader_data(boot)) {
+        return false;
+    }
+    return !boot->config.identity_full ||
+           (MAP(boot, .name = "identity map, below", .role = "identity", .virt = 0, .bytes = text,
+                .phys = 0, .rights = rights, .largest_level = boot->config.identity_level) &&
+            MAP(boot, .name = "identity map, above", .role = "identity", .virt = image_end(boot),
+                .bytes = identity_end(boot) - image_end(boot), .phys = image_end(boot),
+                .rights = rights, .largest_level = boot->config.identity_level));
+}
+
+/* Upper bound of the tables that all ranges together need. */
+static uint64_t pool_pages(struct boot *boot) {
+    uint64_t mapped = boot->kernel.last_page - boot->kernel.first_page + boot->initrd.count +
+                      boot->framebuffer.range.bytes +
+                      boot->cpu_count * (STACK_GUARD_BYTES + STACK_USABLE_BYTES);
+    uint64_t identity = boot->config.identity_full ? identity_end(boot) : 0;
+    uint64_t page_tables = boot->config.identity_level == 1 ? identity / LARGE_PAGE_BYTES : 0;
+    return POOL_BASE_PAGES + mapped / LARGE_PAGE_BYTES + (identity >> 30) + page_tables;
+}
+
+/* The lowest-numbered PAT entry above 3 is ours: the firmware's tables do not set the PAT bit. */
+static void choose_write_combining(struct boot *boot) {
+    if ((boot->cpu.features & CPU_PAT) != 0) {
+        boot->space.write_combining = 4;
+        boot->planned.pat = (boot->planned.pat & ~(UINT64_C(0xff) << 32)) | UINT64_C(1) << 32;
+    }
+}
+
+static bool allocate_final_map(struct boot *boot) {
+    uint64_t phys;
+    if (!boot->pages.allocate(boot->pages.context, "the final memory map", FINAL_MAP_PAGES, &phys,
+                              &boot->why)) {
+        return boot_refuse(boot, "memory map");
+    }
+    boot->final_map.descriptors = (const uint8_t *)(uintptr_t)phys;
+    boot->final_map_capacity = FINAL_MAP_PAGES * PAGE_BYTES;
+    return true;
+}
+
+static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
+    return faults_adjust_mapping(faults, mapping);
+}
+
+bool boot_map(struct boot *boot) {
+    unsigned levels = boot_levels(boot);
+    levels = boot->config.misdeeds.other_depth ? 9 - levels : levels; /* 4 or 5 */
+    uint64_t pages = pool_pages(boot);
+    uint64_t pool;
+    boot->planned = boot->cpu;
+    boot->space.trace = &boot->trace;
+    boot->space.adjust = adjust_for_faults;
+    boot->space.adjust_context = &boot->faults;
+    boot->space.has_no_execute = (boot->cpu.features & CPU_NX) != 0;
+    choose_write_combining(boot);
+    if (!boot->pages.allocate(boot->pages.context, "the page tables", pages, &pool, &boot->why)) {
+        return boot_refuse(boot, "page tables");
+    }
+    if (!allocate_final_map(boot)) {
+        return false;
+    }
+    if (!address_space_create(&boot->space, levels, pool, pages, &boot->why)) {
+        return boot_refuse(boot, "page tables");
+    }
+    if (!map_kernel(boot) || !map_stacks(boot) || !map_boot_info(boot) || !map_framebuffer(boot) ||
+        !map_identity(boot)) {
+        return false;
+    }
+    boot_spoil_tables(boot);
+    return true;
+}
