@@ -78,28 +78,6 @@ struct boot {
 /** Notes where it failed; returns false, so that a step can say `return boot_refuse(...)`. */
 bool boot_refuse(struct boot *boot, const char *where);
 
-/* The steps, in order. Each returns false with `where` and `why` set. */
-
-/** Finds the kernel in the initrd, checks it, copies it to fresh pages. (kernel_image.c) */
-bool boot_load_kernel(struct boot *boot) __attribute__((warn_unused_result));
-/** Builds the new address space. (mapping.c) */
-bool boot_map(struct boot *boot) __attribute__((warn_unused_result));
-/** Lets the injected faults, and `flip=`, at the finished tables. (spoil.c) */
-void boot_spoil_tables(struct boot *boot);
-/** An injected fault: rewrites, as it is, the entry of the firmware's own top table that covers the
- * loader. (spoil.c) */
-void boot_edit_firmware_tables(struct boot *boot);
-/** Names what the kernel is handed, mapped or not. (handed_over.c) */
-void boot_trace_handed_over(struct boot *boot);
-/** Dumps the old and the new tables, descriptor tables and code. (evidence.c) */
-bool boot_trace_evidence(struct boot *boot) __attribute__((warn_unused_result));
-/** Plans the switch and walks every step. *faults_ret: how many steps will fault. (rehearsal.c) */
-void boot_rehearse(struct boot *boot, size_t *faults_ret,
-                   void (*tell)(void *context, const char *line), void *context);
-/** Fills what is known only now, loads the descriptor tables, jumps. Interrupts are off. (leave.c)
- */
-_Noreturn void boot_leave(struct boot *boot);
-
 /** Depth of the page tables that the CPU walks: 5 with CR4.LA57, else 4. */
 unsigned boot_levels(const struct boot *boot);
 

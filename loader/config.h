@@ -20,7 +20,7 @@ struct config_flip {
     uint64_t bit;
 };
 
-/** What no key asks for: injected faults do (faults_configure.c). */
+/** What no key asks for: injected faults do (on_config.c). */
 struct config_misdeeds {
     bool stale_map_key;        /* ExitBootServices with an old key, its status ignored */
     bool call_after_exit;      /* the console is used after it */

@@ -2,10 +2,16 @@
  * picture. */
 #include "firmware/firmware.h"
 
-#include "evidence/sinks_open.h"
+#include "evidence/evidence.h"
+#include "evidence/handed_over.h"
+#include "evidence/rehearsal.h"
+#include "evidence/sinks.h"
 #include "handoff/descriptors.h"
+#include "handoff/leave.h"
+#include "inject/spoil.h"
+#include "kernel/kernel_image.h"
 #include "own_image.h"
-#include "text.h"
+#include "space/mapping.h"
 
 #define CONFIG_FILE "\\cr3scope.cfg"
 #define INITRD_FILE "\\initrd.img"
@@ -27,7 +33,7 @@ static void tell(void *context, const char *line) {
 static bool read_config(void) {
     struct file file = {NULL, 0};
     config_defaults(&boot.config);
-    switch (firmware_read_file(&firmware, CONFIG_FILE, &file, &boot.why)) {
+    switch (firmware_volume_read(&firmware, CONFIG_FILE, &file, &boot.why)) {
     case FIRMWARE_FILE_ABSENT:
         return true;
     case FIRMWARE_FILE_BAD:
@@ -68,7 +74,7 @@ static void trace_machine(void) {
     trace_text(&boot.trace, "name", "loader.efi");
     trace_hex(&boot.trace, "base", boot.image.base);
     trace_hex(&boot.trace, "size", boot.image.bytes);
-    trace_text(&boot.trace, "build_id", own_build_id(build_id));
+    trace_text(&boot.trace, "build_id", own_image_build_id(build_id));
     trace_hex(&boot.trace, "text", (uint64_t)own_text - boot.image.base);
     trace_hex(&boot.trace, "text_size", (uint64_t)(own_text_end - own_text));
     trace_close(&boot.trace);
@@ -88,15 +94,16 @@ static void wait_for_debugger(void) {
 }
 
 static bool read_inputs(void) {
-    boot.cpu_count = firmware_cpu_count(&firmware);
-    boot.rsdp_phys = firmware_rsdp(&firmware);
+    boot.cpu_count = firmware_machine_cpu_count(&firmware);
+    boot.rsdp_phys = firmware_machine_rsdp(&firmware);
     cpu_read(&boot.cpu);
     trace_machine();
     wait_for_debugger();
-    if (!firmware_copy_memory_map(&firmware, &boot.firmware_map, &boot.why)) {
+    if (!firmware_memory_copy_map(&firmware, &boot.firmware_map, &boot.why)) {
         return boot_refuse(&boot, "memory map");
     }
-    if (firmware_read_file(&firmware, INITRD_FILE, &boot.initrd, &boot.why) != FIRMWARE_FILE_READ) {
+    if (firmware_volume_read(&firmware, INITRD_FILE, &boot.initrd, &boot.why) !=
+        FIRMWARE_FILE_READ) {
         return boot_refuse(&boot, "initrd.img");
     }
     firmware.misdeeds = boot.config.misdeeds; /* the copy above is what we ourselves go by */
@@ -121,9 +128,9 @@ static bool trace_memory_map(void) {
 /* The evidence comes before the verdict: a boot that is stopped here is analyzed all the same. */
 static bool rehearse_and_trace(void) {
     size_t faults;
-    boot_trace_handed_over(&boot);
-    boot_rehearse(&boot, &faults, tell, &firmware);
-    if (!boot_trace_evidence(&boot) || !trace_memory_map()) {
+    handed_over_trace(&boot);
+    rehearsal_run(&boot, &faults, tell, &firmware);
+    if (!evidence_trace(&boot) || !trace_memory_map()) {
         return false;
     }
     return faults == 0 || !boot.config.preflight_stops || boot_refuse(&boot, "preflight");
@@ -136,8 +143,8 @@ static void save_trace_file(void) {
     }
     trace_close_sink(&boot.trace, &boot.buffer.sink);
     boot.has_buffer = false;
-    EFI_STATUS status =
-        firmware_write_file(&firmware, boot.config.trace_file, boot.buffer.bytes, boot.buffer.used);
+    EFI_STATUS status = firmware_volume_write(&firmware, boot.config.trace_file, boot.buffer.bytes,
+                                              boot.buffer.used);
     if (EFI_ERROR(status)) {
         struct message line;
         message_start(&line, "cr3scope: the trace file cannot be written, status ");
@@ -176,13 +183,22 @@ static bool run(void) {
     if (!configured || !traced || !read_inputs()) {
         return false;
     }
-    firmware_clear_display(&firmware, &boot.framebuffer);
+    firmware_display_clear(&firmware, &boot.framebuffer);
     descriptors_prepare(boot.config.misdeeds.foreign_selector ? FOREIGN_SELECTOR : SELECTOR_CODE);
-    if (!boot_load_kernel(&boot) || !boot_map(&boot) || !rehearse_and_trace()) {
+    if (!kernel_image_load(&boot)) {
+        return false;
+    }
+    spoil_kernel(&boot);
+    spoil_mappings(&boot);
+    if (!mapping_build(&boot)) {
+        return false;
+    }
+    spoil_tables(&boot);
+    if (!rehearse_and_trace()) {
         return false;
     }
     if (boot.config.misdeeds.edit_firmware_tables) {
-        boot_edit_firmware_tables(&boot);
+        spoil_firmware_tables(&boot);
     }
     trace_end(&boot.trace, "loader",
               (boot.kernel.note_flags & HANDOFF_FLAG_TRACES) != 0 ? "kernel" : "none");
@@ -191,13 +207,13 @@ static bool run(void) {
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
-    boot.pages = (struct page_source){firmware_allocate, &firmware};
+    boot.pages = (struct page_source){firmware_memory_allocate, &firmware};
     if (!firmware_start(&firmware, image, system, &boot.image, &boot.why)) {
         firmware_tell(&firmware, boot.why.text);
         return EFI_LOAD_ERROR;
     }
     if (run()) {
-        boot_leave(&boot);
+        leave_to_kernel(&boot);
     }
     struct message line;
     message_start(&line, "cr3scope: ");

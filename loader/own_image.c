@@ -14,7 +14,7 @@ struct build_id_note {
     uint8_t id[BUILD_ID_BYTES];
 };
 
-const char *own_build_id(char digits_ret[OWN_BUILD_ID_CHARS]) {
+const char *own_image_build_id(char digits_ret[OWN_BUILD_ID_CHARS]) {
     struct build_id_note note;
     __builtin_memcpy(&note, own_build_id_note, sizeof(note));
     digits_ret[0] = '\0';

@@ -13,4 +13,4 @@ extern const char own_build_id_note[] __attribute__((visibility("hidden")));
 #define OWN_BUILD_ID_CHARS 41
 
 /** Fills the buffer with the build id's digits ("" if the linker made none) and returns it. */
-const char *own_build_id(char digits_ret[OWN_BUILD_ID_CHARS]);
+const char *own_image_build_id(char digits_ret[OWN_BUILD_ID_CHARS]);

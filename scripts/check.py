@@ -49,6 +49,11 @@ PYTHON_LAYERS: dict[str, set[str]] = {
     "forecast": LOW_PARTS | {"exceptions", "capture", "paging", "predict", "rules", "machine", "postmortem",
                              "render", "sources"},
 }
+# Functions of the loader that others call by a name of theirs: the firmware's start-up code, and trace/exception.h.
+NAMED_BY_CALLER = {"efi_main", "exception_dispatch"}
+# A definition in the first column that is not static, of formatted C without its attributes.
+ATTRIBUTE = re.compile(r"__attribute__\(\((?:[^()]|\([^()]*\))*\)\) ?")
+DEFINITION = re.compile(r"^(?!static\b|typedef\b)[A-Za-z_][^;{}()=]*?\b(\w+)\([^;{}]*\) \{$", re.MULTILINE)
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
 
 
@@ -106,6 +111,19 @@ def check_loader_table() -> Iterator[str]:
     rows = re.findall(r"^\| `(\w+)/?` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
     if {name: set(re.findall(r"`(\w+)/`", includes)) for name, includes in rows} != LOADER_FOLDERS:
         yield f"{page}:1: the table of the loader's folders is not LOADER_FOLDERS of scripts/check.py"
+
+
+def check_prefixes() -> Iterator[str]:
+    """A function of the loader that others can call begins with its file's name."""
+    for file in sources(".c"):
+        if file.parts[0] != "loader":
+            continue
+        text = ATTRIBUTE.sub("", (ROOT / file).read_text())
+        for match in DEFINITION.finditer(text):
+            if f"{match[1]}_".startswith(f"{file.stem}_") or match[1] in NAMED_BY_CALLER:
+                continue
+            line = text.count("\n", 0, match.start()) + 1
+            yield f"{file}:{line}: {match[1]} does not begin with {file.stem}_"
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -185,7 +203,7 @@ def check_types() -> Iterator[str]:
 
 def main() -> int:
     """Runs every check; 0 if none has anything to say."""
-    breaches = [line for check in (check_includes, check_loader_table, check_imports, check_sizes, check_headers_alone,
+    breaches = [line for check in (check_includes, check_loader_table, check_prefixes, check_imports, check_sizes, check_headers_alone,
                                    check_format, check_types) for line in check()]
     for line in breaches:
         print(line)

@@ -1,7 +1,6 @@
-/* What the analyzer judges: the tables before and after, descriptor tables, code bytes, memory map.
- */
-#include "boot.h"
+#include "evidence/evidence.h"
 
+#include "boot.h"
 #include "handoff/descriptors.h"
 #include "trace/dump.h"
 
@@ -82,7 +81,7 @@ static enum dump_status dump_new(struct boot *boot, uint64_t *scratch, uint64_t 
     return dump_write(&boot->trace, "new", cr3, levels, &memory, scratch, words);
 }
 
-bool boot_trace_evidence(struct boot *boot) {
+bool evidence_trace(struct boot *boot) {
     struct physical_memory memory = boot_memory(boot);
     unsigned levels = boot_levels(boot);
     /* The new tables always fit; the firmware's are as many as it likes. */

@@ -1,4 +1,5 @@
-/* What the kernel is handed, named in the trace whether it is mapped or not: `region` records. */
+#include "evidence/handed_over.h"
+
 #include "boot.h"
 
 static void name_range(struct boot *boot, const char *name, const char *role, uint64_t virt,
@@ -20,7 +21,7 @@ static void name_handed(struct boot *boot, const char *name, const char *role,
     name_range(boot, name, role, range->virt, range->phys, range->bytes);
 }
 
-void boot_trace_handed_over(struct boot *boot) {
+void handed_over_trace(struct boot *boot) {
     const struct handoff *info = boot->info;
     const struct handoff_stacks *stacks = &info->stacks;
     name_handed(boot, "boot info", "boot-info", &info->self);

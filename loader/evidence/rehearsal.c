@@ -1,6 +1,6 @@
-/* The switch, rehearsed: the plan, and a walk of each step through the new tables (preflight). */
-#include "boot.h"
+#include "evidence/rehearsal.h"
 
+#include "boot.h"
 #include "handoff/descriptors.h"
 #include "trace/control_registers.h"
 
@@ -78,7 +78,7 @@ static void describe(struct message *line, size_t number, const struct plan_step
     }
 }
 
-void boot_rehearse(struct boot *boot, size_t *faults_ret,
+void rehearsal_run(struct boot *boot, size_t *faults_ret,
                    void (*tell)(void *context, const char *line), void *context) {
     struct physical_memory memory = boot_memory_noted(boot);
     struct paging_state paging;

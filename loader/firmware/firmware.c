@@ -3,6 +3,9 @@
 #include "text.h"
 
 #define TEXT_CHARS 256
+/* One retry is what the specification asks for; a driver that changes the map twice gets a second
+ * one. */
+#define EXIT_ATTEMPTS 3u
 
 static EFI_GUID loaded_image_guid = LOADED_IMAGE_PROTOCOL;
 static EFI_GUID file_system_guid = SIMPLE_FILE_SYSTEM_PROTOCOL;
@@ -62,4 +65,31 @@ void firmware_trace(struct firmware *firmware, struct trace *trace, uint32_t cpu
     trace_hex(trace, "uefi", firmware->system->Hdr.Revision);
     trace_hex(trace, "cpus", cpu_count);
     trace_close(trace);
+}
+
+EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINTN capacity,
+                         unsigned *attempts_ret) {
+    void *buffer = (void *)(uintptr_t)map->descriptors;
+    EFI_STATUS status = EFI_ABORTED;
+    for (unsigned attempt = 1; attempt <= EXIT_ATTEMPTS; attempt++) {
+        *attempts_ret = attempt;
+        status = firmware_memory_map(firmware, buffer, capacity, map);
+        if (EFI_ERROR(status)) {
+            return status;
+        }
+        UINTN key = firmware->map_key - (firmware->misdeeds.stale_map_key ? 1 : 0);
+        status = firmware->services->ExitBootServices(firmware->image, key);
+        if (!EFI_ERROR(status) || firmware->misdeeds.stale_map_key) {
+            return status;
+        }
+    }
+    return status;
+}
+
+void firmware_release(struct firmware *firmware) {
+    firmware_memory_release(firmware);
+    if (firmware->volume != NULL) {
+        (void)firmware->volume->Close(firmware->volume);
+        firmware->volume = NULL;
+    }
 }

@@ -37,40 +37,43 @@ bool firmware_start(struct firmware *firmware, EFI_HANDLE image, EFI_SYSTEM_TABL
 void firmware_tell(struct firmware *firmware, const char *line);
 /** The `firmware` record. */
 void firmware_trace(struct firmware *firmware, struct trace *trace, uint32_t cpu_count);
-
-/* firmware_memory.c */
-/** A struct page_source callback; context is struct firmware. Freed by firmware_release. */
-bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
-                       struct message *why);
-void firmware_release(struct firmware *firmware);
-/** Fills a buffer with the memory map of this moment; keeps its key. */
-EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN capacity,
-                               struct memory_map *map_ret);
-/** A copy of the memory map in fresh pages. */
-bool firmware_copy_memory_map(struct firmware *firmware, struct memory_map *map_ret,
-                              struct message *why);
 /**
  * Memory map, then ExitBootServices, as often as the specification lets one retry (UEFI 7.4.6).
  * map: its descriptors point to the buffer to fill. After success there is no firmware to call.
  */
 EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINTN capacity,
                          unsigned *attempts_ret);
+/** Gives back what was taken, for a boot that is refused: all pages, the boot volume. */
+void firmware_release(struct firmware *firmware);
+
+/* firmware_memory.c */
+/** A struct page_source callback; context is struct firmware. Freed by firmware_memory_release. */
+bool firmware_memory_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
+                              struct message *why);
+/** Frees all pages that were allocated. */
+void firmware_memory_release(struct firmware *firmware);
+/** Fills a buffer with the memory map of this moment; keeps its key. */
+EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN capacity,
+                               struct memory_map *map_ret);
+/** A copy of the memory map in fresh pages. */
+bool firmware_memory_copy_map(struct firmware *firmware, struct memory_map *map_ret,
+                              struct message *why);
 
 /* firmware_volume.c */
 enum firmware_file { FIRMWARE_FILE_READ, FIRMWARE_FILE_ABSENT, FIRMWARE_FILE_BAD };
 /** Reads a whole file into fresh pages. name: path on the boot volume. */
-enum firmware_file firmware_read_file(struct firmware *firmware, const char *name,
-                                      struct file *file_ret, struct message *why);
+enum firmware_file firmware_volume_read(struct firmware *firmware, const char *name,
+                                        struct file *file_ret, struct message *why);
 /** Writes a whole file, replacing what was there. */
-EFI_STATUS firmware_write_file(struct firmware *firmware, const char *name, const void *bytes,
-                               UINTN count);
+EFI_STATUS firmware_volume_write(struct firmware *firmware, const char *name, const void *bytes,
+                                 UINTN count);
 
 /* firmware_display.c */
 /** Clears the frame buffer; bytes == 0 in the result: there is none that a kernel can draw on. */
-void firmware_clear_display(struct firmware *firmware, struct handoff_framebuffer *framebuffer_ret);
+void firmware_display_clear(struct firmware *firmware, struct handoff_framebuffer *framebuffer_ret);
 
-/* firmware_tables.c */
+/* firmware_machine.c */
 /** CPUs as EFI_MP_SERVICES reports them; 1 where there is no such service. */
-uint32_t firmware_cpu_count(struct firmware *firmware);
+uint32_t firmware_machine_cpu_count(struct firmware *firmware);
 /** ACPI root pointer, the newer one first; 0: none. */
-uint64_t firmware_rsdp(struct firmware *firmware);
+uint64_t firmware_machine_rsdp(struct firmware *firmware);

@@ -8,7 +8,7 @@
 
 static EFI_GUID graphics_guid = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
 
-void firmware_clear_display(struct firmware *firmware,
+void firmware_display_clear(struct firmware *firmware,
                             struct handoff_framebuffer *framebuffer_ret) {
     EFI_GRAPHICS_OUTPUT_PROTOCOL *graphics;
     *framebuffer_ret = (struct handoff_framebuffer){.format = HANDOFF_PIXEL_NONE};

@@ -2,9 +2,6 @@
 
 #include "text.h"
 
-/* One retry is what the specification asks for; a driver that changes the map twice gets a second
- * one. */
-#define EXIT_ATTEMPTS 3u
 #define MAP_COPY_PAGES 8u
 
 static bool refuse(struct firmware *firmware, const char *what, UINTN pages, struct message *why) {
@@ -17,8 +14,8 @@ static bool refuse(struct firmware *firmware, const char *what, UINTN pages, str
     return false;
 }
 
-bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
-                       struct message *why) {
+bool firmware_memory_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
+                              struct message *why) {
     struct firmware *firmware = context;
     EFI_PHYSICAL_ADDRESS phys = 0;
     bool failed = ++firmware->allocations_asked == firmware->fail_allocation ||
@@ -36,14 +33,10 @@ bool firmware_allocate(void *context, const char *what, uint64_t pages, uint64_t
     return true;
 }
 
-void firmware_release(struct firmware *firmware) {
+void firmware_memory_release(struct firmware *firmware) {
     while (firmware->allocation_count > 0) {
         struct firmware_allocation *last = &firmware->allocations[--firmware->allocation_count];
         (void)firmware->services->FreePages(last->phys, last->pages);
-    }
-    if (firmware->volume != NULL) {
-        (void)firmware->volume->Close(firmware->volume);
-        firmware->volume = NULL;
     }
 }
 
@@ -64,10 +57,11 @@ EFI_STATUS firmware_memory_map(struct firmware *firmware, void *buffer, UINTN ca
     return status;
 }
 
-bool firmware_copy_memory_map(struct firmware *firmware, struct memory_map *map_ret,
+bool firmware_memory_copy_map(struct firmware *firmware, struct memory_map *map_ret,
                               struct message *why) {
     uint64_t phys;
-    if (!firmware_allocate(firmware, "a copy of the memory map", MAP_COPY_PAGES, &phys, why)) {
+    if (!firmware_memory_allocate(firmware, "a copy of the memory map", MAP_COPY_PAGES, &phys,
+                                  why)) {
         return false;
     }
     EFI_STATUS status =
@@ -78,23 +72,4 @@ bool firmware_copy_memory_map(struct firmware *firmware, struct memory_map *map_
         return false;
     }
     return true;
-}
-
-EFI_STATUS firmware_exit(struct firmware *firmware, struct memory_map *map, UINTN capacity,
-                         unsigned *attempts_ret) {
-    void *buffer = (void *)(uintptr_t)map->descriptors;
-    EFI_STATUS status = EFI_ABORTED;
-    for (unsigned attempt = 1; attempt <= EXIT_ATTEMPTS; attempt++) {
-        *attempts_ret = attempt;
-        status = firmware_memory_map(firmware, buffer, capacity, map);
-        if (EFI_ERROR(status)) {
-            return status;
-        }
-        UINTN key = firmware->map_key - (firmware->misdeeds.stale_map_key ? 1 : 0);
-        status = firmware->services->ExitBootServices(firmware->image, key);
-        if (!EFI_ERROR(status) || firmware->misdeeds.stale_map_key) {
-            return status;
-        }
-    }
-    return status;
 }

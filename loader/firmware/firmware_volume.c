@@ -48,7 +48,7 @@ static bool read_open_file(struct firmware *firmware, EFI_FILE_PROTOCOL *file, c
     }
     /* A page at least, so that an empty file has an address too. */
     uint64_t pages = info.info.FileSize / PAGE_BYTES + 1;
-    if (!firmware_allocate(firmware, name, pages, &phys, why)) {
+    if (!firmware_memory_allocate(firmware, name, pages, &phys, why)) {
         return false;
     }
     count = info.info.FileSize;
@@ -60,8 +60,8 @@ static bool read_open_file(struct firmware *firmware, EFI_FILE_PROTOCOL *file, c
     return true;
 }
 
-enum firmware_file firmware_read_file(struct firmware *firmware, const char *name,
-                                      struct file *file_ret, struct message *why) {
+enum firmware_file firmware_volume_read(struct firmware *firmware, const char *name,
+                                        struct file *file_ret, struct message *why) {
     EFI_FILE_PROTOCOL *file;
     EFI_STATUS status = open(firmware, name, EFI_FILE_MODE_READ, &file);
     if (EFI_ERROR(status)) {
@@ -73,8 +73,8 @@ enum firmware_file firmware_read_file(struct firmware *firmware, const char *nam
     return read ? FIRMWARE_FILE_READ : FIRMWARE_FILE_BAD;
 }
 
-EFI_STATUS firmware_write_file(struct firmware *firmware, const char *name, const void *bytes,
-                               UINTN count) {
+EFI_STATUS firmware_volume_write(struct firmware *firmware, const char *name, const void *bytes,
+                                 UINTN count) {
     EFI_FILE_PROTOCOL *file;
     UINT64 mode = EFI_FILE_MODE_READ | EFI_FILE_MODE_WRITE;
     /* An old, longer trace must not show behind the new one. */

@@ -1,6 +1,6 @@
-/* After ExitBootServices: no firmware any more. */
-#include "boot.h"
+#include "handoff/leave.h"
 
+#include "boot.h"
 #include "handoff/descriptors.h"
 #include "handoff/local_apic.h"
 #include "trace/control_registers.h"
@@ -59,7 +59,7 @@ static void apply_planned_state(const struct boot *boot) {
     __asm__ volatile("mov %0, %%cr4" : : "r"(boot->planned.cr4) : "memory");
 }
 
-_Noreturn void boot_leave(struct boot *boot) {
+_Noreturn void leave_to_kernel(struct boot *boot) {
     __asm__ volatile("cli" : : : "memory");
     fill_info(boot);
     leaving = boot;

@@ -3,7 +3,7 @@
 #include "space/address_space.h"
 #include "text.h"
 
-bool range_edit_apply(const struct range_edit *edit, struct mapping *mapping) {
+bool fault_edits_apply_to_range(const struct range_edit *edit, struct mapping *mapping) {
     if (edit->role == NULL || !text_equals(mapping->role, text_length(mapping->role), edit->role)) {
         return true;
     }
@@ -30,7 +30,7 @@ bool range_edit_apply(const struct range_edit *edit, struct mapping *mapping) {
     return true;
 }
 
-void entry_edit_apply(const struct entry_edit *edit, const struct fault_scene *scene) {
+void fault_edits_apply_to_entry(const struct entry_edit *edit, const struct fault_scene *scene) {
     if (edit->place == PLACE_NONE) {
         return;
     }

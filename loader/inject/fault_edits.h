@@ -6,7 +6,7 @@
 #include "inject/faults.h"
 
 /** False leaves the range out. */
-bool range_edit_apply(const struct range_edit *edit, struct mapping *mapping);
+bool fault_edits_apply_to_range(const struct range_edit *edit, struct mapping *mapping);
 
 /** Edits the entry for the place, and traces it. Nothing if the tables have no such entry. */
-void entry_edit_apply(const struct entry_edit *edit, const struct fault_scene *scene);
+void fault_edits_apply_to_entry(const struct entry_edit *edit, const struct fault_scene *scene);

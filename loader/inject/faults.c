@@ -64,7 +64,7 @@ void faults_spoil_kernel(const struct fault_set *set, const struct elf_image *ke
 bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping) {
     for (size_t i = 0; i < set->count; i++) {
         const struct fault *fault = set->faults[i];
-        if (!range_edit_apply(&fault->range, mapping) ||
+        if (!fault_edits_apply_to_range(&fault->range, mapping) ||
             (fault->mapping != NULL && !fault->mapping(mapping))) {
             return false;
         }
@@ -74,7 +74,7 @@ bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping)
 
 void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *scene) {
     for (size_t i = 0; i < set->count; i++) {
-        entry_edit_apply(&set->faults[i]->entry, scene);
+        fault_edits_apply_to_entry(&set->faults[i]->entry, scene);
         if (set->faults[i]->tables != NULL) {
             set->faults[i]->tables(scene);
         }

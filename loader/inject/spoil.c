@@ -1,6 +1,6 @@
-/* Where injected faults meet the boot: what they need to know of it, and what only they do. */
-#include "boot.h"
+#include "inject/spoil.h"
 
+#include "boot.h"
 #include "handoff/handoff_jump.h"
 
 /* In the full identity map, below its 4 GiB, and far from the loader. */
@@ -14,7 +14,20 @@ static void flip_bit(struct address_space *space, const struct config_flip *flip
     }
 }
 
-void boot_spoil_tables(struct boot *boot) {
+void spoil_kernel(struct boot *boot) {
+    faults_spoil_kernel(&boot->faults, &boot->kernel, (uint8_t *)(uintptr_t)boot->kernel_phys);
+}
+
+static bool adjust(const void *faults, struct mapping *mapping) {
+    return faults_adjust_mapping(faults, mapping);
+}
+
+void spoil_mappings(struct boot *boot) {
+    boot->space.adjust = adjust;
+    boot->space.adjust_context = &boot->faults;
+}
+
+void spoil_tables(struct boot *boot) {
     const struct handoff *info = boot->info;
     struct fault_scene scene = {.space = &boot->space, .tables_virt = info->tables.virt};
     for (size_t i = 0; i < boot->kernel.segment_count; i++) {
@@ -38,7 +51,7 @@ void boot_spoil_tables(struct boot *boot) {
     flip_bit(&boot->space, &boot->config.flip);
 }
 
-void boot_edit_firmware_tables(struct boot *boot) {
+void spoil_firmware_tables(struct boot *boot) {
     unsigned level = boot_levels(boot);
     unsigned index = level_index(boot->image.base, level);
     volatile uint64_t *entry =
@@ -49,7 +62,7 @@ void boot_edit_firmware_tables(struct boot *boot) {
     trace_hex(&boot->trace, "index", index);
     trace_hex(&boot->trace, "old", *entry);
     trace_hex(&boot->trace, "new", *entry);
-    trace_hex(&boot->trace, "caller", (uint64_t)boot_edit_firmware_tables);
+    trace_hex(&boot->trace, "caller", (uint64_t)spoil_firmware_tables);
     trace_close(&boot->trace);
     *entry = *entry;
 }

@@ -123,7 +123,7 @@ static bool is_ours(const struct elf_note *note) {
 
 static void read_notes(struct elf_image *image) {
     struct elf_note note;
-    for (size_t i = 0; elf_note_at(image->file, image->bytes, i, &note); i++) {
+    for (size_t i = 0; elf_notes_at(image->file, image->bytes, i, &note); i++) {
         if (is_ours(&note) && note.type == HANDOFF_NOTE_FLAGS && note.description_bytes >= 4) {
             __builtin_memcpy(&image->note_flags, note.description, 4);
         } else if (text_equals(note.owner, note.owner_bytes, "GNU") && note.type == NOTE_BUILD_ID &&
@@ -183,7 +183,7 @@ bool elf_check(const void *file, size_t bytes, unsigned levels, struct elf_image
 bool elf_next_access(const struct elf_image *image, size_t *cursor,
                      struct handoff_access *access_ret) {
     struct elf_note note;
-    while (elf_note_at(image->file, image->bytes, *cursor, &note)) {
+    while (elf_notes_at(image->file, image->bytes, *cursor, &note)) {
         ++*cursor;
         if (is_ours(&note) && note.type == HANDOFF_NOTE_ACCESS &&
             note.description_bytes == sizeof(*access_ret)) {

@@ -33,7 +33,7 @@ static bool note_in_segment(const uint8_t *start, size_t bytes, size_t *number,
     return false;
 }
 
-bool elf_note_at(const uint8_t *file, size_t bytes, size_t number, struct elf_note *note_ret) {
+bool elf_notes_at(const uint8_t *file, size_t bytes, size_t number, struct elf_note *note_ret) {
     struct elf64_header header;
     if (number >= ELF_MAX_NOTES) {
         return false;

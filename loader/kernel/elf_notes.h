@@ -19,4 +19,4 @@ struct elf_note {
 
 /** Note number `number` of the file, from 0, over all its PT_NOTE segments; false if there is none.
  */
-bool elf_note_at(const uint8_t *file, size_t bytes, size_t number, struct elf_note *note_ret);
+bool elf_notes_at(const uint8_t *file, size_t bytes, size_t number, struct elf_note *note_ret);

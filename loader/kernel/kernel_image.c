@@ -1,6 +1,6 @@
-/* From the initrd to a kernel in memory. */
-#include "boot.h"
+#include "kernel/kernel_image.h"
 
+#include "boot.h"
 #include "kernel/cpio.h"
 
 static void trace_elf(struct boot *boot) {
@@ -55,7 +55,7 @@ static void copy_segments(struct boot *boot) {
     boot->info->segment_count = (uint32_t)boot->kernel.segment_count;
 }
 
-bool boot_load_kernel(struct boot *boot) {
+bool kernel_image_load(struct boot *boot) {
     const void *file;
     size_t bytes;
     uint64_t info_phys;
@@ -75,6 +75,5 @@ bool boot_load_kernel(struct boot *boot) {
     }
     boot->info = (struct handoff *)(uintptr_t)info_phys;
     copy_segments(boot);
-    faults_spoil_kernel(&boot->faults, &boot->kernel, (uint8_t *)(uintptr_t)boot->kernel_phys);
     return true;
 }

@@ -1,6 +1,6 @@
-/* The new address space: what is mapped where, and with which rights (docs/memory-layout.md). */
-#include "boot.h"
+#include "space/mapping.h"
 
+#include "boot.h"
 #include "handoff/descriptors.h"
 #include "own_image.h"
 #include "trace/control_registers.h"
@@ -218,19 +218,13 @@ static bool allocate_final_map(struct boot *boot) {
     return true;
 }
 
-static bool adjust_for_faults(const void *faults, struct mapping *mapping) {
-    return faults_adjust_mapping(faults, mapping);
-}
-
-bool boot_map(struct boot *boot) {
+bool mapping_build(struct boot *boot) {
     unsigned levels = boot_levels(boot);
     levels = boot->config.misdeeds.other_depth ? 9 - levels : levels; /* 4 or 5 */
     uint64_t pages = pool_pages(boot);
     uint64_t pool;
     boot->planned = boot->cpu;
     boot->space.trace = &boot->trace;
-    boot->space.adjust = adjust_for_faults;
-    boot->space.adjust_context = &boot->faults;
     boot->space.has_no_execute = (boot->cpu.features & CPU_NX) != 0;
     choose_write_combining(boot);
     if (!boot->pages.allocate(boot->pages.context, "the page tables", pages, &pool, &boot->why)) {
@@ -242,10 +236,6 @@ bool boot_map(struct boot *boot) {
     if (!address_space_create(&boot->space, levels, pool, pages, &boot->why)) {
         return boot_refuse(boot, "page tables");
     }
-    if (!map_kernel(boot) || !map_stacks(boot) || !map_boot_info(boot) || !map_framebuffer(boot) ||
-        !map_identity(boot)) {
-        return false;
-    }
-    boot_spoil_tables(boot);
-    return true;
+    return map_kernel(boot) && map_stacks(boot) && map_boot_info(boot) && map_framebuffer(boot) &&
+           map_identity(boot);
 }

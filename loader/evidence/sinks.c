@@ -1,5 +1,5 @@
 /* Where the trace goes: the sinks of the configuration that this machine has. */
-#include "evidence/sinks_open.h"
+#include "evidence/sinks.h"
 
 #define BUFFER_PAGES 128u
 

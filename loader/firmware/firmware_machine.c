@@ -11,7 +11,7 @@ static EFI_GUID mp_services_guid = {
 static EFI_GUID acpi_2_guid = ACPI_20_TABLE_GUID;
 static EFI_GUID acpi_1_guid = ACPI_TABLE_GUID;
 
-uint32_t firmware_cpu_count(struct firmware *firmware) {
+uint32_t firmware_machine_cpu_count(struct firmware *firmware) {
     struct mp_services *services;
     UINTN count;
     UINTN enabled;
@@ -34,7 +34,7 @@ static bool same_guid(const EFI_GUID *left, const EFI_GUID *right) {
     return true;
 }
 
-uint64_t firmware_rsdp(struct firmware *firmware) {
+uint64_t firmware_machine_rsdp(struct firmware *firmware) {
     uint64_t found = 0;
     for (UINTN i = 0; i < firmware->system->NumberOfTableEntries; i++) {
         EFI_CONFIGURATION_TABLE *table = &firmware->system->ConfigurationTable[i];

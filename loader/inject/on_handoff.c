@@ -13,71 +13,71 @@
 #define HIGH_FRAME_BIT (UINT64_C(1) << 51)
 #define CR3_PWT_PCD UINT64_C(0x18)
 
-void stack_top_one_page_high(struct handoff_arguments *arguments) {
+void on_handoff_stack_top_one_page_high(struct handoff_arguments *arguments) {
     arguments->stack_top += PAGE_BYTES;
 }
 
 /* The lowest address of the stack's own pages: the first push goes to the guard page. */
-void stack_top_at_guard(struct handoff_arguments *arguments) {
+void on_handoff_stack_top_at_guard(struct handoff_arguments *arguments) {
     arguments->stack_top = HANDOFF_STACKS_VIRT + PAGE_BYTES;
 }
 
-void stack_top_not_canonical(struct handoff_arguments *arguments) {
+void on_handoff_stack_top_not_canonical(struct handoff_arguments *arguments) {
     arguments->stack_top &= WITHOUT_SIGN_EXTENSION;
 }
 
-void stack_top_misaligned(struct handoff_arguments *arguments) {
+void on_handoff_stack_top_misaligned(struct handoff_arguments *arguments) {
     arguments->stack_top -= sizeof(uint64_t);
 }
 
-void entry_zero(struct handoff_arguments *arguments) {
+void on_handoff_entry_zero(struct handoff_arguments *arguments) {
     arguments->entry = 0;
 }
 
-void entry_linker_default(struct handoff_arguments *arguments) {
+void on_handoff_entry_linker_default(struct handoff_arguments *arguments) {
     arguments->entry = LINKER_DEFAULT;
 }
 
-void entry_in_data(struct handoff_arguments *arguments) {
+void on_handoff_entry_in_data(struct handoff_arguments *arguments) {
     arguments->entry = arguments->info;
 }
 
-void entry_not_canonical(struct handoff_arguments *arguments) {
+void on_handoff_entry_not_canonical(struct handoff_arguments *arguments) {
     arguments->entry &= WITHOUT_SIGN_EXTENSION;
 }
 
 /* Zero bytes are `add [rax], al`: they run where RAX may be written to. */
-void entry_over_writable_rax(struct handoff_arguments *arguments) {
+void on_handoff_entry_over_writable_rax(struct handoff_arguments *arguments) {
     arguments->rax = HANDOFF_STACKS_VIRT + PAGE_BYTES;
 }
 
-void info_not_canonical(struct handoff_arguments *arguments) {
+void on_handoff_info_not_canonical(struct handoff_arguments *arguments) {
     arguments->info &= WITHOUT_SIGN_EXTENSION;
 }
 
 /* The first argument where the Microsoft convention has it. */
-void info_in_rcx(struct handoff_arguments *arguments) {
+void on_handoff_info_in_rcx(struct handoff_arguments *arguments) {
     arguments->rcx = arguments->info;
     arguments->info = 0;
 }
 
 /* One page on: in the pool that is the next table, on the way to the kernel. */
-void root_is_no_table(struct handoff_arguments *arguments) {
+void on_handoff_root_is_no_table(struct handoff_arguments *arguments) {
     arguments->cr3 += PAGE_BYTES;
 }
 
-void root_of_firmware(struct handoff_arguments *arguments) {
+void on_handoff_root_of_firmware(struct handoff_arguments *arguments) {
     arguments->cr3 = cpu_read_cr3();
 }
 
-void root_with_cache_flags(struct handoff_arguments *arguments) {
+void on_handoff_root_with_cache_flags(struct handoff_arguments *arguments) {
     arguments->cr3 |= CR3_PWT_PCD;
 }
 
-void root_beyond_physical_memory(struct handoff_arguments *arguments) {
+void on_handoff_root_beyond_physical_memory(struct handoff_arguments *arguments) {
     arguments->cr3 |= HIGH_FRAME_BIT;
 }
 
-void interrupts_on(struct handoff_arguments *arguments) {
+void on_handoff_interrupts_on(struct handoff_arguments *arguments) {
     arguments->flags |= HANDOFF_INTERRUPTS;
 }

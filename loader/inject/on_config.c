@@ -3,50 +3,50 @@
 #include "inject/fault_actions.h"
 #include "text.h"
 
-void configure_breakpoint(struct config *config) {
+void on_config_breakpoint(struct config *config) {
     config->breakpoint = true;
 }
 
 /* The IDT's two pages can then be mapped one without the other. An int3 shows it. */
-void configure_firmware_idt_in_small_pages(struct config *config) {
+void on_config_firmware_idt_in_small_pages(struct config *config) {
     config->safe_idt = false;
     config->identity_full = true;
     config->identity_level = 1;
     config->breakpoint = true;
 }
 
-void configure_gigabyte_pages(struct config *config) {
+void on_config_gigabyte_pages(struct config *config) {
     config->identity_full = true;
     config->identity_level = 3;
 }
 
-void configure_stale_map_key(struct config *config) {
+void on_config_stale_map_key(struct config *config) {
     config->misdeeds.stale_map_key = true;
 }
 
-void configure_call_after_exit(struct config *config) {
+void on_config_call_after_exit(struct config *config) {
     config->misdeeds.call_after_exit = true;
 }
 
-void configure_sizeof_descriptors(struct config *config) {
+void on_config_sizeof_descriptors(struct config *config) {
     config->misdeeds.sizeof_descriptors = true;
 }
 
-void configure_reclaimable_tables(struct config *config) {
+void on_config_reclaimable_tables(struct config *config) {
     config->misdeeds.reclaimable_tables = true;
 }
 
-void configure_other_depth(struct config *config) {
+void on_config_other_depth(struct config *config) {
     config->misdeeds.other_depth = true;
 }
 
 /* The gates of the safe IDT; an int3 shows it. */
-void configure_foreign_selector(struct config *config) {
+void on_config_foreign_selector(struct config *config) {
     config->misdeeds.foreign_selector = true;
     config->breakpoint = true;
 }
 
-void configure_edit_of_firmware_tables(struct config *config) {
+void on_config_edit_firmware_tables(struct config *config) {
     config->misdeeds.edit_firmware_tables = true;
 }
 
@@ -59,10 +59,10 @@ static void add_kernel_word(struct config *config, const char *word) {
     config->kernel[sizeof(config->kernel) - 1] = '\0';
 }
 
-void configure_kernel_halt(struct config *config) {
+void on_config_kernel_halt(struct config *config) {
     add_kernel_word(config, "do=hlt ");
 }
 
-void configure_kernel_loop(struct config *config) {
+void on_config_kernel_loop(struct config *config) {
     add_kernel_word(config, "do=loop ");
 }

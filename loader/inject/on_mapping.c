@@ -10,7 +10,7 @@ static bool has_role(const struct mapping *mapping, const char *role) {
     return text_equals(mapping->role, text_length(mapping->role), role);
 }
 
-bool stacks_over_kernel_text(struct mapping *mapping) {
+bool on_mapping_stacks_over_kernel_text(struct mapping *mapping) {
     if (has_role(mapping, "text")) {
         text_phys = mapping->phys;
     }
@@ -22,7 +22,7 @@ bool stacks_over_kernel_text(struct mapping *mapping) {
 
 /* Two segments in one page: the later one's rights win. The text gives its last page up for that.
  */
-bool rodata_over_last_text_page(struct mapping *mapping) {
+bool on_mapping_rodata_over_last_text_page(struct mapping *mapping) {
     if (has_role(mapping, "text")) {
         mapping->bytes -= PAGE_BYTES;
     }

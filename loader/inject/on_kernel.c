@@ -15,7 +15,7 @@ static uint8_t *at(const struct elf_image *kernel, uint8_t *bytes, uint64_t virt
 
 /* The first bytes of BSS, and any padding before it: what a loader leaves that allocates without
  * clearing. */
-void kernel_bss_dirty(const struct elf_image *kernel, uint8_t *bytes) {
+void on_kernel_bss_dirty(const struct elf_image *kernel, uint8_t *bytes) {
     for (size_t i = 0; i < kernel->segment_count; i++) {
         const struct elf64_segment *segment = &kernel->segments[i];
         if (segment->memsz >= segment->filesz + DIRTY_BYTES) {
@@ -25,7 +25,7 @@ void kernel_bss_dirty(const struct elf_image *kernel, uint8_t *bytes) {
     }
 }
 
-void kernel_text_zero(const struct elf_image *kernel, uint8_t *bytes) {
+void on_kernel_text_zero(const struct elf_image *kernel, uint8_t *bytes) {
     for (size_t i = 0; i < kernel->segment_count; i++) {
         const struct elf64_segment *segment = &kernel->segments[i];
         if ((segment->flags & SEGMENT_EXECUTE) != 0) {
@@ -34,6 +34,6 @@ void kernel_text_zero(const struct elf_image *kernel, uint8_t *bytes) {
     }
 }
 
-void kernel_entry_absent(const struct elf_image *kernel, uint8_t *bytes) {
+void on_kernel_entry_absent(const struct elf_image *kernel, uint8_t *bytes) {
     __builtin_memset(at(kernel, bytes, kernel->entry), OPEN_BUS, ENTRY_BYTES);
 }

@@ -3,14 +3,14 @@
 #include "trace/control_registers.h"
 #include "trace/cpu.h"
 
-void state_without_nxe(struct cpu_state *planned) {
+void on_state_without_nxe(struct cpu_state *planned) {
     planned->efer &= ~EFER_NXE;
 }
 
-void state_with_smep(struct cpu_state *planned) {
+void on_state_with_smep(struct cpu_state *planned) {
     planned->cr4 |= CR4_SMEP;
 }
 
-void state_with_smap(struct cpu_state *planned) {
+void on_state_with_smap(struct cpu_state *planned) {
     planned->cr4 |= CR4_SMAP;
 }
