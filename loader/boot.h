@@ -8,12 +8,14 @@
 
 #include "config.h"
 #include "evidence/access_plan.h"
+#include "file.h"
 #include "handoff.h"
 #include "handoff/handoff_jump.h"
 #include "inject/faults.h"
 #include "kernel/elf.h"
 #include "memory_map.h"
 #include "message.h"
+#include "own_image.h"
 #include "page_source.h"
 #include "space/address_space.h"
 #include "trace/cpu.h"
@@ -22,18 +24,6 @@
 
 #define KERNEL_NAME "kernel.elf"
 #define STRAY_TABLES 64
-
-/** A file in memory. */
-struct file {
-    const void *bytes;
-    size_t count;
-};
-
-/** Where the loader itself was put. */
-struct loaded_image {
-    uint64_t base;
-    uint64_t bytes;
-};
 
 struct boot {
     struct config config;
@@ -47,7 +37,7 @@ struct boot {
     bool has_uart, has_debugcon, has_buffer;
 
     /* What the firmware told us. */
-    struct loaded_image image;
+    struct own_image image;
     struct memory_map firmware_map; /* before our own allocations: enough to know what is RAM */
     struct file initrd;
     struct handoff_framebuffer framebuffer; /* range.virt not set yet */

@@ -2,12 +2,14 @@
  * picture. */
 #include "firmware/firmware.h"
 
+#include "boot.h"
 #include "evidence/evidence.h"
 #include "evidence/handed_over.h"
 #include "evidence/rehearsal.h"
 #include "evidence/sinks.h"
 #include "handoff/descriptors.h"
 #include "handoff/leave.h"
+#include "handoff/planned_state.h"
 #include "inject/spoil.h"
 #include "kernel/kernel_image.h"
 #include "own_image.h"
@@ -129,6 +131,9 @@ static bool trace_memory_map(void) {
 static bool rehearse_and_trace(void) {
     size_t faults;
     handed_over_trace(&boot);
+    planned_state_make(&boot);
+    spoil_handoff(&boot);
+    planned_state_settle(&boot);
     rehearsal_run(&boot, &faults, tell, &firmware);
     if (!evidence_trace(&boot) || !trace_memory_map()) {
         return false;

@@ -1,7 +1,5 @@
 #include "own_image.h"
 
-#include <stdint.h>
-
 #include "kernel/elf64.h"
 #include "message.h"
 

@@ -1,5 +1,12 @@
-/** The loader's own image: the symbols of uefi.ld. */
+/** The loader's own image: where it was put, and the symbols of uefi.ld. */
 #pragma once
+
+#include <stdint.h>
+
+struct own_image {
+    uint64_t base;
+    uint64_t bytes;
+};
 
 /* First byte and one past the last: the code, and behind it, from page to page, what is never
  * written. */

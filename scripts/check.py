@@ -91,6 +91,8 @@ def loader_may_include(file: Path, header: str) -> bool:
     if not (ROOT / "loader" / header).is_file():
         return False
     own = file.parts[1].split(".")[0]
+    if header == "boot.h":
+        return file.suffix == ".c" and own != "firmware"
     folder = Path(header).parts[0] if "/" in header else own
     return folder == own or folder in LOADER_FOLDERS.get(own, set())
 

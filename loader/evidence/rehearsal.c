@@ -1,28 +1,6 @@
 #include "evidence/rehearsal.h"
 
 #include "boot.h"
-#include "handoff/descriptors.h"
-#include "trace/control_registers.h"
-
-static void plan_state(struct boot *boot) {
-    struct cpu_state *planned = &boot->planned;
-    descriptors_planned(planned, boot->config.safe_idt);
-    planned->cr0 |= CR0_WRITE_PROTECT;
-    if (boot->space.has_no_execute) {
-        planned->efer |= EFER_NXE;
-    }
-    /* `mov cr3` spares global translations (SDM 3A, 5.10.4.1); with PGE off none is left over. */
-    planned->cr4 &= ~CR4_PGE;
-    planned->cr3 = boot->arguments.cr3;
-    planned->rsp = boot->arguments.stack_top;
-    planned->rip = (uint64_t)handoff_after_cr3;
-    planned->rflags &= ~RFLAGS_IF;
-    if ((boot->arguments.flags & HANDOFF_INTERRUPTS) != 0) {
-        planned->rflags |= RFLAGS_IF;
-    }
-    faults_spoil_state(&boot->faults, planned);
-    boot->arguments.efer = planned->efer;
-}
 
 static void make_plan(struct boot *boot) {
     const struct handoff *info = boot->info;
@@ -83,15 +61,6 @@ void rehearsal_run(struct boot *boot, size_t *faults_ret,
     struct physical_memory memory = boot_memory_noted(boot);
     struct paging_state paging;
     size_t faults = 0;
-    boot->arguments = (struct handoff_arguments){
-        .cr3 = boot->space.table.root_phys,
-        .stack_top = boot->info->stacks.virt + boot->info->stacks.stride,
-        .entry = boot->kernel.entry,
-        .info = boot->info->self.virt,
-        .flags = boot->config.breakpoint ? HANDOFF_BREAKPOINT : 0,
-    };
-    faults_spoil_handoff(&boot->faults, &boot->arguments);
-    plan_state(boot);
     make_plan(boot);
     cpu_trace(&boot->trace, "handoff", &boot->planned);
     cpu_trace_entry(&boot->trace, &(struct entry_registers){.rax = boot->arguments.rax,

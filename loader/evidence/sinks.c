@@ -1,5 +1,6 @@
-/* Where the trace goes: the sinks of the configuration that this machine has. */
 #include "evidence/sinks.h"
+
+#include "boot.h"
 
 #define BUFFER_PAGES 128u
 

@@ -1,7 +1,9 @@
-/** Opens the trace's sinks by the configuration. */
+/** Where the trace goes: the sinks of the configuration that this machine has. */
 #pragma once
 
-#include "boot.h"
+#include <stdbool.h>
+
+struct boot;
 
 /**
  * Starts the trace on every wanted sink that answers. False only if memory for the file's buffer is

@@ -11,7 +11,7 @@ static EFI_GUID loaded_image_guid = LOADED_IMAGE_PROTOCOL;
 static EFI_GUID file_system_guid = SIMPLE_FILE_SYSTEM_PROTOCOL;
 
 bool firmware_start(struct firmware *firmware, EFI_HANDLE image, EFI_SYSTEM_TABLE *system,
-                    struct loaded_image *image_ret, struct message *why) {
+                    struct own_image *image_ret, struct message *why) {
     EFI_LOADED_IMAGE *loaded;
     EFI_FILE_IO_INTERFACE *file_system;
     firmware->image = image;

@@ -7,8 +7,15 @@
 #include <efi.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#include "boot.h"
+#include "config.h"
+#include "file.h"
+#include "handoff.h"
+#include "memory_map.h"
+#include "message.h"
+#include "own_image.h"
+#include "trace/trace.h"
 
 #define FIRMWARE_MAX_ALLOCATIONS 32
 
@@ -32,7 +39,7 @@ struct firmware {
 
 /** Opens the boot volume, turns the watchdog off, finds where the loader lies. */
 bool firmware_start(struct firmware *firmware, EFI_HANDLE image, EFI_SYSTEM_TABLE *system,
-                    struct loaded_image *image_ret, struct message *why);
+                    struct own_image *image_ret, struct message *why);
 /** One line on the console, CR LF added. ASCII. */
 void firmware_tell(struct firmware *firmware, const char *line);
 /** The `firmware` record. */

@@ -1,6 +1,7 @@
 #include "firmware/firmware.h"
 
 #include "text.h"
+#include "trace/paging.h"
 
 #define MAP_COPY_PAGES 8u
 

@@ -1,5 +1,7 @@
 #include "firmware/firmware.h"
 
+#include "trace/paging.h"
+
 #define NAME_CHARS CONFIG_TEXT_BYTES
 #define MAX_FILE_BYTES (UINT64_C(1) << 30)
 /* EFI_FILE_INFO ends with the file's name. */

@@ -51,6 +51,11 @@ void spoil_tables(struct boot *boot) {
     flip_bit(&boot->space, &boot->config.flip);
 }
 
+void spoil_handoff(struct boot *boot) {
+    faults_spoil_handoff(&boot->faults, &boot->arguments);
+    faults_spoil_state(&boot->faults, &boot->planned);
+}
+
 void spoil_firmware_tables(struct boot *boot) {
     unsigned level = boot_levels(boot);
     unsigned index = level_index(boot->image.base, level);

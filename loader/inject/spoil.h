@@ -9,6 +9,8 @@ void spoil_kernel(struct boot *boot);
 void spoil_mappings(struct boot *boot);
 /** Lets the injected faults, and `flip=`, at the finished tables. */
 void spoil_tables(struct boot *boot);
+/** Lets the injected faults at what the handoff will load. */
+void spoil_handoff(struct boot *boot);
 /** An injected fault: rewrites, as it is, the entry of the firmware's own top table that covers the
  * loader. */
 void spoil_firmware_tables(struct boot *boot);

@@ -1,0 +1,9 @@
+/** A file in memory. */
+#pragma once
+
+#include <stddef.h>
+
+struct file {
+    const void *bytes;
+    size_t count;
+};
