@@ -31,11 +31,11 @@ bool fault_edits_apply_to_range(const struct range_edit *edit, struct mapping *m
 }
 
 void fault_edits_apply_to_entry(const struct entry_edit *edit, const struct fault_scene *scene) {
-    if (edit->place == PLACE_NONE) {
-        return;
-    }
     struct address_space *space = scene->space;
     uint64_t virt = scene->places[edit->place];
+    if (virt == PLACE_ABSENT_VIRT) {
+        return;
+    }
     unsigned top = space->table.levels;
     for (unsigned level = edit->level < top ? edit->level : top; level <= top; level++) {
         uint64_t entry = address_space_get(space, virt, level);

@@ -47,7 +47,7 @@ struct range_edit {
     unsigned only_with; /* RIGHT_*: ranges that have one of them; 0: all */
 };
 
-/** Where an entry to be edited is: the path of one address. */
+/** Where an entry to be edited is: the path of one address, which spoil.c knows. */
 enum fault_place {
     PLACE_NONE = 0,
     PLACE_TEXT,       /* the kernel's first page: its entry */
@@ -63,6 +63,9 @@ enum fault_place {
     PLACES,
 };
 
+/** The address of a place that a boot does not have; no boot maps the page of it. */
+#define PLACE_ABSENT_VIRT UINT64_MAX
+
 struct entry_edit {
     enum fault_place place;
     unsigned level; /* of the entry; where a leaf is above that, the leaf; at most the top level */
@@ -72,7 +75,7 @@ struct entry_edit {
 /** What the functions on finished tables may look at. */
 struct fault_scene {
     struct address_space *space;
-    uint64_t places[PLACES]; /* virtual addresses */
+    uint64_t places[PLACES]; /* virtual addresses, PLACE_ABSENT_VIRT: not in this boot */
     uint64_t tables_virt;    /* where the pool of tables is mapped */
 };
 

@@ -27,26 +27,60 @@ void spoil_mappings(struct boot *boot) {
     boot->space.adjust_context = &boot->faults;
 }
 
-void spoil_tables(struct boot *boot) {
-    const struct handoff *info = boot->info;
-    struct fault_scene scene = {.space = &boot->space, .tables_virt = info->tables.virt};
-    for (size_t i = 0; i < boot->kernel.segment_count; i++) {
-        const struct elf64_segment *segment = &boot->kernel.segments[i];
-        if ((segment->flags & SEGMENT_EXECUTE) != 0) {
-            scene.places[PLACE_LAST_TEXT] = segment->vaddr + segment->memsz - 1;
-        }
-        if ((segment->flags & SEGMENT_WRITE) != 0) {
-            scene.places[PLACE_DATA] = segment->vaddr;
+static const struct elf64_segment *last_segment(const struct elf_image *kernel, uint32_t flag) {
+    for (size_t i = kernel->segment_count; i > 0; i--) {
+        if ((kernel->segments[i - 1].flags & flag) != 0) {
+            return &kernel->segments[i - 1];
         }
     }
-    scene.places[PLACE_TEXT] = boot->kernel.entry;
-    scene.places[PLACE_STACK] = info->stacks.virt + info->stacks.stride - 1;
-    scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
-    scene.places[PLACE_INFO] = info->self.virt;
-    scene.places[PLACE_FRAMEBUFFER] = info->framebuffer.range.virt;
-    scene.places[PLACE_FIRMWARE_IDT] = boot->cpu.idt.base;
-    scene.places[PLACE_IDENTITY] = IDENTITY_VIRT;
-    scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&boot->space);
+    return NULL;
+}
+
+/* No default: the compiler names a place that is not here. */
+static uint64_t place_virt(const struct boot *boot, enum fault_place place) {
+    const struct handoff *info = boot->info;
+    const struct elf64_segment *text = last_segment(&boot->kernel, SEGMENT_EXECUTE);
+    const struct elf64_segment *data = last_segment(&boot->kernel, SEGMENT_WRITE);
+    switch (place) {
+    case PLACE_TEXT:
+        return boot->kernel.entry;
+    case PLACE_LAST_TEXT:
+        return text != NULL ? text->vaddr + text->memsz - 1 : PLACE_ABSENT_VIRT;
+    case PLACE_DATA:
+        return data != NULL ? data->vaddr : PLACE_ABSENT_VIRT;
+    case PLACE_STACK:
+        return info->stacks.virt + info->stacks.stride - 1;
+    case PLACE_TRAMPOLINE:
+        return (uint64_t)handoff_first;
+    case PLACE_INFO:
+        return info->self.virt;
+    case PLACE_FRAMEBUFFER:
+        return info->framebuffer.range.bytes != 0 ? info->framebuffer.range.virt
+                                                  : PLACE_ABSENT_VIRT;
+    case PLACE_RECURSIVE:
+        return address_space_recursive_virt(&boot->space);
+    case PLACE_FIRMWARE_IDT:
+        return boot->cpu.idt.base;
+    case PLACE_IDENTITY:
+        return boot->config.identity_full ? IDENTITY_VIRT : PLACE_ABSENT_VIRT;
+    case PLACE_NONE:
+    case PLACES:
+        break;
+    }
+    return PLACE_ABSENT_VIRT;
+}
+
+void spoil_scene(struct boot *boot, struct fault_scene *scene_ret) {
+    scene_ret->space = &boot->space;
+    scene_ret->tables_virt = boot->info->tables.virt;
+    for (unsigned place = PLACE_NONE; place < PLACES; place++) {
+        scene_ret->places[place] = place_virt(boot, (enum fault_place)place);
+    }
+}
+
+void spoil_tables(struct boot *boot) {
+    struct fault_scene scene;
+    spoil_scene(boot, &scene);
     faults_spoil_tables(&boot->faults, &scene);
     flip_bit(&boot->space, &boot->config.flip);
 }

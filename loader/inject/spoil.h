@@ -2,7 +2,11 @@
 #pragma once
 
 struct boot;
+struct fault_scene;
 
+/** Says where the places are in this boot, whose tables are finished. *scene_ret points into *boot.
+ */
+void spoil_scene(struct boot *boot, struct fault_scene *scene_ret);
 /** Lets the injected faults at the kernel in memory. */
 void spoil_kernel(struct boot *boot);
 /** From now on the injected faults see every range before it is mapped. */

@@ -6,15 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handoff.h"
-#include "handoff/handoff_jump.h"
-#include "inject/faults.h"
-#include "kernel/elf.h"
-#include "space/address_space.h"
-#include "trace/cpu.h"
+#include "boot.h"
+#include "inject/spoil.h"
 
 #define POOL_PAGES 64u
 #define GIGABYTE (UINT64_C(1) << 30)
+#define FIRMWARE_IDT_VIRT UINT64_C(0x6000) /* in the loader's data, for this test */
 #define KERNEL_VIRT UINT64_C(0xffffffff80000000)
 
 static void spell(char *text_ret, size_t size, const struct fault *fault) {
@@ -139,58 +136,118 @@ static const struct mapping ranges[] = {
     {"frame buffer", "framebuffer", HANDOFF_FRAMEBUFFER_VIRT, LARGE_PAGE_BYTES, 0x80000000,
      RIGHT_READ | RIGHT_WRITE, MEMORY_WRITE_COMBINING, 2},
     {"handoff code", "trampoline", 0, 0x1000, 0, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
-    {"identity map", "identity", GIGABYTE, GIGABYTE, GIGABYTE, RIGHT_READ, 0, 3},
+    {"identity map", "identity", 3 * GIGABYTE, GIGABYTE, 3 * GIGABYTE, RIGHT_READ, 0, 3},
     {"loader text", "loader", 0x5000, 0x1000, 0x5000, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
-    {"loader data", "loader", 0x6000, 0x1000, 0x6000, RIGHT_READ | RIGHT_WRITE, 0, 0},
+    {"loader data", "loader", FIRMWARE_IDT_VIRT, 0x1000, FIRMWARE_IDT_VIRT,
+     RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"GDT and TSS", "gdt", 0x8000, 0x1000, 0x8000, RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"safe IDT", "idt", 0x7000, 0x1000, 0x7000, RIGHT_READ | RIGHT_WRITE, 0, 0},
 };
 #define RANGES (sizeof(ranges) / sizeof(ranges[0]))
 
-static bool adjust(const void *faults, struct mapping *mapping) {
-    return faults_adjust_mapping(faults, mapping);
-}
+static struct boot boot;
+static struct handoff info;
 
-/* The pool after every range was mapped and every fault of the set had its turn. */
-static void build(const struct fault_set *set, unsigned levels, uint64_t *pool) {
-    struct trace trace;
-    struct address_space space = {
-        .trace = &trace,
-        .adjust = adjust,
-        .adjust_context = set,
-        .has_no_execute = true,
-        .write_combining = 4,
-    };
+/* A boot whose tables are in the pool: every range is mapped, and every fault of the set had its
+ * turn. framebuffer_bytes: 0: it has none. */
+static void build(const struct fault_set *set, unsigned levels, uint64_t *pool,
+                  uint64_t framebuffer_bytes) {
     struct message why;
-    trace_init(&trace);
+    info = (struct handoff){
+        .self = {.virt = HANDOFF_INFO_VIRT},
+        .tables = {.virt = HANDOFF_INFO_VIRT + 0x8000},
+        .framebuffer = {.range = {.virt = framebuffer_bytes != 0 ? HANDOFF_FRAMEBUFFER_VIRT : 0,
+                                  .bytes = framebuffer_bytes}},
+        .stacks = {.virt = HANDOFF_STACKS_VIRT, .stride = 0x5000},
+    };
+    boot = (struct boot){
+        .config = {.identity_full = true},
+        .faults = *set,
+        .cpu = {.idt = {.base = FIRMWARE_IDT_VIRT}},
+        .kernel = {.entry = KERNEL_VIRT,
+                   .segment_count = 3,
+                   .segments = {{.flags = SEGMENT_READ | SEGMENT_EXECUTE,
+                                 .vaddr = KERNEL_VIRT,
+                                 .memsz = 0x2000},
+                                {.flags = SEGMENT_READ, .vaddr = KERNEL_VIRT + 0x2000},
+                                {.flags = SEGMENT_READ | SEGMENT_WRITE,
+                                 .vaddr = KERNEL_VIRT + 0x4000}}},
+        .space = {.trace = &boot.trace, .has_no_execute = true, .write_combining = 4},
+        .info = &info,
+    };
+    trace_init(&boot.trace);
     memset(pool, 0, POOL_PAGES * PAGE_BYTES);
-    assert_true(address_space_create(&space, levels, (uint64_t)pool, POOL_PAGES, &why));
+    assert_true(address_space_create(&boot.space, levels, (uint64_t)pool, POOL_PAGES, &why));
+    spoil_mappings(&boot);
     for (size_t i = 0; i < RANGES; i++) {
         struct mapping range = ranges[i];
+        if (strcmp(range.role, "framebuffer") == 0 && framebuffer_bytes == 0) {
+            continue;
+        }
         if (strcmp(range.role, "trampoline") == 0) {
             range.virt = range.phys = (uint64_t)handoff_first & ~(PAGE_BYTES - 1);
         }
-        if (!address_space_map(&space, &range, &why)) {
+        if (!address_space_map(&boot.space, &range, &why)) {
             fail_msg("%s", why.text);
         }
     }
-    struct fault_scene scene = {.space = &space, .tables_virt = HANDOFF_INFO_VIRT + 0x8000};
-    scene.places[PLACE_TEXT] = KERNEL_VIRT;
-    scene.places[PLACE_LAST_TEXT] = KERNEL_VIRT + 0x1000;
-    scene.places[PLACE_DATA] = KERNEL_VIRT + 0x4000;
-    scene.places[PLACE_STACK] = HANDOFF_STACKS_VIRT + 0x1000;
-    scene.places[PLACE_TRAMPOLINE] = (uint64_t)handoff_first;
-    scene.places[PLACE_INFO] = HANDOFF_INFO_VIRT;
-    scene.places[PLACE_FRAMEBUFFER] = HANDOFF_FRAMEBUFFER_VIRT;
-    scene.places[PLACE_FIRMWARE_IDT] = 0x6000;
-    scene.places[PLACE_IDENTITY] = GIGABYTE;
-    scene.places[PLACE_RECURSIVE] = address_space_recursive_virt(&space);
-    faults_spoil_tables(set, &scene);
+    spoil_tables(&boot);
+}
+
+static const struct fault_set no_faults = {.count = 0};
+
+static bool is_mapped(uint64_t virt) {
+    unsigned level = 1;
+    while (level < boot.space.table.levels && address_space_get(&boot.space, virt, level) == 0) {
+        level++;
+    }
+    uint64_t entry = address_space_get(&boot.space, virt, level);
+    return (entry & ENTRY_PRESENT) != 0 && entry_is_leaf(entry, level);
+}
+
+/* A place that spoil.c does not know would edit nothing, or what it does not mean. */
+static void every_place_is_mapped_in_a_boot_that_has_all(void **state) {
+    (void)state;
+    uint64_t *pool = aligned_alloc(PAGE_BYTES, POOL_PAGES * PAGE_BYTES);
+    assert_non_null(pool);
+    for (unsigned levels = 4; levels <= 5; levels++) {
+        struct fault_scene scene;
+        build(&no_faults, levels, pool, LARGE_PAGE_BYTES);
+        spoil_scene(&boot, &scene);
+        for (unsigned place = PLACE_NONE + 1; place < PLACES; place++) {
+            if (!is_mapped(scene.places[place])) {
+                fail_msg("place %u is at %#llx, which is not mapped", place,
+                         (unsigned long long)scene.places[place]);
+            }
+        }
+    }
+    free(pool);
+}
+
+static void fault_at_an_absent_frame_buffer_changes_no_table(void **state) {
+    (void)state;
+    uint64_t *pool = aligned_alloc(PAGE_BYTES, POOL_PAGES * PAGE_BYTES);
+    uint64_t *healthy = malloc(POOL_PAGES * PAGE_BYTES);
+    size_t rows = 0;
+    assert_non_null(pool);
+    assert_non_null(healthy);
+    build(&no_faults, 4, pool, 0);
+    memcpy(healthy, pool, POOL_PAGES * PAGE_BYTES);
+    for (size_t i = 0; i < fault_table_count; i++) {
+        if (fault_table[i].entry.place == PLACE_FRAMEBUFFER) {
+            const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+            build(&set, 4, pool, 0);
+            assert_memory_equal(pool, healthy, POOL_PAGES * PAGE_BYTES);
+            rows++;
+        }
+    }
+    assert_true(rows > 0);
+    free(pool);
+    free(healthy);
 }
 
 static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void **state) {
     (void)state;
-    static const struct fault_set none = {.count = 0};
     static const struct handoff_arguments good = {.cr3 = 0x200000,
                                                   .stack_top = HANDOFF_STACKS_VIRT + 0x5000,
                                                   .entry = KERNEL_VIRT,
@@ -201,14 +258,14 @@ static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void 
     assert_non_null(pool);
     assert_non_null(healthy);
     for (unsigned levels = 4; levels <= 5; levels++) {
-        build(&none, levels, pool);
+        build(&no_faults, levels, pool, LARGE_PAGE_BYTES);
         memcpy(healthy, pool, POOL_PAGES * PAGE_BYTES);
         for (size_t i = 0; i < fault_table_count; i++) {
             const struct fault *fault = &fault_table[i];
             const struct fault_set set = {.faults = {fault}, .count = 1};
             struct handoff_arguments arguments = good;
             struct cpu_state cpu = healthy_state;
-            build(&set, levels, pool);
+            build(&set, levels, pool, LARGE_PAGE_BYTES);
             faults_spoil_handoff(&set, &arguments);
             faults_spoil_state(&set, &cpu);
             bool tables = memcmp(pool, healthy, POOL_PAGES * PAGE_BYTES) != 0;
@@ -332,6 +389,8 @@ int main(void) {
         cmocka_unit_test(unknown_faults_are_refused_by_name),
         cmocka_unit_test(comma_at_the_end_is_refused),
         cmocka_unit_test(one_more_than_fits_is_refused),
+        cmocka_unit_test(every_place_is_mapped_in_a_boot_that_has_all),
+        cmocka_unit_test(fault_at_an_absent_frame_buffer_changes_no_table),
         cmocka_unit_test(every_row_changes_what_it_says_and_nothing_else_at_both_depths),
         cmocka_unit_test(every_change_of_the_configuration_is_one),
         cmocka_unit_test(kernel_word_goes_in_front_of_the_others),
