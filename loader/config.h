@@ -48,6 +48,7 @@ struct config {
     struct config_misdeeds misdeeds;
 };
 
+/** The settings of a boot without cr3scope.cfg. */
 void config_defaults(struct config *config_ret);
 /**
  * Reads a whole file over what *config holds. False on the first line that is wrong: `why` names

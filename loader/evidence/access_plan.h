@@ -33,6 +33,7 @@ struct plan_addresses {
     uint64_t framebuffer, framebuffer_bytes; /* 0 bytes: none */
 };
 
+/** Makes the plan: the trampoline's accesses, then those that the kernel's ELF notes announce. */
 void access_plan_make(struct access_plan *plan_ret, const struct plan_addresses *addresses,
                       const struct elf_image *kernel);
 /** The `plan` records. */

@@ -30,4 +30,5 @@ void descriptors_planned(struct cpu_state *cpu, bool safe_idt);
 
 /** The first of the DESCRIPTOR_PAGES. */
 uint64_t descriptors_first_page(void);
+/** The TSS, TSS_BYTES long, in the second of them. */
 const void *descriptors_tss(void);

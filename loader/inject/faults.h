@@ -113,7 +113,7 @@ extern const size_t fault_table_count;
 bool faults_parse(const char *list, struct fault_set *set_ret, struct message *why)
     __attribute__((warn_unused_result));
 
-/* Each lets every fault of the set act, in the order of the list. */
+/** Each lets every fault of the set act, in the order of the list. A false leaves the range out. */
 void faults_configure(const struct fault_set *set, struct config *config);
 void faults_spoil_kernel(const struct fault_set *set, const struct elf_image *kernel,
                          uint8_t *bytes);
