@@ -205,8 +205,9 @@ def check_types() -> Iterator[str]:
 
 def main() -> int:
     """Runs every check; 0 if none has anything to say."""
-    breaches = [line for check in (check_includes, check_loader_table, check_prefixes, check_imports, check_sizes, check_headers_alone,
-                                   check_format, check_types) for line in check()]
+    breaches = [line for check in (check_includes, check_loader_table, check_prefixes, check_imports,
+                                   check_sizes, check_headers_alone, check_format, check_types)
+                for line in check()]
     for line in breaches:
         print(line)
     print(f"check: {len(breaches)} breaches" if breaches else "check: clean")

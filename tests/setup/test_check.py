@@ -1,0 +1,86 @@
+"""`make check` holds which folder of the loader may include what, and whose name its functions carry."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from boot.reference import ROOT
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return scripts/check.py, which looks at a loader of empty headers in tmp_path."""
+    spec = importlib.util.spec_from_file_location("check", ROOT / "scripts/check.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    for header in ("boot.h", "message.h", "space/page_table.h", "inject/faults.h"):
+        path = tmp_path / "loader" / header
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return module
+
+
+def test_folders_of_the_loader_include_each_other_one_way(check: ModuleType) -> None:
+    TopologicalSorter(check.LOADER_FOLDERS).prepare()  # raises where folders include each other in a circle
+    folders = {path.name for path in (ROOT / "loader").iterdir() if path.is_dir()} - {"include"}
+    assert check.LOADER_FOLDERS["main"] == folders
+
+
+@pytest.mark.parametrize(
+    ("file", "header", "allowed"),
+    [
+        ("space/page_table.c", "space/page_table.h", True),
+        ("space/page_table.c", "message.h", True),
+        ("inject/on_tables.c", "space/page_table.h", True),
+        ("inject/spoil.c", "boot.h", True),
+        ("firmware/firmware.h", "efi.h", True),
+        ("main.c", "efi.h", True),
+        ("space/page_table.c", "inject/faults.h", False),
+        ("space/page_table.c", "page_table.h", False),
+        ("space/page_table.c", "efi.h", False),
+        ("space/page_table.c", "string.h", False),
+        ("space/mapping.h", "boot.h", False),
+        ("firmware/firmware.c", "boot.h", False),
+        ("message.c", "space/page_table.h", False),
+        ("elsewhere/new.c", "space/page_table.h", False),
+    ],
+)
+def test_loader_file_may_include_only_what_its_folder_may(
+    check: ModuleType, file: str, header: str, allowed: bool
+) -> None:
+    path = check.ROOT / "loader" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#include "{header}"\n')
+    breach = f"loader/{file}:1: loader/ may not include {header}"
+    assert list(check.check_includes()) == ([] if allowed else [breach])
+
+
+@pytest.mark.parametrize(
+    ("definition", "name"),
+    [
+        ("int elf_check(void) {", None),
+        ("int elf(void) {", None),
+        ("static int check(void) {", None),
+        ("int check(void);", None),
+        ("void exception_dispatch(struct exception_frame *frame) {", None),
+        ("int check(void) {", "check"),
+        ("int elfcheck(void) {", "elfcheck"),
+        ("struct note elf64_note(int number,\n                       int other) {", "elf64_note"),
+        ("__attribute__((noinline, section(\"a\"))) bool\ncheck(int number) {", "check"),
+        ("_Noreturn void leave(void) {", "leave"),
+    ],
+)
+def test_function_that_others_can_call_begins_with_its_files_name(
+    check: ModuleType, definition: str, name: str | None
+) -> None:
+    (check.ROOT / "loader/elf.c").write_text(f"/* A file. */\n\n{definition}\n    return 0;\n}}\n")
+    breach = f"loader/elf.c:3: {name} does not begin with elf_"
+    assert list(check.check_prefixes()) == ([breach] if name else [])
