@@ -20,17 +20,21 @@ def test_last_write_is_by_the_line_that_the_analyzer_names(inject: str, tmp_path
     assert f"at {finding['source']}\n" in last, (finding["source"], text)
 
 
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        ("0xdda0001", "0xdda0001 is no entry: entries lie at multiples of 8"),
-        ("0x0", "0x0 lies in no table that CR3 "),
-        ("0x0:PML9", "PML9: no level: PML5, PML4, PDPT, PD, PT or 5 to 1"),
-    ],
-)
-def test_what_is_no_entry_is_refused_without_a_reset(words: str, line: str, tmp_path: Path) -> None:
-    text = debug(tmp_path, f"cr3scope blame {words}\n")
-    assert f"cr3scope blame: {line}" in text, text
+REFUSED = {
+    "0xdda0001": "0xdda0001 is no entry: entries lie at multiples of 8",
+    "0x0": "0x0 lies in no table that CR3 ",
+    "0x0:PML9": "PML9: no level: PML5, PML4, PDPT, PD, PT or 5 to 1",
+}
+
+
+def test_what_is_no_entry_is_refused_without_a_reset(tmp_path: Path) -> None:
+    # A sourced file ends with the first error: each is caught.
+    asked = (f"    gdb.execute({f'cr3scope blame {words}'!r})" for words in REFUSED)
+    tries = "".join(f"try:\n{one}\nexcept gdb.error as error:\n    print(error)\n" for one in asked)
+    text = debug(tmp_path, f"python\n{tries}end\nprintf \"still at %#lx\\n\", $cr3\n")
+    for line in REFUSED.values():
+        assert f"cr3scope blame: {line}" in text, text
+    assert "still at 0x" in text, text
 
 
 def test_an_entry_that_nobody_set_is_empty_at_the_switch(tmp_path: Path) -> None:
