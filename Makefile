@@ -102,8 +102,9 @@ faults: ## list the faults that INJECT= takes
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
 
-# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all.
-WORKERS ?= 2
+# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. Some wait for a guest
+# most of their time: one process more than there are processors.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
 
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
