@@ -104,7 +104,7 @@ faults: ## list the faults that INJECT= takes
 
 # Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. Some wait for a guest
 # most of their time: one process more than there are processors.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
 
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)

@@ -14,11 +14,19 @@ _PASSED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the units as quick, but for the slow ones; of the boots those are quick that say so themselves."""
+    """Mark the units as quick, but for the slow ones; of the boots those are quick that say so themselves.
+
+    Boots come first: what is short is left for the end, so that no process waits long for the last one.
+    """
     folder = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(folder).parts[0] in UNITS and item.get_closest_marker("slow") is None:
+        if _is_unit(item, folder) and item.get_closest_marker("slow") is None:
             item.add_marker("quick")
+    items.sort(key=lambda item: _is_unit(item, folder))
+
+
+def _is_unit(item: pytest.Item, folder: Path) -> bool:
+    return item.path.relative_to(folder).parts[0] in UNITS
 
 
 @pytest.hookimpl(hookwrapper=True)
