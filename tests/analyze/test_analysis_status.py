@@ -159,6 +159,17 @@ def test_the_last_complete_boot_is_judged_and_the_restart_before_it_is_told() ->
     assert verdict.exit_status == 1
 
 
+def test_a_boot_that_only_began_does_not_hide_the_one_that_says_why_it_gave_up() -> None:
+    """Firmware without a shell boots the loader once more when it comes back, and the machine is stopped then."""
+    refused = Boot(errors=[("initrd", "not a cpio archive", 0)])
+    began = Boot(config={"safe_idt": "on"})
+    verdict = analyze(Capture(boots=[refused, began], damage=[Diagnostic("damaged record: the capture ends in it")]))
+    assert rules(verdict) == ["loader-refused"]
+    assert verdict.status is Status.INCOMPLETE
+    died = Boot(faults=[fault_record()])
+    assert chosen_boot(Capture(boots=[refused, died])) is died
+
+
 def test_a_machine_that_resets_over_and_over_is_told() -> None:
     boots = []
     for _ in range(3):

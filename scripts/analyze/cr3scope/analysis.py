@@ -100,11 +100,16 @@ def chosen_boot(capture: Capture) -> Boot | None:
 
 
 def _chosen(boots: Sequence[Boot]) -> int:
-    """The last complete boot; else the last that closed a section; else the last."""
+    """Return which boot to judge: the last complete one; else the last that closed a section; else the last.
+
+    Firmware without a shell boots once more what came back to it: a boot that only began does not hide one
+    that says why it gave up.
+    """
     numbers = range(len(boots))
     complete = [number for number in numbers if boots[number].complete]
-    judgeable = [number for number in numbers if boots[number].closed]
-    return (complete or judgeable or list(numbers))[-1]
+    closed = [number for number in numbers if boots[number].closed]
+    telling = [number for number in numbers if boots[number].errors or boots[number].faults or boots[number].plan]
+    return (complete or closed or telling or list(numbers))[-1]
 
 
 def _restarts(boots: Sequence[Boot]) -> int:
