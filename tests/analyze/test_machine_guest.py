@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -188,6 +189,17 @@ def test_signal_ends_the_run_and_qemu_with_it(tmp_path: Path, number: signal.Sig
         assert "interrupted after" in printed
 
 
+def command_lines() -> str:
+    """Return those of all processes, each word followed by NUL (proc(5), cmdline)."""
+    told = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ends meanwhile
+            told.append((process / "cmdline").read_bytes())
+    lines = b"".join(told).decode(errors="replace")
+    assert "pytest" in lines, "this process itself must be among them"
+    return lines
+
+
 def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> None:
     def fail() -> None:
         raise RuntimeError("import failed")
@@ -195,8 +207,7 @@ def test_what_is_done_meanwhile_may_fail_and_no_qemu_is_left(tmp_path: Path) -> 
     own = str(tmp_path)  # a scenario that is only in this process's command line
     with pytest.raises(RuntimeError, match="import failed"):
         watch(read_command([sys.executable, FAKE, own]), tmp_path, LIMIT, fail)
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert f"{FAKE} {own}" not in listed.stdout
+    assert f"{FAKE}\0{own}\0" not in command_lines()
 
 
 def ask_without_end(qmp: Qmp, _outcome: Outcome) -> None:
