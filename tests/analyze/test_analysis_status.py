@@ -166,6 +166,8 @@ def test_a_boot_that_only_began_does_not_hide_the_one_that_says_why_it_gave_up()
     verdict = analyze(Capture(boots=[refused, began], damage=[Diagnostic("damaged record: the capture ends in it")]))
     assert rules(verdict) == ["loader-refused"]
     assert verdict.status is Status.INCOMPLETE
+    cut = Boot(plan=healthy().boot.plan)
+    assert chosen_boot(Capture(boots=[refused, cut])) is refused
     died = Boot(faults=[fault_record()])
     assert chosen_boot(Capture(boots=[refused, died])) is died
 

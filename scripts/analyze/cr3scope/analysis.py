@@ -108,8 +108,13 @@ def _chosen(boots: Sequence[Boot]) -> int:
     numbers = range(len(boots))
     complete = [number for number in numbers if boots[number].complete]
     closed = [number for number in numbers if boots[number].closed]
-    telling = [number for number in numbers if boots[number].errors or boots[number].faults or boots[number].plan]
+    telling = [number for number in numbers if _tells_how_it_went(boots[number])]
     return (complete or closed or telling or list(numbers))[-1]
+
+
+def _tells_how_it_went(boot: Boot) -> bool:
+    """Return whether a boot says that it failed, or holds what a prediction takes."""
+    return bool(boot.errors or boot.faults or (boot.plan and "new" in boot.dumps))
 
 
 def _restarts(boots: Sequence[Boot]) -> int:
