@@ -31,10 +31,12 @@ def test_what_is_no_entry_is_refused_without_a_reset(tmp_path: Path) -> None:
     # A sourced file ends with the first error: each is caught.
     asked = (f"    gdb.execute({f'cr3scope blame {words}'!r})" for words in REFUSED)
     tries = "".join(f"try:\n{one}\nexcept gdb.error as error:\n    print(error)\n" for one in asked)
-    text = debug(tmp_path, f"python\n{tries}end\nprintf \"still at %#lx\\n\", $cr3\n")
+    place = 'printf "at %#lx under %#lx\\n", $rip, $cr3\n'
+    text = debug(tmp_path, f"{place}python\n{tries}end\n{place}")
     for line in REFUSED.values():
         assert f"cr3scope blame: {line}" in text, text
-    assert "still at 0x" in text, text
+    before, after = re.findall(r"^at 0x[0-9a-f]+ under 0x[0-9a-f]+$", text, re.MULTILINE)
+    assert before == after, text
 
 
 def test_an_entry_that_nobody_set_is_empty_at_the_switch(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from boot.guest import qemu_command
 from boot.reference import BUILD, ROOT, build, make
+from gdb_session import gdb
 
 SCRIPT = ROOT / "scripts/gdb/cr3scope_gdb.py"
 SECONDS = 90.0
@@ -80,10 +81,10 @@ def front_end(tmp_path: Path) -> Iterator[FrontEnd]:
     guest = qemu_command(tmp_path, make("foreign/nx_pml4.efi"))
     silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     options = ["-serial", "none", "-no-reboot", "-S", "-gdb", f"tcp:127.0.0.1:{port}"]
-    gdb = ["gdb", "-nx", "--interpreter=mi2"]
+    command = ["gdb", "-nx", "--interpreter=mi2"]
     with running([*guest, *options], **silent):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with running(gdb, **pipes) as process:
+        with running(command, **pipes) as process:
             found = FrontEnd(process)
             found.hear("(gdb)")
             # In this order: setupCommands of launch.json, then its miDebuggerServerAddress.
@@ -142,3 +143,22 @@ def test_the_line_in_gdbinit_loads_the_commands_and_disturbs_nothing(tmp_path: P
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Show every page-table entry that an address meets"), done.stdout
     assert done.stdout.endswith("$1 = 42\n") and done.stderr == "", done.stdout + done.stderr
+
+
+MI = """
+from cr3scope_commands import answer
+class Gdb:
+    @staticmethod
+    def execute(command, to_string):
+        return {"plain": 'say ~"no record" here\\n', "mi": '~"a \\\\"OK\\\\"\\\\n"\\n@"\\\\303\\\\244\\\\t"\\n'}[command]
+answer.gdb = Gdb
+print(ascii(answer.answer("plain")), ascii(answer.answer("mi")))
+"""
+
+
+def test_what_a_command_prints_as_mi_records_is_read_as_text(tmp_path: Path) -> None:
+    """As gdb 18 gives it to Python under a front end."""
+    script = tmp_path / "mi.py"
+    script.write_text(MI)
+    told = gdb(f"source {script}")
+    assert told.splitlines()[-1] == ascii('say ~"no record" here\n') + " " + ascii('a "OK"\n\u00e4\t'), told

@@ -2,8 +2,9 @@
 
 QEMU writes the number of a CPU in `CPU Reset (CPU n)` alone (`-d cpu_reset`); exception records have
 none. But a running kernel gives each CPU a task register of its own (the TSS holds its stacks), and
-a machine that resets after a triple fault dumps every CPU as it was: one of them as it died (up to QEMU
-10.0; 11.1 dumps them as they are after the reset). With `-d tid` and a %d in the name (QEMU 7.1 and later) each CPU's thread has a log of its own.
+a machine that resets after a triple fault dumps every CPU as it was: one of them as it died (seen with
+QEMU 7.2 and 10.0; 11.1 dumps them as they are after the reset). With `-d tid` and a %d in the name (QEMU
+7.1 and later) each CPU's thread has a log of its own.
 """
 
 from __future__ import annotations
