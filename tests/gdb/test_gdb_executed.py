@@ -36,7 +36,7 @@ def test_the_executed_switch_is_stopped_at_in_the_second_boot(name: str, tmp_pat
 
 def test_a_machine_that_ends_in_the_first_boot_is_one_line_with_what_was_found(tmp_path: Path) -> None:
     """The mended twin ends QEMU."""
-    text = " ".join(foreign(tmp_path, loader("nx_pml4_copied.mended"), BREAK, at_reset=True).split())
+    text = " ".join(foreign(tmp_path, loader("nx_pml4_copied.mended"), BREAK).split())
     assert "QEMU ended in the first of two boots" in text, text
     assert re.search(r"mov cr3 executed until then: 0x[0-9a-f]+", text), text
     assert "Traceback" not in text, text
@@ -44,7 +44,7 @@ def test_a_machine_that_ends_in_the_first_boot_is_one_line_with_what_was_found(t
 
 def test_a_loader_that_never_switches_is_one_line(tmp_path: Path) -> None:
     sooner = "python import cr3scope_commands.executed as one; one.SECONDS = 3"
-    text = foreign(tmp_path, loader("dies_before_switch"), f"{sooner}\n{BREAK}", ends=(), at_reset=True)
+    text = foreign(tmp_path, loader("dies_before_switch"), f"{sooner}\n{BREAK}", ends=())
     assert "bootx64 executed no mov cr3 within 3 s, or before the machine reset" in " ".join(text.split()), text
 
 
