@@ -127,9 +127,10 @@ bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 check: ## style and structure: includes, formats, types, file sizes
 	@$(PYTHON) scripts/check.py
 
-docs: ## write docs/faults.md from the rules and the fault table
+docs: ## write docs/faults.md from the rules and the fault table, and the table of parts in docs/design.md
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(PYTHON) scripts/generate_faults.py $(BUILD)/host/list_faults docs/faults.md
+	@$(PYTHON) scripts/generate_parts.py docs/design.md
 
 releases: ## both README commands on Debian's releases: make releases SUITES="bookworm trixie sid" TESTS=quick (root)
 	@PYTHONPATH=scripts/releases exec python3 -B -m release_matrix $(BUILD)/releases

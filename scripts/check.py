@@ -13,6 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from parts import may_import  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 500
 # What a compiler brings with it, with no library behind (C11 4p6).
@@ -31,23 +35,6 @@ LOADER_FOLDERS: dict[str, set[str]] = {
     "own_image": {"kernel"},
     "boot": {"kernel", "handoff", "space", "evidence", "inject"},
     "main": {"firmware", "kernel", "handoff", "space", "evidence", "inject"},
-}
-# Which part of the Python package may import which (its own part is always allowed).
-LOW_PARTS = {"verdict", "errors", "text", "arrays"}
-PYTHON_LAYERS: dict[str, set[str]] = {
-    "capture": LOW_PARTS,
-    "paging": LOW_PARTS | {"capture"},
-    "sources": LOW_PARTS | {"capture", "paging"},
-    "predict": LOW_PARTS | {"capture", "paging", "exceptions"},
-    "rules": LOW_PARTS | {"capture", "paging", "predict", "exceptions", "attribution", "images"},
-    "render": LOW_PARTS | {"paging", "sources", "predict", "rules", "exceptions"},
-    "images": LOW_PARTS | {"capture", "paging"},
-    "intlog": LOW_PARTS | {"exceptions"},
-    "machine": LOW_PARTS | {"intlog", "paging", "images"},
-    "postmortem": LOW_PARTS | {"exceptions", "capture", "intlog", "paging", "images", "predict", "rules",
-                               "machine", "sources", "render"},
-    "forecast": LOW_PARTS | {"exceptions", "capture", "paging", "predict", "rules", "machine", "postmortem",
-                             "render", "sources"},
 }
 # Functions of the loader that others call by a name of theirs: the firmware's start-up code, and trace/exception.h.
 NAMED_BY_CALLER = {"efi_main", "exception_dispatch"}
@@ -147,9 +134,8 @@ def check_imports() -> Iterator[str]:
             if module.split(".")[0] == "gdb" and file.parts[:2] != ("scripts", "gdb"):
                 yield f"{file}:{line}: only scripts/gdb/ may import gdb"
             names = module.split(".")
-            if part in PYTHON_LAYERS and names[0] == "cr3scope" and len(names) > 1:
-                if names[1] != part and names[1] not in PYTHON_LAYERS[part]:
-                    yield f"{file}:{line}: {part}/ may not import cr3scope.{names[1]}"
+            if inside and names[0] == "cr3scope" and len(names) > 1 and not may_import(part, names[1]):
+                yield f"{file}:{line}: {part}/ may not import cr3scope.{names[1]}"
 
 
 def check_sizes() -> Iterator[str]:

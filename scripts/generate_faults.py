@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "analyze"))
 
-from cr3scope.rules import RULES  # noqa: E402
+from cr3scope.diagnose.catalogue import RULES  # noqa: E402
 
 HEAD = """\
 # Faults

@@ -16,7 +16,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "analyze"))
 
-from cr3scope.capture.reader import read_capture  # noqa: E402: found by the line above
+from cr3scope.input.capture.reader import read_capture  # noqa: E402: found by the line above
 from cr3scope.text import printable  # noqa: E402
 
 BOOT = Path(__file__).resolve().parent.parent / "boot"

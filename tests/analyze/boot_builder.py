@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cr3scope.capture.records import (
-    AccessKind,
+from cr3scope.input.capture.records import (
     Boot,
     Capture,
     CpuRecord,
@@ -26,6 +25,7 @@ from cr3scope.capture.records import (
     SegmentRecord,
     TableRecord,
 )
+from cr3scope.x86.access import AccessKind
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 0x20, 0x40, 0x80, 0x100, 1 << 63
 PAGE = 4096

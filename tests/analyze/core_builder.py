@@ -6,8 +6,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from cr3scope.sources.core_note import CoreCpu, Segment, code_flags
-from cr3scope.sources.write_core import write_core
+from cr3scope.input.sources.core_note import CoreCpu, Segment, code_flags
+from cr3scope.input.sources.write_core import write_core
 
 OLD, NEW, CODE, STACK, TABLES = 0x1000, 0x2000, 0x200000, 0x201000, 0x202000
 NX, LARGE, USER, PRESENT_WRITABLE = 1 << 63, 0x80, 4, 3

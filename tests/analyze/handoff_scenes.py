@@ -13,8 +13,7 @@ import boot_builder as b
 import numpy as np
 from boot_builder import Scene
 
-from cr3scope.capture.records import (
-    AccessKind,
+from cr3scope.input.capture.records import (
     Boot,
     CallRecord,
     Capture,
@@ -28,11 +27,12 @@ from cr3scope.capture.records import (
     SegmentRecord,
     SetRecord,
 )
+from cr3scope.x86.access import AccessKind
 
 Break = Callable[[Scene], None]
 OLD_ROOT = 0x0080_0000
 CR4_PGE = 0x80
-INTERRUPTS_ON = 0x202
+RFLAGS_IF = 0x202
 STALE = 1 << 63 | 2
 
 
@@ -108,12 +108,12 @@ def foreign_selector_and_int3(scene: Scene) -> None:
 
 
 def interrupts_on_without_idt(scene: Scene) -> None:
-    scene.cpu(rflags=INTERRUPTS_ON)
+    scene.cpu(rflags=RFLAGS_IF)
     scene.unmap(b.IDT)
 
 
 def interrupts_on_without_handlers(scene: Scene) -> None:
-    scene.cpu(rflags=INTERRUPTS_ON)
+    scene.cpu(rflags=RFLAGS_IF)
     scene.unmap(b.HANDLERS, 2 * b.PAGE)
 
 
@@ -287,7 +287,7 @@ def gdt_not_recorded(scene: Scene) -> None:
 
 
 def interrupts_off_in_all_but_the_entry(scene: Scene) -> None:
-    scene.cpu("entry", rflags=INTERRUPTS_ON)
+    scene.cpu("entry", rflags=RFLAGS_IF)
 
 
 def loaded_as_the_file_says(scene: Scene) -> None:

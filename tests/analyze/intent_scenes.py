@@ -8,10 +8,10 @@ from dataclasses import replace
 import boot_builder as b
 from boot_builder import Scene
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import MemoryDescriptor, SetRecord
-from cr3scope.predict.asked.window import window_of
-from cr3scope.verdict import Finding
+from cr3scope.diagnose.finding import Finding
+from cr3scope.input.capture.records import MemoryDescriptor, SetRecord
+from cr3scope.model.asked.window import window_of
+from cr3scope.verdict.analysis import analyze
 
 Break = Callable[[Scene], None]
 

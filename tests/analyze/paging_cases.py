@@ -8,9 +8,9 @@ import naive_paging as naive
 import numpy as np
 from hypothesis import strategies as st
 
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 0x20, 0x40, 0x80, 0x100, 1 << 63
 ROOT = 0x10000

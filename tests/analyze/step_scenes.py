@@ -8,12 +8,14 @@ from typing import Any
 import boot_builder as b
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import AccessKind, MemoryContents, PlanStep
-from cr3scope.intlog.observe import LogReport
-from cr3scope.predict.foresee import Foresight, foresee
-from cr3scope.predict.intent import Intent
-from cr3scope.verdict import Fault, Prediction, Verdict
+from cr3scope.input.capture.records import MemoryContents, PlanStep
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.model.foresee import Foresight, foresee
+from cr3scope.model.intent import Intent
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Verdict
+from cr3scope.x86.access import AccessKind, Fault
 
 INT3 = b.HANDOFF + 3
 INT3_RAISED = Fault(3, None, None, INT3, b.ROOT)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cr3scope.cli.main import main
-from cr3scope.rules import RULES
+from cr3scope.diagnose.catalogue import RULES
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 HEALTHY = CAPTURES / "healthy.serial.log"
@@ -127,7 +127,7 @@ def test_explain_as_json_has_every_rule_with_all_its_words(
 ) -> None:
     assert main(["explain", "--json", "-"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["schema"] == "cr3scope.rules/1"
+    assert report["schema"] == "cr3scope.diagnose.catalogue/1"
     assert {rule["id"] for rule in report["rules"]} == {rule.id for rule in RULES}
     assert all(rule[name] for rule in report["rules"] for name in ("title", "reason", "fix", "severity"))
 

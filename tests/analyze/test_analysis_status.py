@@ -8,20 +8,17 @@ import boot_builder as b
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze, chosen_boot
-from cr3scope.capture.records import Boot, Capture, FaultRecord
-from cr3scope.exceptions import describe
-from cr3scope.observation import agree, same_fault
-from cr3scope.verdict import (
-    Diagnostic,
-    Ending,
-    Fault,
-    Finding,
-    Observation,
-    Prediction,
-    Status,
-    Verdict,
-)
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.capture.records import Boot, Capture, FaultRecord
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.analysis import analyze, chosen_boot
+from cr3scope.verdict.observation import agree, same_fault
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import describe
 
 SEEN = Fault(14, 0x10, b.ENTRY, b.ENTRY, b.ROOT)
 

@@ -9,27 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from core_builder import (
-    CODE,
-    NEW,
-    NX,
-    PRESENT_WRITABLE,
-    STACK,
-    TABLES,
-    USER,
-    core,
-    cpu,
-    memory,
-    page,
-)
+from core_builder import CODE, NEW, NX, PRESENT_WRITABLE, TABLES, USER, core, cpu, memory, page
 
 from cr3scope.cli.main import main
-from cr3scope.forecast.core_cpu import stopped_cpu
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.words import report
-from cr3scope.sources.core_note import CoreCpu, Segment, code_flags, read_cpu, write_cpu
-from cr3scope.sources.open import open_core_file
-from cr3scope.sources.write_core import write_core
+from cr3scope.input.sources.core_note import CoreCpu, read_cpu, write_cpu
+from cr3scope.input.sources.open import open_core_file
+from cr3scope.input.sources.write_core import write_core
+from cr3scope.model.forecast import forecast
+from cr3scope.render.forecast import report
+from cr3scope.target.core_cpu import stopped_cpu
 
 
 def verdict(capsys: pytest.CaptureFixture[str], file: str) -> tuple[int, dict[str, Any]]:
@@ -226,7 +214,7 @@ def test_what_a_page_fault_would_come_to_is_open_once_a_gate_is_written(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("change", "rule"), [(lambda value: value & ~1, "code-unmapped"), (lambda value: value | NX, "nx-leaf-code")]
+    ("change", "rule"), [(lambda value: value & ~1, "identity-missing-trampoline"), (lambda value: value | NX, "nx-leaf-code")]
 )
 def test_a_page_directory_that_would_do_one_level_higher_is_no_other_depth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[int], int], rule: str

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_writer import Writer, golden, seal
 
-from cr3scope.capture.reader import read_capture
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.reader import read_capture
 
 GOLDEN = golden().data
 LINES = golden().lines

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_writer import Writer, dump_stream, entries, plane, repeat, varint, zigzag
 
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Boot, Dump
-from cr3scope.capture.word_stream import Stream, StreamError
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Boot, Dump
+from cr3scope.input.capture.word_stream import Stream, StreamError
 
 P, NX = 1, 1 << 63
 WORD = 1 << 64

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from trace_writer import REGISTERS, Field, Writer
 
-from cr3scope.capture.reader import read_capture
+from cr3scope.input.capture.reader import read_capture
 
 GENERAL = "rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15".split()
 CPU: dict[str, Field] = {name: 1 for name in REGISTERS}

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from trace_writer import golden
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.reader import read_capture
 from cr3scope.errors import UnusableInput
-from cr3scope.verdict import Status
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 GOLDEN = (CAPTURES / "golden.trace").read_bytes()

@@ -7,7 +7,7 @@ import zlib
 import pytest
 from trace_writer import Writer, dump_stream, golden, seal
 
-from cr3scope.capture.reader import read_capture
+from cr3scope.input.capture.reader import read_capture
 
 EMPTY_TABLE = dump_stream([(0x1000, 4, [0] * 512)])
 

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_writer import CODE, ROOT, Writer, golden, put_cpu, seal, text
 
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import AccessKind, MemoryDescriptor
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import MemoryDescriptor
+from cr3scope.x86.access import AccessKind
 
 GOLDEN = golden()
 ESCAPES = b"\x1b[2J\x1b[01;01H\x1b[0m"

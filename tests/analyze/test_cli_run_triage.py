@@ -79,7 +79,7 @@ def test_logs_that_the_command_itself_wanted_are_copied(tmp_path: Path) -> None:
 def test_program_that_never_calls_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cr3scope.machine.guest.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("cr3scope.qemu.guest.CALL_SECONDS", 0.5)
     assert main(["run", "-o", str(tmp_path), "--", sys.executable, FAKE, "never-calls"]) == 2
     error = capsys.readouterr().err
     assert "no QEMU called" in error and error.count("\n") == 1

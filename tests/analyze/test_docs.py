@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boot.reference import ROOT, make
 
-from cr3scope.paging.platform import Quirk
+from cr3scope.x86.platform import Quirk
 
 
 def test_faults_page_is_what_make_docs_writes(tmp_path: Path) -> None:

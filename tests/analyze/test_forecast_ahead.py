@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from core_builder import CODE, NEW, NX, PRESENT_WRITABLE, core, cpu, memory, page
 
-from cr3scope.forecast.core_cpu import stopped_cpu
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.mending import MOST_OBSTACLES, Ahead, ahead
-from cr3scope.forecast.stopped_cpu import StoppedCpu
-from cr3scope.forecast.words import report
+from cr3scope.input.sources.open import open_core_file
+from cr3scope.model.forecast import forecast
+from cr3scope.diagnose.ahead import MOST_OBSTACLES, Ahead, ahead
 from cr3scope.paging.tables import Entries
-from cr3scope.predict.overlay import Overlay
-from cr3scope.sources.open import open_core_file
-from cr3scope.verdict import EntryRef
+from cr3scope.render.forecast import report
+from cr3scope.target.core_cpu import stopped_cpu
+from cr3scope.target.overlay import Overlay
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import EntryRef
 
 WRITABLE = 2
 LEAVES = NEW + 0x20000  # the new tables' page directory
@@ -141,7 +141,7 @@ def test_the_tables_themselves_stay_as_they_are(tmp_path: Path) -> None:
     before = forecast(now)
     assert ahead(now, before).free is not None
     after = forecast(now)
-    assert (after.fault, after.findings) == (before.fault, before.findings)
+    assert (after.fault, after.veto) == (before.fault, before.veto)
 
 
 def test_a_machine_that_answers_everywhere_has_room_for_a_table() -> None:

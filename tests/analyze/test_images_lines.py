@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cr3scope.capture.records import ImageRecord
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.symbols import Symbols
+from cr3scope.input.capture.records import ImageRecord
 
 BASE = 0x7E12_3000
 SOURCE = """\

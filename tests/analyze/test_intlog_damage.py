@@ -10,8 +10,9 @@ import pytest
 from analyze.storm_log import NEW_CR3, SWITCH, firmware, record, storm
 
 from cr3scope.errors import UnusableInput
-from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.verdict import Ending, Fault
+from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 TRUE_FAULT = Fault(14, 0x11, SWITCH, SWITCH, NEW_CR3)
 SMALL = "".join(chain(firmware(1), storm(20, 1))).encode()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cr3scope.intlog.observe import observe
-from cr3scope.verdict import Ending
+from cr3scope.input.logs.observe import observe
+from cr3scope.x86.ending import Ending
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 VERSIONS = ("7.2", "10.0", "11.1")

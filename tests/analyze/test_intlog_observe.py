@@ -22,8 +22,9 @@ from analyze.storm_log import (
 )
 
 from cr3scope.errors import UnusableInput
-from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.verdict import Ending, Fault
+from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 FETCH_DENIED = Fault(14, 0x11, SWITCH, SWITCH, NEW_CR3)
 Read = Callable[..., LogReport]
@@ -147,7 +148,7 @@ def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
     assert report.ending is None
     assert report.records == 100
     assert len(report.exceptions) == 64
-    assert "all handled" in report.observation().detail
+    assert "all handled" in report.detail
 
 
 def test_one_fault_and_then_timer_interrupts_of_the_same_code_ran(read: Read) -> None:

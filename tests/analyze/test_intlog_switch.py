@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from analyze.storm_log import FIRMWARE_CR3, NEW_CR3, firmware, record, storm, storm_log
 
-from cr3scope.intlog import switch
-from cr3scope.intlog.logfile import LogFile
-from cr3scope.intlog.observe import observe
+from cr3scope.input.logs import switch
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.observe import observe
 
 MANY = 9000  # records: some 13 MB, more than is searched from the start
 MOST_READ = 20 << 20
@@ -105,7 +105,7 @@ def test_cr3_of_the_neighbouring_dumps_is_told_from_any_place(tmp_path: Path, of
 
 
 def test_find_sees_what_lies_across_two_windows(tmp_path: Path) -> None:
-    from cr3scope.intlog.logfile import WINDOW
+    from cr3scope.input.logs.logfile import WINDOW
 
     for place in range(WINDOW - 6, WINDOW + 2):
         path = tmp_path / "log"

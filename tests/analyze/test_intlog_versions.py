@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cr3scope.intlog.observe import observe
-from cr3scope.verdict import Ending, Fault
+from cr3scope.input.logs.observe import observe
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 # What the tail of the first line is for another vector than 0e.
 TAILS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cr3scope.machine.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 
 FAILED = b'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0): Not Found\r\n'
 STARTED = b'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0)\r\n'

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from analyze.fake_qemu import SCREEN, trace_record
 
-from cr3scope.intlog.screen import read_screen
-from cr3scope.machine.qmp import Qmp, QmpError
-from cr3scope.machine.serial_port import SerialPort, Sign
-from cr3scope.verdict import Fault
+from cr3scope.input.logs.screen import read_screen
+from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.serial_port import SerialPort, Sign
+from cr3scope.x86.access import Fault
 
 FAULT = trace_record("@c3s1 5 fault by=kernel vector=e")
 END = trace_record("@c3s1 6 end producer=kernel records=6 bytes=1 crc=0 next=none")
@@ -58,7 +58,7 @@ def test_damaged_records_and_other_words_are_no_sign(tmp_path: Path, data: bytes
 
 
 def test_endless_output_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cr3scope.machine.serial_port.MAX_BYTES", 1000)
+    monkeypatch.setattr("cr3scope.qemu.serial_port.MAX_BYTES", 1000)
     port = SerialPort(tmp_path / "serial.log")
     for _ in range(100):
         port.feed(b"x" * 100)
@@ -110,7 +110,7 @@ def test_refused_command_says_why(pair: tuple[Qmp, socket.socket]) -> None:
 def test_silent_qemu_is_given_up(
     pair: tuple[Qmp, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cr3scope.machine.qmp.REPLY_SECONDS", 0.05)
+    monkeypatch.setattr("cr3scope.qemu.qmp.REPLY_SECONDS", 0.05)
     with pytest.raises(QmpError, match="no answer"):
         pair[0].execute("query-status")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cr3scope.errors import UnusableInput
-from cr3scope.machine.command import Serial, read_command
+from cr3scope.qemu.command import Serial, read_command
 
 QEMU = "qemu-system-x86_64"
 

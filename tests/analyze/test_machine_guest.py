@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from cr3scope.errors import UnusableInput
-from cr3scope.machine.command import read_command
-from cr3scope.machine.guest import watch
-from cr3scope.machine.outcome import Outcome, Reason
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.command import read_command
+from cr3scope.qemu.guest import watch
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.qmp import Qmp
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
@@ -85,7 +85,7 @@ def test_qemu_that_does_not_answer_is_killed(tmp_path: Path) -> None:
 def test_program_that_never_calls_is_not_waited_for_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cr3scope.machine.guest.CALL_SECONDS", 0.5)
+    monkeypatch.setattr("cr3scope.qemu.guest.CALL_SECONDS", 0.5)
     outcome = play(tmp_path, "never-calls")
     assert (outcome.reason, outcome.started) == (Reason.TIMEOUT, False)
     assert outcome.seconds < AT_ONCE
@@ -134,7 +134,7 @@ def test_actions_of_the_command_are_set_again_once_it_runs(tmp_path: Path) -> No
 def test_flood_on_the_serial_port_is_bounded_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cr3scope.machine.serial_port.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("cr3scope.qemu.serial_port.MAX_BYTES", 1 << 20)
     outcome = play(tmp_path, "flood", timeout=2.0)
     assert len(outcome.serial) == (tmp_path / "serial.log").stat().st_size == 1 << 20
     assert any("bytes left out" in note for note in outcome.notes)
@@ -227,7 +227,7 @@ def test_a_signal_ends_the_examination_and_keeps_the_rest(tmp_path: Path) -> Non
 
 
 def test_an_examination_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cr3scope.machine.guest.EXAMINE_SECONDS", 0.2)
+    monkeypatch.setattr("cr3scope.qemu.guest.EXAMINE_SECONDS", 0.2)
     command = read_command([sys.executable, FAKE, "screen"])
     outcome = watch(command, tmp_path, LIMIT, examine=ask_without_end)
     assert outcome.notes == [

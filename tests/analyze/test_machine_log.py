@@ -21,12 +21,13 @@ from analyze.storm_log import (
     storm,
 )
 
-from cr3scope.intlog.observe import observe
-from cr3scope.machine import log_filter
-from cr3scope.machine.log_filter import LogFilter
-from cr3scope.machine.log_pipe import LogPipe
-from cr3scope.machine.storm import STORM_RECORDS, Storm, StormDetector
-from cr3scope.verdict import Ending, Fault
+from cr3scope.input.logs.observe import observe
+from cr3scope.qemu import log_filter
+from cr3scope.qemu.log_filter import LogFilter
+from cr3scope.qemu.log_pipe import LogPipe
+from cr3scope.qemu.storm import STORM_RECORDS, Storm, StormDetector
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 WAIT_SECONDS = 20
 

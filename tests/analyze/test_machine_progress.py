@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cr3scope.machine.progress import Figures, Progress, words
+from cr3scope.qemu.progress import Figures, Progress, words
 
 FIGURES = Figures(12.3, 5 << 20, 3000, 77, b"\x1b[2Jbooting \x07 kernel\r")
 

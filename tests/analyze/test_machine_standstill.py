@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from cr3scope.machine.ending import running_words
-from cr3scope.machine.outcome import Outcome
-from cr3scope.machine.snapshot import Snapshot
-from cr3scope.machine.standstill import LOOKS, stands_still
-from cr3scope.postmortem.causes import still_spinning
-from cr3scope.verdict import Finding, Severity
+from cr3scope.diagnose.causes import still_spinning
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.qemu.ending import running_words
+from cr3scope.qemu.outcome import Outcome
+from cr3scope.target.standstill import LOOKS, stands_still
+from cr3scope.target.stopped_cpu import StoppedCpu
 
 ON, OFF = 0x202, 0x2
 Look = tuple[dict[str, int], ...]
@@ -72,7 +72,7 @@ IDLE = [cpu(rip=0x5000, rfl=ON, hlt=1)] * LOOKS
 
 def told(*cpus: list[dict[str, int]], judged: int = 0) -> list[Finding]:
     looks = list(zip(*cpus, strict=True))
-    snapshot = Snapshot(cast(Any, None), {"EFER": 0x500}, number=judged)
+    snapshot = StoppedCpu(cast(Any, None), {"EFER": 0x500}, number=judged)
     return list(still_spinning(snapshot, looks))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cr3scope.machine.text_screen import shown_text
+from cr3scope.qemu.text_screen import shown_text
 
 
 class Monitor:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from paging_cases import Case, Pages, cases, cpu_of, platform_of
 
-from cr3scope.capture.records import AccessKind
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform, Quirk
 from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform, Quirk
 
 
 def outcome_of(case: Case) -> naive.Outcome:

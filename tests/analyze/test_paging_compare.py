@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from paging_cases import NX, PS, ROOT, A, D, P, Pages, U, W
 
 from cr3scope.paging.compare import Difference, differences
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.render.diff import as_dict, as_text
+from cr3scope.x86.cpu_state import CpuState
 
 PAGE = 0x1000
 PDPT, PD, PT = 0x11000, 0x12000, 0x13000

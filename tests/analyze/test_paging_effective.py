@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from paging_cases import NX, PS, ROOT, P, Pages, U, W, cpu_of, entries, machines, platform_of
 
 from cr3scope.paging import effective
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import MOST_ROWS, Mappings, mappings
 from cr3scope.paging.tables import Entries
+from cr3scope.x86.cpu_state import CpuState
 
 # A few places in each table, neighbours and both ends among them, so that ranges meet.
 INDICES = (0, 1, 2, 255, 256, 257, 510, 511)

@@ -8,11 +8,11 @@ import naive_paging as naive
 import pytest
 from paging_cases import NX, PS, ROOT, D, G, P, Pages, U, W, cpu_of
 
-from cr3scope.capture.records import AccessKind
-from cr3scope.paging import entry
-from cr3scope.paging.cpu import CR4_CET, CpuState
-from cr3scope.paging.platform import Platform
 from cr3scope.paging.walk import PageFault, Reason, Translation, access, walk
+from cr3scope.x86 import entry
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CR4_CET, CpuState
+from cr3scope.x86.platform import Platform
 
 FETCH, READ, WRITE = AccessKind.FETCH, AccessKind.READ, AccessKind.WRITE
 VIRT = 0xFFFF_FFFF_8020_2456  # bit 12 clear, bit 13 set

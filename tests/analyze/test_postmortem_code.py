@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
-from cr3scope.machine.qmp import QmpError
-from cr3scope.machine.snapshot import Snapshot
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.mov_cr3 import switches_before
-from cr3scope.postmortem.at_fault import AtFault
-from cr3scope.postmortem.call_site import is_after_call, target_of_call
-from cr3scope.postmortem.callers import callers
-from cr3scope.postmortem.file_code import Piece
-from cr3scope.postmortem.long_mode_off import long_mode_off
-from cr3scope.postmortem.overwritten_code import overwritten_code
-from cr3scope.postmortem.refused_instruction import refused_instruction
-from cr3scope.verdict import Fault, Finding
+from cr3scope.diagnose.facts.at_fault import AtFault
+from cr3scope.diagnose.facts.call_site import is_after_call, target_of_call
+from cr3scope.diagnose.facts.callers import callers
+from cr3scope.diagnose.facts.file_code import Piece
+from cr3scope.diagnose.facts.long_mode_off import long_mode_off
+from cr3scope.diagnose.facts.overwritten_code import overwritten_code
+from cr3scope.diagnose.facts.refused_instruction import refused_instruction
+from cr3scope.diagnose.finding import Finding
+from cr3scope.qemu.paused_guest import MonitorMemory
+from cr3scope.qemu.qmp import QmpError
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import Fault
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.mov_cr3 import switches_before
 
 RIP, STACK = 0x10_0000, 0x20_0000
 OSFXSR, OSXSAVE = 1 << 9, 1 << 18
@@ -221,9 +223,8 @@ class Monitor:
 
 
 def test_a_mapping_to_where_no_memory_is_reads_as_nothing_and_ends() -> None:
-    qmp: Any = Monitor()
     registers = {"CR3": 0x1000, "CR0": 0x80000001, "CR4": 0x20, "EFER": 0xD00}
-    guest = Snapshot(qmp, registers)
+    guest = StoppedCpu(MonitorMemory(Monitor()), registers)
     assert guest.bytes_at(0x3000, 16) == b""
     assert guest.physical(0x3000, 1 << 20) == b""
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import cast
 
-from cr3scope.intlog.observe import LogReport
-from cr3scope.machine.qmp import Qmp
-from cr3scope.machine.snapshot import Snapshot
-from cr3scope.machine.standstill import LOOKS
-from cr3scope.postmortem.judged import in_order
-from cr3scope.verdict import Ending, Fault
+from cr3scope.diagnose.facts.judged import in_order
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.target.standstill import LOOKS
+from cr3scope.target.memory import Memory
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 PROTECTED = 0x8001_0033
 
 
-def cpu(number: int, **registers: int) -> Snapshot:
-    qmp = cast(Qmp, None)  # none of these is asked for memory
-    return Snapshot(qmp, {"CR0": PROTECTED, **registers}, number=number)
+def cpu(number: int, **registers: int) -> StoppedCpu:
+    memory = cast(Memory, None)  # none of these is asked for it
+    return StoppedCpu(memory, {"CR0": PROTECTED, **registers}, number=number)
 
 
 def died(rip: int, cr3: int) -> LogReport:
@@ -24,7 +25,7 @@ def died(rip: int, cr3: int) -> LogReport:
     return LogReport(first=fault, fatal=fault, ending=Ending.TRIPLE_FAULT)
 
 
-def first(cpus: list[Snapshot], report: LogReport | None, **more: bool) -> int:
+def first(cpus: list[StoppedCpu], report: LogReport | None, **more: bool) -> int:
     return in_order(cpus, report, **more)[0].number
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cr3scope.machine.serial_port import panic_words
-from cr3scope.postmortem.last_words import MOST_CHARACTERS, MOST_LINES, last_words
+from cr3scope.diagnose.facts.last_words import MOST_CHARACTERS, MOST_LINES, last_words
+from cr3scope.qemu.serial_port import panic_words
 
 
 def test_the_last_lines_are_told_oldest_first_without_empty_ones() -> None:

@@ -9,10 +9,11 @@ import pytest
 from boot_builder import Scene, healthy
 from step_scenes import fits, foreseen, judged, predicted, wrong_frame
 
-from cr3scope.capture.records import LoadedRecord, MemoryContents
-from cr3scope.intlog.observe import LogReport
+from cr3scope.input.capture.records import LoadedRecord, MemoryContents
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.render import text
-from cr3scope.verdict import Ending, Fault
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 
 # --- A slide through zeros ---

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cr3scope.capture.records import AccessKind
-from cr3scope.paging.cpu import CpuState
-from cr3scope.predict.delivery import Registers
-from cr3scope.predict.code.course import Step
-from cr3scope.predict.code.decode import decode
-from cr3scope.predict.code.follow import Path, follow
+from cr3scope.model.follow.course import Step
+from cr3scope.model.follow.follow import Path, follow
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.decode.instruction import decode
+from cr3scope.x86.registers import Registers
 
 CODE, STACK, KERNEL = 0x10000, 0x20000, 0xFFFF800000000000
 JMP_RAX, JMP_R11, CALL_RAX = "ff e0", "41 ff e3", "ff d0"

@@ -6,10 +6,11 @@ import boot_builder as b
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope import exceptions
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import MemoryContents
-from cr3scope.verdict import Ending, Prediction
+from cr3scope.input.capture.records import MemoryContents
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86 import exceptions
+from cr3scope.x86.ending import Ending
 
 
 def predicted(scene: Scene) -> Prediction:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import boot_builder as b
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.predict.foresee import Foresight, foresee
-from cr3scope.predict.intent import Intent
-from cr3scope.predict.plan import first_strike
-from cr3scope.verdict import Severity
+from cr3scope.diagnose.finding import Severity
+from cr3scope.model.foresee import Foresight, foresee
+from cr3scope.model.intent import Intent
+from cr3scope.model.plan import first_strike
+from cr3scope.verdict.analysis import analyze
 
 
 def foreseen(scene: Scene) -> Foresight:

@@ -6,9 +6,10 @@ import boot_builder as b
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import AccessKind, PlanStep
-from cr3scope.verdict import Fault, Prediction
+from cr3scope.input.capture.records import PlanStep
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.access import AccessKind, Fault
 
 
 def predicted(scene: Scene) -> Prediction:

@@ -16,12 +16,14 @@ from step_scenes import (
     with_step, words,
 )  # fmt: skip
 
-from cr3scope.capture.records import AccessKind, FaultRecord
-from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.intlog.screen import read_screen
-from cr3scope.predict.strike import Target
+from cr3scope.input.capture.records import FaultRecord
+from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.input.logs.screen import read_screen
+from cr3scope.model.prediction import Prediction
+from cr3scope.model.strike import Target
 from cr3scope.render import text
-from cr3scope.verdict import Ending, Fault, Prediction
+from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.ending import Ending
 
 
 # --- INT instructions ---

@@ -9,12 +9,13 @@ import pytest
 from boot_builder import healthy
 from step_scenes import PUSH, fits, judged, predicted, with_step, wrong_frame
 
-from cr3scope.capture.records import AccessKind, FaultRecord
-from cr3scope.intlog.observe import LogReport
-from cr3scope.observation import agree
-from cr3scope.render import json as json_form
-from cr3scope.render import text
-from cr3scope.verdict import Ending, Fault, Observation
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.capture.records import FaultRecord
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.render import json as json_form, text
+from cr3scope.verdict.observation import agree
+from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.ending import Ending
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
+from cr3scope.model.prediction import Prediction
 from cr3scope.render import html
-from cr3scope.verdict import (
-    Ending,
-    EntryRef,
-    Fault,
-    Finding,
-    Observation,
-    Prediction,
-    Severity,
-    Status,
-    Verdict,
-)
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.ending import Ending
 
 EVIL = "<script>alert(1)</script>\x1b[31m"
 

@@ -8,9 +8,12 @@ from typing import Any
 import boot_builder as b
 from boot_builder import healthy
 
-from cr3scope.analysis import analyze
+from cr3scope.diagnose.observation import Observation
 from cr3scope.render import json as json_form
-from cr3scope.verdict import Ending, Fault, Observation, Status, Verdict
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 
 def document(verdict: Verdict) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paging_cases import NX, PS, ROOT, A, D, P, Pages, U, W
 
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.render import columns, maps
+from cr3scope.x86.cpu_state import CpuState
 
 words = st.one_of(
     st.integers(0, (1 << 64) - 1), st.integers(0, 63).map(lambda n: 1 << n), st.just(0)

@@ -9,19 +9,15 @@ import boot_builder as b
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.render import text
 from cr3scope.render.terminal import paint, wants_colour
-from cr3scope.verdict import (
-    Diagnostic,
-    Ending,
-    Fault,
-    Finding,
-    Observation,
-    Severity,
-    Status,
-    Verdict,
-)
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 
 
 def report(scene: Scene) -> list[str]:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import (
-    AccessKind,
+from cr3scope.diagnose.catalogue import RULES
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.input.capture.records import (
     CheckRecord,
     Dump,
     MemoryContents,
@@ -21,8 +21,8 @@ from cr3scope.capture.records import (
     RegionRecord,
     SetRecord,
 )
-from cr3scope.rules import RULES
-from cr3scope.verdict import Finding, Severity
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.access import AccessKind
 
 Break = Callable[[Scene], None]
 

@@ -12,8 +12,9 @@ import handoff_scenes as scenes
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import (
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.input.capture.records import (
     Boot,
     Capture,
     CheckRecord,
@@ -21,9 +22,10 @@ from cr3scope.capture.records import (
     MemoryContents,
     SegmentRecord,
 )
-from cr3scope.intlog.observe import LogReport
-from cr3scope.rules import BY_ID
-from cr3scope.verdict import Ending, Finding, Severity, Standing
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.standing import Standing
 
 
 def findings(scene: Scene) -> tuple[Finding, ...]:
@@ -138,7 +140,7 @@ def test_interrupts_that_are_on_name_the_entry_that_hides_the_idt() -> None:
 
 def test_interrupts_that_are_on_over_a_good_idt_are_a_warning() -> None:
     scene = healthy()
-    scene.cpu(rflags=scenes.INTERRUPTS_ON)
+    scene.cpu(rflags=scenes.RFLAGS_IF)
     (finding,) = findings(scene)
     assert (finding.rule, finding.severity) == ("missing-cli", Severity.WARNING)
 

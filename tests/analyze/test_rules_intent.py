@@ -46,13 +46,13 @@ from intent_scenes import (
     with_rights,
 )
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Capture
-from cr3scope.predict.asked.compare import Comparison, compare
-from cr3scope.predict.foresee import foresee
-from cr3scope.predict.intent import Intent
-from cr3scope.verdict import Severity
+from cr3scope.diagnose.finding import Severity
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Capture
+from cr3scope.model.asked.compare import Comparison, compare
+from cr3scope.model.foresee import foresee
+from cr3scope.model.intent import Intent
+from cr3scope.verdict.analysis import analyze
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE

@@ -28,7 +28,7 @@ from intent_scenes import (
     with_rights,
 )
 
-from cr3scope.capture.records import MemoryDescriptor
+from cr3scope.input.capture.records import MemoryDescriptor
 
 
 def segment_without_its_call(scene: Scene) -> None:

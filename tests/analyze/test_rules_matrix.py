@@ -9,22 +9,17 @@ import boot_builder as b
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import (
-    AccessKind,
-    MapRecord,
-    MemoryDescriptor,
-    PlanStep,
-    RegionRecord,
-)
-from cr3scope.paging.cpu import CR0_WP, EFER_NXE, CpuState
-from cr3scope.paging.recorded import cpu_state
-from cr3scope.paging.tables import DumpTables
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.recorded_state import cpu_state
+from cr3scope.input.capture.records import MapRecord, MemoryDescriptor, PlanStep, RegionRecord
+from cr3scope.model import matrix
+from cr3scope.model.intent import Intent
+from cr3scope.model.matrix import VARIANTS, Refusal, Variant, judge
 from cr3scope.paging.walk import Reason
-from cr3scope.predict import matrix
-from cr3scope.predict.intent import Intent
-from cr3scope.predict.matrix import VARIANTS, Refusal, Variant, judge
-from cr3scope.verdict import Finding, Severity
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CR0_WP, EFER_NXE, CpuState
 
 Break = Callable[[Scene], None]
 

@@ -8,9 +8,9 @@ import boot_builder as b
 import numpy as np
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
+from cr3scope.diagnose.finding import Finding
 from cr3scope.paging.page_size import lacks_page_size
-from cr3scope.verdict import Finding
+from cr3scope.verdict.analysis import analyze
 
 
 def large_kernel(flags: int) -> Scene:

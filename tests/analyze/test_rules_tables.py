@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import Dump, ImageRecord, MemoryContents, RegionRecord, SetRecord
-from cr3scope.intlog.observe import LogReport
-from cr3scope.verdict import Finding, Severity
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.input.capture.records import (
+    Dump,
+    ImageRecord,
+    MemoryContents,
+    RegionRecord,
+    SetRecord,
+)
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.verdict.analysis import analyze
 
 Break = Callable[[Scene], object]
 

@@ -12,11 +12,11 @@ from listing_writer import G, NX, P, PCD, PS, PWT, U, W
 from paging_cases import Pages
 
 from cr3scope.errors import UnusableInput
+from cr3scope.input.sources.listing import Listing
+from cr3scope.input.sources.open import open_any, open_source
 from cr3scope.paging.compare import Space, space_differences, space_of
-from cr3scope.paging.cpu import CR4_LA57, CpuState
 from cr3scope.paging.effective import mappings
-from cr3scope.sources.listing import Listing
-from cr3scope.sources.open import open_any, open_source
+from cr3scope.x86.cpu_state import CR4_LA57, CpuState
 
 ROOT = 0x10000
 # The folder is shared by the examples of a test, and machines are busy.

@@ -13,10 +13,10 @@ import pytest
 from trace_writer import CODE, ROOT, Writer, dump_stream, golden, golden_tables, put_cpu
 
 from cr3scope.errors import UnusableInput
-from cr3scope.paging.cpu import CR4_LA57
+from cr3scope.input.sources.open import open_source
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import walk
-from cr3scope.sources.open import open_source
+from cr3scope.x86.cpu_state import CR4_LA57
 
 CODE_PHYS = 0x20_0000
 PT_LOAD, PT_NOTE = 1, 4

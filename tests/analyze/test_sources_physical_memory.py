@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cr3scope.sources.physical_memory import PhysicalMemory, Run
+from cr3scope.input.sources.physical_memory import PhysicalMemory, Run
 
 PAGE = 4096
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import boot_builder as b
 from boot_builder import Scene, healthy
 
-from cr3scope.analysis import analyze
-from cr3scope.capture.records import Capture, SetRecord
-from cr3scope.verdict import Finding
+from cr3scope.diagnose.finding import Finding
+from cr3scope.input.capture.records import Capture, SetRecord
+from cr3scope.verdict.analysis import analyze
 
 
 class Lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cr3scope.machine.translated import switches_in, until_reset
+from cr3scope.qemu.translated import switches_in, until_reset
 
 LOG = """----------------
 IN: 

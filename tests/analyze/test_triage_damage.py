@@ -12,9 +12,9 @@ from analyze.storm_log import IDT, SWITCH, TRIPLE, firmware, record, storm
 
 from cr3scope.cli.triage import story_verdict
 from cr3scope.errors import UnusableInput
-from cr3scope.intlog.logfile import LogFile
-from cr3scope.intlog.report import read_story
-from cr3scope.verdict import Status, Verdict
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.report import read_story
+from cr3scope.verdict.types import Status, Verdict
 
 BEGIN = "".join(firmware(3)).encode()
 DIED = "".join(

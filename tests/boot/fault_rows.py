@@ -14,11 +14,11 @@ from typing import Any
 
 from boot.reference import Run, make
 from boot.snapshot import boot_from_snapshot
-from cr3scope.analysis import analyze
-from cr3scope.capture.reader import read_capture
 from cr3scope.errors import UnusableInput
-from cr3scope.exceptions import name as exception_name
+from cr3scope.input.capture.reader import read_capture
 from cr3scope.render.json import as_dict
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.exceptions import name as exception_name
 
 FORMS = {
     "safe": "safe_idt=on",

@@ -20,7 +20,7 @@ from boot.channels import calling
 from boot.kept import kept
 from boot.reference import ROOT, Run, boot
 from boot.state_file import SAVING, save, wait_for_event
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.qmp import Qmp
 
 FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
 _SCRIPTS = ROOT / "scripts/boot"

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.qmp import Qmp
 
 MEGABYTES = 256
 CALL_SECONDS = 20.0  # from QEMU's start until it has called on its channels

@@ -22,9 +22,9 @@ from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import incoming
 from boot.stopped_guest import Stop, save_at
 from boot.verbs import cr3scope
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Boot
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Boot
 from elftools.elf.elffile import ELFFile
 
 SCRIPTS = ROOT / "scripts/boot"

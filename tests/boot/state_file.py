@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from boot.channels import listening
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.qmp import Qmp
 
 SECONDS = 60.0
 # What ran or was paused runs once it is restored. What the error of a disk had stopped stays so, if the

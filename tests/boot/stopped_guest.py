@@ -15,7 +15,7 @@ from pathlib import Path
 
 from boot.channels import calling
 from boot.state_file import SAVING, WAITING, StateError, load, save
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.qmp import Qmp
 
 
 @dataclass(frozen=True, slots=True)

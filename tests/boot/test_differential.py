@@ -18,8 +18,8 @@ from boot.naive_walk import Page, canonical, pages
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build, first_stage
 from boot.verbs import cr3scope
 
-from cr3scope.capture.reader import read_capture
-from cr3scope.machine.qmp import Listener, Qmp
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.qemu.qmp import Listener, Qmp
 
 MEMORY_BYTES = 256 << 20
 DONE = b"SUMMARY:"

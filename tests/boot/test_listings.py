@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from boot import firmware
-from boot.reference import BOOT_SECONDS, ROOT, build
+from boot.reference import ROOT, build
 from boot.test_differential import read_until
 from boot.test_guests import linux
 from boot.verbs import cr3scope
 
-from cr3scope.capture.reader import read_capture
-from cr3scope.machine.qmp import Listener, Qmp
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.qemu.qmp import Listener, Qmp
 
 PANIC = b"end Kernel panic"
 LEFT = b" exit status=0"  # the loader's last record before the switch

@@ -13,12 +13,12 @@ import pytest
 from boot.fault_rows import AFTERMATH, Verdict, shows_fault
 from boot.reference import takes_all
 from boot.snapshot import boot_from_snapshot
-from cr3scope.analysis import chosen_boot
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Boot
-from cr3scope.paging.recorded import cpu_state
-from cr3scope.paging.tables import DumpTables
+from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.recorded_state import cpu_state
+from cr3scope.input.capture.records import Boot
 from cr3scope.paging.walk import walk
+from cr3scope.verdict.analysis import chosen_boot
 
 SEEDS = 300
 SAMPLE = 30

@@ -10,10 +10,11 @@ import numpy as np
 from boot.guest import watch
 from boot.reference import make
 
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
+from cr3scope.model.delivery import Delivery, Entered, Raised
 from cr3scope.paging.tables import Entries
-from cr3scope.predict.delivery import Delivery, Entered, Raised, Registers
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
 
 # As tests/boot/foreign/undeliverable.c has them.
 GDT = (0, 0x00CF93000000FFFF, 0x00CF93000000FFFF, 0x00AF1B000000FFFF,

@@ -15,7 +15,7 @@ from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
 from boot.state_file import WAITING, load
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.qmp import Qmp
 
 
 def gdb(*commands: str, first: str = "") -> str:

@@ -13,7 +13,7 @@ from boot.snapshot import boot_from_snapshot
 from boot.verbs import cr3scope
 from gdb_session import debug, unwrapped
 
-from cr3scope.exceptions import name
+from cr3scope.x86.exceptions import name
 
 SAFE, UNSAFE = "safe_idt=on", "safe_idt=off"
 CAUGHT = "caught #"

@@ -123,12 +123,12 @@ HEAD = """cr3scope break --on-load bootx64
 continue
 python
 import json
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.handlers import handlers
-from cr3scope.forecast.switch import new_cr3
-from cr3scope.predict.code.follow import follow
+from cr3scope.model.forecast import forecast
+from cr3scope.model.handlers import handlers
+from cr3scope.model.switch import new_cr3
+from cr3scope.model.follow.follow import follow
 from cr3scope_commands import run_to, target
-from cr3scope.forecast.frame import frame_at_rsp
+from cr3scope.model.frame import frame_at_rsp
 
 GENERAL = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 eflags cs ss ds es fs gs".split()
 gdb.execute("delete")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cr3scope.paging.mov_cr3 import find_mov_cr3, mov_cr3_at
-from cr3scope.sources.core_note import CoreCpu
-from cr3scope.sources.open import open_source
-from cr3scope.sources.write_core import write_core
+from cr3scope.input.sources.core_note import CoreCpu
+from cr3scope.input.sources.open import open_source
+from cr3scope.input.sources.write_core import write_core
+from cr3scope.x86.mov_cr3 import find_mov_cr3, mov_cr3_at
 
 
 @pytest.mark.parametrize(

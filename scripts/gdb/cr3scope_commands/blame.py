@@ -9,18 +9,19 @@ import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
-from cr3scope.paging import entry as bits
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import walk
 from cr3scope.render.walk import bit_names
-from cr3scope.verdict import EntryRef
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
 from cr3scope_commands.command import Command, address, show
 from cr3scope_commands.entry_writes import Journal, Write, entry_value
 from cr3scope_commands.rerun import BOOT_SECONDS, image_of_pc, rerun_to_start
 from cr3scope_commands.run_to import hardware_break, run_until
-from cr3scope.forecast.switch import new_cr3
-from cr3scope_commands.target import Stop, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import new_cr3
+from cr3scope_commands.target import stop
 
 _LEVELS = {name.lower(): level for level, name in bits.LEVEL_NAMES.items()}
 _LEVELS |= {str(level): level for level in bits.LEVEL_NAMES}
@@ -102,7 +103,7 @@ def _watch(phys: int, goal: int) -> Journal:
     return journals[0]
 
 
-def _same_place(now: Stop, wanted: _Wanted) -> EntryRef:
+def _same_place(now: StoppedCpu, wanted: _Wanted) -> EntryRef:
     path = walk(now, replace(now.cpu, cr3=new_cr3(now)), wanted.virt, now.platform)
     for entry in path.entries:
         if entry.level == wanted.entry.level:
@@ -110,7 +111,7 @@ def _same_place(now: Stop, wanted: _Wanted) -> EntryRef:
     raise UnusableInput(f"this boot's tables have no such entry for {wanted.virt:#x}: the two boots differ")
 
 
-def _wanted(now: Stop, cpu: CpuState, word: str) -> _Wanted:
+def _wanted(now: StoppedCpu, cpu: CpuState, word: str) -> _Wanted:
     """The entry that is meant; UnusableInput if there is none."""
     at, colon, level_name = word.rpartition(":")
     if colon:
@@ -137,7 +138,7 @@ def _wanted(now: Stop, cpu: CpuState, word: str) -> _Wanted:
     raise UnusableInput(f"{phys:#x} lies in no table that CR3 {cpu.cr3:#x} leads to")
 
 
-def _needs_direct_mapping(now: Stop, entry: EntryRef) -> None:
+def _needs_direct_mapping(now: StoppedCpu, entry: EntryRef) -> None:
     if walk(now, now.cpu, entry.phys, now.platform).phys != entry.phys:
         raise UnusableInput(
             f"the current tables do not map {entry.phys:#x} to itself: a watchpoint would see no write"

@@ -12,13 +12,14 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import all_images, named
 from cr3scope.images.loaded import Loaded, image_at
-from cr3scope.paging.mov_cr3 import MovCr3, find_mov_cr3
+from cr3scope.x86.mov_cr3 import MovCr3, find_mov_cr3
 from cr3scope_commands.command import Command, address, show
 from cr3scope_commands.executed import executed_switches
 from cr3scope_commands.gdb_settings import in_c
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.run_to import HARDWARE_MOST
-from cr3scope_commands.target import Stop, is_emulated, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import is_emulated, stop
 
 _COMMANDS = "cr3scope check"
 _PLACE = re.compile(r"\*0x[0-9a-f]+")
@@ -89,7 +90,7 @@ def _linked_files() -> Iterator[tuple[Path, list[MovCr3]]]:
             continue  # gdb has more kinds of files
 
 
-def _image(now: Stop, word: str) -> Loaded:
+def _image(now: StoppedCpu, word: str) -> Loaded:
     """A name first: an expression would complain of an unknown symbol."""
     try:
         return named(all_images(now, now.rip), word)

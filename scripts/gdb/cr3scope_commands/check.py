@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.words import report
+from cr3scope.model.forecast import forecast
+from cr3scope.render.forecast import report
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.target import stop
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import gdb
 
 from cr3scope.errors import UnusableInput
-from cr3scope.machine.qmp import QmpError
+from cr3scope.qemu.qmp import QmpError
 from cr3scope.render.table import WIDTH
 from cr3scope_commands.patience import patience, said
 

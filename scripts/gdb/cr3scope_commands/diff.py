@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import gdb
 
+from cr3scope.input.sources.open import open_source
 from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import mappings
 from cr3scope.render.diff import as_text
-from cr3scope.sources.open import open_source
 from cr3scope_commands.command import Command, show
-from cr3scope.forecast.switch import new_cr3
+from cr3scope.target.switch import new_cr3
 from cr3scope_commands.target import stop
 
 

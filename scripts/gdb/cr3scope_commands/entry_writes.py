@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import gdb
 
-from cr3scope.paging.entry import ENTRY_BYTES
+from cr3scope.x86.entry import ENTRY_BYTES
 from cr3scope_commands.source_line import place
 from cr3scope_commands.target import physical_mode, read_physical
 

@@ -12,9 +12,9 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.loaded import Image
-from cr3scope.machine.qmp import QmpError
-from cr3scope.machine.translated import COMMAND, switches_in, until_reset
-from cr3scope.paging.mov_cr3 import MovCr3
+from cr3scope.qemu.qmp import QmpError
+from cr3scope.qemu.translated import COMMAND, switches_in, until_reset
+from cr3scope.x86.mov_cr3 import MovCr3
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.rerun import reset
 from cr3scope_commands.run_to import run_for

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope import exceptions
-from cr3scope.forecast.frame import candidates, frame_at_rsp
-from cr3scope.forecast.handlers import handlers
+from cr3scope.model.frame import candidates, frame_at_rsp
+from cr3scope.model.handlers import handlers
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
+from cr3scope.x86 import exceptions
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.source_line import place
-from cr3scope_commands.target import Stop, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import stop
 
 
 class FaultCommand(Command):
@@ -39,7 +40,7 @@ class FaultCommand(Command):
         show([*doubt, *report(now, vector)])
 
 
-def which(now: Stop, vectors: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, list[str]]:
+def which(now: StoppedCpu, vectors: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, list[str]]:
     """The vector, of those whose gates lead to the PC, and a line if others are as likely.
 
     Those of ``expected`` come first.
@@ -52,7 +53,7 @@ def which(now: Stop, vectors: tuple[int, ...], expected: tuple[int, ...]) -> tup
     return chosen, [f"{exceptions.name(chosen)} shares its handler, and its frame could be that of {others}"]
 
 
-def report(now: Stop, vector: int) -> Iterator[str]:
+def report(now: StoppedCpu, vector: int) -> Iterator[str]:
     """The exception in words, its frame, and for a page fault the walk of CR2."""
     frame = frame_at_rsp(now, vector)
     cr2 = now.registers.get("CR2", 0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cr3scope.capture.records import AccessKind
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.walk import Translation, access
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
 from cr3scope_commands.command import Command, show
-from cr3scope.forecast.forecast import Forecast, forecast
-from cr3scope.forecast.switch import switch_at_pc
-from cr3scope_commands.target import Stop, stop
+from cr3scope.model.forecast import Forecast, forecast
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import switch_at_pc
+from cr3scope_commands.target import stop
 
 # System V ABI, AMD64 supplement, 3.2.3; Microsoft's x64 calling convention.
 _ARGUMENTS = {"sysv": ("rdi", "rsi", "rdx", "rcx"), "ms": ("rcx", "rdx", "r8", "r9")}
@@ -42,7 +43,7 @@ class Handoff(Command):
         show(report(now, forecast(now) if switch_at_pc(now) else None, words or list(_ARGUMENTS)))
 
 
-def report(now: Stop, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
+def report(now: StoppedCpu, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
     """Which ABI the values fit, a line for each one's registers, then the stack."""
     entry = next((s for s in seen.steps if s.name == "entry"), None) if seen else None
     cpu = seen.cpu if seen else now.cpu
@@ -70,14 +71,14 @@ def report(now: Stop, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
         yield f"home space {rsp + 8:#x}..{rsp + 39:#x}: {state}"
 
 
-def _value(now: Stop, cpu: CpuState, name: str, value: int | None) -> str:
+def _value(now: StoppedCpu, cpu: CpuState, name: str, value: int | None) -> str:
     if value is None:
         return f"{name}=?"
     rights = _rights(now, cpu, value)
     return f"{name}={value:#x}" + (f" (mapped {rights})" if rights else "")
 
 
-def _rights(now: Stop, cpu: CpuState, value: int | None) -> str:
+def _rights(now: StoppedCpu, cpu: CpuState, value: int | None) -> str:
     """Of the memory that a value points to; small numbers are no pointers."""
     if value is None or value < 0x1000:
         return ""

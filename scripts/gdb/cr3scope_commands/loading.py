@@ -10,9 +10,10 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.debug_table import debug_table, image_infos, images_of
 from cr3scope.images.image_list import named
 from cr3scope.images.loaded import Loaded
-from cr3scope.machine.qmp import QmpError
+from cr3scope.qemu.qmp import QmpError
 from cr3scope_commands.run_to import run_for, run_until_written
-from cr3scope_commands.target import Stop, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import stop
 
 SECONDS = 60.0
 _SLICE = 0.1  # the firmware's core comes up long before it loads what is on a disk
@@ -51,7 +52,7 @@ def _table(until: float) -> int:
     raise UnusableInput(f"the firmware had no debug image info table within {SECONDS:g} s")
 
 
-def _in_long_mode() -> Stop | None:
+def _in_long_mode() -> StoppedCpu | None:
     try:
         return stop()
     except UnusableInput:

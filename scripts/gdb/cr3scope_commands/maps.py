@@ -7,7 +7,7 @@ from dataclasses import replace
 from cr3scope.paging.effective import mappings
 from cr3scope.render.maps import as_text, incompleteness
 from cr3scope_commands.command import Command, show
-from cr3scope.forecast.switch import new_cr3
+from cr3scope.target.switch import new_cr3
 from cr3scope_commands.target import stop
 
 

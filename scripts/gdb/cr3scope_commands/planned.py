@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cr3scope.capture.reader import read_capture
-from cr3scope.forecast.switch import new_cr3, switch_at_pc
-from cr3scope_commands.target import Stop, stop
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import new_cr3, switch_at_pc
+from cr3scope_commands.target import stop
 
 _SECONDS = 2.0  # until the serial port's reader has written the last record
 
@@ -26,7 +27,7 @@ def compare(log: Path) -> Iterator[str]:
             yield f"{name.upper()} planned {planned[name]:#x}, {where} {value:#x}: {says}"
 
 
-def _held(now: Stop) -> Iterator[tuple[str, tuple[str, int]]]:
+def _held(now: StoppedCpu) -> Iterator[tuple[str, tuple[str, int]]]:
     """What the switch will make of each register, and where that is now."""
     switch = switch_at_pc(now)
     if switch is None:

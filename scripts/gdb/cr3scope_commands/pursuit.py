@@ -11,20 +11,22 @@ from collections.abc import Iterator
 
 import gdb
 
-from cr3scope import exceptions
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.forecast import Forecast, forecast, outcome
-from cr3scope.forecast.handlers import handlers
-from cr3scope.forecast.loops import way_out
-from cr3scope.machine.qmp import QmpError
-from cr3scope.predict.code.course import Step, Why
+from cr3scope.model.follow.course import Step, Why
+from cr3scope.diagnose.stopped import findings
+from cr3scope.model.forecast import Forecast, forecast, outcome
+from cr3scope.model.handlers import handlers
+from cr3scope.model.loops import way_out
+from cr3scope.qemu.qmp import QmpError
 from cr3scope.text import printable
-from cr3scope.verdict import Ending
+from cr3scope.x86 import exceptions
+from cr3scope.x86.ending import Ending
 from cr3scope_commands import fault
 from cr3scope_commands.command import show
 from cr3scope_commands.run_to import SECONDS, run_to, step_over
 from cr3scope_commands.source_line import place
-from cr3scope_commands.target import Stop, is_emulated, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import is_emulated, stop
 
 PIECES = 100
 PIECES_SECONDS = 5.0
@@ -49,7 +51,7 @@ class Pursuit:
         self._at = 0
         self._stubs: dict[int, tuple[int, ...]] = {}
 
-    def run(self, under: Stop, seen: Forecast) -> None:
+    def run(self, under: StoppedCpu, seen: Forecast) -> None:
         """From the first instruction behind the switch. ``under``: the guest before it, seen through the
         new tables, as ``seen`` judges it."""
         try:
@@ -62,7 +64,7 @@ class Pursuit:
             show([f"QEMU ended: the guest turned off, or reset under -no-reboot; no exception was caught, and the"
                   f" last place known is RIP={self._at:#x}{place(self._at)}"])  # fmt: skip
 
-    def _all(self, under: Stop, seen: Forecast) -> Iterator[str]:
+    def _all(self, under: StoppedCpu, seen: Forecast) -> Iterator[str]:
         until = time.monotonic() + PIECES_SECONDS
         entry = _reached_entry(seen)
         if entry is not None and (self._to_entry or seen.refused is None):
@@ -78,7 +80,7 @@ class Pursuit:
         if not self._to_entry or (entry is None and seen.refused is not None):
             yield from self._pieces(under, seen, until)
 
-    def _pieces(self, under: Stop, seen: Forecast, until: float) -> Iterator[str]:
+    def _pieces(self, under: StoppedCpu, seen: Forecast, until: float) -> Iterator[str]:
         for _ in range(PIECES):
             self._look(under, seen)
             if seen.refused is not None and _is_unsettled(seen) and stop().rip != seen.refused.by:
@@ -88,7 +90,7 @@ class Pursuit:
                     under, seen = arrived, forecast(arrived)
                     continue
             if seen.refused is not None:
-                yield from self._meet(seen, seen.refused)
+                yield from self._meet(under, seen, seen.refused)
                 return
             self._is_later = True
             arrived = self._go([seen.last.rip])
@@ -110,21 +112,21 @@ class Pursuit:
             under, seen = arrived, forecast(arrived)
         yield from self._unguided(seen)
 
-    def _look(self, under: Stop, seen: Forecast) -> None:
+    def _look(self, under: StoppedCpu, seen: Forecast) -> None:
         """The handlers at this piece's beginning, and at its end."""
         self._at = seen.last.rip
         first = handlers(under, under.delivery_registers)
         self._stubs = {**first, **handlers(under, (seen.refused or seen.steps[-1]).registers)}
         self._stubs.update(handlers(under, seen.last))
 
-    def _go(self, goals: list[int]) -> Stop:
+    def _go(self, goals: list[int]) -> StoppedCpu:
         now = stop()
         if now.rip not in goals:
             run_to([*goals, *self._stubs, RESET], self._emulated)
             now = self._stop()
         return now
 
-    def _stop(self) -> Stop:
+    def _stop(self) -> StoppedCpu:
         try:
             return stop()
         except UnusableInput:
@@ -135,7 +137,7 @@ class Pursuit:
                 ) from None
             raise
 
-    def _past(self, now: Stop) -> Stop:
+    def _past(self, now: StoppedCpu) -> StoppedCpu:
         """Over the instruction that ended a piece; of a loop that it closes, to behind that."""
         out = way_out(now)
         if out is not None:
@@ -144,12 +146,12 @@ class Pursuit:
             step_over()
         return self._stop()
 
-    def _meet(self, seen: Forecast, refused: Step) -> Iterator[str]:
+    def _meet(self, under: StoppedCpu, seen: Forecast, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
         if self._is_later and seen.fault is not None:
             words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
             yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
-            yield from (f"rule: {finding.rule}: {printable(finding.title)}" for finding in seen.findings)
+            yield from (f"rule: {finding.rule}: {printable(finding.title)}" for finding in findings(under, seen))
         if seen.chain is None or seen.chain.enters or seen.chain.ends is None:
             arrived = self._go(list(self._stubs))
             yield from self._elsewhere(arrived, seen)
@@ -162,7 +164,7 @@ class Pursuit:
         where = f"RIP={arrived.rip:#x}"
         yield f"no handler can be entered: stopped before the fault, at {where}; what follows is a {ends}"
 
-    def _cannot_go_on(self, now: Stop, seen: Forecast) -> str:
+    def _cannot_go_on(self, now: StoppedCpu, seen: Forecast) -> str:
         """Why the next instruction is not to be stepped over; empty if it may be."""
         where = f"RIP={now.rip:#x}{place(now.rip)}"
         if seen.why is Why.LOOP:
@@ -194,7 +196,7 @@ class Pursuit:
             piece *= 2
         yield f"no exception in {SECONDS:g} s; stopped at RIP={arrived.rip:#x}{place(arrived.rip)}"
 
-    def _elsewhere(self, arrived: Stop, seen: Forecast) -> Iterator[str]:
+    def _elsewhere(self, arrived: StoppedCpu, seen: Forecast) -> Iterator[str]:
         """At a handler, or where nobody meant the guest to be."""
         vectors = self._stubs.get(arrived.rip)
         if vectors is None:

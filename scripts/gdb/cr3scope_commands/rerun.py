@@ -12,17 +12,18 @@ from cr3scope.images.debug_table import table_counts
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import all_images
 from cr3scope.images.loaded import Image, Loaded, image_at
-from cr3scope.machine.qmp import QmpError
+from cr3scope.qemu.qmp import QmpError
 from cr3scope_commands.loading import run_until_loaded
 from cr3scope_commands.run_to import hardware_break, run_until
-from cr3scope_commands.target import Monitor, Stop, StubRam, physical_mode, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import Monitor, StubRam, physical_mode, stop
 
 BOOT_SECONDS = 60.0
 _RESET_SECONDS = 5.0
 _RESET_OFFSET = 0xFFF0  # of RIP after a reset (Intel SDM vol. 3A, 11.1.4)
 
 
-def image_of_pc(now: Stop) -> Loaded:
+def image_of_pc(now: StoppedCpu) -> Loaded:
     """The image that holds the PC, by its name if the firmware lists it; UnusableInput if none does."""
     for one in all_images(now, now.rip):
         if one.image.holds(now.rip):

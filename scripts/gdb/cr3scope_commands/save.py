@@ -9,15 +9,15 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.mending import ahead
-from cr3scope.forecast.saved import core_of
-from cr3scope.forecast.switch import new_cr3, switch_at_pc
+from cr3scope.model.forecast import forecast
+from cr3scope.diagnose.ahead import ahead
 from cr3scope.paging.effective import mappings
-from cr3scope.paging.entry import PAGE_BYTES
+from cr3scope.target.saved import core_of
+from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
+from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.target import stop
+from cr3scope_commands.target import StubMemory, stop
 
 
 class Save(Command):
@@ -35,12 +35,13 @@ class Save(Command):
         if len(words) != 1:
             raise self.misused()
         path = Path(words[0]).expanduser()
-        now = stop()
+        memory = StubMemory()
+        now = stop(memory)
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
         ahead(now, forecast(now))  # reads whatever the verdict needs
         for cr3 in roots:
             mappings(now, replace(now.cpu, cr3=cr3), now.platform)
-        pages = now.pages_read()
+        pages = memory.pages_read()
         try:
             path.write_bytes(core_of(now, pages, roots[-1]))
         except (OSError, ValueError, struct.error) as error:

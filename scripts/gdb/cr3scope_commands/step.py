@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast import crossing
-from cr3scope.forecast.forecast import forecast
-from cr3scope.forecast.switch import NO_SWITCH, switch_at_pc
-from cr3scope.forecast.words import headline
+from cr3scope.model.forecast import forecast
+from cr3scope.render import crossing
+from cr3scope.render.forecast import headline
+from cr3scope.target.switch import NO_SWITCH, switch_at_pc
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.pursuit import Pursuit
 from cr3scope_commands.run_to import step_over

@@ -16,7 +16,8 @@ from cr3scope.images.pe_twin import PeTwin
 from cr3scope.render.table import Cell, Table, plain
 from cr3scope.text import printable
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.target import Stop, stop
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope_commands.target import stop
 
 
 class SymbolsCommand(Command):
@@ -43,7 +44,7 @@ class SymbolsCommand(Command):
         show(_why(twin, images) for twin in missing)
 
 
-def listing(now: Stop) -> Iterator[str]:
+def listing(now: StoppedCpu) -> Iterator[str]:
     """How many there are, then one line for each; the one that holds the PC is marked."""
     images = all_images(now, now.rip)
     if not images:

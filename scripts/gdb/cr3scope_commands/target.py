@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.stopped_cpu import StoppedCpu, widened
-from cr3scope.machine import memory_map
-from cr3scope.machine.qmp import QmpError, read_registers
-from cr3scope.machine.snapshot import take_snapshots
-from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.platform import Platform
+from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.paging.tables import Entries
+from cr3scope.qemu import memory_map
+from cr3scope.qemu.paused_guest import stopped_cpus
+from cr3scope.qemu.qmp import QmpError
+from cr3scope.target.stopped_cpu import StoppedCpu, widened
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.platform import Platform
 from cr3scope_commands.answer import answer
 
 _CHUNK_BYTES = 16 * PAGE_BYTES
@@ -73,31 +74,29 @@ class StubRam:
     """The guest's RAM, in whatever mode its CPU is."""
 
     def ram(self) -> Iterable[tuple[int, int]]:
-        """As QEMU's memory map has it."""
-        return memory_map.ram_ranges(Monitor().monitor(memory_map.COMMAND))
+        """Return the ranges that QEMU's memory map has."""
+        return memory_map.asked(Monitor().monitor)
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
-        """Empty where there is no memory."""
+        """Yield what lies at each place; nothing where there is no memory."""
         with physical_mode():
             found = [read_physical(at, length) for at in places]
         yield from (data or b"" for data in found)
 
 
-@dataclass(slots=True)
-class Stop(StoppedCpu):
-    """The CPU of gdb's selected thread; memory comes through the stub. Valid until the guest goes on."""
+class StubMemory:
+    """The guest's memory through the stub. Valid until the guest goes on."""
 
-    _pages: dict[int, bytes | None] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._pages: dict[int, bytes | None] = {}
 
     def table(self, phys: int) -> Entries | None:
-        """A table page, read once."""
-        if phys not in self._tables:
-            page = self._page(phys)
-            self._tables[phys] = None if page is None else np.frombuffer(page, dtype=np.uint64)
-        return self._tables[phys]
+        """Return a table page; None where there is no memory."""
+        page = self._page(phys)
+        return None if page is None else np.frombuffer(page, dtype=np.uint64)
 
     def physical(self, phys: int, length: int) -> bytes:
-        """As many of the bytes as can be read."""
+        """Return as many of the bytes as can be read."""
         data = b""
         while len(data) < length:
             at = phys + len(data)
@@ -109,8 +108,12 @@ class Stop(StoppedCpu):
         return data
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
-        """Without the neighbours that :meth:`physical` reads, too."""
+        """Yield the first bytes at many places, without the neighbours that :meth:`physical` reads, too."""
         return StubRam().heads(places, length)
+
+    def pages_read(self) -> dict[int, bytes]:
+        """Return all memory that was read so far, by the physical address of each page."""
+        return {phys: page for phys, page in self._pages.items() if page is not None}
 
     def _page(self, phys: int) -> bytes | None:
         """Read together with its neighbours: table pages come in groups."""
@@ -125,11 +128,6 @@ class Stop(StoppedCpu):
             self._pages.setdefault(phys, None)
         return self._pages[phys]
 
-    def pages_read(self) -> dict[int, bytes]:
-        """All memory that was read so far, by the physical address of each page."""
-        tables = {phys: entries.tobytes() for phys, entries in self._tables.items() if entries is not None}
-        return {phys: page for phys, page in self._pages.items() if page is not None} | tables
-
 
 def read_physical(phys: int, count: int) -> bytes | None:
     """Within :func:`physical_mode`; None where there is no memory."""
@@ -141,15 +139,15 @@ def read_physical(phys: int, count: int) -> bytes | None:
         return None
 
 
-def stop() -> Stop:
+def stop(memory: StubMemory | None = None) -> StoppedCpu:
     """The guest as it stands; an error if there is none, or none with long mode's paging.
 
-    The CPU is that of gdb's selected thread, whichever the monitor has chosen.
+    The CPU is that of gdb's selected thread, whichever the monitor has chosen. ``memory``: to ask later what was read.
     """
     thread = gdb.selected_thread()
     if gdb.selected_inferior().pid == 0 or thread is None:
         raise UnusableInput("no target: start QEMU with -gdb tcp::1234 and `target remote :1234`")
-    cpus = take_snapshots(Monitor())  # type: ignore[arg-type]
+    cpus = stopped_cpus(Monitor(), memory or StubMemory())
     if not any(_INSTRUCTION_POINTERS & set(cpu.registers) for cpu in cpus):
         raise UnusableInput("the target is not QEMU: its monitor shows no registers")
     number = thread.ptid[1] - 1  # QEMU's stub counts from 1
@@ -159,10 +157,7 @@ def stop() -> Stop:
     if not taken.in_long_mode:
         mode = "protected" if taken.registers.get("CR0", 0) & 1 else "real"
         raise UnusableInput(f"the guest is in {mode} mode: only 64-bit paging can be shown")
-    return Stop(
-        taken.qmp, widened(taken.registers), taken.phys_bits, taken.selectors, taken.idt, taken.gdt,
-        number, taken.code_bits, platform=platform(),
-    )  # fmt: skip
+    return replace(taken, registers=widened(taken.registers), platform=platform())
 
 
 def platform() -> Platform:

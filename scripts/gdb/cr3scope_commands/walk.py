@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import gdb
 
-from cr3scope.capture.records import AccessKind
 from cr3scope.paging.walk import access, walk
 from cr3scope.render.walk import as_text
+from cr3scope.x86.access import AccessKind
 from cr3scope_commands.command import Command, address, show
-from cr3scope.forecast.switch import new_cr3
+from cr3scope.target.switch import new_cr3
 from cr3scope_commands.target import stop
 
 KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}

@@ -8,22 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cr3scope.analysis import analyze, chosen_boot
-from cr3scope.capture.reader import read_capture
-from cr3scope.capture.records import Capture, ImageRecord
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.errors import UnusableInput
-from cr3scope.fault_walk import fault_walk
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, Symbols
-from cr3scope.intlog.logfile import LogFile
-from cr3scope.intlog.observe import LogReport
-from cr3scope.intlog.report import read_story
-from cr3scope.places import with_places
-from cr3scope.sources.elf_core import MAGIC
-from cr3scope.verdict import Verdict
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Capture, ImageRecord
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.report import read_story
+from cr3scope.input.sources.elf_core import MAGIC
+from cr3scope.verdict.analysis import analyze, chosen_boot
+from cr3scope.verdict.fault_walk import fault_walk
+from cr3scope.verdict.places import with_places
+from cr3scope.verdict.types import Verdict
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
-from cr3scope.forecast.core_cpu import EFER, CoreStop, stopped_cpu
-from cr3scope.forecast.switch import switch_at_pc
-from cr3scope.forecast.verdict import judge_stopped
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
-from cr3scope.predict.code.decode import can_decode
-from cr3scope.sources.elf_core import Core
-from cr3scope.sources.open import open_core_file
-from cr3scope.verdict import Verdict
+from cr3scope.input.sources.elf_core import Core
+from cr3scope.input.sources.open import open_core_file
+from cr3scope.target.core_cpu import EFER, stopped_cpu
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import switch_at_pc
+from cr3scope.verdict.stopped import judge_stopped
+from cr3scope.verdict.types import Verdict
+from cr3scope.x86.decode.instruction import can_decode
 
 
 def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
@@ -29,7 +30,7 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
     return _with_place(verdict, now, elf_files) if elf_files else verdict
 
 
-def _notes(core: Core, now: CoreStop) -> Iterator[str]:
+def _notes(core: Core, now: StoppedCpu) -> Iterator[str]:
     if now.absent:
         more = f" and {len(now.absent) - 1} more places" if len(now.absent) > 1 else ""
         yield f"the core does not hold the memory at {min(now.absent):#x}{more}, which the verdict needs"
@@ -40,7 +41,7 @@ def _notes(core: Core, now: CoreStop) -> Iterator[str]:
         yield f"judged is CPU {now.number} of {len(core.cpus)}"
 
 
-def _with_place(verdict: Verdict, now: CoreStop, elf_files: Sequence[ElfFile]) -> Verdict:
+def _with_place(verdict: Verdict, now: StoppedCpu, elf_files: Sequence[ElfFile]) -> Verdict:
     """The step with symbol and line, as far as the files tell."""
     symbols = Symbols((), elf_files)
     switch = switch_at_pc(now)

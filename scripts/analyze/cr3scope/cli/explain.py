@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.source_options import add_json_option, as_json, publish
+from cr3scope.diagnose.catalogue import BY_ID, RULES
+from cr3scope.diagnose.rule import Rule
 from cr3scope.render.table import WIDTH, Cell, Table
-from cr3scope.rules import BY_ID, RULES
-from cr3scope.rules.rule import Rule
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SCHEMA = "cr3scope.rules/1"
+SCHEMA = "cr3scope.diagnose.catalogue/1"
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(rules: Sequence[Rule]) -> dict[str, object]:
-    """The plain values of ``cr3scope.rules/1``."""
+    """The plain values of ``cr3scope.diagnose.catalogue/1``."""
     fields = ("id", "title", "reason", "shows", "fix", "manual")
     return {
         "schema": SCHEMA,

@@ -14,9 +14,9 @@ from cr3scope.cli.source_options import (
     publish,
     refuse_table_options,
 )
+from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.effective import mappings
 from cr3scope.render.maps import as_blocks, incompleteness, json_text
-from cr3scope.sources.listing import Listing
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
-from cr3scope.render import json as json_form
-from cr3scope.render import text
+from cr3scope.render import json as json_form, text
 from cr3scope.render.terminal import wants_colour
-from cr3scope.verdict import Verdict
+from cr3scope.verdict.types import Verdict
 
 
 def publish(verdict: Verdict, json_target: str | None, html_target: str | None = None) -> None:

@@ -15,10 +15,10 @@ from cr3scope.cli.run_verdict import SENTINEL, judge_run
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
-from cr3scope.machine.command import read_command
-from cr3scope.machine.guest import watch
-from cr3scope.machine.outcome import Outcome, Reason
-from cr3scope.machine.qmp import Qmp
+from cr3scope.qemu.command import read_command
+from cr3scope.qemu.guest import watch
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.qmp import Qmp
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -158,7 +158,7 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
 
 
 def _examine(folder: Path, files: list[ElfFile], qmp: Qmp, outcome: Outcome) -> None:
-    from cr3scope.postmortem.examine import examine
+    from cr3scope.qemu.examine import examine
 
     if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
         examine(folder, folder / LOG, files, qmp, outcome)

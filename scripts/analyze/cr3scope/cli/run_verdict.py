@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.diagnose.facts.last_words import last_words
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
 from cr3scope.errors import UnusableInput
-from cr3scope.exceptions import describe
-from cr3scope.intlog.observe import LogReport, observe
-from cr3scope.machine.ending import with_ending
-from cr3scope.machine.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
-from cr3scope.machine.serial_port import panic_words
-from cr3scope.postmortem.last_words import last_words
-from cr3scope.verdict import Diagnostic, Ending, Finding, Observation, Severity, Status, Verdict
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.qemu.ending import with_ending
+from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
+from cr3scope.qemu.serial_port import panic_words
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import describe
 
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
@@ -40,8 +44,8 @@ def _judge_untraced(
     told = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
     verdict = _with_findings(verdict_of(told), outcome)
     if elf_files or outcome.images or outcome.callers:
-        from cr3scope.places import with_places
         from cr3scope.images.symbols import Symbols
+        from cr3scope.verdict.places import with_places
 
         placed = [replace(each, base=outcome.bases.get(each.path, each.base)) for each in elf_files]
         symbols = Symbols((), placed)
@@ -57,10 +61,10 @@ def _judge_untraced(
 def _judge_traced(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
 ) -> Verdict:
-    from cr3scope.analysis import analyze, chosen_boot
-    from cr3scope.capture.reader import read_capture
-    from cr3scope.places import with_places
     from cr3scope.images.symbols import Symbols
+    from cr3scope.input.capture.reader import read_capture
+    from cr3scope.verdict.analysis import analyze, chosen_boot
+    from cr3scope.verdict.places import with_places
 
     read = read_capture(capture)
     boot = chosen_boot(read)
@@ -75,7 +79,7 @@ def _judge_traced(
 
 def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
     """The verdict of a guest without a trace, with what the paused machine told."""
-    from cr3scope.rules import BY_ID
+    from cr3scope.diagnose.catalogue import BY_ID
 
     findings = outcome.findings
     seen = verdict.observation

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
+from cr3scope.input.sources.listing import Listing
+from cr3scope.input.sources.open import open_any
+from cr3scope.input.sources.source import DUMPS, Source
 from cr3scope.render.table import Block, lines_of
 from cr3scope.render.terminal import show, wants_colour
-from cr3scope.sources.listing import Listing
-from cr3scope.sources.open import open_any
-from cr3scope.sources.source import DUMPS, Source
 from cr3scope.text import printable
 
 if TYPE_CHECKING:

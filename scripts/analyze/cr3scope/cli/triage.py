@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
+from cr3scope.diagnose.observation import observed
 from cr3scope.errors import UnusableInput
-from cr3scope.intlog.logfile import LogFile
-from cr3scope.intlog.observe import LogReport
-from cr3scope.intlog.report import Story, read_story
-from cr3scope.verdict import Diagnostic, Ending, Status, Verdict
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.report import Story, read_story
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.ending import Ending
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -64,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             story = read_story(log)
             verdict = story_verdict(story)
             if arguments.elf:
-                from cr3scope.places import with_places
                 from cr3scope.images.symbols import Symbols
+                from cr3scope.verdict.places import with_places
 
                 symbols = Symbols((), arguments.elf)
                 verdict = with_places(verdict, story.report, symbols, story.last_rip)
@@ -82,7 +85,7 @@ def opened(path: Path) -> Iterator[LogFile]:
         with LogFile(path) as log:
             yield log
         return
-    from cr3scope.machine.log_filter import LogFilter
+    from cr3scope.qemu.log_filter import LogFilter
 
     name = "standard input" if str(path) == _STDIN else str(path)
     folder = tempfile.mkdtemp(prefix="cr3scope-")
@@ -112,7 +115,7 @@ def verdict_of(report: LogReport) -> Verdict:
     else:
         status = Status.HUNG if report.ending is Ending.HANG else Status.FAULTED
     notes = tuple(Diagnostic(note) for note in report.notes)
-    return Verdict(status, observation=report.observation(), diagnostics=notes)
+    return Verdict(status, observation=observed(report), diagnostics=notes)
 
 
 def story_verdict(story: Story) -> Verdict:
@@ -120,7 +123,7 @@ def story_verdict(story: Story) -> Verdict:
     verdict = verdict_of(story.report)
     if verdict.status is not Status.HEALTHY:
         return verdict
-    seen = replace(story.report.observation(), last=story.last)
+    seen = replace(observed(story.report), last=story.last)
     if story.reset:
         seen = replace(seen, detail=story.reset, last="")
         return replace(verdict, status=Status.FAULTED, observation=seen, diagnostics=())

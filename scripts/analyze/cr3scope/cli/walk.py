@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cr3scope.capture.records import AccessKind
 from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
@@ -17,9 +16,10 @@ from cr3scope.cli.source_options import (
     publish,
     refuse_table_options,
 )
+from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_blocks, as_dict
-from cr3scope.sources.listing import Listing
+from cr3scope.x86.access import AccessKind
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -51,8 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     mode = "user" if arguments.user else "supervisor"
     if isinstance(source, Listing):
         refuse_table_options(arguments, arguments.source, source)
+        from cr3scope.input.sources.listed_access import Outcome, listed_access
         from cr3scope.render import listing_walk
-        from cr3scope.sources.listed_access import Outcome, listed_access
 
         listed = listed_access(source, virt, kind, arguments.user)
         answer = listing_walk.as_text(listed, f"a {mode} {kind.value}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cr3scope.images.elf_twin import ElfTwin
-from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.mov_cr3 import find_mov_cr3
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mov_cr3 import find_mov_cr3
 
 
 def base_from_switch(twin: ElfTwin, rip: int) -> int | None:

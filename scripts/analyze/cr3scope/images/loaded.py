@@ -9,8 +9,8 @@ from functools import cached_property
 from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header
-from cr3scope.paging.entry import PAGE_BYTES
-from cr3scope.paging.mov_cr3 import MovCr3, find_mov_cr3
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mov_cr3 import MovCr3, find_mov_cr3
 
 _MOST_BACK = 64 << 20
 _MOST_MEMORY = 16 << 20  # of one image that is searched: a table may claim any size

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from cr3scope.capture.records import ImageRecord
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.loaded import Image
-from cr3scope.verdict import Place
+from cr3scope.images.place import Place
+from cr3scope.input.capture.records import ImageRecord
 
 
 class LineSource(Protocol):

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
-from cr3scope.paging import entry as bits
-from cr3scope.paging.cpu import CpuState
-from cr3scope.paging.platform import Platform
 from cr3scope.paging.tables import Entries, Tables
-from cr3scope.verdict import EntryRef
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]

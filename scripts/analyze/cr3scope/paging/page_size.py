@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cr3scope.paging.entry import ADDRESS_MASK, LARGE, PRESENT, level_bytes
 from cr3scope.paging.tables import Entries
+from cr3scope.x86.entry import ADDRESS_MASK, LARGE, PRESENT, level_bytes
 
 _REACH = 3  # neighbours to each side
 _ALIKE = 2  # so many of them agree

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from cr3scope.capture.records import Dump
 
 Entries = npt.NDArray[np.uint64]
 
@@ -18,14 +15,3 @@ class Tables(Protocol):
 
     def table(self, phys: int) -> Entries | None:
         """The 512 entries of the table page at ``phys``; None if it is absent or unreadable."""
-
-
-class DumpTables:
-    """The table pages of a dump."""
-
-    def __init__(self, dump: Dump) -> None:
-        self._pages = dump.tables
-
-    def table(self, phys: int) -> Entries | None:
-        """The entries as they were dumped."""
-        return self._pages.get(phys)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
 
-from cr3scope.capture.records import AccessKind
-from cr3scope.paging import entry as bits
-from cr3scope.paging.cpu import (
+from cr3scope.paging.tables import Tables
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import AccessKind, EntryRef
+from cr3scope.x86.cpu_state import (
     CR0_WP,
     CR4_CET,
     CR4_PKE,
@@ -21,9 +22,7 @@ from cr3scope.paging.cpu import (
     RFLAGS_AC,
     CpuState,
 )
-from cr3scope.paging.platform import Platform, Quirk
-from cr3scope.paging.tables import Tables
-from cr3scope.verdict import EntryRef
+from cr3scope.x86.platform import Platform, Quirk
 
 __all__ = [
     "AccessKind", "PageFault", "Platform", "Reason", "Tables", "Translation", "Walk", "access",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.paging import entry as bits
+from cr3scope.input.sources.listing import Listing, rights_text
 from cr3scope.paging.compare import Difference, Tells
 from cr3scope.paging.effective import Mappings
 from cr3scope.render.maps import SIZE_NAMES, size_text
 from cr3scope.render.table import Block, Cell, lines_of
-from cr3scope.sources.listing import Listing, rights_text
+from cr3scope.x86 import entry as bits
 
 SCHEMA = "cr3scope.diff/1"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.paging.entry import entry_name
 from cr3scope.render.terminal import paint
 from cr3scope.render.walk import bit_names
 from cr3scope.text import printable
-from cr3scope.verdict import FaultWalk, WalkLevel
+from cr3scope.verdict.types import FaultWalk, WalkLevel
+from cr3scope.x86.entry import entry_name
 
 
 def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cr3scope.predict.names import entry_words, range_words
 from cr3scope.render.text import fault_words, headline
 from cr3scope.text import printable
-from cr3scope.verdict import Verdict
+from cr3scope.verdict.types import Verdict
+from cr3scope.x86.names import entry_words, range_words
 
 
 def render(verdict: Verdict) -> str:

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 
-from cr3scope.verdict import (
-    Diagnostic,
-    EntryRef,
-    Fault,
-    FaultWalk,
-    Finding,
-    Observation,
-    Place,
-    Prediction,
-    Standing,
-    Switch,
-    Verdict,
-)
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.observation import Observation
+from cr3scope.images.place import Place
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.switched import Switch
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.types import FaultWalk, Verdict
+from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.standing import Standing
 
 SCHEMA = "cr3scope.verdict/1"
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
-from cr3scope.paging import entry as bits
+from cr3scope.input.sources.listing import Listing, cache_text, rights_text
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
 from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
 from cr3scope.render.maps import SCHEMA, SIZE_NAMES, size_text
-from cr3scope.sources.listing import Listing, cache_text, rights_text
+from cr3scope.x86 import entry as bits
 
 _PHYS_DIGITS = 13  # 52 bits
 _LEVEL_AT, _CACHE_AT = 3, 6

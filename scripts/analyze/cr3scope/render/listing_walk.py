@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.paging import entry as bits
+from cr3scope.input.sources.listed_access import Listed, Outcome
 from cr3scope.render.walk import SCHEMA, SIZES
-from cr3scope.sources.listed_access import Listed, Outcome
+from cr3scope.x86 import entry as bits
 
 _UNTOLD = "its entries, and so the error code, are not in a listing"
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from cr3scope.arrays import integers
-from cr3scope.paging import entry as bits
-from cr3scope.paging.cpu import CpuState
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
 from cr3scope.paging.tables import Tables
 from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
 from cr3scope.render.table import Block, Cell, Table, lines_of
-from cr3scope.verdict import EntryRef
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
 
 SCHEMA = "cr3scope.maps/1"
 SIZE_NAMES = {1: "4K", 2: "2M", 3: "1G"}

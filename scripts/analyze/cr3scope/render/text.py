@@ -5,21 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from cr3scope import exceptions
-from cr3scope.predict.names import entry_words, range_words
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.model.prediction import Prediction
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
-from cr3scope.verdict import (
-    Diagnostic,
-    Fault,
-    Finding,
-    Observation,
-    Prediction,
-    Severity,
-    Status,
-    Verdict,
-)
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import Fault
+from cr3scope.x86.names import entry_words, range_words
 
 _MAX_DIAGNOSTICS = 8
 _STYLE_OF = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.paging import entry as bits
 from cr3scope.paging.walk import GENERAL_PROTECTION, PageFault, Reason, Translation, Walk
 from cr3scope.render.table import Block, Cell, Table, lines_of
-from cr3scope.verdict import EntryRef
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
 
 SCHEMA = "cr3scope.walk/1"
 SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}

@@ -1,0 +1,1 @@
+"""Why: evidence in, findings out."""

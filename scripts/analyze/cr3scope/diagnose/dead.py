@@ -1,0 +1,108 @@
+"""Why a guest died of a page fault: its access, walked again in the live tables, asked of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.catalogue import RULES
+from cr3scope.diagnose.compose import compose
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.stopped import context
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.cpu_state import CR4_SMEP, EFER_NXE, CpuState
+from cr3scope.x86.descriptors import GATE_BYTES
+from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_FETCH, PF_USER, PF_WRITE
+from cr3scope.x86.names import entry_name
+
+# Signature at the start of a table of the firmware's, and its size (UEFI 2.10, 4.3 to 4.5).
+_FIRMWARE_TABLES = {
+    b"IBI SYST": ("EFI system table", 120),
+    b"BOOTSERV": ("EFI boot services table", 376),
+    b"RUNTSERV": ("EFI runtime services table", 136),
+}
+_CONSOLE_FIELDS = {0x30: "ConIn", 0x40: "ConOut", 0x50: "StdErr", 0x58: "RuntimeServices",
+                   0x60: "BootServices"}  # fmt: skip
+
+
+def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
+    """Yield at most one finding; none if the tables, as they now are, would let the access through."""
+    error, virt = fault.error_code, fault.cr2
+    if error is None or virt is None or fault.rip is None:
+        return
+    cpu = now.cpu if fault.cr3 is None else replace(now.cpu, cr3=fault.cr3)
+    kind = _kind(cpu, error, virt == fault.rip)
+    refused = access(now, cpu, virt, kind, bool(error & PF_USER), platform=now.platform)
+    if not isinstance(refused, PageFault) or not refused.guilty:
+        return
+    struck = list(_strikes(now, fault, refused, kind))
+    registers = replace(now.delivery_registers, rip=fault.rip)
+    for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
+        name = entry_name(refused.guilty[0])
+        seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
+        detail = "\n".join(filter(None, (seen, found.detail, *_remarks(now, fault, refused))))
+        yield replace(found, detail=detail)
+
+
+def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
+    """Return what the access was. Without NXE and SMEP error codes do not tell fetches (SDM 3A, 5.7)."""
+    tells_fetches = cpu.efer & EFER_NXE or cpu.cr4 & CR4_SMEP
+    if error & PF_FETCH or (not tells_fetches and is_at_rip and not error & PF_WRITE):
+        return AccessKind.FETCH
+    return AccessKind.WRITE if error & PF_WRITE else AccessKind.READ
+
+
+def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind) -> Iterator[Strike]:
+    """Yield the access once for each entry that vetoes it.
+
+    The fault's record tells RSP as it was then. Without one it is that of the paused CPU, if nothing has run
+    since.
+    """
+    rsp = fault.rsp
+    if rsp is None and now.rip == fault.rip:
+        rsp = now.rsp
+    for entry in refused.guilty:
+        target = _target(now, refused.virt, fault.rip)
+        yield Strike(target, kind, refused.virt, refused.reason, entry, fault=fault, rsp=rsp)
+
+
+def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
+    """Return whether delivery of an exception made the access, which reads the descriptor tables."""
+    if virt != rip and now.idt is not None and now.idt.has(virt):
+        return Target.IDT
+    if virt != rip and now.gdt is not None and now.gdt.has(virt):
+        return Target.GDT
+    return Target.PLAN
+
+
+def _remarks(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
+    idt, virt = now.idt, refused.virt
+    if idt is not None and idt.has(virt):
+        vector = (virt - idt.base) // GATE_BYTES
+        if vector >= FIRST_INTERRUPT:
+            yield f"interrupt {vector:02x}h needed it: mask interrupts (cli) before the switch"
+    if refused.reason is Reason.NOT_PRESENT and virt != fault.rip:
+        yield from _firmware_table(now, virt)
+
+
+def _firmware_table(now: StoppedCpu, virt: int) -> Iterator[str]:
+    """Firmware's tables lie where virtual was physical before the switch."""
+    longest = max(size for _, size in _FIRMWARE_TABLES.values())
+    first = virt - longest
+    if first < 0 or virt >> now.phys_bits:
+        return
+    before = now.physical(first, longest + 8)
+    for signature, (name, size) in _FIRMWARE_TABLES.items():
+        at = before.rfind(signature)
+        offset = longest - at
+        if at >= 0 and offset < size:
+            is_console = signature == b"IBI SYST" and offset in _CONSOLE_FIELDS
+            field = f" ({_CONSOLE_FIELDS[offset]})" if is_console else ""
+            yield (
+                f"it is in the firmware's {name}, at +{offset:x}h{field}: boot services and console"
+                " end with ExitBootServices"
+            )
+            return

@@ -1,0 +1,35 @@
+"""The registers as they were when the fatal exception came, from its record in the log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.record import dump_at
+from cr3scope.input.logs.register_dump import read_registers
+
+_CODE_BITS = re.compile(r"\bCS =[^\n]* CS(64|32|16)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class AtFault:
+    """As far as they are known. ``registers``: by the names of `info registers`; ``code_bits``: 64, 32 or
+    16, of the code segment."""
+
+    registers: Mapping[str, int] = field(default_factory=dict)
+    code_bits: int | None = None
+
+
+def read_at_fault(log: Path, report: LogReport) -> AtFault:
+    """Nothing is known of an exception without a record."""
+    fault = report.fatal or report.first
+    if fault is None or fault.offset is None:
+        return AtFault()
+    with LogFile(log) as file:
+        dump = dump_at(file, fault)
+    bits = _CODE_BITS.search(dump)
+    return AtFault(read_registers(dump), int(bits[1]) if bits else None)

@@ -1,0 +1,38 @@
+"""Which CPU of several the verdict is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.target.standstill import Look, by_cpu, is_spinning
+from cr3scope.target.stopped_cpu import StoppedCpu
+
+_PE = 1  # CR0.PE
+
+
+def in_order(
+    cpus: Sequence[StoppedCpu],
+    report: LogReport | None,
+    looks: Sequence[Look] = (),
+    triple_fault: bool = False,
+) -> list[StoppedCpu]:
+    """The one to judge first.
+
+    That is the CPU which still stands where the log's fatal exception came (a triple fault stops the
+    machine before it resets); one in real mode, if a triple fault has no record in the log; of CPUs
+    that hang one that spins, since parked ones are halted in every healthy boot; else the first.
+    """
+    fault = (report.fatal or report.first) if report is not None else None
+    unseen = triple_fault and fault is None
+    spinning = [is_spinning(seen, interrupted=False) for seen in by_cpu(looks)]
+
+    def rank(cpu: StoppedCpu) -> tuple[bool, bool, bool, int]:
+        died = fault is not None and fault.rip is not None and cpu.rip == fault.rip
+        if died and fault is not None and fault.cr3 is not None:
+            died = cpu.cpu.cr3 == fault.cr3
+        in_real_mode = unseen and not cpu.registers.get("CR0", _PE) & _PE
+        spins = cpu.number < len(spinning) and spinning[cpu.number]
+        return not died, not in_real_mode, not spins, cpu.number
+
+    return sorted(cpus, key=rank)

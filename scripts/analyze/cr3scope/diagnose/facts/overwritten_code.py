@@ -1,0 +1,75 @@
+"""Whether the code that the CPU executed is that of the file which it was loaded from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.facts.file_code import Piece
+from cr3scope.diagnose.finding import Finding
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.text import printable
+from cr3scope.x86.entry import PAGE_BYTES
+
+_REACH = 1 << 16  # bytes to each side of RIP that are compared
+_SHORTEST = 2  # bytes of an instruction
+_GAP = 64  # bytes that are the same by chance, within what was overwritten or between it and RIP
+_FILLED = 0.9  # share of one byte in what was filled with it; strayed code may have written since
+_PATCH = 32  # bytes: no more is what a kernel patches of its own code at one place
+_OTHER_FILE = 0.9  # share of the bytes that differ where something else lies
+
+
+def overwritten_code(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) -> Finding | None:
+    """None if RIP is in no file's code, or the bytes there are the file's.
+
+    What differs elsewhere, or before RIP in few bytes only, says nothing: kernels patch their own code.
+    QmpError if QEMU stops answering.
+    """
+    piece = next((each for each in pieces if each.holds(rip)), None)
+    if piece is None:
+        return None
+    first = max(piece.start, rip - _REACH)
+    while first < rip and not snapshot.bytes_at(first, 1):
+        first = min(rip, (first | PAGE_BYTES - 1) + 1)
+    expected = piece.code[first - piece.start : rip + _REACH - piece.start]
+    memory = snapshot.bytes_at(first, len(expected))
+    at = rip - first
+    if len(memory) <= at:
+        return None
+    held = np.frombuffer(memory, dtype=np.uint8)
+    differs = held != np.frombuffer(expected, dtype=np.uint8)[: len(held)]
+    extent = _extent(np.flatnonzero(differs), at)
+    if extent is None:
+        return None
+    name = printable(piece.path.name)
+    if differs.mean() >= _OTHER_FILE:
+        return BY_ID["code-overwritten"].finding(
+            f"what lies at RIP={rip:#x} is not {name} at all",
+            f"{int(differs.sum())} of {len(held)} bytes around RIP differ from the file: it was copied"
+            " elsewhere or never, or it is of another build",
+        )
+    low, high = extent
+    where = "at" if high >= at else "right before"
+    filling = np.bincount(held[low : high + 1]).argmax()
+    is_filled = (held[low : high + 1] == filling).mean() >= _FILLED
+    what = f"with bytes {filling:02x}h" if is_filled else "with other bytes"
+    return BY_ID["code-overwritten"].finding(
+        f"{name} was overwritten {where} RIP={rip:#x}, {what}",
+        f"{first + low:#x}..{first + high:#x} differs from the file\n"
+        f"memory at RIP: {memory[at : at + 8].hex(' ')}; in the file:"
+        f" {expected[at : at + 8].hex(' ')}",
+    )
+
+
+def _extent(places: Any, at: int) -> tuple[int, int] | None:
+    """First and last offset of the changed stretch that holds ``at``, or that is long and right before
+    it; None if there is none."""
+    runs = np.split(places, np.flatnonzero(np.diff(places) > _GAP) + 1)
+    for first, last in ((int(run[0]), int(run[-1])) for run in runs if len(run)):
+        is_at = first < at + _SHORTEST and last >= at
+        if is_at or (at - _GAP <= last < at and last - first >= _PATCH):
+            return first, last
+    return None

@@ -1,0 +1,92 @@
+"""Who reset a machine that had no triple fault: a watchdog, or code that chose to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.cpu_state import RFLAGS_IF
+
+_LOG_HEAD = 4 << 20
+_FIRST_INTERRUPT = re.compile(rb"Servicing hardware INT[^$]{0,2000}?CR3=([0-9a-f]{8,16})")
+_STACK_BYTES = 8 << 10
+_WORD = 8
+_FRAME = 5 * _WORD  # RIP, CS, RFLAGS, RSP, SS (SDM 3A, 7.14.2)
+_ALIGNED = 16
+_CODE_BEFORE = 24
+_OUT_IMMEDIATE, _OUT_DX = (0xE6, 0xE7), (0xEE, 0xEF)
+_PORTS = {0x64: "the keyboard controller, port 64h", 0xCF9: "the reset control register, port CF9h",
+          0x92: "port 92h"}  # fmt: skip
+
+
+def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
+    """``watchdog_action``: what QEMU's watchdog device did, "" if it has not barked."""
+    if watchdog_action:
+        return BY_ID["watchdog-reset"].finding(
+            f"the watchdog device ran out (action: {watchdog_action})",
+            f"QEMU reports WATCHDOG; no exception before it. {_at(cpu)}",
+        )
+    if cpu.in_long_mode and cpu.cpu.cr3 == _firmware_cr3(log):
+        place = _interrupted(cpu)
+        if place is not None:
+            watchdog = BY_ID["uefi-watchdog"].finding(
+                f"the firmware's watchdog reset the machine: the loader was at RIP={place:#x}",
+                "reset out of a timer interrupt's handler, under the firmware's own tables: boot"
+                " services had not been left",
+            )
+            return replace(watchdog, severity=Severity.ERROR)
+    port = _port(cpu)
+    how = f" through {port}" if port else ""
+    return BY_ID["asked-for-reset"].finding(
+        f"the guest asked for a reset{how}",
+        f"QEMU reports a reset by the guest without a triple fault; {_at(cpu)}",
+    )
+
+
+def _at(cpu: StoppedCpu) -> str:
+    return f"CPU {cpu.number} was at RIP={cpu.rip:#x}"
+
+
+def _firmware_cr3(log: Path) -> int | None:
+    """Under which tables the first interrupt came: before its DXE phase the firmware takes none."""
+    try:
+        with log.open("rb") as file:
+            found = _FIRST_INTERRUPT.search(file.read(_LOG_HEAD))
+    except OSError:
+        return None
+    return int(found[1], 16) if found else None
+
+
+def _interrupted(cpu: StoppedCpu) -> int | None:
+    """The code that an interrupt has left, if its frame is on the live stack."""
+    rsp = cpu.registers.get("RSP", 0) & -_WORD
+    stack = cpu.bytes_at(rsp, _STACK_BYTES)
+    words = [
+        int.from_bytes(stack[at : at + _WORD], "little") for at in range(0, len(stack) - 7, _WORD)
+    ]
+    code, data = cpu.selectors.get("CS"), cpu.selectors.get("SS")
+    for number in range(len(words) - _FRAME // _WORD + 1):
+        rip, cs, flags, old_rsp, ss = words[number : number + 5]
+        end = rsp + _WORD * number + _FRAME
+        if cs == code and ss == data and flags & RFLAGS_IF and flags >> 22 == 0:
+            if end <= old_rsp < end + _ALIGNED and cpu.bytes_at(rip, 1):
+                return rip
+    return None
+
+
+def _port(cpu: StoppedCpu) -> str:
+    """From the last `out` shortly before RIP; a CPU runs on for a moment after it."""
+    code = cpu.bytes_at(cpu.rip - _CODE_BEFORE, _CODE_BEFORE) if cpu.in_long_mode else b""
+    for at in range(len(code) - 1, 0, -1):
+        number = None
+        if code[at] in _OUT_DX:
+            number = cpu.registers.get("RDX", 0) & 0xFFFF
+        elif code[at - 1] in _OUT_IMMEDIATE:
+            number = code[at]
+        if number in _PORTS:
+            return _PORTS[number]
+    return ""

@@ -1,0 +1,34 @@
+"""One thing that is wrong, or worth knowing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cr3scope.x86.access import EntryRef
+
+
+class Severity(Enum):
+    """How bad a finding is: ``ERROR`` faults or corrupts, ``WARNING`` bites elsewhere or later."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong (or worth knowing), with its proof and its mend.
+
+    ``range`` is inclusive. ``source`` is ``file:line`` of the code that made the entry.
+    """
+
+    rule: str
+    severity: Severity
+    title: str
+    detail: str
+    fix: str
+    entry: EntryRef | None = None
+    range: tuple[int, int] | None = None
+    source: str | None = None
+    step: int | None = None  # the plan step that strikes it, for the order of findings

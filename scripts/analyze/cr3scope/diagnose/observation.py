@@ -1,0 +1,38 @@
+"""What the machine did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cr3scope.images.place import Place
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.switched import Switch
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.standing import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the machine did. ``ending`` is None if it ran."""
+
+    ending: Ending | None
+    first: Fault | None = None
+    records: int = 0  # exception records under the new CR3
+    source: str = ""  # where this was seen: "interrupts.log", "fault record", ...
+    detail: str = ""
+    chain: tuple[str, ...] = ()  # one line of words for each exception that follows
+    standing: Standing | None = None  # of a machine that was still there at the end
+    switch: Switch | None = None
+    cpu: str = ""  # which of several CPUs this is of, in words
+    last: str = ""  # of a log without a fault: what the guest was doing when last seen, in words
+    places: tuple[Place, ...] = ()  # of RIP, CR2 and return addresses, as far as files and images tell
+    said: tuple[str, ...] = ()  # what a guest that died or hung printed last
+
+
+def observed(report: LogReport) -> Observation:
+    """Return what a log tells, as the verdict states it."""
+    return Observation(
+        report.ending, report.first, report.records, report.source, report.detail, report.chain,
+        report.standing, report.switch, report.cpu,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""What a rule is, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cr3scope.diagnose.facts.attribution import Attribution
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.capture.records import Boot
+from cr3scope.model.intent import Intent
+from cr3scope.model.prediction import Prediction
+from cr3scope.model.strike import Strike
+from cr3scope.paging.tables import Tables
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One boot, or one CPU that stands, as the rules see it.
+
+    ``tables`` are the new ones, ``mended`` those in which the plan survives; ``restarts`` counts boots that
+    switched and began anew. ``is_told``: a trace tells what addresses are for; else that is inferred, and
+    ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
+    """
+
+    boot: Boot
+    intent: Intent
+    attribution: Attribution
+    restarts: int = 0
+    cpu: CpuState | None = None
+    platform: Platform = Platform.HARDWARE
+    registers: Registers | None = None
+    tables: Tables | None = None
+    mended: Tables | None = None
+    prediction: Prediction | None = None
+    observation: Observation | None = None
+    agreement: bool | None = None
+    is_told: bool = True
+    current: CpuState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rule's answer to a strike that is its own. ``severity`` None: that of the rule.
+
+    ``stands_alone``: the rule knows the cause, which no edit of the refusing entry would mend: a
+    register, an address, an entry further up. All its strikes are one finding then, and only its own
+    fix is told. ``entry``: the one to blame, where it is not the refusing one.
+    """
+
+    title: str
+    severity: Severity | None = None
+    detail: str = ""
+    stands_alone: bool = False
+    entry: EntryRef | None = None
+
+
+# `step` of a finding about what happens before the plan begins.
+BEFORE_ALL_STEPS = -1
+
+
+def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:
+    """For rules that look at no access."""
+    return None
+
+
+def finds_nothing(_context: Context) -> Iterator[Finding]:
+    """For rules that only claim strikes."""
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of mistake, and how it is told from others.
+
+    ``claim`` is asked about every access that the tables refuse, in the order of
+    ``rules.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    reason: str  # why it happens, and why the CPU does what it does
+    shows: str  # how it looks in a log
+    fix: str
+    manual: str  # where the architecture says so
+    claim: Callable[[Context, Strike], Claim | None] = claims_nothing
+    check: Callable[[Context], Iterator[Finding]] = finds_nothing
+
+    def finding(self, title: str, detail: str, severity: Severity | None = None) -> Finding:
+        """A finding of this rule that names no entry."""
+        return Finding(self.id, severity or self.severity, title, detail, self.fix)

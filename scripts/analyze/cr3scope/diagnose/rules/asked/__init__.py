@@ -1,0 +1,1 @@
+"""Rules about what was asked for, beside what the tables grant."""

@@ -1,0 +1,84 @@
+"""Two calls that map the same pages, otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.asked import at_source, compared
+from cr3scope.model.asked.calls import Overwrite
+from cr3scope.model.intent import CODE_ROLES, Named
+from cr3scope.x86.names import range_words
+
+_IDENTITY = "identity"
+_WRITTEN_ROLES = frozenset({"stack", "data", "framebuffer"})
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    comparison = compared(context)
+    if comparison is None:
+        return
+    maps, records = context.intent.maps, context.boot.maps
+    for overwrite in comparison.overwrites:
+        earlier, later = maps[overwrite.earlier], maps[overwrite.later]
+        lost = _lost(context, overwrite, earlier, later)
+        is_alike = set(earlier.rights or "") == set(later.rights or "") and (
+            records[overwrite.earlier].type == records[overwrite.later].type
+        )
+        # An identity map with parts of it mapped anew is a habit, not a slip.
+        if not lost and (is_alike or _IDENTITY in (earlier.role, later.role)):
+            continue
+        where = range_words(overwrite.first, overwrite.last)
+        finding = RULE.finding(
+            f"{later.label} was mapped over {earlier.label} at {where}",
+            "\n".join([*lost, *_both(context, overwrite)]),
+            Severity.ERROR if lost else Severity.NOTE,
+        )
+        source = context.attribution.line(later.caller)
+        yield replace(finding, range=(overwrite.first, overwrite.last), source=source)
+
+
+def _lost(context: Context, over: Overwrite, earlier: Named, later: Named) -> list[str]:
+    """What the earlier range needs and no longer has."""
+    lost = []
+    first = max(over.first, earlier.virt, later.virt)
+    before, after = earlier.frame(first), later.frame(first)
+    if before is not None and after is not None and before != after:
+        lost.append(f"{first:#x} was to lead to {before:#x}, now it leads to {after:#x}")
+    if "w" in _needs(context, over, earlier) and "w" not in (later.rights or ""):
+        lost.append(f"{earlier.label} is written, and can no longer be")
+    if "x" in _needs(context, over, earlier) and "x" not in (later.rights or ""):
+        lost.append(f"{earlier.label} is executed, and can no longer be")
+    return lost
+
+
+def _needs(context: Context, over: Overwrite, earlier: Named) -> str:
+    segments = [s for s in context.intent.segments if s.overlaps(over.first, over.last)]
+    flags = "".join(segment.rights or "" for segment in segments)
+    by_role = "w" * (earlier.role in _WRITTEN_ROLES) + "x" * (earlier.role in CODE_ROLES)
+    return "".join(set(flags + by_role) & set(earlier.rights or ""))
+
+
+def _both(context: Context, overwrite: Overwrite) -> Iterator[str]:
+    for word, number in (("first", overwrite.earlier), ("then", overwrite.later)):
+        named, record = context.intent.maps[number], context.boot.maps[number]
+        source = at_source(context.attribution.line(named.caller))
+        yield f"{word} {named.label}{source}: {record.rights}, {record.type}, from {record.phys:#x}"
+
+
+RULE = Rule(
+    id="mapping-overwritten",
+    title="a range was mapped over another",
+    severity=Severity.ERROR,
+    reason=(
+        "Two calls wrote the same entries. The last one wins, so the first range has another "
+        "frame or other rights than its caller believes. A mapper that does not look at P lets "
+        "that pass."
+    ),
+    shows="A fault, or other data, inside a range whose own call was right.",
+    fix="Let the mapper refuse a present entry, and give each range its own pages.",
+    manual="Intel SDM volume 3A, 5.5 (one entry translates a page)",
+    check=_check,
+)

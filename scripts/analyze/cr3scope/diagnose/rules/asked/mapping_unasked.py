@@ -1,0 +1,54 @@
+"""A range that is mapped although no call asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.asked import compared, finding_at, named
+from cr3scope.x86.names import range_words
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    comparison = compared(context)
+    if comparison is None:
+        return
+    pieces = list(comparison.unasked())
+    pieces.sort(key=lambda piece: not _is_dangerous(piece.rights))
+    for piece, others in named(pieces, "are mapped unasked"):
+        detail = (
+            f"the tables lead to {piece.phys:#x} with {piece.rights}, memory type "
+            f"{piece.memory_type}; no `map` record covers it"
+        )
+        yield finding_at(
+            RULE,
+            context,
+            piece,
+            f"{range_words(piece.virt, piece.last)} is mapped, and nobody asked for it",
+            detail + others,
+            Severity.ERROR if _is_dangerous(piece.rights) else Severity.WARNING,
+        )
+
+
+def _is_dangerous(rights: str) -> bool:
+    return "w" in rights or "x" in rights
+
+
+RULE = Rule(
+    id="mapping-unasked",
+    title="a range is mapped that nobody asked for",
+    severity=Severity.ERROR,
+    reason=(
+        "An entry has P set though no call mapped that page: a table page that was not cleared, a "
+        "stray write, an index one too far, or a large page that reaches beyond its range. The "
+        "CPU cannot tell such an entry from one that was meant."
+    ),
+    shows=(
+        "Nothing at the switch. Later a wild pointer reads, writes or executes where it should "
+        "have faulted."
+    ),
+    fix="Clear the entry, or trace the call that maps the range.",
+    manual="Intel SDM volume 3A, 5.5 (P decides whether an entry is used)",
+    check=_check,
+)

@@ -1,0 +1,1 @@
+"""Rules about the code behind the switch, and where it lies."""

@@ -1,0 +1,36 @@
+"""A part of the kernel that is not in the new tables."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.walk import Reason
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.names import range_words
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.reason is not Reason.NOT_PRESENT or strike.target is Target.HANDLER:
+        return None
+    segment = next((s for s in context.intent.segments if strike.virt in s), None)
+    if segment is None:
+        is_code = not context.is_told and strike.kind is AccessKind.FETCH
+        return Claim(f"the code at {strike.virt:#x} is not mapped") if is_code else None
+    return Claim(f"{segment.label} {range_words(segment.virt, segment.last)} is not fully mapped")
+
+
+RULE = Rule(
+    id="code-unmapped",
+    title="a kernel segment is not mapped",
+    severity=Severity.ERROR,
+    reason=(
+        "Every page of every PT_LOAD segment must be mapped at its p_vaddr. A size taken from p_filesz "
+        "instead of p_memsz, a count of pages rounded down, or a segment that does not begin on a page "
+        "leaves the last page out."
+    ),
+    shows="v=0e e=0010 (fetch) or e=0000 and e=0002 (data) with CR2 inside the kernel.",
+    fix="Map from p_vaddr rounded down to p_vaddr + p_memsz rounded up, for each PT_LOAD.",
+    manual="Intel SDM volume 3A, 5.7; ELF gABI, program loading",
+    claim=_claim,
+)

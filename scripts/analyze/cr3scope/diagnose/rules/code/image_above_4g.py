@@ -1,0 +1,58 @@
+"""The loader runs above the end of the identity map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.effective import mappings
+from cr3scope.paging.walk import Reason
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.names import range_words
+
+_FOUR_GIB = 1 << 32
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.reason is not Reason.NOT_PRESENT or strike.kind is not AccessKind.FETCH:
+        return None
+    if strike.target not in (Target.PLAN, Target.RANGE) or strike.virt < _FOUR_GIB:
+        return None
+    image = next((named for named in context.intent.images if strike.virt in named), None)
+    end = _identity_end(context)
+    if image is None or not 0 < end <= _FOUR_GIB:
+        return None
+    return Claim(
+        f"the loader runs at {strike.virt:#x}, the identity map ends at {end:#x}",
+        detail=f"{image.name} lies at {range_words(image.virt, image.last)}, above 4 GiB",
+    )
+
+
+def _identity_end(context: Context) -> int:
+    """The first address above all that is mapped to itself; 0 if nothing is."""
+    if context.tables is None or context.cpu is None:
+        return 0
+    found = mappings(context.tables, context.cpu, context.platform)
+    last = found.last[found.first == found.phys]
+    return int(np.max(last)) + 1 if len(last) else 0
+
+
+RULE = Rule(
+    id="image-above-4g",
+    title="the loader is above the identity map",
+    severity=Severity.ERROR,
+    reason=(
+        "An identity map of the first 4 GiB is not one of all memory. Firmware may load an image "
+        "anywhere in RAM, on a machine with more than 4 GiB above that line; lld links PE images "
+        "to 140000000h, which some firmware honours. The next instruction is then not mapped."
+    ),
+    shows="v=0e e=0010 with RIP=CR2 at 4 GiB or above: the instruction after mov cr3.",
+    fix=(
+        "Map the range of the loader's own image (EFI_LOADED_IMAGE_PROTOCOL: ImageBase, ImageSize) "
+        "at its own address, or all RAM of the memory map."
+    ),
+    manual="UEFI 2.10, 2.3.4 and 9.1; Intel SDM volume 3A, 5.10.4.1",
+    claim=_claim,
+)

@@ -1,0 +1,52 @@
+"""Two things in the same physical memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.asked import at_source
+from cr3scope.model.asked.owners import Owner, collisions, owners
+from cr3scope.x86.names import range_words
+
+_MOST_NAMED = 4
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    told: set[tuple[str, str]] = set()
+    for one, other in islice(collisions(owners(context.intent)), 16 * _MOST_NAMED):
+        if (one.label, other.label) in told or len(told) == _MOST_NAMED:
+            continue
+        told.add((one.label, other.label))
+        first, last = max(one.first, other.first), min(one.last, other.last)
+        finding = RULE.finding(
+            f"{one.label} and {other.label} overlap at frames {range_words(first, last)}",
+            f"{_words(context, one)}\n{_words(context, other)}",
+        )
+        later = other.caller or one.caller
+        yield replace(finding, source=context.attribution.line(later))
+
+
+def _words(context: Context, owner: Owner) -> str:
+    source = at_source(context.attribution.line(owner.caller))
+    return f"{owner.label}{source} has {range_words(owner.first, owner.last)}"
+
+
+RULE = Rule(
+    id="overlapping-image",
+    title="two things lie in the same physical memory",
+    severity=Severity.ERROR,
+    reason=(
+        "A fixed address was used without asking the firmware for it, AllocateAddress failed and "
+        "nobody looked, memory was taken from an old memory map, or a size was counted in the "
+        "wrong unit. Then a push on the stack changes code, or a copied segment changes a page "
+        "table."
+    ),
+    shows="Anything: wrong bytes at the entry, a fault with RSVD, a kernel that dies later.",
+    fix="Get each range from AllocatePages, check the status, and keep what was granted apart.",
+    manual="UEFI 2.10, 7.2 (EFI_BOOT_SERVICES.AllocatePages())",
+    check=_check,
+)

@@ -1,0 +1,83 @@
+"""The kernel in memory is not the kernel in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.input.capture.records import Boot, LoadedRecord
+from cr3scope.x86.access import AccessKind
+
+_PAGE = 4096
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    boot = context.boot
+    for loaded in boot.loaded:
+        virt = loaded.differs
+        if virt is None or _is_sled(boot, loaded):
+            continue
+        segment = f"segment {loaded.index} of {loaded.of}"
+        near = [elf for elf in boot.elfs if elf.name == loaded.of and _same_page(elf.entry, virt)]
+        where = "at the entry point" if near and virt == near[0].entry else ""
+        if near and not where:
+            where = f"in the page of the entry point {near[0].entry:#x}"
+        finding = RULE.finding(
+            f"{segment} is not what its file holds: first at {virt:#x}"
+            + (f", {where}" if where else ""),
+            _frame_words(boot, loaded, virt),
+        )
+        yield replace(finding, step=_first_fetch(boot, virt) if where else None)
+
+
+def _first_fetch(boot: Boot, virt: int) -> int | None:
+    """The step that executes the wrong bytes first."""
+    fetches = (s.step for s in boot.plan if s.kind is AccessKind.FETCH and _same_page(s.virt, virt))
+    return next(fetches, None)
+
+
+def _same_page(one: int, other: int) -> bool:
+    return one // _PAGE == other // _PAGE
+
+
+def _is_sled(boot: Boot, loaded: LoadedRecord) -> bool:
+    """Whether the entry lies in this segment and holds zeros alone: wrong-entry tells that."""
+    segments = [s for s in boot.segments if s.of == loaded.of and s.index == loaded.index]
+    return any(
+        name == "entry" and memory.data and not any(memory.data)
+        and any(segment.virt <= memory.virt <= segment.last for segment in segments)
+        for (name, _), memory in boot.memories.items()
+    )  # fmt: skip
+
+
+def _frame_words(boot: Boot, loaded: LoadedRecord, virt: int) -> str:
+    for segment in boot.segments:
+        if (segment.of, segment.index) == (loaded.of, loaded.index):
+            phys = segment.phys + virt - segment.virt
+            kind = next((d.type for d in boot.memory_map if d.first <= phys <= d.last), None)
+            told = f", memory of type {kind}" if kind is not None else ""
+            outside = ", which the memory map does not name" if boot.memory_map else ""
+            return f"it was loaded at {phys:#x}{told if kind is not None else outside}"
+    return ""
+
+
+RULE = Rule(
+    id="paddr-misload",
+    title="a segment in memory differs from its file",
+    severity=Severity.ERROR,
+    reason=(
+        "The segment was copied to memory that is not there, that another owner uses, or that "
+        "something wrote to afterwards: AllocateAddress at p_paddr whose status nobody looked at, "
+        "two segments one over the other, a copy of memsz or of the wrong offset. The CPU executes "
+        "what it finds."
+    ),
+    shows=(
+        "v=06 or v=0d in the kernel's first bytes, or wild behaviour; memory that is absent reads "
+        "FF."
+    ),
+    fix="Check the allocation's status; load to any free frames and map them at p_vaddr.",
+    manual="ELF gABI, program header; UEFI 2.10, 7.2.1 (AllocateAddress)",
+    check=_check,
+)

@@ -1,0 +1,96 @@
+"""The loader jumps to what is not code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.input.capture.records import Boot
+from cr3scope.model.intent import Intent
+from cr3scope.model.strike import Strike, Target
+from cr3scope.x86.access import AccessKind
+
+# Where linkers put an x86-64 executable without a script; its text follows the headers.
+_DEFAULTS = (("GNU ld", 0x40_0000), ("lld", 0x20_0000))
+_DEFAULT_BYTES = 0x2000
+_HANDOFF_BYTES = 4096  # the loader's own code around mov cr3
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.target is not Target.PLAN or strike.kind is not AccessKind.FETCH:
+        return None
+    if not context.intent.segments or context.intent.is_code(strike.virt):
+        return None
+    title, detail = _jump_words(context.boot, strike.virt)
+    return Claim(title, detail=detail, stands_alone=True)
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    intent, boot = context.intent, context.boot
+    if not intent.segments:
+        return
+    steps = {s.virt: s.step for s in reversed(boot.plan) if s.kind is AccessKind.FETCH}
+    for elf in boot.elfs:
+        if not _is_file_code(intent, elf.entry):
+            finding = RULE.finding(
+                f"the entry point {elf.entry:#x} of {elf.name} is outside every executable segment",
+                "no PT_LOAD with PF_X has file bytes there",
+            )
+            yield replace(finding, step=steps.get(elf.entry))
+    for (name, _), memory in boot.memories.items():
+        if name == "entry" and memory.data and not any(memory.data):
+            finding = RULE.finding(
+                f"the bytes at the entry point {memory.virt:#x} are all zero",
+                "00 00 is `add [rax], al`: the CPU slides through it until something faults",
+            )
+            yield replace(finding, step=steps.get(memory.virt))
+    for virt, step in steps.items():
+        if _is_astray(context, virt):
+            yield replace(RULE.finding(*_jump_words(boot, virt)), step=step)
+
+
+def _is_astray(context: Context, virt: int) -> bool:
+    """A jump to what nobody called code. That an identity map lets it through says nothing."""
+    intent, registers = context.intent, context.registers
+    rip = registers.rip if registers else virt
+    if abs(virt - rip) < _HANDOFF_BYTES or any(elf.entry == virt for elf in context.boot.elfs):
+        return False
+    mapping = intent.mapping_of(virt)
+    if mapping is not None and mapping.role == "identity":
+        return not any(virt in named for named in [*intent.segments, *intent.images])
+    return not intent.is_code(virt)
+
+
+def _jump_words(boot: Boot, virt: int) -> tuple[str, str]:
+    title = f"the jump goes to {virt:#x}, which is outside every executable segment"
+    detail = [f"e_entry of {elf.name} is {elf.entry:#x}" for elf in boot.elfs]
+    linkers = (name for name, first in _DEFAULTS if 0 <= virt - first < _DEFAULT_BYTES)
+    detail.extend(f"{linker} puts code there by default" for linker in linkers)
+    return title, "; ".join(detail)
+
+
+def _is_file_code(intent: Intent, virt: int) -> bool:
+    return any(
+        s.virt <= virt < s.virt + s.filesz and "x" in s.flags for s in intent.boot.segments
+    )
+
+
+RULE = Rule(
+    id="wrong-entry",
+    title="the entry point is wrong",
+    severity=Severity.ERROR,
+    reason=(
+        "e_entry is 0 or the linker's default when ENTRY() names a symbol that does not exist, and "
+        "points to zero bytes when the object with the entry was not linked or not loaded."
+    ),
+    shows=(
+        "v=0e e=0010 with RIP=CR2=e_entry; over zero bytes, e=0010 at a page-aligned CR2 far "
+        "behind e_entry; after a jump to 0, often #UD at a00000h or below."
+    ),
+    fix="Check ENTRY() against the symbol table, and that the bytes at e_entry equal the file's.",
+    manual="ELF gABI, ELF header, e_entry",
+    claim=_claim,
+    check=_check,
+)

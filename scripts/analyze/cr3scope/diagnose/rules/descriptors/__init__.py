@@ -1,0 +1,1 @@
+"""Rules about IDT, GDT and the handlers behind them."""

@@ -1,0 +1,37 @@
+"""No segment register can be loaded, because the GDT cannot be read."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.model.strike import Strike, Target
+from cr3scope.x86.names import range_words
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    registers = context.registers
+    if registers is None:
+        return None
+    table = range_words(registers.gdt_base, registers.gdt_base + registers.gdt_limit)
+    if strike.target is Target.GDT:
+        return Claim(f"the GDT at {table} is not mapped", severity_of(context, "gdt"))
+    asked = strike.target in (Target.RANGE, Target.PLAN)
+    if asked and context.intent.role_at(strike.virt) in ("gdt", "tss"):
+        return Claim(f"the GDT at {table} or its TSS is not mapped as the trace asked")
+    return None
+
+
+RULE = Rule(
+    id="gdt-unmapped",
+    title="the GDT is not mapped",
+    severity=Severity.ERROR,
+    reason=(
+        "Segment registers keep their hidden parts across mov cr3, so a lost GDT stays unseen until a "
+        "selector is loaded: by a far jump, by iretq, or by the gate of the first exception."
+    ),
+    shows="v=0e with CR2=GDT.base + (selector & ~7), during something that is no memory access.",
+    fix="Map the GDT (and the TSS), or load a GDT that lives in the new tables before the switch.",
+    manual="Intel SDM volume 3A, 3.4.3, 3.5.1, 7.14",
+    claim=_claim,
+)

@@ -1,0 +1,33 @@
+"""The IDT is there, but its gates lead to code that cannot be executed."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.model.strike import Strike, Target
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.target is not Target.HANDLER:
+        return None
+    title = f"the exception handler at {strike.virt:#x} cannot be executed"
+    return Claim(title, severity_of(context, "idt"), "an exception would fault again at its handler")
+
+
+RULE = Rule(
+    id="handler-unmapped",
+    title="an exception handler cannot be executed",
+    severity=Severity.ERROR,
+    reason=(
+        "Delivery succeeds, and the first instruction of the handler faults. That is a new exception, "
+        "no double fault: it is delivered to the same handler, which faults again, without end."
+    ),
+    shows=(
+        "A storm: the same v=0e at the handler's address, RSP 30h lower each time, until the stack "
+        "runs out; with an IST it never ends. The cause is the first record, not the last."
+    ),
+    fix="Map the code that the gates point to, executable, together with the IDT.",
+    manual="Intel SDM volume 3A, 7.14, 7.15 (interrupt 8)",
+    claim=_claim,
+)

@@ -1,0 +1,88 @@
+"""Gates that name a code segment which the GDT does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.x86 import exceptions
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
+from cr3scope.x86.registers import Registers
+
+_VITAL = (3, 8, 13, 14)
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    registers = context.registers
+    if registers is None:
+        return
+    raised = [step for step in context.boot.plan if step.vector is not None]
+    wrong: dict[tuple[int, str], list[int]] = {}
+    for vector in sorted({*_VITAL, *(step.vector for step in raised if step.vector is not None)}):
+        gate = _gate(context, registers, vector)
+        why = _refusal(context, registers, gate.selector) if gate and gate.present else None
+        if gate and why:
+            wrong.setdefault((gate.selector, why), []).append(vector)
+    for (selector, why), vectors in wrong.items():
+        step = next((step.step for step in raised if step.vector in vectors), None)
+        names = ", ".join(exceptions.name(vector) for vector in vectors)
+        finding = RULE.finding(
+            f"the IDT's gates name code selector {selector:02x}h, {why}",
+            f"gates of {names}; CS at the handoff is {registers.cs:02x}h",
+            severity_of(context, "idt") if step is None else Severity.ERROR,
+        )
+        yield replace(finding, step=step)
+
+
+def _bytes(context: Context, table: str, virt: int, count: int) -> bytes | None:
+    memory = context.boot.memories.get((table, "handoff"))
+    if memory is None or virt < memory.virt:
+        return None
+    data = memory.data[virt - memory.virt : virt - memory.virt + count]
+    return data if len(data) == count else None
+
+
+def _gate(context: Context, registers: Registers, vector: int) -> Gate | None:
+    offset = GATE_BYTES * vector
+    if offset + GATE_BYTES - 1 > registers.idt_limit:
+        return None
+    data = _bytes(context, "idt", registers.idt_base + offset, GATE_BYTES)
+    return Gate.decode(data) if data else None
+
+
+def _refusal(context: Context, registers: Registers, selector: int) -> str | None:
+    """Why delivery refuses the selector (SDM 3A, 7.14.1); None if it does not, or nobody knows."""
+    offset = selector & ~7
+    if offset == 0:
+        return "the null selector"
+    if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
+        return f"outside the GDT, whose limit is {registers.gdt_limit:#x}"
+    data = _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
+    if data is None:
+        return None
+    segment = Descriptor.decode(data)
+    if not segment.takes_handlers:
+        return "which is no 64-bit ring 0 code segment in the GDT"
+    return None if segment.present else "whose descriptor is not present"
+
+
+RULE = Rule(
+    id="selector-mismatch",
+    title="the IDT's gates name a code segment that the GDT lacks",
+    severity=Severity.ERROR,
+    reason=(
+        "A gate holds a selector, and delivery reads its descriptor from the GDT of that moment. "
+        "Gates made for another GDT (08h is common, UEFI's 64-bit code segment is often 38h) name "
+        "data, a 32-bit segment or nothing there, and delivery raises #GP with the selector as "
+        "error code."
+    ),
+    shows=(
+        "The exception, then v=0d with e= the selector, then v=08, then reset. No fault: nothing."
+    ),
+    fix="Fill the gates with the CS that the loaded GDT has (mov %cs), after lgdt, not before.",
+    manual="Intel SDM volume 3A, 7.13, 7.14.1 and 3.4.5 (L, D, DPL)",
+    check=_check,
+)

@@ -1,0 +1,1 @@
+"""Rules about what the firmware keeps, forbids and hands over."""

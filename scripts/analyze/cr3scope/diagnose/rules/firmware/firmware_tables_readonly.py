@@ -1,0 +1,74 @@
+"""The loader edits the tables that are live, and those are write-protected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.input.capture.records import SetRecord
+from cr3scope.model.foresee import Firmware
+from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.x86.access import AccessKind, EntryRef
+from cr3scope.x86.entry import ENTRY_BYTES
+from cr3scope.x86.names import entry_name, entry_words, range_words
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    boot = context.boot
+    old, firmware = boot.dumps.get("old"), Firmware.of(boot)
+    if old is None or firmware.tables is None or firmware.cpu is None:
+        return
+    lines = [check.line for check in boot.checks] + [fault.line for fault in boot.faults]
+    after_switch = min(lines, default=None)
+    told: set[int] = set()
+    for record in boot.sets:
+        page = record.entry & ~0xFFF
+        if page not in old.tables or page in told:
+            continue
+        if after_switch is not None and record.line > after_switch:
+            return
+        # Firmware maps memory at its own addresses (UEFI 2.10, 2.3.4).
+        found = access(
+            firmware.tables, firmware.cpu, record.entry, AccessKind.WRITE, width=ENTRY_BYTES
+        )
+        if isinstance(found, PageFault) and found.reason is Reason.READ_ONLY:
+            told.add(page)
+            yield _finding(context, record, found)
+
+
+def _finding(context: Context, record: SetRecord, fault: PageFault) -> Finding:
+    entry = EntryRef(record.level, record.index, record.entry, record.old)
+    page = record.entry & ~0xFFF
+    title = f"{entry_name(entry)} is written, in the firmware's own table, which is read-only"
+    detail = (
+        f"{entry_words(fault.guilty[-1])} maps the table page {range_words(page, page + 0xFFF)} "
+        f"without R/W, and CR0.WP=1"
+    )
+    if context.boot.closed:  # the loader went on: it must have cleared CR0.WP
+        finding = RULE.finding(title, f"{detail} at entry; the write came through", Severity.NOTE)
+    else:
+        raised = f"#PF (error {fault.error_code:04x}), CR2={fault.virt:#x}, before the switch"
+        finding = RULE.finding(title, f"{raised}: {detail}")
+    source = context.attribution.source(entry, record.entry)
+    return replace(finding, entry=entry, range=(page, page + 0xFFF), source=source)
+
+
+RULE = Rule(
+    id="firmware-tables-readonly",
+    title="the firmware's live page tables are written to",
+    severity=Severity.ERROR,
+    reason=(
+        "Firmware write-protects its own page tables and runs with CR0.WP=1, so that a supervisor "
+        "write to them faults like any other. Loaders that only add a mapping to what CR3 holds "
+        "meet this on newer firmware, after years without it."
+    ),
+    shows="v=0e e=0003 with CR2 inside a table page, before any mov cr3; RIP in the loader.",
+    fix=(
+        "Build tables of your own and copy what you keep. Clearing CR0.WP around the write works, "
+        "and edits tables that the firmware takes for its own."
+    ),
+    manual="Intel SDM volume 3A, 5.6.1 (CR0.WP)",
+    check=_check,
+)

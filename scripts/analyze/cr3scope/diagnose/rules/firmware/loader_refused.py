@@ -1,0 +1,26 @@
+"""The loader gave up before the switch, and said why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    for where, what, status in context.boot.errors:
+        code = f", status {status:#x}" if status else ""
+        yield RULE.finding(f"{where}: {what}", f"an `error` record ended the boot{code}")
+
+
+RULE = Rule(
+    id="loader-refused",
+    title="the loader refused to boot",
+    severity=Severity.ERROR,
+    reason="The loader met input or a machine that it cannot use, and returned to the firmware.",
+    shows="No switch at all: the new CR3 never appears in the log.",
+    fix="Mend what the message names.",
+    manual="docs/trace-format.md, kind `error`",
+    check=_check,
+)

@@ -1,0 +1,1 @@
+"""Rules about what the kernel is handed, and what it does with it."""

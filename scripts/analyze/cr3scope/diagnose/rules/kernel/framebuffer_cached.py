@@ -1,0 +1,45 @@
+"""A frame buffer that is mapped write-back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
+from cr3scope.x86.names import range_words
+
+_CACHED = ("wb", "wt", "wp")
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    comparison = compared(context)
+    if comparison is None or "wc" not in comparison.types:
+        return  # without a write-combining PAT field the MTRRs' uncached is all there is to have
+    for piece in comparison.pieces(comparison.of_role("framebuffer")):
+        if piece.memory_type not in _CACHED:
+            continue
+        asked = context.boot.maps[piece.call].type
+        source = at_source(call_source(context, piece))
+        where = range_words(piece.virt, piece.last)
+        title = f"the frame buffer at {where} is mapped {piece.memory_type}"
+        index = piece.pat_index
+        detail = f"the `map` call{source} asked for {asked}; the leaf selects PAT index {index}"
+        yield finding_at(RULE, context, piece, title, detail)
+        return
+
+
+RULE = Rule(
+    id="framebuffer-cached",
+    title="the frame buffer is mapped with a cached type",
+    severity=Severity.WARNING,
+    reason=(
+        "A frame buffer is read by the display without looking into the CPU's caches. Write-back "
+        "pixels stay there until the line is evicted. Where the firmware's MTRRs say uncached, "
+        "they win over write-back, and every pixel is a bus access of its own. TCG shows neither."
+    ),
+    shows="On hardware: missing or late pixels, or a very slow screen. Nothing on an emulator.",
+    fix="Map it write-combining: a PAT field with 01h, selected by the leaves; else UC-.",
+    manual="Intel SDM volume 3A, 13.3.1 (write combining), 13.12.3",
+    check=_check,
+)

@@ -1,0 +1,35 @@
+"""The kernel looked at its address space from inside and did not find what it was promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    failed = [check for check in context.boot.checks if not check.passed]
+    for check in failed:
+        yield RULE.finding(f"the kernel's check failed: {check.name}", check.detail)
+    summary = context.boot.summary
+    if summary is not None and summary[1] > len(failed):
+        yield RULE.finding(
+            f"the kernel counts {summary[1]} failed checks",
+            f"the capture names {len(failed)} of them",
+        )
+
+
+RULE = Rule(
+    id="kernel-check-failed",
+    title="a check of the kernel failed",
+    severity=Severity.ERROR,
+    reason=(
+        "The kernel tests what it was handed: rights by provoking faults, BSS for zeroes, stacks, "
+        "checksums, the recursive window. The failing check says what differs."
+    ),
+    shows="A line FAIL on the console, and a `check` record with outcome=fail in the trace.",
+    fix="See the check's own words; then the loader's code for that range.",
+    manual="docs/handoff.md",
+    check=_check,
+)

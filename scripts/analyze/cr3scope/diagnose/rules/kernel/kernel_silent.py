@@ -1,0 +1,35 @@
+"""The switch was to survive, but nothing was heard of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    boot = context.boot
+    if boot.complete or boot.errors or context.observation is not None:
+        return
+    if context.prediction is None or not context.prediction.survives:
+        return
+    reached = f"last closed section: {boot.closed[-1]}" if boot.closed else "no section was closed"
+    yield RULE.finding(
+        "the plan survives in the model, but the trace ends before the kernel's summary", reached
+    )
+
+
+RULE = Rule(
+    id="kernel-silent",
+    title="nothing was heard of the kernel",
+    severity=Severity.ERROR,
+    reason=(
+        "The trace promises another section, and it is missing or not closed: the machine hung or "
+        "restarted after the switch, or the capture was cut."
+    ),
+    shows="No exception at all for a hang; look whether the firmware's banner comes again.",
+    fix="Capture again with QEMU's `-d int,cpu_reset` log and pass it with --log.",
+    manual="docs/trace-format.md, kinds `end` and `section`",
+    check=_check,
+)

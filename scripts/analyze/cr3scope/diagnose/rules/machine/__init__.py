@@ -1,0 +1,1 @@
+"""Rules about resets, silence, and what no other family explains."""

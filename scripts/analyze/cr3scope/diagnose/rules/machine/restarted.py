@@ -1,0 +1,32 @@
+"""The machine began anew after the switch, without a word from the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    if context.restarts:
+        times = "once" if context.restarts == 1 else f"{context.restarts} times"
+        yield RULE.finding(
+            f"the machine restarted after the switch, {times}",
+            "a boot ends behind its loader's last record, and another one begins",
+        )
+
+
+RULE = Rule(
+    id="restarted",
+    title="the machine restarted after the switch",
+    severity=Severity.ERROR,
+    reason=(
+        "A triple fault resets the machine, and without -no-reboot the firmware starts again: the "
+        "capture then holds several boots, none of which reached the kernel's summary."
+    ),
+    shows="The firmware's banner again, and again; with cpu_reset logging, the line `Triple fault`.",
+    fix="See the first finding; run QEMU with -action reboot=shutdown to keep the final state.",
+    manual="Intel SDM volume 3A, 7.15 (interrupt 8)",
+    check=_check,
+)

@@ -1,0 +1,50 @@
+"""The machine did something that the model did not foresee."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import Fault
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    prediction, observation = context.prediction, context.observation
+    if prediction is None or observation is None or context.agreement is not False:
+        return
+    if observation.ending is None:
+        yield RULE.finding(
+            "the machine ran where the model saw a fault", f"seen in: {observation.source}"
+        )
+        return
+    seen = _words(observation.first) if observation.first else observation.ending.value
+    foreseen = _words(prediction.first) if prediction.first else "the plan survives"
+    yield RULE.finding(
+        f"the machine did something else than the model: {seen}",
+        f"seen in: {observation.source}; foreseen: {foreseen}",
+    )
+
+
+def _words(fault: Fault) -> str:
+    words = exceptions.describe(fault.vector, fault.error_code)
+    for name, value in (("CR2", fault.cr2), ("RIP", fault.rip)):
+        if value is not None:
+            words += f", {name}={value:#x}"
+    return words
+
+
+RULE = Rule(
+    id="unexplained-fault",
+    title="the machine and the model disagree",
+    severity=Severity.ERROR,
+    reason=(
+        "The first exception that was seen is not the one foreseen. Either the kernel went beyond its "
+        "plan (then the fault is its own, and the switch is not to blame), or the model is wrong."
+    ),
+    shows="An exception under the new CR3 at an address that no step of the plan touches.",
+    fix="Look at the code at RIP; declare the access in the plan if it belongs to the handoff.",
+    manual="docs/handoff.md, the ELF note",
+    check=_check,
+)

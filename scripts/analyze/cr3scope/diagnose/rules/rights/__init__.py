@@ -1,0 +1,1 @@
+"""Rules about what entries grant and forbid."""

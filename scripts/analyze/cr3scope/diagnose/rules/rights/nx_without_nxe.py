@@ -1,0 +1,78 @@
+"""Entries with NX while EFER.NXE is clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.meant import Meant, unless_struck
+from cr3scope.model.strike import Strike
+from cr3scope.paging.reach import stages
+from cr3scope.paging.walk import Reason
+from cr3scope.x86.entry import NO_EXECUTE, reserved_mask
+from cr3scope.x86.names import covered, entry_name, entry_words
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    entry, cpu = strike.culprit, context.cpu
+    if strike.reason is not Reason.RESERVED or entry is None or cpu is None:
+        return None
+    if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != NO_EXECUTE:
+        return None
+    return Claim(
+        f"{entry_name(entry)} has NX (bit 63), but EFER.NXE is clear: the bit is reserved",
+        detail=f"EFER={cpu.efer:#x} at the handoff",
+        stands_alone=True,
+    )
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    """Entries that no step touches. What the trace asked for is refused there, and claimed."""
+    if context.tables is None or context.cpu is None or context.cpu.has_nx:
+        return
+    found = []
+    count = 0
+    meant = Meant(context.intent)
+    for stage in stages(context.tables, context.cpu):
+        chosen = stage.present & stage.has(NO_EXECUTE)
+        count += int(chosen.sum())
+        found.append((stage, chosen, meant.is_below(stage, chosen)))
+    if not count:
+        return
+    needed = any(below.any() for _, _, below in found)
+    stage, chosen = next(
+        (stage, below if needed else chosen)
+        for stage, chosen, below in found
+        if (below if needed else chosen).any()
+    )
+    entry, virt = next(stage.places(chosen))
+    finding = RULE.finding(
+        f"{count} present entries have NX (bit 63), but EFER.NXE is clear: the bit is reserved",
+        f"the first is {entry_words(entry)}; EFER={context.cpu.efer:#x} at the handoff",
+        None if needed else Severity.WARNING,
+    )
+    source = context.attribution.source(entry, virt)
+    named = unless_struck(context, entry)
+    yield replace(finding, entry=named, range=covered(entry, virt), source=source)
+
+
+RULE = Rule(
+    id="nx-without-nxe",
+    title="NX in the tables, EFER.NXE clear",
+    severity=Severity.ERROR,
+    reason=(
+        "Bit 63 of an entry means no-execute only while EFER.NXE is set. Until then it is reserved "
+        "at every level, so that any access through such an entry faults, reads and writes too. "
+        "EFER is private to each CPU, and clear on an AP that has just been started."
+    ),
+    shows=(
+        "v=0e with RSVD: e=0009 or 000b on hardware, 0008 or 000a on QEMU TCG; bit 4 is clear even "
+        "for a fetch, since without NXE and SMEP the CPU does not report fetches."
+    ),
+    fix="Set EFER.NXE (MSR C0000080h, bit 11) before mov cr3, on every CPU.",
+    manual="Intel SDM volume 3A, 2.2.1 and 5.5.4; AMD APM volume 2, 3.1.7 and 5.6.1",
+    claim=_claim,
+    check=_check,
+)

@@ -1,0 +1,80 @@
+"""Two segments in one page: the rights of the one mapped last hold for both."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.asked import at_source
+from cr3scope.model.intent import Named
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.walk import Reason
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.entry import is_leaf
+
+_LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w"}
+_PAGE = 4096
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    entry = strike.culprit
+    if strike.reason not in (Reason.NO_EXECUTE, Reason.READ_ONLY) or entry is None:
+        return None
+    letter = _LETTER.get(strike.kind)
+    if not is_leaf(entry.value, entry.level) or letter is None:
+        return None
+    if strike.target not in (Target.PLAN, Target.RANGE) or entry.phys in _set_entries(context):
+        return None
+    later = context.intent.mapping_of(strike.virt)
+    if later is None or letter in (later.rights or ""):
+        return None  # not a call's doing
+    earlier = _deprived(context, strike.virt, letter, later)
+    if earlier is None:
+        return None
+    page = strike.virt & -_PAGE
+    source = at_source(context.attribution.line(later.caller))
+    return Claim(
+        f"the page at {page:#x} belongs to {earlier.label}, but has the rights of {later.label}",
+        detail=f"{later.label} was mapped{source} with {later.rights}, over that page too",
+    )
+
+
+def _deprived(context: Context, virt: int, letter: str, later: Named) -> Named | None:
+    """Who needs ``letter`` at ``virt``: a segment that ``later`` is not for, or an earlier call."""
+    intent = context.intent
+    whose = max(intent.segments, key=lambda segment: _share(segment, later), default=None)
+    for segment in intent.segments:
+        if virt in segment and letter in (segment.rights or "") and whose is not None:
+            if _share(segment, later) < _share(whose, later):
+                return segment
+    for named in intent.maps:
+        if named is later:
+            break
+        if virt in named and letter in (named.rights or ""):
+            return named
+    return None
+
+
+def _share(segment: Named, named: Named) -> float:
+    """How much of a segment lies in a mapped range: a call is for the segment that it covers."""
+    first, last = max(segment.virt, named.virt), min(segment.last, named.last)
+    return max(last - first + 1, 0) / max(segment.size, 1)
+
+
+def _set_entries(context: Context) -> set[int]:
+    return {record.entry for record in context.boot.sets}
+
+
+RULE = Rule(
+    id="shared-page-permissions",
+    title="two segments with different rights share a page",
+    severity=Severity.ERROR,
+    reason=(
+        "Rights are per page. Where one PT_LOAD ends and the next begins inside one page, or a "
+        "range is rounded out to pages, one leaf serves both, and the call that came last "
+        "decides. A linker script without page alignment between segments makes such pages."
+    ),
+    shows="v=0e e=0011 or e=0003 near the first or last page of a segment, at a page boundary.",
+    fix="Align each segment to 4096 bytes in the linker script; map each page with its own rights.",
+    manual="ELF gABI, program header (p_align); Intel SDM volume 3A, 5.6.1",
+    claim=_claim,
+)

@@ -1,0 +1,90 @@
+"""Kernel pages that are user pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from cr3scope.arrays import integers
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.strike import Strike
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
+from cr3scope.paging.walk import Reason, Walk, walk
+from cr3scope.x86.cpu_state import CR4_SMAP, CR4_SMEP
+from cr3scope.x86.entry import USER
+from cr3scope.x86.names import entry_name, range_words
+
+_MOST_TOLD = 4
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.reason not in (Reason.SMEP, Reason.SMAP):
+        return None
+    if context.tables is None or context.cpu is None:
+        return None
+    path = walk(context.tables, context.cpu, strike.virt, context.platform)
+    smep = strike.reason is Reason.SMEP
+    words = "SMEP forbids the kernel to execute" if smep else "SMAP forbids the kernel to touch"
+    return Claim(f"{strike.virt:#x} is a user page, which {words}", detail=_levels(path))
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    """Kernel pages that some later CPU, or a kernel that turns SMEP or SMAP on, dies of."""
+    if context.tables is None or context.cpu is None:
+        return
+    top, cpu = context.tables.table(context.cpu.root), context.cpu
+    if top is None or not (top & np.uint64(USER)).any():
+        return
+    found = mappings(context.tables, cpu, context.platform)
+    is_code = found.attributes & RIGHT_EXECUTE != 0
+    spared = np.where(is_code, not cpu.cr4 & CR4_SMEP, not cpu.cr4 & CR4_SMAP)
+    rows = np.flatnonzero(spared & (found.attributes & RIGHT_USER != 0))
+    told: dict[str, int] = {}
+    for named in context.intent.maps:
+        if named.role == "recursive" or "u" in (named.rights or ""):
+            continue
+        hit = rows[(found.first[rows] <= named.last) & (found.last[rows] >= named.virt)]
+        for row in integers(hit[:_MOST_TOLD]):
+            virt = max(int(found.first[row]), named.virt)
+            last = min(int(found.last[row]), named.last)
+            if context.intent.mapping_of(virt) is named:
+                told[f"{named.label} {range_words(virt, last)}"] = virt
+    if not told:
+        return
+    virt = next(iter(told.values()))
+    path = walk(context.tables, cpu, virt, context.platform)
+    finding = RULE.finding(
+        f"{', '.join(list(told)[:_MOST_TOLD])}: asked for the kernel, but these are user pages",
+        f"{_levels(path)}\nbites on CPUs with SMEP or SMAP as soon as the kernel turns them on",
+        Severity.WARNING,
+    )
+    source = context.attribution.source(path.leaf, virt)
+    yield replace(finding, entry=path.leaf, range=(virt, virt | path.page_size - 1), source=source)
+
+
+def _levels(path: Walk) -> str:
+    names = [entry_name(entry) for entry in path.having(USER)]
+    return f"U (bit 2) is set at every level: {', '.join(names)}; one level without it is enough"
+
+
+RULE = Rule(
+    id="smep-smap-user-bit",
+    title="kernel pages are user pages",
+    severity=Severity.ERROR,
+    reason=(
+        "A page is a user page if U is set at every level. With CR4.SMEP the kernel cannot execute "
+        "such a page, with CR4.SMAP it can read or write it only while RFLAGS.AC is set, and "
+        "descriptor tables not even then. Flags of 7 (P, W, U) at all levels are the usual cause."
+    ),
+    shows=(
+        "v=0e e=0011 at a fetch (SMEP), e=0001 or 0003 at a read or write (SMAP), on pages that "
+        "are present and allow it. Nothing while both are off, as on CPUs without them."
+    ),
+    fix="Clear U (bit 2) in the leaves of the kernel, or in one entry above them.",
+    manual="Intel SDM volume 3A, 5.6.1 and 2.5 (CR4.SMEP, CR4.SMAP)",
+    claim=_claim,
+    check=_check,
+)

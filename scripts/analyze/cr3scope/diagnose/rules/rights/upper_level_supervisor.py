@@ -1,0 +1,70 @@
+"""A user page below an entry that is for the supervisor only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.model.intent import Named
+from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import USER, level_bytes
+from cr3scope.x86.names import covered, entry_name, entry_words, range_words
+
+_MOST_STEPS = 4096  # pages, or larger parts that one entry denies, of one range
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    told: set[EntryRef] = set()
+    for named in context.intent.maps:
+        if "u" not in (named.rights or ""):
+            continue
+        for virt, parent, leaf in _denied(context, named):
+            if parent in told:
+                continue
+            told.add(parent)
+            first, last = covered(parent, virt)
+            shown = range_words(max(first, named.virt), min(last, named.last))
+            finding = RULE.finding(
+                f"{entry_name(parent)} has U clear: no user mode in {named.label} {shown}",
+                f"{entry_words(parent)}, above the user leaf {entry_words(leaf)}\n"
+                "user-mode reads get #PF 0005 there, writes 0007; no step of the plan is made in "
+                "user mode",
+            )
+            source = context.attribution.source(parent, virt)
+            yield replace(finding, entry=parent, range=(first, last), source=source)
+
+
+def _denied(context: Context, named: Named) -> Iterator[tuple[int, EntryRef, EntryRef]]:
+    """Each part of a range whose leaf has U and some parent has not: address, parent, leaf."""
+    if context.tables is None or context.cpu is None:
+        return
+    virt = named.virt
+    for _ in range(_MOST_STEPS):
+        path = walk(context.tables, context.cpu, virt, context.platform)
+        level = path.leaf.level if path.entries else 1
+        lacking = path.lacking(USER)
+        if path.stop is None and lacking and path.leaf.value & USER:
+            if context.intent.mapping_of(virt) is named:
+                yield from ((virt, parent, path.leaf) for parent in lacking)
+                level = lacking[0].level
+        virt = (virt & -level_bytes(level)) + level_bytes(level)
+        if virt > named.last:
+            return
+
+
+RULE = Rule(
+    id="upper-level-supervisor",
+    title="user pages under a supervisor entry",
+    severity=Severity.WARNING,
+    reason=(
+        "User mode may use a page only if U is set at every level. A loader or kernel that sets it "
+        "in the leaf alone, and leaves P and W in the tables above, gets a supervisor page."
+    ),
+    shows="Nothing at the switch; v=0e e=0005, 0007 or 0015 with cpl=3 at the first user access.",
+    fix="Set U (bit 2) in every entry above a user page; the leaves still decide page by page.",
+    manual="Intel SDM volume 3A, 5.6 and 5.6.1",
+    check=_check,
+)

@@ -1,0 +1,1 @@
+"""Rules about the stack that the switch goes on with."""

@@ -1,0 +1,44 @@
+"""The page below a stack is mapped, so that an overflow goes unnoticed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.paging.walk import Translation, access
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.names import range_words
+
+_PAGE = 4096
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    if context.tables is None or context.cpu is None:
+        return
+    for guard in context.intent.regions:
+        if guard.role != "guard":
+            continue
+        for virt in range(guard.virt, guard.last + 1, _PAGE):
+            found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
+            if isinstance(found, Translation):
+                yield RULE.finding(
+                    f"{guard.label} at {range_words(guard.virt, guard.last)} is mapped",
+                    f"{virt:#x} leads to {found.phys:#x}: an overflow overwrites that silently",
+                )
+                break
+
+
+RULE = Rule(
+    id="guard-missing",
+    title="a guard page is mapped",
+    severity=Severity.WARNING,
+    reason=(
+        "The page below a stack is left out on purpose, so that an overflow faults at once. A range "
+        "that was mapped one page too long, or by a large page, covers it."
+    ),
+    shows="Nothing: an overflow silently overwrites whatever lies below the stack.",
+    fix="Leave the page below each stack unmapped, and map the stack with 4 KiB pages.",
+    manual="Intel SDM volume 3A, 5.7",
+    check=_check,
+)

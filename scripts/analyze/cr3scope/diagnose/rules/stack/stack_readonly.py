@@ -1,0 +1,37 @@
+"""A stack that is there, but read-only."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.strike import Strike
+from cr3scope.paging.walk import Reason
+from cr3scope.x86.entry import is_leaf
+from cr3scope.x86.names import entry_name
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    entry = strike.culprit
+    if strike.reason is not Reason.READ_ONLY or entry is None:
+        return None
+    if not is_leaf(entry.value, entry.level):
+        return None
+    if context.intent.role_at(strike.virt) not in STACK_ROLES:
+        return None
+    return Claim(f"the stack is mapped read-only by {entry_name(entry)}")
+
+
+RULE = Rule(
+    id="stack-readonly",
+    title="the stack is read-only",
+    severity=Severity.ERROR,
+    reason=(
+        "With CR0.WP set, as UEFI firmware leaves it, a supervisor write to a page without R/W faults. "
+        "A push on such a stack faults, and so does the push of the exception's frame."
+    ),
+    shows="v=0e e=0003 with CR2=RSP-8, then v=08, then a triple fault.",
+    fix="Map the stack with R/W set.",
+    manual="Intel SDM volume 3A, 5.6.1, 7.15 (interrupt 8)",
+    claim=_claim,
+)

@@ -1,0 +1,36 @@
+"""A stack that the CPU cannot push to, because nothing is there."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.walk import Reason
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if strike.reason is not Reason.NOT_PRESENT or strike.target is Target.HANDLER:
+        return None
+    role = context.intent.role_at(strike.virt)
+    if role == "guard":
+        return Claim(f"{strike.virt:#x} is in the guard page below a stack: RSP is on its wrong side")
+    if role not in STACK_ROLES:
+        return None
+    return Claim(f"the stack is not mapped at {strike.virt:#x}")
+
+
+RULE = Rule(
+    id="stack-unmapped",
+    title="the stack is not mapped",
+    severity=Severity.ERROR,
+    reason=(
+        "The first push or call after the switch writes below RSP through the new tables. If that "
+        "faults, the exception's own frame cannot be pushed either: a double fault, and without an "
+        "IST stack a triple fault, even if the IDT is perfect."
+    ),
+    shows="v=0e e=0002 with CR2=RSP-8, then v=08, then a triple fault.",
+    fix="Map the whole stack writable in the new tables; RSP starts at its top, above the guard page.",
+    manual="Intel SDM volume 3A, 7.14.2, 7.15 (interrupt 8)",
+    claim=_claim,
+)

@@ -1,0 +1,35 @@
+"""CR3 is not the top table that the loader built."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.strike import Strike
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if context.cpu is None:
+        return None
+    roots = [t.phys for t in context.boot.tables if t.parent == 0 and t.level == context.cpu.levels]
+    root = context.cpu.root
+    if not roots or root in roots:
+        return None
+    other = next((t for t in context.boot.tables if t.phys == root), None)
+    what = f"a table of level {other.level}" if other else "no table of the loader's"
+    title = f"CR3 points to {root:#x}, {what}; the top table is at {roots[0]:#x}"
+    return Claim(title, stands_alone=True)
+
+
+RULE = Rule(
+    id="bad-root",
+    title="CR3 is not the top table",
+    severity=Severity.ERROR,
+    reason=(
+        "Whatever CR3 points to is read as a top table. Given a lower table, a pointer to a pointer, or "
+        "the address of a variable, the walk finds entries that mean something else, or nothing."
+    ),
+    shows="v=0e e=0010 at the first instruction after mov cr3, and nothing can be delivered: form A.",
+    fix="Load CR3 with the physical address of the top table itself.",
+    manual="Intel SDM volume 3A, 5.5.2 (use of CR3)",
+    claim=_claim,
+)

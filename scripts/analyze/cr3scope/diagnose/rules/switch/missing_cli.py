@@ -1,0 +1,100 @@
+"""Interrupts are on across the switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.model.machine import Chain
+from cr3scope.paging.walk import AccessKind, PageFault, access
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import RFLAGS_IF
+from cr3scope.x86.descriptors import GATE_BYTES, Gate
+from cr3scope.x86.exceptions import FIRST_INTERRUPT
+from cr3scope.x86.registers import Registers
+
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    cpu, registers = context.cpu, context.registers
+    if cpu is None or registers is None or not cpu.rflags & RFLAGS_IF:
+        return
+    first = registers.idt_base + GATE_BYTES * FIRST_INTERRUPT
+    last = registers.idt_base + registers.idt_limit
+    fault = _fault(context, first, AccessKind.READ, last - first + 1) if last >= first else None
+    if fault is not None:
+        cr2 = "" if fault.cr2 is None else f"; CR2 is the gate's address, {first:#x} or above"
+        detail = f"the IDT at {first:#x}..{last:#x} is not mapped in the new tables{cr2}"
+        yield _deadly(context, detail, fault)
+        return
+    for handler in _handlers(context, registers):
+        fault = _fault(context, handler, AccessKind.FETCH, 1)
+        if fault is not None:
+            yield _deadly(context, f"the handler at {handler:#x} cannot be executed", fault)
+            return
+    words = "the IDT is mapped: whether its handlers still work under the new tables, nobody said"
+    yield RULE.finding(_title(cpu.rflags), words, Severity.WARNING)
+
+
+def of_chain(chain: Chain) -> Finding:
+    """Return the finding on an interrupt that was carried through the model, and comes to ``chain``."""
+    ends = f"; it ends as {chain.ends.value}" if chain.ends else ""
+    words = f"interrupts are on across the switch, and the next one is fatal{ends}"
+    refused = next((raised.fault for raised in chain.faults if raised.fault is not None), None)
+    entry = next(iter(refused.guilty), None) if refused else None
+    return replace(RULE.finding(words, "\n".join(chain.words)), entry=entry)
+
+
+def _title(rflags: int) -> str:
+    return f"RFLAGS={rflags:#x} at the handoff: interrupts are on across the switch"
+
+
+def _deadly(context: Context, detail: str, fault: PageFault) -> Finding:
+    entry: EntryRef | None = next(iter(fault.guilty), None)
+    rflags = context.cpu.rflags if context.cpu else 0
+    finding = RULE.finding(_title(rflags), f"the next interrupt is fatal: {detail}")
+    source = context.attribution.source(entry, fault.virt)
+    return replace(finding, step=0, entry=entry, range=(fault.virt, fault.virt), source=source)
+
+
+def _fault(context: Context, virt: int, kind: AccessKind, width: int) -> PageFault | None:
+    assert context.tables is not None and context.cpu is not None
+    implicit = kind is AccessKind.READ
+    found = access(
+        context.tables, context.cpu, virt, kind,
+        width=width, implicit=implicit, platform=context.platform,
+    )  # fmt: skip
+    return found if isinstance(found, PageFault) else None
+
+
+def _handlers(context: Context, registers: Registers) -> list[int]:
+    """Where the recorded gates of external interrupts lead."""
+    memory = context.boot.memories.get(("idt", "handoff"))
+    if memory is None or memory.virt != registers.idt_base:
+        return []
+    data = memory.data[: registers.idt_limit + 1]
+    starts = range(GATE_BYTES * FIRST_INTERRUPT, len(data) - GATE_BYTES + 1, GATE_BYTES)
+    gates = [Gate.decode(data[start : start + GATE_BYTES]) for start in starts]
+    return list(dict.fromkeys(gate.offset for gate in gates if gate.present))
+
+
+RULE = Rule(
+    id="missing-cli",
+    title="interrupts are on across the switch",
+    severity=Severity.ERROR,
+    reason=(
+        "The firmware's timer ticks until somebody stops it. With IF=1 the CPU takes the next "
+        "interrupt through the IDT under whatever tables are loaded; if they do not map the IDT, "
+        "reading the gate faults, and so does the delivery of that fault. ExitBootServices "
+        "promises no cli."
+    ),
+    shows=(
+        "`Servicing hardware INT=0x..`, then v=0e e=0000 with CR2=IDT.base+16*vector, v=08, reset; "
+        "at a random instruction, not on every run."
+    ),
+    fix="Execute cli before mov cr3; let the kernel set IF once its own IDT is loaded.",
+    manual="Intel SDM volume 3A, 7.8.1 and 7.14.1",
+    check=_check,
+)

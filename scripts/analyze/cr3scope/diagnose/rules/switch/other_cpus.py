@@ -1,0 +1,94 @@
+"""Other CPUs, or other states of this one, that refuse what this boot's CPU grants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.model import matrix
+from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.matrix import Refusal
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.names import covered, entry_words
+
+_NUMBERED_STACK = re.compile(r"stack ?([0-9]{1,4})")
+_MUST_SET_NXE = "an AP must set EFER.NXE before it loads this CR3"
+# The others have rules of their own: smep-smap-user-bit, global-nonleaf, la57-mismatch. That an AP
+# starts without NXE, and old CPUs without 1 GiB pages, a loader may know and heed.
+_SEVERITY = {
+    **dict.fromkeys((matrix.WRITE_PROTECT, *matrix.FEWER_PHYS_BITS), Severity.WARNING),
+    **dict.fromkeys((matrix.NO_GIGAPAGES, matrix.NXE_CLEAR), Severity.NOTE),
+}
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    if context.tables is None or context.cpu is None:
+        return
+    variants = [v for v in _SEVERITY if v is not matrix.NXE_CLEAR or _has_aps(context)]
+    plan = sorted(context.boot.plan, key=lambda step: step.step)
+    by_entry: dict[EntryRef, list[Refusal]] = {}
+    told: set[matrix.Variant] = set()
+    for refusal in matrix.judge(context.tables, context.cpu, plan, context.intent, variants):
+        if refusal.variant in told or not refusal.fault.guilty:
+            continue
+        if matrix.cannot_be_here(refusal, context.intent):
+            continue
+        told.add(refusal.variant)
+        by_entry.setdefault(refusal.fault.guilty[0], []).append(refusal)
+    for entry, refusals in by_entry.items():
+        yield _finding(context, entry, refusals)
+
+
+def _has_aps(context: Context) -> bool:
+    """The trace tells of stacks with more than one number: each CPU has its own."""
+    named = [*context.intent.maps, *context.intent.regions]
+    names = [_NUMBERED_STACK.fullmatch(n.name) for n in named if n.role in STACK_ROLES]
+    return len({int(name[1]) for name in names if name}) > 1
+
+
+def _finding(context: Context, entry: EntryRef, refusals: list[Refusal]) -> Finding:
+    first = refusals[0]
+    told = [refusal.variant for refusal in refusals]
+    who = ", ".join(variant.label for variant in told)
+    what = "the switch would die" if first.step else f"{first.access} would fault"
+    lines = [f"{entry_words(entry)}: {first.fault.reason.value} there, good on this CPU"]
+    for refusal in refusals:
+        error = f"#PF (error {refusal.fault.error_code:04x}), CR2={refusal.fault.virt:#x}"
+        lines.append(f"{refusal.variant.label}: {refusal.access}: {refusal.kind.value}, {error}")
+    title = f"{what} on {who}"
+    if first.variant is matrix.NXE_CLEAR:
+        title = _MUST_SET_NXE  # judged last: no other CPU refuses this entry
+    elif matrix.NXE_CLEAR in told:
+        lines.append(_MUST_SET_NXE)
+    severity = min((_SEVERITY[variant] for variant in told), key=list(Severity).index)
+    finding = RULE.finding(title, "\n".join(lines), severity)
+    source = context.attribution.source(entry, first.fault.virt)
+    return replace(finding, entry=entry, range=covered(entry, first.fault.virt), source=source)
+
+
+RULE = Rule(
+    id="other-cpus",
+    title="other CPUs refuse these tables",
+    severity=Severity.WARNING,
+    reason=(
+        "What a bit of an entry means depends on the CPU. Address bits from MAXPHYADDR up and PS "
+        "in a PDPTE without 1 GiB pages are reserved, bit 63 is until EFER.NXE is set, and with "
+        "CR0.WP=0 the supervisor writes to read-only pages. So the plan is judged again for "
+        "MAXPHYADDR 36, 39, 40 and 46, without 1 GiB pages, with WP=1, and for an AP with NXE=0. "
+        "Kernel pages under SMEP and SMAP are judged by smep-smap-user-bit, G in a top-level "
+        "entry on AMD by global-nonleaf. Under CR4.LA57=1 no four-level tables work: la57-mismatch."
+    ),
+    shows=(
+        "Nothing on this machine. On the CPUs that the finding names v=0e: with RSVD (e=0009, "
+        "000b, 0019) for a reserved bit, e=0003 for a write with WP=1."
+    ),
+    fix=(
+        "Mask frames with MAXPHYADDR, ask CPUID before 1 GiB pages are used, set R/W where the "
+        "kernel writes, and set EFER.NXE on each CPU before it loads CR3."
+    ),
+    manual="Intel SDM volume 3A, 5.1.4, 5.5.4, 5.6.1 and table 11-1; AMD APM volume 2, 5.3",
+    check=_check,
+)

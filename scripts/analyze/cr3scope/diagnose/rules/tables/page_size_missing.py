@@ -1,0 +1,49 @@
+"""An entry of large pages without its PS bit."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.strike import Strike
+from cr3scope.paging.page_size import lacks_page_size
+from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import ADDRESS_MASK
+from cr3scope.x86.names import entry_name
+
+_TABLE = ~0xFFF
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if context.tables is None or context.cpu is None:
+        return None
+    for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
+        table = context.tables.table(entry.phys & _TABLE)
+        if table is not None and lacks_page_size(table, entry.level, entry.index):
+            return Claim(f"{entry_name(entry)} {words(entry)}", stands_alone=True, entry=entry)
+    return None
+
+
+def words(entry: EntryRef) -> str:
+    """What is wrong with it, for a title that begins with its name."""
+    size = "2 MiB" if entry.level == 2 else "1 GiB"
+    return f"lacks PS: it maps no page of {size}, but points to a table at {entry.value & ADDRESS_MASK:#x}"
+
+
+RULE = Rule(
+    id="page-size-missing",
+    title="a large page's entry lacks PS",
+    severity=Severity.ERROR,
+    reason=(
+        "Bit 7 of a PDE or PDPTE says that it maps a page of 2 MiB or 1 GiB. Without it the frame is taken "
+        "for the next table: the CPU reads entries out of the memory that was to be mapped, and what it "
+        "finds there (zeros, the interrupt vectors of real mode, code) decides."
+    ),
+    shows=(
+        "v=0e with a walk that goes one level too deep, through a table at the page's own address: "
+        "0 for the first one. Without NXE the error code of the first fetch is 0000."
+    ),
+    fix="Set bit 7 in these entries (0x83 for present, writable, large), or give them page tables.",
+    manual="Intel SDM volume 3A, 5.5.4, tables 5-16 to 5-19",
+    claim=_claim,
+)

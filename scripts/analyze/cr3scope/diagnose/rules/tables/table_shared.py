@@ -1,0 +1,79 @@
+"""One table page in two places of the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
+from cr3scope.diagnose.shared.misplaced import misplaced
+from cr3scope.input.capture.records import TableRecord
+from cr3scope.model.strike import Strike
+from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import ADDRESS_MASK
+from cr3scope.x86.names import covered, entry_name, entry_words
+
+_MOST_TOLD = 4
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if context.tables is None or context.cpu is None or not is_own_root(context):
+        return None
+    path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
+    if strike.culprit not in path:
+        return None
+    records = {record.phys: record for record in context.boot.tables}
+    for entry in path[: path.index(strike.culprit)]:
+        if entry.value & ADDRESS_MASK == context.cpu.root:
+            return None  # through the recursive slot every table is met one level higher
+        record = records.get(entry.value & ADDRESS_MASK)
+        if record is not None and record.level != entry.level - 1 and record.parent:
+            return Claim(_title(entry, record), stands_alone=True, entry=entry)
+    return None
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    if context.tables is None or context.cpu is None or not is_own_root(context):
+        return
+    found = list(misplaced(context))
+    if not found:
+        return
+    entry, virt, record = found[0]
+    others = [_title(other, known) for other, _, known in found[1:_MOST_TOLD]]
+    if len(found) > _MOST_TOLD:
+        others.append(f"and {len(found) - _MOST_TOLD} more")
+    finding = RULE.finding(_title(entry, record), "\n".join([entry_words(entry), *others]))
+    source = context.attribution.source(entry, virt)
+    named = unless_struck(context, entry)
+    yield replace(finding, entry=named, range=covered(entry, virt), source=source)
+
+
+def _title(entry: EntryRef, record: TableRecord) -> str:
+    leads = f"{entry_name(entry)} leads to {record.phys:#x} as a table of level {entry.level - 1}"
+    made = f"it was made as one of level {record.level}, for the entry at {record.parent:#x}"
+    return f"{leads}; {made}"
+
+
+RULE = Rule(
+    id="table-shared",
+    title="one table page at two places of the tree",
+    severity=Severity.ERROR,
+    reason=(
+        "A page read as a table of another level means something else: leaves become pointers, and "
+        "the bytes behind them are taken for entries. Below two entries of one level, a page "
+        "shows its mappings twice, and a change for one range changes the other. Only the "
+        "recursive slot does this on purpose."
+    ),
+    shows=(
+        "A fault whose error code depends on what lies in the pages behind (e=0010, or RSVD with "
+        "e=0018 or 0019); for two entries of one level nothing, but one range shows the memory of "
+        "another."
+    ),
+    fix="Give each entry its own table; allocate and clear one page for each pointer.",
+    manual="Intel SDM volume 3A, 5.5.4",
+    claim=_claim,
+    check=_check,
+)

@@ -1,0 +1,82 @@
+"""An upper-level entry that holds a virtual address."""
+
+from __future__ import annotations
+
+from cr3scope.diagnose.finding import Severity
+from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.model.intent import Named
+from cr3scope.model.strike import Strike
+from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import ADDRESS_MASK, is_leaf
+from cr3scope.x86.names import entry_name
+
+_SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper half
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    if context.tables is None or context.cpu is None:
+        return None
+    path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
+    if strike.culprit not in path:
+        return None
+    for entry in path:
+        told = None if is_leaf(entry.value, entry.level) else _told(context, entry)
+        if told is not None:
+            return told
+        if entry == strike.culprit:
+            break
+    return None
+
+
+def _told(context: Context, entry: EntryRef) -> Claim | None:
+    address = entry.value & ADDRESS_MASK
+    pool = _pool_of(context, address)
+    if pool is None and address & _SIGN_EXTENDED != _SIGN_EXTENDED:
+        return None
+    title = f"{entry_name(entry)} holds the virtual address {_whole(address):#x}"
+    if pool is None or pool.phys is None:
+        return Claim(f"{title} instead of a physical one", stands_alone=True, entry=entry)
+    offset = address - (pool.virt & ADDRESS_MASK)
+    return Claim(
+        f"{title}; the table lies at physical {pool.phys + offset:#x}",
+        detail=f"{_whole(address):#x} is in {pool.label}, mapped to {pool.phys:#x}",
+        stands_alone=True,
+        entry=entry,
+    )
+
+
+def _pool_of(context: Context, address: int) -> Named | None:
+    """The pool of tables whose virtual range holds the address that an entry can keep of it."""
+    tables = {record.phys for record in context.boot.tables}
+    for named in [*context.intent.maps, *context.intent.regions]:
+        if named.role != "tables" or named.phys == named.virt or address in tables:
+            continue
+        if 0 <= address - (named.virt & ADDRESS_MASK) < named.size:
+            return named
+    return None
+
+
+def _whole(address: int) -> int:
+    """The address with the sign bits that an entry has no room for."""
+    sign = address & _SIGN_EXTENDED == _SIGN_EXTENDED
+    return address | (0xFFF0_0000_0000_0000 if sign else 0)
+
+
+RULE = Rule(
+    id="virt-address-in-entry",
+    title="a virtual address in an entry",
+    severity=Severity.ERROR,
+    reason=(
+        "Entries hold physical addresses: the walk does not translate what it finds in them. A "
+        "loader or kernel that reaches its tables through a mapping, and stores the pointer that "
+        "it writes through, sends the walk to memory that does not exist or is something else."
+    ),
+    shows=(
+        "v=0e with RSVD (e=0009..0019 on hardware, 0008..0018 on QEMU TCG) for an address in the "
+        "upper half, whose high bits are beyond MAXPHYADDR; else e=0010 or other as for garbage."
+    ),
+    fix="Store the physical address of the table: subtract the base of the mapping, add its frame.",
+    manual="Intel SDM volume 3A, 5.5.4 (tables 5-14 to 5-18)",
+    claim=_claim,
+)

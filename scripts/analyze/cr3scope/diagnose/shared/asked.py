@@ -1,0 +1,65 @@
+"""What the rules share that hold the tables against the trace's ``map`` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.model.asked.compare import Comparison, Piece, compare
+from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
+
+_MOST_NAMED = 4
+_Item = TypeVar("_Item")
+
+
+def compared(context: Context) -> Comparison | None:
+    """The comparison of this boot; None where there is nothing to compare."""
+    return compare(context.tables, context.cpu, context.intent, context.platform)
+
+
+def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
+    """The first few of ``found``; the last of them with a line that counts the others."""
+    unnamed = len(found) - _MOST_NAMED
+    for number, item in enumerate(found[:_MOST_NAMED], 1):
+        is_last = number == _MOST_NAMED and unnamed > 0
+        yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
+
+
+def leaf_of(context: Context, virt: int) -> EntryRef | None:
+    """The entry that maps ``virt``."""
+    if context.tables is None or context.cpu is None:
+        return None
+    path = walk(context.tables, context.cpu, virt, context.platform)
+    return path.leaf if path.stop is None else None
+
+
+def call_source(context: Context, piece: Piece) -> str | None:
+    """``file:line`` of the call that asked for the range."""
+    return context.attribution.line(piece.named.caller) if piece.named else None
+
+
+def at_source(source: str | None) -> str:
+    """`` at file:line``, or nothing if the line is not known."""
+    return f" at {source}" if source else ""
+
+
+def finding_at(
+    rule: Rule,
+    context: Context,
+    piece: Piece,
+    title: str,
+    detail: str,
+    severity: Severity | None = None,
+) -> Finding:
+    """A finding of ``rule`` that names the range and the leaf at its start."""
+    entry = leaf_of(context, piece.virt)
+    return replace(
+        rule.finding(title, detail, severity),
+        entry=entry,
+        range=(piece.virt, piece.last),
+        source=context.attribution.source(entry, piece.virt),
+    )

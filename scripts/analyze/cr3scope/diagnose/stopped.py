@@ -1,0 +1,95 @@
+"""Why the code behind a CPU that stands will not go on: its refused access, asked of the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cr3scope.diagnose.catalogue import BY_ID, RULES
+from cr3scope.diagnose.compose import compose
+from cr3scope.diagnose.facts.attribution import Attribution
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.rule import Context
+from cr3scope.diagnose.rules.switch import missing_cli
+from cr3scope.images.symbols import NoSymbols
+from cr3scope.input.capture.records import PlanStep
+from cr3scope.model.follow.course import OwnException, Step
+from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
+from cr3scope.model.forecast import Forecast
+from cr3scope.model.inferred import inferred
+from cr3scope.model.prediction import Prediction
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.walk import PageFault, Reason
+from cr3scope.target.overlay import Overlay
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.registers import Registers
+
+
+def findings(now: StoppedCpu, seen: Forecast) -> tuple[Finding, ...]:
+    """Return what keeps the code from going on, without a mend; or that an interrupt would."""
+    if seen.refused is None:
+        return () if seen.interrupt is None else (missing_cli.of_chain(seen.interrupt),)
+    if seen.veto is None:
+        return (refused_by_itself(now, seen),)
+    if not names_a_cause(seen.veto):
+        return ()
+    struck = list(strikes_of(seen, seen.refused, seen.veto))
+    return tuple(compose(context(now, seen.cpu, seen.refused.registers, struck), RULES, struck))
+
+
+def names_a_cause(veto: PageFault) -> bool:
+    """Return whether an entry, or the address itself, is to blame: not where a table cannot be read."""
+    return bool(veto.guilty) or veto.reason in (Reason.NON_CANONICAL, Reason.MISALIGNED)
+
+
+def context(
+    now: StoppedCpu, cpu: CpuState, registers: Registers, struck: Sequence[Strike], is_dead: bool = False
+) -> Context:
+    """Return what the rules may look at where there is no trace.
+
+    ``cpu``: under which tables the accesses are made. ``is_dead``: they were made, and nobody knows which
+    tables were in force before.
+    """
+    meaning = inferred(now, registers, [(one.virt, one.rsp) for one in struck])
+    return Context(
+        boot=meaning.boot, intent=meaning, attribution=Attribution(meaning.boot, meaning, NoSymbols()),
+        cpu=cpu, platform=now.platform, registers=registers, tables=now,
+        prediction=Prediction(False), is_told=False, current=None if is_dead else now.cpu,
+    )  # fmt: skip
+
+
+def strikes_of(
+    seen: Forecast, step: Step, veto: PageFault, overlay: Overlay | None = None
+) -> Iterator[Strike]:
+    """Yield one access once for each entry that vetoes it. ``overlay``: of tables that were mended before."""
+    for entry in veto.guilty or (None,):
+        culprit = overlay.origin(entry) if overlay and entry else entry
+        yield Strike(
+            _target(step), step.kind, veto.virt, veto.reason, culprit, _planned(seen, step), seen.fault,
+            rsp=step.registers.rsp,
+        )  # fmt: skip
+
+
+def _target(step: Step) -> Target:
+    """The descriptor tables are read by the CPU itself: a load of a segment, as well as delivery."""
+    return Target.GDT if step.name in (GDT_READ, GDT_WRITE) else Target.PLAN
+
+
+def _planned(seen: Forecast, step: Step) -> PlanStep:
+    number = seen.steps.index(step) if step in seen.steps else 0
+    return PlanStep(0, number, step.name, step.kind, step.virt, step.width, step.registers.rip)
+
+
+def refused_by_itself(now: StoppedCpu, seen: Forecast) -> Finding:
+    """Return what is wrong with an instruction that raises an exception, whatever the tables say."""
+    if seen.own is not None:
+        return _own_exception(seen.own)
+    return BY_ID["cr3-high-bits"].finding(
+        f"mov cr3 at {now.rip:#x} loads {seen.cpu.cr3:#x}: reserved bits {seen.cpu.cr3_reserved:#x}",
+        f"physical addresses have {seen.cpu.max_phys_bits} bits here",
+    )
+
+
+def _own_exception(own: OwnException) -> Finding:
+    why = f"{own.instruction}: {own.refused.why}"
+    return BY_ID["instruction-refused"].finding(why, f"RIP={own.registers.rip:#x}")

@@ -1,0 +1,1 @@
+"""What can be read: traces, logs, cores, listings."""

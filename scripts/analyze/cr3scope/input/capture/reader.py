@@ -1,0 +1,191 @@
+"""Reads a capture: bytes in, typed boots and everything that is wrong with the file out.
+
+docs/trace-format.md, "What a reader must do", is the specification.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.contents import Contents
+from cr3scope.input.capture.fields import Fields, Malformed
+from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, records
+from cr3scope.input.capture.journal import Journal
+from cr3scope.input.capture.kinds import HANDLERS
+from cr3scope.input.capture.memory_map import MemoryMap
+from cr3scope.input.capture.records import Boot, Capture
+from cr3scope.input.capture.sections import Sections
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.text import printable
+
+_MOST_BOOTS = 4096
+_MOST_UNKNOWN_KINDS = 64
+_MOST_DIGITS = 20
+
+
+def read_capture(data: bytes, name: str = "the capture") -> Capture:
+    """Every boot in ``data``. Damage becomes a diagnostic of the capture, never an exception.
+
+    UnusableInput if there is no record at all, or if the records are of another major version.
+    ``name`` is what the message calls the input.
+    """
+    reader = _Reader()
+    other: OtherVersion | None = None
+    for found in records(data):
+        if isinstance(found, RawRecord):
+            reader.take(found)
+        elif isinstance(found, Diagnostic):
+            reader.damaged(found)
+        else:
+            other = other or found
+            if found.intact:
+                raise _refusal(found.version)
+    if not reader.has_records and other is not None:
+        raise _refusal(other.version)
+    if not reader.has_records and not reader.damage.count:
+        raise UnusableInput(f"no cr3scope record in {printable(name)}")
+    return reader.finish()
+
+
+def _refusal(version: str) -> UnusableInput:
+    shown = version if len(version) <= _MOST_DIGITS else version[:_MOST_DIGITS] + "..."
+    return UnusableInput(
+        f"capture is of format version {shown}; this reads {MAJOR_VERSION.decode()}"
+    )
+
+
+class _Reader:
+    """The state between two records."""
+
+    def __init__(self) -> None:
+        self.damage = Journal()
+        self.has_records = False
+        self._boots: list[Boot] = []
+        self._boot = Boot()
+        self._sections: Sections | None = None
+        self._contents = Contents()
+        self._memory_map = MemoryMap()
+        self._due = 0  # the next sequence number
+        self._damage_before = 0
+        self._unknown: Counter[str] = Counter()
+        self._unnamed = 0  # of kinds past _MOST_UNKNOWN_KINDS
+        self._notes = Journal()
+
+    def damaged(self, found: Diagnostic) -> None:
+        """Takes note of a record that cannot be used."""
+        self.damage.report(found.message, found.line, found.offset)
+
+    def take(self, record: RawRecord) -> None:
+        """Puts an intact record where it belongs."""
+        self.has_records = True
+        try:
+            self._take(record)
+        except Malformed as error:
+            self.damage.report(f"{record.kind} record: {error}", record.line, record.offset)
+
+    def finish(self) -> Capture:
+        """Closes the last boot."""
+        self._finish_boot()
+        for kind, count in self._unknown.items():
+            times = "once" if count == 1 else f"{count} times"
+            self._notes.report(f"unknown kind of record, skipped: {kind} ({times})")
+        if self._unnamed:
+            what = f"records of yet other unknown kinds, skipped: {self._unnamed}"
+            self._notes.report(what)
+        return Capture(self._boots, self.damage.entries(), self._notes.entries())
+
+    def _take(self, record: RawRecord) -> None:
+        fields = Fields(record.fields)
+        if record.kind == "begin":
+            self._begin(record, fields)
+            return
+        if self._sections is None:
+            if not self._due:
+                what = "the capture does not start with a begin record"
+                self.damage.report(what, record.line, record.offset)
+            self._due = record.sequence + 1
+            return
+        if not self._in_sequence(record):
+            return
+        if not self._sections.expects_more:
+            raise Malformed("it stands after the end of its boot")
+        if record.kind in ("end", "close"):
+            self._close_section(record, fields)
+        elif record.kind == "section":
+            self._sections.count(record)
+            self._sections.start(fields)
+        else:
+            self._sections.count(record)
+            self._dispatch(record, fields)
+
+    def _in_sequence(self, record: RawRecord) -> bool:
+        """Reports gaps; False for a number that fell or stood: the record's fields are not used."""
+        gap = record.sequence - self._due
+        self._due = record.sequence + 1
+        if gap > 0:
+            what = "1 record is" if gap == 1 else f"{gap} records are"
+            before = f"before record {record.sequence:#x}"
+            self.damage.report(f"{what} missing {before}", record.line, record.offset)
+        elif gap < 0:
+            what = f"record {record.sequence:#x} is duplicated or out of order"
+            self.damage.report(what, record.line, record.offset)
+        return gap >= 0
+
+    def _begin(self, record: RawRecord, fields: Fields) -> None:
+        self._finish_boot()
+        if len(self._boots) >= _MOST_BOOTS:
+            raise Malformed(f"more than {_MOST_BOOTS} boots in one capture")
+        self._sections = Sections(fields.text("producer"))
+        self._sections.count(record)
+        self._due = 1
+        fields.text("version")
+        if record.sequence != 0:
+            raise Malformed(f"its sequence number is {record.sequence:#x}, not 0")
+
+    def _close_section(self, record: RawRecord, fields: Fields) -> None:
+        assert self._sections is not None
+        unclosed = self._contents.interrupt() or self._memory_map.missing()
+        if unclosed is not None:
+            self.damage.report(unclosed, record.line, record.offset)
+        if record.kind == "close":
+            self._sections.close(fields)
+            return
+        try:
+            self._sections.end(fields)
+        finally:
+            self._sections.count(record)
+
+    def _dispatch(self, record: RawRecord, fields: Fields) -> None:
+        kind = record.kind
+        if kind == "d":
+            self._contents.add(fields)
+            return
+        if kind in ("dump-end", "memory-end"):
+            self._contents.close(kind, fields, self._boot)
+            return
+        if kind in ("dump", "memory"):
+            self._contents.open(kind, fields, record.line)
+        elif kind == "mmap":
+            self._memory_map.add(fields, self._boot)
+        elif kind in HANDLERS:
+            HANDLERS[kind](fields, record.line, self._boot)
+        elif kind in self._unknown or len(self._unknown) < _MOST_UNKNOWN_KINDS:
+            self._unknown[kind] += 1
+        else:
+            self._unnamed += 1
+
+    def _finish_boot(self) -> None:
+        """Closes the boot in hand, if there is one. What is still open then was cut off, which a
+        machine that died explains: the boot is not complete, but the capture not damaged."""
+        if self._sections is not None:
+            self._boot.closed = self._sections.ended
+            undamaged = self.damage.count == self._damage_before
+            gave_up = bool(self._boot.errors)
+            self._boot.complete = undamaged and self._sections.complete and not gave_up
+            self._boots.append(self._boot)
+        self._boot = Boot()
+        self._sections = None
+        self._contents.interrupt()
+        self._memory_map = MemoryMap()
+        self._damage_before = self.damage.count

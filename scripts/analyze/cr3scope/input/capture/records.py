@@ -1,0 +1,244 @@
+"""The typed records of one boot: docs/trace-format.md with text decoded and numbers parsed.
+
+Pure data. Every record knows the ``line`` (1-based) of the capture on which it stood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.x86.access import AccessKind
+
+
+@dataclass(frozen=True, slots=True)
+class CpuRecord:
+    """A ``cpu`` record: the registers at trace entry, or as planned right after ``mov cr3``."""
+
+    line: int
+    when: str
+    registers: dict[str, int]  # every numeric field but maxphyaddr, by its key in the format
+    max_phys_bits: int
+    vendor: str
+    features: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDescriptor:
+    """One range of the firmware's memory map; ``first`` and ``last`` are byte addresses."""
+
+    first: int
+    last: int
+    type: int
+    attributes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    line: int
+    name: str
+    base: int
+    size: int
+    build_id: str | None
+    text: int
+    text_size: int
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ElfRecord:
+    line: int
+    name: str
+    entry: int
+    size: int
+    machine: int
+    build_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    line: int
+    of: str
+    index: int
+    virt: int
+    last: int
+    phys: int
+    filesz: int
+    memsz: int
+    offset: int
+    flags: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapRecord:
+    line: int
+    name: str
+    role: str
+    virt: int
+    last: int
+    phys: int
+    rights: str
+    size: int
+    type: str
+    caller: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRecord:
+    line: int
+    name: str
+    role: str
+    virt: int
+    last: int
+    phys: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    line: int
+    phys: int
+    level: int
+    parent: int
+    caller: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetRecord:
+    line: int
+    entry: int
+    level: int
+    index: int
+    old: int
+    new: int
+    caller: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """A decoded page-table dump: each table page once."""
+
+    line: int
+    id: str
+    cr3: int
+    levels: int
+    tables: dict[int, npt.NDArray[np.uint64]]  # phys of the page -> its 512 entries
+    unreadable: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryContents:
+    """The bytes of a descriptor table or of code at ``virt``."""
+
+    line: int
+    name: str
+    when: str
+    virt: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    line: int
+    step: int
+    name: str
+    kind: AccessKind
+    virt: int
+    width: int
+    rip: int
+    align: int = 1  # bytes; an address that is no multiple of it is #GP(0)
+    vector: int | None = None  # an INT instruction: fetched, then delivered through the IDT
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRecord:
+    """What the writer found when it compared a segment in memory with its file, right before the
+    switch: the first byte that is not the file's, and the first of [filesz, memsz) that is not 0."""
+
+    line: int
+    of: str
+    index: int
+    differs: int | None  # virtual addresses
+    nonzero: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A call into the firmware. ``after_exit``: ExitBootServices had succeeded by then."""
+
+    line: int
+    what: str
+    after_exit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightRecord:
+    line: int
+    step: int
+    ok: bool
+    vector: int | None = None
+    error: int | None = None
+    cr2: int | None = None
+    level: int | None = None
+    index: int | None = None
+    entry: int | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    line: int
+    by: str
+    registers: dict[str, int]  # vector, error, cr2, cr3, rip, ... by their keys in the format
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    line: int
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(slots=True)
+class Boot:
+    """One boot of a capture. Absent records are None or empty; nothing is invented.
+
+    ``complete``: every promised section is there and closed, and nothing is damaged or missing.
+    """
+
+    config: dict[str, str] = field(default_factory=dict)
+    firmware: str = ""
+    cpus: dict[str, CpuRecord] = field(default_factory=dict)  # by `when`
+    memory_map: list[MemoryDescriptor] = field(default_factory=list)
+    images: list[ImageRecord] = field(default_factory=list)
+    elfs: list[ElfRecord] = field(default_factory=list)
+    segments: list[SegmentRecord] = field(default_factory=list)
+    loaded: list[LoadedRecord] = field(default_factory=list)
+    maps: list[MapRecord] = field(default_factory=list)
+    regions: list[RegionRecord] = field(default_factory=list)
+    tables: list[TableRecord] = field(default_factory=list)
+    sets: list[SetRecord] = field(default_factory=list)
+    dumps: dict[str, Dump] = field(default_factory=dict)  # by id
+    memories: dict[tuple[str, str], MemoryContents] = field(default_factory=dict)  # (name, when)
+    plan: list[PlanStep] = field(default_factory=list)
+    preflight: list[PreflightRecord] = field(default_factory=list)
+    exit: tuple[int, int] | None = None  # status, attempts
+    calls: list[CallRecord] = field(default_factory=list)
+    faults: list[FaultRecord] = field(default_factory=list)
+    checks: list[CheckRecord] = field(default_factory=list)
+    summary: tuple[int, int] | None = None  # pass, fail
+    errors: list[tuple[str, str, int]] = field(default_factory=list)  # where, what, status
+    closed: list[str] = field(default_factory=list)  # producers whose section ended
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Capture:
+    """Every boot of a capture file, and everything that is wrong with the file itself."""
+
+    boots: list[Boot] = field(default_factory=list)
+    damage: list[Diagnostic] = field(default_factory=list)  # any entry forbids a clean verdict
+    notes: list[Diagnostic] = field(default_factory=list)  # unknown kinds and the like: harmless

@@ -1,0 +1,117 @@
+"""Which of several CPUs an exception is of, as far as a log tells.
+
+QEMU writes the number of a CPU in `CPU Reset (CPU n)` alone (`-d cpu_reset`); exception records have
+none. But a running kernel gives each CPU a task register of its own (the TSS holds its stacks), and
+a machine that resets after a triple fault dumps every CPU as it was: one of them as it died (seen with
+QEMU 7.2 and 10.0; 11.1 dumps them as they are after the reset). With `-d tid` and a %d in the name (QEMU
+7.1 and later) each CPU's thread has a log of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.record import MAX_RECORD, InterruptRecord
+
+_RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
+_AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
+_BEGIN = 1 << 20  # every CPU is reset before the firmware starts
+_MOST = 256
+_PAIR = 2  # CPUs; the boot CPU is number 0
+_STACK = 64 << 10
+_NEAR = 4 << 10
+
+
+def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
+    """The records of each CPU where task registers tell them apart; else all as one."""
+    tasks = {record.task for record in records if record.task}
+    if len(tasks) < 2:
+        return [list(records)]
+    groups: dict[int, list[InterruptRecord]] = {}
+    for record in records:
+        groups.setdefault(record.task or 0, []).append(record)
+    return list(groups.values())
+
+
+def are_one(one: InterruptRecord, other: InterruptRecord) -> bool:
+    """Whether two records may be of the same CPU."""
+    return not one.task or not other.task or one.task == other.task
+
+
+def named(log: LogFile) -> set[int]:
+    """The CPUs that the log names; none without `-d cpu_reset`."""
+    begin = log.read(0, _BEGIN)
+    return {int(match[1]) for match in _RESET.finditer(begin)}
+
+
+def which(
+    log: LogFile,
+    dead: InterruptRecord,
+    place: int,
+    before: Sequence[InterruptRecord],
+    others: bool,
+) -> str:
+    """Words about the CPU of ``dead``; empty if nothing tells of more than one.
+
+    ``place``: the switch; ``before``: the last records under another CR3; ``others``: there are
+    records of other CPUs.
+    """
+    numbers = named(log)
+    known = len(numbers)
+    if known == 1 and numbers != {0}:  # `-d tid` gives each CPU a log of its own
+        return f"CPU {numbers.pop()}: the only one that this log names"
+    if known <= 1 and not others:
+        return ""
+    number = _reset_as(log, dead, max(known, 1))
+    likely = None if number is not None else _stack_owner(log, dead, place)
+    of = f" of {known}" if known else ""
+    if number is not None:
+        return f"CPU {number}{of}: at the reset it had the registers of the last exception"
+    own = f"TR base={dead.task:#x}, " if dead.task else ""
+    own += f"RSP={dead.rsp:#x}"
+    if dead.gs_base:
+        own += f", GS base={dead.gs_base:#x}"
+    if any(_shares_stack(dead, record) for record in before):
+        return f"the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})"
+    if likely is not None:
+        return f"probably CPU {likely}{of}: at its last reset its stack was there ({own})"
+    if known == _PAIR and not dead.task and any(record.task and not record.is_exception for record in before):
+        return f"probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})"
+    return (
+        f"one{of or ' of several'}: the log does not say which ({own}); `-d int,cpu_reset,tid -D"
+        " int-%d.log` gives each CPU a log of its own"
+    )
+
+
+def _shares_stack(one: InterruptRecord, other: InterruptRecord) -> bool:
+    return not other.is_exception and abs(one.rsp - other.rsp) < _STACK
+
+
+def _reset_as(log: LogFile, dead: InterruptRecord, known: int) -> int | None:
+    """The CPU that the reset after ``dead`` found with its RIP and RSP; None unless it is one."""
+    data = log.read(dead.offset, (known + 2) * MAX_RECORD)[: _MOST * MAX_RECORD]
+    resets = list(_RESET.finditer(data))
+    ends = [match.start() for match in resets[1:]] + [len(data)]
+    found = set()
+    for match, end in zip(resets, ends, strict=False):
+        at = _AT.search(data, match.end(), end)
+        if at and (int(at[1], 16), int(at[2], 16)) == (dead.rsp, dead.rip):
+            found.add(int(match[1]))
+    return found.pop() if len(found) == 1 else None
+
+
+def _stack_owner(log: LogFile, dead: InterruptRecord, end: int) -> int | None:
+    """The CPU that had its stack where ``dead`` has it, when it was last reset before ``end``."""
+    latest: dict[int, int] = {}
+    for _ in range(_MOST):
+        end = log.rfind(b"CPU Reset (CPU ", 0, end)
+        if end < 0:
+            break
+        data = log.read(end, MAX_RECORD)
+        match, at = _RESET.match(data), _AT.search(data)
+        if match and at:
+            latest.setdefault(int(match[1]), int(at[1], 16))
+    near = [cpu for cpu, rsp in latest.items() if rsp and abs(rsp - dead.rsp) < _NEAR]
+    return near[0] if len(near) == 1 else None

@@ -1,0 +1,171 @@
+"""The records of QEMU's ``-d int`` log, versions 4 to 10 (its target/i386/tcg/seg_helper.c).
+
+A record is its ``N: v=..`` line, the register dump that follows, and the one line before, which
+tells an exception (``check_exception old: .. new ..``) from a hardware interrupt (``Servicing
+hardware INT=``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.marker import MARKER
+from cr3scope.x86.access import Fault
+from cr3scope.x86.exceptions import (
+    DOUBLE_FAULT,
+    FIRST_INTERRUPT,
+    PAGE_FAULT,
+    WITH_ERROR_CODE,
+    makes_double_fault,
+)
+
+NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
+_NMI = 2
+MAX_RECORD = 8192  # a dump with every optional register group is half as long
+_BETWEEN = 6144  # the records of two other CPUs
+
+_HEADER = re.compile(
+    rb"(\d{1,12}): v=([0-9a-f]{2}) e=([0-9a-f]{4,8}) i=([01]) cpl=([0-3])"
+    rb" IP=([0-9a-f]{4}):([0-9a-f]{8,16}) pc=[0-9a-f]{8,16}"
+    rb" SP=([0-9a-f]{4}):([0-9a-f]{8,16})"
+    rb"(?: CR2=([0-9a-f]{8,16}))?"
+)
+_CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
+_ELSE = re.compile(
+    rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
+)
+_CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16})\s")
+_TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
+_SEGMENT = re.compile(rb"\b(TR|GS) =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptRecord:
+    """One interrupt or exception. What the log does not hold (it may be cut) is None.
+
+    ``cr2`` is the register at the time of the dump: for a double fault, the address of the second
+    fault.
+    """
+
+    offset: int
+    number: int
+    vector: int
+    error_code: int
+    rip: int
+    rsp: int
+    cr2: int | None
+    cr3: int | None
+    idt_base: int | None
+    gdt: tuple[int, int] | None  # base, limit
+    old: int | None  # the exception that was being delivered
+    is_exception: bool
+    is_software: bool = False  # of an INT instruction
+    task: int | None = None  # base of the TSS: 0 until somebody loads TR
+    gs_base: int | None = None
+
+    @property
+    def fault(self) -> Fault:
+        """The exception as the verdict states it."""
+        return Fault(
+            self.vector,
+            self.error_code if self.vector in WITH_ERROR_CODE else None,
+            self.cr2 if self.vector == PAGE_FAULT else None,
+            self.rip,
+            self.cr3,
+            self.rsp,
+            self.offset,
+        )
+
+    @property
+    def identity(self) -> tuple[int, int, int, int | None]:
+        """What is equal in all exceptions of a storm."""
+        return self.vector, self.error_code, self.rip, self.fault.cr2
+
+
+def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
+    """The records that start in ``data``, a part of a log from offset ``base`` on."""
+    header = _HEADER.search(data)
+    while header is not None:
+        following = _HEADER.search(data, header.end())
+        end = following.start() if following else len(data)
+        yield _record(data, header, min(end, header.end() + MAX_RECORD), base)
+        header = following
+
+
+def dump_at(log: LogFile, fault: Fault) -> str:
+    """The register dump of an exception's record; empty if the log does not hold it."""
+    if fault.offset is None:
+        return ""
+    data = log.read(fault.offset, MAX_RECORD)
+    header = _HEADER.match(data)
+    if header is None:
+        return ""
+    following = _HEADER.search(data, header.end())
+    end = following.start() if following else len(data)
+    other = _ELSE.search(data, header.end(), end)
+    return data[header.end() : other.start() if other else end].decode("ascii", "replace")
+
+
+def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
+    vector = int(header[2], 16)
+    is_software = header[4] == b"1"
+    before = _line_before(data, header.start())
+    if not is_software and vector < FIRST_INTERRUPT:
+        before = _announcement(data, header.start(), vector)
+    check = _CHECK.search(before)
+    intruder = _ELSE.search(data, header.end(), end)
+    if intruder:
+        end = intruder.start()
+    control = _CONTROL.search(data, header.end(), end)
+    dumped = _TABLE.finditer(data, header.end(), end)
+    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
+    bases = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(data, header.end(), end)}
+    cr2 = header[10] or (control[1] if control else None)
+    by_hardware = b"Servicing " in before or vector == _NMI
+    return InterruptRecord(
+        offset=base + header.start(),
+        number=int(header[1]),
+        vector=vector,
+        error_code=int(header[3], 16),
+        rip=int(header[7], 16),
+        rsp=int(header[9], 16),
+        cr2=int(cr2, 16) if cr2 else None,
+        cr3=int(control[2], 16) if control else None,
+        idt_base=tables[b"I"][0] if b"I" in tables else None,
+        gdt=tables.get(b"G"),
+        old=int(check[1], 16) if check else None,
+        is_exception=vector < FIRST_INTERRUPT and not by_hardware and not is_software,
+        is_software=is_software,
+        task=bases.get(b"TR"),
+        gs_base=bases.get(b"GS"),
+    )
+
+
+def _announcement(data: bytes, place: int, vector: int) -> bytes:
+    """The line that announces the record at ``place``: the one before it, unless another CPU wrote
+    in between."""
+    line = _line_before(data, place)
+    if _announces(line, vector):
+        return line
+    others = data[max(place - _BETWEEN, 0) : place].split(b"\n")
+    announcing = (each for each in reversed(others) if b"check_exception" in each)
+    return next((each for each in announcing if _announces(each, vector)), line)
+
+
+def _announces(line: bytes, vector: int) -> bool:
+    check = _CHECK.search(line)
+    if check is None:
+        return b"Servicing " in line and b"=0x%02x" % vector in line
+    old, new = int(check[1], 16), int(check[2], 16)
+    return vector == (DOUBLE_FAULT if makes_double_fault(old, new) else new)
+
+
+def _line_before(data: bytes, place: int) -> bytes:
+    """The line before the one in which ``place`` is, cut to what matters."""
+    start = data.rfind(b"\n", max(place - 256, 0), place)
+    if start < 0:
+        return b""
+    return data[max(data.rfind(b"\n", max(start - 256, 0), start) + 1, start - 256) : start]

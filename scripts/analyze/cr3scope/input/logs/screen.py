@@ -1,0 +1,39 @@
+"""The exception screen that edk2 firmware prints on the serial port (CpuExceptionHandlerLib)."""
+
+from __future__ import annotations
+
+import re
+
+from cr3scope.x86.access import Fault
+from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
+
+SCREEN = b"!!!! X64 Exception Type - "
+_HEAD = re.compile(re.escape(SCREEN) + rb"([0-9A-F]{2})\(")
+_FIELD = re.compile(rb"\b(ExceptionData|RIP|RSP|CR2|CR3) +- ([0-9A-F]{16})\b")
+_APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8}) ")
+_LONGEST = 4096
+
+
+def read_screen(serial: bytes) -> Fault | None:
+    """The exception of the first screen; further ones may be of the screen's own search."""
+    head = _HEAD.search(serial)
+    if head is None:
+        return None
+    screen = serial[head.end() : head.end() + _LONGEST].split(b"!!!! X64", 1)[0]
+    fields = {match[1]: int(match[2], 16) for match in _FIELD.finditer(screen)}
+    vector = int(head[1], 16)
+    return Fault(
+        vector,
+        fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None,
+        fields.get(b"CR2") if vector == PAGE_FAULT else None,
+        raised_at(vector, fields.get(b"RIP")),
+        fields.get(b"CR3"),
+        fields.get(b"RSP"),
+    )
+
+
+def apic_id(serial: bytes) -> int | None:
+    """Of the CPU whose exception the first screen shows."""
+    head = _HEAD.search(serial)
+    match = _APIC.search(serial, head.end(), head.end() + 128) if head else None
+    return int(match[1], 16) if match else None

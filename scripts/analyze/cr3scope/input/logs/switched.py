@@ -1,0 +1,14 @@
+"""Where a log shows that an address space came into force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Where a log first shows the address space that the report is about."""
+
+    cr3: int
+    before: int | None  # the CR3 until then
+    offset: int  # byte of the log

@@ -1,0 +1,116 @@
+"""The notes of an ELF core that tell a CPU's registers.
+
+QEMU's own is struct QEMUCPUState (its target/i386/arch_dump.c), version 1: version and size, 18 registers
+of 8 bytes, 10 segments of 24, CR0 to CR4. It lacks EFER and MAXPHYADDR; a core that `cr3scope save` wrote
+has a second note, in text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cr3scope.x86.cpu_state import CpuState
+
+QEMU_NOTE, OWN_NOTE = "QEMU", "cr3scope"
+_HEAD = struct.Struct("<II")
+_VERSION = 1
+_GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", "R10", "R11", "R12", "R13",
+            "R14", "R15", "RIP", "RFL")  # fmt: skip
+_REGISTERS = struct.Struct(f"<{len(_GENERAL)}Q")
+_SEGMENTS = ("CS", "DS", "ES", "FS", "GS", "SS", "LDT", "TR", "GDT", "IDT")
+_SEGMENT = struct.Struct("<IIIIQ")  # selector, limit, flags, padding, base
+_CONTROL = struct.Struct("<5Q")
+_AFTER_CONTROL = 8  # kernel_gs_base
+_SIZE = _HEAD.size + _REGISTERS.size + len(_SEGMENTS) * _SEGMENT.size + _CONTROL.size + _AFTER_CONTROL
+_LONG, _DEFAULT = 1 << 21, 1 << 22  # of a segment's flags, which are a descriptor's upper half
+_NAME = struct.Struct("<III")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A selector with what the CPU keeps of its descriptor; of GDTR and IDTR base and limit alone."""
+
+    selector: int = 0
+    base: int = 0
+    limit: int = 0
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CoreCpu:
+    """One CPU's note. ``registers`` are the general ones, RIP, RFL and CR0 to CR4."""
+
+    registers: Mapping[str, int]
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+
+    @property
+    def cpu(self) -> CpuState:
+        """EFER and PAT are those that :class:`CpuState` assumes."""
+        get = self.registers.get
+        return CpuState(cr3=get("CR3", 0), cr0=get("CR0", 0), cr4=get("CR4", 0))
+
+    @property
+    def code_bits(self) -> int:
+        """64, 32 or 16."""
+        flags = self.segments["CS"].flags if "CS" in self.segments else _LONG
+        if flags & _LONG:
+            return 64
+        return 32 if flags & _DEFAULT else 16
+
+
+def read_cpu(note: bytes) -> CoreCpu | None:
+    """From QEMU's note; None if it is of another version."""
+    if len(note) < _SIZE - _AFTER_CONTROL or _HEAD.unpack_from(note)[0] != _VERSION:
+        return None
+    registers = dict(zip(_GENERAL, _REGISTERS.unpack_from(note, _HEAD.size), strict=True))
+    at = _HEAD.size + _REGISTERS.size
+    segments = {}
+    for name in _SEGMENTS:
+        selector, limit, flags, _, base = _SEGMENT.unpack_from(note, at)
+        segments[name] = Segment(selector, base, limit, flags)
+        at += _SEGMENT.size
+    control = _CONTROL.unpack_from(note, at)
+    registers |= {f"CR{number}": value for number, value in enumerate(control)}
+    return CoreCpu(registers, segments)
+
+
+def write_cpu(one: CoreCpu) -> bytes:
+    """A QEMU note."""
+    registers = one.registers
+    return b"".join([
+        _HEAD.pack(_VERSION, _SIZE),
+        _REGISTERS.pack(*(registers.get(name, 0) for name in _GENERAL)),
+        *(_packed(one.segments.get(name, Segment())) for name in _SEGMENTS),
+        _CONTROL.pack(*(registers.get(f"CR{number}", 0) for number in range(5))),
+        bytes(_AFTER_CONTROL),
+    ])  # fmt: skip
+
+
+def code_flags(bits: int) -> int:
+    """A code segment's flags, as far as they tell its size."""
+    return {64: _LONG, 32: _DEFAULT}.get(bits, 0)
+
+
+def read_own(note: bytes) -> dict[str, str]:
+    """Words by key; what is no word of ours is left out."""
+    text = note.rstrip(b"\0").decode("ascii", errors="replace")
+    pairs = (word.partition("=") for word in text.split())
+    return {key: value for key, equals, value in pairs if equals}
+
+
+def write_own(words: Mapping[str, str]) -> bytes:
+    """The second note's contents."""
+    return " ".join(f"{key}={value}" for key, value in words.items()).encode("ascii")
+
+
+def packed_note(name: str, contents: bytes) -> bytes:
+    """A note as a core holds it: name and contents padded to four bytes each."""
+    label = name.encode() + b"\0"
+    head = _NAME.pack(len(label), len(contents), 0)
+    return head + label + bytes(-len(label) % 4) + contents + bytes(-len(contents) % 4)
+
+
+def _packed(segment: Segment) -> bytes:
+    return _SEGMENT.pack(segment.selector, segment.limit, segment.flags, 0, segment.base)

@@ -1,0 +1,1 @@
+"""What the CPU will do: a plan, or code that is followed, carried through the tables."""

@@ -1,0 +1,155 @@
+"""The ``map`` records as columns: which call counts for a page, and which one it overwrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cr3scope.arrays import integers
+from cr3scope.model.intent import Intent, Named
+from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
+from cr3scope.x86.entry import level_bytes
+
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NOBODY = -1
+_PAGE_SHIFT = 12
+_PAGE_BYTES = 1 << _PAGE_SHIFT
+_NO_FRAME = 1 << 62  # frame minus page, of a range whose frame nobody told
+_LARGE_PAGES = (level_bytes(2), level_bytes(3))
+_MOST_OVERWRITES = 64
+_TYPES = tuple(MEMORY_TYPES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """A later ``map`` call that maps what an earlier one had mapped; inclusive range."""
+
+    earlier: int  # numbers of ``map`` records
+    later: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for each of some ranges."""
+
+    call: I64
+    segment: I64
+    rights: I64
+    type: I64
+    is_elsewhere: Mask
+    is_not_as_loaded: Mask
+
+
+class Calls:
+    """All that was asked for, by page."""
+
+    def __init__(self, intent: Intent) -> None:
+        maps = [
+            _pages(named, record.size) for named, record in zip(intent.maps, intent.boot.maps)
+        ]
+        self._segments = [_pages(segment, _PAGE_BYTES) for segment in intent.segments]
+        bounds = [bound for pages in (*maps, *self._segments) for bound in pages]
+        self.edges = np.unique(np.array(bounds, dtype=np.int64))
+        # One more interval behind the last edge, and none before the first: NOBODY.
+        self._call = np.full(len(self.edges) + 1, NOBODY, dtype=np.int64)
+        self._segment = self._call.copy()
+        self.overwrites: tuple[Overwrite, ...] = ()
+        self._paint(maps)
+        for number, pages in enumerate(self._segments):
+            self._segment[self._slice(pages)] = number
+        self._segment_rights = np.zeros(len(self.edges) + 1, dtype=np.int64)
+        for named, pages in zip(intent.segments, self._segments):
+            self._segment_rights[self._slice(pages)] |= right_bits(named.rights or "")
+        self._map_offset = _offsets(intent.maps)
+        self._segment_offset = _offsets(intent.segments)
+        self._map_rights = _column([right_bits(named.rights or "") for named in intent.maps])
+        self._map_type = _column([_type_number(record.type) for record in intent.boot.maps])
+
+    def at(self, first: I64, frame: I64) -> Asked:
+        """For pages ``first``, mapped to ``frame``; nothing changes inside the range of each."""
+        interval = np.searchsorted(self.edges, first, side="right") - 1
+        call, segment = self._call[interval], self._segment[interval]
+        is_asked, is_loaded = call != NOBODY, segment != NOBODY
+        offset = self._map_offset[call]
+        rights = np.where(is_asked, self._map_rights[call], 0)
+        by_file = self._segment_rights[interval] | rights & int(RIGHT_USER)
+        return Asked(
+            call,
+            segment,
+            np.where(is_loaded, by_file, rights),
+            np.where(is_asked, self._map_type[call], NOBODY),
+            is_asked & (offset != _NO_FRAME) & (first + offset != frame),
+            is_loaded & ~self._is_as_loaded(first, frame),
+        )
+
+    @staticmethod
+    def type_numbers(types: Sequence[str]) -> I64:
+        """The names of memory types as numbers, as in ``Asked.type``."""
+        return _column([_type_number(name) for name in types])
+
+    def _is_as_loaded(self, first: I64, frame: I64) -> Mask:
+        is_right = np.zeros(len(first), dtype=np.bool_)
+        for pages, offset in zip(self._segments, integers(self._segment_offset)):
+            here = (first >= pages[0]) & (first < pages[1])
+            is_right |= here & ((first + offset == frame) | (offset == _NO_FRAME))
+        return is_right
+
+    def _paint(self, maps: Sequence[tuple[int, int]]) -> None:
+        """Later calls over earlier ones."""
+        found: list[Overwrite] = []
+        for number, pages in enumerate(maps):
+            part = self._slice(pages)
+            before = self._call[part]
+            if len(found) < _MOST_OVERWRITES and (before != NOBODY).any():
+                for earlier in integers(np.unique(before[before != NOBODY])):
+                    first = max(pages[0], maps[earlier][0])
+                    end = min(pages[1], maps[earlier][1])
+                    last = (end << _PAGE_SHIFT) - 1
+                    found.append(Overwrite(earlier, number, first << _PAGE_SHIFT, last))
+            self._call[part] = number
+        self.overwrites = tuple(found)
+
+    def _slice(self, pages: tuple[int, int]) -> slice:
+        start, end = integers(np.searchsorted(self.edges, np.array(pages, dtype=np.int64)))
+        return slice(start, end)
+
+
+def right_bits(letters: str) -> int:
+    """The bits of ``rwxu``-style letters; reading is granted by any mapping."""
+    told = ((RIGHT_WRITE, "w"), (RIGHT_EXECUTE, "x"), (RIGHT_USER, "u"))
+    return sum(int(bit) for bit, letter in told if letter in letters)
+
+
+def _pages(named: Named, size: int) -> tuple[int, int]:
+    """Page numbers of a range, the end exclusive, rounded to the pages it was mapped with."""
+    shift = _PAGE_SHIFT if size not in _LARGE_PAGES else size.bit_length() - 1
+    large = shift - _PAGE_SHIFT
+    return named.virt >> shift << large, ((named.last >> shift) + 1) << large
+
+
+def _offsets(ranges: Sequence[Named]) -> I64:
+    """Frame minus page of each range; _NO_FRAME where the two are not congruent."""
+    return _column(
+        [
+            (named.phys >> _PAGE_SHIFT) - (named.virt >> _PAGE_SHIFT)
+            if named.phys is not None and (named.phys ^ named.virt) % _PAGE_BYTES == 0
+            else _NO_FRAME
+            for named in ranges
+        ]
+    )
+
+
+def _type_number(name: str) -> int:
+    return _TYPES.index(name) if name in _TYPES else NOBODY
+
+
+def _column(values: Sequence[int]) -> I64:
+    """Never empty, so that NOBODY is a valid index; what it yields there is not used."""
+    return np.array([*values, NOBODY], dtype=np.int64)

@@ -1,0 +1,212 @@
+"""One attempt to deliver an exception in 64-bit mode at CPL 0 (Intel SDM volume 3A, 7.14).
+
+Gate, code segment, stack, pushes: each is an access through the tables that are live, and each can
+raise the next exception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cr3scope.model.strike import Target
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.target.contents import PhysicalBytes
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.descriptors import (
+    DESCRIPTOR_BYTES,
+    GATE_BYTES,
+    Descriptor,
+    Gate,
+    ist_offset,
+    tss_base,
+)
+from cr3scope.x86.platform import Platform, Quirk
+from cr3scope.x86.registers import Registers
+
+_PAGE = 4096
+_QWORD = 8
+# Bits of an error code that names a descriptor (SDM 3A, 7.13).
+_EXTERNAL, _IN_IDT = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """The CPU is at the handler's first instruction. ``pushed`` is the inclusive range written."""
+
+    handler: int
+    rsp: int
+    selector: int
+    ist: int
+    pushed: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """Delivery raised another exception; ``touching`` says what the CPU was reaching for.
+
+    ``fault`` is None where no access was refused, but what was read is of no use.
+    """
+
+    vector: int
+    error_code: int
+    cr2: int | None
+    touching: str
+    fault: PageFault | None = None
+    target: Target = Target.PLAN
+    kind: AccessKind = AccessKind.READ
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The capture does not hold the bytes that decide."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The tables, the paging state and the memory that an exception meets."""
+
+    tables: Tables
+    cpu: CpuState
+    memory: PhysicalBytes
+    platform: Platform
+
+    def deliver(
+        self, vector: int, registers: Registers, software: bool = False
+    ) -> Entered | Raised | Unknown:
+        """Tries to enter the handler of ``vector``.
+
+        ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear
+        in that of an exception on the way (SDM 3A, 7.4.2, 7.13).
+        """
+        external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else _EXTERNAL
+        gate = self._gate(vector, registers, external)
+        if not isinstance(gate, Gate):
+            return gate
+        refused = self._check_segment(gate.selector, registers, external)
+        if refused is not None:
+            return refused
+        top = self._stack_top(gate.ist, registers)
+        if not isinstance(top, int):
+            return top
+        has_error_code = vector in exceptions.WITH_ERROR_CODE and not software
+        return self._push(6 if has_error_code else 5, gate, top)
+
+    def fetch(self, virt: int) -> PageFault | None:
+        """The fault of fetching the first byte at ``virt``, if any."""
+        found = self.reach(virt, AccessKind.FETCH, 1)
+        return found if isinstance(found, PageFault) else None
+
+    def _gate(
+        self, vector: int, registers: Registers, external: int
+    ) -> Gate | Raised | Unknown:
+        index = vector << (4 if self.platform.has(Quirk.GATE_TIMES_16) else 3) | _IN_IDT | external
+        if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
+            words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x},"
+            return Raised(exceptions.PROTECTION, index, None, words)
+        virt = registers.idt_base + GATE_BYTES * vector
+        data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}", Target.IDT)
+        if not isinstance(data, bytes):
+            return data
+        gate = Gate.decode(data)
+        if not gate.is_usable_type:
+            words = f"gate {vector}, which is no interrupt or trap gate,"
+            return Raised(exceptions.PROTECTION, index, None, words)
+        if not gate.present:
+            return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present,")
+        return gate
+
+    def _check_segment(
+        self, selector: int, registers: Registers, external: int
+    ) -> Raised | Unknown | None:
+        error = selector & ~3 | external
+        offset = selector & ~7
+        words = f"code selector {selector:02x}h"
+        if offset == 0:
+            return Raised(exceptions.PROTECTION, external, None, "a null code selector")
+        if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
+            return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT,")
+        virt = registers.gdt_base + offset
+        data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}", Target.GDT)
+        if not isinstance(data, bytes):
+            return data
+        segment = Descriptor.decode(data)
+        if not segment.takes_handlers:
+            words = f"{words}, which is no 64-bit ring 0 code segment,"
+            return Raised(exceptions.PROTECTION, error, None, words)
+        if not segment.present:
+            return Raised(exceptions.NOT_PRESENT, error, None, f"{words}, not present,")
+        return None
+
+    def _stack_top(self, ist: int, registers: Registers) -> int | Raised | Unknown:
+        if ist == 0:
+            return registers.rsp
+        base = self._tss_base(registers)
+        if base is None:
+            return Unknown("the TSS descriptor")
+        virt = base + ist_offset(ist)
+        data = self._read(virt, _QWORD, f"IST{ist} of the TSS at {virt:#x}", Target.PLAN)
+        return int.from_bytes(data, "little") if isinstance(data, bytes) else data
+
+    def _tss_base(self, registers: Registers) -> int | None:
+        """From the bytes of the GDT, not through paging: the CPU holds the base since LTR."""
+        found = self.reach(registers.gdt_base + (registers.tr & ~7), AccessKind.READ)
+        if not registers.tr or not isinstance(found, Translation):
+            return None
+        data = self.memory.read(found.phys, 2 * DESCRIPTOR_BYTES)
+        return None if data is None else tss_base(data)
+
+    def _push(self, count: int, gate: Gate, top: int) -> Entered | Raised:
+        top &= ~0xF
+        rsp = top
+        for _ in range(count):
+            rsp = (rsp - _QWORD) & (1 << 64) - 1
+            found = self.reach(rsp, AccessKind.WRITE, _QWORD)
+            if isinstance(found, PageFault):
+                words = f"the stack at {rsp:#x}"
+                return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
+        return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * _QWORD - 1))
+
+    def _read(
+        self, virt: int, count: int, words: str, target: Target
+    ) -> bytes | Raised | Unknown:
+        data = b""
+        while len(data) < count:
+            at = virt + len(data)
+            width = min(count - len(data), _PAGE - at % _PAGE)
+            found = self.reach(at, AccessKind.READ, width)
+            if isinstance(found, PageFault):
+                return self._raised(found, words, target, AccessKind.READ)
+            part = self.memory.read(found.phys, width)
+            if part is None:
+                return Unknown(words)
+            data += part
+        return data
+
+    def reach(self, virt: int, kind: AccessKind, width: int = 1) -> Translation | PageFault:
+        """An access that delivery makes; reads are implicit accesses to descriptor tables."""
+        implicit = kind is AccessKind.READ
+        return access(
+            self.tables,
+            self.cpu,
+            virt,
+            kind,
+            width=width,
+            implicit=implicit,
+            platform=self.platform,
+        )
+
+    @staticmethod
+    def _raised(fault: PageFault, words: str, target: Target, kind: AccessKind) -> Raised:
+        vector = fault.vector
+        if kind is AccessKind.WRITE and vector == exceptions.PROTECTION:
+            vector = exceptions.STACK_FAULT  # delivery writes to the stack alone
+        return Raised(vector, fault.error_code, fault.cr2, words, fault, target, kind)
+
+    def entered(self, registers: Registers, entered: Entered) -> Registers:
+        """The registers at the handler's first instruction."""
+        return replace(registers, rip=entered.handler, rsp=entered.rsp, cs=entered.selector)

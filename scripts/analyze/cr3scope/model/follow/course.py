@@ -1,0 +1,155 @@
+"""Where code that is only looked at has come to: registers, memory and stack as they will be there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from cr3scope.model.follow.segment_load import Refused
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
+from cr3scope.x86.decode.known_registers import KnownRegisters
+from cr3scope.x86.decode.operands import operand_value
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+_OPERAND_SIZE = 0x66
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One access to come. ``registers`` are those at the instruction that makes it.
+
+    ``by`` is the instruction that leads to it: of a jump's target the jump. ``done``: how many
+    instructions come before that one. ``extent``: all bytes from ``virt`` on that a repeated instruction
+    touches in that page; ``width`` is one element's.
+    """
+
+    name: str
+    virt: int
+    kind: AccessKind
+    width: int
+    registers: Registers
+    by: int
+    done: int = 0
+    extent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnException:
+    """The exception that the way's last instruction raises by itself, whatever the tables say."""
+
+    refused: Refused
+    instruction: str
+    registers: Registers
+
+
+class Why(Enum):
+    """Why the way is followed no further."""
+
+    UNTOLD = "what comes next hangs on what is not known"
+    REFUSED = "the instruction raises an exception"
+    LOOP = "a jump to itself"
+    HALT = "hlt"
+    BREAKPOINT = "int3"
+    NO_INSTRUCTION = "bytes that are none"
+
+
+# Accesses, and in the end an address or a value, where it is known.
+Way = Generator[Step, None, int | None]
+
+
+class Course:
+    """The state on the way. ``end`` says in words why it ends, ``stop`` if by an exception of its own."""
+
+    def __init__(
+        self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform
+    ) -> None:
+        self.memory = ExpectedMemory(read)
+        self.known = KnownRegisters(general)
+        self.known.set("rsp", registers.rsp)
+        self.now = registers
+        self.bits, self.platform = bits, platform
+        self.count = 0  # of the instructions that were followed
+        self.wrote_stack = False
+        self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
+        self.end, self.why = "", Why.UNTOLD
+        self.stop: OwnException | None = None
+
+    @property
+    def mask(self) -> int:
+        """Of an address."""
+        return (1 << 64) - 1 if self.bits == 64 else (1 << 32) - 1
+
+    @property
+    def word(self) -> int:
+        """Bytes that a push moves."""
+        return self.bits // 8
+
+    def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
+        """An access with the registers as they are now."""
+        done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
+        return Step(name, virt & (1 << 64) - 1, kind, width, self.now, by, max(done, 0))
+
+    def ends(self, one: Any) -> int | None:
+        """At an instruction whose outcome cannot be told: no address follows."""
+        self.why = {"hlt": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
+        self.end = f"not followed further: {decode.text(one)} at {one.address:#x}"
+        return None
+
+    def stops(self, one: Any, refused: Refused) -> None:
+        """At an instruction that is refused."""
+        words = f"{decode.text(one)} at {one.address:#x}"
+        self.end, self.why = f"{words} is refused", Why.REFUSED
+        self.stop = OwnException(refused, words, self.now)
+
+    def source(self, one: Any) -> int | None:
+        """The value of the last operand: what is moved, pushed or jumped to."""
+        if not one.operands:
+            return None
+        return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
+
+    # -- the stack -----------------------------------------------------------------------------
+
+    def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
+        """RSP moves once the write is done."""
+        at = self.now.rsp - width & self.mask
+        yield self.step("stack write", at, AccessKind.WRITE, width, one.address)
+        self.wrote_stack = True
+        self.memory.store(at, width, value)
+        self.move_stack(at)
+
+    def pop(self, one: Any, width: int) -> Way:
+        """The value, where it is known."""
+        value = yield from self.peek(one, self.now.rsp, width)
+        self.move_stack(self.now.rsp + width)
+        return value
+
+    def peek(self, one: Any, at: int, width: int) -> Way:
+        """The same without a move of RSP: of several words the CPU moves it once all are read."""
+        yield self.step("stack read", at & self.mask, AccessKind.READ, width, one.address)
+        return self.memory.load(at & self.mask, width)
+
+    def pop_to_memory(self, one: Any, width: int) -> Iterator[Step]:
+        """POP of a memory operand, whose address counts from RSP as it is afterwards (SDM volume 2B)."""
+        before = self.now
+        value = yield from self.pop(one, width)
+        place = decode.address(one, one.operands[0], self.known)
+        after, self.now = self.now, before  # a fault finds nothing popped
+        if place is not None:
+            place &= self.mask
+            yield self.step("write", place, AccessKind.WRITE, width, one.address)
+            self.memory.store(place, width, value)
+        self.now = after
+
+    def move_stack(self, rsp: int) -> None:
+        """RSP is set."""
+        self.known.set("rsp", rsp & self.mask)
+        self.now = replace(self.now, rsp=rsp & self.mask)
+
+    def pushed_bytes(self, one: Any) -> int:
+        """What a push or a pop moves: two bytes with an operand-size prefix."""
+        return 2 if _OPERAND_SIZE in one.prefix else self.word

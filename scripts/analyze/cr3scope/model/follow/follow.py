@@ -1,0 +1,129 @@
+"""Follows code without running it: the accesses that it is about to make, as far as they can be told.
+
+Only what is certain is claimed. A register is known or unknown; an instruction that is not understood
+makes unknown what it writes; a branch that hangs on flags ends the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cr3scope.model.follow.course import Course, OwnException, Step, Why
+from cr3scope.model.follow.execute import execute
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.decode.expected_memory import Read
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+MOST_INSTRUCTIONS = 256
+_QWORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The accesses in their order, and why there are no further ones (``end`` in words).
+
+    ``at_entry``: the general registers when the entry is reached, None each if not known; ``at_end``:
+    where the way ends. ``count``: the instructions that were followed. ``last``: the registers at the
+    first one that was not. ``stop``: the exception that this one raises by itself.
+    """
+
+    steps: tuple[Step, ...]
+    end: str
+    why: Why
+    at_entry: Mapping[str, int | None]
+    count: int
+    last: Registers
+    at_end: Mapping[str, int | None]
+    stop: OwnException | None = None
+
+
+def follow(
+    read: Read,
+    general: Mapping[str, int],
+    registers: Registers,
+    bits: int = 64,
+    cpu: CpuState | None = None,
+    platform: Platform = Platform.HARDWARE,
+) -> Path:
+    """The way from ``registers.rip`` on.
+
+    ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is
+    mapped, None for none; ``general`` are the general registers by lower-case name; ``bits`` is the
+    code segment's size. ``cpu`` tells which instructions are turned on; without it all are.
+    """
+    follower = _Follower(Course(read, general, registers, bits, platform), cpu)
+    steps = tuple(follower.steps())
+    course = follower.course
+    return Path(
+        steps, course.end, course.why, follower.at_entry, course.count, course.now,
+        course.known.all(), course.stop,
+    )  # fmt: skip
+
+
+class _Follower:
+    def __init__(self, course: Course, cpu: CpuState | None) -> None:
+        self.course = course
+        self._cpu = cpu
+        self._entered = False
+        self.at_entry: Mapping[str, int | None] = {}
+
+    def steps(self) -> Iterator[Step]:
+        """All accesses; the course's ``end`` is set afterwards."""
+        course = self.course
+        start = course.now.rip
+        yield course.step("next fetch", start, AccessKind.FETCH, 1, start)
+        page = start & -PAGE_BYTES
+        course.end = "no more are followed"
+        for _ in range(MOST_INSTRUCTIONS):
+            at = course.now.rip
+            one = self._decode(at)
+            if one is None:
+                break
+            last = at + one.size - 1
+            if last & -PAGE_BYTES != page:
+                page = last & -PAGE_BYTES
+                yield course.step("fetch", page, AccessKind.FETCH, 1, at)
+            target = yield from execute(course, one, self._cpu)
+            if target is None:
+                break
+            target &= course.mask
+            course.count += 1
+            is_jump = target != at + one.size
+            course.now = replace(course.now, rip=target)
+            if target & -PAGE_BYTES != page:
+                page = target & -PAGE_BYTES
+                name = "fetch"
+                if is_jump and not self._entered:
+                    name, self._entered, self.at_entry = "entry", True, course.known.all()
+                yield course.step(name, target, AccessKind.FETCH, 1, at)
+            if target == at:
+                course.end, course.why = f"an endless loop at {at:#x}", Why.LOOP
+                break
+        if not course.wrote_stack and course.stop is None:
+            # An interrupt, a call, a push: some write to the stack always follows.
+            at = course.now.rsp - _QWORD
+            yield course.step("stack write", at, AccessKind.WRITE, _QWORD, course.now.rip)
+
+    def _decode(self, at: int) -> Any:
+        course = self.course
+        if course.bits == 16:
+            course.end = f"the code at {at:#x} is 16-bit code"
+            return None
+        code = course.memory.read(at, decode.LONGEST)
+        if not code:
+            course.end = f"the code at {at:#x} cannot be read"
+            return None
+        one = decode.decode(code, at, course.bits)
+        if one is None:
+            course.end = f"the bytes at {at:#x} are no instruction that the decoder knows: {code[:8].hex(' ')}"
+            course.why = Why.NO_INSTRUCTION
+        elif course.memory.is_written(at, one.size):
+            course.end = f"the code at {at:#x} is written on the way"
+            return None
+        return one

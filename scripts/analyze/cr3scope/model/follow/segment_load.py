@@ -1,0 +1,109 @@
+"""What the CPU makes of a selector that code at CPL 0 loads (Intel SDM volume 3A, 3.4.5 and 6.5).
+
+Volume 2A, MOV, and volume 2B, RET, IRET, JMP, LTR: which descriptor each register takes, and which
+exception refuses the others. tests/gdb/test_gdb_model.py holds it against QEMU's TCG, which differs in
+three places: LTR takes a null selector, a code segment may have L and D both set, and IRET raises #NP
+for a stack segment that is not present.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
+from cr3scope.x86.platform import Platform, Quirk
+
+_LOCAL = 4
+STACK, TASK, CODE = "ss", "tr", "cs"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The exception, and why in words."""
+
+    vector: int
+    error_code: int | None
+    why: str
+
+
+def place(selector: int) -> int:
+    """Offset of the descriptor in its table."""
+    return selector & ~(RPL | _LOCAL)
+
+
+def is_null(selector: int) -> bool:
+    """Whether the selector names no descriptor."""
+    return selector & ~RPL == 0
+
+
+def is_local(selector: int) -> bool:
+    """Whether the descriptor lies in the LDT."""
+    return bool(selector & _LOCAL)
+
+
+def outside(selector: int, limit: int) -> Refused | None:
+    """For a selector whose descriptor the GDT, with this limit, does not hold."""
+    if place(selector) + DESCRIPTOR_BYTES - 1 <= limit:
+        return None
+    return _protection(selector, f"outside the GDT, whose limit is {limit:#x}")
+
+
+def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused | None:
+    """Loading a null selector; data segments take it, SS in 64-bit mode."""
+    if register == TASK and platform.has(Quirk.NULL_TASK):
+        return None
+    if register in (CODE, TASK) or (register == STACK and not in_64_bit):
+        return Refused(PROTECTION, 0, f"{register.upper()} takes no null selector")
+    return None
+
+
+def refused(register: str, selector: int, found: Descriptor, platform: Platform) -> Refused | None:
+    """Loading ``register``: ``cs`` by a far transfer to the same privilege, ``ss``, ``ds`` to ``gs``,
+    ``tr``."""
+    if register == CODE:
+        return _code(selector, found, platform)
+    if register == STACK:
+        return _stack(selector, found)
+    if register == TASK:
+        if not found.is_available_tss:
+            return _protection(selector, f"no available 64-bit TSS: {found.value:#018x}")
+        return _present(NOT_PRESENT, selector, found)
+    if not found.takes_reads:
+        return _protection(selector, f"no segment that can be read: {found.value:#018x}")
+    if not found.conforming and selector & RPL > found.dpl:
+        return _protection(selector, f"RPL {selector & RPL} is above DPL {found.dpl}")
+    return _present(NOT_PRESENT, selector, found)
+
+
+def _code(selector: int, found: Descriptor, platform: Platform) -> Refused | None:
+    if not found.is_code:
+        return _protection(selector, f"no code segment: {found.value:#018x}")
+    if not found.conforming and found.dpl:
+        return _protection(selector, f"DPL {found.dpl}, at CPL 0")
+    if not found.present:
+        return _present(NOT_PRESENT, selector, found)
+    if found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
+        return _protection(selector, f"L and D both set: {found.value:#018x}")
+    return None
+
+
+def _stack(selector: int, found: Descriptor) -> Refused | None:
+    if not found.takes_writes:
+        return _protection(selector, f"no segment that can be written: {found.value:#018x}")
+    if selector & RPL or found.dpl:
+        return _protection(selector, f"RPL {selector & RPL} and DPL {found.dpl}, at CPL 0")
+    return _present(STACK_FAULT, selector, found)
+
+
+def _present(vector: int, selector: int, found: Descriptor) -> Refused | None:
+    return None if found.present else Refused(vector, selector & ~RPL, _words(selector, "not present"))
+
+
+def _protection(selector: int, why: str) -> Refused:
+    return Refused(PROTECTION, selector & ~RPL, _words(selector, why))
+
+
+def _words(selector: int, why: str) -> str:
+    return f"selector {selector:02x}h is {why}"

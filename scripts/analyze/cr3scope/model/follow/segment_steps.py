@@ -1,0 +1,117 @@
+"""Instructions that load a segment register, TR, GDTR or IDTR: what they read, and when they are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from cr3scope.x86.descriptors import RPL
+from cr3scope.model.follow import segment_load
+from cr3scope.model.follow.course import Course, Step
+from cr3scope.model.follow.segment_load import CODE, STACK, TASK, Refused
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.decode.memory_operands import far_bytes
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
+from cr3scope.x86.platform import Quirk
+
+GDT_READ, GDT_WRITE = "GDT read", "GDT write"  # names of steps
+_TYPE_AT = 4  # the half of a descriptor with its type, accessed and busy bits
+_DATA_SEGMENTS = ("ds", "es", "fs", "gs", STACK)
+_FAR_POINTERS = {"lss": STACK, "lfs": "fs", "lgs": "gs"}
+
+# Accesses, and whether the way goes on.
+Goes = Generator[Step, None, bool]
+
+
+def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int | None] | None:
+    """Which register the instruction loads, and the selector if it is known; None for others.
+
+    ``destination``: its first operand, if that is a register.
+    """
+    name = one.mnemonic
+    if name in _FAR_POINTERS:
+        at = decode.address(one, one.operands[-1], course.known)
+        selector = None if at is None else course.memory.load((at & course.mask) + far_bytes(one), 2)
+        return _FAR_POINTERS[name], selector
+    register = TASK if name == "ltr" else destination
+    if register not in (*_DATA_SEGMENTS, TASK) or name not in ("mov", "pop", "ltr"):
+        return None
+    on_stack = name == "pop"
+    value = course.memory.load(course.now.rsp, 2) if on_stack else course.source(one)
+    return register, None if value is None else value & 0xFFFF
+
+
+def load(course: Course, one: Any, register: str, selector: int | None, is_return: bool = False) -> Goes:
+    """SS, DS to GS, or TR; ``is_return``: by IRET. An unknown selector is taken for a good one."""
+    if selector is None:
+        return True
+    if segment_load.is_null(selector):
+        refused = segment_load.null_refused(register, course.bits == 64, course.platform)
+        if refused is not None:
+            course.stops(one, refused)
+        return refused is None
+    found = yield from _descriptor(course, one, register, selector, is_return)
+    if found is None:
+        return False
+    if register == TASK or not found.accessed:  # the CPU sets the busy or the accessed bit
+        at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT
+        yield course.step(GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
+    if register == TASK:
+        course.now = replace(course.now, tr=selector)
+    return True
+
+
+def enter(course: Course, one: Any, selector: int) -> Goes:
+    """The code segment of a far transfer; the way goes on in its mode."""
+    found = yield from _descriptor(course, one, CODE, selector)
+    if found is None:
+        return False
+    course.now = replace(course.now, cs=selector)
+    course.bits = found.code_bits
+    return True
+
+
+def load_table(course: Course, one: Any) -> None:
+    """LGDT and LIDT: a limit of two bytes, and a base."""
+    at = decode.address(one, one.operands[0], course.known)
+    count = 2 + course.word
+    value = None if at is None else course.memory.load(at & course.mask, count)
+    if value is None:
+        return
+    limit, base = value & 0xFFFF, value >> 16
+    if one.mnemonic == "lidt":
+        course.now = replace(course.now, idt_base=base, idt_limit=limit)
+    else:
+        course.now = replace(course.now, gdt_base=base, gdt_limit=limit)
+
+
+def _descriptor(
+    course: Course, one: Any, register: str, selector: int, is_return: bool = False
+) -> Generator[Step, None, Descriptor | None]:
+    """The one that is loaded; None if it is refused or cannot be told."""
+    now = course.now
+    if segment_load.is_null(selector):
+        course.stops(one, Refused(PROTECTION, 0, "it loads a null selector"))
+        return None
+    if segment_load.is_local(selector) or now.cs & RPL:
+        course.ends(one)
+        return None
+    refused = segment_load.outside(selector, now.gdt_limit)
+    if refused is None:
+        at = now.gdt_base + segment_load.place(selector)
+        yield course.step(GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
+        value = course.memory.load(at, DESCRIPTOR_BYTES)
+        # A far jump to a call gate or a task goes elsewhere.
+        if value is None or (register == CODE and Descriptor(value).is_system):
+            course.ends(one)
+            return None
+        refused = segment_load.refused(register, selector, Descriptor(value), course.platform)
+        if refused and refused.vector == STACK_FAULT and is_return and course.platform.has(Quirk.RETURN_STACK_ABSENT):
+            refused = replace(refused, vector=NOT_PRESENT)
+        if refused is None:
+            return Descriptor(value)
+    course.stops(one, refused)
+    return None

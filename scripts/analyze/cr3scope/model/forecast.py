@@ -1,0 +1,163 @@
+"""What comes after the `mov cr3` at the PC: the accesses that the code there will make, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from cr3scope.model.delivery import Delivery
+from cr3scope.model.follow.course import OwnException, Step, Why
+from cr3scope.model.follow.follow import Path, follow
+from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
+from cr3scope.model.interrupts import fatal_interrupt
+from cr3scope.model.machine import Chain, carry
+from cr3scope.model.written_memory import WrittenMemory
+from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import new_cr3, switch_at_pc
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.platform import Quirk
+from cr3scope.x86.registers import Registers
+
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Under which tables, which accesses, and the first that faults with what becomes of it.
+
+    ``veto`` is what the tables answer to the refused access; None where an instruction raises ``own``, or
+    the switch itself is refused. ``interrupt``: what one that comes now would come to, if that is fatal.
+    ``steps`` go on behind the refused one; ``end`` and ``why`` say why there are no further ones, ``count``
+    how many instructions were followed, ``last`` the registers at the first one that was not. ``written``:
+    by the code up to there.
+    """
+
+    cpu: CpuState
+    steps: tuple[Step, ...]
+    refused: Step | None
+    fault: Fault | None
+    chain: Chain | None
+    end: str
+    why: Why
+    last: Registers
+    count: int = 0
+    at_entry: Mapping[str, int | None] = field(default_factory=dict)
+    written: WrittenMemory | None = None
+    veto: PageFault | None = None
+    own: OwnException | None = None
+    interrupt: Chain | None = None
+
+
+def forecast(now: StoppedCpu) -> Forecast:
+    """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
+    switch = switch_at_pc(now)
+    if switch is None:
+        return judged(now, now.cpu, now.delivery_registers)
+    cpu = replace(now.cpu, cr3=new_cr3(now))
+    if cpu.cr3_reserved:
+        return _refused_cr3(now, cpu)
+    after = replace(now.delivery_registers, rip=now.rip + switch.length)
+    return judged(now, cpu, after)
+
+
+def if_page_faulted(now: StoppedCpu, seen: Forecast) -> Chain:
+    """What a page fault would come to where the way ends."""
+    return _chain(now, seen.cpu, exceptions.PAGE_FAULT, seen.last, seen.written)
+
+
+def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
+    """What an exception with these registers comes to under the tables of ``cpu``."""
+    if registers.cs & RPL:
+        return Chain(None, ("from user mode the CPU changes to the stack of the TSS: not predicted",))
+    return carry(Delivery(now, cpu, now, now.platform), vector, registers)
+
+
+def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
+    """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
+    path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
+    written = WrittenMemory(now, cpu)
+    for number, step in enumerate(path.steps):
+        if written.map(step.virt):
+            path = _cut(path, number)
+            break
+        found = reach(now, cpu, step)
+        if isinstance(found, PageFault):
+            fault = _fault(now, cpu, step, found)
+            at = replace(step.registers, rip=fault.rip or step.registers.rip)
+            chain = _chain(now, cpu, fault.vector, at, written)
+            return replace(_forecast(path, cpu, step, fault, chain), veto=found)
+        written.note(step)
+    if path.stop is not None:
+        own, at = path.stop, path.stop.registers
+        step = Step("instruction", at.rip, AccessKind.FETCH, 1, at, at.rip)
+        fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
+        path = replace(path, steps=(*path.steps, step))
+        chain = _chain(now, cpu, fault.vector, at, written)
+        return replace(_forecast(path, cpu, step, fault, chain), own=own)
+    return replace(_forecast(path, cpu), written=written, interrupt=fatal_interrupt(now, cpu, registers))
+
+
+def _forecast(
+    path: Path, cpu: CpuState, refused: Step | None = None, fault: Fault | None = None,
+    chain: Chain | None = None,
+) -> Forecast:  # fmt: skip
+    return Forecast(
+        cpu, path.steps, refused, fault, chain, path.end, path.why, path.last, path.count, path.at_entry
+    )
+
+
+def _cut(path: Path, number: int) -> Path:
+    """The way up to a step that goes through tables which the code has written before."""
+    step, before = path.steps[number], path.steps[:number]
+    end = f"the tables that map {step.virt:#x} are written on the way"
+    return replace(
+        path, steps=before, end=end, why=Why.UNTOLD, last=replace(step.registers, rip=step.by), count=step.done,
+        at_entry=path.at_entry if any(one.name == "entry" for one in before) else {}, stop=None,
+    )  # fmt: skip
+
+
+def _chain(
+    now: StoppedCpu, cpu: CpuState, vector: int, at: Registers, written: WrittenMemory | None
+) -> Chain:
+    if written is not None and written.hold_descriptors(at):
+        return Chain(None, ("the IDT or the GDT is written on the way: what comes of it is not told",))
+    return outcome(now, cpu, vector, at)
+
+
+def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:
+    """A step's access, judged. Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6)."""
+    return access(
+        now, cpu, step.virt, step.kind, bool(step.registers.cs & RPL == RPL), step.width,
+        step.name in (GDT_READ, GDT_WRITE), platform=now.platform,
+    )  # fmt: skip
+
+
+def _reader(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
+    return lambda virt, count: under.bytes_at(virt, count) or None
+
+
+def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Fault:
+    vector, rip = found.vector, step.registers.rip
+    if vector == exceptions.PROTECTION:
+        if step.name.startswith("stack"):
+            if not now.platform.has(Quirk.STACK_PROTECTION):
+                vector = exceptions.STACK_FAULT
+        elif step.kind is AccessKind.FETCH and not now.platform.has(Quirk.JUMP_THEN_FAULT):
+            rip = step.by
+    return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
+
+
+def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
+    registers = now.delivery_registers
+    step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
+    fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
+    if now.platform.has(Quirk.RESERVED_CR3_HANGS):
+        words = ("QEMU's TCG raises no exception: it executes the mov again and again",)
+        chain = Chain(Ending.HANG, words)
+    else:
+        chain = outcome(now, now.cpu, fault.vector, registers)
+    return Forecast(cpu, (step,), step, fault, chain, "the switch is refused", Why.REFUSED, registers)

@@ -1,0 +1,89 @@
+"""Everything that can be told of one boot before the switch: its strikes, in order, and its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.recorded_state import cpu_state
+from cr3scope.input.capture.records import Boot
+from cr3scope.model import rounds, scan
+from cr3scope.model.delivery import Delivery
+from cr3scope.model.intent import Intent
+from cr3scope.model.mend import Mender
+from cr3scope.model.outlook import Outlook
+from cr3scope.model.prediction import Prediction
+from cr3scope.model.strike import Strike
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import Translation, access
+from cr3scope.target.contents import RecordedBytes
+from cr3scope.target.overlay import Overlay
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """The model's account of a boot. ``strikes``: the plan's first, then the safety net, then ranges."""
+
+    cpu: CpuState
+    platform: Platform
+    registers: Registers
+    tables: Tables
+    mended: Overlay
+    strikes: tuple[Strike, ...]
+    prediction: Prediction
+
+
+def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> Foresight | None:
+    """Runs the plan; None if the trace lacks the CPU's state or the new tables."""
+    record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
+    if record is None or dump is None or not boot.plan:
+        return None
+    cpu, registers, tables = cpu_state(record), Registers.of(record.registers), DumpTables(dump)
+    firmware = Firmware.of(boot)
+    memory = RecordedBytes(boot, firmware.frame_of)
+
+    def frame_of(virt: int) -> int | None:
+        named = intent.frame_of(virt)
+        return firmware.frame_of(virt) if named is None else named
+
+    delivery = Delivery(tables, cpu, memory, platform)
+    plan = sorted(boot.plan, key=lambda step: step.step)
+    outlook = Outlook(boot, intent, delivery, plan, registers)
+    if cpu.cr3_reserved:
+        mended = Overlay(tables, cpu.max_phys_bits)
+        return Foresight(cpu, platform, registers, tables, mended, (), outlook.refused_cr3())
+    mender = Mender(cpu, intent, frame_of, platform)
+    judged = rounds.run(delivery, plan, mender, intent, registers)
+    prediction = outlook.prediction(judged.first)
+    strikes = [
+        *judged.strikes,
+        *scan.safety_net(replace(delivery, tables=judged.mended), registers),
+        *scan.ranges(tables, cpu, intent, platform),
+    ]
+    return Foresight(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """The tables under which the loader ran: they say where its addresses lead."""
+
+    tables: Tables | None
+    cpu: CpuState | None
+
+    @classmethod
+    def of(cls, boot: Boot) -> Firmware:
+        record, dump = boot.cpus.get("entry"), boot.dumps.get("old")
+        if record is None or dump is None:
+            return cls(None, None)
+        return cls(DumpTables(dump), replace(cpu_state(record), cr3=dump.cr3))
+
+    def frame_of(self, virt: int) -> int | None:
+        """The 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""
+        if self.tables is None or self.cpu is None:
+            return None
+        found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)
+        return found.phys & ~0xFFF if isinstance(found, Translation) else None

@@ -1,0 +1,31 @@
+"""The exception handlers that the IDT names."""
+
+from __future__ import annotations
+
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.descriptors import GATE_BYTES, Gate
+from cr3scope.x86.registers import Registers
+
+EXCEPTIONS = 32
+_PAGE_FAULTS_FIRST = (14, 13, 8, 6, 12, 11, 10)
+
+
+def handlers(under: StoppedCpu, registers: Registers) -> dict[int, tuple[int, ...]]:
+    """Address of each handler of exceptions, and the vectors that lead to it; the likeliest first.
+
+    The gates are read through the tables of ``under``.
+    """
+    count = min(EXCEPTIONS, (registers.idt_limit + 1) // GATE_BYTES)
+    data = under.bytes_at(registers.idt_base, count * GATE_BYTES)
+    found: dict[int, tuple[int, ...]] = {}
+    order = sorted(range(len(data) // GATE_BYTES), key=_likelihood)
+    for vector in order:
+        gate = Gate.decode(data[vector * GATE_BYTES : (vector + 1) * GATE_BYTES])
+        if gate.present:
+            found[gate.offset] = (*found.get(gate.offset, ()), vector)
+    return found
+
+
+def _likelihood(vector: int) -> tuple[int, int]:
+    rank = _PAGE_FAULTS_FIRST.index(vector) if vector in _PAGE_FAULTS_FIRST else EXCEPTIONS
+    return rank, vector

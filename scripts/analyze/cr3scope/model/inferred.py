@@ -1,0 +1,50 @@
+"""What addresses are for, where no trace tells it: inferred from the CPU's registers and from code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cr3scope.input.capture.records import Boot, RegionRecord
+from cr3scope.model.intent import Intent
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import switch_at_pc
+from cr3scope.x86.mov_cr3 import LONGEST, switches_before
+from cr3scope.x86.registers import Registers
+
+FRAME_REACH = 64  # bytes below RSP: an exception's frame is 48, and RSP is first aligned to 16
+
+
+Wanted = tuple[int, int | None]  # an address, and RSP when it is accessed
+
+
+def inferred(now: StoppedCpu, registers: Registers, wanted: Iterable[Wanted]) -> Intent:
+    """Return the roles that can be told of a CPU's addresses: idt, gdt, stack, trampoline.
+
+    ``wanted``: the addresses that somebody will ask of. One is of the stack if it lies just below RSP; of
+    the trampoline if the instruction before it switches, in memory as loaders see it, where virtual is
+    physical.
+    """
+    return Intent(Boot(regions=list(_regions(now, registers, wanted))))
+
+
+def _regions(now: StoppedCpu, registers: Registers, wanted: Iterable[Wanted]) -> Iterator[RegionRecord]:
+    yield _region("idt", registers.idt_base, registers.idt_limit + 1)
+    yield _region("gdt", registers.gdt_base, registers.gdt_limit + 1)
+    for virt, rsp in wanted:
+        if rsp is not None and 0 < (rsp - virt) % (1 << 64) <= FRAME_REACH:
+            yield _region("stack", virt, 1)
+        if _follows_a_switch(now, virt):
+            yield _region("trampoline", virt, 1)
+
+
+def _region(role: str, virt: int, size: int) -> RegionRecord:
+    return RegionRecord(0, role, role, virt, virt + size - 1, None)
+
+
+def _follows_a_switch(now: StoppedCpu, virt: int) -> bool:
+    switch = switch_at_pc(now)
+    if switch is not None and virt == now.rip + switch.length:
+        return True
+    if virt < LONGEST or virt >> now.phys_bits:
+        return False
+    return switches_before(now.physical(virt - LONGEST, LONGEST))

@@ -1,0 +1,20 @@
+"""Loops that the CPU is about to go through once more."""
+
+from __future__ import annotations
+
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.decode import instruction as decode
+
+_LOOPS = ("j", "loop")
+
+
+def way_out(now: StoppedCpu) -> int | None:
+    """At a conditional jump backwards, the instruction behind it; None elsewhere."""
+    from capstone import x86
+
+    one = decode.decode(now.bytes_at(now.rip, decode.LONGEST), now.rip, now.code_bits)
+    if one is None or not one.mnemonic.startswith(_LOOPS) or one.mnemonic in ("jmp", "ljmp"):
+        return None
+    target = one.operands[0]
+    following: int = one.address + one.size
+    return following if target.type == x86.X86_OP_IMM and target.imm <= now.rip else None

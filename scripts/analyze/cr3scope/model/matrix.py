@@ -1,0 +1,221 @@
+"""One dump on other CPUs: which of them refuse an access that this boot's own CPU grants.
+
+Only states that can refuse more are variants. CR0.WP=0, a set EFER.NXE, an Intel CPU instead of an
+AMD one, more address bits and 1 GiB pages only ever refuse less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cr3scope.arrays import integers
+from cr3scope.input.capture.records import PlanStep
+from cr3scope.model import interrupt
+from cr3scope.model.intent import Intent, Named
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Walk, access, walk
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CR0_WP, CR4_LA57, CR4_SMAP, CR4_SMEP, EFER_NXE, CpuState
+from cr3scope.x86.entry import (
+    ACCESSED,
+    ADDRESS_MASK,
+    DIRTY,
+    ENTRIES,
+    LARGE,
+    PAGE_BYTES,
+    frame,
+    is_leaf,
+    level_bytes,
+)
+
+_KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
+_LEAST_PHYS_BITS = 36  # of any 64-bit CPU: frames that differ below are treated alike by all
+_MAX_RUNS_PER_RANGE = 4096
+_ALL_ONES = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Another CPU, or another state of this one; ``label`` is what people call it."""
+
+    label: str
+    state: Callable[[CpuState], CpuState]
+
+
+def _max_phys_bits(bits: int) -> Variant:
+    return Variant(f"a CPU with MAXPHYADDR {bits}", lambda cpu: replace(cpu, max_phys_bits=bits))
+
+
+NXE_CLEAR = Variant(
+    "an AP that has not set EFER.NXE", lambda cpu: replace(cpu, efer=cpu.efer & ~EFER_NXE)
+)
+WRITE_PROTECT = Variant("a CPU with CR0.WP=1", lambda cpu: replace(cpu, cr0=cpu.cr0 | CR0_WP))
+SMEP_SMAP = Variant(
+    "SMEP and SMAP on", lambda cpu: replace(cpu, cr4=cpu.cr4 | CR4_SMEP | CR4_SMAP)
+)
+AMD = Variant("an AMD CPU", lambda cpu: replace(cpu, is_amd=True))
+NO_GIGAPAGES = Variant("a CPU without 1 GiB pages", lambda cpu: replace(cpu, has_1g_pages=False))
+FEWER_PHYS_BITS = tuple(_max_phys_bits(bits) for bits in (36, 39, 40, 46))
+LA57_ON = Variant("a CPU with CR4.LA57=1", lambda cpu: replace(cpu, cr4=cpu.cr4 | CR4_LA57))
+LA57_OFF = Variant("a CPU with CR4.LA57=0", lambda cpu: replace(cpu, cr4=cpu.cr4 & ~CR4_LA57))
+
+VARIANTS = (
+    NXE_CLEAR, WRITE_PROTECT, SMEP_SMAP, AMD, NO_GIGAPAGES, *FEWER_PHYS_BITS, LA57_ON, LA57_OFF
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An access that a variant refuses: by a step of the plan, or to a range that was asked for."""
+
+    variant: Variant
+    kind: AccessKind
+    fault: PageFault
+    step: PlanStep | None
+    named: Named | None
+
+    @property
+    def access(self) -> str:
+        """``step 2 (fetch at kernel entry)``, or the label of the range."""
+        if self.step is not None:
+            return f"step {self.step.step} ({self.step.name})"
+        return self.named.label if self.named else f"{self.fault.virt:#x}"
+
+
+def judge(
+    tables: Tables,
+    cpu: CpuState,
+    plan: Iterable[PlanStep],
+    intent: Intent,
+    variants: Sequence[Variant] = VARIANTS,
+) -> Iterator[Refusal]:
+    """Variant by variant, in the order of the plan, then of the ranges.
+
+    All are judged by what the manuals say. Of accesses that every CPU treats alike, only the first
+    is told.
+    """
+    probes = tuple(_Probes(tables, cpu, intent).of(plan))
+    for variant in variants:
+        state = variant.state(cpu)
+        if state == cpu:
+            continue
+        for probe in probes:
+            found = access(tables, state, probe.virt, probe.kind)
+            if isinstance(found, PageFault):
+                yield Refusal(variant, probe.kind, found, probe.step, probe.named)
+
+
+def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:
+    """Whether no such CPU runs this machine: the address that it refuses for its bits is that of
+    memory or a device. Where nobody said what should be there, it is taken for one."""
+    entry, virt = refusal.fault.guilty[0], refusal.fault.virt
+    if refusal.variant not in FEWER_PHYS_BITS:
+        return False
+    if not is_leaf(entry.value, entry.level):
+        return True  # the walk of the boot's own CPU has read the table
+    phys = frame(entry.value, entry.level) + virt % level_bytes(entry.level) & -PAGE_BYTES
+    meant = intent.frame_of(virt)
+    if meant is None or meant == phys:
+        return True
+    asked = [(n.phys, n.phys + n.size - 1) for n in intent.maps if n.phys is not None]
+    memory = [(descriptor.first, descriptor.last) for descriptor in intent.boot.memory_map]
+    return any(first <= phys <= last for first, last in (*asked, *memory))
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """An access that the boot's own CPU grants."""
+
+    virt: int
+    kind: AccessKind
+    step: PlanStep | None = None
+    named: Named | None = None
+
+
+class _Probes:
+    """The accesses of a boot, each kind of path once."""
+
+    def __init__(self, tables: Tables, cpu: CpuState, intent: Intent) -> None:
+        self._tables = tables
+        self._cpu = cpu
+        self._intent = intent
+        self._seen: set[tuple[AccessKind, tuple[int, ...]]] = set()
+
+    def of(self, plan: Iterable[PlanStep]) -> Iterator[_Probe]:
+        for step in plan:
+            if not interrupt.is_hardware(step):
+                meant = self._intent.frame_of(step.virt)
+                phys = None if meant is None else meant + step.virt % PAGE_BYTES
+                last = step.virt + max(step.width, 1) - 1
+                for virt, path in self._runs(step.virt, last, phys):
+                    if self._is_new(virt, step.kind, path):
+                        yield _Probe(virt, step.kind, step)
+        for named in [*self._intent.maps, *self._intent.segments]:
+            if named.role == "recursive" or named.rights is None:
+                continue
+            kinds = [kind for letter, kind in _KINDS if letter in named.rights]
+            for virt, path in self._runs(named.virt, named.last, named.phys):
+                if named.caller is not None and self._intent.mapping_of(virt) is not named:
+                    continue  # a later call mapped this page otherwise
+                for kind in kinds:
+                    if self._is_new(virt, kind, path):
+                        yield _Probe(virt, kind, named=named)
+
+    def _is_new(self, virt: int, kind: AccessKind, path: tuple[int, ...]) -> bool:
+        """Whether no such path was met before, and the boot's own CPU grants the access."""
+        if (kind, path) in self._seen:
+            return False
+        self._seen.add((kind, path))
+        return not isinstance(access(self._tables, self._cpu, virt, kind), PageFault)
+
+    def _runs(
+        self, first: int, last: int, phys: int | None
+    ) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Addresses of a range with what is particular of their paths, each such path once a table.
+
+        ``phys``: the frame that was meant for ``first``. Only how a leaf's frame differs from what
+        was meant is particular of it.
+        """
+        virt = first
+        for _ in range(_MAX_RUNS_PER_RANGE):
+            if virt > last:
+                return
+            path = walk(self._tables, self._cpu, virt)
+            if not path.entries:
+                return
+            leaf, size = path.leaf, level_bytes(path.leaf.level)
+            start = virt & -size
+            count = min(self._like(path), (last - start) // size + 1)
+            above = tuple(e.value & ~_alike_bits(PAGE_BYTES) for e in path.entries[:-1])
+            entries = self._tables.table(leaf.phys & -PAGE_BYTES)
+            assert entries is not None
+            particular = entries[leaf.index : leaf.index + count]
+            if phys is not None:
+                frames = np.arange(count, dtype=np.uint64) * np.uint64(size)
+                frames += np.uint64(phys + start - first & _ALL_ONES & -size)
+                particular = particular ^ (frames & np.uint64(ADDRESS_MASK))
+            particular = particular & np.uint64(_ALL_ONES & ~_alike_bits(size))
+            values, places = np.unique(particular, return_index=True)
+            for place, value in sorted(zip(integers(places), integers(values))):
+                yield max(start + place * size, first), (*above, value)
+            virt = start + count * size
+
+    def _like(self, path: Walk) -> int:
+        """How many entries, from the path's last one on, may be leaves of its level."""
+        leaf = path.leaf
+        if leaf.level == 1:
+            return ENTRIES - leaf.index
+        if path.stop is not None:
+            return 1
+        entries = self._tables.table(leaf.phys & -PAGE_BYTES)
+        assert entries is not None
+        others = np.flatnonzero(~entries[leaf.index :] & np.uint64(LARGE))
+        return int(others[0]) if others.size else ENTRIES - leaf.index
+
+
+def _alike_bits(page_size: int) -> int:
+    """The bits of an entry that no CPU looks at when it decides whether to grant an access."""
+    return (1 << _LEAST_PHYS_BITS) - page_size | ACCESSED | DIRTY

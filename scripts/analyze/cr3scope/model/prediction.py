@@ -1,0 +1,27 @@
+"""What the model says the CPU will do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says the CPU will do. ``first`` and ``ends`` are None if it survives.
+
+    ``diverges``: the first step, before any that faults, whose address leads to other memory than
+    was meant. From there on the CPU works with other bytes than those that the plan tells of.
+    """
+
+    survives: bool
+    step: str = ""
+    first: Fault | None = None
+    ends: Ending | None = None
+    chain: tuple[str, ...] = ()  # one line of words for each exception that follows
+    number: int | None = None  # of the plan step; step 0 is the first fetch after mov cr3
+    diverges: int | None = None
+    diverges_words: str = ""
+    followed: str = ""  # of code that was followed without a plan, and survives: how far, in words

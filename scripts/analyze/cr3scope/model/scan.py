@@ -1,0 +1,112 @@
+"""Every range that the trace asked for, held against the tables: absent, or with weaker rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cr3scope.model.delivery import Delivery
+from cr3scope.model.intent import Intent, Named
+from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
+from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, PAGE_BYTES, level_bytes
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+_KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
+_MAX_STEPS_PER_RANGE = 4096
+# Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
+_LEAST_PHYS_BITS = 36
+# What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
+_VITAL_VECTORS = (14, 13, 8)
+
+
+def ranges(
+    tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
+) -> Iterator[Strike]:
+    """Strikes for each part of a range that the tables refuse, one for each guilty entry."""
+    for named in [*intent.maps, *intent.segments]:
+        if named.role == "recursive" or named.rights is None:
+            continue
+        for letter, kind in _KINDS:
+            if letter in named.rights:
+                yield from _refused(tables, cpu, intent, platform, named, kind)
+
+
+def _refused(
+    tables: Tables,
+    cpu: CpuState,
+    intent: Intent,
+    platform: Platform,
+    named: Named,
+    kind: AccessKind,
+) -> Iterator[Strike]:
+    virt = named.virt
+    for _ in range(_MAX_STEPS_PER_RANGE):
+        found = access(tables, cpu, virt, kind, platform=platform)
+        if isinstance(found, Translation):
+            after = (virt & -found.page_size) + _alike(tables, found) * found.page_size
+        else:
+            level = min((entry.level for entry in found.guilty), default=1)
+            after = (virt & -level_bytes(level)) + level_bytes(level)
+            if _is_meant(intent, named, virt):
+                for entry in found.guilty or (None,):
+                    yield Strike(Target.RANGE, kind, virt, found.reason, entry)
+        virt = after
+        if virt > named.last:
+            return
+
+
+def _alike(tables: Tables, found: Translation) -> int:
+    """How many entries from the leaf on, in its table, differ from it in their frame alone.
+
+    All of them answer an access alike, so that a long range takes one walk for each table.
+    """
+    leaf = found.leaf
+    entries = tables.table(leaf.phys & -PAGE_BYTES)
+    assert entries is not None
+    # The low frame bits of a large leaf are reserved as well.
+    may_differ = (1 << _LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
+    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~np.uint64(may_differ)
+    others = np.flatnonzero(differs)
+    return int(others[0]) if others.size else ENTRIES - leaf.index
+
+
+def _is_meant(intent: Intent, named: Named, virt: int) -> bool:
+    """A later call may have mapped this page otherwise, and a guard page is absent on purpose."""
+    if any(virt in region for region in intent.regions if region.role == "guard"):
+        return False
+    return named.caller is None or intent.mapping_of(virt) is named
+
+
+def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:
+    """Strikes for what the first exception would need: gates, their code segment, the handlers."""
+    for vector in _VITAL_VECTORS:
+        if GATE_BYTES * (vector + 1) - 1 > registers.idt_limit:
+            continue
+        virt = registers.idt_base + GATE_BYTES * vector
+        found = delivery.reach(virt, AccessKind.READ, GATE_BYTES)
+        if isinstance(found, PageFault):
+            yield from _all(Target.IDT, AccessKind.READ, found)
+            continue
+        data = delivery.memory.read(found.phys, GATE_BYTES)
+        if data is None:
+            continue
+        gate = Gate.decode(data)
+        segment = registers.gdt_base + (gate.selector & ~7)
+        found = delivery.reach(segment, AccessKind.READ, DESCRIPTOR_BYTES)
+        if isinstance(found, PageFault):
+            yield from _all(Target.GDT, AccessKind.READ, found)
+        found = delivery.reach(gate.offset, AccessKind.FETCH)
+        if isinstance(found, PageFault):
+            yield from _all(Target.HANDLER, AccessKind.FETCH, found)
+
+
+def _all(target: Target, kind: AccessKind, fault: PageFault) -> Iterator[Strike]:
+    for entry in fault.guilty or (None,):
+        yield Strike(target, kind, fault.virt, fault.reason, entry)

@@ -1,0 +1,55 @@
+"""Memory that the code itself writes before it comes to use it: what lies there now tells nothing then."""
+
+from __future__ import annotations
+
+from cr3scope.model.follow.course import Step
+from cr3scope.paging.walk import walk
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.registers import Registers
+
+_ALL_ONES = (1 << 64) - 1
+_ENTRY_BYTES = 8
+
+
+class WrittenMemory:
+    """Physical bytes that steps so far have written to, under the tables of ``cpu``."""
+
+    def __init__(self, now: StoppedCpu, cpu: CpuState) -> None:
+        self._now, self._cpu = now, cpu
+        self._ranges: list[range] = []
+
+    def note(self, step: Step) -> None:
+        """A step that goes through."""
+        if step.kind is AccessKind.WRITE:
+            self._ranges += self._phys(step.virt, step.extent or step.width)
+
+    def map(self, virt: int) -> bool:
+        """Whether an entry that translates ``virt`` is among them."""
+        if not self._ranges:
+            return False
+        path = walk(self._now, self._cpu, virt & _ALL_ONES, self._now.platform)
+        return any(self._reach(range(entry.phys, entry.phys + _ENTRY_BYTES)) for entry in path.entries)
+
+    def hold_descriptors(self, registers: Registers) -> bool:
+        """Whether a byte of the IDT or the GDT is among them."""
+        if not self._ranges:
+            return False
+        tables = (registers.idt_base, registers.idt_limit), (registers.gdt_base, registers.gdt_limit)
+        return any(self._reach(piece) for base, limit in tables for piece in self._phys(base, limit + 1))
+
+    def _reach(self, piece: range) -> bool:
+        return any(one.start < piece.stop and piece.start < one.stop for one in self._ranges)
+
+    def _phys(self, virt: int, width: int) -> list[range]:
+        """Where ``width`` bytes at ``virt`` lie, page by page; what is not mapped is left out."""
+        pieces, end = [], virt + width
+        while virt < end:
+            size = min(end, (virt | PAGE_BYTES - 1) + 1) - virt
+            phys = walk(self._now, self._cpu, virt & _ALL_ONES, self._now.platform).phys
+            if phys is not None:
+                pieces.append(range(phys, phys + size))
+            virt += size
+        return pieces

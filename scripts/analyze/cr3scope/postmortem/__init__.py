@@ -1,1 +1,0 @@
-"""Why a paused guest without a trace died or stopped: asked of its registers, memory and log."""

@@ -1,1 +1,0 @@
-"""What the CPU will do: the plan carried through the model."""

@@ -1,0 +1,88 @@
+"""What the end of a run adds to what the log says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.screen import read_screen
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.target.standstill import interrupts_on, standing
+from cr3scope.x86.ending import Ending
+
+_HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
+
+
+def with_ending(
+    report: LogReport | None, outcome: Outcome, traced: bool = True
+) -> LogReport | None:
+    """The report, completed by why the run ended; ``report`` is None where there is no log to read.
+
+    A trace promises an end: without it the guest hangs. Of a guest without one (``traced`` False) nobody
+    knows whether it should have ended.
+    """
+    seen = report or LogReport()
+    if seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+        return seen
+    screen = read_screen(outcome.serial)
+    if screen is not None and seen.first is None:
+        return replace(
+            seen, first=screen, ending=Ending.HANDLED, records=1, source="the firmware's screen"
+        )
+    there = standing(outcome.registers, outcome.cpu) if outcome.registers else None
+    if outcome.reason is Reason.NOTHING_BOOTED and seen.ending is None:
+        return replace(seen, detail=outcome.gave_up, source="run", standing=there)
+    if outcome.reason is Reason.TIMEOUT and seen.ending is None and outcome.registers and not traced:
+        return replace(seen, detail=running_words(outcome), source="run", standing=there)
+    if outcome.reason in _HANGS and seen.ending is None:
+        words = hang_words(outcome)
+        return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)
+    if outcome.reason is Reason.RESET and outcome.triple_fault and seen.ending is None:
+        words = "triple fault, with no record before it: QEMU logs no exception of real mode"
+        return replace(
+            seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there
+        )
+    if outcome.watchdog and outcome.reason is not Reason.TIMEOUT:
+        return replace(seen, detail="the watchdog device ran out", source="run", standing=there)
+    if outcome.reason is Reason.RESET:
+        if report is not None and report.switch_offset is None and report.saw_interrupts:
+            words = "the guest asked for a reset: the log has no exception and no triple fault"
+            return replace(seen, detail=words, source="run")
+        if report is None or report.switch_offset is None:
+            # KVM logs nothing; a reset that nobody logged is taken for what it mostly is.
+            words = "the guest reset; the log has no record under the new CR3"
+            return replace(seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run")
+        words = "the guest asked for a reset: there was no triple fault"
+        return replace(seen, notes=(*seen.notes, words))
+    return report
+
+
+def hang_words(outcome: Outcome) -> str:
+    """Where a guest hangs that had to be ended."""
+    words = f"not done after {outcome.seconds:.0f} s"
+    if outcome.reason is Reason.STOPPED:
+        words = f"QEMU stopped the guest by itself ({outcome.run_state})"
+    registers = outcome.registers
+    for name in ("RIP", "EIP", "RSP", "ESP", "CR3", "CR2"):
+        if name in registers:
+            words += f", {name}={registers[name]:#x}"
+    if registers.get("HLT"):
+        on = interrupts_on(registers)
+        words += ", halted with interrupts " + ("on" if on else "off: nothing can wake it")
+    return words
+
+
+def running_words(outcome: Outcome) -> str:
+    """What a guest was doing that was still there when the time was up."""
+    registers = outcome.registers
+    state = "running"
+    if registers.get("HLT"):
+        state = "halted, waiting for an interrupt"
+    others = [look[outcome.cpu] for look in outcome.looks if outcome.cpu < len(look)]
+    flags = {interrupts_on(seen) for seen in (registers, *others)}  # firmware turns them off for moments
+    flag = " and ".join(word for word, is_on in (("on", True), ("off", False)) if is_on in flags)
+    place = registers.get("RIP", registers.get("EIP", 0))
+    return (
+        f"still there after {outcome.seconds:.0f} s, when the time was up: {state} at RIP={place:#x},"
+        f" interrupts {flag}"
+    )

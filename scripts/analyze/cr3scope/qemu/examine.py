@@ -1,0 +1,137 @@
+"""Asks a paused guest why it died or stopped, and keeps what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.causes import first_cause, still_spinning
+from cr3scope.diagnose.facts.at_fault import read_at_fault
+from cr3scope.diagnose.facts.callers import callers
+from cr3scope.diagnose.facts.file_code import file_code
+from cr3scope.diagnose.facts.judged import in_order
+from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
+from cr3scope.diagnose.facts.overwritten_code import overwritten_code
+from cr3scope.diagnose.facts.reset import reset_cause
+from cr3scope.diagnose.finding import Finding
+from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.qemu.ending import with_ending
+from cr3scope.qemu.kept_evidence import keep
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.paused_guest import stopped_cpus
+from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.text_screen import read_text_screen, shown_text
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.ending import Ending
+
+
+def examine(
+    folder: Path, log: Path, files: Sequence[ElfFile], qmp: Qmp, outcome: Outcome
+) -> None:
+    """Completes ``outcome`` of a guest without a trace: a trace holds all this, and more.
+
+    ``files``: of images that the guest may have loaded. QmpError if QEMU does not answer.
+    """
+    cpus = stopped_cpus(qmp)
+    if not cpus:
+        raise QmpError("info registers -a: no CPU")
+    try:
+        report = observe(log)
+    except UnusableInput:
+        report = None
+    cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
+    judged = cpus[0]
+    try:
+        judged = _judge(cpus, report, log, qmp, outcome)
+        _look_around(judged, report, files, qmp, outcome)
+    finally:
+        _keep(folder, cpus, judged, outcome)
+
+
+def _judge(
+    cpus: tuple[StoppedCpu, ...], report: LogReport | None, log: Path, qmp: Qmp, outcome: Outcome
+) -> StoppedCpu:
+    """Which CPU it is about; leaves the findings in ``outcome``."""
+    judged = cpus[0]
+    outcome.registers, outcome.cpu = dict(judged.registers), judged.number
+    seen = with_ending(report, outcome, traced=False) or LogReport()
+    found = _not_booted(judged, qmp, outcome)
+    if found is not None:
+        outcome.findings = (found,)
+    elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
+        outcome.findings = (reset_cause(judged, log, outcome.watchdog),)
+    elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
+        outcome.findings = tuple(still_spinning(judged, outcome.looks))
+    else:
+        judged, outcome.findings = first_cause(cpus, seen, outcome.looks, read_at_fault(log, seen))
+    outcome.registers, outcome.cpu = dict(judged.registers), judged.number
+    if len(cpus) > 1 and seen.ending is not None:
+        outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
+    return judged
+
+
+def _look_around(
+    judged: StoppedCpu, report: LogReport | None, files: Sequence[ElfFile], qmp: Qmp, outcome: Outcome
+) -> None:
+    """Whose code it was, and who had called it."""
+    images = loaded_images(judged) if judged.in_long_mode else []
+    if not images:
+        outcome.screen = shown_text(qmp)
+    if not judged.in_long_mode:
+        return
+    outcome.images = named(images)
+    outcome.bases = bases_of([each.path for each in files if each.base is None], images)
+    seen = with_ending(report, outcome, traced=False) or LogReport()
+    if seen.ending is None:
+        return
+    fault = None if seen.ending is Ending.HANG else seen.fatal or seen.first
+    rip, rsp = (fault.rip, fault.rsp) if fault else (judged.rip, judged.registers.get("RSP"))
+    pieces = list(file_code(files, outcome.bases))
+    if rsp is not None:
+        outcome.callers = tuple(callers(judged, rsp, pieces))
+    changed = None if rip is None else overwritten_code(judged, rip, pieces)
+    if changed is not None:
+        outcome.findings = (changed, *outcome.findings)
+
+
+def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | None:
+    """The firmware itself, at its end."""
+    if outcome.reason not in (Reason.NOTHING_BOOTED, Reason.TIMEOUT):
+        return None
+    attempts = read_attempts(outcome.serial)
+    outcome.gave_up = outcome.gave_up or attempts.gave_up
+    if outcome.reason is Reason.TIMEOUT and attempts.is_looking:
+        outcome.gave_up = "the firmware was still looking when the time was up"
+    if not outcome.gave_up and not judged.in_long_mode:
+        outcome.gave_up = seabios_gave_up(read_text_screen(qmp))
+    if not outcome.gave_up:
+        return None
+    rule = "loader-returned" if attempts.started else "nothing-booted"
+    title = f"nothing was booted: {outcome.gave_up}"
+    if attempts.started:
+        title = f"the loader ({attempts.started[-1]}) came back: {outcome.gave_up}"
+    return BY_ID[rule].finding(title, "\n".join(_tried(attempts)))
+
+
+def _tried(attempts: Attempts) -> list[str]:
+    lines = [f"started: {name}" for name in attempts.started]
+    lines += [f"tried: {words}" for words in attempts.failed]
+    if attempts.network:
+        lines.append("tried: the network (PXE or HTTP)")
+    return lines or ["the firmware does not say what it tried"]
+
+
+def _keep(
+    folder: Path, cpus: tuple[StoppedCpu, ...], judged: StoppedCpu, outcome: Outcome
+) -> None:
+    try:
+        kept = keep(folder, cpus, judged, outcome.images)
+    except OSError as error:
+        outcome.notes.append(f"{error.filename or folder}: {error.strerror}")
+        return
+    outcome.notes += kept.notes
+    outcome.kept = tuple(kept.words())

@@ -1,0 +1,383 @@
+"""One QEMU from start to end: what it was told, what it said, and why the watching ended.
+
+Every wait is for an event: a byte, a QMP message, the end of the process, a signal or a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from cr3scope.errors import UnusableInput
+from cr3scope.qemu.command import Command, Serial
+from cr3scope.qemu.log_pipe import LogPipe, read_end
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.progress import Figures, Progress
+from cr3scope.qemu.qmp import Listener, Qmp, QmpError
+from cr3scope.qemu.serial_port import SerialPort, Sign
+from cr3scope.qemu.sight import Sight
+
+LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
+FINITE_STORM_SECONDS = 10.0
+EXAMINE_SECONDS = 20.0  # a hundred times what it takes
+CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
+_TRIPLE_FAULT = b"Triple fault\n"
+_CHUNK = 1 << 16
+_MOST_CHUNKS = 64  # at a time; no pipe holds more (pipe-max-size is 1 MiB)
+_MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
+# How long a guest may go on after a sign that it is done: it may still exit, or write a file.
+_GRACE = {
+    Sign.FAULT_RECORD: 0.25,
+    Sign.ERROR_RECORD: 0.25,
+    Sign.TRACE_ENDED: 1.0,
+    Sign.KERNEL_PANIC: 0.5,
+    Sign.SCREEN_STARTED: 1.0,
+    Sign.SCREEN_COMPLETE: 0.0,
+}
+
+
+_MEANING = {
+    Sign.SCREEN_STARTED: Reason.SCREEN,
+    Sign.SCREEN_COMPLETE: Reason.SCREEN,
+    Sign.KERNEL_PANIC: Reason.PANICKED,
+}
+_SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
+_BARKS = {"reset": Reason.RESET, "shutdown": Reason.SHUT_DOWN, "poweroff": Reason.SHUT_DOWN,
+          "pause": Reason.STOPPED}  # fmt: skip
+
+
+def examine_nothing(_qmp: Qmp, _outcome: Outcome) -> None:
+    """For runs of which only the log and the serial output matter."""
+
+
+def watch(
+    command: Command,
+    folder: Path,
+    timeout: float,
+    meanwhile: Callable[[], None] = lambda: None,
+    examine: Callable[[Qmp, Outcome], None] = examine_nothing,
+) -> Outcome:
+    """Runs QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
+
+    ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is
+    paused and its log is complete. Whatever happens, no QEMU is left behind.
+    """
+    with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
+        watcher = _Watcher(command, folder, Path(channels), signals, meanwhile)
+        try:
+            watcher.start(timeout)
+            watcher.loop()
+            watcher.ask(examine)
+        finally:
+            watcher.stop()
+    return watcher.outcome
+
+
+class _Signals:
+    """SIGINT and SIGTERM as one more readable descriptor."""
+
+    def __enter__(self) -> _Signals:
+        self._count = 0
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def another(self) -> Callable[[], bool]:
+        """Tells whether a signal has come since this call."""
+        before = self._count
+        return lambda: self._count > before
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b".")
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _end_with_parent() -> None:
+    """In the child: even a run that is killed outright leaves no QEMU behind."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _Watcher:
+    def __init__(
+        self,
+        command: Command,
+        folder: Path,
+        channels: Path,
+        signals: _Signals,
+        meanwhile: Callable[[], None],
+    ) -> None:
+        self.outcome = Outcome()
+        self._command = command
+        self._signals = signals
+        self._meanwhile = meanwhile
+        self._channels = channels
+        self._selector = selectors.DefaultSelector()
+        self._serial = SerialPort(folder / "serial.log")
+        self._serial_fifo = read_end(channels / "serial")
+        self._log = LogPipe(channels / "log", folder / "interrupts.log")
+        self._listener = Listener(channels / "qmp")
+        self._qmp: Qmp | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._process_end = -1
+        self._began = self._deadline = 0.0
+        self._reason_at_deadline = Reason.TIMEOUT
+        self._done = False
+        self._sight = Sight(self.outcome)
+        self._progress = Progress()
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+
+    def start(self, timeout: float) -> None:
+        words = self._command.watched(
+            self._channels / "log", self._channels / "serial", self._channels / "qmp"
+        )
+        self._began = time.monotonic()
+        self._deadline = self._began + timeout
+        self._sight.begin(self._began)
+        try:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise UnusableInput(f"{words[0]}: cannot be started: {why}") from error
+        self._process_end = os.pidfd_open(self._process.pid)
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            os.set_blocking(stream.fileno(), False)
+        self._on(self._process.stdout, self._stdout_ready)
+        self._on(self._process.stderr, self._stderr_ready)
+        self._on(self._process_end, self._exited)
+        self._on(self._serial_fifo, self._serial_ready)
+        self._on(self._log, self._storm)
+        self._on(self._listener, self._called)
+        self._on(self._signals, self._interrupted)
+
+    def loop(self) -> None:
+        """Until something says that the guest is done."""
+        while not self._done:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                self._end(self._reason_at_deadline)
+                break
+            until_look = max(self._sight.next_look - time.monotonic(), 0)
+            for key, _ in self._selector.select(min(left, until_look)):
+                key.data()
+            if not self._done and time.monotonic() >= self._sight.next_look:
+                self._look()
+        self._progress.close()
+
+    def ask(self, examine: Callable[[Qmp, Outcome], None]) -> None:
+        """Asks a guest that is still there what there is to ask, and QEMU to leave."""
+        if self._qmp is None or self.outcome.reason is Reason.EXITED:
+            return
+        try:
+            self.outcome.run_state = self._qmp.run_state()
+            self._qmp.execute("stop")
+            self.outcome.registers = self._qmp.registers()
+            self._serial_ready()
+            self._log.finish()
+            self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
+            self.outcome.serial = self._serial.received
+            self.outcome.seconds = time.monotonic() - self._began
+            self._qmp.bound(time.monotonic() + EXAMINE_SECONDS, self._signals.another())
+            examine(self._qmp, self.outcome)
+        except QmpError as error:
+            self.outcome.notes.append(f"not all was asked of the paused guest: {error}")
+        self._qmp.quit()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert self._process is not None
+            self._process.wait(LEAVE_SECONDS)
+
+    def stop(self) -> None:
+        """Ends QEMU with all its children, and takes what is left in the channels."""
+        self._progress.close()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self.outcome.exit_status = self._process.wait()
+            self._notice_late_call()
+            for ready in (self._serial_ready, self._stdout_ready, self._stderr_ready):
+                ready()
+            for stream in (self._process.stdout, self._process.stderr):
+                assert stream is not None
+                stream.close()
+            os.close(self._process_end)
+            self.outcome.seconds = time.monotonic() - self._began
+        self._log.finish()
+        if self._log.error is not None:
+            self.outcome.notes.append(f"interrupts.log: {self._log.error.strerror}")
+        if self._qmp is not None:
+            self._qmp.close()
+        self._listener.close()
+        self._selector.close()
+        os.close(self._serial_fifo)
+        self._serial.close()
+        if self._serial.left_out:
+            self.outcome.notes.append(f"serial.log: {self._serial.left_out} bytes left out")
+        self.outcome.serial = self._serial.received
+        self.outcome.stdout = bytes(self._stdout)
+        self.outcome.words = self._stderr.decode(errors="replace")
+
+    def _on(self, source: Any, ready: Callable[[], None]) -> None:
+        self._selector.register(source, selectors.EVENT_READ, ready)
+
+    def _end(self, reason: Reason) -> None:
+        if not self._done:
+            self._done = True
+            self.outcome.reason = reason
+
+    def _end_within(self, seconds: float, reason: Reason) -> None:
+        """The guest may go on for so long; an earlier deadline stays."""
+        until = time.monotonic() + seconds
+        if until < self._deadline:
+            self._deadline = until
+            self._reason_at_deadline = reason
+
+    def _look(self) -> None:
+        """A guest that stands still needs no more time."""
+        now = time.monotonic()
+        self._show_progress(now - self._began)
+        if self._qmp is None and now - self._began > CALL_SECONDS:
+            self._end(Reason.TIMEOUT)
+            return
+        qmp = self._qmp if self._qmp is not None and self._qmp.ready else None
+        reason = self._sight.look(qmp, self._serial, self._log.records)
+        if self._qmp is not None and self._qmp.ready:
+            self._qmp_ready()  # an event may have come together with the answers
+        if reason is not None:
+            self._end(reason)
+
+    def _show_progress(self, seconds: float) -> None:
+        log, serial = self._log, self._serial
+        self._progress.show(
+            Figures(seconds, log.total_bytes, log.records, serial.total, serial.last_line)
+        )
+
+    def _exited(self) -> None:
+        self._end(Reason.EXITED)
+
+    def _interrupted(self) -> None:
+        self._end(Reason.INTERRUPTED)
+
+    def _called(self) -> None:
+        if self._qmp is None:
+            self._qmp = self._listener.accept()
+            self._on(self._qmp, self._qmp_ready)
+        self._selector.unregister(self._listener)
+
+    def _notice_late_call(self) -> None:
+        """A guest may be done before QEMU's call was answered; a refused command line ends with 0 or
+        1 and has shown nothing of a guest."""
+        if self._qmp is None:
+            with contextlib.suppress(OSError):
+                self._qmp = self._listener.accept()
+        if self._qmp is not None and self.outcome.exit_status not in (0, 1):
+            self.outcome.started = True
+
+    def _qmp_ready(self) -> None:
+        assert self._qmp is not None
+        for event in self._qmp.events():
+            data = event.get("data")
+            self._take_event(str(event.get("event")), data if isinstance(data, dict) else {})
+        if self._qmp.ready and not self.outcome.started:
+            self.outcome.started = True
+            self.outcome.qemu = self._qmp.version
+            self._prepare(self._qmp)
+            self._meanwhile()  # not before: QEMU tells no event to whom it has not answered yet
+        if self._qmp.closed:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._qmp)
+
+    def _take_event(self, name: str, data: dict[str, Any]) -> None:
+        if name == "SHUTDOWN":
+            self._end(_SHUTDOWN_REASONS.get(str(data.get("reason")), Reason.SHUT_DOWN))
+        elif name == "GUEST_PANICKED":
+            self._end(Reason.PANICKED)
+        elif name == "WATCHDOG":
+            self.outcome.watchdog = str(data.get("action"))
+            if self.outcome.watchdog in _BARKS:
+                self._end(_BARKS[self.outcome.watchdog])
+
+    def _prepare(self, qmp: Qmp) -> None:
+        """What only a running QEMU can be told."""
+        try:
+            if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
+                qmp.execute("set-action", reboot="shutdown", shutdown="pause")
+            if self._command.waits and not self._command.has_debugger:
+                qmp.execute("cont")
+        except QmpError as error:
+            self.outcome.notes.append(str(error))
+
+    def _storm(self) -> None:
+        self._selector.unregister(self._log)
+        storm = self._log.storm
+        if storm is not None:
+            self._end_within(FINITE_STORM_SECONDS if storm.finite else 0.0, Reason.STORM)
+
+    def _serial_ready(self) -> None:
+        for data in self._chunks(self._serial_fifo):
+            self._take_serial(data)
+
+    def _stdout_ready(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        for data in self._chunks(self._process.stdout):
+            if self._command.serial in (Serial.OURS, Serial.TAPPED):
+                self._stdout += data[: _MAX_WORDS * 64 - len(self._stdout)]
+            else:
+                self._take_serial(data)
+
+    def _stderr_ready(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        for data in self._chunks(self._process.stderr):
+            self._stderr += data[: max(_MAX_WORDS - len(self._stderr), 0)]
+
+    def _take_serial(self, data: bytes) -> None:
+        for sign in self._serial.feed(data):
+            self._end_within(_GRACE[sign], _MEANING.get(sign, Reason.SAID_ALL))
+
+    def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:
+        """What can be read without waiting, in turns: who writes without end must not keep us from
+        the clock. At its end the source is watched no more."""
+        descriptor = source if isinstance(source, int) else source.fileno()
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_MOST_CHUNKS):
+                data = os.read(descriptor, _CHUNK)
+                if not data:
+                    break
+                yield data
+            else:
+                return
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(source)

@@ -1,0 +1,127 @@
+"""Takes QEMU's log from a FIFO in a thread of its own, so that QEMU never waits for us."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import threading
+from pathlib import Path
+
+from cr3scope.qemu.log_filter import LogFilter
+from cr3scope.qemu.storm import Storm, StormDetector
+
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; in Python from 3.10
+PIPE_BYTES = 1 << 20
+# QEMU writes every record by itself; one wake-up for each would cost more than the record.
+_GATHER_MILLISECONDS = 4
+
+
+def read_end(path: Path) -> int:
+    """Makes a FIFO and opens its read end, so that a writer's open does not wait."""
+    os.mkfifo(path, 0o600)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # above the limit of an unprivileged user: slower, no more
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_BYTES)
+    return descriptor
+
+
+class LogPipe:
+    """Reads ``fifo`` until told to finish; keeps the bounded log in ``target``.
+
+    ``fileno`` becomes readable when a storm is detected; then ``storm`` says which.
+    """
+
+    def __init__(self, fifo: Path, target: Path) -> None:
+        self._fifo = read_end(fifo)
+        self._out = target.open("wb")
+        self._filter = LogFilter(self._out)
+        self._detector = StormDetector()
+        self._notice_read, self._notice_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._stop_read, self._stop_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._finished = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self.storm: Storm | None = None
+        self.error: OSError | None = None  # the disk is full, say; QEMU's log is still drained
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._notice_read
+
+    @property
+    def records(self) -> int:
+        """Records so far, left-out ones included."""
+        return self._filter.records
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes so far, left-out ones included."""
+        return self._filter.total_bytes
+
+    @property
+    def last(self) -> bytes:
+        """The end of the last whole line."""
+        return self._filter.last
+
+    def finish(self) -> None:
+        """Takes what QEMU has written to the last byte and closes the log; once is enough.
+
+        QEMU must have ended or be paused.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._stop_write, b".")
+        self._thread.join()
+        for descriptor in (
+            self._fifo, self._notice_read, self._notice_write, self._stop_read, self._stop_write,
+        ):  # fmt: skip
+            os.close(descriptor)
+        try:
+            self._out.close()
+        except OSError as error:
+            self.error = self.error or error
+
+    def _run(self) -> None:
+        both, stop_only = select.poll(), select.poll()
+        both.register(self._fifo, select.POLLIN)
+        both.register(self._stop_read, select.POLLIN)
+        stop_only.register(self._stop_read, select.POLLIN)
+        while True:
+            both.poll()
+            stopping = bool(stop_only.poll(_GATHER_MILLISECONDS))
+            while data := self._read():
+                self._take(data)
+                if not stopping and len(data) < PIPE_BYTES:
+                    break
+            if stopping:
+                break
+            if data == b"":  # QEMU closed its end: nothing more until told to finish
+                stop_only.poll()
+        if self.error is None:
+            try:
+                self._filter.finish()
+            except OSError as error:
+                self.error = error
+
+    def _read(self) -> bytes | None:
+        """What is there; b"" if no writer is left, None if there is nothing now."""
+        try:
+            return os.read(self._fifo, PIPE_BYTES)
+        except BlockingIOError:
+            return None
+
+    def _take(self, data: bytes) -> None:
+        if self.error is not None:
+            return
+        try:
+            lines = self._filter.feed(data)
+        except OSError as error:
+            self.error = error
+            return
+        if self.storm is None and lines:
+            self.storm = self._detector.feed(lines)
+            if self.storm is not None:
+                os.write(self._notice_write, b".")

@@ -1,0 +1,73 @@
+"""Why the watching of a guest ended, and what is known then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from cr3scope.diagnose.finding import Finding
+from cr3scope.images.loaded import Image
+from cr3scope.target.standstill import Look, Registers
+
+# Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
+DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
+
+
+class Reason(Enum):
+    """Why the watching ended."""
+
+    EXITED = "QEMU exited"
+    SHUT_DOWN = "the guest powered off"
+    RESET = "the guest reset"
+    PANICKED = "the guest panicked"
+    SAID_ALL = "the trace is complete"
+    SCREEN = "the firmware printed its exception screen"
+    STORM = "the same exception came without end"
+    STANDSTILL = "no CPU can ever go on"
+    NOTHING_BOOTED = "the firmware has nothing left to boot"
+    STOPPED = "QEMU stopped the guest"
+    TIMEOUT = "the time was up"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known at the end. ``registers`` are those of CPU number ``cpu``, if QEMU was asked."""
+
+    reason: Reason = Reason.EXITED
+    started: bool = False  # QEMU came as far as running a guest
+    qemu: tuple[int, int] | None = None  # its version, major and minor
+    exit_status: int | None = None
+    registers: Registers = field(default_factory=dict)
+    cpu: int = 0
+    judged: str = ""  # which CPU that is, in words, where there are several and one died
+    run_state: str = ""  # QEMU's, when the guest was asked
+    triple_fault: bool = False  # the log ends with QEMU's word for it
+    watchdog: str = ""  # what a watchdog device did that has barked
+    gave_up: str = ""  # how the firmware showed that nothing is left to boot
+    looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs
+    serial: bytes = b""
+    stdout: bytes = b""
+    screen: str = ""  # the text on a BIOS guest's screen
+    words: str = ""  # QEMU's standard error
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    images: tuple[Image, ...] = ()  # those that the firmware loaded
+    bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
+    callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
+    kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state
+
+    @property
+    def debug_exit(self) -> int | None:
+        """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not.
+
+        QEMU 7.2 leaves at once; later ones stop the guest first, as if it had powered off.
+        """
+        ended = self.reason in (Reason.EXITED, Reason.SHUT_DOWN)
+        return self.exit_status if ended and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) else None
+
+    def forget_examination(self) -> None:
+        """Drop what the paused guest told: one that ended with success died of nothing."""
+        self.findings, self.images, self.callers, self.kept, self.judged = (), (), (), (), ""

@@ -1,0 +1,112 @@
+"""A paused guest's CPUs and its memory, asked of QEMU's monitor as far as a question needs them."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cr3scope.input.logs.register_dump import read_registers
+from cr3scope.paging.tables import Entries
+from cr3scope.qemu import memory_map
+from cr3scope.target.memory import Memory, MemoryUnavailable
+from cr3scope.target.standstill import Look
+from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table
+from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
+
+_SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
+_CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
+_BASE = re.compile(r"\b([FG]S) ?=[0-9a-f]{4} ([0-9a-f]{8,16}) ")
+_TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
+_LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
+_MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
+_CPU_HEAD = "CPU#"
+_CPU = re.compile(r"^\s*CPU#(\d+)\s*$", re.MULTILINE)
+
+
+class Monitor(Protocol):
+    """QEMU's monitor. Both raise MemoryUnavailable if it does not answer."""
+
+    def monitor(self, line: str) -> str:
+        """Return what the human monitor prints in answer to a line."""
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        """Return what a QMP command returns."""
+
+
+class MonitorMemory:
+    """The memory of a paused guest, by the monitor's `xp`."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._tables: dict[int, Entries | None] = {}
+
+    def table(self, phys: int) -> Entries | None:
+        """Return a page of entries, asked for once; None where there is no memory."""
+        if phys not in self._tables:
+            words = self._dump(f"xp /{ENTRIES}gx {phys:#x}")
+            whole = len(words) == ENTRIES
+            self._tables[phys] = np.array(words, dtype=np.uint64) if whole else None
+        return self._tables[phys]
+
+    def physical(self, phys: int, length: int) -> bytes:
+        """Return bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
+        if length <= _MOST_AS_TEXT:
+            return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
+        with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
+            file = Path(folder, "memory")
+            try:
+                self._monitor.execute("pmemsave", val=phys, size=length, filename=str(file))
+                return file.read_bytes()
+            except (MemoryUnavailable, OSError):
+                return b""
+
+    def _dump(self, command: str) -> list[int]:
+        lines = _LINE.findall(self._monitor.monitor(command))
+        return [int(word, 16) for line in lines for word in line.split() if word.startswith("0x")]
+
+
+def look(monitor: Monitor) -> Look:
+    """Return the registers of every CPU. Raises MemoryUnavailable if QEMU does not answer."""
+    text = monitor.monitor("info registers -a")
+    parts = text.split(_CPU_HEAD)
+    return tuple(read_registers(part) for part in (parts[1:] or parts))
+
+
+def stopped_cpus(monitor: Monitor, memory: Memory | None = None) -> tuple[StoppedCpu, ...]:
+    """Return all CPUs of a paused guest, with the monitor's memory or another that shows the same.
+
+    Raises MemoryUnavailable if QEMU does not answer.
+    """
+    phys_bits = _phys_bits(monitor)
+    memory = memory or MonitorMemory(monitor)
+    head, *told = _CPU.split(monitor.monitor("info registers -a"))
+    numbers, texts = told[::2] or ["0"], told[1::2] or [head]
+    return tuple(
+        _stopped(monitor, memory, int(number), text, phys_bits)
+        for number, text in zip(numbers, texts, strict=True)
+    )
+
+
+def _stopped(monitor: Monitor, memory: Memory, number: int, text: str, phys_bits: int) -> StoppedCpu:
+    tables = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
+    selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
+    bits = _CODE_BITS.search(text)
+    registers = read_registers(text) | {f"{m[1]}_BASE": int(m[2], 16) for m in _BASE.finditer(text)}
+    return StoppedCpu(
+        memory, registers, phys_bits, selectors, tables.get("IDT"), tables.get("GDT"), number,
+        int(bits[1]) if bits else 64, ram_ranges=partial(memory_map.asked, monitor.monitor),
+    )  # fmt: skip
+
+
+def _phys_bits(monitor: Monitor) -> int:
+    try:
+        path = monitor.execute("query-cpus-fast")[0]["qom-path"]
+        bits = int(monitor.execute("qom-get", path=path, property="phys-bits"))
+    except (MemoryUnavailable, LookupError, TypeError, ValueError):
+        return PHYS_BITS
+    return bits if 32 <= bits <= 52 else PHYS_BITS

@@ -1,0 +1,68 @@
+"""Looks at a running guest once a second: whether it can ever do anything more."""
+
+from __future__ import annotations
+
+import time
+
+from cr3scope.qemu.boot_manager import read_attempts, seabios_gave_up
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.paused_guest import look
+from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.serial_port import SerialPort
+from cr3scope.qemu.text_screen import read_text_screen
+from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, stands_still
+
+QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
+_RUNNING = ("running", "")
+# QEMU goes on by itself or by somebody's word from all others (qapi/run-state.json).
+_STUCK = ("internal-error", "io-error")
+_EFER_LMA = 1 << 10
+
+
+class Sight:
+    """What the looks have shown; ``outcome`` gets the last ones."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._records = 0
+        self._quiet_looks = 0
+        self._read_at = -1  # bytes of serial output that were read for the boot manager's words
+        self.next_look = 0.0
+
+    def begin(self, now: float) -> None:
+        """QEMU is started."""
+        self.next_look = now + LOOK_SECONDS
+
+    def look(self, qmp: Qmp | None, serial: SerialPort, records: int) -> Reason | None:
+        """One more look; why the run should end, if it should. ``records``: of the log so far."""
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        if qmp is None:
+            return None
+        try:
+            state = qmp.run_state()
+            if state not in _RUNNING:  # a debugger's stop is no standstill
+                self._outcome.looks = []
+                self._outcome.run_state = state
+                return Reason.STOPPED if state in _STUCK else None
+            return self._look(qmp, serial, records)
+        except QmpError:
+            self.next_look += 10 * LOOK_SECONDS  # each question that is not answered takes seconds
+            return None
+
+    def _look(self, qmp: Qmp, serial: SerialPort, records: int) -> Reason | None:
+        seen = look(qmp)
+        self._outcome.looks = [*self._outcome.looks, seen][-LOOKS:]
+        self._quiet_looks = self._quiet_looks + 1 if records == self._records else 0
+        self._records = records
+        # Without any record nobody knows: a hypervisor logs no interrupts.
+        interrupted = not records or self._quiet_looks < LOOKS
+        if stands_still(self._outcome.looks, interrupted):
+            return Reason.STANDSTILL
+        if time.monotonic() - serial.fed_at < QUIET_SECONDS:
+            return None
+        if serial.total != self._read_at:
+            self._read_at = serial.total
+            self._outcome.gave_up = read_attempts(serial.received).gave_up
+        if not self._outcome.gave_up and not seen[0].get("EFER", 0) & _EFER_LMA:
+            self._outcome.gave_up = seabios_gave_up(read_text_screen(qmp))
+        return Reason.NOTHING_BOOTED if self._outcome.gave_up else None

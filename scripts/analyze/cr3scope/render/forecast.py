@@ -1,0 +1,108 @@
+"""A forecast in words: the verdict first, then its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from cr3scope.model.follow.course import Step
+from cr3scope.model.forecast import Forecast, if_page_faulted
+from cr3scope.diagnose.ahead import Obstacle, ahead
+from cr3scope.diagnose.stopped import findings
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import new_cr3, switch_at_pc
+from cr3scope.text import printable
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.names import entry_words
+
+_MENDED = "once that is mended:"
+
+
+def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+    """The verdict, and the rules that name the cause."""
+    switch = switch_at_pc(now)
+    name = switch.register if switch else ""
+    if now.code_bits != 64:
+        name = f"e{name[1:]}"
+    which = f"mov {name}, cr3 loads" if switch else "CR3"
+    which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
+    if seen.fault is None or seen.refused is None:
+        yield f"verdict: {_survives(seen, f' ({which})')}"
+    else:
+        yield f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
+    for finding in findings(now, seen):
+        yield f"rule: {finding.rule}: {printable(finding.title)}"
+
+
+def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+    """The verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
+    yield from headline(now, seen)
+    coming = ahead(now, seen)
+    for one in coming.obstacles[:1]:
+        yield from _mend(one)
+    yield from _steps(seen)
+    chain = seen.chain
+    if chain is None:
+        chain = if_page_faulted(now, seen)
+        yield "if it page-faulted nevertheless:"
+    for line in chain.words:
+        yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
+    if chain.ends is not None and chain.ends is not Ending.HANDLED:
+        yield f"  ends: {chain.ends.value}"
+    for one in coming.obstacles[1:]:
+        yield f"{_MENDED} faults at the {one.step}: {_raised(one.fault)}"
+        yield f"rule: {one.finding.rule}: {printable(one.finding.title)}"
+        yield from _mend(one)
+    if coming.free is not None:
+        yield f"{_MENDED} {_survives(coming.free)}"
+
+
+def _survives(seen: Forecast, which: str = "") -> str:
+    plural = "" if seen.count == 1 else "s"
+    until = " unless an interrupt comes" if seen.interrupt else ""
+    return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
+
+
+def _raised(fault: Fault) -> str:
+    cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
+    rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
+    return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}{rip}"
+
+
+def _mend(one: Obstacle) -> Iterator[str]:
+    if one.finding.entry is not None:
+        yield f"  entry  {entry_words(one.finding.entry)}"
+    yield f"  mend   {one.finding.fix}"
+
+
+def _steps(seen: Forecast) -> Iterator[str]:
+    """Each access that is told; those of one instruction by the same name in one line."""
+    for _, steps in groupby(_first_of_pages(seen), key=lambda step: step.by):
+        alike: dict[str, list[Step]] = {}
+        for step in steps:
+            alike.setdefault(step.name, []).append(step)
+        for first, *others in alike.values():
+            yield _line(first, f"..{others[-1].virt:#018x}" if others else "", "ok")
+    if seen.refused is None:
+        yield f"  then: {printable(seen.end)}"
+    else:
+        yield _line(seen.refused, "", "FAULTS")
+
+
+def _first_of_pages(seen: Forecast) -> Iterator[Step]:
+    """Of several accesses in one page by the same name the first, up to the one that is refused."""
+    told: set[tuple[str, int]] = set()
+    for step in seen.steps:
+        if step is seen.refused:
+            return
+        page = step.name, step.virt & -PAGE_BYTES
+        if page not in told:
+            yield step
+        told.add(page)
+
+
+def _line(step: Step, last: str, mark: str) -> str:
+    return f"  {step.name:<12} {step.kind.value:<6} {step.virt:#018x}{last}  {mark}"

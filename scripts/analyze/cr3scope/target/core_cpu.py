@@ -1,0 +1,66 @@
+"""The CPU of an ELF core: stopped for good, with whatever memory the core holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from cr3scope.errors import UnusableInput
+from cr3scope.input.sources.core_note import CoreCpu, Segment
+from cr3scope.input.sources.elf_core import Core
+from cr3scope.target.stopped_cpu import BASES, Range, StoppedCpu, Table
+from cr3scope.target.switch import switch_at_pc
+from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, CpuState
+from cr3scope.x86.platform import Platform
+
+PLATFORM, EFER, MAX_PHYS_BITS, RAM = "platform", "efer", "maxphyaddr", "ram"
+_RANGE = re.compile(r"\b([0-9a-f]{1,16})-([0-9a-f]{1,16})\b")
+_TABLES = ("IDT", "GDT")
+_SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
+_UNTOLD_EFER = CpuState(cr3=0).efer
+
+
+def told_ranges(words: str) -> tuple[Range, ...]:
+    """Return the ranges of RAM as :func:`ram_words` writes them; none where the core does not tell."""
+    return tuple((int(first, 16), int(last, 16)) for first, last in _RANGE.findall(words))
+
+
+def ram_words(ranges: Iterable[Range]) -> str:
+    """``0-9ffff,100000-fffffff``: first and last physical address of each range of RAM."""
+    return ",".join(f"{first:x}-{last:x}" for first, last in ranges)
+
+
+def stopped_cpu(core: Core, path: str) -> StoppedCpu:
+    """The first CPU that stands at a `mov cr3`, else the first one in long mode.
+
+    UnusableInput if the core tells of none.
+    """
+    cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
+    if not cpus:
+        raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
+    paging = [one for one in cpus if one.in_long_mode]
+    if not paging:
+        raise UnusableInput(f"{path}: no CPU of the core is in long mode: only 64-bit paging can be judged")
+    return next((one for one in paging if switch_at_pc(one) is not None), paging[0])
+
+
+def _one(core: Core, number: int, one: CoreCpu) -> StoppedCpu:
+    idt, gdt = (one.segments.get(name, Segment()) for name in _TABLES)
+    registers = dict(one.registers)
+    for name in BASES:
+        segment = one.segments.get(name.partition("_")[0])
+        if segment is not None:
+            registers[name] = segment.base
+    efer = core.word(EFER)
+    if efer is None:
+        is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
+        efer = _UNTOLD_EFER if is_long else 0
+    registers["EFER"] = efer
+    platform = Platform.read(core.words.get(PLATFORM, ""))
+    selectors = {name: one.segments[name].selector for name in _SELECTORS if name in one.segments}
+    ram = told_ranges(core.words.get(RAM, ""))
+    return StoppedCpu(
+        core.memory, registers, core.word(MAX_PHYS_BITS) or 52, selectors,
+        Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
+        platform, lambda: ram,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""Page tables with changes on top: a model that can be mended without touching the dump."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cr3scope.paging.tables import Tables
+from cr3scope.x86.access import EntryRef
+
+PAGE = 4096
+_ENTRY_BYTES = 8
+_ONES = np.uint64(2**64 - 1)
+
+
+class Overlay:
+    """Copy-on-write tables. Added tables live at the top of physical memory, where nothing lies.
+
+    An entry inside an added table stands for the missing entry above it: ``origin`` names that one,
+    since it is what the loader forgot.
+    """
+
+    def __init__(self, base: Tables, max_phys_bits: int) -> None:
+        self._base = base
+        self._changed: dict[int, npt.NDArray[np.uint64]] = {}
+        self._origins: dict[int, EntryRef] = {}  # added table -> the entry that was missing
+        self._next_free = (1 << max_phys_bits) - PAGE
+
+    def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
+        """The 512 entries of the table page at ``phys``; None if it is not known."""
+        changed = self._changed.get(phys)
+        return changed if changed is not None else self._base.table(phys)
+
+    def set(self, entry_phys: int, value: int) -> None:
+        """Writes one entry of a known table."""
+        page = entry_phys & ~(PAGE - 1)
+        table = self.table(page)
+        if table is None:
+            raise KeyError(page)
+        table = table.copy()  # a fork may share it
+        table[(entry_phys - page) // _ENTRY_BYTES] = np.uint64(value)
+        self._changed[page] = table
+
+    def add_table(self, missing: EntryRef) -> int:
+        """A new empty table in place of what ``missing`` should have pointed to."""
+        phys = self._next_free
+        while not self._is_free(phys):
+            phys -= PAGE
+        self._next_free = phys - PAGE
+        self._changed[phys] = np.zeros(512, dtype=np.uint64)
+        self._origins[phys] = self.origin(missing)
+        return phys
+
+    def _is_free(self, phys: int) -> bool:
+        """No dump has a table there; a machine that runs answers with all bits alike where nothing is."""
+        if phys in self._changed:
+            return False
+        table = self._base.table(phys)
+        return table is None or not table.any() or bool((table == _ONES).all())
+
+    def fork(self) -> Overlay:
+        """A copy to try a mend on."""
+        copy = Overlay(self._base, 0)
+        copy.adopt(self)
+        return copy
+
+    def adopt(self, other: Overlay) -> None:
+        """Takes over all changes of a fork."""
+        self._changed = dict(other._changed)
+        self._origins = dict(other._origins)
+        self._next_free = other._next_free
+
+    def origin(self, entry: EntryRef) -> EntryRef:
+        """The entry of the dump that this one stands for, with its value as dumped."""
+        page = entry.phys & ~(PAGE - 1)
+        if page in self._origins:
+            return self._origins[page]
+        dumped = self._base.table(page)
+        return entry if dumped is None else replace(entry, value=int(dumped[entry.index]))

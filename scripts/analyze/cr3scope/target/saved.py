@@ -1,0 +1,35 @@
+"""What a core must hold so that the forecast can be made again from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cr3scope.input.sources.core_note import CoreCpu, Segment, code_flags
+from cr3scope.input.sources.elf_core import SHOWN_CR3
+from cr3scope.input.sources.write_core import write_core
+from cr3scope.target.core_cpu import EFER, MAX_PHYS_BITS, PLATFORM, RAM, ram_words
+from cr3scope.target.stopped_cpu import BASES, StoppedCpu
+
+_FLAT = 0xFFFFFFFF
+
+
+def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
+    """The CPU as it stands, with these pages of memory by physical address.
+
+    ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another.
+    ValueError or struct.error if they are too many for an ELF core.
+    """
+    bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
+    segments = {
+        name: Segment(selector, bases.get(name, 0), _FLAT) for name, selector in now.selectors.items()
+    }
+    code = now.selectors.get("CS", 0)
+    segments["CS"] = Segment(code, 0, _FLAT, code_flags(now.code_bits))
+    for name, table in (("IDT", now.idt), ("GDT", now.gdt)):
+        if table is not None:
+            segments[name] = Segment(0, table.base, table.limit)
+    words = {
+        SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.word,
+        RAM: ram_words(now.ram()),
+    }  # fmt: skip
+    return write_core(CoreCpu(now.registers, segments), pages, words)

@@ -1,0 +1,62 @@
+"""Whether a guest can still do anything: judged from looks at its registers, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cr3scope.x86.cpu_state import RFLAGS_IF
+from cr3scope.x86.standing import Standing
+
+LOOK_SECONDS = 1.0
+LOOKS = 3  # so many in a row must show the same
+LOOP_BYTES = 64
+# What a loop that waits for a flag may change: the flag's value and the result of the comparison.
+_MAY_CHANGE = frozenset({"RIP", "RAX", "RFL", "HLT", "CCS", "CCD", "CCO"})
+
+Registers = Mapping[str, int]
+Look = tuple[Registers, ...]  # one for each CPU
+
+
+def interrupts_on(registers: Registers) -> bool:
+    """RFLAGS.IF; taken as on where QEMU does not tell."""
+    return bool(registers.get("RFL", registers.get("EFL", RFLAGS_IF)) & RFLAGS_IF)
+
+
+def standing(registers: Registers, cpu: int) -> Standing:
+    """Where a CPU is and what could move it."""
+    rip = registers.get("RIP", registers.get("EIP", 0))
+    return Standing(cpu, rip, bool(registers.get("HLT")), interrupts_on(registers))
+
+
+def stands_still(looks: Sequence[Look], interrupted: bool = True) -> bool:
+    """No CPU will ever run other code: each is halted with interrupts off, or in a tight loop that
+    no interrupt leaves.
+
+    ``interrupted``: interrupts came between the looks, or nobody knows; then a loop with
+    interrupts on may be left.
+    """
+    cpus = by_cpu(looks)
+    return bool(cpus) and all(is_halted(cpu) or is_spinning(cpu, interrupted) for cpu in cpus)
+
+
+def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
+    """What each CPU showed in every look; nothing as long as there are too few."""
+    return list(zip(*looks, strict=False)) if len(looks) >= LOOKS else []
+
+
+def is_halted(looks: Sequence[Registers]) -> bool:
+    """hlt with interrupts off in every look; CPUs that wait for their start are so too."""
+    return all(seen.get("HLT") and not interrupts_on(seen) for seen in looks)
+
+
+def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:
+    """The same few bytes of code with the same registers in every look, and no interrupt."""
+    rips = [seen.get("RIP", -1) for seen in looks]
+    if min(rips) < 0 or max(rips) - min(rips) >= LOOP_BYTES:
+        return False
+    if any(seen.get("HLT") for seen in looks):
+        return False
+    if interrupted and any(map(interrupts_on, looks)):
+        return False
+    steady = [{k: v for k, v in seen.items() if k not in _MAY_CHANGE} for seen in looks]
+    return all(seen == steady[0] for seen in steady)

@@ -1,0 +1,22 @@
+"""The `mov cr3` at the PC."""
+
+from __future__ import annotations
+
+from cr3scope.errors import UnusableInput
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.mov_cr3 import LONGEST, MovCr3, mov_cr3_at
+
+NO_SWITCH = "no mov cr3 at the PC"
+
+
+def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
+    """The switch that the guest is about to make, if it is."""
+    return mov_cr3_at(now.bytes_at(now.rip, LONGEST), now.code_bits)
+
+
+def new_cr3(now: StoppedCpu) -> int:
+    """The value that it will load; UnusableInput if the PC is elsewhere."""
+    switch = switch_at_pc(now)
+    if switch is None:
+        raise UnusableInput(f"{NO_SWITCH} {now.rip:#x}: see `cr3scope break`")
+    return now.registers.get(switch.register.upper(), 0)

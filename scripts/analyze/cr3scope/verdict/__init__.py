@@ -1,0 +1,1 @@
+"""The one place where a verdict is made from evidence and findings."""

@@ -1,0 +1,69 @@
+"""The result of an analysis: findings, prediction, observation, verdict.
+
+These types are what every rule yields and every renderer reads; their JSON form is the contract
+``cr3scope.verdict/1`` (fields are added, never renamed). Addresses are plain integers here and hex
+strings in JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.observation import Observation
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.model.prediction import Prediction
+from cr3scope.x86.access import EntryRef
+
+
+class Status(Enum):
+    """The one-word answer of a run."""
+
+    HEALTHY = "healthy"
+    WILL_FAULT = "will-fault"
+    FAULTED = "faulted"
+    HUNG = "hung"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class WalkLevel:
+    """An entry on the way of a walk. ``source`` is ``file:line`` of the code that made it."""
+
+    entry: EntryRef
+    is_guilty: bool
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultWalk:
+    """The address of a page fault in the capture's tables, from the top. ``refused`` is None if
+    these tables let the access through: then they are not what the CPU used."""
+
+    virt: int
+    cr3: int
+    access: str  # "supervisor fetch"
+    refused: str | None
+    dump: str  # id of the capture's dump
+    levels: tuple[WalkLevel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything one run of the analyzer has to say, findings in the order in which they strike."""
+
+    status: Status
+    findings: tuple[Finding, ...] = ()
+    prediction: Prediction | None = None
+    observation: Observation | None = None
+    agreement: bool | None = None
+    diagnostics: tuple[Diagnostic, ...] = field(default=())
+    walk: FaultWalk | None = None  # of the first exception's CR2, where log and capture are joined
+
+    @property
+    def exit_status(self) -> int:
+        """0 healthy, 1 an error or a guest that faulted or hung, 2 input that cannot be used."""
+        if any(f.severity is Severity.ERROR for f in self.findings):
+            return 1
+        return {Status.HEALTHY: 0, Status.INCOMPLETE: 2}.get(self.status, 1)

@@ -1,0 +1,1 @@
+"""Ground words of the architecture: bits, registers, exceptions, descriptors, platforms. Imports nothing above it."""

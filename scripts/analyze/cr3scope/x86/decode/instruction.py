@@ -1,0 +1,102 @@
+"""Instructions as they stand in memory, decoded by capstone, and where their memory operands lie."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from typing import Any
+
+from cr3scope.x86.decode.known_registers import KnownRegisters
+
+LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
+_MASK = (1 << 64) - 1
+# capstone 5 calls a far transfer through memory a near one (Intel SDM volume 2A, JMP and CALL: FF /3 and /5).
+_GROUP_5, _FAR_OF_GROUP_5 = 0xFF, {3: "lcall", 5: "ljmp"}
+_IDLE_PREFIXES = ("rep", "repz", "bnd", "notrack")  # of a near transfer
+_OTHER_NAMES = {"ud2b": "ud1"}
+
+
+def can_decode() -> bool:
+    """Whether capstone is there."""
+    return importlib.util.find_spec("capstone") is not None
+
+
+class Instruction:
+    """A capstone CsInsn with details, under the name that capstone 4 and 5 would both give it."""
+
+    __slots__ = ("_decoded", "mnemonic")
+
+    def __init__(self, decoded: Any) -> None:
+        self._decoded = decoded
+        self.mnemonic = _name(decoded)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoded, name)
+
+
+def decode(code: bytes, at: int, bits: int = 64) -> Any:
+    """Return the first instruction of ``code``, an :class:`Instruction`; None if it is none.
+
+    ``bits``: of the code segment, 64, 32 or 16.
+    """
+    decoded = next(_decoder(bits).disasm(code, at, 1), None)
+    return None if decoded is None else Instruction(decoded)
+
+
+def text(one: Any) -> str:
+    """As an assembler (Intel's syntax) has it."""
+    return f"{one.mnemonic} {one.op_str}".strip()
+
+
+def written(one: Any) -> set[str]:
+    """Return the names of the registers that an instruction may change.
+
+    capstone 4 lets TEST write its operand, capstone 5 a BSWAP of 16 bits (whose result is undefined) nothing.
+    """
+    if one.mnemonic == "test":
+        return set()
+    names = {one.reg_name(register) for register in one.regs_access()[1]}
+    return names | {one.reg_name(one.operands[0].reg)} if one.mnemonic == "bswap" else names
+
+
+def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
+    """Of a memory operand; None if a register is not known, or the base of FS or GS."""
+    from capstone import x86
+
+    place = operand.mem
+    base: int | None = 0
+    if place.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
+        base = known.get(f"{one.reg_name(place.segment)}_base")
+    if base is None:
+        return None
+    total: int = place.disp
+    for register, scale in ((place.base, 1), (place.index, place.scale)):
+        if register == x86.X86_REG_RIP:
+            total += one.address + one.size
+        elif register:
+            value = known.get(one.reg_name(register))
+            if value is None:
+                return None
+            total += value * scale
+    offset: int = total & (1 << 8 * one.addr_size) - 1
+    return offset + base & _MASK
+
+
+def _name(decoded: Any) -> str:
+    name: str = decoded.mnemonic
+    if decoded.opcode[0] == _GROUP_5 and decoded.opcode[1] == 0:
+        return _FAR_OF_GROUP_5.get(decoded.modrm >> 3 & 7, name)
+    before, _, last = name.rpartition(" ")
+    if before in _IDLE_PREFIXES and last in ("ret", "jmp", "call"):
+        return last
+    return _OTHER_NAMES.get(name, name)
+
+
+@cache
+def _decoder(bits: int) -> Any:
+    import capstone
+
+    modes = {64: capstone.CS_MODE_64, 32: capstone.CS_MODE_32, 16: capstone.CS_MODE_16}
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
+    decoder.detail = True
+    return decoder

@@ -1,0 +1,135 @@
+"""What an instruction does with each of its memory operands: where, how many bytes, read or written.
+
+capstone tells the operands; its word on reads and writes is right for the general instructions only, so
+those that store, shift or exchange are listed here (Intel SDM volume 2). tests/gdb/test_gdb_model.py holds
+this against QEMU's TCG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.decode.known_registers import KnownRegisters
+from cr3scope.x86.platform import Platform, Quirk
+
+# By mnemonic, without prefixes: the beginning is enough.
+_NO_ACCESS = ("lea", "nop", "bnd", "prefetch", "invlpg", "clflush", "clwb", "cldemote", "endbr")
+_STORES = ("mov", "vmov", "set", "fst", "fist", "fbstp", "fnst", "fnsave", "stmxcsr", "vstmxcsr", "pextr",
+           "vpextr", "extractps", "vextract", "sgdt", "sidt", "sldt", "smsw", "fxsave", "xsave", "stos",
+           "ins", "pop")  # fmt: skip
+_READS = ("test", "cvt", "outs", "frstor", "fxrstor", "xrstor")
+_CHANGES = frozenset({"rcl", "rcr", "rol", "ror", "shl", "shr", "sar", "sal", "shld", "shrd", "cmpxchg",
+                      "cmpxchg8b", "cmpxchg16b", "xchg", "xadd"})  # fmt: skip
+_BIT_TESTS = ("bt", "bts", "btr", "btc")
+_TABLES = ("lgdt", "lidt", "sgdt", "sidt")
+_FAR = ("ljmp", "lcall", "lss", "lfs", "lgs")
+_BYTES = {
+    "fxsave": 512, "fxsave64": 512, "fxrstor": 512, "fxrstor64": 512, "xsave": 576, "xsave64": 576,
+    "xrstor": 576, "xrstor64": 576, "fnsave": 108, "frstor": 108, "fnstsw": 2, "lar": 2, "lsl": 2,
+    "comiss": 4, "ucomiss": 4, "comisd": 8, "ucomisd": 8,
+}  # fmt: skip
+# Operands that must be aligned, or #GP(0): by mnemonic, without a `v`, bytes.
+_ALIGNED = {
+    "movaps": 16, "movapd": 16, "movdqa": 16, "movntps": 16, "movntpd": 16, "movntdq": 16,
+    "movntdqa": 16, "fxsave": 16, "fxsave64": 16, "fxrstor": 16, "fxrstor64": 16, "cmpxchg16b": 16,
+    "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
+}  # fmt: skip
+_REX_W, _OPERAND_SIZE = 8, 0x66
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``kinds`` in the order in which they are made."""
+
+    at: int
+    width: int
+    kinds: tuple[AccessKind, ...]
+
+
+def alignment(one: Any) -> int:
+    """What the memory operand's address must be a multiple of; 1 if of nothing."""
+    return _ALIGNED.get(plain_name(one).removeprefix("v"), 1)
+
+
+def plain_name(one: Any) -> str:
+    """The mnemonic without `rep` and `lock`."""
+    return str(one.mnemonic).rpartition(" ")[2]
+
+
+def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Access]:
+    """In the order in which they are made; operands whose address is not known are left out."""
+    from capstone import x86
+
+    name = plain_name(one)
+    if name == "xlatb":
+        table, index = known.get("rbx"), known.get("al")
+        if table is not None and index is not None:
+            yield Access(table + index & (1 << 64) - 1, 1, (AccessKind.READ,))
+    if name.startswith(_NO_ACCESS):
+        return
+    found = []
+    for place, operand in enumerate(one.operands):
+        at = decode.address(one, operand, known) if operand.type == x86.X86_OP_MEM else None
+        kinds = _kinds(name, place, operand, platform)
+        if at is not None and name in _BIT_TESTS:
+            at = _of_bit(one, operand, at, known)
+        if at is not None and kinds:
+            found.append(Access(at, _width(one, name, operand), kinds))
+    is_reversed = name.startswith("cmps") and platform.has(Quirk.COMPARES_BACKWARDS)
+    if len(found) > 1 and (found[0].kinds[0] is AccessKind.WRITE or is_reversed):
+        found.reverse()  # MOVS reads before it writes
+    yield from found
+
+
+def _kinds(name: str, place: int, operand: Any, platform: Platform) -> tuple[AccessKind, ...]:
+    from capstone import CS_AC_READ, CS_AC_WRITE
+
+    if name in _CHANGES:
+        reads = writes = True
+    elif name.startswith(_READS):
+        reads, writes = True, False
+    elif name.startswith(_STORES):
+        reads, writes = place > 0, place == 0
+    elif name in _FAR:
+        reads, writes = True, False
+    else:
+        reads, writes = bool(operand.access & CS_AC_READ), bool(operand.access & CS_AC_WRITE)
+    if reads and writes:
+        both = AccessKind.READ, AccessKind.WRITE
+        return both if platform.has(Quirk.READS_BEFORE_WRITE) else both[1:]
+    return (AccessKind.READ,) * reads + (AccessKind.WRITE,) * writes
+
+
+def _width(one: Any, name: str, operand: Any) -> int:
+    if name in _TABLES:
+        return 10 if one.addr_size == 8 else 6
+    if name in _FAR:
+        return 2 + far_bytes(one)
+    return _BYTES.get(name, int(operand.size))
+
+
+def far_bytes(one: Any) -> int:
+    """Of the offset in a far pointer."""
+    if one.rex & _REX_W:
+        return 8
+    return 2 if _OPERAND_SIZE in one.prefix else 4
+
+
+def _of_bit(one: Any, operand: Any, at: int, known: KnownRegisters) -> int | None:
+    """BT with a register counts bits from the operand on, in both directions (SDM volume 2A, 3.1.1.9)."""
+    from capstone import x86
+
+    bit = one.operands[1]
+    if bit.type != x86.X86_OP_REG:
+        return at
+    offset, bits = known.get(one.reg_name(bit.reg)), 8 * operand.size
+    if offset is None:
+        return None
+    if offset >> bits - 1:
+        offset -= 1 << bits
+    place: int = at + offset // bits * operand.size
+    return place & (1 << 64) - 1

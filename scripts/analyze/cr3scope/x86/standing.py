@@ -1,0 +1,15 @@
+"""Where a CPU stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the CPU that is to be judged was found, and what could still move it."""
+
+    cpu: int  # QEMU's number of it
+    rip: int
+    halted: bool
+    interrupts_on: bool
