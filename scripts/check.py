@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import check_python  # noqa: E402
 from parts import may_import  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,7 +131,7 @@ def check_imports() -> Iterator[str]:
     for file in sources(".py"):
         inside = file.is_relative_to(package)
         part = file.relative_to(package).parts[0].removesuffix(".py") if inside else ""
-        for line, module in imported(ast.parse((ROOT / file).read_text())):
+        for line, module in imported(check_python.parsed((ROOT / file).read_text())):
             if module.split(".")[0] == "gdb" and file.parts[:2] != ("scripts", "gdb"):
                 yield f"{file}:{line}: only scripts/gdb/ may import gdb"
             names = module.split(".")
@@ -189,11 +190,25 @@ def check_types() -> Iterator[str]:
             yield line
 
 
+def check_lint() -> Iterator[str]:
+    """Yield what the linter finds in all Python."""
+    yield from check_python.lint(ROOT, sources(".py"))
+
+
+def check_unused() -> Iterator[str]:
+    """Yield what the package, gdb's commands and scripts define and only tests use, or nobody."""
+    files = [file for file in sources("") if file.parts[0] in ("scripts", "Makefile", "pyproject.toml")]
+    python = [file for file in files if file.suffix == ".py"]
+    yield from check_python.unused(ROOT, python, [file for file in files if file.suffix != ".py"])
+
+
+CHECKS = (check_includes, check_loader_table, check_prefixes, check_imports, check_sizes, check_headers_alone,
+          check_format, check_types, check_lint, check_unused)
+
+
 def main() -> int:
-    """Runs every check; 0 if none has anything to say."""
-    breaches = [line for check in (check_includes, check_loader_table, check_prefixes, check_imports,
-                                   check_sizes, check_headers_alone, check_format, check_types)
-                for line in check()]
+    """Run every check and print what they say; return 0 if that is nothing, else 1."""
+    breaches = [line for check in CHECKS for line in check()]
     for line in breaches:
         print(line)
     print(f"check: {len(breaches)} breaches" if breaches else "check: clean")

@@ -84,3 +84,68 @@ def test_function_that_others_can_call_begins_with_its_files_name(
     (check.ROOT / "loader/elf.c").write_text(f"/* A file. */\n\n{definition}\n    return 0;\n}}\n")
     breach = f"loader/elf.c:3: {name} does not begin with elf_"
     assert list(check.check_prefixes()) == ([breach] if name else [])
+
+
+def lines(check: ModuleType, name: str, **files: str) -> list[str]:
+    """Return what one check says of scripts with these texts."""
+    folder = check.ROOT / "scripts"
+    folder.mkdir(exist_ok=True)
+    for stem, text in files.items():
+        (folder / f"{stem}.py").write_text(text)
+    return list(getattr(check, f"check_{name}")())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import os\n\nprint(os.name)\n", None),
+        ("import os\n", "1:1: 'os' imported but unused"),
+        ("def f():\n    a = 1\n", "2:5: local variable 'a' is assigned to but never used"),
+        ("def f():\n    return 1\n\n\ndef f():\n    return 2\n", "5:1: redefinition of unused 'f' from line 1"),
+        ("print(missing)\n", "1:7: undefined name 'missing'"),
+        ("print(\n", "1:6: '(' was never closed"),
+    ],
+)
+def test_linter_finds_what_python_would_not_say(check: ModuleType, text: str, found: str | None) -> None:
+    said = [line for line in lines(check, "lint", a=text) if line.startswith("scripts/")]
+    assert said == ([f"scripts/a.py:{found}"] if found else [])
+
+
+def test_a_linter_that_is_not_there_is_a_breach(check: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check.check_python.sys, "executable", "false")
+    monkeypatch.setattr(
+        check.check_python.subprocess,
+        "run",
+        lambda *_, **__: subprocess.CompletedProcess([], 1, "", "/usr/bin/python3: No module named pyflakes\n"),
+    )
+    assert list(check.check_python.lint(check.ROOT, [])) == ["pyflakes: not installed (make deps)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "dead"),
+    [
+        ("def f() -> None: ...\n", "f"),
+        ("def f() -> None:\n    f()\n", "f"),
+        ("class C:\n    def used(self) -> None: ...\n\n\nC().used()\n", None),
+        ("class C:\n    def f(self) -> None: ...\n\n\nprint(C)\n", "f"),
+        ("class C:\n    field: int\n\n\nprint(C)\n", "field"),
+        ("LIMIT = 1\n", "LIMIT"),
+        ("LIMIT = 1\nprint(LIMIT)\n", None),
+        ("def f() -> None: ...\n\n\nprint(getattr(object, 'f'))\n", None),
+        ('"""Tells of f."""\n\n\ndef f() -> None: ...\n', "f"),
+        ("import gdb\n\n\nclass C(gdb.Command):\n    def f(self) -> None: ...\n\n\nC()\n", None),
+        ("def in_template() -> None: ...\n", None),
+    ],
+)
+def test_what_nobody_uses_is_a_breach(check: ModuleType, text: str, dead: str | None) -> None:
+    (check.ROOT / "scripts").mkdir()
+    (check.ROOT / "scripts/page.html.j2").write_text("{{ boot.in_template() }}")
+    said = lines(check, "unused", a=text)
+    assert [line.split(": nobody uses ")[1] for line in said] == ([dead] if dead else [])
+
+
+def test_what_only_a_test_or_an_import_names_is_unused(check: ModuleType) -> None:
+    (check.ROOT / "tests").mkdir()
+    (check.ROOT / "tests/test_a.py").write_text("from a import f\n\nf()\n")
+    said = lines(check, "unused", a="def f() -> None: ...\n", b="from a import f\n")
+    assert said == ["scripts/a.py:1: nobody uses f"]

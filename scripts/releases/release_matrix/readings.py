@@ -26,6 +26,7 @@ TOOLS: Mapping[str, str] = {
     "pyelftools": _MODULE.format("elftools"),
     "capstone": _MODULE.format("capstone"),
     "mypy": "mypy --version",
+    "pyflakes": _MODULE.format("pyflakes"),
     "pytest": _MODULE.format("pytest"),
     "clang-format": "clang-format --version",
     "Linux (guest)": _PACKAGE.format("linux-image-cloud-amd64"),

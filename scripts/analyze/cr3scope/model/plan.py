@@ -35,13 +35,6 @@ def strike(
     return found if isinstance(found, PageFault) else None
 
 
-def first_strike(
-    tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
-) -> tuple[PlanStep, PageFault] | None:
-    """The first step that faults."""
-    return next(strikes(tables, cpu, plan, platform), None)
-
-
 def strikes(
     tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
 ) -> Iterator[tuple[PlanStep, PageFault]]:

@@ -29,7 +29,6 @@ RIGHT_WRITE = np.uint64(bits.WRITABLE)
 RIGHT_USER = np.uint64(bits.USER)
 RIGHT_EXECUTE = np.uint64(1)
 _ALL_RIGHTS = int(RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE)
-_RIGHT_STATES = _ALL_RIGHTS + 1
 
 # SDM 3A, table 13-10: encodings of the PAT's fields.
 MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}

@@ -74,11 +74,6 @@ class Platform:
     HARDWARE: ClassVar[Platform]
     TCG: ClassVar[Platform]  # of unknown version: taken for the newest
 
-    @property
-    def is_tcg(self) -> bool:
-        """Return whether QEMU's software CPU runs the guest."""
-        return self.qemu is not None
-
     def has(self, quirk: Quirk) -> bool:
         """Return whether this CPU differs from the manuals in that way."""
         return self.qemu is not None and (quirk.before is None or self.qemu < quirk.before)
