@@ -202,8 +202,16 @@ def check_unused() -> Iterator[str]:
     yield from check_python.unused(ROOT, python, [file for file in files if file.suffix != ".py"])
 
 
+def check_constants() -> Iterator[str]:
+    """Yield each constant that the package and gdb's commands define twice."""
+    package = Path("scripts/analyze/cr3scope")
+    folders = (package, Path("scripts/gdb/cr3scope_commands"))
+    files = [file for file in sources(".py") if any(file.is_relative_to(folder) for folder in folders)]
+    yield from check_python.repeated(ROOT, files, package / "x86")
+
+
 CHECKS = (check_includes, check_loader_table, check_prefixes, check_imports, check_sizes, check_headers_alone,
-          check_format, check_types, check_lint, check_unused)
+          check_format, check_types, check_lint, check_unused, check_constants)
 
 
 def main() -> int:

@@ -60,9 +60,16 @@ def _uses(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 yield from ((name, node.lineno) for name in _WORD.findall(node.value))
 
 
-def _assigned(node: ast.stmt) -> Iterator[str]:
+def _assigned(node: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield each plain name that a statement assigns to, with its value; None for a value where one is unpacked."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    yield from (target.id for target in targets if isinstance(target, ast.Name))
+    for target in targets:
+        value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+        if isinstance(target, ast.Name):
+            yield target.id, value
+        elif isinstance(target, ast.Tuple):
+            values = value.elts if isinstance(value, ast.Tuple) else [None] * len(target.elts)
+            yield from ((name.id, one) for name, one in zip(target.elts, values) if isinstance(name, ast.Name))
 
 
 def _foreign(node: ast.ClassDef, own: set[str]) -> bool:
@@ -72,14 +79,17 @@ def _foreign(node: ast.ClassDef, own: set[str]) -> bool:
 
 
 def _definitions(tree: ast.Module, own: set[str]) -> Iterator[tuple[str, ast.stmt]]:
-    """Yield what a module defines for others: functions, classes, constants, and the methods of its classes."""
+    """Yield what a module defines: functions, classes, constants, and the methods and fields of its classes.
+
+    Not the names of a tuple: some of them stand there for the sake of the others' places.
+    """
     for node in tree.body:
         if isinstance(node, _DEFINITIONS):
             yield node.name, node
-        yield from ((name, node) for name in _assigned(node))
+        yield from ((name, node) for name, value in _assigned(node) if value is getattr(node, "value", None))
         if isinstance(node, ast.ClassDef) and not _foreign(node, own):
             yield from ((inner.name, inner) for inner in node.body if isinstance(inner, _FUNCTIONS))
-            yield from ((name, inner) for inner in node.body for name in _assigned(inner))
+            yield from ((name, inner) for inner in node.body for name, _ in _assigned(inner))
 
 
 def unused(root: Path, python: Iterable[Path], others: Iterable[Path]) -> Iterator[str]:
@@ -101,5 +111,62 @@ def unused(root: Path, python: Iterable[Path], others: Iterable[Path]) -> Iterat
             if name.startswith("__"):
                 continue
             inside = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            if all(user == file and line in inside for user, line in uses.get(name, ())):
+            private = name.startswith("_") and node in tree.body  # others' of that name are no uses
+            if all((user != file and private) or (user == file and line in inside) for user, line in uses.get(name, ())):
                 yield f"{file}:{node.lineno}: nobody uses {name}"
+
+
+# Numbers of the architecture that are long enough to have no second meaning, and what they are called in x86/.
+_TOP_BIT = 1 << 63  # means one thing in an entry and another in a status: a constant may say so by its name
+_NUMBERS = {
+    (1 << 64) - 1: "MASK64",
+    _TOP_BIT: "NO_EXECUTE, or a constant of another name",
+    0xFFF: "PAGE_OFFSET",
+    ~0xFFF: "PAGE_FRAME",
+    0x000F_FFFF_FFFF_F000: "ADDRESS_MASK",
+}
+_LITERAL = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Tuple, ast.Set, ast.Dict, ast.Load)
+
+
+def _value(node: ast.expr | None) -> object:
+    """Return the value of an expression of literals, frozen sets of them included; None for any other."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset" and node.args:
+        node = node.args[0]
+    if node is None or not all(isinstance(part, _LITERAL) for part in ast.walk(node)):
+        return None
+    try:
+        return eval(compile(ast.Expression(node), "", "eval"), {"__builtins__": {}})  # noqa: S307 - literals only
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+
+
+def repeated(root: Path, files: Iterable[Path], ground: Path) -> Iterator[str]:
+    """Yield each second definition of a constant: the same upper-case name with the same value in two modules.
+
+    Outside of ``ground``, the folder of the architecture's words, its own numbers do not stand as literals either.
+    """
+    first: dict[tuple[str, str], Path] = {}
+    for file in sorted(files, key=lambda file: (not file.is_relative_to(ground), file)):
+        tree = parsed((root / file).read_text())
+        for node, name, value in ((node, name, _value(given)) for node in tree.body for name, given in _assigned(node)):
+            if not name.isupper() or value is None:
+                continue
+            where = first.setdefault((name.lstrip("_"), repr(value)), file)
+            if where != file:
+                yield f"{file}:{node.lineno}: {name} is {value!r} in {where} too"
+        if not file.is_relative_to(ground):
+            yield from (f"{file}:{line}: a number of x86/: {name}" for line, name in _numbers(tree))
+
+
+def _numbers(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each number of the architecture that stands as a literal."""
+    named = {id(value) for node in tree.body for _, value in _assigned(node)}
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        value = _value(node) if isinstance(node, (ast.Constant, ast.BinOp, ast.UnaryOp)) else None
+        if type(value) is int and value in _NUMBERS:
+            if value != _TOP_BIT or id(node) not in named:
+                yield node.lineno, _NUMBERS[value]
+        else:
+            left += ast.iter_child_nodes(node)

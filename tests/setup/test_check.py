@@ -149,3 +149,29 @@ def test_what_only_a_test_or_an_import_names_is_unused(check: ModuleType) -> Non
     (check.ROOT / "tests/test_a.py").write_text("from a import f\n\nf()\n")
     said = lines(check, "unused", a="def f() -> None: ...\n", b="from a import f\n")
     assert said == ["scripts/a.py:1: nobody uses f"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("PAGE_BYTES = 4096\n", "PAGE_BYTES is 4096 in scripts/analyze/cr3scope/x86/ground.py too"),
+        ("_PAGE_BYTES = 1 << 12\n", "_PAGE_BYTES is 4096 in scripts/analyze/cr3scope/x86/ground.py too"),
+        ("SHIFT, PAGE_BYTES = 12, 4096\n", "PAGE_BYTES is 4096 in scripts/analyze/cr3scope/x86/ground.py too"),
+        ("ROLES = frozenset({'a'})\n", "ROLES is {'a'} in scripts/analyze/cr3scope/x86/ground.py too"),
+        ("PAGE_BYTES = 4097\n", None),
+        ("MOST_PAGES = 4096\n", None),
+        ("page_bytes = 4096\n", None),
+        ("def f(at: int) -> int:\n    return at & ~0xFFF\n", "a number of x86/: PAGE_FRAME"),
+        ("def f(at: int) -> int:\n    return at + 4095\n", "a number of x86/: PAGE_OFFSET"),
+        ("def f(at: int) -> int:\n    return at & (1 << 64) - 1\n", "a number of x86/: MASK64"),
+        ("def f(at: int) -> int:\n    return at & 1 << 63\n", "a number of x86/: NO_EXECUTE, or a constant of another name"),
+        ("ERROR = 1 << 63\n", None),
+        ("ALL = 2**64 - 1\n", "a number of x86/: MASK64"),
+    ],
+)
+def test_a_constant_has_one_definition(check: ModuleType, text: str, said: str | None) -> None:
+    package = check.ROOT / "scripts/analyze/cr3scope"
+    (package / "x86").mkdir(parents=True)
+    (package / "x86/ground.py").write_text("PAGE_BYTES = 4096\nMASK = ~0xFFF\nROLES = frozenset({'a'})\n")
+    (package / "above.py").write_text(text)
+    assert [line.split(": ", 1)[1] for line in check.check_constants()] == ([said] if said else [])

@@ -11,6 +11,7 @@ import gdb
 from cr3scope.errors import UnusableInput
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.render.table import WIDTH
+from cr3scope.x86.word import MASK64
 from cr3scope_commands.patience import patience, said
 
 
@@ -97,7 +98,7 @@ def address(word: str) -> int:
         value = gdb.parse_and_eval(word)
         if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
             value = value.address
-        return int(value) & (1 << 64) - 1
+        return int(value) & MASK64
     except gdb.error as error:
         raise UnusableInput(f"{word}: no address: {error}") from error
 

@@ -15,12 +15,11 @@ from cr3scope.images.loaded import Image
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.qemu.translated import COMMAND, switches_in, until_reset
 from cr3scope.x86.mov_cr3 import MovCr3
-from cr3scope_commands.loading import run_until_loaded
+from cr3scope_commands.loading import SECONDS, run_until_loaded
 from cr3scope_commands.rerun import reset
 from cr3scope_commands.run_to import run_for
 from cr3scope_commands.target import Monitor, is_emulated
 
-SECONDS = 60.0
 _SETTLE_SECONDS = 2.0  # of the boot, after the first one
 _SLICE = 0.25
 

@@ -15,7 +15,7 @@ from cr3scope_commands.run_to import run_for, run_until_written
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope_commands.target import stop
 
-SECONDS = 60.0
+SECONDS = 60.0  # until a boot has come to what is waited for
 _SLICE = 0.1  # the firmware's core comes up long before it loads what is on a disk
 _COUNT_AT = 4  # TableSize in EFI_DEBUG_IMAGE_INFO_TABLE_HEADER
 

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-AFTER_SECONDS = 1.0
+from cr3scope.qemu.progress import AFTER_SECONDS
+
 _timers: list[threading.Timer] = []
 
 

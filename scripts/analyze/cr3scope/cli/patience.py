@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cr3scope.qemu.progress import AFTER_SECONDS
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
     from rich.status import Status
-
-AFTER_SECONDS = 1.0
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option
-from cr3scope.cli.run_verdict import SENTINEL, judge_run
+from cr3scope.cli.run_verdict import judge_run
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
+from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason

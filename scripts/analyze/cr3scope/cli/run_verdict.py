@@ -11,6 +11,7 @@ from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.observe import LogReport, observe
 from cr3scope.qemu.ending import with_ending
@@ -22,8 +23,6 @@ from cr3scope.x86.exceptions import describe
 
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
-
-SENTINEL = b"@c3s"
 
 
 def judge_run(

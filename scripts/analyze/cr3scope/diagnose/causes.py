@@ -20,7 +20,7 @@ from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR4_PCIDE
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
-from cr3scope.x86.mov_cr3 import LONGEST, mov_cr3_at
+from cr3scope.x86.mov_cr3 import LONGEST, NO_FLUSH, mov_cr3_at
 from cr3scope.x86.standing import Standing
 
 _SLED_BYTES = 16
@@ -202,7 +202,7 @@ def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     cpu = snapshot.cpu
     reserved = value & -(1 << cpu.max_phys_bits)
     if cpu.cr4 & CR4_PCIDE:
-        reserved &= ~(1 << 63)
+        reserved &= ~NO_FLUSH
     if reserved:
         yield BY_ID["cr3-high-bits"].finding(
             f"mov {name}, CR3 at RIP={rip:#x} loads {value:#x}: reserved bits {reserved:#x}",

@@ -12,11 +12,10 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import PAGE_BYTES, is_leaf
+from cr3scope.x86.entry import PAGE_BYTES, PRESENT, is_leaf
 from cr3scope.x86.names import covered, entry_name, entry_words, range_words
 
 _MAX_LISTED = 6
-_PRESENT = 1
 _DENIED = {
     AccessKind.FETCH: "execution of",
     AccessKind.WRITE: "writing to",
@@ -84,7 +83,7 @@ def _key(context: Context, rule: Rule, strike: Strike) -> Key:
 
 
 def _points_to_table(entry: EntryRef) -> bool:
-    return bool(entry.value & _PRESENT) and not is_leaf(entry.value, entry.level)
+    return bool(entry.value & PRESENT) and not is_leaf(entry.value, entry.level)
 
 
 def _finding(context: Context, group: _Group) -> Finding:

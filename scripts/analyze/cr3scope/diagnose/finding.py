@@ -7,6 +7,8 @@ from enum import Enum
 
 from cr3scope.x86.access import EntryRef
 
+MOST_NAMED = 4  # of like things that one rule names; of the rest it says how many
+
 
 class Severity(Enum):
     """How bad a finding is: ``ERROR`` faults or corrupts, ``WARNING`` bites elsewhere or later."""

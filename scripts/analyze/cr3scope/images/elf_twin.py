@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
+from cr3scope.input.sources.elf_core import MAGIC
 
-_MAGIC = b"\x7fELF"
 _CODE = 1  # PF_X: a segment's flag
 
 
@@ -42,10 +42,10 @@ class ElfTwin:
         """UnusableInput if this is no ELF file: said even when no address is ever looked up."""
         try:
             with self.path.open("rb") as file:
-                magic = file.read(len(_MAGIC))
+                magic = file.read(len(MAGIC))
         except OSError as error:
             raise UnusableInput(f"{self.path}: {error.strerror}") from error
-        if magic != _MAGIC:
+        if magic != MAGIC:
             raise UnusableInput(f"{self.path}: not an ELF file")
 
     @cached_property

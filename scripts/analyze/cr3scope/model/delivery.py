@@ -23,11 +23,11 @@ from cr3scope.x86.descriptors import (
     ist_offset,
     tss_base,
 )
+from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.word import MASK64, QWORD
 
-_PAGE = 4096
-_QWORD = 8
 # Bits of an error code that names a descriptor (SDM 3A, 7.13).
 _EXTERNAL, _IN_IDT = 1, 2
 
@@ -149,7 +149,7 @@ class Delivery:
         if base is None:
             return Unknown("the TSS descriptor")
         virt = base + ist_offset(ist)
-        data = self._read(virt, _QWORD, f"IST{ist} of the TSS at {virt:#x}", Target.PLAN)
+        data = self._read(virt, QWORD, f"IST{ist} of the TSS at {virt:#x}", Target.PLAN)
         return int.from_bytes(data, "little") if isinstance(data, bytes) else data
 
     def _tss_base(self, registers: Registers) -> int | None:
@@ -164,12 +164,12 @@ class Delivery:
         top &= ~0xF
         rsp = top
         for _ in range(count):
-            rsp = (rsp - _QWORD) & (1 << 64) - 1
-            found = self.reach(rsp, AccessKind.WRITE, _QWORD)
+            rsp = (rsp - QWORD) & MASK64
+            found = self.reach(rsp, AccessKind.WRITE, QWORD)
             if isinstance(found, PageFault):
                 words = f"the stack at {rsp:#x}"
                 return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
-        return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * _QWORD - 1))
+        return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * QWORD - 1))
 
     def _read(
         self, virt: int, count: int, words: str, target: Target
@@ -177,7 +177,7 @@ class Delivery:
         data = b""
         while len(data) < count:
             at = virt + len(data)
-            width = min(count - len(data), _PAGE - at % _PAGE)
+            width = min(count - len(data), PAGE_BYTES - at % PAGE_BYTES)
             found = self.reach(at, AccessKind.READ, width)
             if isinstance(found, PageFault):
                 return self._raised(found, words, target, AccessKind.READ)

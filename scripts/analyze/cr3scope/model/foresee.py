@@ -20,6 +20,7 @@ from cr3scope.target.contents import RecordedBytes
 from cr3scope.target.overlay import Overlay
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.entry import PAGE_FRAME
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
@@ -86,4 +87,4 @@ class Firmware:
         if self.tables is None or self.cpu is None:
             return None
         found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)
-        return found.phys & ~0xFFF if isinstance(found, Translation) else None
+        return found.phys & PAGE_FRAME if isinstance(found, Translation) else None

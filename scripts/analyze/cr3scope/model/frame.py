@@ -11,8 +11,8 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.exceptions import PF_FETCH, PF_USER, PF_WRITE
+from cr3scope.x86.word import QWORD
 
-_QWORD = 8
 _ALIGNMENT, _CONTROL_PROTECTION, _HYPERVISOR = 17, 21, (29, 30)
 _CET = 1 << 23  # of CR4
 # RFLAGS: bit 1 is always set; bits 3, 5, 15 and those from 22 on never (Intel SDM volume 1, figure 3-8).
@@ -55,10 +55,10 @@ def frame_at_rsp(now: StoppedCpu, vector: int) -> Frame:
     """UnusableInput if RSP points to no frame of such an exception."""
     has_error = vector in exceptions.WITH_ERROR_CODE
     count = 6 if has_error else 5
-    data = now.bytes_at(now.rsp, count * _QWORD)
-    if len(data) < count * _QWORD:
+    data = now.bytes_at(now.rsp, count * QWORD)
+    if len(data) < count * QWORD:
         raise UnusableInput(f"the frame at RSP {now.rsp:#x} is not mapped")
-    words = [int.from_bytes(data[i : i + _QWORD], "little") for i in range(0, len(data), _QWORD)]
+    words = [int.from_bytes(data[i : i + QWORD], "little") for i in range(0, len(data), QWORD)]
     frame = Frame(words.pop(0) if has_error else None, *words)
     if not frame.is_plausible:
         raise UnusableInput(

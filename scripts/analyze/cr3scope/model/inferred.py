@@ -8,10 +8,9 @@ from cr3scope.input.capture.records import Boot, RegionRecord
 from cr3scope.model.intent import Intent
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
+from cr3scope.x86.exceptions import FRAME_REACH
 from cr3scope.x86.mov_cr3 import LONGEST, switches_before
 from cr3scope.x86.registers import Registers
-
-FRAME_REACH = 64  # bytes below RSP: an exception's frame is 48, and RSP is first aligned to 16
 
 
 Wanted = tuple[int, int | None]  # an address, and RSP when it is accessed

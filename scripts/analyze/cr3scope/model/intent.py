@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cr3scope.input.capture.records import Boot
+from cr3scope.x86.entry import PAGE_FRAME
 
 STACK_ROLES = frozenset({"stack"})
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})
@@ -44,7 +45,7 @@ class Named:
         """The 4 KiB frame meant for ``virt``."""
         if self.phys is None:
             return None
-        return (self.phys + virt - self.virt) & ~0xFFF
+        return (self.phys + virt - self.virt) & PAGE_FRAME
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from cr3scope.paging.walk import Translation
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.entry import PAGE_FRAME, PAGE_OFFSET
 from cr3scope.x86.registers import Registers
 
 # A chain that has not repeated itself by then is given up; each round enters one more handler.
@@ -152,5 +153,5 @@ def _vital(delivery: Delivery, registers: Registers) -> Iterator[Vital]:
         if isinstance(found, Translation):
             yield Vital(found.phys, found.phys + limit, what)
             for entry in found.entries:
-                page = entry.phys & ~0xFFF
-                yield Vital(page, page + 0xFFF, "a page table that leads to " + what)
+                page = entry.phys & PAGE_FRAME
+                yield Vital(page, page + PAGE_OFFSET, "a page table that leads to " + what)

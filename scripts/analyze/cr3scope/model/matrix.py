@@ -25,16 +25,16 @@ from cr3scope.x86.entry import (
     DIRTY,
     ENTRIES,
     LARGE,
+    LEAST_PHYS_BITS,
     PAGE_BYTES,
     frame,
     is_leaf,
     level_bytes,
 )
+from cr3scope.x86.word import MASK64
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
-_LEAST_PHYS_BITS = 36  # of any 64-bit CPU: frames that differ below are treated alike by all
 _MAX_RUNS_PER_RANGE = 4096
-_ALL_ONES = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +195,9 @@ class _Probes:
             particular = entries[leaf.index : leaf.index + count]
             if phys is not None:
                 frames = np.arange(count, dtype=np.uint64) * np.uint64(size)
-                frames += np.uint64(phys + start - first & _ALL_ONES & -size)
+                frames += np.uint64(phys + start - first & MASK64 & -size)
                 particular = particular ^ (frames & np.uint64(ADDRESS_MASK))
-            particular = particular & np.uint64(_ALL_ONES & ~_alike_bits(size))
+            particular = particular & np.uint64(MASK64 & ~_alike_bits(size))
             values, places = np.unique(particular, return_index=True)
             for place, value in sorted(zip(integers(places), integers(values))):
                 yield max(start + place * size, first), (*above, value)
@@ -218,4 +218,4 @@ class _Probes:
 
 def _alike_bits(page_size: int) -> int:
     """The bits of an entry that no CPU looks at when it decides whether to grant an access."""
-    return (1 << _LEAST_PHYS_BITS) - page_size | ACCESSED | DIRTY
+    return (1 << LEAST_PHYS_BITS) - page_size | ACCESSED | DIRTY

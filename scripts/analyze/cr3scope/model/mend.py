@@ -15,6 +15,7 @@ from cr3scope.x86.entry import (
     ADDRESS_MASK,
     NO_EXECUTE,
     PAGE_BYTES,
+    PAGE_FRAME,
     PRESENT,
     USER,
     WRITABLE,
@@ -127,7 +128,7 @@ class Mender:
         found = access(trial, self.cpu, virt, AccessKind.READ, platform=self.platform)
         if isinstance(found, PageFault):
             return False
-        return frame is None or found.phys & ~0xFFF == frame
+        return frame is None or found.phys & PAGE_FRAME == frame
 
     def _rights(self, kind: AccessKind, virt: int) -> tuple[str, int]:
         """Rights as asked for by the trace, and at least those that the access needs."""

@@ -16,7 +16,6 @@ from cr3scope.x86.registers import Registers
 
 # An x86 instruction has at most 15 bytes: a wider fetch covers several (SDM volume 2A, 2.3.11).
 MAX_INSTRUCTION_BYTES = 15
-_PAGE = 4096
 _STACK_REACH = 4096
 
 

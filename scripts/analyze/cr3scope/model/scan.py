@@ -14,14 +14,13 @@ from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
-from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, PAGE_BYTES, level_bytes
+from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, LEAST_PHYS_BITS, PAGE_BYTES, level_bytes
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
 _MAX_STEPS_PER_RANGE = 4096
 # Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
-_LEAST_PHYS_BITS = 36
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -71,7 +70,7 @@ def _alike(tables: Tables, found: Translation) -> int:
     entries = tables.table(leaf.phys & -PAGE_BYTES)
     assert entries is not None
     # The low frame bits of a large leaf are reserved as well.
-    may_differ = (1 << _LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
+    may_differ = (1 << LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
     differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~np.uint64(may_differ)
     others = np.flatnonzero(differs)
     return int(others[0]) if others.size else ENTRIES - leaf.index

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from cr3scope.model.delivery import Delivery
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.word import MASK64
 
 FRAME_BYTES = 48  # six quadwords; five are padded to the same by the alignment of RSP to 16
 _MAX_PAGES = 4096
@@ -39,7 +40,7 @@ def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | No
     """Follows the falling RSP; None if nothing stops it within 4096 mapped pages."""
     top = rsp
     for _ in range(_MAX_PAGES):
-        virt = (top - 1) & (1 << 64) - 1
+        virt = (top - 1) & MASK64
         found = delivery.reach(virt, AccessKind.WRITE)
         if isinstance(found, PageFault):
             return RunOut((rsp - top) // FRAME_BYTES, virt, "a page that it may not write")

@@ -7,11 +7,9 @@ from cr3scope.paging.walk import walk
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
 from cr3scope.x86.registers import Registers
-
-_ALL_ONES = (1 << 64) - 1
-_ENTRY_BYTES = 8
+from cr3scope.x86.word import MASK64
 
 
 class WrittenMemory:
@@ -30,8 +28,8 @@ class WrittenMemory:
         """Whether an entry that translates ``virt`` is among them."""
         if not self._ranges:
             return False
-        path = walk(self._now, self._cpu, virt & _ALL_ONES, self._now.platform)
-        return any(self._reach(range(entry.phys, entry.phys + _ENTRY_BYTES)) for entry in path.entries)
+        path = walk(self._now, self._cpu, virt & MASK64, self._now.platform)
+        return any(self._reach(range(entry.phys, entry.phys + ENTRY_BYTES)) for entry in path.entries)
 
     def hold_descriptors(self, registers: Registers) -> bool:
         """Whether a byte of the IDT or the GDT is among them."""
@@ -48,7 +46,7 @@ class WrittenMemory:
         pieces, end = [], virt + width
         while virt < end:
             size = min(end, (virt | PAGE_BYTES - 1) + 1) - virt
-            phys = walk(self._now, self._cpu, virt & _ALL_ONES, self._now.platform).phys
+            phys = walk(self._now, self._cpu, virt & MASK64, self._now.platform).phys
             if phys is not None:
                 pieces.append(range(phys, phys + size))
             virt += size

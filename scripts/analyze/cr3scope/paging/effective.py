@@ -268,7 +268,7 @@ class _Survey:
         self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
         for number in integers(order[:_MOST_TABLES]):
             key = int(keys[number])
-            table = self._tables.table(key & ~0xFFF)
+            table = self._tables.table(key & bits.PAGE_FRAME)
             if table is None:
                 pointer = level.pointers[first_seen[number]]
                 self._report(self.missing, level, int(level.position[pointer]))
@@ -279,7 +279,7 @@ class _Survey:
         level.child = place[inverse]
         if not found:
             return None
-        pairs, below = np.array(kept, dtype=np.uint64), np.uint64(0xFFF)
+        pairs, below = np.array(kept, dtype=np.uint64), np.uint64(bits.PAGE_OFFSET)
         return _Level(level.level - 1, pairs & ~below, pairs & below, found)
 
     @staticmethod

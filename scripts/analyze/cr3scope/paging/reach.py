@@ -22,7 +22,7 @@ U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_MOST_TABLES = 1 << 15  # of one level
+_MOST_OF_A_LEVEL = 1 << 15  # of one level
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
         targets, at = np.unique(targets, return_index=True)
         kept: list[tuple[int, int]] = []
         pages: list[U64] = []
-        for target, position in zip(integers(targets[:_MOST_TABLES]), integers(at)):
+        for target, position in zip(integers(targets[:_MOST_OF_A_LEVEL]), integers(at)):
             page = None if target in met else tables.table(target)
             if page is not None:
                 kept.append((target, position))

@@ -11,6 +11,7 @@ from functools import reduce
 
 from cr3scope.paging.tables import Tables
 from cr3scope.x86 import entry as bits
+from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import (
     CR0_WP,
@@ -23,26 +24,14 @@ from cr3scope.x86.cpu_state import (
     CpuState,
 )
 from cr3scope.x86.platform import Platform, Quirk
+from cr3scope.x86.word import MASK64
 
 __all__ = [
     "AccessKind", "PageFault", "Platform", "Reason", "Tables", "Translation", "Walk", "access",
     "is_canonical", "walk",
 ]  # fmt: skip
 
-GENERAL_PROTECTION = 13
-PAGE_FAULT = 14
-
-# Error code of a page fault (SDM 3A, figure 5-12). W, U and SS describe the access, not the page.
-ERROR_PRESENT = 1 << 0
-ERROR_WRITE = 1 << 1
-ERROR_USER = 1 << 2
-ERROR_RESERVED = 1 << 3
-ERROR_FETCH = 1 << 4
-ERROR_KEY = 1 << 5
-ERROR_SHADOW_STACK = 1 << 6
-
 _KEY_ACCESS_DISABLE, _KEY_WRITE_DISABLE = 1, 2
-_ALL_ONES = (1 << 64) - 1
 
 
 class Reason(Enum):
@@ -119,7 +108,7 @@ class Walk:
 
     @property
     def _all_of(self) -> int:
-        return reduce(lambda all_of, entry: all_of & entry.value, self.entries, _ALL_ONES)
+        return reduce(lambda all_of, entry: all_of & entry.value, self.entries, MASK64)
 
     def lacking(self, bit: int) -> tuple[EntryRef, ...]:
         """Every entry on the path that has ``bit`` clear."""
@@ -165,7 +154,7 @@ class PageFault:
 def is_canonical(virt: int, levels: int) -> bool:
     """Bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
     top = virt >> (bits.level_shift(levels) + 8)
-    return top == 0 or top == (1 << 64) - 1 >> (bits.level_shift(levels) + 8)
+    return top == 0 or top == MASK64 >> (bits.level_shift(levels) + 8)
 
 
 def walk(
@@ -215,11 +204,11 @@ def access(
     last = virt + max(width, 1) - 1
     wraps = platform.has(Quirk.WRAPS_AROUND)  # from the last byte of the address space to the first
     for edge in (virt, last):
-        if (edge > _ALL_ONES and not wraps) or not is_canonical(edge & _ALL_ONES, cpu.levels):
-            return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
+        if (edge > MASK64 and not wraps) or not is_canonical(edge & MASK64, cpu.levels):
+            return PageFault(exceptions.PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     first: Walk | None = None
     while True:
-        path = walk(tables, cpu, virt & _ALL_ONES, platform)
+        path = walk(tables, cpu, virt & MASK64, platform)
         fault = _refusal(path, request)
         if fault is not None:
             return fault
@@ -227,8 +216,8 @@ def access(
         virt = (virt | path.page_size - 1) + 1
         if virt > last:
             break
-        if not is_canonical(virt & _ALL_ONES, cpu.levels):
-            return PageFault(GENERAL_PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
+        if not is_canonical(virt & MASK64, cpu.levels):
+            return PageFault(exceptions.PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     assert first.phys is not None
     return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)
 
@@ -245,13 +234,13 @@ class _Request:
     @property
     def error_code(self) -> int:
         """What the error code says of the access; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
-        code = ERROR_USER if self.user else 0
+        code = exceptions.PF_USER if self.user else 0
         if self.kind is AccessKind.WRITE:
-            code |= ERROR_WRITE
+            code |= exceptions.PF_WRITE
         if self.kind is AccessKind.FETCH and (self.cpu.has_nx or self.cpu.cr4 & CR4_SMEP):
-            code |= ERROR_FETCH
+            code |= exceptions.PF_FETCH
         if self.shadow_stack:
-            code |= ERROR_SHADOW_STACK
+            code |= exceptions.PF_SHADOW_STACK
         return code
 
 
@@ -263,16 +252,16 @@ def _refusal(path: Walk, request: _Request) -> PageFault | None:
         if veto is None:
             return None
         reason, guilty = veto
-        code |= ERROR_PRESENT
+        code |= exceptions.PF_PRESENT
         # PK tells of the key even where another right is missing too (SDM 3A, 5.7).
         if _key_forbids(path, request):
-            code |= ERROR_KEY
-        return PageFault(PAGE_FAULT, code, path.virt, guilty, reason, path.virt)
+            code |= exceptions.PF_KEY
+        return PageFault(exceptions.PAGE_FAULT, code, path.virt, guilty, reason, path.virt)
     if _is_reserved(path.stop, request.platform):
-        code |= ERROR_RESERVED
+        code |= exceptions.PF_RESERVED
         if not request.platform.has(Quirk.RESERVED_WITHOUT_PRESENT):
-            code |= ERROR_PRESENT
-    return PageFault(PAGE_FAULT, code, path.virt, path.entries[-1:], path.stop, path.virt)
+            code |= exceptions.PF_PRESENT
+    return PageFault(exceptions.PAGE_FAULT, code, path.virt, path.entries[-1:], path.stop, path.virt)
 
 
 def _is_reserved(stop: Reason, platform: Platform) -> bool:

@@ -11,6 +11,7 @@ from collections import deque
 from typing import BinaryIO
 
 from cr3scope.input.logs.marker import left_out
+from cr3scope.input.logs.report import RECORD
 
 HEAD_BYTES = 4 << 20
 WINDOW_BYTES = 2 << 20
@@ -20,7 +21,6 @@ _MAX_LINE = 1 << 16
 _LAST_BYTES = 64
 
 _CR3 = re.compile(rb"CR3=[0-9a-f]+\s")  # with its end: no value is the beginning of another
-_RECORD = b": v="
 
 
 class LogFilter:
@@ -63,7 +63,7 @@ class LogFilter:
         self._out.flush()
 
     def _take(self, lines: bytes) -> None:
-        self.records += lines.count(_RECORD)
+        self.records += lines.count(RECORD)
         start = 0
         for place in self._new_cr3(lines):
             self._store(lines[start:place])
@@ -110,7 +110,7 @@ class LogFilter:
     def _drop(self, lines: bytes) -> None:
         self._tail_bytes -= len(lines)
         self._dropped_bytes += len(lines)
-        self._dropped_records += lines.count(_RECORD)
+        self._dropped_records += lines.count(RECORD)
 
     def _release_tail(self) -> None:
         if self._dropped_bytes:

@@ -11,12 +11,12 @@ from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.text_screen import read_text_screen
 from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, stands_still
+from cr3scope.x86.cpu_state import EFER_LMA
 
 QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
 _RUNNING = ("running", "")
 # QEMU goes on by itself or by somebody's word from all others (qapi/run-state.json).
 _STUCK = ("internal-error", "io-error")
-_EFER_LMA = 1 << 10
 
 
 class Sight:
@@ -63,6 +63,6 @@ class Sight:
         if serial.total != self._read_at:
             self._read_at = serial.total
             self._outcome.gave_up = read_attempts(serial.received).gave_up
-        if not self._outcome.gave_up and not seen[0].get("EFER", 0) & _EFER_LMA:
+        if not self._outcome.gave_up and not seen[0].get("EFER", 0) & EFER_LMA:
             self._outcome.gave_up = seabios_gave_up(read_text_screen(qmp))
         return Reason.NOTHING_BOOTED if self._outcome.gave_up else None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cr3scope.x86.exceptions import FIRST_INTERRUPT
+
 STORM_RECORDS = 5000
-_FIRST_INTERRUPT = 32  # vectors below are the CPU's own (SDM 3A, table 7-1)
 _MAX_TRACKED = 8
 
 _HEAD = re.compile(rb"v=([0-9a-f]{2}) e=[0-9a-f]{4,8} i=0 cpl=\d IP=[0-9a-f]{4}:([0-9a-f]+) pc=")
@@ -59,7 +60,7 @@ class StormDetector:
         at = lines.rfind(b" i=0 cpl=")
         if at >= 0:
             last = _HEAD.search(lines, max(at - 32, 0))
-        if last is None or int(last[1], 16) >= _FIRST_INTERRUPT:
+        if last is None or int(last[1], 16) >= FIRST_INTERRUPT:
             return
         key, tail = re.escape(last[0].removesuffix(b"pc=")), _STACK
         address = _ADDRESS.match(lines, last.end() - 3)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 Cells = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 
+PHYS_DIGITS = 13  # of an address of 52 bits
 BLOCK_ROWS = 1 << 12  # so many lines stay in a CPU's cache while they are put together
 
 _DIGITS = 16

@@ -11,6 +11,7 @@ from cr3scope.paging.walk import walk
 from cr3scope.render.maps import SIZE_NAMES, size_text
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.word import MASK64
 
 _MOST_CHANGES = 12
 _UNMAPPED = "not mapped"
@@ -52,7 +53,7 @@ def _row(side: Mappings, row: int | None) -> str:
 
 
 def _mapping(now: StoppedCpu, cpu: CpuState, virt: int) -> str:
-    path = walk(now, cpu, virt & (1 << 64) - 1, now.platform)
+    path = walk(now, cpu, virt & MASK64, now.platform)
     if path.stop is not None or path.phys is None:
         return _UNMAPPED
     return f"{path.phys:#x} {path.rights} {SIZE_NAMES[path.leaf.level]}"

@@ -14,11 +14,18 @@ import numpy.typing as npt
 from cr3scope.arrays import integers
 from cr3scope.input.sources.listing import Listing, cache_text, rights_text
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
-from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
+from cr3scope.render.columns import (
+    PHYS_DIGITS,
+    Cells,
+    blocks,
+    choices,
+    hex_digits,
+    lines,
+    quoted_hex,
+)
 from cr3scope.render.maps import SCHEMA, SIZE_NAMES, size_text
 from cr3scope.x86 import entry as bits
 
-_PHYS_DIGITS = 13  # 52 bits
 _LEVEL_AT, _CACHE_AT = 3, 6
 _RIGHTS = int(RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER)
 
@@ -65,11 +72,11 @@ def as_text(found: Listing) -> Iterator[str]:
     heading = "at most" if tells.is_bound else "rights"
     yield f"{'first':<16}  {'last':<16}  {'phys':<13}  {heading:<7}  {'cache':<7}  page"
     ends, codes = _by_code(found, lambda code: _words(found, code))
-    no_phys = "-".ljust(_PHYS_DIGITS)
+    no_phys = "-".ljust(PHYS_DIGITS)
     for block in blocks(len(found)):
         phys: Cells | str = no_phys
         if tells.frames:
-            phys = hex_digits(rows.phys[block])[:, -_PHYS_DIGITS:]
+            phys = hex_digits(rows.phys[block])[:, -PHYS_DIGITS:]
         cells = (
             hex_digits(rows.first[block]), "  ", hex_digits(rows.last[block]), "  ", phys,
             ends[codes[block]], "\n",

@@ -10,7 +10,15 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
 from cr3scope.paging.tables import Tables
-from cr3scope.render.columns import Cells, blocks, choices, hex_digits, lines, quoted_hex
+from cr3scope.render.columns import (
+    PHYS_DIGITS,
+    Cells,
+    blocks,
+    choices,
+    hex_digits,
+    lines,
+    quoted_hex,
+)
 from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
@@ -21,7 +29,6 @@ SIZE_NAMES = {1: "4K", 2: "2M", 3: "1G"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST_NAMED = 1 << 14  # a veto costs a walk; a list longer than this nobody reads
 _VETO_HEAD = "denied above the leaf"
-_PHYS_DIGITS = 13  # 52 bits
 
 
 def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
@@ -68,7 +75,7 @@ def as_blocks(found: Mappings, tables: Tables, cpu: CpuState, description: str) 
     for block in blocks(len(found)):
         cells = (
             hex_digits(found.first[block]), "  ", hex_digits(found.last[block]), "  ",
-            hex_digits(found.phys[block], _PHYS_DIGITS),
+            hex_digits(found.phys[block], PHYS_DIGITS),
             ends[found.attributes[block].astype(np.intp)], "\n",
         )  # fmt: skip
         yield lines(cells, block.stop - block.start)[:-1]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.paging.walk import GENERAL_PROTECTION, PageFault, Reason, Translation, Walk
+from cr3scope.paging.walk import PageFault, Reason, Translation, Walk
 from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.exceptions import PROTECTION
 
 SCHEMA = "cr3scope.walk/1"
 SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
@@ -91,7 +92,7 @@ def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
     if isinstance(found, Translation):
         size = SIZES[path.leaf.level]
         return f"{path.virt:#x} -> {found.phys:#x}, {size} page, {found.rights}: {access} succeeds"
-    if found.vector == GENERAL_PROTECTION:
+    if found.vector == PROTECTION:
         return f"{path.virt:#x}: {access} faults: #GP: {found.reason.value}"
     names = ", ".join(bits.entry_name(entry.level, entry.index) for entry in found.guilty)
     where = f" ({names})" if names else ""

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cr3scope.input.capture.records import Boot
-
-_PAGE = 4096
+from cr3scope.x86.entry import PAGE_BYTES
 
 
 class PhysicalBytes(Protocol):
@@ -30,7 +29,7 @@ class RecordedBytes:
         by_age = sorted(boot.memories.values(), key=lambda memory: memory.when != "handoff")
         for memory in by_age:
             frame = frame_of(memory.virt)
-            offset = memory.virt % _PAGE
+            offset = memory.virt % PAGE_BYTES
             phys = memory.virt if frame is None else frame + offset
             self._chunks.append((phys, memory.data))
 

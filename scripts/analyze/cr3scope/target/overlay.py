@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
+from cr3scope.x86.word import MASK64
 
-PAGE = 4096
-_ENTRY_BYTES = 8
-_ONES = np.uint64(2**64 - 1)
+_ONES = np.uint64(MASK64)
 
 
 class Overlay:
@@ -26,7 +26,7 @@ class Overlay:
         self._base = base
         self._changed: dict[int, npt.NDArray[np.uint64]] = {}
         self._origins: dict[int, EntryRef] = {}  # added table -> the entry that was missing
-        self._next_free = (1 << max_phys_bits) - PAGE
+        self._next_free = (1 << max_phys_bits) - PAGE_BYTES
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
         """The 512 entries of the table page at ``phys``; None if it is not known."""
@@ -35,20 +35,20 @@ class Overlay:
 
     def set(self, entry_phys: int, value: int) -> None:
         """Writes one entry of a known table."""
-        page = entry_phys & ~(PAGE - 1)
+        page = entry_phys & ~(PAGE_BYTES - 1)
         table = self.table(page)
         if table is None:
             raise KeyError(page)
         table = table.copy()  # a fork may share it
-        table[(entry_phys - page) // _ENTRY_BYTES] = np.uint64(value)
+        table[(entry_phys - page) // ENTRY_BYTES] = np.uint64(value)
         self._changed[page] = table
 
     def add_table(self, missing: EntryRef) -> int:
         """A new empty table in place of what ``missing`` should have pointed to."""
         phys = self._next_free
         while not self._is_free(phys):
-            phys -= PAGE
-        self._next_free = phys - PAGE
+            phys -= PAGE_BYTES
+        self._next_free = phys - PAGE_BYTES
         self._changed[phys] = np.zeros(512, dtype=np.uint64)
         self._origins[phys] = self.origin(missing)
         return phys
@@ -74,7 +74,7 @@ class Overlay:
 
     def origin(self, entry: EntryRef) -> EntryRef:
         """The entry of the dump that this one stands for, with its value as dumped."""
-        page = entry.phys & ~(PAGE - 1)
+        page = entry.phys & ~(PAGE_BYTES - 1)
         if page in self._origins:
             return self._origins[page]
         dumped = self._base.table(page)

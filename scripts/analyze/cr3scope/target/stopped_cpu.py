@@ -9,18 +9,17 @@ from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import walk
 from cr3scope.target import memory as memories
 from cr3scope.target.memory import Memory
-from cr3scope.x86.cpu_state import RFLAGS_IF, CpuState
+from cr3scope.x86.cpu_state import EFER_LMA, RFLAGS_IF, CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.word import MASK64
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
 BASES = ("FS_BASE", "GS_BASE")
 PHYS_BITS = 40  # MAXPHYADDR of QEMU's own default
-_EFER_LMA = 1 << 10
-_ALL_ONES = (1 << 64) - 1
 _WIDENED = {f"E{name}": f"R{name}" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP", "SP", "IP")}
 _WIDENED["EFL"] = "RFL"
 
@@ -83,7 +82,7 @@ class StoppedCpu:
 
     @property
     def in_long_mode(self) -> bool:
-        return bool(self.registers.get("EFER", 0) & _EFER_LMA)
+        return bool(self.registers.get("EFER", 0) & EFER_LMA)
 
     @property
     def cpu(self) -> CpuState:
@@ -137,7 +136,7 @@ class StoppedCpu:
         """Return memory by the live tables, as far as they map it and there is memory."""
         data = b""
         while len(data) < length:
-            at = virt + len(data) & _ALL_ONES
+            at = virt + len(data) & MASK64
             phys = walk(self, self.cpu, at).phys
             if phys is None:
                 break

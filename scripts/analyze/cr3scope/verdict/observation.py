@@ -13,9 +13,8 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.entry import ADDRESS_MASK
 from cr3scope.x86.names import covered
-
-_ROOT_BITS = (1 << 52) - (1 << 12)  # of CR3: below are flags or the PCID (SDM 3A, 5.5)
 
 
 def observe(boot: Boot, report: LogReport | None) -> Observation | None:
@@ -84,7 +83,7 @@ def _is_before_the_switch(observation: Observation, boot: Boot) -> bool:
     planned, first = boot.cpus.get("handoff"), observation.first
     if planned is None or first is None or first.cr3 is None:
         return False
-    return (first.cr3 ^ planned.registers.get("cr3", first.cr3)) & _ROOT_BITS != 0
+    return (first.cr3 ^ planned.registers.get("cr3", first.cr3)) & ADDRESS_MASK != 0
 
 
 def _agree_astray(step: int, observation: Observation, boot: Boot) -> bool | None:

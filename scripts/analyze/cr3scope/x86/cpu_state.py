@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CR0_EM = 1 << 2
+CR0_TS = 1 << 3
 CR0_WP = 1 << 16
 CR0_PG = 1 << 31
+CR3_PCID = 0xFFF  # bits 11:0 under CR4.PCIDE (SDM 3A, 2.5)
 CR4_PAE = 1 << 5
 CR4_PGE = 1 << 7
 CR4_LA57 = 1 << 12

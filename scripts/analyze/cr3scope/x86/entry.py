@@ -11,8 +11,12 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform, Quirk
 
 PAGE_BYTES = 4096
+PAGE_SHIFT = 12
+PAGE_OFFSET = PAGE_BYTES - 1  # of an address in its page
+PAGE_FRAME = ~PAGE_OFFSET  # of an address: where its page begins
 ENTRIES = 512
 ENTRY_BYTES = 8
+LEAST_PHYS_BITS = 36  # of any 64-bit CPU's MAXPHYADDR: what an entry sets above may be reserved on some
 
 PRESENT = 1 << 0
 WRITABLE = 1 << 1

@@ -16,6 +16,7 @@ NAMES = {
 
 # Below are the CPU's own (SDM 3A, 7.2); above, whatever the system gives its devices.
 FIRST_INTERRUPT = 32
+FRAME_REACH = 64  # bytes below RSP: a frame is 48, and RSP is first aligned to 16
 
 # Vectors that push an error code (SDM 3A, 7.13).
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
@@ -30,6 +31,7 @@ PAGE_FAULTS = frozenset({14, 20})
 # So many equal exceptions in a row are a storm; fewer are the prelude of a triple fault.
 STORM_RUN = 16
 
+# Error code of a page fault (SDM 3A, figure 5-12). W, U and SS describe the access, not the page.
 PF_PRESENT, PF_WRITE, PF_USER, PF_RESERVED, PF_FETCH = 1, 2, 4, 8, 16
 PF_KEY, PF_SHADOW_STACK = 32, 64
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 LONGEST = 4
 _REX_B = 1
 _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",

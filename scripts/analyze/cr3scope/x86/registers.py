@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+RFLAGS_TRAP, RFLAGS_DIRECTION = 1 << 8, 1 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Registers:

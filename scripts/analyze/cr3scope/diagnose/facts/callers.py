@@ -8,9 +8,9 @@ from cr3scope.diagnose.facts.call_site import LONGEST, is_after_call, target_of_
 from cr3scope.diagnose.facts.file_code import Piece
 from cr3scope.paging.walk import is_canonical
 from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.word import QWORD
 
 _DEPTH = 1024  # bytes of the stack that are looked at
-_WORD = 8
 
 
 def callers(snapshot: StoppedCpu, rsp: int, pieces: Sequence[Piece] = ()) -> Iterator[int]:
@@ -23,8 +23,8 @@ def callers(snapshot: StoppedCpu, rsp: int, pieces: Sequence[Piece] = ()) -> Ite
     """
     stack = snapshot.bytes_at(rsp, _DEPTH)
     seen = set()
-    for at in range(0, len(stack) - _WORD + 1, _WORD):
-        word = int.from_bytes(stack[at : at + _WORD], "little")
+    for at in range(0, len(stack) - QWORD + 1, QWORD):
+        word = int.from_bytes(stack[at : at + QWORD], "little")
         if word not in seen and _may_return_to(snapshot, word, pieces):
             seen.add(word)
             yield word

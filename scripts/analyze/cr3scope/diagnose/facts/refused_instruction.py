@@ -13,14 +13,13 @@ from cr3scope.paging.walk import is_canonical
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_state import CR0_EM, CR0_TS, CpuState
 from cr3scope.x86.decode.instruction import LONGEST, address, can_decode, decode, text
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.memory_operands import alignment
 from cr3scope.x86.decode.missing_state import missing_state
 
 _NO_MEMORY = b"\xff" * LONGEST
-_EM, _TS = 1 << 2, 1 << 3  # of CR0 (SDM 3A, 2.5)
 _TURN_ON = (
     "Turn it on before (for SSE also CR0.EM=0, for AVX also XCR0), or build what runs earlier without it"
     " (-mgeneral-regs-only)."
@@ -49,7 +48,7 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
     if fault.vector == exceptions.UNDEFINED:
         yield _undefined(code, one, fault.rip, cpu)
     elif fault.vector == exceptions.NO_FPU:
-        bits = " and ".join(name for bit, name in ((_EM, "EM"), (_TS, "TS")) if cpu.cr0 & bit)
+        bits = " and ".join(name for bit, name in ((CR0_EM, "EM"), (CR0_TS, "TS")) if cpu.cr0 & bit)
         why = f"CR0.{bits} is set" if bits else "CR0.EM or CR0.TS was set"
         what = f"`{text(one)}`" if one else f"the instruction at {fault.rip:#x}"
         yield _finding(f"{what} needs the FPU, and {why}", code)

@@ -10,12 +10,12 @@ from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import RFLAGS_IF
+from cr3scope.x86.word import QWORD
 
 _LOG_HEAD = 4 << 20
 _FIRST_INTERRUPT = re.compile(rb"Servicing hardware INT[^$]{0,2000}?CR3=([0-9a-f]{8,16})")
 _STACK_BYTES = 8 << 10
-_WORD = 8
-_FRAME = 5 * _WORD  # RIP, CS, RFLAGS, RSP, SS (SDM 3A, 7.14.2)
+_FRAME = 5 * QWORD  # RIP, CS, RFLAGS, RSP, SS (SDM 3A, 7.14.2)
 _ALIGNED = 16
 _CODE_BEFORE = 24
 _OUT_IMMEDIATE, _OUT_DX = (0xE6, 0xE7), (0xEE, 0xEF)
@@ -63,15 +63,15 @@ def _firmware_cr3(log: Path) -> int | None:
 
 def _interrupted(cpu: StoppedCpu) -> int | None:
     """The code that an interrupt has left, if its frame is on the live stack."""
-    rsp = cpu.registers.get("RSP", 0) & -_WORD
+    rsp = cpu.registers.get("RSP", 0) & -QWORD
     stack = cpu.bytes_at(rsp, _STACK_BYTES)
     words = [
-        int.from_bytes(stack[at : at + _WORD], "little") for at in range(0, len(stack) - 7, _WORD)
+        int.from_bytes(stack[at : at + QWORD], "little") for at in range(0, len(stack) - 7, QWORD)
     ]
     code, data = cpu.selectors.get("CS"), cpu.selectors.get("SS")
-    for number in range(len(words) - _FRAME // _WORD + 1):
+    for number in range(len(words) - _FRAME // QWORD + 1):
         rip, cs, flags, old_rsp, ss = words[number : number + 5]
-        end = rsp + _WORD * number + _FRAME
+        end = rsp + QWORD * number + _FRAME
         if cs == code and ss == data and flags & RFLAGS_IF and flags >> 22 == 0:
             if end <= old_rsp < end + _ALIGNED and cpu.bytes_at(rip, 1):
                 return rip

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.model.asked.compare import Comparison, Piece, compare
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 
-_MOST_NAMED = 4
 _Item = TypeVar("_Item")
 
 
@@ -23,9 +22,9 @@ def compared(context: Context) -> Comparison | None:
 
 def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
     """The first few of ``found``; the last of them with a line that counts the others."""
-    unnamed = len(found) - _MOST_NAMED
-    for number, item in enumerate(found[:_MOST_NAMED], 1):
-        is_last = number == _MOST_NAMED and unnamed > 0
+    unnamed = len(found) - MOST_NAMED
+    for number, item in enumerate(found[:MOST_NAMED], 1):
+        is_last = number == MOST_NAMED and unnamed > 0
         yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
 
 

@@ -11,6 +11,7 @@ from cr3scope.model.intent import Intent
 from cr3scope.paging.reach import U64, Mask, Stage
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import level_bytes
+from cr3scope.x86.word import MASK64
 
 
 class Meant:
@@ -28,7 +29,7 @@ class Meant:
                 merged[-1] = merged[-1][0], max(last, merged[-1][1])
             else:
                 merged.append((virt, last))
-        limit = (1 << 64) - 1
+        limit = MASK64
         self._virt = np.array([min(v, limit) for v, _ in merged], dtype=np.uint64)
         self._last = np.array([min(last, limit) for _, last in merged], dtype=np.uint64)
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cr3scope.input.capture.word_stream import Stream, StreamError, Words
+from cr3scope.x86.entry import ENTRIES, PAGE_BYTES, PAGE_SHIFT
+from cr3scope.x86.word import MASK64
 
-ENTRIES = 512
-_PAGE_SHIFT = 12
-_TABLE_BYTES = 4096
-_WORD = (1 << 64) - 1
 _PRESENT = np.uint64(1)
 _PAGE_NUMBERS = 1 << 40  # physical addresses have at most 52 bits
 
@@ -77,7 +75,7 @@ def decode_tables(data: bytes, budget: Budget) -> Pages:
         if operation == 1:
             last = _entries(stream)
         elif operation == 3:
-            raw = np.frombuffer(stream.take(_TABLE_BYTES), dtype="<u8")
+            raw = np.frombuffer(stream.take(PAGE_BYTES), dtype="<u8")
             last = raw.astype(np.uint64, copy=False)
         elif operation == 4:
             last = None
@@ -114,10 +112,10 @@ def _repeated(last: Words, count: int, step: int) -> Words:
     if step & 1:
         rows = np.empty((count, ENTRIES), dtype=np.uint64)
         for row in rows:
-            row[:] = np.where(last & _PRESENT, last + np.uint64(step & _WORD), last)
+            row[:] = np.where(last & _PRESENT, last + np.uint64(step & MASK64), last)
             last = row
         return rows
-    added = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & _WORD)
+    added = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(step & MASK64)
     repeated: Words = np.multiply.outer(added, last & _PRESENT)
     repeated += last
     return repeated
@@ -148,7 +146,7 @@ def _check_page(page: int, stream: Stream) -> None:
 
 
 def _add(pages: Pages, page: int, entries: Words | None, stream: Stream) -> None:
-    phys = page << _PAGE_SHIFT
+    phys = page << PAGE_SHIFT
     if phys in pages.tables or phys in pages.unreadable:
         raise StreamError(f"table page {phys:#x} stands twice, before byte {stream.at:#x}")
     if entries is None:

@@ -6,6 +6,8 @@ import base64
 import binascii
 import re
 
+from cr3scope.x86.word import MASK64
+
 _NUMBER = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
 _ESCAPE = re.compile(r"%([0-9a-f]{2})")
 _TEXT = re.compile(r"(?:[^%=,]|%[0-9a-f]{2})*")
@@ -41,7 +43,7 @@ class Fields:
         except KeyError:
             raise Malformed(f"field {key} is missing") from None
 
-    def number(self, key: str, most: int = (1 << 64) - 1) -> int:
+    def number(self, key: str, most: int = MASK64) -> int:
         """A number of at most ``most``."""
         value = number(self.raw(key), key)
         if value > most:

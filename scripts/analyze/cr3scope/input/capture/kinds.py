@@ -24,12 +24,12 @@ from cr3scope.input.capture.records import (
     TableRecord,
 )
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.entry import ENTRIES
 
 _RIGHTS = re.compile(r"[r-][w-][x-][u-]?")
 _SEGMENT_FLAGS = re.compile(r"[r-][w-][x-]")
 _MEMORY_TYPES = ("wb", "wt", "uc-", "uc", "wp", "wc")
 _PAGE_SIZES = (1 << 12, 1 << 21, 1 << 30)
-_ENTRIES = 512
 # Wider is no access: every page of it is walked.
 _MOST_ACCESS_BYTES = 1 << 28
 _REGISTERS = (
@@ -60,7 +60,7 @@ def _level(fields: Fields) -> int:
 
 
 def _index(fields: Fields) -> int:
-    return fields.number("index", _ENTRIES - 1)
+    return fields.number("index", ENTRIES - 1)
 
 
 def _register(fields: Fields, key: str) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cr3scope.input.capture.fields import Fields, Malformed, number
 from cr3scope.input.capture.records import Boot, MemoryDescriptor
+from cr3scope.x86.entry import PAGE_SHIFT
 
-_PAGE_SHIFT = 12
 _MOST_DESCRIPTORS = 1 << 16
 _TOP = 1 << 64
 
@@ -42,8 +42,8 @@ class MemoryMap:
             following = start + pages
             if pages:
                 # Cut to 64 bits: a map that makes no sense is no damage of the capture.
-                first = min(start << _PAGE_SHIFT, _TOP - 1)
-                last = min(following << _PAGE_SHIFT, _TOP) - 1
+                first = min(start << PAGE_SHIFT, _TOP - 1)
+                last = min(following << PAGE_SHIFT, _TOP) - 1
                 boot.memory_map.append(MemoryDescriptor(first, last, type_, attributes))
             self._seen += 1
         if self._seen > total:

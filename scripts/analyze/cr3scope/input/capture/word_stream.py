@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.uint64]
+from cr3scope.x86.word import MASK64
 
-_WORD = (1 << 64) - 1
+Words = npt.NDArray[np.uint64]
 
 
 class StreamError(Exception):
@@ -45,7 +45,7 @@ class Stream:
             byte = self.byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                if value > _WORD:
+                if value > MASK64:
                     break
                 return value
         raise StreamError(f"a number above 64 bits ends at byte {self.at:#x}")
@@ -70,9 +70,9 @@ class Stream:
             count = head >> 1
             if not 1 <= count <= total - done:
                 raise StreamError(f"a run of {count} words before byte {self.at:#x}")
-            first = last + self.signed() & _WORD
-            stride = self.signed() & _WORD if head & 1 else 0
-            last = first + stride * (count - 1) & _WORD
+            first = last + self.signed() & MASK64
+            stride = self.signed() & MASK64 if head & 1 else 0
+            last = first + stride * (count - 1) & MASK64
             counts.append(count)
             firsts.append(first)
             strides.append(stride)

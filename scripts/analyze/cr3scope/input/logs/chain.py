@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from cr3scope.input.logs.record import NO_EXCEPTION, InterruptRecord
 from cr3scope.x86 import exceptions
-from cr3scope.x86.exceptions import FIRST_INTERRUPT, PAGE_FAULT
+from cr3scope.x86.descriptors import GATE_BYTES
+from cr3scope.x86.exceptions import FIRST_INTERRUPT, FRAME_REACH, PAGE_FAULT
 
 STORM_RUN = exceptions.STORM_RUN
-_GATE_BYTES = 16  # of an IDT in 64-bit mode (SDM 3A, 7.14.1)
-_FRAME_REACH = 64  # a frame is 48 bytes below RSP, which is first aligned to 16
 _INTERRUPT_FRAME = 40  # without an error code
 _OTHER_STACK = 1 << 16
 _MAX_WORDS = 8
@@ -129,7 +128,7 @@ def _reaching(before: InterruptRecord, record: InterruptRecord) -> str:
     gate = _gate(before, touched)
     if gate is not None:
         return f"; IDT gate {gate} at {touched:#x} cannot be read"
-    if 0 < (before.rsp - touched) % (1 << 64) <= _FRAME_REACH:
+    if 0 < (before.rsp - touched) % (1 << 64) <= FRAME_REACH:
         return f"; the push to the stack at {touched:#x} failed"
     if before.gdt is not None and before.gdt[0] <= touched <= before.gdt[0] + before.gdt[1]:
         return f"; GDT entry {(touched - before.gdt[0]) & ~7:#x} at {touched:#x} cannot be read"
@@ -138,9 +137,9 @@ def _reaching(before: InterruptRecord, record: InterruptRecord) -> str:
 
 def _gate(record: InterruptRecord, address: int) -> int | None:
     """The vector whose gate holds ``address``."""
-    if record.idt_base is None or not 0 <= address - record.idt_base < 256 * _GATE_BYTES:
+    if record.idt_base is None or not 0 <= address - record.idt_base < 256 * GATE_BYTES:
         return None
-    return (address - record.idt_base) // _GATE_BYTES
+    return (address - record.idt_base) // GATE_BYTES
 
 
 def form_words(
@@ -154,11 +153,11 @@ def form_words(
         return None
     touched = second.cr2
     cr2 = first.fault.cr2
-    if cr2 is not None and 0 < (first.rsp - cr2) % (1 << 64) <= _FRAME_REACH:
+    if cr2 is not None and 0 < (first.rsp - cr2) % (1 << 64) <= FRAME_REACH:
         return "the stack itself is bad: the fault could not be pushed either"
     if touched is not None and _gate(first, touched) is not None:
         return "the IDT is not readable under the new CR3: no exception can be delivered"
-    if touched is not None and 0 < (first.rsp - touched) % (1 << 64) <= _FRAME_REACH:
+    if touched is not None and 0 < (first.rsp - touched) % (1 << 64) <= FRAME_REACH:
         return "the stack is not writable under the new CR3: no exception can be delivered"
     if first.gdt is not None and touched is not None:
         if first.gdt[0] <= touched <= first.gdt[0] + first.gdt[1]:

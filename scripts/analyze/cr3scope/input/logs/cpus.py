@@ -21,7 +21,7 @@ _BEGIN = 1 << 20  # every CPU is reset before the firmware starts
 _MOST = 256
 _PAIR = 2  # CPUs; the boot CPU is number 0
 _STACK = 64 << 10
-_NEAR = 4 << 10
+_SAME_STACK = 4 << 10
 
 
 def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
@@ -113,5 +113,5 @@ def _stack_owner(log: LogFile, dead: InterruptRecord, end: int) -> int | None:
         match, at = _RESET.match(data), _AT.search(data)
         if match and at:
             latest.setdefault(int(match[1]), int(at[1], 16))
-    near = [cpu for cpu, rsp in latest.items() if rsp and abs(rsp - dead.rsp) < _NEAR]
+    near = [cpu for cpu, rsp in latest.items() if rsp and abs(rsp - dead.rsp) < _SAME_STACK]
     return near[0] if len(near) == 1 else None

@@ -15,11 +15,11 @@ from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import DOUBLE_FAULT, name
+from cr3scope.x86.mov_cr3 import NO_FLUSH
 from cr3scope.x86.standing import Standing
 
 KEPT = 64
 _TAIL = 256 << 10
-_NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 _LINE = 64  # holds the line before a record
 _SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
 _INTERRUPT_SIGNS = (b"Servicing hardware INT", b": v=")
@@ -72,7 +72,7 @@ def is_interrupt_log(log: LogFile) -> bool:
 def observe_log(log: LogFile, planned: int | None = None) -> LogReport:
     """As ``observe``, of an opened log that is one."""
     if planned is not None:
-        planned &= ~_NO_FLUSH
+        planned &= ~NO_FLUSH
         place = switch.first_with(log, planned)
         if place is not None:
             return _under(log, planned, place)

@@ -13,7 +13,7 @@ from cr3scope.input.logs.screen import SCREEN, apic_id, read_screen
 from cr3scope.x86.ending import Ending
 
 _CAPTURE = b"@c3s"
-_RECORD = b": v="
+RECORD = b": v="
 _SCREEN_BYTES = 64 << 10
 
 
@@ -48,7 +48,7 @@ def read_story(log: LogFile, cr3: int | None = None) -> Story:
             return Story(report)
     again = restart(log)
     reset = "" if again is None else f"the machine was reset without an exception: {again.words()}"
-    silent = torn or ("" if log.find(_RECORD) >= 0 else _SILENT)
+    silent = torn or ("" if log.find(RECORD) >= 0 else _SILENT)
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, silent)
 

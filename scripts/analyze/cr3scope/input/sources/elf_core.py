@@ -15,7 +15,7 @@ from cr3scope.x86.cpu_state import CR0_PG, CpuState
 
 MAGIC = b"\x7fELF"
 SHOWN_CR3 = "shown_cr3"  # among the words of a core: whose tables are meant, if nobody names others
-_MOST_NAMED = 4
+_MOST_ROOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> 
         if cpu.cr0 & CR0_PG and cpu.cr3 != chosen.cr3:
             others.setdefault(cpu.cr3, number)
     if others and cr3 is None:
-        told = [f"{root:#x} (CPU {number})" for root, number in list(others.items())[:_MOST_NAMED]]
-        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        told = [f"{root:#x} (CPU {number})" for root, number in list(others.items())[:_MOST_ROOTS]]
+        more = f" and {len(others) - _MOST_ROOTS} more" if len(others) > _MOST_ROOTS else ""
         yield (
             f"CPU {cpus.index(chosen)} is looked at; others have other tables:"
             f" CR3 {', '.join(told)}{more} (see --cr3)"

@@ -25,6 +25,7 @@ from cr3scope.input.sources.physical_memory import Data
 from cr3scope.paging.compare import Tells
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
 from cr3scope.x86 import entry as bits
+from cr3scope.x86.word import FOUR_GIB
 
 GRAMMAR = Grammar(
     re.compile(rb"[0-9a-f]{16}: [0-9a-f]{16} [X-][G-][P-][D-][A-][C-][T-][U-][W-]"),
@@ -53,7 +54,6 @@ _VIRT, _PHYS = slice(0, 16), slice(18, 34)
 _X, _G, _P, _D, _A, _C, _T, _U, _W = range(35, 44)
 _DASH = ord("-")
 _MEDIUM, _LARGE = np.uint64(bits.level_bytes(2)), np.uint64(bits.level_bytes(3))
-_FOUR_GIB = np.uint64(1 << 32)
 _FOUR_MIB = np.uint64(1 << 22)
 _MOST_PHYS = np.uint64(1 << 52)
 
@@ -109,7 +109,7 @@ def _is_32_bit(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> bool:
 
     Other listings of PAE guests are as good as those of long mode.
     """
-    if len(virt) and (virt >= _FOUR_GIB).any():
+    if len(virt) and (virt >= np.uint64(FOUR_GIB)).any():
         return False
     if (phys >= _MOST_PHYS).any():
         return True

@@ -10,8 +10,9 @@ from enum import Enum
 
 from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
-from cr3scope.paging.walk import GENERAL_PROTECTION, PAGE_FAULT, Reason, is_canonical
+from cr3scope.paging.walk import Reason, is_canonical
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.exceptions import PAGE_FAULT, PROTECTION
 
 _NEEDS = {AccessKind.WRITE: RIGHT_WRITE, AccessKind.FETCH: RIGHT_EXECUTE}
 _DENIALS = (
@@ -87,5 +88,5 @@ def _absence(listing: Listing, virt: int) -> tuple[Reason, int | None]:
     if is_canonical(virt, 4):
         return Reason.NOT_PRESENT, PAGE_FAULT
     if not is_canonical(virt, 5):
-        return Reason.NON_CANONICAL, GENERAL_PROTECTION
+        return Reason.NON_CANONICAL, PROTECTION
     return Reason.NOT_PRESENT, PAGE_FAULT if listing.is_deep else None

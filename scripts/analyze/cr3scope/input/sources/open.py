@@ -17,7 +17,7 @@ from cr3scope.x86.cpu_state import CpuState
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
 # A capture shows itself in its beginning; the memory of a guest may hold records too, but
 # most of it is no text.
-_LOOK_BYTES = 16 << 20
+_CAPTURE_LOOK_BYTES = 16 << 20
 _TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\x1b"])
 _LEAST_TEXT = 0.5
 # Memory is told from a listing by its first bytes alone: to search it all would take long.
@@ -77,7 +77,7 @@ def _recognise(
             f"{name}: a compressed dump: dump-guest-memory writes an ELF core without -z, -l, -s"
             " or -w"
         )
-    if _is_capture(data[:_LOOK_BYTES]):
+    if _is_capture(data[:_CAPTURE_LOOK_BYTES]):
         from cr3scope.input.sources.capture_dump import open_dump
 
         return open_dump(data[:], name, overrides, dump)

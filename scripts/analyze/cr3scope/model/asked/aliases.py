@@ -10,8 +10,7 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.model.asked.calls import I64, Mask
 from cr3scope.model.asked.compare import Comparison, Piece
-
-_PAGE_SHIFT = 12
+from cr3scope.x86.entry import PAGE_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +77,4 @@ def _runs(
         end = min(int(end_of[row]) for row in rows)
         at = min(int(np.searchsorted(edges, end)), last)
         one, other = (comparison.at_row(row) for row in rows)
-        yield Alias(frame << _PAGE_SHIFT, (end << _PAGE_SHIFT) - 1, one, other)
+        yield Alias(frame << PAGE_SHIFT, (end << PAGE_SHIFT) - 1, one, other)

@@ -11,14 +11,12 @@ import numpy.typing as npt
 from cr3scope.arrays import integers
 from cr3scope.model.intent import Intent, Named
 from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
-from cr3scope.x86.entry import level_bytes
+from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 NOBODY = -1
-_PAGE_SHIFT = 12
-_PAGE_BYTES = 1 << _PAGE_SHIFT
 _NO_FRAME = 1 << 62  # frame minus page, of a range whose frame nobody told
 _LARGE_PAGES = (level_bytes(2), level_bytes(3))
 _MOST_OVERWRITES = 64
@@ -54,7 +52,7 @@ class Calls:
         maps = [
             _pages(named, record.size) for named, record in zip(intent.maps, intent.boot.maps)
         ]
-        self._segments = [_pages(segment, _PAGE_BYTES) for segment in intent.segments]
+        self._segments = [_pages(segment, PAGE_BYTES) for segment in intent.segments]
         bounds = [bound for pages in (*maps, *self._segments) for bound in pages]
         self.edges = np.unique(np.array(bounds, dtype=np.int64))
         # One more interval behind the last edge, and none before the first: NOBODY.
@@ -111,8 +109,8 @@ class Calls:
                 for earlier in integers(np.unique(before[before != NOBODY])):
                     first = max(pages[0], maps[earlier][0])
                     end = min(pages[1], maps[earlier][1])
-                    last = (end << _PAGE_SHIFT) - 1
-                    found.append(Overwrite(earlier, number, first << _PAGE_SHIFT, last))
+                    last = (end << PAGE_SHIFT) - 1
+                    found.append(Overwrite(earlier, number, first << PAGE_SHIFT, last))
             self._call[part] = number
         self.overwrites = tuple(found)
 
@@ -129,8 +127,8 @@ def right_bits(letters: str) -> int:
 
 def _pages(named: Named, size: int) -> tuple[int, int]:
     """Page numbers of a range, the end exclusive, rounded to the pages it was mapped with."""
-    shift = _PAGE_SHIFT if size not in _LARGE_PAGES else size.bit_length() - 1
-    large = shift - _PAGE_SHIFT
+    shift = PAGE_SHIFT if size not in _LARGE_PAGES else size.bit_length() - 1
+    large = shift - PAGE_SHIFT
     return named.virt >> shift << large, ((named.last >> shift) + 1) << large
 
 
@@ -138,8 +136,8 @@ def _offsets(ranges: Sequence[Named]) -> I64:
     """Frame minus page of each range; _NO_FRAME where the two are not congruent."""
     return _column(
         [
-            (named.phys >> _PAGE_SHIFT) - (named.virt >> _PAGE_SHIFT)
-            if named.phys is not None and (named.phys ^ named.virt) % _PAGE_BYTES == 0
+            (named.phys >> PAGE_SHIFT) - (named.virt >> PAGE_SHIFT)
+            if named.phys is not None and (named.phys ^ named.virt) % PAGE_BYTES == 0
             else _NO_FRAME
             for named in ranges
         ]

@@ -28,10 +28,9 @@ from cr3scope.paging.effective import (
 )
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import ADDRESS_MASK, PRESENT
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_SHIFT, PRESENT
 from cr3scope.x86.platform import Platform
 
-_PAGE_SHIFT = 12
 _WRITE, _USER, _EXECUTE = int(RIGHT_WRITE), int(RIGHT_USER), int(RIGHT_EXECUTE)
 _RIGHTS = _WRITE | _USER | _EXECUTE
 # More ranges than this are no loader's work, and more tables (16 GiB in 4 KiB pages) take too long
@@ -156,13 +155,13 @@ class Comparison:
             yield from ((piece, letters) for piece in self.pieces(difference == bits))
 
     def _piece(self, start: int, end: int) -> Piece:
-        virt = int(self.first[start]) << _PAGE_SHIFT
+        virt = int(self.first[start]) << PAGE_SHIFT
         call, segment = int(self.call[start]), int(self.segment[start])
         pat = int(self.pat[start])
         return Piece(
             virt,
-            (int(self.end[end]) << _PAGE_SHIFT) - 1,
-            int(self.frame[start]) << _PAGE_SHIFT,
+            (int(self.end[end]) << PAGE_SHIFT) - 1,
+            int(self.frame[start]) << PAGE_SHIFT,
             rights_text(int(self.rights[start])),
             self.types[pat],
             pat,
@@ -195,8 +194,8 @@ def _compare(
     ranges = mappings(_OwnTables(tables, intent), cpu, platform)
     if len(ranges) > _MOST_RANGES:
         return None
-    row_first = (ranges.first >> np.uint64(_PAGE_SHIFT)).astype(np.int64)
-    row_end = (ranges.last >> np.uint64(_PAGE_SHIFT)).astype(np.int64) + 1
+    row_first = (ranges.first >> np.uint64(PAGE_SHIFT)).astype(np.int64)
+    row_end = (ranges.last >> np.uint64(PAGE_SHIFT)).astype(np.int64) + 1
     calls = Calls(intent)
     windows = _windows(top, cpu, intent)
     guards = [pages_of(region) for region in intent.regions if region.role == "guard"]
@@ -210,7 +209,7 @@ def _compare(
     kept[kept] = starts[kept] < row_end[row[kept]]
     kept &= ~_inside(starts, windows)
     first, end, row = starts[kept], edges[1:][kept], row[kept]
-    frame = (ranges.phys >> np.uint64(_PAGE_SHIFT)).astype(np.int64)[row] + first - row_first[row]
+    frame = (ranges.phys >> np.uint64(PAGE_SHIFT)).astype(np.int64)[row] + first - row_first[row]
     asked = calls.at(first, frame)
     types = tuple(memory_types(ranges.pat))
     pat = ranges.pat_indices.astype(np.int64)[row]
@@ -252,7 +251,7 @@ class _OwnTables:
 
 def pages_of(named: Named) -> tuple[int, int]:
     """First page number of a range, and the one behind it."""
-    return named.virt >> _PAGE_SHIFT, (named.last >> _PAGE_SHIFT) + 1
+    return named.virt >> PAGE_SHIFT, (named.last >> PAGE_SHIFT) + 1
 
 
 def _is_the_root(intent: Intent, cpu: CpuState) -> bool:
@@ -269,7 +268,7 @@ def _windows(
     )
     slots = {*integers(np.flatnonzero(to_itself)), *promised_slots(intent, cpu)}
     windows = (window_of(slot, cpu.levels) for slot in slots)
-    return [(first >> _PAGE_SHIFT, (last >> _PAGE_SHIFT) + 1) for first, last in windows]
+    return [(first >> PAGE_SHIFT, (last >> PAGE_SHIFT) + 1) for first, last in windows]
 
 
 def _inside(pages: I64, ranges: list[tuple[int, int]]) -> Mask:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.intent import HANDED_OVER_ROLES, STACK_ROLES, Intent, Named
+from cr3scope.x86.entry import PAGE_BYTES
 
-_PAGE_BYTES = 4096
 _TABLES = "tables"
 _MOST_OPEN = 32  # of the ranges that reach an address, the last ones: no boot nests so deep
 _OWN_MEMORY = HANDED_OVER_ROLES | STACK_ROLES | {_TABLES}
@@ -65,7 +65,7 @@ def _is_by_design(one: Owner, other: Owner) -> bool:
         return True
     # Small things that are handed over may share a page.
     shared = min(one.last, other.last) - other.first
-    return {one.kind, other.kind} <= HANDED_OVER_ROLES and shared < _PAGE_BYTES
+    return {one.kind, other.kind} <= HANDED_OVER_ROLES and shared < PAGE_BYTES
 
 
 def _has_room_for(outer: Owner, inner: Owner) -> bool:
@@ -79,7 +79,7 @@ def _segments(intent: Intent) -> Iterator[Owner]:
     for named in intent.segments:
         if named.phys is not None:
             last = named.phys + named.size - 1
-            room = (named.phys & -_PAGE_BYTES, last | _PAGE_BYTES - 1)
+            room = (named.phys & -PAGE_BYTES, last | PAGE_BYTES - 1)
             holds_data = "x" not in (named.rights or "x")
             yield Owner(
                 named.label,
@@ -100,7 +100,7 @@ def _images(boot: Boot) -> Iterator[Owner]:
 
 def _tables(boot: Boot) -> Iterator[Owner]:
     for record in boot.tables:
-        last = record.phys + _PAGE_BYTES - 1
+        last = record.phys + PAGE_BYTES - 1
         label = f"table page of level {record.level}"
         yield Owner(label, _TABLES, record.phys, last, caller=record.caller)
 

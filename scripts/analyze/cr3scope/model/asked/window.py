@@ -5,6 +5,7 @@ from __future__ import annotations
 from cr3scope.model.intent import Intent
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import ADDRESS_MASK, level_bytes, level_index, level_shift
+from cr3scope.x86.word import MASK64
 
 
 def promised_slots(intent: Intent, cpu: CpuState) -> list[int]:
@@ -26,5 +27,5 @@ def window_of(slot: int, levels: int) -> tuple[int, int]:
     """First and last address that an entry of the top table translates."""
     span = level_bytes(levels)
     sign = 1 << (level_shift(levels) + 8)
-    first = ((slot * span ^ sign) - sign) & ((1 << 64) - 1)
+    first = ((slot * span ^ sign) - sign) & MASK64
     return first, first + span - 1

@@ -11,12 +11,12 @@ from cr3scope.model.follow.segment_load import Refused
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
+from cr3scope.x86.decode.instruction import OPERAND_SIZE
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.operands import operand_value
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
-
-_OPERAND_SIZE = 0x66
+from cr3scope.x86.word import MASK64
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Course:
     @property
     def mask(self) -> int:
         """Of an address."""
-        return (1 << 64) - 1 if self.bits == 64 else (1 << 32) - 1
+        return MASK64 if self.bits == 64 else (1 << 32) - 1
 
     @property
     def word(self) -> int:
@@ -92,7 +92,7 @@ class Course:
     def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
         """An access with the registers as they are now."""
         done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
-        return Step(name, virt & (1 << 64) - 1, kind, width, self.now, by, max(done, 0))
+        return Step(name, virt & MASK64, kind, width, self.now, by, max(done, 0))
 
     def ends(self, one: Any) -> int | None:
         """At an instruction whose outcome cannot be told: no address follows."""
@@ -152,4 +152,4 @@ class Course:
 
     def pushed_bytes(self, one: Any) -> int:
         """What a push or a pop moves: two bytes with an operand-size prefix."""
-        return 2 if _OPERAND_SIZE in one.prefix else self.word
+        return 2 if OPERAND_SIZE in one.prefix else self.word

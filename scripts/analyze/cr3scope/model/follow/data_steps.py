@@ -12,9 +12,9 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode.memory_operands import Access, accesses, alignment
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.exceptions import PROTECTION
+from cr3scope.x86.registers import RFLAGS_DIRECTION
 
 _MOST_PAGES = 1 << 13  # that one repeated instruction touches
-_DIRECTION = 1 << 10  # RFLAGS.DF
 _WHOLE = ("rep movs", "rep stos", "rep lods", "rep ins", "rep outs")
 _NAMES = {AccessKind.READ: "read", AccessKind.WRITE: "write"}
 
@@ -35,7 +35,7 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
 def repeated(course: Course, one: Any) -> Way:
     """A string instruction with a count: every page that it comes to. Returns where it goes on."""
     count = course.known.get("rcx" if one.addr_size == 8 else "ecx")
-    if count is None or (course.now.rflags & _DIRECTION and count > 1):
+    if count is None or (course.now.rflags & RFLAGS_DIRECTION and count > 1):
         return course.ends(one)
     found = list(accesses(one, course.known, course.platform)) if count else []
     is_whole = one.mnemonic.startswith(_WHOLE)

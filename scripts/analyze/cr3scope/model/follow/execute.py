@@ -16,8 +16,8 @@ from cr3scope.x86.decode.known_registers import is_part_of
 from cr3scope.x86.decode.missing_state import missing_state
 from cr3scope.x86.decode.operands import quotient_fits, result
 from cr3scope.x86.exceptions import DIVIDE, UNDEFINED
+from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 
-_TRAP, _DIRECTION = 1 << 8, 1 << 10  # of RFLAGS
 _EFER = 0xC0000080
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
 _ENDS = frozenset({"hlt", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
@@ -95,7 +95,7 @@ def _plain(course: Course, one: Any) -> Way:
         course.pushed_flags[course.now.rsp] = course.now.rflags
     elif name in _POPPED_FLAGS:
         yield from _pop_flags(course, one)
-        if course.now.rflags & _TRAP:
+        if course.now.rflags & RFLAGS_TRAP:
             return course.ends(one)
     elif pops_to_memory:
         yield from course.pop_to_memory(one, course.pushed_bytes(one))
@@ -115,8 +115,8 @@ def _plain(course: Course, one: Any) -> Way:
     elif name in ("lgdt", "lidt"):
         segment_steps.load_table(course, one)
     elif name in ("std", "cld"):
-        flags = course.now.rflags & ~_DIRECTION
-        course.now = replace(course.now, rflags=flags | _DIRECTION * (name == "std"))
+        flags = course.now.rflags & ~RFLAGS_DIRECTION
+        course.now = replace(course.now, rflags=flags | RFLAGS_DIRECTION * (name == "std"))
     if destination in on_stack and name != "push" and value is None:
         return course.ends(one)
     if destination is not None and value is not None:
@@ -147,7 +147,7 @@ def _pop_flags(course: Course, one: Any) -> Iterator[Step]:
     value = yield from course.pop(one, course.pushed_bytes(one))
     flags = course.pushed_flags.get(at) if value is None else value
     # The trap flag of an unknown value stands for all: the way ends.
-    course.now = replace(course.now, rflags=_TRAP if flags is None else flags)
+    course.now = replace(course.now, rflags=RFLAGS_TRAP if flags is None else flags)
 
 
 def _destination(one: Any) -> str | None:

@@ -19,9 +19,9 @@ from cr3scope.x86.decode.expected_memory import Read
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.word import QWORD
 
 MOST_INSTRUCTIONS = 256
-_QWORD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class _Follower:
                 break
         if not course.wrote_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
-            at = course.now.rsp - _QWORD
-            yield course.step("stack write", at, AccessKind.WRITE, _QWORD, course.now.rip)
+            at = course.now.rsp - QWORD
+            yield course.step("stack write", at, AccessKind.WRITE, QWORD, course.now.rip)
 
     def _decode(self, at: int) -> Any:
         course = self.course

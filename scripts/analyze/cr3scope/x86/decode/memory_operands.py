@@ -13,6 +13,7 @@ from typing import Any
 
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.decode.instruction import OPERAND_SIZE
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.platform import Platform, Quirk
 
@@ -38,7 +39,7 @@ _ALIGNED = {
     "movntdqa": 16, "fxsave": 16, "fxsave64": 16, "fxrstor": 16, "fxrstor64": 16, "cmpxchg16b": 16,
     "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
 }  # fmt: skip
-_REX_W, _OPERAND_SIZE = 8, 0x66
+_REX_W = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def far_bytes(one: Any) -> int:
     """Of the offset in a far pointer."""
     if one.rex & _REX_W:
         return 8
-    return 2 if _OPERAND_SIZE in one.prefix else 4
+    return 2 if OPERAND_SIZE in one.prefix else 4
 
 
 def _of_bit(one: Any, operand: Any, at: int, known: KnownRegisters) -> int | None:

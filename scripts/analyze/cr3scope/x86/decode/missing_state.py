@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_state import CR0_EM, CpuState
 
-_EM = 1 << 2  # of CR0 (SDM 3A, 2.5)
 _OSFXSR, _FSGSBASE, _OSXSAVE = 1 << 9, 1 << 16, 1 << 18  # of CR4
 _SCE = 1 << 0  # of EFER
 _FS_GS_BASE = ("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase")
@@ -28,6 +27,6 @@ def missing_state(found: Any, cpu: CpuState) -> str | None:
     if any(name.startswith(("sse", "ssse")) for name in groups):
         if not cpu.cr4 & _OSFXSR:
             return "SSE, and CR4.OSFXSR is 0: nobody turned it on"
-        if cpu.cr0 & _EM:
+        if cpu.cr0 & CR0_EM:
             return "SSE, and CR0.EM is 1"
     return None

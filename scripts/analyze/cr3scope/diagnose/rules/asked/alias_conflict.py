@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
 from cr3scope.model.asked.aliases import Alias, conflicting_types
 from cr3scope.model.asked.compare import Piece
 from cr3scope.x86.names import range_words
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -21,7 +19,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     identity = comparison.of_role("identity")
     rest = ~identity
-    for alias in islice(conflicting_types(comparison, rest, rest), _MOST_NAMED):
+    for alias in islice(conflicting_types(comparison, rest, rest), MOST_NAMED):
         yield _finding(context, alias, Severity.WARNING)
     for alias in islice(conflicting_types(comparison, rest, identity), 1):
         yield _finding(context, alias, Severity.NOTE)

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
 from cr3scope.model.asked.aliases import Alias, common
 from cr3scope.model.asked.compare import Comparison, Piece
 from cr3scope.x86.names import range_words
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -21,7 +19,7 @@ def _check(context: Context) -> Iterator[Finding]:
     if comparison is None:
         return
     writable, executable = comparison.granting("w", but="x"), comparison.granting("x", but="w")
-    for alias in islice(common(comparison, writable, executable), _MOST_NAMED):
+    for alias in islice(common(comparison, writable, executable), MOST_NAMED):
         yield _finding(context, alias)
     yield from _on_purpose(context, comparison)
 

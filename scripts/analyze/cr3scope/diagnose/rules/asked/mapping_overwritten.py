@@ -9,11 +9,10 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, compared
 from cr3scope.model.asked.calls import Overwrite
-from cr3scope.model.intent import CODE_ROLES, Named
+from cr3scope.model.intent import CODE_ROLES, WRITTEN_ROLES, Named
 from cr3scope.x86.names import range_words
 
 _IDENTITY = "identity"
-_WRITTEN_ROLES = frozenset({"stack", "data", "framebuffer"})
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -57,7 +56,7 @@ def _lost(context: Context, over: Overwrite, earlier: Named, later: Named) -> li
 def _needs(context: Context, over: Overwrite, earlier: Named) -> str:
     segments = [s for s in context.intent.segments if s.overlaps(over.first, over.last)]
     flags = "".join(segment.rights or "" for segment in segments)
-    by_role = "w" * (earlier.role in _WRITTEN_ROLES) + "x" * (earlier.role in CODE_ROLES)
+    by_role = "w" * (earlier.role in WRITTEN_ROLES) + "x" * (earlier.role in CODE_ROLES)
     return "".join(set(flags + by_role) & set(earlier.rights or ""))
 
 

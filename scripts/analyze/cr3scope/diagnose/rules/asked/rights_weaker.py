@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
 from cr3scope.model.asked.compare import Piece
@@ -14,8 +14,6 @@ from cr3scope.paging.walk import walk
 from cr3scope.x86.cpu_state import CR0_WP
 from cr3scope.x86.entry import USER, WRITABLE
 from cr3scope.x86.names import entry_words, range_words
-
-_MOST_NAMED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -25,7 +23,7 @@ def _check(context: Context) -> Iterator[Finding]:
     # A missing W strikes by itself as long as CR0.WP is set; X always does.
     letters = "u" if context.cpu.cr0 & CR0_WP else "wu"
     found = (_finding(context, *weaker) for weaker in comparison.weaker(letters))
-    yield from islice((finding for finding in found if finding is not None), _MOST_NAMED)
+    yield from islice((finding for finding in found if finding is not None), MOST_NAMED)
 
 
 def _finding(context: Context, piece: Piece, missing: str) -> Finding | None:

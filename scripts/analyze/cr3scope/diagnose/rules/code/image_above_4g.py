@@ -11,18 +11,17 @@ from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.names import range_words
-
-_FOUR_GIB = 1 << 32
+from cr3scope.x86.word import FOUR_GIB
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is not Reason.NOT_PRESENT or strike.kind is not AccessKind.FETCH:
         return None
-    if strike.target not in (Target.PLAN, Target.RANGE) or strike.virt < _FOUR_GIB:
+    if strike.target not in (Target.PLAN, Target.RANGE) or strike.virt < FOUR_GIB:
         return None
     image = next((named for named in context.intent.images if strike.virt in named), None)
     end = _identity_end(context)
-    if image is None or not 0 < end <= _FOUR_GIB:
+    if image is None or not 0 < end <= FOUR_GIB:
         return None
     return Claim(
         f"the loader runs at {strike.virt:#x}, the identity map ends at {end:#x}",

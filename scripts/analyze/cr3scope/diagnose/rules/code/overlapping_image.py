@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source
 from cr3scope.model.asked.owners import Owner, collisions, owners
 from cr3scope.x86.names import range_words
 
-_MOST_NAMED = 4
-
 
 def _check(context: Context) -> Iterator[Finding]:
     told: set[tuple[str, str]] = set()
-    for one, other in islice(collisions(owners(context.intent)), 16 * _MOST_NAMED):
-        if (one.label, other.label) in told or len(told) == _MOST_NAMED:
+    for one, other in islice(collisions(owners(context.intent)), 16 * MOST_NAMED):
+        if (one.label, other.label) in told or len(told) == MOST_NAMED:
             continue
         told.add((one.label, other.label))
         first, last = max(one.first, other.first), min(one.last, other.last)

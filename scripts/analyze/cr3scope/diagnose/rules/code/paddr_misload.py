@@ -9,8 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Boot, LoadedRecord
 from cr3scope.x86.access import AccessKind
-
-_PAGE = 4096
+from cr3scope.x86.entry import PAGE_BYTES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -39,7 +38,7 @@ def _first_fetch(boot: Boot, virt: int) -> int | None:
 
 
 def _same_page(one: int, other: int) -> bool:
-    return one // _PAGE == other // _PAGE
+    return one // PAGE_BYTES == other // PAGE_BYTES
 
 
 def _is_sled(boot: Boot, loaded: LoadedRecord) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import MemoryDescriptor
 from cr3scope.x86.names import range_words
@@ -13,7 +13,6 @@ from cr3scope.x86.names import range_words
 _LAST_DEFINED, _FIRST_OEM = 15, 0x7000_0000
 _CONVENTIONAL = 7
 _MOST_PHYS = 1 << 52
-_MAX_LISTED = 4
 # Firmware with a few overlapping ranges is sloppy; a map read askew has them everywhere.
 _LEAST_OVERLAPS, _OVERLAPS_IN = 2, 8
 
@@ -27,7 +26,7 @@ def _check(context: Context) -> Iterator[Finding]:
     usable = sum(d.last - d.first + 1 for d in descriptors if d.type == _CONVENTIONAL)
     total = len(descriptors)
     lines = [
-        *[*broken, *overlaps][:_MAX_LISTED],
+        *[*broken, *overlaps][:MOST_NAMED],
         f"of {total} descriptors, {len(broken)} are impossible, {len(overlaps)} overlap others",
         f"conventional memory in it: {usable >> 20} MiB",
     ]

@@ -12,7 +12,7 @@ from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.names import covered, entry_words, range_words
 
-_MOST_PAGES = 4096  # of one image
+_MOST_IMAGE_PAGES = 4096  # of one image
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def _code(context: Context) -> Iterator[tuple[str, int, int]]:
 def _first_refusal(firmware: Firmware, first: int, last: int) -> PageFault | None:
     assert firmware.tables is not None and firmware.cpu is not None
     virt = first
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MOST_IMAGE_PAGES):
         if virt > last:
             break
         found = access(firmware.tables, firmware.cpu, virt, AccessKind.FETCH)

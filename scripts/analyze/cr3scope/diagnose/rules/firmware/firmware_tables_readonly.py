@@ -11,7 +11,7 @@ from cr3scope.input.capture.records import SetRecord
 from cr3scope.model.foresee import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import ENTRY_BYTES
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_FRAME, PAGE_OFFSET
 from cr3scope.x86.names import entry_name, entry_words, range_words
 
 
@@ -24,7 +24,7 @@ def _check(context: Context) -> Iterator[Finding]:
     after_switch = min(lines, default=None)
     told: set[int] = set()
     for record in boot.sets:
-        page = record.entry & ~0xFFF
+        page = record.entry & PAGE_FRAME
         if page not in old.tables or page in told:
             continue
         if after_switch is not None and record.line > after_switch:
@@ -40,10 +40,10 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _finding(context: Context, record: SetRecord, fault: PageFault) -> Finding:
     entry = EntryRef(record.level, record.index, record.entry, record.old)
-    page = record.entry & ~0xFFF
+    page = record.entry & PAGE_FRAME
     title = f"{entry_name(entry)} is written, in the firmware's own table, which is read-only"
     detail = (
-        f"{entry_words(fault.guilty[-1])} maps the table page {range_words(page, page + 0xFFF)} "
+        f"{entry_words(fault.guilty[-1])} maps the table page {range_words(page, page + PAGE_OFFSET)} "
         f"without R/W, and CR0.WP=1"
     )
     if context.boot.closed:  # the loader went on: it must have cleared CR0.WP
@@ -52,7 +52,7 @@ def _finding(context: Context, record: SetRecord, fault: PageFault) -> Finding:
         raised = f"#PF (error {fault.error_code:04x}), CR2={fault.virt:#x}, before the switch"
         finding = RULE.finding(title, f"{raised}: {detail}")
     source = context.attribution.source(entry, record.entry)
-    return replace(finding, entry=entry, range=(page, page + 0xFFF), source=source)
+    return replace(finding, entry=entry, range=(page, page + PAGE_OFFSET), source=source)
 
 
 RULE = Rule(

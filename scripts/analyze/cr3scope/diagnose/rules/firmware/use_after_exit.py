@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 
-_MAX_LISTED = 6
+_MOST_SERVICES = 6
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -15,8 +15,8 @@ def _check(context: Context) -> Iterator[Finding]:
     if not late:
         return
     names = list(dict.fromkeys(late))
-    shown = ", ".join(names[:_MAX_LISTED])
-    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    shown = ", ".join(names[:_MOST_SERVICES])
+    more = f" and {len(names) - _MOST_SERVICES} more" if len(names) > _MOST_SERVICES else ""
     count = "one call" if len(late) == 1 else f"{len(late)} calls"
     yield RULE.finding(
         f"{shown}{more} is called after ExitBootServices",

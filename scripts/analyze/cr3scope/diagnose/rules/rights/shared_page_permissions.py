@@ -9,10 +9,9 @@ from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.entry import is_leaf
+from cr3scope.x86.entry import PAGE_BYTES, is_leaf
 
 _LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w"}
-_PAGE = 4096
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -30,7 +29,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     earlier = _deprived(context, strike.virt, letter, later)
     if earlier is None:
         return None
-    page = strike.virt & -_PAGE
+    page = strike.virt & -PAGE_BYTES
     source = at_source(context.attribution.line(later.caller))
     return Claim(
         f"the page at {page:#x} belongs to {earlier.label}, but has the rights of {later.label}",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cr3scope.arrays import integers
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.model.strike import Strike
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
@@ -16,8 +16,6 @@ from cr3scope.paging.walk import Reason, Walk, walk
 from cr3scope.x86.cpu_state import CR4_SMAP, CR4_SMEP
 from cr3scope.x86.entry import USER
 from cr3scope.x86.names import entry_name, range_words
-
-_MOST_TOLD = 4
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -47,7 +45,7 @@ def _check(context: Context) -> Iterator[Finding]:
         if named.role == "recursive" or "u" in (named.rights or ""):
             continue
         hit = rows[(found.first[rows] <= named.last) & (found.last[rows] >= named.virt)]
-        for row in integers(hit[:_MOST_TOLD]):
+        for row in integers(hit[:MOST_NAMED]):
             virt = max(int(found.first[row]), named.virt)
             last = min(int(found.last[row]), named.last)
             if context.intent.mapping_of(virt) is named:
@@ -57,7 +55,7 @@ def _check(context: Context) -> Iterator[Finding]:
     virt = next(iter(told.values()))
     path = walk(context.tables, cpu, virt, context.platform)
     finding = RULE.finding(
-        f"{', '.join(list(told)[:_MOST_TOLD])}: asked for the kernel, but these are user pages",
+        f"{', '.join(list(told)[:MOST_NAMED])}: asked for the kernel, but these are user pages",
         f"{_levels(path)}\nbites on CPUs with SMEP or SMAP as soon as the kernel turns them on",
         Severity.WARNING,
     )

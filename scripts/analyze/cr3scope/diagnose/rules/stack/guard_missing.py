@@ -8,9 +8,8 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.names import range_words
-
-_PAGE = 4096
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -19,7 +18,7 @@ def _check(context: Context) -> Iterator[Finding]:
     for guard in context.intent.regions:
         if guard.role != "guard":
             continue
-        for virt in range(guard.virt, guard.last + 1, _PAGE):
+        for virt in range(guard.virt, guard.last + 1, PAGE_BYTES):
             found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
             if isinstance(found, Translation):
                 yield RULE.finding(

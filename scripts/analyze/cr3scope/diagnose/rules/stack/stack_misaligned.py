@@ -10,9 +10,9 @@ from cr3scope.input.capture.records import Boot
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.word import QWORD
 
 _ALIGNMENT = 16
-_WORD = 8
 _NEAR = 4096
 
 
@@ -31,8 +31,8 @@ def _check(context: Context) -> Iterator[Finding]:
     rsp = _rsp(boot)
     if rsp is None or rsp % _ALIGNMENT == 0 or _is_proved(boot, rsp):
         return
-    at_entry = rsp - _WORD * _pushes_before_entry(boot, rsp)
-    if at_entry % _ALIGNMENT != _WORD:
+    at_entry = rsp - QWORD * _pushes_before_entry(boot, rsp)
+    if at_entry % _ALIGNMENT != QWORD:
         yield RULE.finding(
             f"RSP {at_entry:#x} at the kernel's entry is not 8 beyond a multiple of 16",
             f"{_rsp_words(boot)}; no step of the plan demands it, the first movaps of C code will",
@@ -65,7 +65,7 @@ def _pushes_before_entry(boot: Boot, rsp: int) -> int:
     for step in sorted(boot.plan, key=lambda step: step.step):
         if step.kind is AccessKind.FETCH and step.virt in entries:
             break
-        count += step.kind is AccessKind.WRITE and step.virt == rsp - _WORD * (count + 1)
+        count += step.kind is AccessKind.WRITE and step.virt == rsp - QWORD * (count + 1)
     return count
 
 

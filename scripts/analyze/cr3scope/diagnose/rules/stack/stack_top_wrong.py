@@ -8,7 +8,7 @@ from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 
-_NEAR = 4096  # a push just below RSP, and the pushes that follow it
+_PUSHES = 4096  # a push just below RSP, and the pushes that follow it
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -17,7 +17,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     planned = context.boot.cpus.get("handoff")
     rsp = planned.registers.get("rsp") if planned else None
     stacks = [named for named in context.intent.maps if named.role in STACK_ROLES]
-    if rsp is None or not stacks or not rsp - _NEAR <= strike.virt < rsp:
+    if rsp is None or not stacks or not rsp - _PUSHES <= strike.virt < rsp:
         return None
     # A stack is used from its end downwards: RSP may be one past its last byte, never its first.
     ends = [(stack.name, stack.virt, stack.last + 1) for stack in stacks]

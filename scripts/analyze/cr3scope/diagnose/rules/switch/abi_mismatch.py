@@ -11,7 +11,7 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 
 _OTHERS = ("rcx", "rdx", "rsi", "rax")  # the Microsoft convention's first two, then what is left
-_NEAR = 4096  # fields of the structure that RDI should point to
+_STRUCTURE_BYTES = 4096  # fields of the structure that RDI should point to
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -19,7 +19,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     words = _words(context)
     rdi = context.boot.cpus["handoff"].registers["rdi"] if words else 0
-    if words is None or not rdi <= strike.virt < rdi + _NEAR:
+    if words is None or not rdi <= strike.virt < rdi + _STRUCTURE_BYTES:
         return None
     title, detail = words
     return Claim(title, detail=detail, stands_alone=True)

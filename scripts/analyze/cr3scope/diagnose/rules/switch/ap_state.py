@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-
-_FOUR_GIB = 1 << 32
+from cr3scope.x86.word import FOUR_GIB
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.cpu is None or context.cpu.root < _FOUR_GIB:
+    if context.cpu is None or context.cpu.root < FOUR_GIB:
         return
     root = context.cpu.root
     yield RULE.finding(
         f"the top table at {root:#x} is above 4 GiB: no CPU can be started on it from 32-bit code",
         f"an AP starts with NXE=0 and WP=0 and loads CR3 from 32-bit code, which would take "
-        f"{root & (_FOUR_GIB - 1):#x}; this boot's own CPU is in 64-bit mode and not concerned",
+        f"{root & (FOUR_GIB - 1):#x}; this boot's own CPU is in 64-bit mode and not concerned",
     )
 
 

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.x86.cpu_state import CR4_PCIDE
-from cr3scope.x86.entry import CACHE_DISABLE, WRITE_THROUGH
+from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, WRITE_THROUGH
 
-_LOW_BITS = 0xFFF
 _FLAGS = WRITE_THROUGH | CACHE_DISABLE  # bits 4:3, as in an entry
 _CACHING = {WRITE_THROUGH: "PWT: write-through", CACHE_DISABLE: "PCD: uncached"}
 
 
 def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
-    if cpu is None or cpu.cr4 & CR4_PCIDE or not cpu.cr3 & _LOW_BITS:
+    if cpu is None or cpu.cr4 & CR4_PCIDE or not cpu.cr3 & PAGE_OFFSET:
         return  # with PCIDE the low bits are the PCID
-    ignored = cpu.cr3 & _LOW_BITS & ~_FLAGS
+    ignored = cpu.cr3 & PAGE_OFFSET & ~_FLAGS
     said = [words for bit, words in _CACHING.items() if cpu.cr3 & bit]
     if ignored:
         said.append(f"bits {ignored:#x} are ignored, and no address of a page has them")

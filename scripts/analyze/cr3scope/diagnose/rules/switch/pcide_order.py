@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
-from cr3scope.x86.cpu_state import CR4_PCIDE
-
-_PCID = 0xFFF
+from cr3scope.x86.cpu_state import CR3_PCID, CR4_PCIDE
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -19,10 +17,10 @@ def _check(context: Context) -> Iterator[Finding]:
     if not handoff.registers.get("cr4", 0) & CR4_PCIDE or entry.registers.get("cr4", 0) & CR4_PCIDE:
         return
     cr3 = entry.registers.get("cr3", 0)
-    if not cr3 & _PCID:
+    if not cr3 & CR3_PCID:
         return
     finding = RULE.finding(
-        f"CR4.PCIDE is set under CR3={cr3:#x}, whose bits 11:0 are {cr3 & _PCID:#x}",
+        f"CR4.PCIDE is set under CR3={cr3:#x}, whose bits 11:0 are {cr3 & CR3_PCID:#x}",
         "PCIDE is clear at the loader's entry and set at the handoff: #GP(0) at mov to CR4, "
         "before the switch",
     )

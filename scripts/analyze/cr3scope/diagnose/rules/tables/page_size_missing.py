@@ -8,17 +8,15 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import ADDRESS_MASK
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
 from cr3scope.x86.names import entry_name
-
-_TABLE = ~0xFFF
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if context.tables is None or context.cpu is None:
         return None
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
-        table = context.tables.table(entry.phys & _TABLE)
+        table = context.tables.table(entry.phys & PAGE_FRAME)
         if table is not None and lacks_page_size(table, entry.level, entry.index):
             return Claim(f"{entry_name(entry)} {words(entry)}", stands_alone=True, entry=entry)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
 from cr3scope.diagnose.shared.misplaced import misplaced
@@ -15,8 +15,6 @@ from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
 from cr3scope.x86.names import covered, entry_name, entry_words
-
-_MOST_TOLD = 4
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -42,9 +40,9 @@ def _check(context: Context) -> Iterator[Finding]:
     if not found:
         return
     entry, virt, record = found[0]
-    others = [_title(other, known) for other, _, known in found[1:_MOST_TOLD]]
-    if len(found) > _MOST_TOLD:
-        others.append(f"and {len(found) - _MOST_TOLD} more")
+    others = [_title(other, known) for other, _, known in found[1:MOST_NAMED]]
+    if len(found) > MOST_NAMED:
+        others.append(f"and {len(found) - MOST_NAMED} more")
     finding = RULE.finding(_title(entry, record), "\n".join([entry_words(entry), *others]))
     source = context.attribution.source(entry, virt)
     named = unless_struck(context, entry)

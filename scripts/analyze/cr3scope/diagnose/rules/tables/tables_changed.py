@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Dump
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.entry import PAGE_FRAME
 from cr3scope.x86.names import entry_words
 
 _ACCESSED_DIRTY = np.uint64(0x60)
-_MAX_LISTED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -24,9 +24,9 @@ def _check(context: Context) -> Iterator[Finding]:
     lost = sorted(new.tables.keys() ^ after.tables.keys())
     if not changed and not lost:
         return
-    lines = [f"{entry_words(old)}, now {value:#018x}" for old, value in changed[:_MAX_LISTED]]
-    if len(changed) > _MAX_LISTED:
-        lines.append(f"and {len(changed) - _MAX_LISTED} more entries")
+    lines = [f"{entry_words(old)}, now {value:#018x}" for old, value in changed[:MOST_NAMED]]
+    if len(changed) > MOST_NAMED:
+        lines.append(f"and {len(changed) - MOST_NAMED} more entries")
     if lost:
         lines.append(f"table pages in only one of the dumps: {len(lost)}, first {lost[0]:#x}")
     yield Finding(
@@ -44,7 +44,7 @@ def _changed(context: Context, new: Dump, after: Dump) -> Iterator[tuple[EntryRe
     for phys in sorted(new.tables.keys() & after.tables.keys()):
         before, now = new.tables[phys], after.tables[phys]
         for index in np.nonzero((before ^ now) & ~_ACCESSED_DIRTY)[0]:
-            level = new.levels if phys == new.cr3 & ~0xFFF else levels.get(phys, 0)
+            level = new.levels if phys == new.cr3 & PAGE_FRAME else levels.get(phys, 0)
             entry = EntryRef(level, int(index), phys + 8 * int(index), int(before[index]))
             yield entry, int(now[index])
 

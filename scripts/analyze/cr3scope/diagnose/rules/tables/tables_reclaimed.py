@@ -5,15 +5,15 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import MemoryDescriptor
+from cr3scope.x86.entry import PAGE_OFFSET
 from cr3scope.x86.names import range_words
 
 # EFI_MEMORY_TYPE (UEFI 2.10, table 7.6): free once ExitBootServices has returned.
 _RECLAIMED = {3: "EfiBootServicesCode", 4: "EfiBootServicesData", 7: "EfiConventionalMemory"}
 _MUST_LAST = frozenset({"stack", "boot-info", "memory-map", "initrd", "tables", "gdt", "idt", "tss"})
-_MAX_LISTED = 4
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -21,7 +21,7 @@ def _check(context: Context) -> Iterator[Finding]:
     if not memory_map:
         return
     pages = [
-        (f"table page of level {record.level}", record.phys, record.phys + 0xFFF)
+        (f"table page of level {record.level}", record.phys, record.phys + PAGE_OFFSET)
         for record in context.boot.tables
     ]
     ranges = [
@@ -36,9 +36,9 @@ def _check(context: Context) -> Iterator[Finding]:
             lines.append(f"{what} at {range_words(first, last)} is in {kind}")
             break
     if lines:
-        more = [f"and {len(lines) - _MAX_LISTED} more"] if len(lines) > _MAX_LISTED else []
+        more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
         title = f"{lines[0]}: the kernel may hand it out"
-        yield RULE.finding(title, "\n".join([*lines[1:_MAX_LISTED], *more]))
+        yield RULE.finding(title, "\n".join([*lines[1:MOST_NAMED], *more]))
 
 
 def _reclaimed(

@@ -1,0 +1,7 @@
+"""Widths that everything on x86-64 shares."""
+
+from __future__ import annotations
+
+QWORD = 8  # bytes of a register, a push, a table entry
+MASK64 = (1 << 64) - 1  # addresses wrap around here
+FOUR_GIB = 1 << 32  # past what 32 bits reach
