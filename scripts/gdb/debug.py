@@ -34,8 +34,8 @@ FAULTS = 10
 # Not `kill`: QEMU's end would be an error of the connection. A guest that turned off is gone already.
 DISCONNECT = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None"
 BATCH = f"""
-python from cr3scope.model import forecast; from cr3scope_commands import target
-python gdb.set_convenience_variable("will_fault", int(forecast.forecast(target.stop()).fault is not None))
+python from cr3scope.model import code_prediction; from cr3scope_commands import target
+python gdb.set_convenience_variable("will_fault", int(code_prediction.predict_code(target.stop()).fault is not None))
 cr3scope handoff sysv
 cr3scope step
 {DISCONNECT}

@@ -10,7 +10,7 @@ from boot_builder import Scene, healthy
 
 from cr3scope.input.capture.records import MemoryContents, PlanStep
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.model.foresee import Foresight, foresee
+from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.analysis import analyze
@@ -50,9 +50,9 @@ def predicted(scene: Scene) -> Prediction:
     return prediction
 
 
-def foreseen(scene: Scene) -> Foresight:
+def foreseen(scene: Scene) -> PlanPrediction:
     boot = scene.capture().boots[0]
-    found = foresee(boot, Intent(boot))
+    found = predict_plan(boot, Intent(boot))
     assert found is not None
     return found
 

@@ -6,15 +6,15 @@ import boot_builder as b
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.finding import Severity
-from cr3scope.model.foresee import Foresight, foresee
+from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan import strikes
 from cr3scope.verdict.analysis import analyze
 
 
-def foreseen(scene: Scene) -> Foresight:
+def foreseen(scene: Scene) -> PlanPrediction:
     boot = scene.capture().boots[0]
-    found = foresee(boot, Intent(boot))
+    found = predict_plan(boot, Intent(boot))
     assert found is not None
     return found
 

@@ -50,7 +50,7 @@ from cr3scope.diagnose.finding import Severity
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.model.asked.compare import Comparison, compare
-from cr3scope.model.foresee import foresee
+from cr3scope.model.plan_prediction import predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.verdict.analysis import analyze
 
@@ -260,9 +260,9 @@ def capture_of(name: str) -> Capture:
 def compared(capture: Capture) -> Comparison:
     boot = capture.boots[-1]
     intent = Intent(boot)
-    foresight = foresee(boot, intent)
-    assert foresight is not None
-    found = compare(foresight.tables, foresight.cpu, intent, foresight.platform)
+    predicted = predict_plan(boot, intent)
+    assert predicted is not None
+    found = compare(predicted.tables, predicted.cpu, intent, predicted.platform)
     assert found is not None
     return found
 
@@ -299,10 +299,10 @@ def test_the_comparison_takes_no_time() -> None:
         scene.boot.maps.append(replace(scene.boot.maps[0], role="identity", **change))
     capture = scene.capture()
     intent = Intent(capture.boots[0])
-    foresight = foresee(capture.boots[0], intent)
-    assert foresight is not None
+    predicted = predict_plan(capture.boots[0], intent)
+    assert predicted is not None
     start = time.process_time()
-    comparison = compare(foresight.tables, foresight.cpu, intent, foresight.platform)
+    comparison = compare(predicted.tables, predicted.cpu, intent, predicted.platform)
     assert time.process_time() - start < 10  # what grows with the square of the calls takes minutes
     assert comparison is not None
     assert not list(comparison.unasked()) and not list(comparison.elsewhere())

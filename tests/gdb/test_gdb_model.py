@@ -123,7 +123,7 @@ HEAD = """cr3scope break --on-load bootx64
 continue
 python
 import json
-from cr3scope.model.forecast import forecast
+from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.handlers import handlers
 from cr3scope.model.switch import new_cr3
 from cr3scope.model.follow.follow import follow
@@ -170,7 +170,7 @@ for words, registers in CASES_JSON:
     inferior.write_memory(start.rip + length, data.ljust(64, bytes([0x90])))
     inferior.write_memory(places["NEXT"] + 8, b"\\xeb\\xfe")
     now = put({name: places.get(value, value) for name, value in registers.items()}, start.rip)
-    seen = forecast(now)
+    seen = predict_code(now)
     fault = seen.fault
     stubs = handlers(now, now.delivery_registers)
     foreseen = None

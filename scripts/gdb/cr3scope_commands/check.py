@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cr3scope.model.forecast import forecast
-from cr3scope.render.forecast import report
+from cr3scope.model.code_prediction import predict_code
+from cr3scope.render.code_prediction import report
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.target import stop
 
@@ -20,4 +20,4 @@ class Check(Command):
     def run(self, words: list[str]) -> None:
         self.no_arguments(words)
         now = stop()
-        show(report(now, forecast(now)))
+        show(report(now, predict_code(now)))

@@ -8,7 +8,7 @@ from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope_commands.command import Command, show
-from cr3scope.model.forecast import Forecast, forecast
+from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope_commands.target import stop
@@ -40,10 +40,10 @@ class Handoff(Command):
         if len(words) > 1 or not set(words) <= set(_ARGUMENTS):
             raise self.misused()
         now = stop()
-        show(report(now, forecast(now) if switch_at_pc(now) else None, words or list(_ARGUMENTS)))
+        show(report(now, predict_code(now) if switch_at_pc(now) else None, words or list(_ARGUMENTS)))
 
 
-def report(now: StoppedCpu, seen: Forecast | None, abis: list[str]) -> Iterator[str]:
+def report(now: StoppedCpu, seen: CodePrediction | None, abis: list[str]) -> Iterator[str]:
     """Which ABI the values fit, a line for each one's registers, then the stack."""
     entry = next((s for s in seen.steps if s.name == "entry"), None) if seen else None
     cpu = seen.cpu if seen else now.cpu

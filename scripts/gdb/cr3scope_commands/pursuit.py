@@ -14,7 +14,7 @@ import gdb
 from cr3scope.errors import UnusableInput
 from cr3scope.model.follow.course import Step, Why
 from cr3scope.diagnose.stopped import findings
-from cr3scope.model.forecast import Forecast, forecast, outcome
+from cr3scope.model.code_prediction import CodePrediction, predict_code, outcome
 from cr3scope.model.handlers import handlers
 from cr3scope.model.loops import way_out
 from cr3scope.qemu.qmp import QmpError
@@ -51,7 +51,7 @@ class Pursuit:
         self._at = 0
         self._stubs: dict[int, tuple[int, ...]] = {}
 
-    def run(self, under: StoppedCpu, seen: Forecast) -> None:
+    def run(self, under: StoppedCpu, seen: CodePrediction) -> None:
         """From the first instruction behind the switch. ``under``: the guest before it, seen through the
         new tables, as ``seen`` judges it."""
         try:
@@ -64,7 +64,7 @@ class Pursuit:
             show([f"QEMU ended: the guest turned off, or reset under -no-reboot; no exception was caught, and the"
                   f" last place known is RIP={self._at:#x}{place(self._at)}"])  # fmt: skip
 
-    def _all(self, under: StoppedCpu, seen: Forecast) -> Iterator[str]:
+    def _all(self, under: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
         until = time.monotonic() + PIECES_SECONDS
         entry = _reached_entry(seen)
         if entry is not None and (self._to_entry or seen.refused is None):
@@ -74,20 +74,20 @@ class Pursuit:
                 yield from self._elsewhere(arrived, seen)
                 return
             yield f"at the entry, RIP={entry:#x}, and no exception has come"
-            under, seen = arrived, forecast(arrived)
+            under, seen = arrived, predict_code(arrived)
         elif self._to_entry and seen.refused is None:
             yield f"no entry is known: stopped behind the switch, at RIP={stop().rip:#x}"
         if not self._to_entry or (entry is None and seen.refused is not None):
             yield from self._pieces(under, seen, until)
 
-    def _pieces(self, under: StoppedCpu, seen: Forecast, until: float) -> Iterator[str]:
+    def _pieces(self, under: StoppedCpu, seen: CodePrediction, until: float) -> Iterator[str]:
         for _ in range(PIECES):
             self._look(under, seen)
             if seen.refused is not None and _is_unsettled(seen) and stop().rip != seen.refused.by:
                 # What lies in the IDT is known once the guest stands there.
                 arrived = self._go([seen.refused.by])
                 if arrived.rip == seen.refused.by:
-                    under, seen = arrived, forecast(arrived)
+                    under, seen = arrived, predict_code(arrived)
                     continue
             if seen.refused is not None:
                 yield from self._meet(under, seen, seen.refused)
@@ -109,10 +109,10 @@ class Pursuit:
             if arrived.rip in self._stubs:
                 yield from self._elsewhere(arrived, seen)
                 return
-            under, seen = arrived, forecast(arrived)
+            under, seen = arrived, predict_code(arrived)
         yield from self._unguided(seen)
 
-    def _look(self, under: StoppedCpu, seen: Forecast) -> None:
+    def _look(self, under: StoppedCpu, seen: CodePrediction) -> None:
         """The handlers at this piece's beginning, and at its end."""
         self._at = seen.last.rip
         first = handlers(under, under.delivery_registers)
@@ -146,7 +146,7 @@ class Pursuit:
             step_over()
         return self._stop()
 
-    def _meet(self, under: StoppedCpu, seen: Forecast, refused: Step) -> Iterator[str]:
+    def _meet(self, under: StoppedCpu, seen: CodePrediction, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
         if self._is_later and seen.fault is not None:
             words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
@@ -164,7 +164,7 @@ class Pursuit:
         where = f"RIP={arrived.rip:#x}"
         yield f"no handler can be entered: stopped before the fault, at {where}; what follows is a {ends}"
 
-    def _cannot_go_on(self, now: StoppedCpu, seen: Forecast) -> str:
+    def _cannot_go_on(self, now: StoppedCpu, seen: CodePrediction) -> str:
         """Why the next instruction is not to be stepped over; empty if it may be."""
         where = f"RIP={now.rip:#x}{place(now.rip)}"
         if seen.why is Why.LOOP:
@@ -178,7 +178,7 @@ class Pursuit:
             return f"stopped before {certain}{exceptions.name(vector)}, which has no handler, at {where}"
         return ""
 
-    def _unguided(self, seen: Forecast) -> Iterator[str]:
+    def _unguided(self, seen: CodePrediction) -> Iterator[str]:
         """Without a look ahead; the handlers are those of the IDT that is loaded by then."""
         yield f"no exception so far; the guest runs on, for {SECONDS:g} s at most"
         until = time.monotonic() + SECONDS
@@ -196,7 +196,7 @@ class Pursuit:
             piece *= 2
         yield f"no exception in {SECONDS:g} s; stopped at RIP={arrived.rip:#x}{place(arrived.rip)}"
 
-    def _elsewhere(self, arrived: StoppedCpu, seen: Forecast) -> Iterator[str]:
+    def _elsewhere(self, arrived: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
         """At a handler, or where nobody meant the guest to be."""
         vectors = self._stubs.get(arrived.rip)
         if vectors is None:
@@ -216,12 +216,12 @@ class Pursuit:
             yield f"the handler cannot run; what follows is a {ends.value}"
 
 
-def _is_unsettled(seen: Forecast) -> bool:
+def _is_unsettled(seen: CodePrediction) -> bool:
     """Whether nothing tells what becomes of the exception."""
     return seen.chain is not None and seen.chain.ends is None and not seen.chain.enters
 
 
-def _reached_entry(seen: Forecast) -> int | None:
+def _reached_entry(seen: CodePrediction) -> int | None:
     """The entry's address, if nothing is refused before it."""
     for step in seen.steps:
         if step is seen.refused:
@@ -231,7 +231,7 @@ def _reached_entry(seen: Forecast) -> int | None:
     return None
 
 
-def _expected(seen: Forecast) -> tuple[int, ...]:
+def _expected(seen: CodePrediction) -> tuple[int, ...]:
     """The exception whose handler is the first to be entered."""
     if seen.chain is not None and seen.chain.vectors:
         return seen.chain.vectors[:1]

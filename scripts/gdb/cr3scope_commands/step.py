@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope.model.forecast import forecast
+from cr3scope.model.code_prediction import predict_code
 from cr3scope.render import crossing
-from cr3scope.render.forecast import headline
+from cr3scope.render.code_prediction import headline
 from cr3scope.target.switch import NO_SWITCH, switch_at_pc
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.pursuit import Pursuit
@@ -34,7 +34,7 @@ class Step(Command):
         now = stop()
         if switch_at_pc(now) is None:
             raise UnusableInput(f"{NO_SWITCH} {now.rip:#x}: see `cr3scope break`")
-        seen = forecast(now)
+        seen = predict_code(now)
         show(crossing.places(now, seen))
         show(["", *headline(now, seen), ""])
         if seen.cpu.cr3_reserved:

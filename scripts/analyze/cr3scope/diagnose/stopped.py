@@ -14,7 +14,7 @@ from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model.follow.course import OwnException, Step
 from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
-from cr3scope.model.forecast import Forecast
+from cr3scope.model.code_prediction import CodePrediction
 from cr3scope.model.inferred import inferred
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike, Target
@@ -25,7 +25,7 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.registers import Registers
 
 
-def findings(now: StoppedCpu, seen: Forecast) -> tuple[Finding, ...]:
+def findings(now: StoppedCpu, seen: CodePrediction) -> tuple[Finding, ...]:
     """Return what keeps the code from going on, without a mend; or that an interrupt would."""
     if seen.refused is None:
         return () if seen.interrupt is None else (missing_cli.of_chain(seen.interrupt),)
@@ -59,7 +59,7 @@ def context(
 
 
 def strikes_of(
-    seen: Forecast, step: Step, veto: PageFault, overlay: Overlay | None = None
+    seen: CodePrediction, step: Step, veto: PageFault, overlay: Overlay | None = None
 ) -> Iterator[Strike]:
     """Yield one access once for each entry that vetoes it. ``overlay``: of tables that were mended before."""
     for entry in veto.guilty or (None,):
@@ -75,12 +75,12 @@ def _target(step: Step) -> Target:
     return Target.GDT if step.name in (GDT_READ, GDT_WRITE) else Target.PLAN
 
 
-def _planned(seen: Forecast, step: Step) -> PlanStep:
+def _planned(seen: CodePrediction, step: Step) -> PlanStep:
     number = seen.steps.index(step) if step in seen.steps else 0
     return PlanStep(0, number, step.name, step.kind, step.virt, step.width, step.registers.rip)
 
 
-def refused_by_itself(now: StoppedCpu, seen: Forecast) -> Finding:
+def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
     """Return what is wrong with an instruction that raises an exception, whatever the tables say."""
     if seen.own is not None:
         return _own_exception(seen.own)

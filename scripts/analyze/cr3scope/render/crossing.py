@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.model.forecast import Forecast
+from cr3scope.model.code_prediction import CodePrediction
 from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.paging.walk import walk
@@ -17,7 +17,7 @@ _MOST_CHANGES = 12
 _UNMAPPED = "not mapped"
 
 
-def places(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+def places(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
     """What the current tables and the new ones make of each address that the switch needs."""
     yield f"{'':<6}  {'address':<18}  {'before':<28}  after"
     last = seen.refused or seen.steps[-1]
@@ -32,7 +32,7 @@ def places(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
             yield f"{name:<6}  {virt:#018x}  {next(sides):<28}  {next(sides)}".rstrip()
 
 
-def changes(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+def changes(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
     """What the switch changes in ranges and rights, as far as a screen holds it."""
     old, new = (mappings(now, cpu, now.platform) for cpu in (now.cpu, seen.cpu))
     found = differences(old, new)

@@ -133,14 +133,14 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
             yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
         struck = observation.first is not None and observation.ending is not None
-        foreseen = prediction is not None and prediction.first is not None
+        predicted = prediction is not None and prediction.first is not None
         said = {True: "as foreseen", False: "NOT as foreseen", None: "not compared"}
         outcome = observation.ending.value if observation.ending else "ran"
         words = f"{observation.source}: {outcome}, {said[verdict.agreement]}"
         if observation.detail:
             words += f"; {observation.detail}"
         yield from _labelled("  ", "seen", words, 8, colour)
-        if not struck and not foreseen:
+        if not struck and not predicted:
             yield from _symbols(observation, colour)
         yield from _from_log(observation, colour)
 

@@ -1,4 +1,4 @@
-"""What a core must hold so that the forecast can be made again from it."""
+"""What a core must hold so that the prediction can be made again from it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from cr3scope.images.symbols import LineSource, NoSymbols
 from cr3scope.input.capture.records import Boot, Capture, ImageRecord
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.model.foresee import Foresight, foresee
+from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.observation import agree, is_late_strike, observe
@@ -56,28 +56,28 @@ def analyze(
 
     intent = Intent(boot)
     platform = _platform(log, qemu)
-    foresight = foresee(boot, intent, platform)
+    predicted = predict_plan(boot, intent, platform)
     observation = observe(boot, log)
-    prediction = foresight.prediction if foresight else None
+    prediction = predicted.prediction if predicted else None
     agreement = agree(prediction, observation, boot, any_version=qemu is None)
-    if foresight and observation and agreement is False and foresight.prediction.survives:
-        agreement = is_late_strike(observation, foresight.strikes)
+    if predicted and observation and agreement is False and predicted.prediction.survives:
+        agreement = is_late_strike(observation, predicted.strikes)
     context = Context(
         boot=boot,
         intent=intent,
         attribution=Attribution(boot, intent, symbols_of(boot.images)),
         restarts=_restarts(capture.boots),
         platform=platform,
-        cpu=foresight.cpu if foresight else None,
-        registers=foresight.registers if foresight else None,
-        tables=foresight.tables if foresight else None,
-        mended=foresight.mended if foresight else None,
+        cpu=predicted.cpu if predicted else None,
+        registers=predicted.registers if predicted else None,
+        tables=predicted.tables if predicted else None,
+        mended=predicted.mended if predicted else None,
         prediction=prediction,
         observation=observation,
         agreement=agreement,
     )
-    findings = _findings(context, foresight)
-    if foresight is None and not boot.errors:
+    findings = _findings(context, predicted)
+    if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     status = _status(capture, boot, prediction, observation, findings)
     return Verdict(status, findings, prediction, observation, agreement, tuple(diagnostics))
@@ -118,9 +118,9 @@ def _restarts(boots: Sequence[Boot]) -> int:
     return sum(bool(b.closed) and not b.complete and not b.errors for b in boots[:-1])
 
 
-def _findings(context: Context, foresight: Foresight | None) -> tuple[Finding, ...]:
+def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Finding, ...]:
     """What strikes, in order; then what else is wrong, the worst first."""
-    composed = compose(context, RULES, foresight.strikes if foresight else ())
+    composed = compose(context, RULES, predicted.strikes if predicted else ())
     struck = [finding for finding in composed if finding.step is not None]
     found = [finding for rule in RULES for finding in rule.check(context)]
     untold = [finding for finding in found if not _told(finding, struck)]

@@ -1,4 +1,4 @@
-"""A forecast as a verdict, as `analyze` gives one on a capture."""
+"""A prediction as a verdict, as `analyze` gives one on a capture."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import takewhile
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.model.forecast import Forecast, forecast
-from cr3scope.diagnose.ahead import ahead
+from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.diagnose.next_causes import next_causes
 from cr3scope.diagnose.stopped import findings
 from cr3scope.model.prediction import Prediction
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -26,7 +26,7 @@ def judge_stopped(
     that the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a
     single instruction could be followed, nothing is called healthy.
     """
-    seen = forecast(now)
+    seen = predict_code(now)
     prediction = _prediction(now, seen)
     status = Status.WILL_FAULT if seen.interrupt or not prediction.survives else Status.HEALTHY
     if absent or (prediction.survives and not seen.count):
@@ -35,16 +35,16 @@ def judge_stopped(
     return Verdict(status, _findings(now, seen, absent), prediction, diagnostics=said)
 
 
-def _findings(now: StoppedCpu, seen: Forecast, absent: Set[int]) -> tuple[Finding, ...]:
+def _findings(now: StoppedCpu, seen: CodePrediction, absent: Set[int]) -> tuple[Finding, ...]:
     """With what would break next, up to a table that the source does not hold: nobody knows what it says."""
-    found = [one.finding for one in ahead(now, seen).obstacles] or list(findings(now, seen))
+    found = [one.finding for one in next_causes(now, seen).obstacles] or list(findings(now, seen))
     known = takewhile(
         lambda one: one.entry is None or one.entry.value & ADDRESS_MASK not in absent, found[1:]
     )
     return (*found[:1], *known)
 
 
-def _prediction(now: StoppedCpu, seen: Forecast) -> Prediction:
+def _prediction(now: StoppedCpu, seen: CodePrediction) -> Prediction:
     if seen.fault is None or seen.refused is None:
         plural = "" if seen.count == 1 else "s"
         words = f"the switch and {seen.count} instruction{plural} behind it go through"

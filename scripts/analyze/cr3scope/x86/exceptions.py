@@ -108,17 +108,17 @@ def selector_words(error_code: int) -> str:
     return f"{words}, on delivery of an event" if external else words
 
 
-def same_selector_error(foreseen: int, seen: int, any_version: bool = False) -> bool:
+def same_selector_error(predicted: int, seen: int, any_version: bool = False) -> bool:
     """Return whether two error codes name the same descriptor; EXT does not count, which QEMU TCG never sets.
 
     ``any_version``: nobody told which QEMU ran, and ``seen`` may name a gate as QEMU before 8.0 does, by
-    vector * 16 + 2, where ``foreseen`` has vector * 8 + 2.
+    vector * 16 + 2, where ``predicted`` has vector * 8 + 2.
     """
     external, in_idt, local = 1, 2, 4
-    foreseen, seen = foreseen & ~external, seen & ~external
-    if any_version and foreseen & in_idt and not (foreseen | seen) & local:
-        return seen in (foreseen, 2 * (foreseen - in_idt) + in_idt)
-    return foreseen == seen
+    predicted, seen = predicted & ~external, seen & ~external
+    if any_version and predicted & in_idt and not (predicted | seen) & local:
+        return seen in (predicted, 2 * (predicted - in_idt) + in_idt)
+    return predicted == seen
 
 
 def same_error(one: int, other: int) -> bool:

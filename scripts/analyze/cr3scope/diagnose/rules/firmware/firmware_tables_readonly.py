@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import SetRecord
-from cr3scope.model.foresee import Firmware
+from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_FRAME, PAGE_OFFSET

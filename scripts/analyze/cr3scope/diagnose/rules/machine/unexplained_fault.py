@@ -1,4 +1,4 @@
-"""The machine did something that the model did not foresee."""
+"""The machine did something that the model did not predict."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def _check(context: Context) -> Iterator[Finding]:
         )
         return
     seen = _words(observation.first) if observation.first else observation.ending.value
-    foreseen = _words(prediction.first) if prediction.first else "the plan survives"
+    predicted = _words(prediction.first) if prediction.first else "the plan survives"
     yield RULE.finding(
         f"the machine did something else than the model: {seen}",
-        f"seen in: {observation.source}; foreseen: {foreseen}",
+        f"seen in: {observation.source}; foreseen: {predicted}",
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Dump
-from cr3scope.model.foresee import Firmware
+from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Walk, walk
 from cr3scope.x86.cpu_state import CR4_PGE, CpuState

@@ -25,7 +25,7 @@ _MOV_CR3 = "mov cr3"
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class PlanOutcome:
     """One boot, its plan in order, and the tables and registers that it meets."""
 
     boot: Boot

@@ -9,7 +9,7 @@ from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import Cause, causes
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.stopped import context, names_a_cause, refused_by_itself, strikes_of
-from cr3scope.model.forecast import Forecast, judged, reach
+from cr3scope.model.code_prediction import CodePrediction, judged, reach
 from cr3scope.model.inferred import inferred
 from cr3scope.model.mend import FrameOf, Mender
 from cr3scope.model.strike import Mend, Strike
@@ -37,7 +37,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class NextCauses:
     """The causes on the way that was looked at, in the order in which they strike.
 
     ``free``: how it goes with all of them mended; None where no change of the tables is known for the
@@ -45,27 +45,27 @@ class Ahead:
     """
 
     obstacles: tuple[Obstacle, ...] = ()
-    free: Forecast | None = None
+    free: CodePrediction | None = None
 
 
-def ahead(now: StoppedCpu, seen: Forecast) -> Ahead:
-    """Return what would break next, and next; ``seen`` is the forecast with the tables as they are."""
+def next_causes(now: StoppedCpu, seen: CodePrediction) -> NextCauses:
+    """Return what would break next, and next; ``seen`` is the prediction with the tables as they are."""
     if seen.refused is None or seen.fault is None:
-        return Ahead()
+        return NextCauses()
     if seen.veto is None:
-        return Ahead((Obstacle(seen.refused.name, seen.fault, refused_by_itself(now, seen)),))
+        return NextCauses((Obstacle(seen.refused.name, seen.fault, refused_by_itself(now, seen)),))
     way = _Way(now, seen)
     for _ in range(_MOST_ROUNDS):
         if seen.refused is None or not way.take(seen):
             break
         seen = judged(way.mended.now, seen.cpu, way.begin)
-    return Ahead(way.obstacles(), seen if seen.refused is None else None)
+    return NextCauses(way.obstacles(), seen if seen.refused is None else None)
 
 
 class _Way:
     """The code on its way through tables that are mended as it goes."""
 
-    def __init__(self, now: StoppedCpu, first: Forecast) -> None:
+    def __init__(self, now: StoppedCpu, first: CodePrediction) -> None:
         self.mended = mended_cpu(now)
         self.begin = first.steps[0].registers
         self._now, self._cpu = now, first.cpu
@@ -79,7 +79,7 @@ class _Way:
             if one.first.step is not None and one.first.fault is not None
         )[:MOST_OBSTACLES]
 
-    def take(self, seen: Forecast) -> bool:
+    def take(self, seen: CodePrediction) -> bool:
         """Mend what refuses. Return False if that is not known, or there are enough causes."""
         step, veto = seen.refused, seen.veto
         if step is None or veto is None or not names_a_cause(veto):
@@ -100,7 +100,7 @@ class _Way:
     def _causes(self, struck: list[Strike]) -> list[Cause]:
         return causes(context(self._now, self._cpu, self.begin, struck), RULES, struck)
 
-    def _stack_in_no_ram(self, seen: Forecast) -> Mend | None:
+    def _stack_in_no_ram(self, seen: CodePrediction) -> Mend | None:
         """A stack that would be mapped to where the machine has no RAM: RSP is wrong, not the tables."""
         step = seen.refused
         if step is None or not step.name.startswith("stack"):
@@ -110,7 +110,7 @@ class _Way:
             return None
         return Mend((f"there is no RAM at {frame:#x}, where the current tables lead: correct RSP",))
 
-    def _mended(self, seen: Forecast) -> list[Strike]:
+    def _mended(self, seen: CodePrediction) -> list[Strike]:
         """Mend what is refused, and what the same instruction would be refused next for the same reason."""
         step = seen.refused
         if step is None or seen.fault is None or seen.fault.vector != PAGE_FAULT:
@@ -136,7 +136,7 @@ class _Way:
             done += [replace(each, mend=mend) for each in struck]
         return done
 
-    def _mender(self, seen: Forecast) -> Mender:
+    def _mender(self, seen: CodePrediction) -> Mender:
         step = seen.refused
         registers = step.registers if step else self.begin
         meaning = inferred(self._now, registers, [(step.virt, step.registers.rsp)] if step else [])

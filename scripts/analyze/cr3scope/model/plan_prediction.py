@@ -11,7 +11,7 @@ from cr3scope.model import rounds, scan
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.intent import Intent
 from cr3scope.model.mend import Mender
-from cr3scope.model.outlook import Outlook
+from cr3scope.model.plan_outcome import PlanOutcome
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike
 from cr3scope.paging.tables import Tables
@@ -26,7 +26,7 @@ from cr3scope.x86.registers import Registers
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class PlanPrediction:
     """The model's account of a boot. ``strikes``: the plan's first, then the safety net, then ranges."""
 
     cpu: CpuState
@@ -38,7 +38,7 @@ class Foresight:
     prediction: Prediction
 
 
-def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> Foresight | None:
+def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> PlanPrediction | None:
     """Runs the plan; None if the trace lacks the CPU's state or the new tables."""
     record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
     if record is None or dump is None or not boot.plan:
@@ -53,19 +53,19 @@ def foresee(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) 
 
     delivery = Delivery(tables, cpu, memory, platform)
     plan = sorted(boot.plan, key=lambda step: step.step)
-    outlook = Outlook(boot, intent, delivery, plan, registers)
+    outcome = PlanOutcome(boot, intent, delivery, plan, registers)
     if cpu.cr3_reserved:
         mended = Overlay(tables, cpu.max_phys_bits)
-        return Foresight(cpu, platform, registers, tables, mended, (), outlook.refused_cr3())
+        return PlanPrediction(cpu, platform, registers, tables, mended, (), outcome.refused_cr3())
     mender = Mender(cpu, intent, frame_of, platform)
     judged = rounds.run(delivery, plan, mender, intent, registers)
-    prediction = outlook.prediction(judged.first)
+    prediction = outcome.prediction(judged.first)
     strikes = [
         *judged.strikes,
         *scan.safety_net(replace(delivery, tables=judged.mended), registers),
         *scan.ranges(tables, cpu, intent, platform),
     ]
-    return Foresight(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
+    return PlanPrediction(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import pytest
 from core_builder import CODE, NEW, NX, PRESENT_WRITABLE, core, cpu, memory, page
 
 from cr3scope.input.sources.open import open_core_file
-from cr3scope.model.forecast import forecast
-from cr3scope.diagnose.ahead import MOST_OBSTACLES, Ahead, ahead
+from cr3scope.model.code_prediction import predict_code
+from cr3scope.diagnose.next_causes import MOST_OBSTACLES, NextCauses, next_causes
 from cr3scope.paging.tables import Entries
-from cr3scope.render.forecast import report
+from cr3scope.render.code_prediction import report
 from cr3scope.target.core_cpu import stopped_cpu
 from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -40,16 +40,16 @@ def disp32(address: int) -> str:
     return address.to_bytes(4, "little").hex()
 
 
-def coming(now: StoppedCpu) -> Ahead:
-    return ahead(now, forecast(now))
+def coming(now: StoppedCpu) -> NextCauses:
+    return next_causes(now, predict_code(now))
 
 
-def rules(found: Ahead) -> list[str]:
+def rules(found: NextCauses) -> list[str]:
     return [one.finding.rule for one in found.obstacles]
 
 
 def test_nothing_lies_ahead_of_a_switch_that_goes_through(tmp_path: Path) -> None:
-    assert coming(stopped(tmp_path, memory())) == Ahead()
+    assert coming(stopped(tmp_path, memory())) == NextCauses()
 
 
 def test_each_cause_is_told_with_its_own_mend_in_the_order_of_the_code(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_each_cause_is_told_with_its_own_mend_in_the_order_of_the_code(tmp_path:
     assert found.obstacles[0].finding.fix.startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
     assert found.obstacles[1].finding.fix.startswith("set R/W (bit 1) of PD[4] (then 0x800083). ")
     assert found.free is not None and found.free.count == 3
-    lines = list(report(now, forecast(now)))
+    lines = list(report(now, predict_code(now)))
     assert lines[2:4] == [
         f"  entry  PML4[0] at {NEW:#x} = 0x8000000000012003",
         f"  mend   {found.obstacles[0].finding.fix}",
@@ -138,9 +138,9 @@ def test_what_lies_behind_the_last_that_is_listed_is_not_claimed(tmp_path: Path)
 
 def test_the_tables_themselves_stay_as_they_are(tmp_path: Path) -> None:
     now = stopped(tmp_path, memory(veto=NX))
-    before = forecast(now)
-    assert ahead(now, before).free is not None
-    after = forecast(now)
+    before = predict_code(now)
+    assert next_causes(now, before).free is not None
+    after = predict_code(now)
     assert (after.fault, after.veto) == (before.fault, before.veto)
 
 

@@ -26,7 +26,7 @@ from cr3scope.x86.registers import Registers
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class CodePrediction:
     """Under which tables, which accesses, and the first that faults with what becomes of it.
 
     ``veto`` is what the tables answer to the refused access; None where an instruction raises ``own``, or
@@ -52,7 +52,7 @@ class Forecast:
     interrupt: Chain | None = None
 
 
-def forecast(now: StoppedCpu) -> Forecast:
+def predict_code(now: StoppedCpu) -> CodePrediction:
     """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
     switch = switch_at_pc(now)
     if switch is None:
@@ -64,7 +64,7 @@ def forecast(now: StoppedCpu) -> Forecast:
     return judged(now, cpu, after)
 
 
-def if_page_faulted(now: StoppedCpu, seen: Forecast) -> Chain:
+def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:
     """What a page fault would come to where the way ends."""
     return _chain(now, seen.cpu, exceptions.PAGE_FAULT, seen.last, seen.written)
 
@@ -76,7 +76,7 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
     return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
-def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
+def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
     """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     written = WrittenMemory(now, cpu)
@@ -89,7 +89,7 @@ def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
             fault = _fault(now, cpu, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
             chain = _chain(now, cpu, fault.vector, at, written)
-            return replace(_forecast(path, cpu, step, fault, chain), veto=found)
+            return replace(_predicted(path, cpu, step, fault, chain), veto=found)
         written.note(step)
     if path.stop is not None:
         own, at = path.stop, path.stop.registers
@@ -97,15 +97,15 @@ def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> Forecast:
         fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
         path = replace(path, steps=(*path.steps, step))
         chain = _chain(now, cpu, fault.vector, at, written)
-        return replace(_forecast(path, cpu, step, fault, chain), own=own)
-    return replace(_forecast(path, cpu), written=written, interrupt=fatal_interrupt(now, cpu, registers))
+        return replace(_predicted(path, cpu, step, fault, chain), own=own)
+    return replace(_predicted(path, cpu), written=written, interrupt=fatal_interrupt(now, cpu, registers))
 
 
-def _forecast(
+def _predicted(
     path: Path, cpu: CpuState, refused: Step | None = None, fault: Fault | None = None,
     chain: Chain | None = None,
-) -> Forecast:  # fmt: skip
-    return Forecast(
+) -> CodePrediction:  # fmt: skip
+    return CodePrediction(
         cpu, path.steps, refused, fault, chain, path.end, path.why, path.last, path.count, path.at_entry
     )
 
@@ -151,7 +151,7 @@ def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Faul
     return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
 
 
-def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
+def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> CodePrediction:
     registers = now.delivery_registers
     step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
     fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
@@ -160,4 +160,4 @@ def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> Forecast:
         chain = Chain(Ending.HANG, words)
     else:
         chain = outcome(now, now.cpu, fault.vector, registers)
-    return Forecast(cpu, (step,), step, fault, chain, "the switch is refused", Why.REFUSED, registers)
+    return CodePrediction(cpu, (step,), step, fault, chain, "the switch is refused", Why.REFUSED, registers)

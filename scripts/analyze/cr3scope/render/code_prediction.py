@@ -1,4 +1,4 @@
-"""A forecast in words: the verdict first, then its reasons."""
+"""A prediction in words: the verdict first, then its reasons."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from cr3scope.model.follow.course import Step
-from cr3scope.model.forecast import Forecast, if_page_faulted
-from cr3scope.diagnose.ahead import Obstacle, ahead
+from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
+from cr3scope.diagnose.next_causes import Obstacle, next_causes
 from cr3scope.diagnose.stopped import findings
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
@@ -21,7 +21,7 @@ from cr3scope.x86.names import entry_words
 _MENDED = "once that is mended:"
 
 
-def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+def headline(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
     """The verdict, and the rules that name the cause."""
     switch = switch_at_pc(now)
     name = switch.register if switch else ""
@@ -37,10 +37,10 @@ def headline(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
         yield f"rule: {finding.rule}: {printable(finding.title)}"
 
 
-def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
+def report(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
     """The verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
     yield from headline(now, seen)
-    coming = ahead(now, seen)
+    coming = next_causes(now, seen)
     for one in coming.obstacles[:1]:
         yield from _mend(one)
     yield from _steps(seen)
@@ -60,7 +60,7 @@ def report(now: StoppedCpu, seen: Forecast) -> Iterator[str]:
         yield f"{_MENDED} {_survives(coming.free)}"
 
 
-def _survives(seen: Forecast, which: str = "") -> str:
+def _survives(seen: CodePrediction, which: str = "") -> str:
     plural = "" if seen.count == 1 else "s"
     until = " unless an interrupt comes" if seen.interrupt else ""
     return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
@@ -78,7 +78,7 @@ def _mend(one: Obstacle) -> Iterator[str]:
     yield f"  mend   {one.finding.fix}"
 
 
-def _steps(seen: Forecast) -> Iterator[str]:
+def _steps(seen: CodePrediction) -> Iterator[str]:
     """Each access that is told; those of one instruction by the same name in one line."""
     for _, steps in groupby(_first_of_pages(seen), key=lambda step: step.by):
         alike: dict[str, list[Step]] = {}
@@ -92,7 +92,7 @@ def _steps(seen: Forecast) -> Iterator[str]:
         yield _line(seen.refused, "", "FAULTS")
 
 
-def _first_of_pages(seen: Forecast) -> Iterator[Step]:
+def _first_of_pages(seen: CodePrediction) -> Iterator[Step]:
     """Of several accesses in one page by the same name the first, up to the one that is refused."""
     told: set[tuple[str, int]] = set()
     for step in seen.steps:
