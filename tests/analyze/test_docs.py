@@ -44,3 +44,11 @@ def test_every_difference_of_qemus_cpu_is_a_row_of_its_page() -> None:
     rows = re.findall(r"^\| (.*) \| (.*) \| (all|before \S+) \|$", (ROOT / "docs/emulation.md").read_text(), re.M)
     versions = {None: "all", (8, 0): "before 8.0"}
     assert rows == [(quirk.tcg, quirk.manual, versions[quirk.before]) for quirk in Quirk]
+
+
+def test_the_glossary_has_at_most_twenty_words_and_each_is_used() -> None:
+    table = (ROOT / "docs/style.md").read_text().partition("| word | meaning |")[2]
+    words = re.findall(r"^\| ([a-z ]+) \|", table, re.MULTILINE)
+    assert 0 < len(words) <= 20
+    package = "\n".join(file.read_text() for file in (ROOT / "scripts").rglob("*.py"))
+    assert [word for word in words if not re.search(rf"\b{word}", package)] == []
