@@ -66,7 +66,7 @@ class _Side:
     distance: U64  # physical minus virtual address, which stays the same over contiguous frames
 
     def same_as_before(self) -> npt.NDArray[np.bool_]:
-        """Of every piece but the first: whether it is like the one before it."""
+        """Return for every piece but the first whether it is like the one before it."""
         same: npt.NDArray[np.bool_] = (self.row[1:] < 0) == (self.row[:-1] < 0)
         for column in (self.rights, self.cache, self.distance):
             same &= column[1:] == column[:-1]
@@ -74,12 +74,12 @@ class _Side:
 
 
 def differences(left: Mappings, right: Mappings) -> list[Difference]:
-    """Every differing range in the order of addresses, neighbours of one kind joined."""
+    """Return every differing range in the order of addresses, neighbours of one kind joined."""
     return space_differences(space_of(left), space_of(right))
 
 
 def space_of(side: Mappings, types: bool = True) -> Space:
-    """Mappings as a side; with their PAT indices alone unless ``types``."""
+    """Return mappings as a side to compare; of cache bits it has the PAT indices alone unless ``types``."""
     cache = side.pat_indices.astype(np.uint64)
     if types:
         fields = [side.pat >> 8 * index & 0xFF for index in range(8)]
@@ -89,7 +89,7 @@ def space_of(side: Mappings, types: bool = True) -> Space:
 
 
 def space_differences(left: Space, right: Space) -> list[Difference]:
-    """:func:`differences` of what both sides tell."""
+    """Return every differing range, in the order of addresses, in what both sides tell."""
     one = np.uint64(1)
     edges = [side.first for side in (left, right)]
     edges += [side.last + one for side in (left, right)]  # past the last address of all this is 0

@@ -71,33 +71,33 @@ class Mappings:
 
     @property
     def levels(self) -> U64:
-        """Level of the leaves."""
+        """Return the level of each leaf."""
         return self.attributes >> _LEVEL_AT & np.uint64(7)
 
     @property
     def pat_indices(self) -> U64:
-        """Which of the eight memory types the leaves select."""
+        """Return which of the eight fields of the PAT each leaf selects."""
         return self.attributes >> _PAT_AT & np.uint64(7)
 
     def kinds(self) -> dict[int, Kind]:
-        """What each value means that occurs in ``attributes``."""
+        """Return what each value means that occurs in ``attributes``."""
         occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
         return {value: _kind(value, self.pat) for value in integers(occurring)}
 
     def kind(self, row: int) -> Kind:
-        """What a row's attributes mean."""
+        """Return what a row's attributes mean."""
         return _kind(int(self.attributes[row]), self.pat)
 
     def rights(self, row: int) -> str:
-        """``rwxu``-style."""
+        """Return a row's rights in the style of ``rwxu``."""
         return self.kind(row).rights
 
     def level(self, row: int) -> int:
-        """Of the leaf."""
+        """Return the level of a row's leaf."""
         return self.kind(row).level
 
     def memory_type(self, row: int) -> str:
-        """As PAT and entry have it; the MTRRs may weaken it."""
+        """Return a row's memory type as PAT and entry have it; the MTRRs may weaken it."""
         return self.kind(row).memory_type
 
 
@@ -114,13 +114,13 @@ def _kind(attributes: int, pat: int) -> Kind:
 
 
 def memory_types(pat: int) -> list[str]:
-    """Names of the eight types that a leaf can select."""
+    """Return the names of the eight types that a leaf can select."""
     fields = [pat >> 8 * index & 0xFF for index in range(8)]
     return [MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields]
 
 
 def rights_text(attributes: int) -> str:
-    """``rwxu`` with ``-`` for what is denied."""
+    """Return ``rwxu`` with ``-`` for what is denied."""
     write, user = attributes & int(RIGHT_WRITE), attributes & int(RIGHT_USER)
     letters = ((1, "r"), (write, "w"), (attributes & int(RIGHT_EXECUTE), "x"), (user, "u"))
     return "".join(letter if granted else "-" for granted, letter in letters)
@@ -155,7 +155,7 @@ class _Rows:
 def mappings(
     tables: Tables, cpu: CpuState, platform: Platform = Platform.HARDWARE
 ) -> Mappings:
-    """Everything that the tables under CR3 map."""
+    """Return everything that the tables under CR3 map."""
     survey = _Survey(tables, cpu, platform)
     levels = survey.descend()
     rows: _Rows | None = None
@@ -190,7 +190,7 @@ class _Survey:
         self.reserved: list[EntryRef] = []
 
     def descend(self) -> list[_Level]:
-        """One _Level for each level that has tables, from the root."""
+        """Return one _Level for each level that has tables, from the root."""
         root = self._tables.table(self._cpu.root)
         if root is None:
             return []

@@ -14,8 +14,12 @@ _LEVELS = (2, 3)  # PS exists there (SDM 3A, tables 5-16 and 5-18)
 
 
 def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
-    """Of each entry (the last axis is one table's) whether it is present without PS while its neighbours
-    map what precedes and follows its frame: they count in large pages, and no tables lie so far apart."""
+    """Return for each entry whether it was meant to map a large page and lacks PS; the last axis is one table's
+    entries.
+
+    Such an entry is present without PS, while its neighbours map what precedes and follows its frame: they
+    count in large pages, and no tables lie so far apart.
+    """
     found = np.zeros(tables.shape, dtype=np.bool_)
     if level not in _LEVELS:
         return found
@@ -35,5 +39,5 @@ def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
 
 
 def lacks_page_size(table: Entries, level: int, index: int) -> bool:
-    """Of one entry of a table."""
+    """Return whether one entry of a table was meant to map a large page and lacks PS."""
     return bool(lacking_page_size(table, level)[index])

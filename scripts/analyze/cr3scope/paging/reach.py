@@ -37,23 +37,23 @@ class Stage:
 
     @property
     def present(self) -> Mask:
-        """Which entries have P."""
+        """Return which entries have P."""
         return self.has(bits.PRESENT)
 
     @property
     def leaves(self) -> Mask:
-        """Which present entries map a page; the other present ones point to a table."""
+        """Return which present entries map a page; the other present ones point to a table."""
         if self.level == 1:
             return self.present
         return self.present & self.has(bits.LARGE) if self.level <= 3 else self.has(0)
 
     def has(self, mask: int) -> Mask:
-        """Which entries have any bit of ``mask``."""
+        """Return which entries have any bit of ``mask``."""
         found: Mask = self.entries & np.uint64(mask) != 0
         return found
 
     def places(self, chosen: Mask) -> Iterator[tuple[EntryRef, int]]:
-        """The chosen entries, in order, each with the first address that it translates."""
+        """Yield the chosen entries, in order, each with the first address that it translates."""
         rows, indices = np.nonzero(chosen)
         first = self.first_addresses(rows, indices)
         for row, index, virt in zip(integers(rows), integers(indices), integers(first)):
@@ -61,7 +61,7 @@ class Stage:
             yield EntryRef(self.level, index, phys, int(self.entries[row, index])), virt
 
     def first_addresses(self, rows: I64, indices: I64) -> U64:
-        """The first address that each of some entries translates, in canonical form."""
+        """Return the first address that each of some entries translates, in canonical form."""
         span = np.uint64(bits.level_bytes(self.level))
         virt = self.virt[rows] + indices.astype(np.uint64) * span
         # Sign-extended from bit 47, or 56 with five levels (SDM volume 1, 3.3.7.1).
@@ -71,7 +71,10 @@ class Stage:
 
 
 def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
-    """From the top table down. An entry that has a reserved bit is followed all the same."""
+    """Yield the table pages level by level, from the top one down.
+
+    An entry that has a reserved bit is followed all the same.
+    """
     root = tables.table(cpu.root)
     if root is None:
         return

@@ -14,4 +14,4 @@ class Tables(Protocol):
     """Read access to table pages by physical address."""
 
     def table(self, phys: int) -> Entries | None:
-        """The 512 entries of the table page at ``phys``; None if it is absent or unreadable."""
+        """Return the 512 entries of the table page at ``phys``; None if it is absent or unreadable."""

@@ -51,7 +51,7 @@ class Reason(Enum):
     MISALIGNED = "misaligned"
 
     def of(self, entry: str) -> str:
-        """``PD[3] is not present``: said of the entry with this name."""
+        """Return this reason said of an entry with that name, as ``PD[3] is not present``."""
         predicate = _PREDICATES.get(self)
         return f"{entry} {predicate}" if predicate else f"{entry}: {self.value}"
 
@@ -82,27 +82,27 @@ class Walk:
 
     @property
     def leaf(self) -> EntryRef:
-        """The last entry met."""
+        """Return the last entry met."""
         return self.entries[-1]
 
     @property
     def writable(self) -> bool:
-        """R/W of every level together; CR3 carries no rights (SDM 3A, 5.6.1)."""
+        """Return whether R/W of every level grants writes; CR3 carries no rights (SDM 3A, 5.6.1)."""
         return bool(self._all_of & bits.WRITABLE)
 
     @property
     def user(self) -> bool:
-        """Whether this is a user-mode address: U/S of every level together (SDM 3A, 5.6)."""
+        """Return whether this is a user-mode address: U/S of every level together (SDM 3A, 5.6)."""
         return bool(self._all_of & bits.USER)
 
     @property
     def executable(self) -> bool:
-        """No level has NX."""
+        """Return whether no level has NX."""
         return not any(entry.value & bits.NO_EXECUTE for entry in self.entries)
 
     @property
     def rights(self) -> str:
-        """``rwxu`` with ``-`` for what some level denies."""
+        """Return ``rwxu`` with ``-`` for what some level denies."""
         letters = ((True, "r"), (self.writable, "w"), (self.executable, "x"), (self.user, "u"))
         return "".join(letter if granted else "-" for granted, letter in letters)
 
@@ -111,11 +111,11 @@ class Walk:
         return reduce(lambda all_of, entry: all_of & entry.value, self.entries, MASK64)
 
     def lacking(self, bit: int) -> tuple[EntryRef, ...]:
-        """Every entry on the path that has ``bit`` clear."""
+        """Return every entry on the path that has ``bit`` clear."""
         return tuple(entry for entry in self.entries if not entry.value & bit)
 
     def having(self, bit: int) -> tuple[EntryRef, ...]:
-        """Every entry on the path that has ``bit`` set."""
+        """Return every entry on the path that has ``bit`` set."""
         return tuple(entry for entry in self.entries if entry.value & bit)
 
 
@@ -131,7 +131,7 @@ class Translation:
 
     @property
     def leaf(self) -> EntryRef:
-        """The entry that maps the page."""
+        """Return the entry that maps the page."""
         return self.entries[-1]
 
 
@@ -152,7 +152,7 @@ class PageFault:
 
 
 def is_canonical(virt: int, levels: int) -> bool:
-    """Bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
+    """Return whether bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
     top = virt >> (bits.level_shift(levels) + 8)
     return top == 0 or top == MASK64 >> (bits.level_shift(levels) + 8)
 
@@ -160,7 +160,7 @@ def is_canonical(virt: int, levels: int) -> bool:
 def walk(
     tables: Tables, cpu: CpuState, virt: int, platform: Platform = Platform.HARDWARE
 ) -> Walk:
-    """Follows ``virt`` from the root; stops at the first entry that is not present or not valid."""
+    """Follow ``virt`` from the root; stop at the first entry that is not present or not valid."""
     if not is_canonical(virt, cpu.levels):
         return Walk(virt, (), Reason.NON_CANONICAL)
     met: list[EntryRef] = []
@@ -194,11 +194,10 @@ def access(
     shadow_stack: bool = False,
     platform: Platform = Platform.HARDWARE,
 ) -> Translation | PageFault:
-    """One access of ``width`` bytes, which may cross pages.
+    """Return where one access of ``width`` bytes leads, which may cross pages, or the fault that it raises.
 
-    ``user``: at CPL 3. ``implicit``: the CPU reaches for a descriptor table or the TSS, which is a
-    supervisor access at any CPL (SDM 3A, 5.6). ``shadow_stack``: made by CALL, RET and their kin on
-    a shadow stack.
+    ``user``: at CPL 3. ``implicit``: the CPU reaches for a descriptor table or the TSS, which is a supervisor
+    access at any CPL (SDM 3A, 5.6). ``shadow_stack``: made by CALL, RET and their kin on a shadow stack.
     """
     request = _Request(cpu, kind, user and not implicit, implicit, shadow_stack, platform)
     last = virt + max(width, 1) - 1
@@ -233,7 +232,7 @@ class _Request:
 
     @property
     def error_code(self) -> int:
-        """What the error code says of the access; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
+        """Return what the error code says of the access; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
         code = exceptions.PF_USER if self.user else 0
         if self.kind is AccessKind.WRITE:
             code |= exceptions.PF_WRITE

@@ -13,7 +13,7 @@ class PhysicalBytes(Protocol):
     """Memory contents that may or may not be known."""
 
     def read(self, phys: int, count: int) -> bytes | None:
-        """``count`` bytes at ``phys``; None if any of them is not known."""
+        """Return ``count`` bytes at ``phys``; None if any of them is not known."""
 
 
 class RecordedBytes:

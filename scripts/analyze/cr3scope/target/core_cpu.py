@@ -26,12 +26,12 @@ def told_ranges(words: str) -> tuple[Range, ...]:
 
 
 def ram_words(ranges: Iterable[Range]) -> str:
-    """``0-9ffff,100000-fffffff``: first and last physical address of each range of RAM."""
+    """Return the first and last physical address of each range of RAM, as ``0-9ffff,100000-fffffff``."""
     return ",".join(f"{first:x}-{last:x}" for first, last in ranges)
 
 
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
-    """The first CPU that stands at a `mov cr3`, else the first one in long mode.
+    """Return the first CPU that stands at a `mov cr3`, else the first one in long mode.
 
     UnusableInput if the core tells of none.
     """

@@ -29,12 +29,12 @@ class Overlay:
         self._next_free = (1 << max_phys_bits) - PAGE_BYTES
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
-        """The 512 entries of the table page at ``phys``; None if it is not known."""
+        """Return the 512 entries of the table page at ``phys``; None if it is not known."""
         changed = self._changed.get(phys)
         return changed if changed is not None else self._base.table(phys)
 
     def set(self, entry_phys: int, value: int) -> None:
-        """Writes one entry of a known table."""
+        """Write one entry of a known table."""
         page = entry_phys & ~(PAGE_BYTES - 1)
         table = self.table(page)
         if table is None:
@@ -44,7 +44,8 @@ class Overlay:
         self._changed[page] = table
 
     def add_table(self, missing: EntryRef) -> int:
-        """A new empty table in place of what ``missing`` should have pointed to."""
+        """Make a new empty table in place of what ``missing`` should have pointed to, and return its physical
+        address."""
         phys = self._next_free
         while not self._is_free(phys):
             phys -= PAGE_BYTES
@@ -61,19 +62,19 @@ class Overlay:
         return table is None or not table.any() or bool((table == _ONES).all())
 
     def fork(self) -> Overlay:
-        """A copy to try a mend on."""
+        """Return a copy to try a mend on."""
         copy = Overlay(self._base, 0)
         copy.adopt(self)
         return copy
 
     def adopt(self, other: Overlay) -> None:
-        """Takes over all changes of a fork."""
+        """Take over all changes of a fork."""
         self._changed = dict(other._changed)
         self._origins = dict(other._origins)
         self._next_free = other._next_free
 
     def origin(self, entry: EntryRef) -> EntryRef:
-        """The entry of the dump that this one stands for, with its value as dumped."""
+        """Return the entry of the dump that this one stands for, with its value as dumped."""
         page = entry.phys & ~(PAGE_BYTES - 1)
         if page in self._origins:
             return self._origins[page]

@@ -14,10 +14,10 @@ _FLAT = 0xFFFFFFFF
 
 
 def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
-    """The CPU as it stands, with these pages of memory by physical address.
+    """Return an ELF core of the CPU as it stands, with these pages of memory by physical address.
 
-    ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another.
-    ValueError or struct.error if they are too many for an ELF core.
+    ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another. ValueError or
+    struct.error if the pages are too many for an ELF core.
     """
     bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
     segments = {

@@ -18,39 +18,40 @@ Look = tuple[Registers, ...]  # one for each CPU
 
 
 def interrupts_on(registers: Registers) -> bool:
-    """RFLAGS.IF; taken as on where QEMU does not tell."""
+    """Return RFLAGS.IF; taken as on where QEMU does not tell."""
     return bool(registers.get("RFL", registers.get("EFL", RFLAGS_IF)) & RFLAGS_IF)
 
 
 def standing(registers: Registers, cpu: int) -> Standing:
-    """Where a CPU is and what could move it."""
+    """Return where a CPU is and what could move it."""
     rip = registers.get("RIP", registers.get("EIP", 0))
     return Standing(cpu, rip, bool(registers.get("HLT")), interrupts_on(registers))
 
 
 def stands_still(looks: Sequence[Look], interrupted: bool = True) -> bool:
-    """No CPU will ever run other code: each is halted with interrupts off, or in a tight loop that
-    no interrupt leaves.
+    """Return whether no CPU will ever run other code: each is halted with interrupts off, or in a tight loop
+    that no interrupt leaves.
 
-    ``interrupted``: interrupts came between the looks, or nobody knows; then a loop with
-    interrupts on may be left.
+    ``interrupted``: interrupts came between the looks, or nobody knows; then a loop with interrupts on may be
+    left.
     """
     cpus = by_cpu(looks)
     return bool(cpus) and all(is_halted(cpu) or is_spinning(cpu, interrupted) for cpu in cpus)
 
 
 def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
-    """What each CPU showed in every look; nothing as long as there are too few."""
+    """Return what each CPU showed in every look; nothing as long as there are too few."""
     return list(zip(*looks, strict=False)) if len(looks) >= LOOKS else []
 
 
 def is_halted(looks: Sequence[Registers]) -> bool:
-    """hlt with interrupts off in every look; CPUs that wait for their start are so too."""
+    """Return whether every look shows hlt with interrupts off; CPUs that wait for their start show that too."""
     return all(seen.get("HLT") and not interrupts_on(seen) for seen in looks)
 
 
 def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:
-    """The same few bytes of code with the same registers in every look, and no interrupt."""
+    """Return whether every look shows the same few bytes of code with the same registers, and no interrupt can
+    come."""
     rips = [seen.get("RIP", -1) for seen in looks]
     if min(rips) < 0 or max(rips) - min(rips) >= LOOP_BYTES:
         return False

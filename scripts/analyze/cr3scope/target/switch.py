@@ -10,12 +10,12 @@ NO_SWITCH = "no mov cr3 at the PC"
 
 
 def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
-    """The switch that the guest is about to make, if it is."""
+    """Return the switch that the guest is about to make; None if the PC is elsewhere."""
     return mov_cr3_at(now.bytes_at(now.rip, LONGEST), now.code_bits)
 
 
 def new_cr3(now: StoppedCpu) -> int:
-    """The value that it will load; UnusableInput if the PC is elsewhere."""
+    """Return the value that the switch at the PC will load; UnusableInput if the PC is elsewhere."""
     switch = switch_at_pc(now)
     if switch is None:
         raise UnusableInput(f"{NO_SWITCH} {now.rip:#x}: see `cr3scope break`")

@@ -41,22 +41,24 @@ class CpuState:
 
     @property
     def levels(self) -> int:
-        """Depth of the tables: 5 with CR4.LA57, else 4."""
+        """Return how deep the tables are: 5 with CR4.LA57, else 4."""
         return 5 if self.cr4 & CR4_LA57 else 4
 
     @property
     def has_nx(self) -> bool:
-        """Whether bit 63 of an entry forbids execution; without EFER.NXE it is reserved."""
+        """Return whether bit 63 of an entry forbids execution; without EFER.NXE it is reserved."""
         return bool(self.efer & EFER_NXE)
 
     @property
     def root(self) -> int:
-        """Physical address of the top table: CR3 without its flags (SDM 3A, table 5-12 ff.)."""
+        """Return the physical address of the top table: CR3 without its flags (SDM 3A, table 5-12 ff.)."""
         return self.cr3 & ((1 << self.max_phys_bits) - 1) & ~0xFFF
 
     @property
     def cr3_reserved(self) -> int:
-        """Bits of CR3 that must be zero: #GP(0) at the mov. Bit 63 spares the TLB with PCIDE, and is
-        not kept (SDM 3A, 2.5, 5.10.4.1)."""
+        """Return the bits set in CR3 that must be zero: the mov raises #GP(0) if there are any.
+
+        With PCIDE bit 63 only spares the TLB, and is not kept (SDM 3A, 2.5, 5.10.4.1).
+        """
         high = self.cr3 & -(1 << self.max_phys_bits)
         return high & ~(1 << 63) if self.cr4 & CR4_PCIDE else high

@@ -35,7 +35,8 @@ class Gate:
 
     @property
     def is_usable_type(self) -> bool:
-        """Long mode takes interrupt and trap gates only; a task gate is a #GP."""
+        """Return whether long mode takes this type of gate: interrupt and trap gates only; a task gate raises
+        #GP."""
         return self.type in (_INTERRUPT_GATE, _TRAP_GATE)
 
 
@@ -90,28 +91,28 @@ class Descriptor:
 
     @property
     def code_bits(self) -> int:
-        """Of a code segment: 64, 32 or 16."""
+        """Return 64, 32 or 16: the mode in which this code segment runs."""
         if self._bit(53):
             return 64
         return 32 if self._bit(54) else 16
 
     @property
     def takes_handlers(self) -> bool:
-        """Whether gates may name it: a 64-bit code segment of ring 0 (SDM 3A, 7.14.1)."""
+        """Return whether gates may name this segment: a 64-bit code segment of ring 0 (SDM 3A, 7.14.1)."""
         return self.is_code and self.code_bits == 64 and not self.has_reserved_size and not self.dpl
 
     @property
     def has_reserved_size(self) -> bool:
-        """A code segment with L and D both set."""
+        """Return whether L and D are both set, which is reserved for a code segment."""
         return self._bit(53) and self._bit(54)
 
 
 def tss_base(descriptor: bytes) -> int:
-    """Base address in a 16-byte TSS descriptor."""
+    """Return the base address in a TSS descriptor of 16 bytes."""
     low, high = int.from_bytes(descriptor[:8], "little"), int.from_bytes(descriptor[8:16], "little")
     return (low >> 16 & 0xFFFFFF) | (low >> 56 & 0xFF) << 24 | (high & 0xFFFFFFFF) << 32
 
 
 def ist_offset(ist: int) -> int:
-    """Where the TSS holds the pointer of IST ``ist`` (1..7)."""
+    """Return the offset in the TSS at which the pointer of IST ``ist`` (1..7) lies."""
     return 0x24 + 8 * (ist - 1)

@@ -40,22 +40,22 @@ LEVEL_NAMES = {5: "PML5", 4: "PML4", 3: "PDPT", 2: "PD", 1: "PT"}
 
 
 def level_shift(level: int) -> int:
-    """First address bit that a level indexes: 12 for a PT up to 48 for a PML5."""
+    """Return the lowest address bit that a level indexes: 12 for a PT up to 48 for a PML5."""
     return 12 + 9 * (level - 1)
 
 
 def level_bytes(level: int) -> int:
-    """Bytes that one entry of a level covers."""
+    """Return how many bytes one entry of a level covers."""
     return 1 << level_shift(level)
 
 
 def level_index(virt: int, level: int) -> int:
-    """Index of the entry of a level that translates ``virt``."""
+    """Return the index of the entry of a level that translates ``virt``."""
     return virt >> level_shift(level) & (ENTRIES - 1)
 
 
 def is_leaf(value: int, level: int) -> bool:
-    """Whether a present entry maps a page instead of pointing to a table.
+    """Return whether a present entry maps a page instead of pointing to a table.
 
     PS counts at levels 2 and 3 only; in a PTE bit 7 is PAT, above a PDPTE it is reserved.
     """
@@ -63,7 +63,7 @@ def is_leaf(value: int, level: int) -> bool:
 
 
 def frame(value: int, level: int) -> int:
-    """Physical address that an entry holds: of its frame if it is a leaf, else of its table.
+    """Return the physical address that an entry holds: of its frame if it is a leaf, else of its table.
 
     Bit 12 of a large leaf is PAT, and bits below the page size are reserved: neither is address.
     """
@@ -72,13 +72,13 @@ def frame(value: int, level: int) -> int:
 
 
 def pat_index(value: int, level: int) -> int:
-    """Which of the eight fields of the PAT a leaf selects (SDM 3A, 5.9.2 and 13.12.3)."""
+    """Return which of the eight fields of the PAT a leaf selects (SDM 3A, 5.9.2 and 13.12.3)."""
     pat = value & (PAT_4K if level == 1 else PAT_LARGE)
     return bool(value & WRITE_THROUGH) | bool(value & CACHE_DISABLE) << 1 | bool(pat) << 2
 
 
 def denied_rights(value: int) -> str:
-    """The letters of ``wxu`` that an entry takes away, whatever the other levels grant."""
+    """Return the letters of ``wxu`` that an entry takes away, whatever the other levels grant."""
     told = (("w", not value & WRITABLE), ("x", value & NO_EXECUTE), ("u", not value & USER))
     return "".join(letter for letter, denies in told if denies)
 
@@ -86,10 +86,10 @@ def denied_rights(value: int) -> str:
 def reserved_mask(
     level: int, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE
 ) -> int:
-    """The bits that must be zero in a present entry of this level and kind.
+    """Return the bits that must be zero in a present entry of this level and kind.
 
-    Of the bits that look reserved and are not: bits 58:52 are ignored, and so are 62:52 without
-    protection keys; 11:9 belong to software.
+    Of the bits that look reserved and are not: bits 58:52 are ignored, and so are 62:52 without protection
+    keys; 11:9 belong to software.
     """
     mask = 0
     if cpu.max_phys_bits < _MAX_PHYS_BITS:
@@ -108,5 +108,5 @@ def reserved_mask(
 
 
 def entry_name(level: int, index: int) -> str:
-    """``PML4[511]``."""
+    """Return the name of an entry, as ``PML4[511]``."""
     return f"{LEVEL_NAMES.get(level, f'level {level}')}[{index}]"

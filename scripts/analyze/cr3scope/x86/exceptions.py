@@ -37,32 +37,35 @@ PF_KEY, PF_SHADOW_STACK = 32, 64
 
 
 def name(vector: int) -> str:
-    """``#PF`` for 14; ``vector 32`` for what has no name."""
+    """Return the manual's name of an exception, as ``#PF`` for 14; ``vector 32`` for one that has none."""
     return NAMES.get(vector, f"vector {vector}")
 
 
 def makes_double_fault(first: int, second: int) -> bool:
-    """Whether ``second``, raised while ``first`` is delivered, becomes a double fault (table 7-5)."""
+    """Return whether ``second``, raised while ``first`` is delivered, becomes a double fault (table 7-5)."""
     if first in CONTRIBUTORY:
         return second in CONTRIBUTORY
     return first in PAGE_FAULTS and (second in CONTRIBUTORY or second in PAGE_FAULTS)
 
 
 def raised_at(vector: int, saved_rip: int | None) -> int | None:
-    """The instruction that a handler's frame tells of: that of INT3, which has one byte, holds the
-    address of the next one (SDM 3A, 7.15, interrupt 3)."""
+    """Return the address of the instruction that raised the exception whose frame saved this RIP; None for
+    None.
+
+    INT3, which has one byte, saves the address of the next instruction (SDM 3A, 7.15, interrupt 3).
+    """
     return saved_rip - 1 if vector == BREAKPOINT and saved_rip else saved_rip
 
 
 def page_fault_access(error_code: int) -> str:
-    """``fetch``, ``write`` or ``read``."""
+    """Return ``fetch``, ``write`` or ``read``: the access that a page fault's error code tells of."""
     if error_code & PF_FETCH:
         return "fetch"
     return "write" if error_code & PF_WRITE else "read"
 
 
 def page_fault_words(error_code: int) -> str:
-    """What a page fault's error code says: ``instruction fetch, present``."""
+    """Return in words what a page fault's error code says: ``instruction fetch, present``."""
     access = page_fault_access(error_code)
     words = ["instruction fetch" if access == "fetch" else access]
     if error_code & PF_USER:
@@ -81,7 +84,8 @@ def page_fault_words(error_code: int) -> str:
 
 
 def describe(vector: int, error_code: int | None) -> str:
-    """``#PF (error 0011: instruction fetch, present)``."""
+    """Return an exception in words, with its error code if it has one: ``#PF (error 0011: instruction fetch,
+    present)``."""
     if error_code is None:
         return name(vector)
     if vector in PAGE_FAULTS:
@@ -122,7 +126,8 @@ def same_selector_error(predicted: int, seen: int, any_version: bool = False) ->
 
 
 def same_error(one: int, other: int) -> bool:
-    """Equal error codes, but for P where RSVD is set: QEMU TCG leaves P out, hardware sets it."""
+    """Return whether two error codes are equal, but for P where RSVD is set: QEMU's TCG leaves P out, hardware
+    sets it."""
     if one & other & PF_RESERVED:
         return one | PF_PRESENT == other | PF_PRESENT
     return one == other

@@ -31,25 +31,26 @@ class MovCr3:
 
     @property
     def end(self) -> int:
-        """Offset of the next instruction."""
+        """Return the offset of the next instruction."""
         return self.offset + self.length
 
     def moved(self, base: int) -> MovCr3:
-        """The same with ``base`` added to its offset."""
+        """Return the same instruction with ``base`` added to its offset."""
         return replace(self, offset=base + self.offset)
 
 
 def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:
-    """The instruction that ``code`` begins with, if it is one; ``bits`` of the code segment."""
+    """Return the `mov` to CR3 that ``code`` begins with, None if it begins with another; ``bits`` are those of
+    the code segment."""
     match = (_CODE if bits == 64 else _PLAIN).match(code)
     return _decoded(match) if match else None
 
 
 def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
-    """Every place whose bytes are such an instruction; data may look like one.
+    """Yield every place whose bytes are a `mov` to CR3; data may look like one.
 
-    A byte before 0F 22 that may be a REX prefix may as well end the instruction before (`add $0x48,
-    %rsp`): then there are two with the same end, and only one of them is ever at the PC.
+    A byte before 0F 22 that may be a REX prefix may as well end the instruction before (`add $0x48, %rsp`):
+    then there are two with the same end, and only one of them is ever at the PC.
     """
     for match in _CODE.finditer(code):
         found = _decoded(match)
@@ -60,7 +61,7 @@ def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
 
 
 def switches_before(before: bytes) -> bool:
-    """Whether ``before``, the bytes up to an address, ends with a `mov` to CR3, or to CR0, which turns
+    """Return whether ``before``, the bytes up to an address, ends with a `mov` to CR3, or to CR0, which turns
     paging on."""
     return bool(_SWITCHES.search(before))
 

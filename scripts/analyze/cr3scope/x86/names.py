@@ -7,22 +7,22 @@ from cr3scope.x86.access import EntryRef
 
 
 def entry_name(entry: EntryRef) -> str:
-    """``PML4[511]``."""
+    """Return the name of an entry, as ``PML4[511]``."""
     return entries.entry_name(entry.level, entry.index)
 
 
 def entry_words(entry: EntryRef) -> str:
-    """``PML4[511] at 0x1000ff8 = 0x8000000001001023``."""
+    """Return an entry's name, place and value, as ``PML4[511] at 0x1000ff8 = 0x8000000001001023``."""
     return f"{entry_name(entry)} at {entry.phys:#x} = {entry.value:#018x}"
 
 
 def covered(entry: EntryRef, virt: int) -> tuple[int, int]:
-    """The inclusive range that the entry on the path of ``virt`` translates."""
+    """Return the inclusive range that the entry on the path of ``virt`` translates."""
     size = entries.level_bytes(entry.level)
     first = virt & -size
     return first, first + size - 1
 
 
 def range_words(first: int, last: int) -> str:
-    """``0x1000..0x1fff``."""
+    """Return an inclusive range in words, as ``0x1000..0x1fff``."""
     return f"{first:#x}..{last:#x}"

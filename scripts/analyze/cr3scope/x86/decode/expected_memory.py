@@ -16,11 +16,12 @@ class ExpectedMemory:
         self._written: list[tuple[int, int, int | None]] = []  # address, bytes, value; the last one counts
 
     def store(self, at: int, width: int, value: int | None) -> None:
-        """``value`` None: something that is not known."""
+        """Remember that the code stores ``width`` bytes at ``at``; ``value`` is None if it is not known."""
         self._written.append((at, width, value))
 
     def load(self, at: int, width: int) -> int | None:
-        """A number; None if it is not known, or nothing is mapped."""
+        """Return the number that ``width`` bytes at ``at`` hold; None if it is not known, or nothing is mapped.
+        """
         for place, count, value in reversed(self._written):
             if place <= at and at + width <= place + count:
                 return None if value is None else value >> 8 * (at - place) & (1 << 8 * width) - 1
@@ -30,5 +31,5 @@ class ExpectedMemory:
         return int.from_bytes(data, "little") if data and len(data) == width else None
 
     def is_written(self, at: int, width: int) -> bool:
-        """Whether any of these bytes was stored to."""
+        """Return whether the code stored to any of these bytes."""
         return any(place < at + width and at < place + count for place, count, _ in self._written)

@@ -18,7 +18,7 @@ _OTHER_NAMES = {"ud2b": "ud1"}
 
 
 def can_decode() -> bool:
-    """Whether capstone is there."""
+    """Return whether capstone is installed."""
     return importlib.util.find_spec("capstone") is not None
 
 
@@ -45,7 +45,7 @@ def decode(code: bytes, at: int, bits: int = 64) -> Any:
 
 
 def text(one: Any) -> str:
-    """As an assembler (Intel's syntax) has it."""
+    """Return an instruction as an assembler writes it, in Intel's syntax."""
     return f"{one.mnemonic} {one.op_str}".strip()
 
 
@@ -61,7 +61,8 @@ def written(one: Any) -> set[str]:
 
 
 def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
-    """Of a memory operand; None if a register is not known, or the base of FS or GS."""
+    """Return the linear address of a memory operand; None if a register of it is not known, or the base of FS
+    or GS."""
     from capstone import x86
 
     place = operand.mem

@@ -12,25 +12,29 @@ class KnownRegisters:
         self._values: dict[str, int | None] = dict(values)
 
     def get(self, name: str) -> int | None:
-        """The value of a 64-bit register, or of a lower part of it; not of AH to DH."""
+        """Return the value of a 64-bit register or of a lower part of it; None if it is not known, and for AH
+        to DH."""
         whole, bits = _whole(name)
         value = self._values.get(whole)
         is_high = len(name) == 2 and name[1] == "h"
         return None if value is None or is_high else value & (1 << bits) - 1
 
     def set(self, name: str, value: int | None) -> None:
-        """A 32-bit write clears the upper half; a smaller one leaves a mixture, which is unknown
-        (Intel SDM volume 1, 3.4.1.1)."""
+        """Set a register or a part of it; a ``value`` of None makes it unknown.
+
+        A 32-bit write clears the upper half; a smaller one leaves a mixture, which is unknown (Intel SDM volume
+        1, 3.4.1.1).
+        """
         whole, bits = _whole(name)
         self._values[whole] = None if value is None or bits < 32 else value & (1 << bits) - 1
 
     def all(self) -> dict[str, int | None]:
-        """The 64-bit registers as they are now."""
+        """Return the 64-bit registers as they are now, None for those that are not known."""
         return dict(self._values)
 
 
 def is_part_of(name: str, whole: str) -> bool:
-    """Whether ``name`` is the 64-bit register ``whole`` or a part of it."""
+    """Return whether ``name`` is the 64-bit register ``whole`` or a part of it."""
     return _whole(name)[0] == whole
 
 

@@ -52,17 +52,18 @@ class Access:
 
 
 def alignment(one: Any) -> int:
-    """What the memory operand's address must be a multiple of; 1 if of nothing."""
+    """Return what the memory operand's address must be a multiple of, in bytes; 1 if any address will do."""
     return _ALIGNED.get(plain_name(one).removeprefix("v"), 1)
 
 
 def plain_name(one: Any) -> str:
-    """The mnemonic without `rep` and `lock`."""
+    """Return the mnemonic without `rep` and `lock`."""
     return str(one.mnemonic).rpartition(" ")[2]
 
 
 def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Access]:
-    """In the order in which they are made; operands whose address is not known are left out."""
+    """Yield the accesses to memory in the order in which they are made, without those whose address is not
+    known."""
     from capstone import x86
 
     name = plain_name(one)
@@ -114,7 +115,7 @@ def _width(one: Any, name: str, operand: Any) -> int:
 
 
 def far_bytes(one: Any) -> int:
-    """Of the offset in a far pointer."""
+    """Return how many bytes the offset in a far pointer has."""
     if one.rex & _REX_W:
         return 8
     return 2 if OPERAND_SIZE in one.prefix else 4

@@ -15,7 +15,8 @@ _KNOWN_BYTES = (4, 8)  # a smaller write leaves a mixture
 def operand_value(
     one: Any, operand: Any, known: KnownRegisters, memory: ExpectedMemory, mask: int
 ) -> int | None:
-    """What the operand holds before the instruction; ``mask`` is that of addresses."""
+    """Return what an operand holds before the instruction, None if it is not known; ``mask`` is that of
+    addresses."""
     from capstone import x86
 
     if operand.type == x86.X86_OP_IMM:
@@ -27,7 +28,7 @@ def operand_value(
 
 
 def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None]) -> int | None:
-    """What the first operand, a register, holds afterwards; None if that is not known.
+    """Return what the first operand, a register, holds afterwards; None if that is not known.
 
     ``source`` gives the value of the instruction's last operand.
     """
@@ -61,7 +62,7 @@ def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None])
 
 
 def quotient_fits(one: Any, known: KnownRegisters, source: Callable[[Any], int | None]) -> bool | None:
-    """Whether DIV or IDIV has a quotient that its register holds; None if that is not known."""
+    """Return whether the quotient of DIV or IDIV fits its register; None if that is not known."""
     bits = 8 * one.operands[0].size
     low_name, high_name = {8: ("al", "ah"), 16: ("ax", "dx"), 32: ("eax", "edx"), 64: ("rax", "rdx")}[bits]
     divisor = source(one)
