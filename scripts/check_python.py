@@ -174,7 +174,7 @@ def _numbers(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 # What the docstring of a public function may begin with.
 _VERBS = frozenset("""
-    Add Answer Apply Ask Boot Build Call Check Choose Clear Close Collect Compare Complete Continue Convert Copy Count Decide Decode
+    Add Answer Apply Ask Boot Build Call Carry Check Choose Clear Close Collect Compare Complete Continue Convert Copy Count Decide Decode
     Describe Do Draw Drop Emulate End Extend Fail Fill Find Follow Format Forward Give Handle Hold Install Judge Keep Leave Let Limit List
     Load Log Look Make Map Mark Match Mend Merge Move Name Open Pack Parse Plan Predict Prefer Print Put Raise Read Record Refuse
     Release Remember Remove Render Replace Report Require Reset Restore Return Run Save Say Scan Send Set Show Skip Sort Split Start

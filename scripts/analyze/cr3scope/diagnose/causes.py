@@ -38,10 +38,10 @@ def first_cause(
     looks: Sequence[Look],
     at_fault: AtFault,
 ) -> tuple[StoppedCpu, tuple[Finding, ...]]:
-    """The CPU whose cause can be named, and the cause; ``cpus`` in the order of ``judged.in_order``;
-    ``at_fault``: the registers when the report's fatal exception came, as far as they are known.
+    """Return the CPU whose cause can be named, and the cause; ``cpus`` are in the order of ``judged.in_order``.
 
-    QmpError if QEMU stops answering.
+    ``at_fault``: the registers when the report's fatal exception came, as far as they are known. QmpError if
+    QEMU stops answering.
     """
     for cpu in cpus:
         rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
@@ -54,7 +54,7 @@ def first_cause(
 def causes(
     snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault
 ) -> tuple[Finding, ...]:
-    """Findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
+    """Return findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
     QmpError if QEMU stops answering.
     """
@@ -156,8 +156,10 @@ def _hang(snapshot: StoppedCpu, rips: Sequence[int]) -> Iterator[Finding]:
 
 
 def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Finding]:
-    """A note if one of several CPUs is in a tight loop with interrupts off while others live on: an
-    application processor may wait so for its start, a kernel that panicked on it looks the same."""
+    """Yield a note if one of several CPUs is in a tight loop with interrupts off while others live on.
+
+    An application processor may wait so for its start, a kernel that panicked on it looks the same.
+    """
     cpus = by_cpu(looks)
     if not 1 < len(cpus) > judged.number or not judged.in_long_mode:
         return

@@ -65,12 +65,12 @@ BEFORE_ALL_STEPS = -1
 
 
 def claims_nothing(_context: Context, _strike: Strike) -> Claim | None:
-    """For rules that look at no access."""
+    """Return None: what a rule claims that looks at no access."""
     return None
 
 
 def finds_nothing(_context: Context) -> Iterator[Finding]:
-    """For rules that only claim strikes."""
+    """Yield nothing: what a rule finds that only claims strikes."""
     return iter(())
 
 
@@ -93,5 +93,5 @@ class Rule:
     check: Callable[[Context], Iterator[Finding]] = finds_nothing
 
     def finding(self, title: str, detail: str, severity: Severity | None = None) -> Finding:
-        """A finding of this rule that names no entry."""
+        """Return a finding of this rule that names no entry."""
         return Finding(self.id, severity or self.severity, title, detail, self.fix)

@@ -53,7 +53,8 @@ class CodePrediction:
 
 
 def predict_code(now: StoppedCpu) -> CodePrediction:
-    """Judges the tables of the switch at the PC, or the current ones if there is no switch."""
+    """Judge the code at the PC under the tables of the switch there, or under the current ones if there is no
+    switch."""
     switch = switch_at_pc(now)
     if switch is None:
         return judged(now, now.cpu, now.delivery_registers)
@@ -65,19 +66,20 @@ def predict_code(now: StoppedCpu) -> CodePrediction:
 
 
 def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:
-    """What a page fault would come to where the way ends."""
+    """Return what a page fault would come to where the way ends."""
     return _chain(now, seen.cpu, exceptions.PAGE_FAULT, seen.last, seen.written)
 
 
 def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
-    """What an exception with these registers comes to under the tables of ``cpu``."""
+    """Return what an exception with these registers comes to under the tables of ``cpu``."""
     if registers.cs & RPL:
         return Chain(None, ("from user mode the CPU changes to the stack of the TSS: not predicted",))
     return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
 def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
-    """The code at ``registers.rip``; its bytes are read through ``cpu``'s tables."""
+    """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its
+    accesses."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     written = WrittenMemory(now, cpu)
     for number, step in enumerate(path.steps):
@@ -129,7 +131,10 @@ def _chain(
 
 
 def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation:
-    """A step's access, judged. Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6)."""
+    """Return where a step's access leads, or the fault that it raises.
+
+    Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6).
+    """
     return access(
         now, cpu, step.virt, step.kind, bool(step.registers.cs & RPL == RPL), step.width,
         step.name in (GDT_READ, GDT_WRITE), platform=now.platform,

@@ -78,10 +78,10 @@ class Delivery:
     def deliver(
         self, vector: int, registers: Registers, software: bool = False
     ) -> Entered | Raised | Unknown:
-        """Tries to enter the handler of ``vector``.
+        """Try to enter the handler of ``vector``, and return how that ends.
 
-        ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear
-        in that of an exception on the way (SDM 3A, 7.4.2, 7.13).
+        ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear in that of
+        an exception on the way (SDM 3A, 7.4.2, 7.13).
         """
         external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else _EXTERNAL
         gate = self._gate(vector, registers, external)
@@ -97,7 +97,7 @@ class Delivery:
         return self._push(6 if has_error_code else 5, gate, top)
 
     def fetch(self, virt: int) -> PageFault | None:
-        """The fault of fetching the first byte at ``virt``, if any."""
+        """Return the fault of fetching the first byte at ``virt``; None if it goes through."""
         found = self.reach(virt, AccessKind.FETCH, 1)
         return found if isinstance(found, PageFault) else None
 
@@ -188,7 +188,8 @@ class Delivery:
         return data
 
     def reach(self, virt: int, kind: AccessKind, width: int = 1) -> Translation | PageFault:
-        """An access that delivery makes; reads are implicit accesses to descriptor tables."""
+        """Return where an access leads that delivery makes, or its fault; reads are implicit accesses to
+        descriptor tables."""
         implicit = kind is AccessKind.READ
         return access(
             self.tables,
@@ -208,5 +209,5 @@ class Delivery:
         return Raised(vector, fault.error_code, fault.cr2, words, fault, target, kind)
 
     def entered(self, registers: Registers, entered: Entered) -> Registers:
-        """The registers at the handler's first instruction."""
+        """Return the registers at the handler's first instruction."""
         return replace(registers, rip=entered.handler, rsp=entered.rsp, cs=entered.selector)

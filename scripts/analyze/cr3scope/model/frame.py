@@ -32,14 +32,16 @@ class Frame:
 
     @property
     def is_plausible(self) -> bool:
-        """Whether an exception can have pushed this. RIP may be anything: QEMU's TCG jumps to an address
-        that is not canonical before it faults."""
+        """Return whether an exception can have pushed this.
+
+        RIP may be anything: QEMU's TCG jumps to an address that is not canonical before it faults.
+        """
         flags = self.flags & _ALWAYS and not self.flags & _NEVER
         return bool(flags and 0 < self.cs <= 0xFFFF and self.ss <= 0xFFFF)
 
     @property
     def access(self) -> AccessKind:
-        """A page fault's, by its error code."""
+        """Return the kind of access that a page fault's error code tells of."""
         error = self.error or 0
         if error & PF_FETCH:
             return AccessKind.FETCH
@@ -47,12 +49,12 @@ class Frame:
 
     @property
     def is_user(self) -> bool:
-        """Whether a page fault came from user mode."""
+        """Return whether a page fault came from user mode."""
         return bool((self.error or 0) & PF_USER)
 
 
 def frame_at_rsp(now: StoppedCpu, vector: int) -> Frame:
-    """UnusableInput if RSP points to no frame of such an exception."""
+    """Return the frame at RSP; UnusableInput if RSP points to no frame of such an exception."""
     has_error = vector in exceptions.WITH_ERROR_CODE
     count = 6 if has_error else 5
     data = now.bytes_at(now.rsp, count * QWORD)
@@ -69,10 +71,10 @@ def frame_at_rsp(now: StoppedCpu, vector: int) -> Frame:
 
 
 def candidates(now: StoppedCpu, vectors: Iterable[int]) -> tuple[int, ...]:
-    """Those of ``vectors`` whose frame can be the one at RSP, at a handler's first instruction.
+    """Return those of ``vectors`` whose frame can be the one at RSP, at a handler's first instruction.
 
-    RSP tells whether an error code was pushed: the CPU aligns it to 16 bytes before it pushes five or
-    six words of 8 (Intel SDM volume 3A, 7.14.2). #PF is out if CR2 is not refused as the error code says.
+    RSP tells whether an error code was pushed: the CPU aligns it to 16 bytes before it pushes five or six words
+    of 8 (Intel SDM volume 3A, 7.14.2). #PF is out if CR2 is not refused as the error code says.
     """
     has_error = now.rsp % 16 == 0
     fitting = [one for one in vectors if (one in exceptions.WITH_ERROR_CODE) == has_error]

@@ -11,7 +11,7 @@ _PAGE_FAULTS_FIRST = (14, 13, 8, 6, 12, 11, 10)
 
 
 def handlers(under: StoppedCpu, registers: Registers) -> dict[int, tuple[int, ...]]:
-    """Address of each handler of exceptions, and the vectors that lead to it; the likeliest first.
+    """Return the address of each exception handler, with the vectors that lead to it, the likeliest first.
 
     The gates are read through the tables of ``under``.
     """

@@ -42,7 +42,7 @@ class Named:
         return self.virt <= last and first <= self.last
 
     def frame(self, virt: int) -> int | None:
-        """The 4 KiB frame meant for ``virt``."""
+        """Return the 4 KiB frame meant for ``virt``; None if none is named."""
         if self.phys is None:
             return None
         return (self.phys + virt - self.virt) & PAGE_FRAME
@@ -53,7 +53,8 @@ class Named:
 
     @property
     def label(self) -> str:
-        """``kernel.text (text)``, or just the name where the role says nothing more."""
+        """Return name and role, as ``kernel.text (text)``, or just the name where the role says nothing more.
+        """
         return self.name if self.role in ("", self.name) else f"{self.name} ({self.role})"
 
 
@@ -100,30 +101,32 @@ class Intent:
         ]
 
     def at(self, virt: int) -> Named | None:
-        """What lives at ``virt``: the narrowest name; of equals, the one that came last."""
+        """Return what lives at ``virt``: the narrowest name; of equals, the one that came last. None if nothing
+        is named."""
         covering = sorted(self._covering(virt), key=lambda named: named.size)
         return covering[0] if covering else None
 
     def role_at(self, virt: int) -> str:
-        """The role of what lives at ``virt``; "" if nobody named it."""
+        """Return the role of what lives at ``virt``; "" if nobody named it."""
         named = self.at(virt)
         if named is not None and named.role:
             return named.role
         return "stack" if self._near_stack(virt) else ""
 
     def mapping_of(self, virt: int) -> Named | None:
-        """The ``map`` call that covers ``virt``; of several the last, which is the one that counts."""
+        """Return the ``map`` call that covers ``virt``, None if none does; of several the last, which is the
+        one that counts."""
         return next((named for named in reversed(self.maps) if virt in named), None)
 
     def frame_of(self, virt: int) -> int | None:
-        """The frame that was meant for ``virt``, by whoever named it."""
+        """Return the frame that was meant for ``virt``, by whoever named it; None if nobody did."""
         for named in reversed([*self.images, *self.segments, *self.regions, *self.maps]):
             if virt in named and named.phys is not None:
                 return named.frame(virt)
         return None
 
     def is_code(self, virt: int) -> bool | None:
-        """Whether ``virt`` was meant to be executed; None if nobody said anything of it."""
+        """Return whether ``virt`` was meant to be executed; None if nobody said anything of it."""
         segments = [s for s in self.segments if virt in s]
         if segments:
             return any("x" in (s.rights or "") for s in segments)
@@ -137,14 +140,15 @@ class Intent:
         return "x" in (named.rights or "") or named.role in CODE_ROLES
 
     def rights_at(self, virt: int) -> str | None:
-        """The rights asked for ``virt``, by the ELF file if it says, else by the loader's calls."""
+        """Return the rights asked for ``virt``, by the ELF file if it says, else by the loader's calls; None if
+        nobody did."""
         for named in [*self.segments, *reversed(self.maps)]:
             if virt in named:
                 return named.rights
         return None
 
     def within(self, first: int, last: int) -> Iterator[Named]:
-        """Everything that was mapped, or that must be, inside an inclusive range, by address."""
+        """Yield everything that was mapped, or that must be, inside an inclusive range, by address."""
         mapped = [named for named in self.maps if named.overlaps(first, last)]
         named_only = [
             named

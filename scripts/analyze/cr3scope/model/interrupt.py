@@ -19,17 +19,18 @@ _IF = 1 << 9  # of RFLAGS
 
 
 def is_hardware(step: PlanStep) -> bool:
-    """Whether the step is an interrupt that is pending: the CPU takes it instead of a fetch."""
+    """Return whether the step is an interrupt that is pending: the CPU takes it instead of a fetch."""
     return step.vector is not None and step.vector >= FIRST_INTERRUPT
 
 
 def failure(
     delivery: Delivery, step: PlanStep, registers: Registers, intent: Intent
 ) -> Chain | None:
-    """What an interrupt comes to after which the plan does not go on; None if it does, or is none.
+    """Return the chain of an interrupt after which the plan does not go on; None if it does, or if the step is
+    no interrupt.
 
-    A handler of the loader or the kernel returns by IRETQ. One of the firmware prints what it knows
-    of the exception, and halts.
+    A handler of the loader or the kernel returns by IRETQ. One of the firmware prints what it knows of the
+    exception, and halts.
     """
     if step.vector is None:
         return None
@@ -48,10 +49,10 @@ def _is_foreign(intent: Intent, handler: int | None) -> bool:
 
 
 def reported(step: PlanStep, chain: Chain, cr3: int) -> Fault:
-    """The first exception that the machine reports of an interrupt that failed.
+    """Return the first exception that the machine reports of an interrupt that failed.
 
-    Of an INT instruction, the interrupt itself, without an error code (SDM 3A, 7.4.2, 7.13). One
-    of the hardware is no exception: what its delivery raises is the first.
+    Of an INT instruction, the interrupt itself, without an error code (SDM 3A, 7.4.2, 7.13). One of the
+    hardware is no exception: what its delivery raises is the first.
     """
     if step.vector is not None and not is_hardware(step):
         return Fault(step.vector, None, None, step.rip, cr3)
@@ -62,7 +63,7 @@ def reported(step: PlanStep, chain: Chain, cr3: int) -> Fault:
 
 
 def refused(step: PlanStep, chain: Chain) -> Raised | None:
-    """The access that the tables refused, if a change of the tables is what mends the step.
+    """Return the access that the tables refused, if a change of the tables is what mends the step; else None.
 
     It is not where a gate names no code segment, and a pending interrupt is to be masked.
     """
@@ -73,7 +74,7 @@ def refused(step: PlanStep, chain: Chain) -> Raised | None:
 
 
 def unmasked(delivery: Delivery, plan: Sequence[PlanStep], registers: Registers) -> Chain | None:
-    """What an interrupt of the hardware comes to that finds no way to its handler; else None.
+    """Return the chain of an interrupt of the hardware that finds no way to its handler; None if it finds one.
 
     Its vector is the firmware's choice; the first that is free stands for all.
     """

@@ -9,7 +9,7 @@ _LOOPS = ("j", "loop")
 
 
 def way_out(now: StoppedCpu) -> int | None:
-    """At a conditional jump backwards, the instruction behind it; None elsewhere."""
+    """Return the address behind the conditional jump backwards at the PC; None if there is none."""
     from capstone import x86
 
     one = decode.decode(now.bytes_at(now.rip, decode.LONGEST), now.rip, now.code_bits)

@@ -38,19 +38,19 @@ class Chain:
 
     @property
     def is_straight(self) -> bool:
-        """Whether the handler of the very exception runs; also where nothing tells otherwise."""
+        """Return whether the handler of the very exception runs; also where nothing tells otherwise."""
         return not self.faults and self.ends in (Ending.HANDLED, None)
 
     @property
     def enters(self) -> bool:
-        """Whether some handler is entered, even if it cannot be fetched then."""
+        """Return whether some handler is entered, even if it cannot be fetched then."""
         return bool(self.vectors)
 
 
 def carry(
     delivery: Delivery, vector: int, registers: Registers, software: bool = False
 ) -> Chain:
-    """Follows exception ``vector``, raised with these registers, to its end.
+    """Follow exception ``vector``, raised with these registers, to its end.
 
     ``software``: it is the interrupt of an INT instruction.
     """

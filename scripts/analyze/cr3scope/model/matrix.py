@@ -79,7 +79,7 @@ class Refusal:
 
     @property
     def access(self) -> str:
-        """``step 2 (fetch at kernel entry)``, or the label of the range."""
+        """Return what is refused, as ``step 2 (fetch at kernel entry)``, or the label of the range."""
         if self.step is not None:
             return f"step {self.step.step} ({self.step.name})"
         return self.named.label if self.named else f"{self.fault.virt:#x}"
@@ -92,10 +92,9 @@ def judge(
     intent: Intent,
     variants: Sequence[Variant] = VARIANTS,
 ) -> Iterator[Refusal]:
-    """Variant by variant, in the order of the plan, then of the ranges.
+    """Yield what other CPUs refuse, variant by variant, in the order of the plan, then of the ranges.
 
-    All are judged by what the manuals say. Of accesses that every CPU treats alike, only the first
-    is told.
+    All are judged by what the manuals say. Of accesses that every CPU treats alike, only the first is told.
     """
     probes = tuple(_Probes(tables, cpu, intent).of(plan))
     for variant in variants:
@@ -109,8 +108,11 @@ def judge(
 
 
 def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:
-    """Whether no such CPU runs this machine: the address that it refuses for its bits is that of
-    memory or a device. Where nobody said what should be there, it is taken for one."""
+    """Return whether no such CPU runs this machine: the address that it refuses for its bits is that of memory
+    or a device.
+
+    Where nobody said what should be there, it is taken for one.
+    """
     entry, virt = refusal.fault.guilty[0], refusal.fault.virt
     if refusal.variant not in FEWER_PHYS_BITS:
         return False

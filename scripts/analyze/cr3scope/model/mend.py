@@ -42,7 +42,7 @@ class Mender:
     platform: Platform
 
     def mend(self, tables: Overlay, kind: AccessKind, fault: PageFault) -> Mend | None:
-        """Mends ``tables`` in place and says how; None, and no change, if no change would be right.
+        """Mend ``tables`` in place and say how; return None, and change nothing, if no change would be right.
 
         The mend stands only if this fault is then gone from the model; another may lie behind it.
         """

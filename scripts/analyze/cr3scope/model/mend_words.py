@@ -10,7 +10,7 @@ from cr3scope.x86.names import range_words
 
 
 def mend_words(mends: Iterable[Mend]) -> list[str]:
-    """What to change, each change once: edits of entries as they are, pages run together."""
+    """Return what to change, each change once: edits of entries as they are, pages run together."""
     edits: dict[str, None] = {}
     pages: dict[Page, None] = {}
     as_now = goes_on = False

@@ -22,10 +22,10 @@ _STACK_REACH = 4096
 def strike(
     tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform
 ) -> PageFault | None:
-    """The fault of one step, None if it goes through; of an INT instruction, that of its fetch.
+    """Return the fault of one step, None if it goes through; of an INT instruction, that of its fetch.
 
-    An operand that must be aligned and is not raises #GP(0) before it is looked up (SDM volume 2A,
-    2.4.1: exceptions of type 1).
+    An operand that must be aligned and is not raises #GP(0) before it is looked up (SDM volume 2A, 2.4.1:
+    exceptions of type 1).
     """
     width = max(step.width, 1)
     if step.virt % step.align and _is_canonical(cpu, step.virt, width):
@@ -37,7 +37,7 @@ def strike(
 def strikes(
     tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
 ) -> Iterator[tuple[PlanStep, PageFault]]:
-    """Every step that faults, each judged as if those before it had gone through."""
+    """Yield every step that faults, each judged as if those before it had gone through."""
     for step in plan:
         fault = strike(tables, cpu, step, platform)
         if fault is not None:
@@ -47,12 +47,12 @@ def strikes(
 def exception(
     step: PlanStep, fault: PageFault, rsp: int, cr3: int, platform: Platform
 ) -> Fault:
-    """The exception as the CPU reports it.
+    """Return the exception as the CPU reports it.
 
-    CR2 is the first byte that could not be accessed. RIP is the instruction that made the access;
-    of a fetch wider than any instruction, the instruction that begins where the fetch failed.
-    An address that is not canonical raises #SS(0) through the stack, else #GP(0), and leaves CR2
-    alone (SDM volume 1, 3.3.7.1). TCG raises #GP(0) for both (seen with QEMU 7.2).
+    CR2 is the first byte that could not be accessed. RIP is the instruction that made the access; of a fetch
+    wider than any instruction, the instruction that begins where the fetch failed. An address that is not
+    canonical raises #SS(0) through the stack, else #GP(0), and leaves CR2 alone (SDM volume 1, 3.3.7.1). TCG
+    raises #GP(0) for both (seen with QEMU 7.2).
     """
     vector = fault.vector
     if fault.reason is Reason.NON_CANONICAL and _is_stack_access(step, rsp):

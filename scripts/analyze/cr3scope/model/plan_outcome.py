@@ -35,7 +35,8 @@ class PlanOutcome:
     registers: Registers
 
     def prediction(self, failed: Failure | None) -> Prediction:
-        """``failed``: the first step that does not come to its end."""
+        """Return what the CPU will do. ``failed``: the first step that does not come to its end, None if all
+        do."""
         tables, cpu, platform = self.delivery.tables, self.delivery.cpu, self.delivery.platform
         done = self.plan if failed is None else self.plan[: self.plan.index(failed.step)]
         stray = first_stray(tables, cpu, done, self.intent, platform)
@@ -52,7 +53,7 @@ class PlanOutcome:
         return replace(prediction, diverges=stray.step.step, diverges_words=stray.words)
 
     def refused_cr3(self) -> Prediction:
-        """Of a CR3 with reserved bits: it never comes into force (SDM 3A, 2.5).
+        """Return the prediction for a CR3 with reserved bits: it never comes into force (SDM 3A, 2.5).
 
         TCG repeats the instruction without end and logs nothing (seen with QEMU 7.2).
         """

@@ -39,7 +39,7 @@ class PlanPrediction:
 
 
 def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> PlanPrediction | None:
-    """Runs the plan; None if the trace lacks the CPU's state or the new tables."""
+    """Carry the plan through the model; return None if the trace lacks the CPU's state or the new tables."""
     record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
     if record is None or dump is None or not boot.plan:
         return None
@@ -83,7 +83,7 @@ class Firmware:
         return cls(DumpTables(dump), replace(cpu_state(record), cr3=dump.cr3))
 
     def frame_of(self, virt: int) -> int | None:
-        """The 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""
+        """Return the 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""
         if self.tables is None or self.cpu is None:
             return None
         found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)

@@ -68,7 +68,7 @@ class _Run:
     first: Failure | None = None
 
     def refusal(self, step: PlanStep) -> _Refusal | None:
-        """What keeps ``step`` from its end in the tables as mended so far."""
+        """Return what keeps ``step`` from its end in the tables as mended so far; None if nothing does."""
         cpu, platform = self.mender.cpu, self.mender.platform
         fault = None
         if not interrupt.is_hardware(step):
@@ -87,7 +87,7 @@ class _Run:
         return _Refusal(refused.target, refused.kind, refused.fault, raised, chain)
 
     def take(self, step: PlanStep) -> None:
-        """Mends what keeps ``step`` from its end, as far as that can be done in the tables."""
+        """Mend what keeps ``step`` from its end, as far as that can be done in the tables."""
         for _ in range(_MAX_MENDS_PER_STEP):
             refusal = self.refusal(step)
             if refusal is None:
@@ -119,7 +119,7 @@ class _Run:
 def run(
     delivery: Delivery, plan: Sequence[PlanStep], mender: Mender, intent: Intent, registers: Registers
 ) -> Rounds:
-    """Mends the tables step by step; a mend only adds rights, so that no earlier step can break."""
+    """Mend the tables step by step; a mend only adds rights, so that no earlier step can break."""
     mended = Overlay(delivery.tables, mender.cpu.max_phys_bits)
     going = _Run(delivery, mender, intent, registers, mended)
     for step in sorted(plan, key=lambda step: step.step):

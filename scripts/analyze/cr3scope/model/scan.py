@@ -28,7 +28,7 @@ _VITAL_VECTORS = (14, 13, 8)
 def ranges(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
 ) -> Iterator[Strike]:
-    """Strikes for each part of a range that the tables refuse, one for each guilty entry."""
+    """Yield strikes for each part of a range that the tables refuse, one for each guilty entry."""
     for named in [*intent.maps, *intent.segments]:
         if named.role == "recursive" or named.rights is None:
             continue
@@ -84,7 +84,7 @@ def _is_meant(intent: Intent, named: Named, virt: int) -> bool:
 
 
 def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:
-    """Strikes for what the first exception would need: gates, their code segment, the handlers."""
+    """Yield strikes for what the first exception would need: gates, their code segment, the handlers."""
     for vector in _VITAL_VECTORS:
         if GATE_BYTES * (vector + 1) - 1 > registers.idt_limit:
             continue

@@ -35,7 +35,7 @@ def slide(
     step: PlanStep,
     platform: Platform,
 ) -> Stop | None:
-    """What becomes of a kernel whose ``entry`` holds zeros; None if RAX is not known."""
+    """Return where a kernel stops whose ``entry`` holds zeros; None if RAX is not known."""
     rax = boot.cpus["handoff"].registers.get("rax")
     segment = next((s for s in boot.segments if s.virt <= entry.virt <= s.last), None)
     if rax is None or segment is None:

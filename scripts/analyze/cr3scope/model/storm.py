@@ -37,7 +37,7 @@ class RunOut:
 
 
 def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | None:
-    """Follows the falling RSP; None if nothing stops it within 4096 mapped pages."""
+    """Follow the falling RSP to what stops it; return None if nothing does within 4096 mapped pages."""
     top = rsp
     for _ in range(_MAX_PAGES):
         virt = (top - 1) & MASK64

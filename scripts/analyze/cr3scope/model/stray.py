@@ -43,7 +43,7 @@ class _Shared:
 def first_stray(
     tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], intent: Intent, platform: Platform
 ) -> Stray | None:
-    """The first of the steps, all of which go through, that leads astray."""
+    """Return the first of the steps, all of which go through, that leads astray; None if none does."""
     shared = [
         _Shared(max(one.first, two.first), min(one.last, two.last), f"{one.label} and {two.label}")
         for one, two in islice(collisions(owners(intent)), _MOST_COLLISIONS)

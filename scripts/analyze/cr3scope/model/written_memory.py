@@ -20,19 +20,19 @@ class WrittenMemory:
         self._ranges: list[range] = []
 
     def note(self, step: Step) -> None:
-        """A step that goes through."""
+        """Remember what a step writes, which goes through."""
         if step.kind is AccessKind.WRITE:
             self._ranges += self._phys(step.virt, step.extent or step.width)
 
     def map(self, virt: int) -> bool:
-        """Whether an entry that translates ``virt`` is among them."""
+        """Return whether the code wrote an entry that translates ``virt``."""
         if not self._ranges:
             return False
         path = walk(self._now, self._cpu, virt & MASK64, self._now.platform)
         return any(self._reach(range(entry.phys, entry.phys + ENTRY_BYTES)) for entry in path.entries)
 
     def hold_descriptors(self, registers: Registers) -> bool:
-        """Whether a byte of the IDT or the GDT is among them."""
+        """Return whether the code wrote a byte of the IDT or the GDT."""
         if not self._ranges:
             return False
         tables = (registers.idt_base, registers.idt_limit), (registers.gdt_base, registers.gdt_limit)

@@ -22,7 +22,7 @@ _MENDED = "once that is mended:"
 
 
 def headline(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """The verdict, and the rules that name the cause."""
+    """Yield the verdict, and the rules that name the cause."""
     switch = switch_at_pc(now)
     name = switch.register if switch else ""
     if now.code_bits != 64:
@@ -38,7 +38,7 @@ def headline(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
 
 
 def report(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """The verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
+    """Yield the verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
     yield from headline(now, seen)
     coming = next_causes(now, seen)
     for one in coming.obstacles[:1]:

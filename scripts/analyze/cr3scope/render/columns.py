@@ -32,20 +32,21 @@ _WORDS = _digits_of_words()
 
 
 def blocks(rows: int) -> Iterator[slice]:
-    """The rows in portions."""
+    """Yield the rows in portions."""
     for start in range(0, rows, BLOCK_ROWS):
         yield slice(start, min(start + BLOCK_ROWS, rows))
 
 
 def hex_digits(column: U64, digits: int = _DIGITS) -> Cells:
-    """The last ``digits`` hex digits of each, with leading zeros."""
+    """Return the last ``digits`` hex digits of each number, with leading zeros."""
     words = -(-digits // 4)
     in_order = column.astype(">u8").view(">u2").reshape(-1, 4)[:, 4 - words :]
     return _WORDS[in_order.astype(np.intp)].view(np.uint8)[:, 4 * words - digits :]
 
 
 def quoted_hex(column: U64) -> Cells:
-    """``"0x1000"`` with the quotation marks, without leading zeros, as wide as the longest."""
+    """Return each number as ``"0x1000"`` with the quotation marks, without leading zeros, as wide as the
+    longest."""
     digits = len(f"{int(column.max()):x}")
     cells = np.empty((len(column), len(_PREFIX) + digits + 1), dtype=np.uint8)
     cells[:, : len(_PREFIX)] = _PREFIX
@@ -61,14 +62,14 @@ def quoted_hex(column: U64) -> Cells:
 
 
 def choices(texts: Sequence[str]) -> Cells:
-    """A matrix to index with a column of numbers: the text of each number, padded to one width."""
+    """Return a matrix to index with a column of numbers: the text of each number, padded to one width."""
     width = max(map(len, texts))
     padded = "".join(text.ljust(width) for text in texts).encode("ascii")
     return np.frombuffer(padded, dtype=np.uint8).reshape(len(texts), width)
 
 
 def lines(cells: Sequence[Cells | str], rows: int) -> str:
-    """Cells and the constant text between them, put side by side."""
+    """Return the lines that cells and the constant text between them make, put side by side."""
     parts = [choices([cell]) if isinstance(cell, str) else cell for cell in cells]
     block = np.empty((rows, sum(part.shape[-1] for part in parts)), dtype=np.uint8)
     at = 0

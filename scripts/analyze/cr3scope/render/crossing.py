@@ -18,7 +18,7 @@ _UNMAPPED = "not mapped"
 
 
 def places(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """What the current tables and the new ones make of each address that the switch needs."""
+    """Yield what the current tables and the new ones make of each address that the switch needs."""
     yield f"{'':<6}  {'address':<18}  {'before':<28}  after"
     last = seen.refused or seen.steps[-1]
     registers = last.registers
@@ -33,7 +33,7 @@ def places(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
 
 
 def changes(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """What the switch changes in ranges and rights, as far as a screen holds it."""
+    """Yield what the switch changes in ranges and rights, as far as a screen holds it."""
     old, new = (mappings(now, cpu, now.platform) for cpu in (now.cpu, seen.cpu))
     found = differences(old, new)
     plural = "" if len(found) == 1 else "s"

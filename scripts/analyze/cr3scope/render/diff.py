@@ -20,7 +20,7 @@ def as_dict(
     right: Mappings | Listing,
     warnings: Sequence[str],
 ) -> dict[str, object]:
-    """The plain values of the JSON document; a side that maps nothing there is null."""
+    """Return the plain values of the JSON document; a side that maps nothing there is null."""
     return {
         "schema": SCHEMA,
         "equal": not found,
@@ -43,7 +43,7 @@ def as_text(
     right: Mappings | Listing,
     names: tuple[str, str],
 ) -> Iterator[str]:
-    """:func:`as_blocks` as lines."""
+    """Yield :func:`as_blocks` as lines."""
     return lines_of(as_blocks(found, left, right, names))
 
 
@@ -53,7 +53,7 @@ def as_blocks(
     right: Mappings | Listing,
     names: tuple[str, str],
 ) -> Iterator[Block]:
-    """The answer first; `-` is the left source, `+` the right one."""
+    """Yield the answer first, then the differences; `-` is the left source, `+` the right one."""
     if not found:
         if isinstance(left, Listing) or isinstance(right, Listing):
             yield "the two map the same, as far as both tell"
@@ -72,7 +72,7 @@ def as_blocks(
 
 
 def left_out(left: Tells, right: Tells) -> Iterator[str]:
-    """What is not compared since one of the two does not tell it, in one line."""
+    """Yield what is not compared since one of the two does not tell it, in one line."""
     common = rights_text(left, left.rights & right.rights)
     missing = [letter for letter in "wxu" if letter not in common]
     parts = [f"right {letter}" for letter in missing]

@@ -12,7 +12,7 @@ from cr3scope.x86.entry import entry_name
 
 
 def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
-    """A heading, then the levels from the top."""
+    """Yield a heading, then the levels from the top."""
     outcome = (
         f"refused: {walk.refused}"
         if walk.refused

@@ -14,7 +14,7 @@ from cr3scope.x86.names import entry_words, range_words
 
 
 def render(verdict: Verdict) -> str:
-    """The whole page. Everything that came from the guest is escaped by the template engine."""
+    """Return the whole page. Everything that came from the guest is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -21,12 +21,12 @@ SCHEMA = "cr3scope.verdict/1"
 
 
 def render(verdict: Verdict) -> str:
-    """The verdict as one JSON document, with a final newline."""
+    """Return the verdict as one JSON document, with a final newline."""
     return json.dumps(as_dict(verdict), indent=2) + "\n"
 
 
 def as_dict(verdict: Verdict) -> dict[str, object]:
-    """The verdict as the plain values that the document holds."""
+    """Return the verdict as the plain values that the document holds."""
     return {
         "schema": SCHEMA,
         "verdict": verdict.status.value,

@@ -31,7 +31,7 @@ _RIGHTS = int(RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER)
 
 
 def json_text(found: Listing) -> Iterator[str]:
-    """The JSON document in pieces, a line for each range. ``tells`` says how to read the rights."""
+    """Yield the JSON document in pieces, a line for each range. ``tells`` says how to read the rights."""
     rows, tells = found.rows, found.form.tells
     yield f'{{"schema": {json.dumps(SCHEMA)}, "tells": {json.dumps(tells_of(found))},'
     yield ' "mappings": [\n'
@@ -49,7 +49,7 @@ def json_text(found: Listing) -> Iterator[str]:
 
 
 def tells_of(found: Listing) -> dict[str, object]:
-    """What the listing tells: ``rights`` are effective, or at most what is shown."""
+    """Return what the listing tells: ``rights`` are effective, or at most what is shown."""
     form, tells = found.form, found.form.tells
     return {
         "source": found.description,
@@ -62,7 +62,7 @@ def tells_of(found: Listing) -> dict[str, object]:
 
 
 def as_text(found: Listing) -> Iterator[str]:
-    """Totals, what was looked at, then a line for each range."""
+    """Yield totals, what was looked at, then a line for each range."""
     rows, tells = found.rows, found.form.tells
     yield _summary(found)
     yield found.description

@@ -15,7 +15,7 @@ _UNTOLD = "its entries, and so the error code, are not in a listing"
 
 
 def as_dict(found: Listed) -> dict[str, object]:
-    """The plain values of the JSON document; ``outcome`` may be "unknown" too."""
+    """Return the plain values of the JSON document; ``outcome`` may be "unknown" too."""
     phys = found.phys if found.outcome is Outcome.TRANSLATED else None
     return {
         "schema": SCHEMA,
@@ -36,7 +36,7 @@ def as_dict(found: Listed) -> dict[str, object]:
 
 
 def as_text(found: Listed, access: str) -> Iterator[str]:
-    """The answer first, then the range."""
+    """Yield the answer first, then the range."""
     yield _answer(found, access)
     if found.row is None:
         return

@@ -32,7 +32,7 @@ _VETO_HEAD = "denied above the leaf"
 
 
 def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
-    """The JSON document in pieces, a line for each range. ``size`` is that of the pages."""
+    """Yield the JSON document in pieces, a line for each range. ``size`` is that of the pages."""
     yield f'{{"schema": {json.dumps(SCHEMA)}, "mappings": [\n'
     ends = _by_attributes(
         found,
@@ -52,12 +52,12 @@ def json_text(found: Mappings, warnings: Sequence[str]) -> Iterator[str]:
 
 
 def as_text(found: Mappings, tables: Tables, cpu: CpuState, description: str) -> Iterator[str]:
-    """:func:`as_blocks` as lines."""
+    """Yield :func:`as_blocks` as lines."""
     return lines_of(as_blocks(found, tables, cpu, description))
 
 
 def as_blocks(found: Mappings, tables: Tables, cpu: CpuState, description: str) -> Iterator[Block]:
-    """Totals, what was looked at, then a line for each range."""
+    """Yield totals, what was looked at, then a line for each range."""
     yield summary(found)
     yield description
     if not len(found):
@@ -105,10 +105,10 @@ def _style(rights: str) -> str:
 
 
 def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
-    """What the leaf grants and an entry above it denies: the rights that a leaf's own bits hide.
+    """Return what the leaf grants and an entry above it denies: the rights that a leaf's own bits hide.
 
-    ``PML4[510]:wx``, from the top. A range that spans several upper entries may meet others
-    further on.
+    Each is as ``PML4[510]:wx``, from the top. A range that spans several upper entries may meet others further
+    on.
     """
     from cr3scope.paging.walk import walk  # not for a list that is too long to name vetoes
 
@@ -125,7 +125,7 @@ def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
 
 
 def summary(found: Mappings) -> str:
-    """How much is mapped, and how much of it a program could write and then execute."""
+    """Return how much is mapped, and how much of it a program could write and then execute."""
     sizes = found.last - found.first + np.uint64(1)
 
     def total(rights: np.uint64) -> str:
@@ -139,7 +139,7 @@ def summary(found: Mappings) -> str:
 
 
 def size_text(size: int) -> str:
-    """``2 MiB``, with one decimal where it is not whole."""
+    """Return a size as ``2 MiB``, with one decimal where it is not whole."""
     unit = 0
     value = float(size)
     while round(value, 1) >= 1024 and unit < len(_UNITS) - 1:
@@ -148,7 +148,7 @@ def size_text(size: int) -> str:
 
 
 def incompleteness(found: Mappings) -> Iterator[str]:
-    """What keeps the list from being the whole truth, one line each."""
+    """Yield what keeps the list from being the whole truth, one line each."""
     if found.missing_root is not None:
         yield f"the source does not hold the top table at {found.missing_root:#x}"
     for entry in found.missing:

@@ -34,7 +34,7 @@ class Table:
     least: tuple[int, ...] = ()
 
     def widths(self) -> list[int]:
-        """The longest text of each column."""
+        """Return the length of the longest text of each column."""
         heads = () if self.bare else (self.headings,)
         texts = (*heads, *(tuple(cell.text for cell in row) for row in self.rows))
         longest = [max(map(len, column)) for column in zip(*texts)]
@@ -46,7 +46,7 @@ Block = str | Cell | Table
 
 
 def lines_of(blocks: Iterable[Block]) -> Iterator[str]:
-    """Everything as aligned text."""
+    """Yield everything as aligned text."""
     for block in blocks:
         if isinstance(block, Table):
             yield from plain(block)
@@ -55,7 +55,7 @@ def lines_of(blocks: Iterable[Block]) -> Iterator[str]:
 
 
 def plain(table: Table) -> Iterator[str]:
-    """The headings, then a line for each row, with further ones where its last field is long."""
+    """Yield the headings, then a line for each row, with further ones where its last field is long."""
     widths = table.widths()
     if not widths:
         return

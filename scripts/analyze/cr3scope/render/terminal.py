@@ -25,14 +25,15 @@ _MOST_DRAWN = 2000  # rich takes a second for some thousand rows
 
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """True on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb asks for none."""
+    """Return whether to use colour: on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb asks for
+    none."""
     return (
         stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
     )
 
 
 def paint(text: str, style: str, colour: bool) -> str:
-    """``text`` in a style of ``STYLES``, or as it is."""
+    """Return ``text`` in a style of ``STYLES``, or as it is."""
     if not colour:
         return text
     from rich.style import Style
@@ -41,7 +42,7 @@ def paint(text: str, style: str, colour: bool) -> str:
 
 
 def show(blocks: Iterable[Block], stream: TextIO) -> None:
-    """Writes lines and tables: drawn by rich if the stream wants colour, else plainly aligned."""
+    """Write lines and tables: drawn by rich if the stream wants colour, else plainly aligned."""
     colour = wants_colour(stream)
     for block in blocks:
         if isinstance(block, Table) and colour and len(block.rows) <= _MOST_DRAWN:

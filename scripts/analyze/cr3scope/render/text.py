@@ -23,7 +23,7 @@ _FIRST_STEP = "at the first instruction after mov cr3"
 
 
 def render(verdict: Verdict, colour: bool = False) -> str:
-    """The whole report, with a final newline."""
+    """Return the whole report, with a final newline."""
     return "\n".join(_lines(verdict, colour)) + "\n"
 
 
@@ -51,7 +51,7 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
 
 
 def headline(verdict: Verdict) -> str:
-    """The answer in one line."""
+    """Return the answer in one line."""
     prediction, observation = verdict.prediction, verdict.observation
     if verdict.status is Status.HEALTHY:
         if prediction is None:

@@ -22,7 +22,7 @@ _STOPS = {
 def as_dict(
     path: Walk, found: Translation | PageFault, warnings: Sequence[str]
 ) -> dict[str, object]:
-    """The plain values of the JSON document. Addresses are hex strings."""
+    """Return the plain values of the JSON document. Addresses are hex strings."""
     fault = found if isinstance(found, PageFault) else None
     return {
         "schema": SCHEMA,
@@ -51,19 +51,19 @@ def as_dict(
 
 
 def vetoes(path: Walk, entry: EntryRef) -> list[str]:
-    """What this entry denies whatever the others grant: ``w``, ``x``, ``u``, or the whole walk."""
+    """Return what this entry denies whatever the others grant: ``w``, ``x``, ``u``, or the whole walk."""
     if path.stop is not None and entry is path.leaf:
         return [_STOPS[path.stop]]
     return list(bits.denied_rights(entry.value))
 
 
 def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
-    """:func:`as_blocks` as lines."""
+    """Yield :func:`as_blocks` as lines."""
     return lines_of(as_blocks(path, found, access))
 
 
 def as_blocks(path: Walk, found: Translation | PageFault, access: str) -> Iterator[Block]:
-    """The answer first, then the entries from the top."""
+    """Yield the answer first, then the entries from the top."""
     yield Cell(_answer(path, found, access), "error" if isinstance(found, PageFault) else "good")
     if not path.entries:
         return
@@ -107,7 +107,7 @@ def _guilty(found: Translation | PageFault) -> tuple[EntryRef, ...]:
 
 
 def bit_names(entry: EntryRef) -> str:
-    """The flags of an entry that are set, in the manuals' letters."""
+    """Return the flags of an entry that are set, in the manuals' letters."""
     value, level = entry.value, entry.level
     leaf = bits.is_leaf(value, level)
     pat = leaf and value & (bits.PAT_4K if level == 1 else bits.PAT_LARGE)

@@ -30,7 +30,7 @@ SymbolsOf = Callable[[Sequence[ImageRecord]], LineSource]
 
 
 def no_symbols(_images: Sequence[ImageRecord]) -> LineSource:
-    """For captures without an ELF twin."""
+    """Return a line source that knows no lines, for captures without an ELF twin."""
     return NoSymbols()
 
 
@@ -91,7 +91,7 @@ def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
 
 
 def chosen_boot(capture: Capture) -> Boot | None:
-    """The boot that ``analyze`` judges; None if the capture holds none."""
+    """Return the boot that ``analyze`` judges; None if the capture holds none."""
     return capture.boots[_chosen(capture.boots)] if capture.boots else None
 
 

@@ -18,10 +18,11 @@ from cr3scope.x86.names import covered
 
 
 def observe(boot: Boot, report: LogReport | None) -> Observation | None:
-    """QEMU's log first, then a fault record, then the kernel's own summary; None without any.
+    """Return what was seen of the boot: by QEMU's log, else by a fault record, else by the kernel's summary;
+    None without any.
 
-    A kernel that checks its rights provokes faults and recovers: if it reached its summary and the
-    machine did not die, it ran, whatever exceptions the log holds.
+    A kernel that checks its rights provokes faults and recovers: if it reached its summary and the machine did
+    not die, it ran, whatever exceptions the log holds.
     """
     ran = boot.summary is not None
     if report is not None:
@@ -55,13 +56,13 @@ def agree(
     boot: Boot | None = None,
     any_version: bool = False,
 ) -> bool | None:
-    """Whether the two tell the same story; None if one of them is missing.
+    """Return whether the two tell the same story; None if one of them is missing.
 
     ``any_version``: nobody told which QEMU made the observation.
 
-    Compared are the first exception's vector, error code, CR2 (of a page fault) and RIP, each
-    where both sides know it. Of a plan that leads astray at a step of ``boot`` nothing is known
-    from that step on: any trouble is as foreseen, but none before.
+    Compared are the first exception's vector, error code, CR2 (of a page fault) and RIP, each where both sides
+    know it. Of a plan that leads astray at a step of ``boot`` nothing is known from that step on: any trouble
+    is as foreseen, but none before.
     """
     if prediction is None or observation is None:
         return None
@@ -106,7 +107,7 @@ def _strikes(fault: Fault, step: PlanStep) -> bool:
 
 
 def is_late_strike(observation: Observation, strikes: Iterable[Strike]) -> bool:
-    """Whether the machine died of an access that no step of the plan makes, in a range of which it was
+    """Return whether the machine died of an access that no step of the plan makes, in a range of which it was
     told beforehand that the tables refuse just this access."""
     fault = observation.first
     if fault is None or fault.vector not in exceptions.PAGE_FAULTS or fault.cr2 is None:

@@ -27,8 +27,8 @@ def with_places(
     last_rip: int | None = None,
     callers: Sequence[int] = (),
 ) -> Verdict:
-    """The verdict, its observation completed by what is known of RIP and CR2, or of ``last_rip``
-    where nothing faulted, and of the return addresses ``callers``."""
+    """Return the verdict, its observation completed by what is known of RIP and CR2, or of ``last_rip`` where
+    nothing faulted, and of the return addresses ``callers``."""
     seen = verdict.observation
     if seen is None:
         return verdict

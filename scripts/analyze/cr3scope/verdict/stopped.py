@@ -20,11 +20,11 @@ from cr3scope.x86.entry import ADDRESS_MASK
 def judge_stopped(
     now: StoppedCpu, notes: Callable[[], Iterable[str]], absent: Set[int]
 ) -> Verdict:
-    """What comes after the `mov cr3` at the PC, or after the PC under the current tables.
+    """Return the verdict on what comes after the `mov cr3` at the PC, or after the PC under the current tables.
 
-    Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and
-    that the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a
-    single instruction could be followed, nothing is called healthy.
+    Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and that
+    the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a single
+    instruction could be followed, nothing is called healthy.
     """
     seen = predict_code(now)
     prediction = _prediction(now, seen)

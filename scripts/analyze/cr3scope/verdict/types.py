@@ -63,7 +63,8 @@ class Verdict:
 
     @property
     def exit_status(self) -> int:
-        """0 healthy, 1 an error or a guest that faulted or hung, 2 input that cannot be used."""
+        """Return 0 if healthy, 1 for an error or a guest that faulted or hung, 2 for input that cannot be used.
+        """
         if any(f.severity is Severity.ERROR for f in self.findings):
             return 1
         return {Status.HEALTHY: 0, Status.INCOMPLETE: 2}.get(self.status, 1)

@@ -25,7 +25,7 @@ class AtFault:
 
 
 def read_at_fault(log: Path, report: LogReport) -> AtFault:
-    """Nothing is known of an exception without a record."""
+    """Return the registers at the fatal exception; nothing is known of one without a record."""
     fault = report.fatal or report.first
     if fault is None or fault.offset is None:
         return AtFault()

@@ -19,16 +19,19 @@ class Attribution:
         self._tables = {record.parent: record.caller for record in boot.tables}
 
     def source(self, entry: EntryRef | None, virt: int) -> str | None:
-        """``file:line`` of the call that made ``entry`` what it is; None if nobody said."""
+        """Return ``file:line`` of the call that made ``entry`` what it is; None if nobody said."""
         return self.line(self.caller(entry, virt))
 
     def line(self, caller: int | None) -> str | None:
-        """``file:line`` of the call that returns to ``caller``; None if nobody knows."""
+        """Return ``file:line`` of the call that returns to ``caller``; None if nobody knows."""
         return self._lines.line_of_call(caller) if caller else None
 
     def caller(self, entry: EntryRef | None, virt: int) -> int | None:
-        """The last direct write of the entry; else the call that mapped ``virt`` (a leaf, or what
-        should be there), or that allocated the table below."""
+        """Return where the call returns to that wrote the entry last; None if the trace tells of none.
+
+        Without a direct write that is the call that mapped ``virt`` (a leaf, or what should be there), or that
+        allocated the table below.
+        """
         if entry is None:
             return None
         if entry.phys in self._sets:

@@ -20,12 +20,12 @@ _INDIRECT = re.compile(
 
 
 def is_after_call(before: bytes) -> bool:
-    """``before``: the bytes up to the address, :data:`LONGEST` of them."""
+    """Return whether a call ends here. ``before``: the bytes up to the address, :data:`LONGEST` of them."""
     return bool(_RELATIVE.search(before) or _INDIRECT.search(before))
 
 
 def target_of_call(before: bytes, address: int) -> int | None:
-    """Where the call before ``address`` went, if its own bytes tell."""
+    """Return where the call before ``address`` went; None if its own bytes do not tell."""
     match = _RELATIVE.search(before)
     if match is None:
         return None

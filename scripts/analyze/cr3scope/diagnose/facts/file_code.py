@@ -19,17 +19,18 @@ class Piece:
     code: bytes
 
     def holds(self, virt: int) -> bool:
-        """Whether the address lies in it."""
+        """Return whether the address lies in this piece."""
         return self.start <= virt < self.start + len(self.code)
 
     def before(self, virt: int, count: int) -> bytes:
-        """The bytes that end at an address; fewer at the beginning."""
+        """Return the bytes that end at an address; fewer at the beginning."""
         end = virt - self.start
         return self.code[max(end - count, 0) : end]
 
 
 def file_code(files: Sequence[ElfFile], bases: Mapping[Path, int]) -> Iterator[Piece]:
-    """Of all files of which it is known where they lie: ``bases`` tells it of relocatable ones.
+    """Yield the executable segments of every file whose load address is known; ``bases`` has that of
+    relocatable ones.
 
     UnusableInput if a file is damaged.
     """

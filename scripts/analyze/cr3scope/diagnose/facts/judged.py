@@ -17,11 +17,11 @@ def in_order(
     looks: Sequence[Look] = (),
     triple_fault: bool = False,
 ) -> list[StoppedCpu]:
-    """The one to judge first.
+    """Return the CPUs, the one to judge first.
 
-    That is the CPU which still stands where the log's fatal exception came (a triple fault stops the
-    machine before it resets); one in real mode, if a triple fault has no record in the log; of CPUs
-    that hang one that spins, since parked ones are halted in every healthy boot; else the first.
+    That is the CPU which still stands where the log's fatal exception came (a triple fault stops the machine
+    before it resets); one in real mode, if a triple fault has no record in the log; of CPUs that hang one that
+    spins, since parked ones are halted in every healthy boot; else the first.
     """
     fault = (report.fatal or report.first) if report is not None else None
     unseen = triple_fault and fault is None

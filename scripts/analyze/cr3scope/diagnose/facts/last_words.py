@@ -17,9 +17,9 @@ _CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # EC
 
 
 def last_words(serial: bytes) -> tuple[str, ...]:
-    """The last lines that hold a letter or a digit, oldest first, made printable and cut.
+    """Return the last lines that hold a letter or a digit, oldest first, made printable and cut.
 
-    Of a kernel that says "panic", that line and those around it: a list of addresses often comes last.
+    Of a kernel that says "panic", return that line and those around it: a list of addresses often comes last.
     """
     # A cursor that is moved begins another line for the reader.
     guest = serial.split(SCREEN, 1)[0]  # what comes then is the firmware's

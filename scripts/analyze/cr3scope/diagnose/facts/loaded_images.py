@@ -14,17 +14,17 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 
 
 def loaded_images(cpu: StoppedCpu) -> list[Loaded]:
-    """Those of the firmware's list; none without UEFI. QmpError if QEMU stops answering."""
+    """Return the images of the firmware's list; none without UEFI. QmpError if QEMU stops answering."""
     return [Loaded(cpu, image) for image in debug_images(cpu)]
 
 
 def named(images: Iterable[Loaded]) -> tuple[Image, ...]:
-    """The images, with the name of the PDB where the firmware knows none."""
+    """Return the images, with the name of the PDB where the firmware knows none."""
     return tuple(replace(one.image, name=next(iter(one.names), None)) for one in images)
 
 
 def bases_of(files: Iterable[Path], images: Iterable[Loaded]) -> dict[Path, int]:
-    """Where the ELF files lie of which an image was made. UnusableInput if one is no ELF file.
+    """Return where the ELF files lie of which an image was made. UnusableInput if one is no ELF file.
 
     A file that can run at one place only is no twin of an image, which the firmware may put anywhere.
     """

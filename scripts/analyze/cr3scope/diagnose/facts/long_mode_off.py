@@ -12,8 +12,10 @@ from cr3scope.x86.entry import PAGE_BYTES, PRESENT, WRITABLE
 
 
 def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator[Finding]:
-    """At most one finding; none of a guest that wants no long mode. ``at_fault``: registers, as far as
-    they are known. QmpError if QEMU stops answering."""
+    """Yield at most one finding, none of a guest that wants no long mode.
+
+    ``at_fault``: registers, as far as they are known. QmpError if QEMU stops answering.
+    """
     known = {**snapshot.registers, **at_fault}
     cr0, cr3, cr4, efer = (known.get(name, 0) for name in ("CR0", "CR3", "CR4", "EFER"))
     if efer & EFER_LMA:

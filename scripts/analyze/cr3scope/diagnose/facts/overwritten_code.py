@@ -23,7 +23,8 @@ _OTHER_FILE = 0.9  # share of the bytes that differ where something else lies
 
 
 def overwritten_code(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) -> Finding | None:
-    """None if RIP is in no file's code, or the bytes there are the file's.
+    """Return the finding that the code at RIP is not its file's; None if RIP is in no file's code, or the bytes
+    there are the file's.
 
     What differs elsewhere, or before RIP in few bytes only, says nothing: kernels patch their own code.
     QmpError if QEMU stops answering.

@@ -29,7 +29,7 @@ _STACK = ("rsp", "rbp")
 
 
 def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
-    """At most one finding. QmpError if QEMU stops answering."""
+    """Yield at most one finding on why the instruction at RIP is refused. QmpError if QEMU stops answering."""
     code = b"" if fault.rip is None else snapshot.bytes_at(fault.rip, LONGEST)
     if fault.rip is None or not code:
         return

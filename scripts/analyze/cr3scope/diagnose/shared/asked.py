@@ -16,12 +16,13 @@ _Item = TypeVar("_Item")
 
 
 def compared(context: Context) -> Comparison | None:
-    """The comparison of this boot; None where there is nothing to compare."""
+    """Return the comparison of this boot; None where there is nothing to compare."""
     return compare(context.tables, context.cpu, context.intent, context.platform)
 
 
 def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
-    """The first few of ``found``; the last of them with a line that counts the others."""
+    """Yield the first few of ``found``, each with a line, which is empty but for the last one: that counts the
+    others."""
     unnamed = len(found) - MOST_NAMED
     for number, item in enumerate(found[:MOST_NAMED], 1):
         is_last = number == MOST_NAMED and unnamed > 0
@@ -29,7 +30,7 @@ def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
 
 
 def leaf_of(context: Context, virt: int) -> EntryRef | None:
-    """The entry that maps ``virt``."""
+    """Return the entry that maps ``virt``; None if nothing does."""
     if context.tables is None or context.cpu is None:
         return None
     path = walk(context.tables, context.cpu, virt, context.platform)
@@ -37,12 +38,12 @@ def leaf_of(context: Context, virt: int) -> EntryRef | None:
 
 
 def call_source(context: Context, piece: Piece) -> str | None:
-    """``file:line`` of the call that asked for the range."""
+    """Return ``file:line`` of the call that asked for the range; None if it is not known."""
     return context.attribution.line(piece.named.caller) if piece.named else None
 
 
 def at_source(source: str | None) -> str:
-    """`` at file:line``, or nothing if the line is not known."""
+    """Return `` at file:line``, or nothing if the line is not known."""
     return f" at {source}" if source else ""
 
 
@@ -54,7 +55,7 @@ def finding_at(
     detail: str,
     severity: Severity | None = None,
 ) -> Finding:
-    """A finding of ``rule`` that names the range and the leaf at its start."""
+    """Return a finding of ``rule`` that names the range and the leaf at its start."""
     entry = leaf_of(context, piece.virt)
     return replace(
         rule.finding(title, detail, severity),

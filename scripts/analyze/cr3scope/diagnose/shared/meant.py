@@ -34,7 +34,7 @@ class Meant:
         self._last = np.array([min(last, limit) for _, last in merged], dtype=np.uint64)
 
     def is_below(self, stage: Stage, chosen: Mask) -> Mask:
-        """Of the chosen entries, those that translate an address which somebody named."""
+        """Return which of the chosen entries translate an address that somebody named."""
         rows, indices = np.nonzero(chosen)
         first = stage.first_addresses(rows, indices)
         last = first + np.uint64(level_bytes(stage.level) - 1)
@@ -47,7 +47,7 @@ class Meant:
 
 
 def is_own_root(context: Context) -> bool:
-    """CR3 leads to the top table that the trace tells of, and the CPU walks as many levels."""
+    """Return whether CR3 leads to the top table that the trace tells of, and the CPU walks as many levels."""
     if context.cpu is None:
         return False
     root, levels = context.cpu.root, context.cpu.levels
@@ -56,13 +56,13 @@ def is_own_root(context: Context) -> bool:
 
 
 def unless_struck(context: Context, entry: EntryRef) -> EntryRef | None:
-    """The entry that a check names; None if a step dies: the plan is then the better witness."""
+    """Return the entry that a check names; None if a step dies: the plan is then the better witness."""
     survives = context.prediction is None or context.prediction.survives
     return entry if survives else None
 
 
 def is_within(addresses: U64, ranges: Iterable[tuple[int, int]]) -> Mask:
-    """Which addresses lie in one of some inclusive ranges."""
+    """Return which addresses lie in one of some inclusive ranges."""
     found = np.zeros(addresses.shape, dtype=np.bool_)
     for first, last in ranges:
         found |= (addresses >= np.uint64(first)) & (addresses <= np.uint64(last))

@@ -14,10 +14,10 @@ from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PRESENT, is_leaf
 
 
 def misplaced(context: Context) -> Iterator[tuple[EntryRef, int, TableRecord]]:
-    """Entries that point to a table which was made for another level, or for another entry.
+    """Yield the entries that point to a table which was made for another level, or for another entry.
 
-    The trace tells of each page for which entry it was made. A loader that hangs one table below
-    two entries on purpose, writing the second one itself, has said so in a ``set`` record.
+    The trace tells of each page for which entry it was made. A loader that puts one table below two entries on
+    purpose, writing the second one itself, has said so in a ``set`` record.
     """
     assert context.tables is not None and context.cpu is not None
     records = {record.phys: record for record in context.boot.tables if record.parent}

@@ -24,7 +24,7 @@ class Alias:
 
 
 def common(comparison: Comparison, ones: Mask, others: Mask) -> Iterator[Alias]:
-    """Frames that some mapping of ``ones`` and some of ``others`` both lead to."""
+    """Yield the frames that some mapping of ``ones`` and some of ``others`` both lead to."""
     if not ones.any() or not others.any():
         return
     edges = _edges(comparison)
@@ -33,7 +33,7 @@ def common(comparison: Comparison, ones: Mask, others: Mask) -> Iterator[Alias]:
 
 
 def conflicting_types(comparison: Comparison, ones: Mask, others: Mask) -> Iterator[Alias]:
-    """Frames that ``ones`` reach with one memory type and ``others`` with another."""
+    """Yield the frames that ``ones`` reach with one memory type and ``others`` with another."""
     for kind in integers(np.unique(comparison.type[ones])):
         differing = comparison.type > kind if ones is others else comparison.type != kind
         yield from common(comparison, ones & (comparison.type == kind), others & differing)

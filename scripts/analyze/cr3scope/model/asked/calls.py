@@ -71,7 +71,8 @@ class Calls:
         self._map_type = _column([_type_number(record.type) for record in intent.boot.maps])
 
     def at(self, first: I64, frame: I64) -> Asked:
-        """For pages ``first``, mapped to ``frame``; nothing changes inside the range of each."""
+        """Return what was asked for pages ``first``, mapped to ``frame``; nothing changes inside the range of
+        each."""
         interval = np.searchsorted(self.edges, first, side="right") - 1
         call, segment = self._call[interval], self._segment[interval]
         is_asked, is_loaded = call != NOBODY, segment != NOBODY
@@ -89,7 +90,7 @@ class Calls:
 
     @staticmethod
     def type_numbers(types: Sequence[str]) -> I64:
-        """The names of memory types as numbers, as in ``Asked.type``."""
+        """Return the names of memory types as numbers, as in ``Asked.type``."""
         return _column([_type_number(name) for name in types])
 
     def _is_as_loaded(self, first: I64, frame: I64) -> Mask:
@@ -120,7 +121,7 @@ class Calls:
 
 
 def right_bits(letters: str) -> int:
-    """The bits of ``rwxu``-style letters; reading is granted by any mapping."""
+    """Return the bits of ``rwxu``-style letters; reading is granted by any mapping."""
     told = ((RIGHT_WRITE, "w"), (RIGHT_EXECUTE, "x"), (RIGHT_USER, "u"))
     return sum(int(bit) for bit, letter in told if letter in letters)
 

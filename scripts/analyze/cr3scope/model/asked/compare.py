@@ -55,14 +55,14 @@ class Piece:
 
     @property
     def label(self) -> str:
-        """What a person calls it."""
+        """Return what a person calls this range."""
         if self.named is not None:
             return self.named.label
         return self.segment.label if self.segment else "a range that nobody asked for"
 
     @property
     def role(self) -> str:
-        """The role that its call gave it."""
+        """Return the role that its call gave this range; empty if there was no call."""
         return self.named.role if self.named else ""
 
 
@@ -89,7 +89,7 @@ class Comparison:
     overwrites: tuple[Overwrite, ...]
 
     def unasked(self) -> Iterator[Piece]:
-        """Mapped, and no call and no segment is there. A guard page has its own rule.
+        """Yield the mapped ranges that no call and no segment asked for. A guard page has its own rule.
 
         A trace that names neither calls nor tables does not claim to tell of every mapping.
         """
@@ -98,36 +98,37 @@ class Comparison:
         return self.pieces((self.call == NOBODY) & (self.segment == NOBODY) & ~self.is_guard)
 
     def elsewhere(self) -> Iterator[Piece]:
-        """Mapped to another frame than the call asked for, or than the segment was loaded to."""
+        """Yield the pieces that are mapped to another frame than the call asked for, or than the segment was
+        loaded to."""
         return self.pieces(self.is_elsewhere | self.is_not_as_loaded)
 
     def stronger(self) -> Iterator[tuple[Piece, str]]:
-        """Pieces that grant more than asked, and the letters of that."""
+        """Yield the pieces that grant more than asked, and the letters of that."""
         return self._differing(self.rights & ~self.asked_rights)
 
     def weaker(self, letters: str) -> Iterator[tuple[Piece, str]]:
-        """Pieces that lack some of ``letters`` although the call asked for it."""
+        """Yield the pieces that lack some of ``letters`` although the call asked for it."""
         return self._differing(self.asked_rights & ~self.rights & right_bits(letters))
 
     def other_type(self) -> Iterator[Piece]:
-        """Pieces with another memory type than the call asked for."""
+        """Yield the pieces with another memory type than the call asked for."""
         is_known = (self.asked_type != NOBODY) & (self.type != NOBODY)
         return self.pieces(is_known & (self.asked_type != self.type))
 
     def granting(self, letters: str, but: str = "") -> Mask:
-        """Pieces that have all of ``letters`` and none of ``but``."""
+        """Return which pieces have all of ``letters`` and none of ``but``."""
         wanted, unwanted = right_bits(letters), right_bits(but)
         mask: Mask = (self.rights & (wanted | unwanted)) == wanted
         return mask
 
     def of_role(self, role: str) -> Mask:
-        """Pieces whose call gave them ``role``."""
+        """Return which pieces have a call that gave them ``role``."""
         numbers = [number for number, named in enumerate(self.intent.maps) if named.role == role]
         mask: Mask = np.isin(self.call, numbers)
         return mask
 
     def pieces(self, mask: Mask) -> Iterator[Piece]:
-        """The ranges under ``mask``, neighbours that differ in nothing joined."""
+        """Yield the ranges under ``mask``, neighbours that differ in nothing joined."""
         rows = np.flatnonzero(mask)
         if not len(rows):
             return
@@ -143,7 +144,7 @@ class Comparison:
             yield self._piece(start, end)
 
     def at_row(self, row: int) -> Piece:
-        """The piece of one row."""
+        """Return the piece of one row."""
         return self._piece(row, row)
 
     def _differing(self, difference: I64) -> Iterator[tuple[Piece, str]]:
@@ -174,10 +175,10 @@ class Comparison:
 def compare(
     tables: Tables | None, cpu: CpuState | None, intent: Intent, platform: Platform
 ) -> Comparison | None:
-    """The comparison of one boot, worked out once; None where there is nothing to compare.
+    """Return the comparison of one boot, worked out once; None where there is nothing to compare.
 
-    That is so without a dump, and with a CR3 or a depth that is not that of the tables: then every
-    page differs, and the rules of that fault say so.
+    That is so without a dump, and with a CR3 or a depth that is not that of the tables: then every page
+    differs, and the rules of that fault say so.
     """
     if tables is None or cpu is None or not _is_the_root(intent, cpu):
         return None
@@ -245,12 +246,13 @@ class _OwnTables:
         self._made = {record.phys for record in intent.boot.tables}
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
-        """The entries of a table; all are taken for its own if the loader named none."""
+        """Return the entries of a table of the loader's own, None of any other; all are taken for its own if it
+        named none."""
         return self._tables.table(phys) if not self._made or phys in self._made else None
 
 
 def pages_of(named: Named) -> tuple[int, int]:
-    """First page number of a range, and the one behind it."""
+    """Return the first page number of a range, and the one behind it."""
     return named.virt >> PAGE_SHIFT, (named.last >> PAGE_SHIFT) + 1
 
 

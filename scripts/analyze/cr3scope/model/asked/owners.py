@@ -32,7 +32,8 @@ class Owner:
 
 
 def owners(intent: Intent) -> list[Owner]:
-    """Segments, the loader's image, table pages, and each range of memory of its own."""
+    """Return who owns which memory: segments, the loader's image, table pages, and each range that has memory
+    of its own."""
     found = [*_segments(intent), *_images(intent.boot), *_tables(intent.boot)]
     guards = [region for region in intent.regions if region.role == "guard"]
     for named in intent.maps:
@@ -47,7 +48,7 @@ def owners(intent: Intent) -> list[Owner]:
 
 
 def collisions(everything: list[Owner]) -> Iterator[tuple[Owner, Owner]]:
-    """Pairs that overlap and should not, by address."""
+    """Yield the pairs that overlap and should not, by address."""
     active: list[Owner] = []
     for owner in sorted(everything, key=lambda owner: (owner.first, -owner.last)):
         active = [other for other in active if other.last >= owner.first]

@@ -9,7 +9,7 @@ from cr3scope.x86.word import MASK64
 
 
 def promised_slots(intent: Intent, cpu: CpuState) -> list[int]:
-    """The slots that a range of role `recursive` names; else the one that was first written so."""
+    """Return the slots that a range of role `recursive` names; else the one that was first written so."""
     named = [
         level_index(named.virt, cpu.levels)
         for named in (*intent.maps, *intent.regions)
@@ -24,7 +24,7 @@ def promised_slots(intent: Intent, cpu: CpuState) -> list[int]:
 
 
 def window_of(slot: int, levels: int) -> tuple[int, int]:
-    """First and last address that an entry of the top table translates."""
+    """Return the first and last address that an entry of the top table translates."""
     span = level_bytes(levels)
     sign = 1 << (level_shift(levels) + 8)
     first = ((slot * span ^ sign) - sign) & MASK64

@@ -81,33 +81,34 @@ class Course:
 
     @property
     def mask(self) -> int:
-        """Of an address."""
+        """Return the mask of an address in this mode: 64 bits or 32."""
         return MASK64 if self.bits == 64 else (1 << 32) - 1
 
     @property
     def word(self) -> int:
-        """Bytes that a push moves."""
+        """Return how many bytes a push moves."""
         return self.bits // 8
 
     def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
-        """An access with the registers as they are now."""
+        """Return an access as a step, with the registers as they are now."""
         done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
         return Step(name, virt & MASK64, kind, width, self.now, by, max(done, 0))
 
     def ends(self, one: Any) -> int | None:
-        """At an instruction whose outcome cannot be told: no address follows."""
+        """End the course at an instruction whose outcome cannot be told; return None, since no address follows.
+        """
         self.why = {"hlt": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
         self.end = f"not followed further: {decode.text(one)} at {one.address:#x}"
         return None
 
     def stops(self, one: Any, refused: Refused) -> None:
-        """At an instruction that is refused."""
+        """Stop the course at an instruction that is refused."""
         words = f"{decode.text(one)} at {one.address:#x}"
         self.end, self.why = f"{words} is refused", Why.REFUSED
         self.stop = OwnException(refused, words, self.now)
 
     def source(self, one: Any) -> int | None:
-        """The value of the last operand: what is moved, pushed or jumped to."""
+        """Return the value of the last operand, what is moved, pushed or jumped to; None if it is not known."""
         if not one.operands:
             return None
         return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
@@ -115,7 +116,7 @@ class Course:
     # -- the stack -----------------------------------------------------------------------------
 
     def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
-        """RSP moves once the write is done."""
+        """Yield the write of a push, and move RSP once it is done."""
         at = self.now.rsp - width & self.mask
         yield self.step("stack write", at, AccessKind.WRITE, width, one.address)
         self.wrote_stack = True
@@ -123,18 +124,22 @@ class Course:
         self.move_stack(at)
 
     def pop(self, one: Any, width: int) -> Way:
-        """The value, where it is known."""
+        """Yield the read of a pop and move RSP; return the value, None if it is not known."""
         value = yield from self.peek(one, self.now.rsp, width)
         self.move_stack(self.now.rsp + width)
         return value
 
     def peek(self, one: Any, at: int, width: int) -> Way:
-        """The same without a move of RSP: of several words the CPU moves it once all are read."""
+        """Yield a read of the stack that leaves RSP alone; return the value, None if it is not known.
+
+        Where an instruction pops several words, the CPU moves RSP once all are read.
+        """
         yield self.step("stack read", at & self.mask, AccessKind.READ, width, one.address)
         return self.memory.load(at & self.mask, width)
 
     def pop_to_memory(self, one: Any, width: int) -> Iterator[Step]:
-        """POP of a memory operand, whose address counts from RSP as it is afterwards (SDM volume 2B)."""
+        """Yield the accesses of a POP to memory, whose address counts from RSP as it is afterwards (SDM volume
+        2B)."""
         before = self.now
         value = yield from self.pop(one, width)
         place = decode.address(one, one.operands[0], self.known)
@@ -146,10 +151,10 @@ class Course:
         self.now = after
 
     def move_stack(self, rsp: int) -> None:
-        """RSP is set."""
+        """Set RSP, cut to the width of an address."""
         self.known.set("rsp", rsp & self.mask)
         self.now = replace(self.now, rsp=rsp & self.mask)
 
     def pushed_bytes(self, one: Any) -> int:
-        """What a push or a pop moves: two bytes with an operand-size prefix."""
+        """Return how many bytes a push or a pop moves: two with an operand-size prefix."""
         return 2 if OPERAND_SIZE in one.prefix else self.word

@@ -20,7 +20,10 @@ _NAMES = {AccessKind.READ: "read", AccessKind.WRITE: "write"}
 
 
 def operand_steps(course: Course, one: Any) -> Iterator[Step]:
-    """One for each memory operand whose address is known; ``course.stop`` is set if it is misaligned."""
+    """Yield a step for each access to a memory operand whose address is known.
+
+    If an operand is misaligned that must not be, ``course.stop`` is set.
+    """
     for found in accesses(one, course.known, course.platform):
         if found.at % alignment(one):
             course.stops(one, Refused(PROTECTION, 0, f"{found.at:#x} is no multiple of {alignment(one)}"))
@@ -33,7 +36,8 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
 
 
 def repeated(course: Course, one: Any) -> Way:
-    """A string instruction with a count: every page that it comes to. Returns where it goes on."""
+    """Yield the steps of a string instruction with a count, one for every page that it comes to; return where
+    it goes on."""
     count = course.known.get("rcx" if one.addr_size == 8 else "ecx")
     if count is None or (course.now.rflags & RFLAGS_DIRECTION and count > 1):
         return course.ends(one)

@@ -26,7 +26,7 @@ _PUSHED_FLAGS, _POPPED_FLAGS = ("pushf", "pushfd", "pushfq"), ("popf", "popfd", 
 
 
 def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
-    """The accesses of one instruction; returns where it goes on, None at the end.
+    """Yield the accesses of one instruction; return where the code goes on, None at the end.
 
     ``cpu`` tells which instructions are turned on; without it all are.
     """

@@ -51,11 +51,11 @@ def follow(
     cpu: CpuState | None = None,
     platform: Platform = Platform.HARDWARE,
 ) -> Path:
-    """The way from ``registers.rip`` on.
+    """Follow the code from ``registers.rip`` on, and return the way.
 
-    ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is
-    mapped, None for none; ``general`` are the general registers by lower-case name; ``bits`` is the
-    code segment's size. ``cpu`` tells which instructions are turned on; without it all are.
+    ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is mapped,
+    None for none; ``general`` are the general registers by lower-case name; ``bits`` is the code segment's
+    size. ``cpu`` tells which instructions are turned on; without it all are.
     """
     follower = _Follower(Course(read, general, registers, bits, platform), cpu)
     steps = tuple(follower.steps())
@@ -74,7 +74,7 @@ class _Follower:
         self.at_entry: Mapping[str, int | None] = {}
 
     def steps(self) -> Iterator[Step]:
-        """All accesses; the course's ``end`` is set afterwards."""
+        """Yield all accesses; the course's ``end`` is set afterwards."""
         course = self.course
         start = course.now.rip
         yield course.step("next fetch", start, AccessKind.FETCH, 1, start)

@@ -29,29 +29,31 @@ class Refused:
 
 
 def place(selector: int) -> int:
-    """Offset of the descriptor in its table."""
+    """Return the offset of the selector's descriptor in its table."""
     return selector & ~(RPL | _LOCAL)
 
 
 def is_null(selector: int) -> bool:
-    """Whether the selector names no descriptor."""
+    """Return whether the selector names no descriptor."""
     return selector & ~RPL == 0
 
 
 def is_local(selector: int) -> bool:
-    """Whether the descriptor lies in the LDT."""
+    """Return whether the descriptor lies in the LDT."""
     return bool(selector & _LOCAL)
 
 
 def outside(selector: int, limit: int) -> Refused | None:
-    """For a selector whose descriptor the GDT, with this limit, does not hold."""
+    """Return the refusal of a selector whose descriptor the GDT, with this limit, does not hold; None if it
+    does."""
     if place(selector) + DESCRIPTOR_BYTES - 1 <= limit:
         return None
     return _protection(selector, f"outside the GDT, whose limit is {limit:#x}")
 
 
 def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused | None:
-    """Loading a null selector; data segments take it, SS in 64-bit mode."""
+    """Return the refusal of a null selector, None if ``register`` takes it: data segments do, SS in 64-bit
+    mode."""
     if register == TASK and platform.has(Quirk.NULL_TASK):
         return None
     if register in (CODE, TASK) or (register == STACK and not in_64_bit):
@@ -60,8 +62,10 @@ def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused 
 
 
 def refused(register: str, selector: int, found: Descriptor, platform: Platform) -> Refused | None:
-    """Loading ``register``: ``cs`` by a far transfer to the same privilege, ``ss``, ``ds`` to ``gs``,
-    ``tr``."""
+    """Return the refusal of a selector for ``register``, None if it can be loaded.
+
+    Registers are ``cs`` (by a far transfer to the same privilege), ``ss``, ``ds`` to ``gs``, ``tr``.
+    """
     if register == CODE:
         return _code(selector, found, platform)
     if register == STACK:

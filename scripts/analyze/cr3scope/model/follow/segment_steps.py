@@ -27,7 +27,8 @@ Goes = Generator[Step, None, bool]
 
 
 def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int | None] | None:
-    """Which register the instruction loads, and the selector if it is known; None for others.
+    """Return which segment register the instruction loads, and the selector if it is known; None for other
+    instructions.
 
     ``destination``: its first operand, if that is a register.
     """
@@ -45,7 +46,10 @@ def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int 
 
 
 def load(course: Course, one: Any, register: str, selector: int | None, is_return: bool = False) -> Goes:
-    """SS, DS to GS, or TR; ``is_return``: by IRET. An unknown selector is taken for a good one."""
+    """Yield the steps of loading SS, DS to GS, or TR; return whether the code goes on.
+
+    ``is_return``: by IRET. An unknown selector is taken for a good one.
+    """
     if selector is None:
         return True
     if segment_load.is_null(selector):
@@ -65,7 +69,8 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
 
 
 def enter(course: Course, one: Any, selector: int) -> Goes:
-    """The code segment of a far transfer; the way goes on in its mode."""
+    """Yield the steps of loading the code segment of a far transfer, and change to its mode; return whether the
+    code goes on."""
     found = yield from _descriptor(course, one, CODE, selector)
     if found is None:
         return False
@@ -75,7 +80,7 @@ def enter(course: Course, one: Any, selector: int) -> Goes:
 
 
 def load_table(course: Course, one: Any) -> None:
-    """LGDT and LIDT: a limit of two bytes, and a base."""
+    """Remember what LGDT or LIDT loads: a limit of two bytes, and a base."""
     at = decode.address(one, one.operands[0], course.known)
     count = 2 + course.word
     value = None if at is None else course.memory.load(at & course.mask, count)

@@ -16,7 +16,7 @@ _FAR_RETURNS = {"retf": 4, "retfq": 8, "iretd": 4, "iretq": 8}  # bytes of each 
 
 
 def branch(course: Course, one: Any) -> Way:
-    """A jump without a condition, or a call. Returns where it goes on."""
+    """Yield the accesses of a jump without a condition, or of a call; return where it goes on."""
     yield from operand_steps(course, one)
     if one.mnemonic == "ljmp" and (far := _far_target(course, one)) is not None:
         selector, offset = far
@@ -46,7 +46,7 @@ def _far_target(course: Course, one: Any) -> tuple[int, int] | None:
 
 
 def back(course: Course, one: Any) -> Way:
-    """A return, near, far or from an interrupt. Returns where it goes on."""
+    """Yield the accesses of a return, near, far or from an interrupt; return where it goes on."""
     if one.mnemonic == "ret":
         target = yield from course.pop(one, course.word)
         if target is None:

@@ -23,7 +23,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 
 def words(entry: EntryRef) -> str:
-    """What is wrong with it, for a title that begins with its name."""
+    """Return what is wrong with the entry, for a title that begins with its name."""
     size = "2 MiB" if entry.level == 2 else "1 GiB"
     return f"lacks PS: it maps no page of {size}, but points to a table at {entry.value & ADDRESS_MASK:#x}"
 
