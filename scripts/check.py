@@ -46,7 +46,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
 
 
 def sources(*suffixes: str) -> Iterator[Path]:
-    """Every file under version control or new, by suffix, relative to the root."""
+    """Yield every file under version control or new, by suffix, relative to the root."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -57,7 +57,7 @@ def sources(*suffixes: str) -> Iterator[Path]:
 
 
 def may_include(file: Path, header: str) -> bool:
-    """Who may include whom: docs/design.md, "Parts"."""
+    """Return whether a file may include a header: docs/design.md, "Parts"."""
     part = file.parts[0]
     own = (ROOT / file).parent / header
     if part == "trace":
@@ -71,7 +71,8 @@ def may_include(file: Path, header: str) -> bool:
 
 
 def loader_may_include(file: Path, header: str) -> bool:
-    """Whether a file of the loader may include a header, which it names by its path below ``loader/``."""
+    """Return whether a file of the loader may include a header, which it names by its path below ``loader/``.
+    """
     if header.startswith("efi"):
         return FIRMWARE_FILES.match(str(file)) is not None
     if header in FREESTANDING or header.startswith("trace/") or header == "handoff.h":
@@ -86,7 +87,7 @@ def loader_may_include(file: Path, header: str) -> bool:
 
 
 def check_includes() -> Iterator[str]:
-    """C parts include only what their place allows."""
+    """Yield each include of the C parts that its place does not allow."""
     for file in sources(".c", ".h", ".S"):
         for number, line in enumerate((ROOT / file).read_text().split("\n"), 1):
             match = INCLUDE.match(line)
@@ -95,7 +96,7 @@ def check_includes() -> Iterator[str]:
 
 
 def check_loader_table() -> Iterator[str]:
-    """docs/design.md lists the loader's folders with what LOADER_FOLDERS lets them include."""
+    """Yield a breach if docs/design.md lists the loader's folders otherwise than LOADER_FOLDERS."""
     page = "docs/design.md"
     text = (ROOT / page).read_text().partition("### The loader's folders")[2].partition("\n#")[0]
     rows = re.findall(r"^\| `(\w+)/?` \|[^|]*\|([^|]*)\|$", text, re.MULTILINE)
@@ -104,7 +105,7 @@ def check_loader_table() -> Iterator[str]:
 
 
 def check_prefixes() -> Iterator[str]:
-    """A function of the loader that others can call begins with its file's name."""
+    """Yield each function of the loader that others can call and that does not begin with its file's name."""
     for file in sources(".c"):
         if file.parts[0] != "loader":
             continue
@@ -117,7 +118,7 @@ def check_prefixes() -> Iterator[str]:
 
 
 def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import, also those inside functions."""
+    """Yield (line, module) of every import, also those inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -126,7 +127,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def check_imports() -> Iterator[str]:
-    """Parts of the Python package import only what lies below them; gdb only in its adapters."""
+    """Yield each import of what does not lie below a part of the package, and of gdb outside its adapters."""
     package = Path("scripts/analyze/cr3scope")
     for file in sources(".py"):
         inside = file.is_relative_to(package)
@@ -140,7 +141,7 @@ def check_imports() -> Iterator[str]:
 
 
 def check_sizes() -> Iterator[str]:
-    """One concept a file: none over 500 lines."""
+    """Yield each file of more than MAX_LINES lines: one concept a file."""
     for file in sources(".c", ".h", ".S", ".py", ".sh"):
         count = (ROOT / file).read_text().count("\n")
         if count > MAX_LINES:
@@ -148,7 +149,7 @@ def check_sizes() -> Iterator[str]:
 
 
 def check_headers_alone() -> Iterator[str]:
-    """Every header of the freestanding parts compiles by itself."""
+    """Yield each header of the freestanding parts that does not compile by itself."""
     headers = [h for h in sources(".h") if h.parts[0] in ("trace", "kernel", "loader")]
     for header in headers:
         if any(name in (ROOT / header).read_text() for name in ("<efi.h>", "<efilib.h>")):
@@ -162,7 +163,7 @@ def check_headers_alone() -> Iterator[str]:
 
 
 def check_format() -> Iterator[str]:
-    """C is formatted by .clang-format."""
+    """Yield each place where C is not formatted by .clang-format."""
     files = [str(f) for f in sources(".c", ".h")]
     if shutil.which("clang-format") is None:
         yield "clang-format: not installed (make deps)"
@@ -175,7 +176,7 @@ def check_format() -> Iterator[str]:
 
 
 def check_types() -> Iterator[str]:
-    """mypy --strict over the packages, gdb's commands and the program that starts gdb."""
+    """Yield what mypy --strict says of the packages, gdb's commands and the program that starts gdb."""
     if shutil.which("mypy") is None:
         yield "mypy: not installed (make deps)"
         return
@@ -210,8 +211,13 @@ def check_constants() -> Iterator[str]:
     yield from check_python.repeated(ROOT, files, package / "x86")
 
 
+def check_docstrings() -> Iterator[str]:
+    """Yield each public function of the scripts whose docstring does not begin with a verb (docs/style.md)."""
+    yield from check_python.docstrings(ROOT, (file for file in sources(".py") if file.parts[0] == "scripts"))
+
+
 CHECKS = (check_includes, check_loader_table, check_prefixes, check_imports, check_sizes, check_headers_alone,
-          check_format, check_types, check_lint, check_unused, check_constants)
+          check_format, check_types, check_lint, check_unused, check_constants, check_docstrings)
 
 
 def main() -> int:

@@ -174,10 +174,10 @@ def _numbers(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 # What the docstring of a public function may begin with.
 _VERBS = frozenset("""
-    Add Answer Apply Ask Boot Build Call Carry Check Choose Clear Close Collect Compare Complete Continue Convert Copy Count Decide Decode
+    Add Answer Apply Ask Begin Boot Build Call Carry Check Choose Clear Close Collect Compare Complete Continue Convert Copy Count Decide Decode
     Describe Do Draw Drop Emulate End Extend Fail Fill Find Follow Format Forward Give Handle Hold Install Judge Keep Leave Let Limit List
     Load Log Look Make Map Mark Match Mend Merge Move Name Open Pack Parse Plan Predict Prefer Print Put Raise Read Record Refuse
-    Release Remember Remove Render Replace Report Require Reset Restore Return Run Save Say Scan Send Set Show Skip Sort Split Start
+    Release Remember Remove Render Replace Report Require Reset Restore Return Run Save Say Scan Send Set Show Skip Sort Split Start Stay
     Step Stop Store Take Tell Test Translate Trim Try Turn Unpack Update Use Wait Walk Warn Watch Wrap Write Yield
 """.split())
 
@@ -189,5 +189,6 @@ def docstrings(root: Path, files: Iterable[Path]) -> Iterator[str]:
             if not isinstance(node, _FUNCTIONS) or node.name.startswith("_"):
                 continue
             text = ast.get_docstring(node)
-            if text is not None and text.split(maxsplit=1)[:1] != [] and text.split()[0] not in _VERBS:
-                yield f"{file}:{node.lineno}: the docstring of {node.name} begins with no verb that it knows: {text.split()[0]}"
+            first = text.split()[0].rstrip(",.:;") if text else None
+            if first is not None and first not in _VERBS:
+                yield f"{file}:{node.lineno}: the docstring of {node.name} begins with no verb that is known: {first}"

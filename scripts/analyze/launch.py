@@ -16,7 +16,7 @@ EXIT_UNUSABLE = 2
 
 
 def missing():
-    """What this interpreter lacks, as a person would name it."""
+    """Return what this interpreter lacks, as a person would name it."""
     lacking = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
     if sys.version_info < OLDEST:
         lacking.append("Python %d.%d or later" % OLDEST)
@@ -24,7 +24,7 @@ def missing():
 
 
 def start(candidates, arguments):
-    """Runs the command here, or hands over to the next candidate."""
+    """Run the command here, or hand over to the next candidate."""
     lacking = missing()
     if not lacking:
         from cr3scope.cli.main import main

@@ -44,7 +44,7 @@ quit $will_fault * {FAULTS}
 
 
 def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
-    """How any gdb comes to the switch of a loader that waits."""
+    """Return the lines with which any gdb comes to the switch of a loader that waits."""
     return (
         f"source {COMMANDS}", "set architecture i386:x86-64",
         f"add-symbol-file {build}/loader/loader.elf -o {base:#x}",
@@ -58,7 +58,7 @@ def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
 
 
 def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
-    """What gdb does before it hands over to the person."""
+    """Return what gdb does before it hands over to the person."""
     return "\n".join((
         "set pagination off", "set confirm off", *connecting(build, base, f"{run}/gdb"), STOP,
         "python from cr3scope_commands import command, planned; from pathlib import Path",
@@ -68,7 +68,7 @@ def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
 
 
 def main() -> int:
-    """Boots, waits, and runs gdb to its end. Exit status: 0, 1 (the boot faults), 2 (it did not work)."""
+    """Boot, wait, and run gdb to its end. Exit status: 0, 1 (the boot faults), 2 (it did not work)."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", action="store_true", help="no terminal: print, step across, end")
     parser.add_argument("--blame", metavar="ENTRY", help="print who wrote this entry, and end")
@@ -90,14 +90,14 @@ def main() -> int:
 
 
 def port(words: str) -> int:
-    """A TCP port, 1 to 65535."""
+    """Return a TCP port, 1 to 65535."""
     if not words.isdecimal() or not 1 <= int(words) <= MOST_PORT:
         raise argparse.ArgumentTypeError(f"{words!r} is no TCP port: 1 to {MOST_PORT}")
     return int(words)
 
 
 def debug(arguments: argparse.Namespace) -> int:
-    """Runs gdb on the boot."""
+    """Run gdb on the boot."""
     commands = BATCH if arguments.batch else ""
     if arguments.blame:
         commands = f"cr3scope blame {arguments.blame}\ndisconnect\nquit ($cr3scope_writes == 0) * {FAULTS}\n"
@@ -138,7 +138,7 @@ def debug(arguments: argparse.Namespace) -> int:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Boots up to where the loader waits, prints what gdb must be told, and stays as long as QEMU."""
+    """Boot up to where the loader waits, print what gdb must be told, and stay as long as QEMU."""
     process = guest(arguments.build, arguments.run, f"-gdb tcp:127.0.0.1:{arguments.server}")
     assert process.stdout is not None
     try:

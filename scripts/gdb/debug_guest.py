@@ -34,7 +34,7 @@ class NotReached(Exception):
 
 
 def guest(build: Path, run: Path, stub: str) -> subprocess.Popen[bytes]:
-    """The reference boot, its serial port on standard output, gdb's stub where ``stub`` (-gdb) says.
+    """Start the reference boot, its serial port on standard output, gdb's stub where ``stub`` (-gdb) says.
 
     The loader waits (``debugger=wait``). NotReached if the boot volume cannot be made.
     """
@@ -59,7 +59,8 @@ def _end_with_parent() -> None:
 
 
 def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
-    """Reads the serial port up to the ``image`` record; NotReached if it does not come."""
+    """Read the serial port up to the ``image`` record, and return its address; NotReached if it does not come.
+    """
     heard, began = b"", time.monotonic()
     told = not sys.stderr.isatty()
     with selectors.DefaultSelector() as selector:
@@ -85,7 +86,7 @@ def image_base(serial: IO[bytes], log: IO[bytes]) -> int:
 
 
 def refusal(heard: bytes) -> str:
-    """Why the loader gave the boot up, if it told; else empty."""
+    """Return why the loader gave the boot up, if it told; else empty."""
     if not _ERROR.search(heard):
         return ""
     errors = [error for boot in read_capture(heard).boots for error in boot.errors]
@@ -94,7 +95,7 @@ def refusal(heard: bytes) -> str:
 
 
 def drain(serial: IO[bytes], log: IO[bytes], refused: Callable[[str], None]) -> None:
-    """Keeps the guest from blocking on a full pipe, and its trace from getting lost.
+    """Keep the guest from blocking on a full pipe, and its trace from getting lost.
 
     ``refused`` is called with the words of a loader that gives up.
     """

@@ -1,4 +1,4 @@
-"""`make check` holds which folder of the loader may include what, and whose name its functions carry."""
+"""`make check`: which folder of the loader may include what, whose name its functions carry, and the style of Python."""
 
 from __future__ import annotations
 
@@ -175,3 +175,20 @@ def test_a_constant_has_one_definition(check: ModuleType, text: str, said: str |
     (package / "x86/ground.py").write_text("PAGE_BYTES = 4096\nMASK = ~0xFFF\nROLES = frozenset({'a'})\n")
     (package / "above.py").write_text(text)
     assert [line.split(": ", 1)[1] for line in check.check_constants()] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ('def f() -> int:\n    """Return one."""\n    return 1\n', None),
+        ('def f() -> int:\n    """The number one."""\n    return 1\n', "The"),
+        ('def f() -> int:\n    """Returns one."""\n    return 1\n', "Returns"),
+        ('class C:\n    """A thing."""\n\n    def f(self) -> int:\n        """Of one."""\n        return 1\n', "Of"),
+        ('class C:\n    """A thing."""\n\n    @property\n    def f(self) -> int:\n        """One."""\n        return 1\n', "One"),
+        ('def _f() -> int:\n    """The number one."""\n    return 1\n', None),
+        ("def f() -> int:\n    return 1\n", None),
+    ],
+)
+def test_docstring_of_a_public_function_begins_with_a_verb(check: ModuleType, text: str, first: str | None) -> None:
+    said = lines(check, "docstrings", a=text)
+    assert [line.split("with no verb that is known: ")[1] for line in said] == ([first] if first else [])

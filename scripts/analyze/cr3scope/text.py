@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """``text`` with every character that could steer a terminal written as an escape.
+    """Return ``text`` with every character that could steer a terminal written as an escape.
 
-    Python's notion of printable leaves out control characters, line separators, bidirectional marks
-    and surrogates.
+    Python's notion of printable leaves out control characters, line separators, bidirectional marks and
+    surrogates.
     """
     if text.isprintable():
         return text

@@ -15,7 +15,7 @@ class Cr3scope(gdb.Command):
 
 
 def register() -> None:
-    """Makes the commands known to gdb."""
+    """Make the commands known to gdb."""
     Cr3scope()
     for command in (
         blame.Blame, breaks.Break, check.Check, diff.Diff, fault.FaultCommand, handoff.Handoff,

@@ -47,7 +47,7 @@ class Blame(Command):
     completion = gdb.COMPLETE_EXPRESSION
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
-        """The levels, behind a colon."""
+        """Return the levels that may stand behind a colon."""
         head, colon, _ = last.rpartition(":")
         return (f"{head}:{name}" for name in bits.LEVEL_NAMES.values() if colon and not before)
 

@@ -45,7 +45,7 @@ class Break(Command):
     completion = gdb.COMPLETE_EXPRESSION
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
-        """Of the images that the firmware has loaded."""
+        """Return the names of the images that the firmware has loaded."""
         now = stop()
         return (name for image in all_images(now, now.rip) for name in image.names)
 

@@ -33,7 +33,8 @@ class Command(gdb.Command):
         super().__init__(f"cr3scope {self.name}", gdb.COMMAND_DATA)
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
-        """Words that may follow those ``before``, of which ``last`` is typed; may raise what ``run`` may."""
+        """Return words that may follow those ``before``, of which ``last`` is typed; may raise what ``run``
+        may."""
         return ()
 
     def complete(self, text: str, word: str | None) -> list[str] | int | None:
@@ -60,11 +61,11 @@ class Command(gdb.Command):
         return fitting or self.completion
 
     def run(self, words: list[str]) -> None:
-        """Does it; may raise UnusableInput, QmpError, gdb.error and GdbError."""
+        """Do what the command is for; may raise UnusableInput, QmpError, gdb.error and GdbError."""
         raise NotImplementedError
 
     def invoke(self, argument: str, from_tty: bool) -> None:
-        """Called by gdb."""
+        """Run the command with gdb's arguments; called by gdb."""
         self.dont_repeat()
         had_target = gdb.selected_inferior().pid != 0
         try:
@@ -83,17 +84,17 @@ class Command(gdb.Command):
             raise gdb.GdbError(f"cr3scope {self.name}: {line}") from None
 
     def no_arguments(self, words: list[str]) -> None:
-        """Refuses arguments."""
+        """Refuse arguments."""
         if words:
             raise self.misused()
 
     def misused(self) -> gdb.GdbError:
-        """The error of a command that was given the wrong words."""
+        """Return the error of a command that was given the wrong words."""
         return gdb.GdbError(f"usage: cr3scope {self.name} {self.usage}".rstrip())
 
 
 def address(word: str) -> int:
-    """A number or any expression of gdb, as an unsigned address; of a function or an array its own."""
+    """Return a number or any expression of gdb as an unsigned address; of a function or an array its own."""
     try:
         value = gdb.parse_and_eval(word)
         if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
@@ -104,7 +105,7 @@ def address(word: str) -> int:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Prints; guest-controlled text must have been made safe already. Sentences are wrapped."""
+    """Print lines; guest-controlled text must have been made safe already. Sentences are wrapped."""
     for line in lines:
         said()
         gdb.write(f"{_wrapped(line)}\n")

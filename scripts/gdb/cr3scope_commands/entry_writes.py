@@ -37,7 +37,7 @@ class Journal(gdb.Breakpoint):
         self.writes: deque[Write] = deque(maxlen=MOST_WRITES)
 
     def stop(self) -> bool:
-        """Called by gdb after the instruction that wrote."""
+        """Record what an instruction wrote; called by gdb after it."""
         # Not in physical mode: gdb sends no packet of ours before the stop is over.
         data = gdb.selected_inferior().read_memory(self._virt, ENTRY_BYTES)
         new = int.from_bytes(bytes(data), "little")
@@ -56,12 +56,12 @@ class Journal(gdb.Breakpoint):
 
     @property
     def last_seen(self) -> int:
-        """What the last write left."""
+        """Return what the last write left."""
         return self._value
 
 
 def entry_value(phys: int) -> int | None:
-    """The 8 bytes at a physical address; None where there is no memory."""
+    """Return the 8 bytes at a physical address as a number; None where there is no memory."""
     with physical_mode():
         data = read_physical(phys, ENTRY_BYTES)
     return None if data is None else int.from_bytes(data, "little")

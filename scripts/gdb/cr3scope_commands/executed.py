@@ -25,9 +25,10 @@ _SLICE = 0.25
 
 
 def executed_switches(name: str) -> list[MovCr3]:
-    """Each by its address; the guest stands before the image's first instruction, in its second boot.
+    """Return each `mov cr3` that was executed, by its address.
 
-    UnusableInput if the image comes to none within :data:`SECONDS`, or the guest cannot boot twice.
+    The guest then stands before the image's first instruction, in its second boot. UnusableInput if the image
+    comes to none within :data:`SECONDS`, or the guest cannot boot twice.
     """
     if not is_emulated():
         raise UnusableInput("only QEMU's TCG tells which code it executes; this guest runs under KVM")

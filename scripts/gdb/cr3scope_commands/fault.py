@@ -41,7 +41,7 @@ class FaultCommand(Command):
 
 
 def which(now: StoppedCpu, vectors: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, list[str]]:
-    """The vector, of those whose gates lead to the PC, and a line if others are as likely.
+    """Return the vector, of those whose gates lead to the PC, and a line if others are as likely.
 
     Those of ``expected`` come first.
     """
@@ -54,7 +54,7 @@ def which(now: StoppedCpu, vectors: tuple[int, ...], expected: tuple[int, ...]) 
 
 
 def report(now: StoppedCpu, vector: int) -> Iterator[str]:
-    """The exception in words, its frame, and for a page fault the walk of CR2."""
+    """Yield the exception in words, its frame, and for a page fault the walk of CR2."""
     frame = frame_at_rsp(now, vector)
     cr2 = now.registers.get("CR2", 0)
     is_page_fault = vector == exceptions.PAGE_FAULT

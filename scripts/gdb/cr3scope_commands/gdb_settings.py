@@ -17,7 +17,7 @@ _INTERPRETER = re.compile(r"--?(?:i|int[erpt]*)(?:=(.*))?")
 
 @contextmanager
 def setting(name: str, value: str) -> Iterator[None]:
-    """Within it gdb's ``set NAME`` is ``value``."""
+    """Set gdb's ``set NAME`` to ``value`` within the block."""
     before = gdb.parameter(name)
     words = {True: "on", False: "off"}.get(before, before) if isinstance(before, bool) else before
     # As strings: gdb warns of a language that is not the frame's.
@@ -29,13 +29,13 @@ def setting(name: str, value: str) -> Iterator[None]:
 
 
 def in_c() -> AbstractContextManager[None]:
-    """Within it gdb reads expressions as C: other languages write neither 0x1000 nor a cast so."""
+    """Let gdb read expressions as C within the block: other languages write neither 0x1000 nor a cast so."""
     return setting("language", "c")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """gdb tells nothing of stops within it: the command says where the guest stands.
+    """Keep gdb from telling of stops within the block: the command says where the guest stands.
 
     What gdb says of signals is no notification to it, so it has no standard output meanwhile, but where a
     program listens there (gdb/MI).
@@ -57,7 +57,7 @@ def quiet() -> Iterator[None]:
 
 
 def speaks_to_a_program(words: tuple[str, ...]) -> bool:
-    """Whether gdb was started with these words as gdb/MI, or another interpreter that is no console."""
+    """Return whether gdb was started with these words as gdb/MI, or another interpreter that is no console."""
     for number, word in enumerate(words):
         match = _INTERPRETER.fullmatch(word)
         if match is not None:

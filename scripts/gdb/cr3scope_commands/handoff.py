@@ -33,7 +33,7 @@ class Handoff(Command):
     name, usage = "handoff", "[sysv|ms]"
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
-        """The ABIs."""
+        """Return the ABIs."""
         return () if before else _ARGUMENTS
 
     def run(self, words: list[str]) -> None:
@@ -44,7 +44,7 @@ class Handoff(Command):
 
 
 def report(now: StoppedCpu, seen: CodePrediction | None, abis: list[str]) -> Iterator[str]:
-    """Which ABI the values fit, a line for each one's registers, then the stack."""
+    """Yield which ABI the values fit, a line for each one's registers, then the stack."""
     entry = next((s for s in seen.steps if s.name == "entry"), None) if seen else None
     cpu = seen.cpu if seen else now.cpu
     values: Mapping[str, int | None]

@@ -21,7 +21,7 @@ _COUNT_AT = 4  # TableSize in EFI_DEBUG_IMAGE_INFO_TABLE_HEADER
 
 
 def run_until_loaded(name: str) -> Loaded:
-    """The image, loaded and relocated, before its first instruction.
+    """Run until the image is loaded and relocated, before its first instruction, and return it.
 
     UnusableInput if it does not come within :data:`SECONDS`.
     """

@@ -15,7 +15,7 @@ _timers: list[threading.Timer] = []
 
 @contextmanager
 def patience(name: str) -> Iterator[None]:
-    """Within it, or until :func:`said`, the command is waited for."""
+    """Tell a person who waits that the command works, within the block or until :func:`said`."""
     if not sys.__stderr__ or not os.isatty(2):
         yield
         return
@@ -32,6 +32,6 @@ def patience(name: str) -> Iterator[None]:
 
 
 def said() -> None:
-    """Something was printed: nobody wonders any more."""
+    """Stop the wait: something was printed, and nobody wonders any more."""
     while _timers:
         _timers.pop().cancel()

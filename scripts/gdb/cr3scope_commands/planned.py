@@ -15,7 +15,7 @@ _SECONDS = 2.0  # until the serial port's reader has written the last record
 
 
 def compare(log: Path) -> Iterator[str]:
-    """A line for each planned value, by the trace in ``log``."""
+    """Yield a line for each planned value, by the trace in ``log``."""
     now = stop()
     planned = _planned(log)
     held = dict(_held(now))

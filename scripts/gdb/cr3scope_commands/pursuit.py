@@ -52,8 +52,10 @@ class Pursuit:
         self._stubs: dict[int, tuple[int, ...]] = {}
 
     def run(self, under: StoppedCpu, seen: CodePrediction) -> None:
-        """From the first instruction behind the switch. ``under``: the guest before it, seen through the
-        new tables, as ``seen`` judges it."""
+        """Follow the guest from the first instruction behind the switch.
+
+        ``under``: the guest before it, seen through the new tables, as ``seen`` judges it.
+        """
         try:
             show(self._all(under, seen))
         except _Reset as reset:

@@ -24,7 +24,7 @@ _RESET_OFFSET = 0xFFF0  # of RIP after a reset (Intel SDM vol. 3A, 11.1.4)
 
 
 def image_of_pc(now: StoppedCpu) -> Loaded:
-    """The image that holds the PC, by its name if the firmware lists it; UnusableInput if none does."""
+    """Return the image that holds the PC, by its name if the firmware lists it; UnusableInput if none does."""
     for one in all_images(now, now.rip):
         if one.image.holds(now.rip):
             return one
@@ -32,10 +32,10 @@ def image_of_pc(now: StoppedCpu) -> Loaded:
 
 
 def rerun_to_start(image: Loaded, pc: int) -> Loaded:
-    """Resets the machine and runs to the image's entry point, wherever it is loaded this time.
+    """Reset the machine and run to the image's entry point, wherever it is loaded this time.
 
-    gdb's symbols move with it: those of the file that has some for ``pc``.
-    UnusableInput if the image does not start.
+    gdb's symbols move with it: those of the file that has some for ``pc``. UnusableInput if the image does not
+    start.
     """
     header = image.header
     if header is None or not image.names:
@@ -54,7 +54,8 @@ def rerun_to_start(image: Loaded, pc: int) -> Loaded:
 
 
 def reset() -> None:
-    """The machine as after power-on, but that RAM holds nothing that looks like the firmware's tables."""
+    """Reset the machine to what it is after power-on, but that RAM holds nothing that looks like the firmware's
+    tables."""
     stale = table_counts(StubRam())
     try:
         Monitor().monitor("system_reset")

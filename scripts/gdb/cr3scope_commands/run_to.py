@@ -21,10 +21,10 @@ HARDWARE_MOST = 4  # DR0 to DR3; QEMU's TCG has no limit
 
 
 def run_to(addresses: Iterable[int], is_emulated: bool = True, seconds: float = SECONDS) -> None:
-    """Runs until one of ``addresses`` is to be executed, or the time is over.
+    """Run until one of ``addresses`` is to be executed, or the time is over.
 
-    By hardware breakpoints, which stop the guest even where the page cannot be fetched: not every page
-    can be written. On real debug registers only the first four count.
+    By hardware breakpoints, which stop the guest even where the page cannot be fetched: not every page can be
+    written. On real debug registers only the first four count.
     """
     wanted = list(dict.fromkeys(addresses))
     run_until(
@@ -33,14 +33,14 @@ def run_to(addresses: Iterable[int], is_emulated: bool = True, seconds: float = 
 
 
 def run_until_written(virt: int, width: int, seconds: float) -> None:
-    """Runs until the ``width`` bytes at ``virt`` have been written, or the time is over."""
+    """Run until the ``width`` bytes at ``virt`` have been written, or the time is over."""
     kind = {1: "char", 2: "short", 4: "int", 8: "long"}[width]
     place = f"*(unsigned {kind} *){virt:#x}"
     run_until(lambda: [gdb.Breakpoint(place, gdb.BP_WATCHPOINT, gdb.WP_WRITE, internal=True)], seconds)
 
 
 def run_until(points: Callable[[], list[gdb.Breakpoint]], seconds: float) -> None:
-    """Runs until one of the points that ``points`` makes stops the guest, or the time is over."""
+    """Run until one of the points that ``points`` makes stops the guest, or the time is over."""
     with _alone():
         with in_c():
             made = points()
@@ -52,23 +52,23 @@ def run_until(points: Callable[[], list[gdb.Breakpoint]], seconds: float) -> Non
 
 
 def run_for(seconds: float) -> None:
-    """Runs for a while."""
+    """Run for a while."""
     with _alone():
         _go("continue", seconds)
 
 
 def step_over() -> None:
-    """One instruction of the selected CPU; the others stand still.
+    """Step one instruction of the selected CPU; the others stand still.
 
-    gdb complains once it stands where the new tables map nothing, but it has stepped. The time is
-    bounded: a CPU that is halted makes no step.
+    gdb complains once it stands where the new tables map nothing, but it has stepped. The time is bounded: a
+    CPU that is halted makes no step.
     """
     with _alone(), setting("scheduler-locking", "on"), suppress(gdb.MemoryError):
         _go("stepi", STEP_SECONDS)
 
 
 def hardware_break(virt: int) -> gdb.Breakpoint:
-    """One of gdb's own: not listed."""
+    """Return a hardware breakpoint of the commands' own, which gdb does not list."""
     return gdb.Breakpoint(f"*{virt:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
 
 

@@ -9,7 +9,7 @@ from cr3scope_commands.answer import answer
 
 
 def place(virt: int) -> str:
-    """`` in function at file:line``, as much of it as gdb knows; empty without symbols."""
+    """Return `` in function at file:line``, as much of it as gdb knows; empty without symbols."""
     words = ""
     block = answer(f"info symbol {virt:#x}")
     if not block.startswith("No symbol"):

@@ -45,7 +45,7 @@ class SymbolsCommand(Command):
 
 
 def listing(now: StoppedCpu) -> Iterator[str]:
-    """How many there are, then one line for each; the one that holds the PC is marked."""
+    """Yield how many images there are, then one line for each; the one that holds the PC is marked."""
     images = all_images(now, now.rip)
     if not images:
         raise UnusableInput("the firmware has no list of images here, and no PE image holds the PC")

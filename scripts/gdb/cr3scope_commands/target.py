@@ -31,7 +31,7 @@ class Monitor:
     """QEMU's monitor through gdb's `monitor`, in the place of a QMP connection."""
 
     def monitor(self, command: str) -> str:
-        """What the monitor answers."""
+        """Return what the monitor answers."""
         try:
             told = answer(f"monitor {command}")
         except gdb.error as error:
@@ -42,11 +42,11 @@ class Monitor:
         return told.replace("\r", "")
 
     def registers(self) -> dict[str, int]:
-        """The registers as the monitor prints them."""
+        """Return the registers as the monitor prints them."""
         return read_registers(self.monitor("info registers"))
 
     def execute(self, command: str, **arguments: object) -> object:
-        """No QMP here: only what the monitor has words for."""
+        """Return what a QMP command would, as far as the monitor has words for it: there is no QMP here."""
         if command == "query-cpus-fast":
             return [{"qom-path": "/machine/unattached/device[0]"}]
         if command == "qom-get":
@@ -56,7 +56,7 @@ class Monitor:
 
 @contextmanager
 def physical_mode() -> Iterator[None]:
-    """Within it the stub takes addresses as physical ones; afterwards as virtual ones again."""
+    """Let the stub take addresses as physical ones within the block; afterwards as virtual ones again."""
     try:
         told = answer("maintenance packet Qqemu.PhyMemMode:1")
         if '"OK"' not in told:
@@ -130,7 +130,7 @@ class StubMemory:
 
 
 def read_physical(phys: int, count: int) -> bytes | None:
-    """Within :func:`physical_mode`; None where there is no memory."""
+    """Return bytes of physical memory, within :func:`physical_mode`; None where there is no memory."""
     if phys + count > 1 << 52:  # the widest physical address; gdb raises OverflowError past 64 bits
         return None
     try:
@@ -140,9 +140,10 @@ def read_physical(phys: int, count: int) -> bytes | None:
 
 
 def stop(memory: StubMemory | None = None) -> StoppedCpu:
-    """The guest as it stands; an error if there is none, or none with long mode's paging.
+    """Return the guest as it stands; an error if there is none, or none with long mode's paging.
 
-    The CPU is that of gdb's selected thread, whichever the monitor has chosen. ``memory``: to ask later what was read.
+    The CPU is that of gdb's selected thread, whichever the monitor has chosen. ``memory``: to ask later what
+    was read.
     """
     thread = gdb.selected_thread()
     if gdb.selected_inferior().pid == 0 or thread is None:
@@ -169,6 +170,6 @@ def platform() -> Platform:
 
 
 def is_emulated() -> bool:
-    """Whether TCG runs the guest, which has hardware breakpoints without limit; QmpError if it is no
+    """Return whether TCG runs the guest, which has hardware breakpoints without limit; QmpError if it is no
     QEMU."""
     return "enabled" not in Monitor().monitor("info kvm")

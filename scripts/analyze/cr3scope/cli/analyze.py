@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser("analyze", help="judge a capture: what will the switch do?")
     parser.add_argument(
         "capture",
@@ -48,7 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judges, prints, and returns the exit status of the verdict."""
+    """Judge, print, and return the exit status of the verdict."""
     with patience(f"judging {arguments.capture}"):
         if is_core(arguments.capture):
             if arguments.log is not None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read(path: Path) -> Capture:
-    """The capture in a file; UnusableInput if it cannot be read."""
+    """Return the capture in a file; UnusableInput if it cannot be read."""
     try:
         return read_capture(path.read_bytes())
     except OSError as error:
@@ -71,7 +71,8 @@ def read(path: Path) -> Capture:
 
 
 def is_core(path: Path) -> bool:
-    """By its first bytes; False of what is no plain file, too. UnusableInput if it cannot be read."""
+    """Return whether a file is an ELF core, by its first bytes; False of what is no plain file. UnusableInput
+    if it cannot be read."""
     try:
         if not path.is_file():
             return False
@@ -82,7 +83,7 @@ def is_core(path: Path) -> bool:
 
 
 def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:
-    """The verdict on a capture, with the log and the ELF twins if there are any."""
+    """Return the verdict on a capture, with the log and the ELF twins if there are any."""
     if log is None:
         return _judge(capture, None, elf_files)
     with LogFile(log) as opened:
@@ -90,7 +91,7 @@ def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> V
 
 
 def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> Verdict:
-    """The verdict on a capture and an opened log."""
+    """Return the verdict on a capture and an opened log."""
     boot = chosen_boot(capture)
     planned = boot.cpus.get("handoff") if boot else None
     report = read_story(log, planned.registers.get("cr3") if planned else None).report

@@ -21,7 +21,8 @@ from cr3scope.x86.decode.instruction import can_decode
 
 
 def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
-    """UnusableInput if the core does not tell enough."""
+    """Return the verdict on what the core's CPU is about to do; UnusableInput if the core does not tell enough.
+    """
     if not can_decode():
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)

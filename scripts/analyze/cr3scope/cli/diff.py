@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser("diff", help="show how two address spaces differ")
     parser.add_argument("left", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("right", metavar="SOURCE", help="the one to compare it with")
@@ -43,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 if both map the same as far as both tell, 1 if they differ."""
+    """Compare and print; return 0 if both map the same as far as both tell, 1 if they differ."""
     with patience(f"comparing {arguments.left} and {arguments.right}"):
         left = open_named(arguments, arguments.left)
         right = open_named(_for_right(arguments), arguments.right)

@@ -15,14 +15,15 @@ _HELP = (
 
 
 def add_elf_option(parser: argparse.ArgumentParser) -> None:
-    """``arguments.elf`` is a list of ElfFile."""
+    """Add the option: ``arguments.elf`` is then a list of ElfFile."""
     parser.add_argument(
         "--elf", metavar="FILE[@BASE]", type=elf_file, action="append", default=[], help=_HELP
     )
 
 
 def elf_file(words: str) -> ElfFile:
-    """A file whose own name has an @ is taken as it is."""
+    """Return the file and its base that ``FILE[@BASE]`` names; a file whose own name has an @ is taken as it
+    is."""
     name, at, base = words.rpartition("@")
     if not at or Path(words).exists():
         return ElfFile(Path(words))

@@ -22,7 +22,7 @@ SCHEMA = "cr3scope.diagnose.catalogue/1"
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser("explain", help="explain a rule; without one, list them")
     parser.add_argument("rule", nargs="?", metavar="RULE", help="a rule's id, as in a verdict")
     add_json_option(parser)
@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints one rule or the list; 2 if there is no such rule."""
+    """Print one rule or the list; return 2 if there is no such rule."""
     if arguments.rule is None:
         ordered = sorted(RULES, key=lambda rule: rule.id)
         publish(as_json(_report(ordered)), [_list(ordered)], (), arguments.json)

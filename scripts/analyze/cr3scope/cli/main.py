@@ -33,7 +33,7 @@ exit status: 0 healthy; 1 at least one error found, or the guest faulted or hung
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns its exit status."""
+    """Run one command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(words)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser("maps", help="list the effective mappings of an address space")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     add_source_options(parser)
@@ -32,7 +32,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Lists; the mappings are not judged, so the status is 0."""
+    """List the mappings and return 0: they are not judged."""
     with patience(f"reading {arguments.source}"):
         source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):

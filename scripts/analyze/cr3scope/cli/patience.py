@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def patience(doing: str, after: float = AFTER_SECONDS) -> Iterator[None]:
-    """Shows ``doing`` on standard error, if that is a terminal and the work within takes its time.
+    """Show ``doing`` on standard error, if that is a terminal and the work within takes its time.
 
     Nothing may be printed within.
     """

@@ -12,7 +12,8 @@ from cr3scope.verdict.types import Verdict
 
 
 def publish(verdict: Verdict, json_target: str | None, html_target: str | None = None) -> None:
-    """With ``-`` as JSON target nothing but JSON goes to standard output."""
+    """Print the verdict, or write it where it was asked for; with ``-`` as JSON target print nothing but JSON.
+    """
     if html_target is not None:
         from cr3scope.render import html
 

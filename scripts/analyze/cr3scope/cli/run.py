@@ -29,7 +29,7 @@ _CAPTURE_SECONDS = 30
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "run",
         help="run QEMU, observe the guest, and judge",
@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Boots, judges, prints; returns the exit status of the verdict."""
+    """Boot, judge, print; return the exit status of the verdict."""
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
     for file in arguments.elf:

@@ -27,7 +27,7 @@ _FOR_TABLES = ("cr3", "cr4", "efer", "base", "dump")
 
 
 def hexadecimal(text: str) -> int:
-    """A 64-bit number in hex, with or without 0x, as logs and debuggers print them."""
+    """Return a 64-bit number in hex, with or without 0x, as logs and debuggers print them."""
     try:
         value = int(text.replace("`", ""), 16)
     except ValueError:
@@ -38,7 +38,7 @@ def hexadecimal(text: str) -> int:
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Options for what a source does not tell by itself."""
+    """Add options for what a source does not tell by itself."""
     group = parser.add_argument_group("what the source does not tell (numbers in hex)")
     for name, words in (
         ("--cr3", "root of the tables; needed for a memory image"),
@@ -58,12 +58,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Where the JSON goes."""
+    """Add the option that says where the JSON goes."""
     parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; - for stdout")
 
 
 def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:
-    """Opens a source with the options of the command line."""
+    """Open a source with the options of the command line."""
     return open_any(
         path,
         cr3=arguments.cr3,
@@ -75,7 +75,7 @@ def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:
 
 
 def refuse_table_options(arguments: argparse.Namespace, path: str, listing: Listing) -> None:
-    """UnusableInput if the command line tells of tables, which a listing does not hold."""
+    """Raise UnusableInput if the command line tells of tables, which a listing does not hold."""
     given = [f"--{name}" for name in _FOR_TABLES if getattr(arguments, name, None) is not None]
     if given:
         raise UnusableInput(
@@ -86,7 +86,7 @@ def refuse_table_options(arguments: argparse.Namespace, path: str, listing: List
 def publish(
     document: Iterable[str], blocks: Iterable[Block], warnings: Iterable[str], target: str | None
 ) -> None:
-    """Text to standard output and warnings to standard error; JSON to where it was asked for.
+    """Print text to standard output and warnings to standard error; write JSON to where it was asked for.
 
     With ``-`` as target nothing but JSON goes to standard output.
     """
@@ -116,5 +116,5 @@ def _print(pieces: Iterable[str]) -> None:
 
 
 def as_json(report: dict[str, object]) -> Iterator[str]:
-    """A report of plain values as a document."""
+    """Yield a report of plain values as a document."""
     yield json.dumps(report) + "\n"

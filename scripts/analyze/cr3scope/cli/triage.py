@@ -35,7 +35,7 @@ _NO_EXCEPTION = (
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "triage",
         help="find the first exception that matters in QEMU's `-d int` log",
@@ -57,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judges, prints, and returns the exit status of the verdict."""
+    """Judge, print, and return the exit status of the verdict."""
     with patience(f"reading {arguments.log}"), opened(arguments.log) as log:
         if arguments.capture is not None:
             from cr3scope.cli import analyze
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @contextmanager
 def opened(path: Path) -> Iterator[LogFile]:
-    """The log as a file: what comes through a pipe is put into one, shortened if it has no end."""
+    """Open the log as a file: what comes through a pipe is put into one, shortened if it has no end."""
     if str(path) != _STDIN and not path.is_fifo():
         with LogFile(path) as log:
             yield log
@@ -109,7 +109,7 @@ def _stream(path: Path) -> BinaryIO:
 
 
 def verdict_of(report: LogReport) -> Verdict:
-    """What the log alone says: nothing is predicted, so nothing is compared."""
+    """Return what the log alone says: nothing is predicted, so nothing is compared."""
     if report.ending is None:
         status = Status.HEALTHY
     else:
@@ -119,7 +119,7 @@ def verdict_of(report: LogReport) -> Verdict:
 
 
 def story_verdict(story: Story) -> Verdict:
-    """The verdict on a log that nobody watched growing."""
+    """Return the verdict on a log that nobody watched growing."""
     verdict = verdict_of(story.report)
     if verdict.status is not Status.HEALTHY:
         return verdict

@@ -28,7 +28,7 @@ _KINDS = {"r": AccessKind.READ, "w": AccessKind.WRITE, "x": AccessKind.FETCH}
 
 
 def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb to the command line."""
+    """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "walk", help="show every entry that an address meets, and which one vetoes"
     )
@@ -44,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 if the access goes through, 1 if it faults or a listing does not tell."""
+    """Walk and print; return 0 if the access goes through, 1 if it faults or a listing does not tell."""
     with patience(f"reading {arguments.source}"):
         source = open_named(arguments, arguments.source)
     virt, kind = arguments.address, _KINDS[arguments.access]

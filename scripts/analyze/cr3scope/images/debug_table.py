@@ -34,7 +34,7 @@ class _Damaged(UnusableInput):
 
 
 def debug_table(guest: GuestMemory) -> int | None:
-    """Address of EFI_DEBUG_IMAGE_INFO_TABLE_HEADER; None if the firmware has none (yet)."""
+    """Return the address of EFI_DEBUG_IMAGE_INFO_TABLE_HEADER; None if the firmware has none (yet)."""
     for system in _system_tables(guest):
         head = guest.physical(system + _TABLE_COUNT_AT, 16)
         count, tables = struct.unpack("<QQ", head) if len(head) == 16 else (0, 0)
@@ -48,18 +48,18 @@ def debug_table(guest: GuestMemory) -> int | None:
 
 
 def table_counts(guest: GuestRam) -> list[int]:
-    """Where each system table holds its number of tables: without it nothing of it is found."""
+    """Return where each system table holds its number of tables: without it nothing of it is found."""
     return [system + _TABLE_COUNT_AT for system in _system_tables(guest)]
 
 
 def debug_images(guest: GuestMemory) -> Iterator[Image]:
-    """All images of the table; none without a table."""
+    """Yield all images of the table; none without a table."""
     header = debug_table(guest)
     return images_of(guest, image_infos(guest, header) if header is not None else ())
 
 
 def images_of(guest: GuestMemory, infos: Iterable[int]) -> Iterator[Image]:
-    """What the entries tell; one that is damaged or of another kind is left out."""
+    """Yield the images that the entries tell of; one that is damaged or of another kind is left out."""
     for info in infos:
         try:
             image = _image_of(guest, info)
@@ -70,10 +70,10 @@ def images_of(guest: GuestMemory, infos: Iterable[int]) -> Iterator[Image]:
 
 
 def image_infos(guest: GuestMemory, header: int) -> list[int]:
-    """Addresses of the EFI_DEBUG_IMAGE_INFO_NORMAL of each image.
+    """Return the address of the EFI_DEBUG_IMAGE_INFO_NORMAL of each image.
 
-    An image that was unloaded leaves an empty place, and TableSize counts those that are taken: so all
-    places are looked at that the table can have, which grows by a page at a time.
+    An image that was unloaded leaves an empty place, and TableSize counts those that are taken: so all places
+    are looked at that the table can have, which grows by a page at a time.
     """
     head = guest.physical(header, 16)
     _, count, table = struct.unpack("<IIQ", head) if len(head) == 16 else (0, 0, 0)

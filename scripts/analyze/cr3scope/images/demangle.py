@@ -13,7 +13,7 @@ _LONGEST = 160  # of a name with all its template arguments
 
 @cache
 def demangled(name: str) -> str:
-    """The name in plain words; as it is where there is no c++filt, or the words are too long."""
+    """Return the name in plain words; as it is where there is no c++filt, or the words are too long."""
     program = shutil.which("c++filt") if name.startswith(_PREFIXES) else None
     if program is None:
         return name

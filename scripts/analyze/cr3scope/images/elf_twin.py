@@ -39,7 +39,7 @@ class ElfTwin:
         self._units: dict[int, _UnitLines] = {}
 
     def check(self) -> None:
-        """UnusableInput if this is no ELF file: said even when no address is ever looked up."""
+        """Raise UnusableInput if this is no ELF file, even when no address is ever looked up."""
         try:
             with self.path.open("rb") as file:
                 magic = file.read(len(MAGIC))
@@ -50,7 +50,7 @@ class ElfTwin:
 
     @cached_property
     def build_id(self) -> str | None:
-        """The GNU build id as hex digits."""
+        """Return the GNU build id as hex digits; None if the file has none."""
         from elftools.elf.sections import NoteSection
 
         elf = self._elf
@@ -66,22 +66,23 @@ class ElfTwin:
 
     @cached_property
     def is_relocatable(self) -> bool:
-        """Whether it may lie anywhere: a PIE, or the shared object that a PE was made from."""
+        """Return whether it may lie anywhere: a PIE, or the shared object that a PE was made from."""
         return bool(self._elf.header["e_type"] == "ET_DYN")
 
     @cached_property
     def counts_from(self) -> int:
-        """The address in the file that lies at the base of the loaded image."""
+        """Return the address in the file that lies at the base of the loaded image."""
         if self.is_relocatable:
             return 0
         return min((start for start, _, _ in self._segments), default=0)
 
     def holds(self, address: int) -> bool:
-        """Whether a segment has this address, as the file counts."""
+        """Return whether a segment has this address, as the file counts."""
         return any(start <= address < end for start, end, _ in self._segments)
 
     def code(self) -> Iterator[tuple[int, bytes]]:
-        """The segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""
+        """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is
+        cut."""
         for start, _, segment in self._segments:
             if segment["p_flags"] & _CODE:
                 try:
@@ -93,7 +94,8 @@ class ElfTwin:
                 yield start, data
 
     def symbol(self, address: int) -> str | None:
-        """``name+0x12``: the last symbol at or before ``address`` that holds it."""
+        """Return the last symbol at or before ``address`` that holds it, as ``name+0x12``; None if none does.
+        """
         starts = self._symbols
         at = bisect.bisect_right(starts, address, key=lambda each: each.start) - 1
         if at < 0:
@@ -138,7 +140,7 @@ class ElfTwin:
             raise UnusableInput(f"{self.path}: damaged program headers: {error}") from error
 
     def line(self, address: int) -> str | None:
-        """``file:line`` of the instruction that holds ``address``; None if DWARF does not say."""
+        """Return ``file:line`` of the instruction that holds ``address``; None if DWARF does not say."""
         try:
             for unit in self._units_of(address):
                 found = self._lines(unit).line(address)

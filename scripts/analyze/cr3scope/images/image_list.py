@@ -9,7 +9,8 @@ from cr3scope.images.loaded import Loaded, image_at
 
 
 def all_images(guest: GuestMemory, pc: int) -> list[Loaded]:
-    """Those of the debug image info table, and the one that holds ``pc``, if the table does not have it."""
+    """Return the images of the debug image info table, and the one that holds ``pc``, if the table does not
+    have it."""
     found = list(debug_images(guest))
     if not any(image.holds(pc) for image in found):
         try:
@@ -20,7 +21,10 @@ def all_images(guest: GuestMemory, pc: int) -> list[Loaded]:
 
 
 def named(images: list[Loaded], name: str) -> Loaded:
-    """The last image of that name (upper and lower case are alike, the suffix may be left out)."""
+    """Return the last image of that name; UnusableInput if there is none.
+
+    Upper and lower case are alike, and the suffix may be left out.
+    """
     wanted = _plain(name)
     for image in reversed(images):
         if any(wanted == _plain(own) for own in image.names):

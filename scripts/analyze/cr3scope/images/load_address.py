@@ -8,10 +8,10 @@ from cr3scope.x86.mov_cr3 import find_mov_cr3
 
 
 def base_from_switch(twin: ElfTwin, rip: int) -> int | None:
-    """The base that puts one of the file's `mov cr3` right before ``rip``; None unless it is one only.
+    """Return the base that puts one of the file's `mov cr3` right before ``rip``; None unless it is one only.
 
-    The first instruction after the switch is the first that can fault under the new tables, and
-    images are loaded at pages (UEFI 2.10, 7.2): any other instruction gives an uneven base.
+    The first instruction after the switch is the first that can fault under the new tables, and images are
+    loaded at pages (UEFI 2.10, 7.2): any other instruction gives an uneven base.
     """
     bases = {
         rip - (start + found.offset + found.length)

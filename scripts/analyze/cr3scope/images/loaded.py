@@ -25,7 +25,7 @@ class Image:
     name: str | None = None
 
     def holds(self, address: int) -> bool:
-        """Whether the image covers ``address``."""
+        """Return whether the image covers ``address``."""
         return self.base <= address < self.base + self.size
 
 
@@ -38,12 +38,12 @@ class Loaded:
 
     @cached_property
     def header(self) -> PeHeader | None:
-        """Its headers; None where something else lies there by guest."""
+        """Return its headers; None where something else lies in the guest's memory by now."""
         return read_header(self.guest.physical(self.image.base, HEADER_BYTES))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The file's name and the PDB's: what a build tool called it."""
+        """Return the file's name and the PDB's: what a build tool called it."""
         found = [self.image.name]
         if self.header is not None and self.header.debug[1]:
             offset, size = self.header.debug
@@ -54,11 +54,11 @@ class Loaded:
 
     @cached_property
     def memory(self) -> bytes:
-        """All of it, or the beginning of what is no loader by its size."""
+        """Return all of the image, or only the beginning if it is too large for a loader."""
         return self.guest.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
 
     def switches(self) -> Iterator[MovCr3]:
-        """The `mov cr3` in its executable sections; their offsets are addresses."""
+        """Yield the `mov cr3` in its executable sections; their offsets are addresses."""
         for section in self.header.sections if self.header else ():
             if section.executable:
                 code = self.guest.physical(self.image.base + section.offset, section.size)
@@ -67,7 +67,7 @@ class Loaded:
 
 
 def image_at(guest: GuestMemory, pc: int) -> Image:
-    """Scans back to the header, by the live tables; UnusableInput if none covers ``pc``."""
+    """Return the image that holds ``pc``, by its header in the live tables; UnusableInput if there is none."""
     page = pc & -PAGE_BYTES
     for base in range(page, max(page - _MOST_BACK, -1), -PAGE_BYTES):
         head = guest.bytes_at(base, HEADER_BYTES)

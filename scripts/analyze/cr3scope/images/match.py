@@ -26,7 +26,10 @@ class Match:
 
 
 def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
-    """By build id; else by its code or by name, unless the image tells another build id."""
+    """Return the image that the twin is of, None if it is of none.
+
+    By build id; else by its code or by name, unless the image tells another build id.
+    """
     found = list(_in_reach(images))
     if twin.build_id:
         note = _note(bytes.fromhex(twin.build_id))
@@ -47,7 +50,7 @@ def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
 
 
 def opened(path: Path) -> ElfTwin | PeTwin:
-    """The file by its kind; UnusableInput if it is none of both."""
+    """Return the file by its kind; UnusableInput if it is neither ELF nor PE."""
     try:
         with path.open("rb") as file:
             is_pe = file.read(2) == b"MZ"

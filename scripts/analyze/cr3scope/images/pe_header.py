@@ -54,7 +54,8 @@ class PeHeader:
     linked_at: int = 0  # ImageBase: where the file's own addresses count from
 
     def code_view(self, directory: bytes) -> tuple[int, int] | None:
-        """Offset and size of the record that names the PDB; ``directory`` is the debug directory."""
+        """Return offset and size of the record that names the PDB, None without one; ``directory`` is the debug
+        directory."""
         for at in range(0, len(directory) - _DEBUG_ENTRY.size + 1, _DEBUG_ENTRY.size):
             _, _, _, _, kind, size, offset, _ = _DEBUG_ENTRY.unpack_from(directory, at)
             if kind == _CODEVIEW and offset and offset + size <= self.size:
@@ -63,7 +64,7 @@ class PeHeader:
 
 
 def read_header(data: bytes) -> PeHeader | None:
-    """The header at the start of ``data``; None if this is no x86-64 PE image.
+    """Return the header at the start of ``data``; None if this is no x86-64 PE image.
 
     :data:`HEADER_BYTES` are enough for what linkers write.
     """
@@ -87,7 +88,7 @@ def read_header(data: bytes) -> PeHeader | None:
 
 
 def pdb_name(record: bytes) -> str | None:
-    """The file name, without its folders, that a CodeView record names."""
+    """Return the file name, without its folders, that a CodeView record names; None if it names none."""
     at = _PATH_AT.get(record[:4])
     if at is None:
         return None

@@ -21,18 +21,18 @@ class PeTwin:
 
     @property
     def counts_from(self) -> int:
-        """The address in the file that lies at the base of the loaded image."""
+        """Return the address in the file that lies at the base of the loaded image."""
         return self._header.linked_at
 
     def code(self) -> Iterator[tuple[int, bytes]]:
-        """The sections that can be executed: offset in the image, bytes."""
+        """Yield the sections that can be executed: offset in the image, bytes."""
         for section in self._header.sections:
             if section.executable:
                 length = min(section.size, section.bytes_in_file)
                 yield section.offset, self._data[section.in_file : section.in_file + length]
 
     def check(self) -> None:
-        """UnusableInput if it is no x86-64 PE file."""
+        """Raise UnusableInput if it is no x86-64 PE file."""
         assert self._header
 
     @cached_property

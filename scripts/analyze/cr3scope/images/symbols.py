@@ -17,7 +17,7 @@ class LineSource(Protocol):
     """Anything that knows source lines of code addresses as the machine sees them."""
 
     def line_of_call(self, return_address: int) -> str | None:
-        """``file:line`` of the call that returns to this address; None if it is not known."""
+        """Return ``file:line`` of the call that returns to this address; None if it is not known."""
 
 
 class NoSymbols:
@@ -44,21 +44,23 @@ class Symbols:
         self._loaded: tuple[Image, ...] = ()
 
     def line_of_call(self, return_address: int) -> str | None:
-        """The line of the instruction before ``return_address``: the call, not what follows it."""
+        """Return the line of the instruction before ``return_address``: the call, not what follows it. None if
+        it is not known."""
         if return_address not in self._known:
             self._known[return_address] = self._look_up(return_address - 1)
         return self._known[return_address]
 
     def place(self, name: str, address: int) -> Place | None:
-        """Where ``address`` is, called ``name`` in the report; None if nothing tells."""
+        """Return where ``address`` is, called ``name`` in the report; None if nothing tells."""
         return self._place(name, address, address)
 
     def caller(self, name: str, return_address: int) -> Place | None:
-        """The same of a call, by where it returns to."""
+        """Return where the call is that returns to ``return_address``, called ``name`` in the report; None if
+        nothing tells."""
         return self._place(name, return_address, return_address - 1)
 
     def unplaced(self) -> Iterator[ElfTwin]:
-        """The twins of which nobody said where they were loaded."""
+        """Yield the twins of which nobody said where they were loaded."""
         placed = {self._twin_of(image) for image in self._images}
         for twin in self._twins:
             if twin.is_relocatable and twin not in placed and twin not in self._bases:
@@ -66,15 +68,15 @@ class Symbols:
 
     @property
     def has_images(self) -> bool:
-        """Whether a capture tells where images lie."""
+        """Return whether a capture tells where images lie."""
         return bool(self._images)
 
     def put(self, twin: ElfTwin, base: int) -> None:
-        """Says where a twin was loaded."""
+        """Remember where a twin was loaded."""
         self._bases[twin] = base
 
     def put_loaded(self, images: Sequence[Image]) -> None:
-        """Tells of images in memory of which there need be no file."""
+        """Remember images in memory, of which there need be no file."""
         self._loaded = tuple(images)
 
     def _place(self, name: str, address: int, inside: int) -> Place | None:

@@ -38,12 +38,12 @@ class Attempts:
 
     @property
     def is_looking(self) -> bool:
-        """Nothing was started yet, and what was tried had no success."""
+        """Return whether nothing was started yet, and what was tried had no success."""
         return bool(self.failed or self.network) and not self.started and not self.shell
 
 
 def read_attempts(serial: bytes) -> Attempts:
-    """From everything that came out of the serial port."""
+    """Return what the boot manager tried, from everything that came out of the serial port."""
     if b"BdsDxe: " not in serial and _SHELL.encode() not in serial:
         return Attempts()
     text = _CONTROL.sub(b"", serial).decode("latin-1").replace("\r", "")
@@ -71,6 +71,6 @@ def read_attempts(serial: bytes) -> Attempts:
 
 
 def seabios_gave_up(screen: str) -> str:
-    """What SeaBIOS says on the text screen when nothing is left to boot; "" if it does not."""
+    """Return what SeaBIOS says on the text screen when nothing is left to boot; "" if it does not."""
     line = next((s for s in screen.split("\n") if s.startswith(_SEABIOS)), None)
     return f"SeaBIOS says: {printable(line.strip())}" if line else ""

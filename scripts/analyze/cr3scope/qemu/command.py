@@ -52,7 +52,7 @@ class Command:
     has_debugger: bool = False  # -s or -gdb
 
     def watched(self, log: Path, serial: Path, qmp: Path) -> list[str]:
-        """The command with its log, serial port and QMP on the given FIFOs and (listening) socket.
+        """Return the command with its log, serial port and QMP on the given FIFOs and (listening) socket.
 
         After a reset or power-off the guest stays paused: it can still be asked for registers.
         """
@@ -68,7 +68,7 @@ class Command:
         ]
 
     def to_repeat(self, log: Path) -> str:
-        """One shell line that boots the same again: serial on standard output, log in a file."""
+        """Return one shell line that boots the same again: serial on standard output, log in a file."""
         return shlex.join([*self.words, *self._log(log), *self._serial("stdio"), "-no-reboot"])
 
     def _log(self, log: Path) -> list[str]:
@@ -79,7 +79,7 @@ class Command:
 
 
 def read_command(words: Sequence[str]) -> Command:
-    """Reads a command; UnusableInput if it is empty or cannot be watched."""
+    """Read a command; UnusableInput if it is empty or cannot be watched."""
     if not words:
         raise UnusableInput("no QEMU command given: put it after `--`")
     options = list(_options(words))

@@ -16,10 +16,10 @@ _HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
 def with_ending(
     report: LogReport | None, outcome: Outcome, traced: bool = True
 ) -> LogReport | None:
-    """The report, completed by why the run ended; ``report`` is None where there is no log to read.
+    """Return the report, completed by why the run ended; ``report`` is None where there is no log to read.
 
-    A trace promises an end: without it the guest hangs. Of a guest without one (``traced`` False) nobody
-    knows whether it should have ended.
+    A trace promises an end: without it the guest hangs. Of a guest without one (``traced`` False) nobody knows
+    whether it should have ended.
     """
     seen = report or LogReport()
     if seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
@@ -58,7 +58,7 @@ def with_ending(
 
 
 def hang_words(outcome: Outcome) -> str:
-    """Where a guest hangs that had to be ended."""
+    """Return where a guest hangs that had to be ended."""
     words = f"not done after {outcome.seconds:.0f} s"
     if outcome.reason is Reason.STOPPED:
         words = f"QEMU stopped the guest by itself ({outcome.run_state})"
@@ -73,7 +73,7 @@ def hang_words(outcome: Outcome) -> str:
 
 
 def running_words(outcome: Outcome) -> str:
-    """What a guest was doing that was still there when the time was up."""
+    """Return what a guest was doing that was still there when the time was up."""
     registers = outcome.registers
     state = "running"
     if registers.get("HLT"):

@@ -32,7 +32,7 @@ from cr3scope.x86.ending import Ending
 def examine(
     folder: Path, log: Path, files: Sequence[ElfFile], qmp: Qmp, outcome: Outcome
 ) -> None:
-    """Completes ``outcome`` of a guest without a trace: a trace holds all this, and more.
+    """Complete ``outcome`` of a guest without a trace: a trace holds all this, and more.
 
     ``files``: of images that the guest may have loaded. QmpError if QEMU does not answer.
     """

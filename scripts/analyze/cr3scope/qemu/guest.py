@@ -57,7 +57,7 @@ _BARKS = {"reset": Reason.RESET, "shutdown": Reason.SHUT_DOWN, "poweroff": Reaso
 
 
 def examine_nothing(_qmp: Qmp, _outcome: Outcome) -> None:
-    """For runs of which only the log and the serial output matter."""
+    """Leave the outcome as it is: for runs of which only the log and the serial output matter."""
 
 
 def watch(
@@ -67,10 +67,10 @@ def watch(
     meanwhile: Callable[[], None] = lambda: None,
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
 ) -> Outcome:
-    """Runs QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
+    """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
-    ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is
-    paused and its log is complete. Whatever happens, no QEMU is left behind.
+    ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
+    and its log is complete. Whatever happens, no QEMU is left behind.
     """
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
         watcher = _Watcher(command, folder, Path(channels), signals, meanwhile)
@@ -104,7 +104,7 @@ class _Signals:
         return self._read
 
     def another(self) -> Callable[[], bool]:
-        """Tells whether a signal has come since this call."""
+        """Return a function that tells whether a signal has come since this call."""
         before = self._count
         return lambda: self._count > before
 
@@ -185,7 +185,7 @@ class _Watcher:
         self._on(self._signals, self._interrupted)
 
     def loop(self) -> None:
-        """Until something says that the guest is done."""
+        """Wait until something says that the guest is done."""
         while not self._done:
             left = self._deadline - time.monotonic()
             if left <= 0:
@@ -199,7 +199,7 @@ class _Watcher:
         self._progress.close()
 
     def ask(self, examine: Callable[[Qmp, Outcome], None]) -> None:
-        """Asks a guest that is still there what there is to ask, and QEMU to leave."""
+        """Ask a guest that is still there what there is to ask, and QEMU to leave."""
         if self._qmp is None or self.outcome.reason is Reason.EXITED:
             return
         try:
@@ -221,7 +221,7 @@ class _Watcher:
             self._process.wait(LEAVE_SECONDS)
 
     def stop(self) -> None:
-        """Ends QEMU with all its children, and takes what is left in the channels."""
+        """End QEMU with all its children, and take what is left in the channels."""
         self._progress.close()
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):

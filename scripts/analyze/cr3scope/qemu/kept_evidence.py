@@ -45,7 +45,7 @@ class Kept:
     notes: list[str] = field(default_factory=list)
 
     def words(self) -> Iterator[str]:
-        """Lines for the end of the output."""
+        """Yield lines for the end of the output, which say what was kept."""
         yield f"kept  {self.state}: registers, descriptor tables, walks, bytes at RIP"
         if self.core is not None:
             yield (
@@ -57,7 +57,8 @@ class Kept:
 def keep(
     folder: Path, cpus: Sequence[StoppedCpu], judged: StoppedCpu, images: Sequence[Image] = ()
 ) -> Kept:
-    """Writes both files. OSError if the folder refuses; QmpError never: a silent QEMU costs the rest."""
+    """Write both files and return what they are. OSError if the folder refuses; a silent QEMU only costs the
+    rest, no QmpError."""
     kept = Kept(folder / STATE)
     with kept.state.open("w", encoding="utf-8") as out:
         try:
@@ -95,7 +96,7 @@ class _Bounded:
         self.refused = ""
 
     def table(self, phys: int) -> Entries | None:
-        """The entries; None where there is no memory, or no more is read."""
+        """Return the entries; None where there is no memory, or no more is read."""
         if len(self.pages) >= MOST_PAGES:
             self.refused = self.refused or f"more than {MOST_PAGES} table pages"
         elif time.monotonic() > self._until:

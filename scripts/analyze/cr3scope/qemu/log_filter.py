@@ -42,7 +42,7 @@ class LogFilter:
         self.last = b""  # the end of the last whole line
 
     def feed(self, data: bytes) -> bytes:
-        """Takes the next piece; returns the whole lines that it completes."""
+        """Take the next piece; return the whole lines that it completes."""
         data = self._partial + data
         end = data.rfind(b"\n") + 1
         if not end and len(data) > _MAX_LINE:
@@ -55,7 +55,7 @@ class LogFilter:
         return lines
 
     def finish(self) -> None:
-        """The log has ended: writes what is held back."""
+        """Write what is held back, once the log has ended."""
         if self._partial:
             partial, self._partial = self._partial, b""
             self._take(partial)

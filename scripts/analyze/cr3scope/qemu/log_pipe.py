@@ -19,7 +19,7 @@ _GATHER_MILLISECONDS = 4
 
 
 def read_end(path: Path) -> int:
-    """Makes a FIFO and opens its read end, so that a writer's open does not wait."""
+    """Make a FIFO and open its read end, so that a writer's open does not wait."""
     os.mkfifo(path, 0o600)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with contextlib.suppress(OSError):  # above the limit of an unprivileged user: slower, no more
@@ -51,21 +51,21 @@ class LogPipe:
 
     @property
     def records(self) -> int:
-        """Records so far, left-out ones included."""
+        """Return the number of records so far, left-out ones included."""
         return self._filter.records
 
     @property
     def total_bytes(self) -> int:
-        """Bytes so far, left-out ones included."""
+        """Return the number of bytes so far, left-out ones included."""
         return self._filter.total_bytes
 
     @property
     def last(self) -> bytes:
-        """The end of the last whole line."""
+        """Return the end of the last whole line."""
         return self._filter.last
 
     def finish(self) -> None:
-        """Takes what QEMU has written to the last byte and closes the log; once is enough.
+        """Take what QEMU has written to the last byte and close the log; once is enough.
 
         QEMU must have ended or be paused.
         """

@@ -33,7 +33,7 @@ class Progress:
         self._wanted = sys.stderr.isatty()
 
     def show(self, figures: Figures) -> None:
-        """Draws the line anew."""
+        """Draw the line anew."""
         if not self._wanted or figures.seconds < AFTER_SECONDS:
             return
         from rich.console import Console
@@ -48,14 +48,14 @@ class Progress:
         self._live.update(line, refresh=True)
 
     def close(self) -> None:
-        """Nothing of the line stays."""
+        """Remove the line."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
 
 def words(figures: Figures) -> str:
-    """The line, with nothing of the guest's that could steer a terminal."""
+    """Return the line, with nothing of the guest's that could steer a terminal."""
     last = printable(figures.last_line.decode(errors="replace").strip())
     said = f", last: {last}" if last else ""
     return (

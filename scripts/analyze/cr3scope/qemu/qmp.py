@@ -49,7 +49,7 @@ class Listener:
         return self._socket.fileno()
 
     def accept(self) -> Qmp:
-        """The connection, once the socket is readable."""
+        """Return the connection, once the socket is readable."""
         return Qmp(self._socket.accept()[0])
 
     def close(self) -> None:
@@ -80,17 +80,17 @@ class Qmp:
         self._socket.close()
 
     def bound(self, until: float, is_cancelled: Callable[[], bool]) -> None:
-        """From now on a command raises QmpError after ``until`` (monotonic) or when cancelled."""
+        """Let commands raise QmpError from now on after ``until`` (monotonic), or when cancelled."""
         self._until, self._is_cancelled = until, is_cancelled
 
     def events(self) -> list[dict[str, Any]]:
-        """Every event that has come in; call it when the socket is readable. Never waits."""
+        """Return every event that has come in; call it when the socket is readable. Never waits."""
         self._receive()
         events, self._events = self._events, []
         return events
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """What a command returns; QmpError if it is refused or takes over three seconds."""
+        """Return what a command returns; QmpError if it is refused or takes over three seconds."""
         if self._is_cancelled():
             raise QmpError("interrupted")
         if time.monotonic() > self._until:
@@ -108,20 +108,20 @@ class Qmp:
             self._wait(until, command)
 
     def registers(self) -> dict[str, int]:
-        """The registers of the first CPU, by the names that `info registers` gives them."""
+        """Return the registers of the first CPU, by the names that `info registers` gives them."""
         return read_registers(self.monitor("info registers"))
 
     def run_state(self) -> str:
-        """QEMU's RunState: "running", "paused", "prelaunch", "internal-error", ..."""
+        """Return QEMU's RunState: "running", "paused", "prelaunch", "internal-error", ..."""
         answer = self.execute("query-status")
         return str(answer.get("status", "")) if isinstance(answer, dict) else ""
 
     def monitor(self, line: str) -> str:
-        """What the human monitor prints in answer to a line."""
+        """Return what the human monitor prints in answer to a line."""
         return str(self.execute("human-monitor-command", **{"command-line": line}))
 
     def quit(self) -> None:
-        """Asks QEMU to leave; does not wait for it."""
+        """Ask QEMU to leave; do not wait for it."""
         with contextlib.suppress(QmpError):
             self._send({"execute": "quit"})
 

@@ -25,7 +25,7 @@ _SCREEN_STARTS = b"!!!! X64 Exception Type"
 
 
 def panic_words(serial: bytes) -> str | None:
-    """Why a kernel gave up, in its own words: Linux or Xen."""
+    """Return why a kernel gave up, in its own words (Linux or Xen); None if it does not say."""
     match = _PANIC.search(serial)
     return match[1].decode(errors="replace").strip() if match else None
 
@@ -57,16 +57,16 @@ class SerialPort:
 
     @property
     def total(self) -> int:
-        """Bytes so far, left-out ones included."""
+        """Return the number of bytes so far, left-out ones included."""
         return len(self._bytes) + self.left_out
 
     @property
     def last_line(self) -> bytes:
-        """The last one that is not empty, as far as it has come."""
+        """Return the last line that is not empty, as far as it has come."""
         return self._window.rstrip().rsplit(b"\n", 1)[-1]
 
     def feed(self, data: bytes) -> list[Sign]:
-        """Takes what has come; returns the signs that it completes, in no special order."""
+        """Take what has come; return the signs that it completes, in no special order."""
         self.fed_at = time.monotonic()
         room = MAX_BYTES - len(self._bytes)
         self._bytes += data[:room]

@@ -30,11 +30,12 @@ class Sight:
         self.next_look = 0.0
 
     def begin(self, now: float) -> None:
-        """QEMU is started."""
+        """Set the time of the first look: QEMU is started."""
         self.next_look = now + LOOK_SECONDS
 
     def look(self, qmp: Qmp | None, serial: SerialPort, records: int) -> Reason | None:
-        """One more look; why the run should end, if it should. ``records``: of the log so far."""
+        """Take one more look; return why the run should end, None if it should not. ``records``: of the log so
+        far."""
         self.next_look = time.monotonic() + LOOK_SECONDS
         if qmp is None:
             return None

@@ -46,7 +46,7 @@ class StormDetector:
         self._suspects: dict[bytes, _Suspect] = {}
 
     def feed(self, lines: bytes) -> Storm | None:
-        """The storm, if there is one so far."""
+        """Count the exceptions of these lines; return the storm, if there is one so far."""
         self._suspect_last(lines)
         for suspect in self._suspects.values():
             self._count(suspect, lines)

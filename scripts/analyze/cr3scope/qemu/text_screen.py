@@ -13,14 +13,17 @@ _CELL = re.compile(r"\b0x([0-9a-f]{4})\b")
 
 
 def shown_text(qmp: Qmp) -> str:
-    """The screen, if it looks like text: a graphics mode has pixels there. QmpError as below."""
+    """Return the screen's text; "" if it does not look like text: a graphics mode has pixels there.
+
+    QmpError as :func:`read_text_screen`.
+    """
     text = read_text_screen(qmp)
     odd = sum(not each.isprintable() for each in text.replace("\n", ""))
     return text if text and odd * _MOST_ODD < len(text) else ""
 
 
 def read_text_screen(qmp: Qmp) -> str:
-    """Its lines, without trailing spaces; QmpError if QEMU does not answer."""
+    """Return the screen's lines, without trailing spaces; QmpError if QEMU does not answer."""
     words = _CELL.findall(qmp.monitor(f"xp /{_COLUMNS * _ROWS}hx {_SCREEN:#x}"))
     cells = "".join(chr(int(word, 16) & 0x7F or 0x20) for word in words)
     rows = (cells[at : at + _COLUMNS].rstrip() for at in range(0, len(cells), _COLUMNS))

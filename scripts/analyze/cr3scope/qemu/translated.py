@@ -13,13 +13,13 @@ _RESET = re.compile(r"^CPU Reset \(CPU 0\)", re.MULTILINE)
 
 
 def until_reset(log: str) -> tuple[str, bool]:
-    """What was logged before the machine started anew, and whether it did."""
+    """Return what was logged before the machine started anew, and whether it did."""
     begin = _RESET.search(log)
     return (log[: begin.start()], True) if begin else (log, False)
 
 
 def switches_in(log: str) -> Iterator[MovCr3]:
-    """Every `mov cr3` among the instructions, in the order of the log, at its address.
+    """Yield every `mov cr3` among the instructions, in the order of the log, at its address.
 
     Code is logged right before it is executed for the first time.
     """

@@ -42,12 +42,12 @@ class Contents:
         self._decoded: dict[bytes, Pages] = {}
 
     def interrupt(self) -> str | None:
-        """Gives up what is open; says what that was."""
+        """Give up what is open; return what that was, None if nothing is."""
         left, self._open = self._open, None
         return None if left is None else f"{left.describe()} is not closed"
 
     def open(self, kind: str, fields: Fields, line: int) -> None:
-        """``dump`` or ``memory``."""
+        """Begin what a ``dump`` or ``memory`` record announces."""
         unclosed = self.interrupt()
         if kind == "dump":
             name = fields.word("id", "old", "new", "after")
@@ -65,7 +65,7 @@ class Contents:
             raise Malformed(unclosed)
 
     def add(self, fields: Fields) -> None:
-        """``d``: the next bytes."""
+        """Take a ``d`` record: the next bytes."""
         if self._open is None:
             raise Malformed("data outside of a dump or memory")
         offset, have = fields.number("o"), len(self._open.data)
@@ -74,7 +74,7 @@ class Contents:
         self._open.data += fields.data("b")
 
     def close(self, kind: str, fields: Fields, boot: Boot) -> None:
-        """``dump-end`` or ``memory-end``: checks the totals and decodes."""
+        """Check the totals at a ``dump-end`` or ``memory-end``, and decode what came."""
         opened = kind.removesuffix("-end")
         name = fields.text("id" if opened == "dump" else "name")
         current, self._open = self._open, None

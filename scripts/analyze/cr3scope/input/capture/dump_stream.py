@@ -23,7 +23,7 @@ class Pages:
 
     @property
     def count(self) -> int:
-        """Table pages in the stream."""
+        """Return the number of table pages in the stream."""
         return len(self.tables) + len(self.unreadable)
 
 
@@ -38,14 +38,14 @@ class Budget:
         self.left = self.most
 
     def spend(self, count: int) -> None:
-        """StreamError if so many are no longer allowed."""
+        """Take ``count`` pages off the budget; StreamError if so many are no longer allowed."""
         if count > self.left:
             raise StreamError(f"{count} more table pages, the limit for a capture is {self.most}")
         self.left -= count
 
 
 def decode_tables(data: bytes, budget: Budget) -> Pages:
-    """Every table page of a dump stream; StreamError if it breaks the format or the budget."""
+    """Return every table page of a dump stream; StreamError if it breaks the format or the budget."""
     stream, pages = Stream(data), Pages()
     page = 0
     last: Words | None = None
@@ -88,7 +88,8 @@ def decode_tables(data: bytes, budget: Budget) -> Pages:
 
 
 def decode_words(data: bytes, length: int, planes: int) -> bytes:
-    """The ``length`` bytes that a word stream of ``planes`` planes carries."""
+    """Return the ``length`` bytes that a word stream of ``planes`` planes carries; StreamError if it breaks the
+    format."""
     stream = Stream(data)
     words = np.zeros((length + 7) // 8, dtype=np.uint64)
     if planes > max(len(words), 1):

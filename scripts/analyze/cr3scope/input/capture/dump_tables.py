@@ -13,5 +13,5 @@ class DumpTables:
         self._pages = dump.tables
 
     def table(self, phys: int) -> Entries | None:
-        """The entries as they were dumped."""
+        """Return the entries as they were dumped; None for a page that was not."""
         return self._pages.get(phys)

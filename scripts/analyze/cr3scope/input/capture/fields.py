@@ -33,56 +33,56 @@ class Fields:
         return key in self._values
 
     def keys(self) -> list[str]:
-        """All keys, in their order on the wire."""
+        """Return all keys, in their order on the wire."""
         return list(self._values)
 
     def raw(self, key: str) -> str:
-        """The value as it stands on the wire."""
+        """Return the value as it stands on the wire; Malformed if the field is missing."""
         try:
             return self._values[key]
         except KeyError:
             raise Malformed(f"field {key} is missing") from None
 
     def number(self, key: str, most: int = MASK64) -> int:
-        """A number of at most ``most``."""
+        """Return a number of at most ``most``; else Malformed."""
         value = number(self.raw(key), key)
         if value > most:
             raise Malformed(f"field {key} is {value:#x}: at most {most:#x} makes sense")
         return value
 
     def optional_number(self, key: str) -> int | None:
-        """A number, or None where the field is absent."""
+        """Return a number, or None where the field is absent."""
         return self.number(key) if key in self else None
 
     def text(self, key: str) -> str:
-        """Text, with its escapes undone."""
+        """Return a field's text, with its escapes undone."""
         return text(self.raw(key), key)
 
     def optional_text(self, key: str) -> str | None:
-        """Text, or None where the field is absent."""
+        """Return a field's text, or None where the field is absent."""
         return self.text(key) if key in self else None
 
     def word(self, key: str, *allowed: str) -> str:
-        """One of a few words."""
+        """Return the value, which is one of a few words; else Malformed."""
         value = self.raw(key)
         if value not in allowed:
             raise Malformed(f"field {key} is none of {', '.join(allowed)}: {value[:_SHOWN]}")
         return value
 
     def letters(self, key: str, patterns: re.Pattern[str]) -> str:
-        """A value that matches a pattern as a whole."""
+        """Return a value that matches a pattern as a whole; else Malformed."""
         value = self.raw(key)
         if patterns.fullmatch(value) is None:
             raise Malformed(f"field {key} is malformed: {value[:_SHOWN]}")
         return value
 
     def items(self, key: str) -> list[str]:
-        """A list; empty if the value is."""
+        """Return a list of texts; empty if the value is."""
         value = self.raw(key)
         return [text(item, key) for item in value.split(",")] if value else []
 
     def data(self, key: str) -> bytes:
-        """Base64 data."""
+        """Return what the value holds in Base64."""
         try:
             return base64.b64decode(self.raw(key), validate=True)
         except binascii.Error:
@@ -90,14 +90,14 @@ class Fields:
 
 
 def number(value: str, key: str) -> int:
-    """Lower-case hex without leading zeros, at most 64 bits."""
+    """Return the number that lower-case hex without leading zeros means, at most 64 bits; else Malformed."""
     if _NUMBER.fullmatch(value) is None:
         raise Malformed(f"field {key} is no number: {value[:_SHOWN]}")
     return int(value, 16)
 
 
 def text(value: str, key: str) -> str:
-    """Undoes ``%xx``. Bytes that are no UTF-8 are kept visible as escapes."""
+    """Return a value with each ``%xx`` undone. Bytes that are no UTF-8 are kept visible as escapes."""
     if _TEXT.fullmatch(value) is None:
         raise Malformed(f"field {key} is no text: {value[:_SHOWN]}")
     if "%" not in value:

@@ -50,7 +50,7 @@ class OtherVersion:
 
 
 def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
-    """Everything that starts with a sentinel, in order. Takes time linear in ``data``."""
+    """Yield everything that starts with a sentinel, in order. Takes time linear in ``data``."""
     line, counted = 1, 0
     start = data.find(SENTINEL)
     while start >= 0:

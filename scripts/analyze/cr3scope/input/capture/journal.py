@@ -17,17 +17,17 @@ class Journal:
 
     @property
     def count(self) -> int:
-        """How many were reported, the uncounted included."""
+        """Return how many were reported, those included that are not kept."""
         return self._count
 
     def report(self, message: str, line: int | None = None, offset: int | None = None) -> None:
-        """Notes one; the message may hold a guest's text."""
+        """Record one more; the message may hold a guest's text."""
         self._count += 1
         if len(self._entries) < _MOST_ENTRIES:
             self._entries.append(Diagnostic(printable(message), line, offset))
 
     def entries(self) -> list[Diagnostic]:
-        """All of them, and how many were left out."""
+        """Return all that are kept, and how many were left out."""
         left_out = self._count - len(self._entries)
         more = [Diagnostic(f"and {left_out} more of this kind")] if left_out else []
         return self._entries + more

@@ -18,7 +18,7 @@ class MemoryMap:
         self._total: int | None = None
 
     def add(self, fields: Fields, boot: Boot) -> None:
-        """One ``mmap`` record."""
+        """Take one ``mmap`` record."""
         index, total = fields.number("index"), fields.number("total", _MOST_DESCRIPTORS)
         fields.number("size")
         unfinished = self.missing() if index == 0 else None
@@ -52,7 +52,7 @@ class MemoryMap:
             raise Malformed(f"{unfinished}, and another map starts")
 
     def missing(self) -> str | None:
-        """What lacks at the end, in words."""
+        """Return in words what lacks at the end; None if nothing does."""
         if self._total is None or self._seen == self._total:
             return None
         return f"the memory map has {self._seen} of {self._total} descriptors"

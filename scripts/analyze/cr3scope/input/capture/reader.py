@@ -25,10 +25,10 @@ _MOST_DIGITS = 20
 
 
 def read_capture(data: bytes, name: str = "the capture") -> Capture:
-    """Every boot in ``data``. Damage becomes a diagnostic of the capture, never an exception.
+    """Return every boot in ``data``. Damage becomes a diagnostic of the capture, never an exception.
 
-    UnusableInput if there is no record at all, or if the records are of another major version.
-    ``name`` is what the message calls the input.
+    UnusableInput if there is no record at all, or if the records are of another major version. ``name`` is what
+    the message calls the input.
     """
     reader = _Reader()
     other: OtherVersion | None = None
@@ -73,11 +73,11 @@ class _Reader:
         self._notes = Journal()
 
     def damaged(self, found: Diagnostic) -> None:
-        """Takes note of a record that cannot be used."""
+        """Record that a record cannot be used."""
         self.damage.report(found.message, found.line, found.offset)
 
     def take(self, record: RawRecord) -> None:
-        """Puts an intact record where it belongs."""
+        """Put an intact record where it belongs."""
         self.has_records = True
         try:
             self._take(record)
@@ -85,7 +85,7 @@ class _Reader:
             self.damage.report(f"{record.kind} record: {error}", record.line, record.offset)
 
     def finish(self) -> Capture:
-        """Closes the last boot."""
+        """Close the last boot and return the capture."""
         self._finish_boot()
         for kind, count in self._unknown.items():
             times = "once" if count == 1 else f"{count} times"

@@ -9,7 +9,7 @@ _AMD_VENDORS = ("AuthenticAMD", "HygonGenuine")
 
 
 def cpu_state(record: CpuRecord) -> CpuState:
-    """Registers and CPUID facts of the record."""
+    """Return the registers and CPUID facts of the record, as the state that decides about paging."""
     get = record.registers.get
     return CpuState(
         cr3=get("cr3", 0),

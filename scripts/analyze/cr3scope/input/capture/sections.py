@@ -24,22 +24,23 @@ class Sections:
 
     @property
     def complete(self) -> bool:
-        """Nothing more is due: every section is closed and none promised, or the channel ended."""
+        """Return whether nothing more is due: every section is closed and none promised, or the channel ended.
+        """
         return self._is_closed or (self._open is None and self._promised is None)
 
     @property
     def expects_more(self) -> bool:
-        """False once a record can only be a mistake."""
+        """Return whether another record makes sense; once it does not, one can only be a mistake."""
         return not self.complete
 
     def count(self, record: RawRecord) -> None:
-        """Takes a record into the totals."""
+        """Take a record into the totals."""
         self._records += 1
         self._bytes += len(record.wire)
         self._crc = zlib.crc32(record.wire, self._crc)
 
     def start(self, fields: Fields) -> None:
-        """``section``: the promised writer goes on."""
+        """Take a ``section`` record: the promised writer goes on."""
         producer = fields.text("producer")
         unfinished, promised = self._open, self._promised
         self._open, self._promised = producer, None
@@ -49,7 +50,7 @@ class Sections:
             raise Malformed(f"section {producer} where {promised or 'none'} was promised")
 
     def end(self, fields: Fields) -> None:
-        """``end``: checks the totals of all that came before it."""
+        """Take an ``end`` record: check the totals of all that came before it."""
         producer, following = fields.text("producer"), fields.text("next")
         counted = {key: fields.number(key) for key in ("records", "bytes", "crc")}
         current, self._open = self._open, None
@@ -65,7 +66,8 @@ class Sections:
                 )
 
     def close(self, fields: Fields) -> None:
-        """``close``: this channel ends here, in the midst of a section or before a promised one."""
+        """Take a ``close`` record: this channel ends here, in the midst of a section or before a promised one.
+        """
         fields.text("sink")
         self._is_closed = True
         if self._open is not None:

@@ -22,21 +22,21 @@ class Stream:
         self.at = 0
 
     def byte(self) -> int:
-        """One byte."""
+        """Take one byte; StreamError at the end."""
         if self.at >= len(self.data):
             raise StreamError(f"the stream is cut after byte {self.at:#x}")
         self.at += 1
         return self.data[self.at - 1]
 
     def take(self, count: int) -> bytes:
-        """``count`` bytes."""
+        """Take ``count`` bytes; StreamError if there are fewer."""
         if self.at + count > len(self.data):
             raise StreamError(f"the stream is cut after byte {len(self.data):#x}")
         self.at += count
         return self.data[self.at - count : self.at]
 
     def varint(self) -> int:
-        """Unsigned LEB128 of at most ten bytes and 64 bits."""
+        """Take an unsigned LEB128 number of at most ten bytes and 64 bits."""
         value = self.byte()
         if value < 0x80:
             return value
@@ -51,16 +51,16 @@ class Stream:
         raise StreamError(f"a number above 64 bits ends at byte {self.at:#x}")
 
     def signed(self) -> int:
-        """A zigzag number."""
+        """Take a zigzag number."""
         value = self.varint()
         return (value >> 1) ^ -(value & 1)
 
     def at_end(self) -> bool:
-        """Whether every byte was read."""
+        """Return whether every byte was read."""
         return self.at == len(self.data)
 
     def words(self, total: int) -> Words:
-        """One plane: runs of ``first + i * stride`` that cover exactly ``total`` words."""
+        """Take one plane: runs of ``first + i * stride`` that cover exactly ``total`` words."""
         counts: list[int] = []
         firsts: list[int] = []
         strides: list[int] = []

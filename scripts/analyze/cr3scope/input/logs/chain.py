@@ -16,7 +16,8 @@ _MAX_WORDS = 8
 
 
 def title(record: InterruptRecord) -> str:
-    """``#PF (error 0011: instruction fetch, present) at RIP=.., CR2=..``."""
+    """Return an exception with its place, as ``#PF (error 0011: instruction fetch, present) at RIP=..,
+    CR2=..``."""
     fault = record.fault
     words = f"{exceptions.describe(fault.vector, fault.error_code)} at RIP={record.rip:#x}"
     return words if fault.cr2 is None else f"{words}, CR2={fault.cr2:#x}"
@@ -44,12 +45,12 @@ def is_delivery(record: InterruptRecord) -> bool:
 
 
 def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int:
-    """The index after the last record that is part of the storm; 0 if none is."""
+    """Return the index after the last record that is part of the storm; 0 if none is."""
     return max((i + 1 for i, r in enumerate(records) if r.identity == storm.identity), default=0)
 
 
 def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
-    """Whether the interrupted code ran again: a handler's own faults lie below it on its stack.
+    """Return whether the interrupted code ran again: a handler's own faults lie below it on its stack.
 
     Another CR3 than the fault's tells so as well: the next address space was switched to.
     """
@@ -62,11 +63,11 @@ def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
 
 
 def undelivered(interrupt: InterruptRecord, first: InterruptRecord) -> bool:
-    """Whether ``first`` kept an INT instruction from its handler.
+    """Return whether ``first`` kept an INT instruction from its handler.
 
-    It was raised in the instruction itself, or it is the fetch of the handler: five quadwords below
-    the aligned RSP, or on another stack (SDM 3A, 7.14.2). An INT is no exception in QEMU's
-    eyes, and benign, so that ``first`` does not tell what it interrupted.
+    It was raised in the instruction itself, or it is the fetch of the handler: five quadwords below the aligned
+    RSP, or on another stack (SDM 3A, 7.14.2). An INT is no exception in QEMU's eyes, and benign, so that
+    ``first`` does not tell what it interrupted.
     """
     is_exception = interrupt.is_software and interrupt.vector < FIRST_INTERRUPT
     if not is_exception or is_delivery(first):
@@ -80,7 +81,7 @@ def undelivered(interrupt: InterruptRecord, first: InterruptRecord) -> bool:
 
 
 def chain_words(records: Sequence[InterruptRecord]) -> tuple[str, ...]:
-    """One line for each exception after the first. The last ones are kept if there are too many."""
+    """Return one line for each exception after the first. The last ones are kept if there are too many."""
     words = [
         f"{_follows(before, record)}{title(record)}{_reaching(before, record)}"
         for before, record in zip(records, records[1:], strict=False)
@@ -92,7 +93,7 @@ def chain_words(records: Sequence[InterruptRecord]) -> tuple[str, ...]:
 
 
 def storm_words(storm: InterruptRecord, last: InterruptRecord, count: int) -> str:
-    """What repeats, and what becomes of RSP."""
+    """Return what repeats, and what becomes of RSP."""
     words = f"the same {exceptions.name(storm.vector)} at RIP={storm.rip:#x} again and again"
     words += f", {count} records"
     if storm.vector == PAGE_FAULT and storm.cr2 == storm.rip:
@@ -103,7 +104,8 @@ def storm_words(storm: InterruptRecord, last: InterruptRecord, count: int) -> st
 
 
 def interrupt_note(interrupt: InterruptRecord, first: InterruptRecord) -> str | None:
-    """An interrupt is a cause only if its gate is what the very next fault reached for."""
+    """Return a note that an interrupt is the cause, if its gate is what the very next fault reached for; else
+    None."""
     if first.fault.cr2 is None or _gate(interrupt, first.fault.cr2) != interrupt.vector:
         return None
     return (
@@ -145,7 +147,7 @@ def _gate(record: InterruptRecord, address: int) -> int | None:
 def form_words(
     first: InterruptRecord, chain: Sequence[InterruptRecord], is_storm: bool
 ) -> str | None:
-    """What kind of death it is, from the structure alone; None if it is none of the known."""
+    """Return what kind of death it is, from the structure alone; None if it is none of the known."""
     if is_storm:
         return "the handler was reached and faulted itself, over and over"
     second = chain[1] if len(chain) > 1 else None

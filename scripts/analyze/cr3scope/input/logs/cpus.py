@@ -25,7 +25,7 @@ _SAME_STACK = 4 << 10
 
 
 def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
-    """The records of each CPU where task registers tell them apart; else all as one."""
+    """Return the records of each CPU where task registers tell them apart; else all as one."""
     tasks = {record.task for record in records if record.task}
     if len(tasks) < 2:
         return [list(records)]
@@ -36,12 +36,12 @@ def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
 
 
 def are_one(one: InterruptRecord, other: InterruptRecord) -> bool:
-    """Whether two records may be of the same CPU."""
+    """Return whether two records may be of the same CPU."""
     return not one.task or not other.task or one.task == other.task
 
 
 def named(log: LogFile) -> set[int]:
-    """The CPUs that the log names; none without `-d cpu_reset`."""
+    """Return the CPUs that the log names; none without `-d cpu_reset`."""
     begin = log.read(0, _BEGIN)
     return {int(match[1]) for match in _RESET.finditer(begin)}
 
@@ -53,10 +53,10 @@ def which(
     before: Sequence[InterruptRecord],
     others: bool,
 ) -> str:
-    """Words about the CPU of ``dead``; empty if nothing tells of more than one.
+    """Return words about the CPU of ``dead``; empty if nothing tells of more than one.
 
-    ``place``: the switch; ``before``: the last records under another CR3; ``others``: there are
-    records of other CPUs.
+    ``place``: the switch; ``before``: the last records under another CR3; ``others``: there are records of
+    other CPUs.
     """
     numbers = named(log)
     known = len(numbers)

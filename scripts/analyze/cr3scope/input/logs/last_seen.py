@@ -38,7 +38,8 @@ class Dump:
     cr3: int | None
 
     def words(self) -> str:
-        """``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts on``."""
+        """Return the dump as ``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts
+        on``."""
         mode = "64-bit" if self.is_64 else "32-bit or 16-bit"
         if self.cr0 is not None and not self.cr0 & _PROTECTED:
             mode = "real mode"
@@ -50,7 +51,7 @@ class Dump:
 
 
 def last_seen(log: LogFile) -> tuple[str, int | None]:
-    """In words, and RIP; nothing if the log holds no register dump."""
+    """Return the last register dump in words, and its RIP; nothing if the log holds no register dump."""
     end = log.size
     for _ in range(_TRIES):
         place = log.rfind(b" HLT=", 0, end)
@@ -64,7 +65,8 @@ def last_seen(log: LogFile) -> tuple[str, int | None]:
 
 
 def restart(log: LogFile) -> Dump | None:
-    """The last reset of the first CPU that had been running: QEMU's own, at the start, come before."""
+    """Return the last reset of the first CPU that had been running, None if there is none. QEMU's own resets,
+    at the start, come before."""
     end = log.size
     for _ in range(_TRIES):
         end = log.rfind(_RESET, 0, end)
@@ -75,7 +77,7 @@ def restart(log: LogFile) -> Dump | None:
 
 
 def dump_around(log: LogFile, place: int) -> Dump | None:
-    """The dump that ``place`` is in, or right before."""
+    """Return the dump that ``place`` is in, or right before; None if there is none."""
     start = max(place - MAX_RECORD, 0)
     data = log.read(start, 2 * MAX_RECORD)
     flags = _FLAGS.search(data, max(place - start - 128, 0), place - start + 1024)

@@ -34,7 +34,7 @@ class LogFile:
         os.close(self._descriptor)
 
     def read(self, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``start``; fewer at the end."""
+        """Return up to ``size`` bytes from ``start``; fewer at the end."""
         start, size = max(start, 0), max(min(size, self.size - start), 0)
         try:
             if self._wide is None:
@@ -44,7 +44,7 @@ class LogFile:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
 
     def find(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
-        """The first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        """Return the first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
         for at, data in self._windows(start, self.size if end is None else end, len(wanted)):
             found = data.find(wanted)
             if found >= 0:
@@ -52,7 +52,7 @@ class LogFile:
         return -1
 
     def rfind(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
-        """The last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        """Return the last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
         end = self.size if end is None else min(end, self.size)
         while end > start:
             begin = max(end - WINDOW, start)

@@ -6,5 +6,5 @@ MARKER = b"[cr3scope: "
 
 
 def left_out(records: int, size: int) -> bytes:
-    """The marker line, with its line end."""
+    """Return the marker line, with its line end."""
     return MARKER + b"%d records, %d bytes left out here]\n" % (records, size)

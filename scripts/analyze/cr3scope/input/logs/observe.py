@@ -52,7 +52,7 @@ class LogReport:
 
 
 def observe(path: Path, cr3: int | None = None) -> LogReport:
-    """Reads the log of one boot; without ``cr3`` that of the last chain of exceptions is taken.
+    """Read the log of one boot; without ``cr3`` that of the last chain of exceptions is taken.
 
     UnusableInput if the file cannot be read or is no such log.
     """
@@ -65,12 +65,12 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
 
 
 def is_interrupt_log(log: LogFile) -> bool:
-    """Whether anything in it is of QEMU's."""
+    """Return whether anything in the file was written by QEMU's log."""
     return any(log.find(sign) >= 0 for sign in _SIGNS)
 
 
 def observe_log(log: LogFile, planned: int | None = None) -> LogReport:
-    """As ``observe``, of an opened log that is one."""
+    """Read an opened log that is one, as :func:`observe` does."""
     if planned is not None:
         planned &= ~NO_FLUSH
         place = switch.first_with(log, planned)

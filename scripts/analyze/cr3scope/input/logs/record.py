@@ -68,7 +68,7 @@ class InterruptRecord:
 
     @property
     def fault(self) -> Fault:
-        """The exception as the verdict states it."""
+        """Return the exception as the verdict states it."""
         return Fault(
             self.vector,
             self.error_code if self.vector in WITH_ERROR_CODE else None,
@@ -81,12 +81,12 @@ class InterruptRecord:
 
     @property
     def identity(self) -> tuple[int, int, int, int | None]:
-        """What is equal in all exceptions of a storm."""
+        """Return what is equal in all exceptions of a storm."""
         return self.vector, self.error_code, self.rip, self.fault.cr2
 
 
 def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
-    """The records that start in ``data``, a part of a log from offset ``base`` on."""
+    """Yield the records that start in ``data``, a part of a log from offset ``base`` on."""
     header = _HEADER.search(data)
     while header is not None:
         following = _HEADER.search(data, header.end())
@@ -96,7 +96,7 @@ def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
 
 
 def dump_at(log: LogFile, fault: Fault) -> str:
-    """The register dump of an exception's record; empty if the log does not hold it."""
+    """Return the register dump of an exception's record; empty if the log does not hold it."""
     if fault.offset is None:
         return ""
     data = log.read(fault.offset, MAX_RECORD)

@@ -29,7 +29,8 @@ class Story:
 
 
 def read_story(log: LogFile, cr3: int | None = None) -> Story:
-    """``cr3``: that of the switch, if a capture tells. UnusableInput if it is no log."""
+    """Return what the log says. ``cr3``: that of the switch, if a capture tells. UnusableInput if it is no log.
+    """
     if not log.size:
         raise UnusableInput(f"{log.name}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
     if not is_interrupt_log(log):

@@ -15,7 +15,8 @@ _LONGEST = 4096
 
 
 def read_screen(serial: bytes) -> Fault | None:
-    """The exception of the first screen; further ones may be of the screen's own search."""
+    """Return the exception of the first screen, None if there is none; further ones may be of the screen's own
+    search."""
     head = _HEAD.search(serial)
     if head is None:
         return None
@@ -33,7 +34,7 @@ def read_screen(serial: bytes) -> Fault | None:
 
 
 def apic_id(serial: bytes) -> int | None:
-    """Of the CPU whose exception the first screen shows."""
+    """Return the APIC ID of the CPU whose exception the first screen shows; None if it shows none."""
     head = _HEAD.search(serial)
     match = _APIC.search(serial, head.end(), head.end() + 128) if head else None
     return int(match[1], 16) if match else None

@@ -19,13 +19,13 @@ _UPDATE_REACH = 1 << 20  # other items of -d may fill the time between the switc
 
 
 def spelled(cr3: int) -> tuple[bytes, ...]:
-    """How a dump writes a CR3: 16 digits, or 8 before long mode."""
+    """Return how a dump writes a CR3: 16 digits, or 8 before long mode."""
     wide = b"CR3=%016x " % cr3
     return (wide, b"CR3=%08x " % cr3) if cr3 < 1 << 32 else (wide,)
 
 
 def first_with(log: LogFile, cr3: int) -> int | None:
-    """The offset of the first dump with this CR3."""
+    """Return the offset of the first dump with this CR3; None if there is none."""
     found = _search(log, cr3, 0, min(_FROM_START, log.size))
     if found is not None or log.size <= _FROM_START:
         return found
@@ -36,8 +36,8 @@ def first_with(log: LogFile, cr3: int) -> int | None:
 
 
 def loaded_at(log: LogFile, cr3: int, place: int) -> int:
-    """The offset of the `CR3 update` line (`-d mmu`) that led to the dump at ``place``; else
-    ``place``."""
+    """Return the offset of the `CR3 update` line (`-d mmu`) that led to the dump at ``place``; else ``place``.
+    """
     start = max(place - _UPDATE_REACH, 0)
     updates = (b"CR3 update: CR3=%016x" % cr3, b"CR3 update: CR3=%08x" % cr3)
     found = max(log.rfind(update, start, place) for update in updates)
@@ -45,7 +45,7 @@ def loaded_at(log: LogFile, cr3: int, place: int) -> int:
 
 
 def last_with(log: LogFile, cr3: int, first: int) -> int:
-    """The offset of the last dump with this CR3 in the unbroken row that starts at ``first``."""
+    """Return the offset of the last dump with this CR3 in the unbroken row that starts at ``first``."""
     if dumped_before(log, log.size) == cr3:
         return _search_back(log, cr3, first, log.size)
     low, high = first, log.size
@@ -59,7 +59,7 @@ def last_with(log: LogFile, cr3: int, first: int) -> int:
 
 
 def dumped_after(log: LogFile, offset: int) -> int | None:
-    """The CR3 of the next register dump."""
+    """Return the CR3 of the next register dump; None if there is none."""
     size = _PROBE
     while size <= _MAX_PROBE:
         match = _DUMPED.search(log.read(offset, size))
@@ -72,7 +72,7 @@ def dumped_after(log: LogFile, offset: int) -> int | None:
 
 
 def dumped_before(log: LogFile, offset: int) -> int | None:
-    """The CR3 of the last register dump before ``offset``."""
+    """Return the CR3 of the last register dump before ``offset``; None if there is none."""
     for _ in range(_SAMPLES):
         offset = log.rfind(b"CR3=", 0, offset)
         if offset < 0:

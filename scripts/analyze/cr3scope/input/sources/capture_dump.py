@@ -17,7 +17,7 @@ _STATE = {"old": "entry", "new": "handoff", "after": "handoff"}
 
 
 def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Source:
-    """A dump of the last boot that has it; UnusableInput if no boot has."""
+    """Return a dump of the last boot that has it, as a source; UnusableInput if no boot has."""
     capture = read_capture(data, path)
     boot, dump = _find(capture, path, overrides.cr3, wanted)
     warnings = _damage(capture)

@@ -47,13 +47,13 @@ class CoreCpu:
 
     @property
     def cpu(self) -> CpuState:
-        """EFER and PAT are those that :class:`CpuState` assumes."""
+        """Return the state that decides about paging; EFER and PAT are those that :class:`CpuState` assumes."""
         get = self.registers.get
         return CpuState(cr3=get("CR3", 0), cr0=get("CR0", 0), cr4=get("CR4", 0))
 
     @property
     def code_bits(self) -> int:
-        """64, 32 or 16."""
+        """Return 64, 32 or 16: the mode that CS tells."""
         flags = self.segments["CS"].flags if "CS" in self.segments else _LONG
         if flags & _LONG:
             return 64
@@ -61,7 +61,7 @@ class CoreCpu:
 
 
 def read_cpu(note: bytes) -> CoreCpu | None:
-    """From QEMU's note; None if it is of another version."""
+    """Return the CPU of QEMU's note; None if it is of another version."""
     if len(note) < _SIZE - _AFTER_CONTROL or _HEAD.unpack_from(note)[0] != _VERSION:
         return None
     registers = dict(zip(_GENERAL, _REGISTERS.unpack_from(note, _HEAD.size), strict=True))
@@ -77,7 +77,7 @@ def read_cpu(note: bytes) -> CoreCpu | None:
 
 
 def write_cpu(one: CoreCpu) -> bytes:
-    """A QEMU note."""
+    """Return a CPU as a note of QEMU's."""
     registers = one.registers
     return b"".join([
         _HEAD.pack(_VERSION, _SIZE),
@@ -89,24 +89,24 @@ def write_cpu(one: CoreCpu) -> bytes:
 
 
 def code_flags(bits: int) -> int:
-    """A code segment's flags, as far as they tell its size."""
+    """Return a code segment's flags, as far as they tell its size."""
     return {64: _LONG, 32: _DEFAULT}.get(bits, 0)
 
 
 def read_own(note: bytes) -> dict[str, str]:
-    """Words by key; what is no word of ours is left out."""
+    """Return words by key; what is no word of ours is left out."""
     text = note.rstrip(b"\0").decode("ascii", errors="replace")
     pairs = (word.partition("=") for word in text.split())
     return {key: value for key, equals, value in pairs if equals}
 
 
 def write_own(words: Mapping[str, str]) -> bytes:
-    """The second note's contents."""
+    """Return the second note's contents."""
     return " ".join(f"{key}={value}" for key, value in words.items()).encode("ascii")
 
 
 def packed_note(name: str, contents: bytes) -> bytes:
-    """A note as a core holds it: name and contents padded to four bytes each."""
+    """Return a note as a core holds it: name and contents padded to four bytes each."""
     label = name.encode() + b"\0"
     head = _NAME.pack(len(label), len(contents), 0)
     return head + label + bytes(-len(label) % 4) + contents + bytes(-len(contents) % 4)

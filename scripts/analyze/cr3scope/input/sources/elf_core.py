@@ -32,7 +32,7 @@ class Core:
         return ["the file is cut: a part of the memory is missing"] if self.is_cut else []
 
     def word(self, key: str) -> int | None:
-        """A number among the words; None if it is not there, or is none."""
+        """Return a number among the words; None if it is not there, or is none."""
         try:
             return int(self.words.get(key, ""), 0)
         except ValueError:
@@ -40,7 +40,7 @@ class Core:
 
 
 def read_core(data: Data, path: str) -> Core:
-    """UnusableInput if it is no core of an x86-64 guest, or holds no memory."""
+    """Return what the core holds; UnusableInput if it is no core of an x86-64 guest, or holds no memory."""
     runs, notes, is_cut = _parse(data, path)
     if not runs:
         raise UnusableInput(f"{path}: the core holds no memory (no PT_LOAD segment)")
@@ -50,7 +50,7 @@ def read_core(data: Data, path: str) -> Core:
 
 
 def open_core(data: Data, path: str, overrides: Overrides) -> Source:
-    """The address space of the first CPU in the core, or of the one with the CR3 that is named;
+    """Return the address space of the first CPU in the core, or of the one with the CR3 that is named;
     UnusableInput if there is none."""
     core = read_core(data, path)
     warnings = core.warnings

@@ -50,7 +50,7 @@ _WIDTHS = (48, 57)
 
 
 def read_info_mem(text: Data, path: str) -> Listing:
-    """The ranges of the last listing in the text; UnusableInput if no line makes sense."""
+    """Return the ranges of the last listing in the text; UnusableInput if no line makes sense."""
     found = read_lines(text, GRAMMAR)
     cells = matrix(found.lines, _WIDTH)
     first = hex_column(cells[:, _FIRST])

@@ -59,7 +59,7 @@ _MOST_PHYS = np.uint64(1 << 52)
 
 
 def read_info_tlb(text: Data, path: str) -> Listing:
-    """The ranges of the last listing in the text; UnusableInput if it is of a 32-bit guest."""
+    """Return the ranges of the last listing in the text; UnusableInput if it is of a 32-bit guest."""
     found = read_lines(text, GRAMMAR)
     cells = matrix(found.lines, _WIDTH)
     virt = hex_column(cells[:, _VIRT])

@@ -44,22 +44,22 @@ class Listed:
 
     @property
     def rights(self) -> str:
-        """``rwxu``-style."""
+        """Return the range's rights in the style of ``rwxu``."""
         return "----" if self.row is None else self.listing.rights(self.row)
 
     @property
     def phys(self) -> int | None:
-        """Where the address lies, as far as the listing tells."""
+        """Return where the address lies; None if the listing does not tell."""
         return None if self.row is None else self.listing.phys_at(self.row, self.virt)
 
     @property
     def level(self) -> int | None:
-        """Level of the leaf."""
+        """Return the level of the leaf; None if the listing does not tell."""
         return None if self.row is None else self.listing.level(self.row)
 
 
 def listed_access(listing: Listing, virt: int, kind: AccessKind, user: bool) -> Listed:
-    """One access to one byte."""
+    """Return how one access to one byte goes, as far as the listing tells."""
     row = listing.row_of(virt)
     if row is None and listing.losses:
         return Listed(listing, virt, None, Outcome.UNKNOWN, _LOST, None)

@@ -43,7 +43,7 @@ class Rows:
     cache: U64
 
     def at(self, chosen: I64 | npt.NDArray[np.bool_]) -> Rows:
-        """Those rows alone."""
+        """Return the chosen rows alone."""
         return Rows(
             self.first[chosen], self.last[chosen], self.phys[chosen], self.rights[chosen],
             self.levels[chosen], self.cache[chosen],
@@ -68,50 +68,50 @@ class Listing:
 
     @property
     def description(self) -> str:
-        """What this is, in words."""
+        """Return in words what this is."""
         return f"listing of {self.form.name}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What cannot be seen here, one line each."""
+        """Return what cannot be seen here, one line each."""
         return (*self.form.gaps, *self.notes, *self.losses)
 
     def with_notes(self, more: Iterable[str]) -> Listing:
-        """The same with further notes."""
+        """Return the same listing with further notes."""
         return replace(self, notes=(*self.notes, *more))
 
     @property
     def is_deep(self) -> bool:
-        """Whether an address lies where only five levels reach."""
+        """Return whether an address lies where only five levels reach."""
         return bool((self.rows.first + _HALF_OF_FOUR >= _HALF_OF_FOUR * np.uint64(2)).any())
 
     @property
     def space(self) -> Space:
-        """The side of a comparison."""
+        """Return the listing as a side of a comparison."""
         rows = self.rows
         return Space(rows.first, rows.last, rows.phys, rows.rights, rows.cache, self.form.tells)
 
     def row_of(self, virt: int) -> int | None:
-        """Number of the range that holds an address."""
+        """Return the number of the range that holds an address; None if none does."""
         row = int(np.searchsorted(self.rows.first, np.uint64(virt), side="right")) - 1
         return row if row >= 0 and virt <= int(self.rows.last[row]) else None
 
     def rights(self, row: int) -> str:
-        """``rwxu``, with ``-`` for what is denied and ``?`` for what the text does not tell."""
+        """Return ``rwxu``, with ``-`` for what is denied and ``?`` for what the text does not tell."""
         return rights_text(self.form.tells, int(self.rows.rights[row]))
 
     def level(self, row: int) -> int | None:
-        """Level of the leaves."""
+        """Return the level of a row's leaves; None if the text does not tell."""
         return int(self.rows.levels[row]) or None
 
     def phys_at(self, row: int, virt: int) -> int | None:
-        """Where an address of the range lies."""
+        """Return where an address of the range lies; None if the text does not tell."""
         if not self.form.tells.frames:
             return None
         return int(self.rows.phys[row]) + virt - int(self.rows.first[row])
 
     def cache_bits(self, row: int) -> str | None:
-        """Those of PCD and PWT that are set."""
+        """Return those of PCD and PWT that are set; None if the text does not tell."""
         if not self.form.tells.cache_bits:
             return None
         return cache_text(int(self.rows.cache[row]))
@@ -121,7 +121,7 @@ _HALF_OF_FOUR = np.uint64(1 << 47)
 
 
 def rights_text(tells: Tells, rights: int) -> str:
-    """``rw?u``."""
+    """Return rights in the style of ``rw?u``."""
     letters = (
         (letter if rights & int(bit) else "-") if tells.rights & int(bit) else "?"
         for letter, bit in _LETTERS
@@ -130,13 +130,15 @@ def rights_text(tells: Tells, rights: int) -> str:
 
 
 def cache_text(bits: int) -> str:
-    """``PCD PWT``, or ``-`` for neither."""
+    """Return ``PCD PWT``, or ``-`` for neither."""
     return " ".join(name for bit, name in _CACHE_NAMES if bits & int(bit)) or "-"
 
 
 def merged(form: Form, rows: Rows, notes: Sequence[str], losses: Sequence[str]) -> Listing:
-    """Neighbours that are alike joined. ``rows`` are in order; one that reaches into the next is
-    damaged, and left out."""
+    """Return a listing of rows, neighbours that are alike joined.
+
+    ``rows`` are in order; one that reaches into the next is damaged, and left out.
+    """
     reaches = np.append(rows.last[:-1] >= rows.first[1:], False)
     losses = list(losses)
     if reaches.any():

@@ -36,7 +36,7 @@ class Grammar:
 
 
 def normalised(data: Data) -> Data:
-    """The text in bytes with real ends of lines."""
+    """Return the text in bytes with real ends of lines."""
     if data[: len(UTF_16)] == UTF_16:
         data = data[:].decode("utf-16", "replace").encode("ascii", "replace")
     if _JSON_END.search(data[:_LOOK_BYTES]):
@@ -54,7 +54,7 @@ class Lines:
 
 
 def read_lines(text: Data, grammar: Grammar) -> Lines:
-    """All lines that match, without what stands before them."""
+    """Return all lines that match, without what stands before them."""
     line = grammar.line.pattern
     # The last alternative takes a whole line, so that no text is looked at more than twice, and is
     # known by its end.
@@ -96,10 +96,10 @@ class Chosen:
 
 
 def last_listing(found: Lines, first: U64) -> Chosen:
-    """The lines of the last listing in the text.
+    """Return the lines of the last listing in the text.
 
-    In one listing addresses only rise. A single line that breaks the order is damaged, unless other
-    text stands before it: there another listing may begin.
+    In one listing addresses only rise. A single line that breaks the order is damaged, unless other text stands
+    before it: there another listing may begin.
     """
     alone = np.zeros(len(first), dtype=np.bool_)
     if len(first) > 2:
@@ -120,7 +120,7 @@ def last_listing(found: Lines, first: U64) -> Chosen:
 
 
 def matrix(lines: list[bytes], width: int) -> npt.NDArray[np.uint8]:
-    """Lines of which only the first ``width`` bytes count, one a row."""
+    """Return lines of which only the first ``width`` bytes count, one a row."""
     joined = b"".join(lines)
     if len(joined) != width * len(lines):
         joined = b"".join([line[:width] for line in lines])
@@ -133,7 +133,7 @@ for _digit in b"0123456789abcdef":
 
 
 def hex_column(cells: npt.NDArray[np.uint8]) -> U64:
-    """Numbers from 16 hex digits each."""
+    """Return numbers from 16 hex digits each."""
     digits = _VALUES[cells]
     pairs = digits[:, 0::2] << np.uint8(4) | digits[:, 1::2]
     return np.ascontiguousarray(pairs).view(">u8")[:, 0].astype(np.uint64)

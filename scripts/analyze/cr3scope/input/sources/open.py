@@ -34,10 +34,10 @@ def open_source(
     base: int = 0,
     dump: str = "new",
 ) -> Source:
-    """The page tables in a capture, an ELF core, or a raw image of physical memory.
+    """Return the page tables in a capture, an ELF core, or a raw image of physical memory.
 
-    ``base`` is the physical address of an image's first byte; ``dump`` chooses one of a capture.
-    UnusableInput if the file is none of these, or does not tell enough.
+    ``base`` is the physical address of an image's first byte; ``dump`` chooses one of a capture. UnusableInput
+    if the file is none of these, or does not tell enough.
     """
     source = open_any(path, cr3=cr3, cr4=cr4, efer=efer, base=base, dump=dump)
     if isinstance(source, Listing):
@@ -54,7 +54,7 @@ def open_any(
     base: int = 0,
     dump: str = "new",
 ) -> Source | Listing:
-    """Like :func:`open_source`, or the text of a listing, which heeds none of the options."""
+    """Return what :func:`open_source` does, or the text of a listing, which heeds none of the options."""
     name = os.fspath(path)
     data = load(name)
     overrides = Overrides(cr3, cr4, efer)
@@ -108,13 +108,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def open_core_file(path: str | os.PathLike[str]) -> Core:
-    """All that an ELF core holds; UnusableInput if the file is none."""
+    """Return all that an ELF core holds; UnusableInput if the file is none."""
     name = os.fspath(path)
     return read_core(load(name), name)
 
 
 def load(name: str) -> Data:
-    """The file mapped into memory; a pipe is read. UnusableInput if it cannot be read, or is empty."""
+    """Map a file into memory, or read a pipe. UnusableInput if it cannot be read, or is empty."""
     try:
         with open(name, "rb") as file:
             status = os.fstat(file.fileno())

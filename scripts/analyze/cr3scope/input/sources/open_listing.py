@@ -32,7 +32,7 @@ _READERS = (
 
 
 def open_listing(data: Data, path: str) -> Listing | None:
-    """The listing whose lines come first; None if there is none, UnusableInput if it is no use."""
+    """Return the listing whose lines come first; None if there is none, UnusableInput if it is no use."""
     text = normalised(data)
     head = text[:_LOOK_BYTES]
     places = [(found.start(), reader) for reader in _READERS

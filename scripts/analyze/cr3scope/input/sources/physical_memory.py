@@ -25,7 +25,7 @@ class Run:
 
     @property
     def end(self) -> int:
-        """The address behind the last byte."""
+        """Return the address behind the last byte."""
         return self.phys + self.length
 
 
@@ -53,7 +53,7 @@ class PhysicalMemory:
         return data
 
     def table(self, phys: int) -> Entries | None:
-        """The entries at ``phys``; None unless the runs hold the whole page."""
+        """Return the entries at ``phys``; None unless the runs hold the whole page."""
         number = bisect.bisect_right(self._starts, phys) - 1
         if number < 0:
             return None

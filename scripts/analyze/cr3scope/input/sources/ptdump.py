@@ -56,7 +56,7 @@ _BROKEN, _ABSENT = -1, 0
 
 
 def read_ptdump(text: Data, path: str) -> Listing:
-    """The ranges of the last dump in the text; UnusableInput if no line is whole."""
+    """Return the ranges of the last dump in the text; UnusableInput if no line is whole."""
     found = read_lines(text, GRAMMAR)
     cells = matrix(found.lines, _WIDTH)
     first, end = hex_column(cells[:, _FIRST]), hex_column(cells[:, _END])

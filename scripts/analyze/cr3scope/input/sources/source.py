@@ -31,7 +31,7 @@ class Source:
 
     @property
     def description(self) -> str:
-        """Which address space this is, in words."""
+        """Return in words which address space this is."""
         return f"{self.container}, CR3 {self.cpu.cr3:#x}"
 
 
@@ -44,7 +44,7 @@ class Overrides:
     efer: int | None = None
 
     def apply(self, cpu: CpuState) -> CpuState:
-        """``cpu`` with the registers that were named."""
+        """Return ``cpu`` with the registers that were named."""
         return replace(
             cpu,
             cr3=cpu.cr3 if self.cr3 is None else self.cr3,
@@ -53,7 +53,7 @@ class Overrides:
         )
 
     def assumed(self, cpu: CpuState, *registers: str) -> list[str]:
-        """A warning about those of the registers that the user did not name either."""
+        """Return a warning about those of the registers that the user did not name either."""
         unnamed = [name for name in registers if getattr(self, name) is None]
         if not unnamed:
             return []

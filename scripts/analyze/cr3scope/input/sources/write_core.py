@@ -22,7 +22,7 @@ _MOST_SEGMENTS = 0xFFFE  # 0xFFFF means that the count stands elsewhere
 
 
 def write_core(one: CoreCpu, pages: Mapping[int, bytes], words: Mapping[str, str] | None = None) -> bytes:
-    """A core with these pages of physical memory; ValueError if there are too many pieces.
+    """Return a core with these pages of physical memory; ValueError if there are too many pieces.
 
     ``words``: what QEMU's note has no place for (``efer``, ``maxphyaddr``, ``platform``, ``ram``).
     """
