@@ -43,8 +43,10 @@ def _documentation(tree: ast.AST) -> set[int]:
 
 
 def _uses(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Yield each name that is used, with its line. An import is no use, nor is a docstring; a string that could name
-    something, as for getattr, is."""
+    """Yield each name that is used, with its line. An import is no use, nor is a docstring.
+
+    A string that could name something, as for getattr, is.
+    """
     documentation = _documentation(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):

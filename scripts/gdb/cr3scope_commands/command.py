@@ -33,8 +33,7 @@ class Command(gdb.Command):
         super().__init__(f"cr3scope {self.name}", gdb.COMMAND_DATA)
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
-        """Return words that may follow those ``before``, of which ``last`` is typed; may raise what ``run``
-        may."""
+        """Return words that may follow those ``before``, of which ``last`` is typed; may raise what ``run`` may."""
         return ()
 
     def complete(self, text: str, word: str | None) -> list[str] | int | None:

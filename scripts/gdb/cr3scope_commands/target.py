@@ -170,6 +170,5 @@ def platform() -> Platform:
 
 
 def is_emulated() -> bool:
-    """Return whether TCG runs the guest, which has hardware breakpoints without limit; QmpError if it is no
-    QEMU."""
+    """Return whether TCG runs the guest, which has hardware breakpoints without limit; QmpError if it is no QEMU."""
     return "enabled" not in Monitor().monitor("info kvm")

@@ -71,8 +71,10 @@ def read(path: Path) -> Capture:
 
 
 def is_core(path: Path) -> bool:
-    """Return whether a file is an ELF core, by its first bytes; False of what is no plain file. UnusableInput
-    if it cannot be read."""
+    """Return whether a file is an ELF core, by its first bytes; False of what is no plain file.
+
+    UnusableInput if it cannot be read.
+    """
     try:
         if not path.is_file():
             return False

@@ -22,8 +22,7 @@ def add_elf_option(parser: argparse.ArgumentParser) -> None:
 
 
 def elf_file(words: str) -> ElfFile:
-    """Return the file and its base that ``FILE[@BASE]`` names; a file whose own name has an @ is taken as it
-    is."""
+    """Return the file and its base that ``FILE[@BASE]`` names; a file whose own name has an @ is taken as it is."""
     name, at, base = words.rpartition("@")
     if not at or Path(words).exists():
         return ElfFile(Path(words))

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 def judge_run(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
 ) -> Verdict:
-    """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``:
-    QEMU's."""
+    """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's."""
     if outcome.debug_exit == DEBUG_EXIT_PASS:
         outcome.forget_examination()
     judge = _judge_traced if SENTINEL in capture else _judge_untraced

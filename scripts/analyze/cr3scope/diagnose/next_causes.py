@@ -28,8 +28,10 @@ _MOST_PAGES = 512  # of one instruction
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """One cause, with what it does first. ``finding.fix`` names the change of the tables that mends it, where
-    one is known."""
+    """One cause, with what it does first.
+
+    ``finding.fix`` names the change of the tables that mends it, where one is known.
+    """
 
     step: str
     fault: Fault

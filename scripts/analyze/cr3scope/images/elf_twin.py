@@ -81,8 +81,7 @@ class ElfTwin:
         return any(start <= address < end for start, end, _ in self._segments)
 
     def code(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is
-        cut."""
+        """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""
         for start, _, segment in self._segments:
             if segment["p_flags"] & _CODE:
                 try:

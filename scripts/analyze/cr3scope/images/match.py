@@ -81,8 +81,10 @@ def _has_build_id(image: Loaded) -> bool:
 
 
 def _same_code(twin: ElfTwin | PeTwin, image: Loaded) -> bool:
-    """The file's code lies in the image at the same offset. Code is position independent there:
-    the firmware relocates data."""
+    """The file's code lies in the image at the same offset.
+
+    Code is position independent there: the firmware relocates data.
+    """
     pieces = list(twin.code())
     return bool(pieces) and all(
         code and image.memory[start : start + len(code)] == code for start, code in pieces

@@ -54,8 +54,10 @@ class PeHeader:
     linked_at: int = 0  # ImageBase: where the file's own addresses count from
 
     def code_view(self, directory: bytes) -> tuple[int, int] | None:
-        """Return offset and size of the record that names the PDB, None without one; ``directory`` is the debug
-        directory."""
+        """Return offset and size of the record that names the PDB, None without one.
+
+        ``directory`` is the debug directory.
+        """
         for at in range(0, len(directory) - _DEBUG_ENTRY.size + 1, _DEBUG_ENTRY.size):
             _, _, _, _, kind, size, offset, _ = _DEBUG_ENTRY.unpack_from(directory, at)
             if kind == _CODEVIEW and offset and offset + size <= self.size:

@@ -44,8 +44,10 @@ class Symbols:
         self._loaded: tuple[Image, ...] = ()
 
     def line_of_call(self, return_address: int) -> str | None:
-        """Return the line of the instruction before ``return_address``: the call, not what follows it. None if
-        it is not known."""
+        """Return the line of the instruction before ``return_address``: the call, not what follows it.
+
+        None if it is not known.
+        """
         if return_address not in self._known:
             self._known[return_address] = self._look_up(return_address - 1)
         return self._known[return_address]
@@ -55,8 +57,10 @@ class Symbols:
         return self._place(name, address, address)
 
     def caller(self, name: str, return_address: int) -> Place | None:
-        """Return where the call is that returns to ``return_address``, called ``name`` in the report; None if
-        nothing tells."""
+        """Return where the call is that returns to ``return_address``, called ``name`` in the report.
+
+        None if nothing tells.
+        """
         return self._place(name, return_address, return_address - 1)
 
     def unplaced(self) -> Iterator[ElfTwin]:

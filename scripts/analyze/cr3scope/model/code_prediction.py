@@ -78,8 +78,7 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
 
 
 def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
-    """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its
-    accesses."""
+    """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its accesses."""
     path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
     written = WrittenMemory(now, cpu)
     for number, step in enumerate(path.steps):

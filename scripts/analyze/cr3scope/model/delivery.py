@@ -188,8 +188,10 @@ class Delivery:
         return data
 
     def reach(self, virt: int, kind: AccessKind, width: int = 1) -> Translation | PageFault:
-        """Return where an access leads that delivery makes, or its fault; reads are implicit accesses to
-        descriptor tables."""
+        """Return where an access leads that delivery makes, or its fault.
+
+        Reads are implicit accesses to descriptor tables.
+        """
         implicit = kind is AccessKind.READ
         return access(
             self.tables,

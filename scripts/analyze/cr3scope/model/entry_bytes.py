@@ -16,8 +16,10 @@ from cr3scope.x86.platform import Platform
 def stop_at_entry(
     boot: Boot, tables: Tables, cpu: CpuState, plan: Sequence[PlanStep], platform: Platform
 ) -> Stop | None:
-    """Return where a kernel stops whose first bytes are no code; None if they may be. ``plan``: the steps that
-    go through."""
+    """Return where a kernel stops whose first bytes are no code; None if they may be.
+
+    ``plan``: the steps that go through.
+    """
     entry = boot.memories.get(("entry", "handoff"))
     if entry is None or not entry.data:
         return None

@@ -101,8 +101,10 @@ class Intent:
         ]
 
     def at(self, virt: int) -> Named | None:
-        """Return what lives at ``virt``: the narrowest name; of equals, the one that came last. None if nothing
-        is named."""
+        """Return what lives at ``virt``: the narrowest name; of equals, the one that came last.
+
+        None if nothing is named.
+        """
         covering = sorted(self._covering(virt), key=lambda named: named.size)
         return covering[0] if covering else None
 
@@ -114,8 +116,10 @@ class Intent:
         return "stack" if self._near_stack(virt) else ""
 
     def mapping_of(self, virt: int) -> Named | None:
-        """Return the ``map`` call that covers ``virt``, None if none does; of several the last, which is the
-        one that counts."""
+        """Return the ``map`` call that covers ``virt``, None if none does.
+
+        Of several the last, which is the one that counts.
+        """
         return next((named for named in reversed(self.maps) if virt in named), None)
 
     def frame_of(self, virt: int) -> int | None:
@@ -140,8 +144,10 @@ class Intent:
         return "x" in (named.rights or "") or named.role in CODE_ROLES
 
     def rights_at(self, virt: int) -> str | None:
-        """Return the rights asked for ``virt``, by the ELF file if it says, else by the loader's calls; None if
-        nobody did."""
+        """Return the rights asked for ``virt``, by the ELF file if it says, else by the loader's calls.
+
+        None if nobody did.
+        """
         for named in [*self.segments, *reversed(self.maps)]:
             if virt in named:
                 return named.rights

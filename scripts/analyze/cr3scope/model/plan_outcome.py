@@ -35,8 +35,7 @@ class PlanOutcome:
     registers: Registers
 
     def prediction(self, failed: Failure | None) -> Prediction:
-        """Return what the CPU will do. ``failed``: the first step that does not come to its end, None if all
-        do."""
+        """Return what the CPU will do. ``failed``: the first step that does not come to its end, None if all do."""
         tables, cpu, platform = self.delivery.tables, self.delivery.cpu, self.delivery.platform
         done = self.plan if failed is None else self.plan[: self.plan.index(failed.step)]
         stray = first_stray(tables, cpu, done, self.intent, platform)

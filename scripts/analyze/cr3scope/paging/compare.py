@@ -35,8 +35,10 @@ class Tells:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """One side of a comparison, a row for each range. ``cache`` holds PAT indices, or the memory
-    types where these are known."""
+    """One side of a comparison, a row for each range.
+
+    ``cache`` holds PAT indices, or the memory types where these are known.
+    """
 
     first: U64
     last: U64

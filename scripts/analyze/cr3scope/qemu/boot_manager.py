@@ -27,8 +27,7 @@ _MOST = 6
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What was tried; ``gave_up`` says how the firmware showed that it has nothing left, "" if it
-    has not."""
+    """What was tried; ``gave_up`` says how the firmware showed that it has nothing left, "" if it has not."""
 
     started: tuple[str, ...] = ()  # options outside the firmware's own flash
     failed: tuple[str, ...] = ()

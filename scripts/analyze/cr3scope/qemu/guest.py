@@ -298,8 +298,10 @@ class _Watcher:
         self._selector.unregister(self._listener)
 
     def _notice_late_call(self) -> None:
-        """A guest may be done before QEMU's call was answered; a refused command line ends with 0 or
-        1 and has shown nothing of a guest."""
+        """A guest may be done before QEMU's call was answered.
+
+        A refused command line ends with 0 or 1 and has shown nothing of a guest.
+        """
         if self._qmp is None:
             with contextlib.suppress(OSError):
                 self._qmp = self._listener.accept()

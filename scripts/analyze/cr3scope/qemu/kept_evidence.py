@@ -57,8 +57,10 @@ class Kept:
 def keep(
     folder: Path, cpus: Sequence[StoppedCpu], judged: StoppedCpu, images: Sequence[Image] = ()
 ) -> Kept:
-    """Write both files and return what they are. OSError if the folder refuses; a silent QEMU only costs the
-    rest, no QmpError."""
+    """Write both files and return what they are. OSError if the folder refuses.
+
+    A silent QEMU only costs the rest, no QmpError.
+    """
     kept = Kept(folder / STATE)
     with kept.state.open("w", encoding="utf-8") as out:
         try:

@@ -34,8 +34,10 @@ class Sight:
         self.next_look = now + LOOK_SECONDS
 
     def look(self, qmp: Qmp | None, serial: SerialPort, records: int) -> Reason | None:
-        """Take one more look; return why the run should end, None if it should not. ``records``: of the log so
-        far."""
+        """Take one more look; return why the run should end, None if it should not.
+
+        ``records``: of the log so far.
+        """
         self.next_look = time.monotonic() + LOOK_SECONDS
         if qmp is None:
             return None

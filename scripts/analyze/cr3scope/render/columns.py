@@ -45,8 +45,7 @@ def hex_digits(column: U64, digits: int = _DIGITS) -> Cells:
 
 
 def quoted_hex(column: U64) -> Cells:
-    """Return each number as ``"0x1000"`` with the quotation marks, without leading zeros, as wide as the
-    longest."""
+    """Return each number as ``"0x1000"`` with the quotation marks, without leading zeros, as wide as the longest."""
     digits = len(f"{int(column.max()):x}")
     cells = np.empty((len(column), len(_PREFIX) + digits + 1), dtype=np.uint8)
     cells[:, : len(_PREFIX)] = _PREFIX

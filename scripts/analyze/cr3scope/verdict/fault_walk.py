@@ -21,8 +21,10 @@ _DUMPS = ("new", "after", "old")  # what the fault met, in this order
 
 
 def fault_walk(boot: Boot, fault: Fault, lines: LineSource) -> FaultWalk | None:
-    """Return the walk of the address of a page fault; None for any other fault, or if the capture has no tables
-    of its address space."""
+    """Return the walk of the address of a page fault.
+
+    None for any other fault, or if the capture has no tables of its address space.
+    """
     if fault.vector != PAGE_FAULT or fault.cr2 is None:
         return None
     dump = _dump_of(boot, fault.cr3)

@@ -35,8 +35,7 @@ class Gate:
 
     @property
     def is_usable_type(self) -> bool:
-        """Return whether long mode takes this type of gate: interrupt and trap gates only; a task gate raises
-        #GP."""
+        """Return whether long mode takes this type of gate: interrupt and trap gates only; a task gate raises #GP."""
         return self.type in (_INTERRUPT_GATE, _TRAP_GATE)
 
 

@@ -40,8 +40,10 @@ class MovCr3:
 
 
 def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:
-    """Return the `mov` to CR3 that ``code`` begins with, None if it begins with another; ``bits`` are those of
-    the code segment."""
+    """Return the `mov` to CR3 that ``code`` begins with, None if it begins with another.
+
+    ``bits`` are those of the code segment.
+    """
     match = (_CODE if bits == 64 else _PLAIN).match(code)
     return _decoded(match) if match else None
 

@@ -17,8 +17,10 @@ _CODE_BITS = re.compile(r"\bCS =[^\n]* CS(64|32|16)\b")
 
 @dataclass(frozen=True, slots=True)
 class AtFault:
-    """As far as they are known. ``registers``: by the names of `info registers`; ``code_bits``: 64, 32 or
-    16, of the code segment."""
+    """As far as they are known. ``registers``: by the names of `info registers`.
+
+    ``code_bits``: 64, 32 or 16, of the code segment.
+    """
 
     registers: Mapping[str, int] = field(default_factory=dict)
     code_bits: int | None = None

@@ -66,8 +66,10 @@ def overwritten_code(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) ->
 
 
 def _extent(places: Any, at: int) -> tuple[int, int] | None:
-    """First and last offset of the changed stretch that holds ``at``, or that is long and right before
-    it; None if there is none."""
+    """First and last offset of the changed stretch that holds ``at``, or that is long and right before it.
+
+    None if there is none.
+    """
     runs = np.split(places, np.flatnonzero(np.diff(places) > _GAP) + 1)
     for first, last in ((int(run[0]), int(run[-1])) for run in runs if len(run)):
         is_at = first < at + _SHORTEST and last >= at

@@ -24,8 +24,10 @@ _PORTS = {0x64: "the keyboard controller, port 64h", 0xCF9: "the reset control r
 
 
 def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
-    """Return the finding on who reset the machine. ``watchdog_action``: what QEMU's watchdog device did, "" if
-    it has not barked."""
+    """Return the finding on who reset the machine.
+
+    ``watchdog_action``: what QEMU's watchdog device did, "" if it has not barked.
+    """
     if watchdog_action:
         return BY_ID["watchdog-reset"].finding(
             f"the watchdog device ran out (action: {watchdog_action})",

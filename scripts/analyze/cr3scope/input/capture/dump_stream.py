@@ -88,8 +88,10 @@ def decode_tables(data: bytes, budget: Budget) -> Pages:
 
 
 def decode_words(data: bytes, length: int, planes: int) -> bytes:
-    """Return the ``length`` bytes that a word stream of ``planes`` planes carries; StreamError if it breaks the
-    format."""
+    """Return the ``length`` bytes that a word stream of ``planes`` planes carries.
+
+    StreamError if it breaks the format.
+    """
     stream = Stream(data)
     words = np.zeros((length + 7) // 8, dtype=np.uint64)
     if planes > max(len(words), 1):

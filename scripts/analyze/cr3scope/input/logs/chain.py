@@ -16,8 +16,7 @@ _MAX_WORDS = 8
 
 
 def title(record: InterruptRecord) -> str:
-    """Return an exception with its place, as ``#PF (error 0011: instruction fetch, present) at RIP=..,
-    CR2=..``."""
+    """Return an exception with its place, as ``#PF (error 0011: instruction fetch, present) at RIP=.., CR2=..``."""
     fault = record.fault
     words = f"{exceptions.describe(fault.vector, fault.error_code)} at RIP={record.rip:#x}"
     return words if fault.cr2 is None else f"{words}, CR2={fault.cr2:#x}"
@@ -104,8 +103,10 @@ def storm_words(storm: InterruptRecord, last: InterruptRecord, count: int) -> st
 
 
 def interrupt_note(interrupt: InterruptRecord, first: InterruptRecord) -> str | None:
-    """Return a note that an interrupt is the cause, if its gate is what the very next fault reached for; else
-    None."""
+    """Return a note that an interrupt is the cause, if its gate is what the very next fault reached for.
+
+    Else None.
+    """
     if first.fault.cr2 is None or _gate(interrupt, first.fault.cr2) != interrupt.vector:
         return None
     return (

@@ -38,8 +38,7 @@ class Dump:
     cr3: int | None
 
     def words(self) -> str:
-        """Return the dump as ``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts
-        on``."""
+        """Return the dump as ``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts on``."""
         mode = "64-bit" if self.is_64 else "32-bit or 16-bit"
         if self.cr0 is not None and not self.cr0 & _PROTECTED:
             mode = "real mode"
@@ -65,8 +64,10 @@ def last_seen(log: LogFile) -> tuple[str, int | None]:
 
 
 def restart(log: LogFile) -> Dump | None:
-    """Return the last reset of the first CPU that had been running, None if there is none. QEMU's own resets,
-    at the start, come before."""
+    """Return the last reset of the first CPU that had been running, None if there is none.
+
+    QEMU's own resets, at the start, come before.
+    """
     end = log.size
     for _ in range(_TRIES):
         end = log.rfind(_RESET, 0, end)

@@ -145,8 +145,7 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
 
 
 def _announcement(data: bytes, place: int, vector: int) -> bytes:
-    """The line that announces the record at ``place``: the one before it, unless another CPU wrote
-    in between."""
+    """The line that announces the record at ``place``: the one before it, unless another CPU wrote in between."""
     line = _line_before(data, place)
     if _announces(line, vector):
         return line

@@ -15,8 +15,10 @@ _LONGEST = 4096
 
 
 def read_screen(serial: bytes) -> Fault | None:
-    """Return the exception of the first screen, None if there is none; further ones may be of the screen's own
-    search."""
+    """Return the exception of the first screen, None if there is none.
+
+    Further ones may be of the screen's own search.
+    """
     head = _HEAD.search(serial)
     if head is None:
         return None

@@ -50,8 +50,10 @@ def read_core(data: Data, path: str) -> Core:
 
 
 def open_core(data: Data, path: str, overrides: Overrides) -> Source:
-    """Return the address space of the first CPU in the core, or of the one with the CR3 that is named;
-    UnusableInput if there is none."""
+    """Return the address space of the first CPU in the core, or of the one with the CR3 that is named.
+
+    UnusableInput if there is none.
+    """
     core = read_core(data, path)
     warnings = core.warnings
     cpus = [one.cpu for one in core.cpus]

@@ -71,8 +71,10 @@ class Calls:
         self._map_type = _column([_type_number(record.type) for record in intent.boot.maps])
 
     def at(self, first: I64, frame: I64) -> Asked:
-        """Return what was asked for pages ``first``, mapped to ``frame``; nothing changes inside the range of
-        each."""
+        """Return what was asked for pages ``first``, mapped to ``frame``.
+
+        Nothing changes inside the range of each.
+        """
         interval = np.searchsorted(self.edges, first, side="right") - 1
         call, segment = self._call[interval], self._segment[interval]
         is_asked, is_loaded = call != NOBODY, segment != NOBODY

@@ -246,8 +246,10 @@ class _OwnTables:
         self._made = {record.phys for record in intent.boot.tables}
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
-        """Return the entries of a table of the loader's own, None of any other; all are taken for its own if it
-        named none."""
+        """Return the entries of a table of the loader's own, None of any other.
+
+        All are taken for its own if it named none.
+        """
         return self._tables.table(phys) if not self._made or phys in self._made else None
 
 

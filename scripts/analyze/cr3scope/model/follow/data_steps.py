@@ -36,8 +36,10 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
 
 
 def repeated(course: Course, one: Any) -> Way:
-    """Yield the steps of a string instruction with a count, one for every page that it comes to; return where
-    it goes on."""
+    """Yield the steps of a string instruction with a count, one for every page that it comes to.
+
+    Return where it goes on.
+    """
     count = course.known.get("rcx" if one.addr_size == 8 else "ecx")
     if count is None or (course.now.rflags & RFLAGS_DIRECTION and count > 1):
         return course.ends(one)

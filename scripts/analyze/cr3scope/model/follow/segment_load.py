@@ -44,16 +44,14 @@ def is_local(selector: int) -> bool:
 
 
 def outside(selector: int, limit: int) -> Refused | None:
-    """Return the refusal of a selector whose descriptor the GDT, with this limit, does not hold; None if it
-    does."""
+    """Return the refusal of a selector whose descriptor the GDT, with this limit, does not hold; None if it does."""
     if place(selector) + DESCRIPTOR_BYTES - 1 <= limit:
         return None
     return _protection(selector, f"outside the GDT, whose limit is {limit:#x}")
 
 
 def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused | None:
-    """Return the refusal of a null selector, None if ``register`` takes it: data segments do, SS in 64-bit
-    mode."""
+    """Return the refusal of a null selector, None if ``register`` takes it: data segments do, SS in 64-bit mode."""
     if register == TASK and platform.has(Quirk.NULL_TASK):
         return None
     if register in (CODE, TASK) or (register == STACK and not in_64_bit):

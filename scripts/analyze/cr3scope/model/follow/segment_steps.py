@@ -69,8 +69,10 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
 
 
 def enter(course: Course, one: Any, selector: int) -> Goes:
-    """Yield the steps of loading the code segment of a far transfer, and change to its mode; return whether the
-    code goes on."""
+    """Yield the steps of loading the code segment of a far transfer, and change to its mode.
+
+    Return whether the code goes on.
+    """
     found = yield from _descriptor(course, one, CODE, selector)
     if found is None:
         return False

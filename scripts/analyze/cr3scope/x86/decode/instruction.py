@@ -61,8 +61,10 @@ def written(one: Any) -> set[str]:
 
 
 def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
-    """Return the linear address of a memory operand; None if a register of it is not known, or the base of FS
-    or GS."""
+    """Return the linear address of a memory operand.
+
+    None if a register of it is not known, or the base of FS or GS.
+    """
     from capstone import x86
 
     place = operand.mem

@@ -12,8 +12,10 @@ class KnownRegisters:
         self._values: dict[str, int | None] = dict(values)
 
     def get(self, name: str) -> int | None:
-        """Return the value of a 64-bit register or of a lower part of it; None if it is not known, and for AH
-        to DH."""
+        """Return the value of a 64-bit register or of a lower part of it.
+
+        None if it is not known, and for AH to DH.
+        """
         whole, bits = _whole(name)
         value = self._values.get(whole)
         is_high = len(name) == 2 and name[1] == "h"

@@ -62,8 +62,7 @@ def plain_name(one: Any) -> str:
 
 
 def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Access]:
-    """Yield the accesses to memory in the order in which they are made, without those whose address is not
-    known."""
+    """Yield the accesses to memory in the order in which they are made, without those whose address is not known."""
     from capstone import x86
 
     name = plain_name(one)

@@ -12,8 +12,10 @@ _FS_GS_BASE = ("rdfsbase", "rdgsbase", "wrfsbase", "wrgsbase")
 
 
 def missing_state(found: Any, cpu: CpuState) -> str | None:
-    """Return in words what the instruction needs that is not turned on; None if it lacks nothing (SDM 3A, 2.2.1
-    and 2.5)."""
+    """Return in words what the instruction needs that is not turned on.
+
+    None if it lacks nothing (SDM 3A, 2.2.1 and 2.5).
+    """
     if found.mnemonic in ("syscall", "sysret", "sysretq") and not cpu.efer & _SCE:
         return "EFER.SCE, and it is 0: nobody turned it on"
     if found.mnemonic in _FS_GS_BASE and not cpu.cr4 & _FSGSBASE:

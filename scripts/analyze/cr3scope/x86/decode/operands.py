@@ -15,8 +15,7 @@ _KNOWN_BYTES = (4, 8)  # a smaller write leaves a mixture
 def operand_value(
     one: Any, operand: Any, known: KnownRegisters, memory: ExpectedMemory, mask: int
 ) -> int | None:
-    """Return what an operand holds before the instruction, None if it is not known; ``mask`` is that of
-    addresses."""
+    """Return what an operand holds before the instruction, None if it is not known; ``mask`` is that of addresses."""
     from capstone import x86
 
     if operand.type == x86.X86_OP_IMM:
