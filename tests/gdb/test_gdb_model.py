@@ -125,7 +125,7 @@ python
 import json
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.handlers import handlers
-from cr3scope.model.switch import new_cr3
+from cr3scope.target.switch import new_cr3
 from cr3scope.model.follow.follow import follow
 from cr3scope_commands import run_to, target
 from cr3scope.model.frame import frame_at_rsp
