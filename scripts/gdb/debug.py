@@ -24,6 +24,8 @@ STOP = """
 printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack, R11 the entry, RDI the boot info\\n"
 info line *$pc
 x/4i $pc
+"""
+TRACED = """cr3scope trace "{trace}"
 cr3scope check
 """
 # A reset boots again (`cr3scope blame` needs that): the guest stops at its first instruction, linear
@@ -34,8 +36,8 @@ FAULTS = 10
 # Not `kill`: QEMU's end would be an error of the connection. A guest that turned off is gone already.
 DISCONNECT = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None"
 BATCH = f"""
-python from cr3scope.model import code_prediction; from cr3scope_commands import target
-python gdb.set_convenience_variable("will_fault", int(code_prediction.predict_code(target.stop()).fault is not None))
+python from cr3scope_commands import target, trace
+python gdb.set_convenience_variable("will_fault", int(trace.will_fault(target.stop())))
 cr3scope handoff sysv
 cr3scope step
 {DISCONNECT}
@@ -60,9 +62,7 @@ def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
 def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
     """Return what gdb does before it hands over to the person."""
     return "\n".join((
-        "set pagination off", "set confirm off", *connecting(build, base, f"{run}/gdb"), STOP,
-        "python from cr3scope_commands import command, planned; from pathlib import Path",
-        f"python command.show(planned.compare(Path({str(run / 'serial.log')!r})))",
+        "set pagination off", "set confirm off", *connecting(build, base, f"{run}/gdb"), STOP, TRACED.format(trace=run / "serial.log"),
         commands,
     ))
 

@@ -37,12 +37,12 @@ class Wanted:
 
 PF, GP, UD = 14, 13, 6
 LOADERS = {
-    "nx_pml4": Wanted("faulted", "storm", "nx-upper-level", "PML4[0] has NX", (PF, 0x11), (4, 0)),
+    "nx_pml4": Wanted("faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0)),
     "nx_pml4_copied": Wanted(
-        "faulted", "storm", "nx-upper-level", "PML4[0] has NX", (PF, 0x11), (4, 0)
+        "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0)
     ),
     "trampoline_unmapped": Wanted(
-        "faulted", "triple-fault", "identity-missing-trampoline", "PML4[0] is not present",
+        "faulted", "triple-fault", "identity-missing-trampoline", "the code that executes mov cr3 is not mapped",
         (PF, 0x10), (4, 0),
     ),
     "stack_unmapped": Wanted(
@@ -50,7 +50,7 @@ LOADERS = {
         on_own_stack="handled",
     ),
     "stack_readonly": Wanted(
-        "faulted", "triple-fault", "stack-readonly", "the stack at", (PF, 0x3), on_own_stack="handled"
+        "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled"
     ),
     "cr3_reserved_bit": Wanted(
         "hung", "hang", "cr3-high-bits", "reserved bits 0x2000000000000000"
@@ -73,7 +73,7 @@ LOADERS = {
         "faulted", "triple-fault", "idt-unmapped", "the IDT at", (PF, 0x0), None, "cli"
     ),
     "virtual_in_entry": Wanted(
-        "faulted", "handled", "virt-address-in-entry", "PML4[256] has reserved bits set", (PF, 0x18),
+        "faulted", "handled", "virt-address-in-entry", "PML4[256] holds the virtual address", (PF, 0x18),
         (4, 256),
     ),
     "resets": Wanted(

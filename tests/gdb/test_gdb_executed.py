@@ -30,7 +30,7 @@ def test_the_executed_switch_is_stopped_at_in_the_second_boot(name: str, tmp_pat
     assert found, text
     assert re.search(rf"Breakpoint 1, 0x0*{found[1][2:]} in ", text), text
     assert "verdict: faults at the next fetch: #PF (error 0011" in text, text
-    assert "rule: nx-upper-level: PML4[0] has NX" in text, text
+    assert "rule: nx-upper-level: NX in PML4[0] forbids" in text, text
     assert "caught #PF at its handler" in text, text
 
 

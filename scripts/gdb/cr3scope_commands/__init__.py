@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gdb
 
-from cr3scope_commands import blame, breaks, check, diff, fault, handoff, maps, save, step, symbols, walk
+from cr3scope_commands import blame, breaks, check, diff, fault, handoff, maps, save, step, symbols, trace, walk
 
 
 class Cr3scope(gdb.Command):
@@ -19,6 +19,6 @@ def register() -> None:
     Cr3scope()
     for command in (
         blame.Blame, breaks.Break, check.Check, diff.Diff, fault.FaultCommand, handoff.Handoff,
-        maps.Maps, save.Save, step.Step, symbols.SymbolsCommand, walk.WalkCommand,
+        maps.Maps, save.Save, step.Step, symbols.SymbolsCommand, trace.TraceCommand, walk.WalkCommand,
     ):  # fmt: skip
         command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.render.code_prediction import report
+from cr3scope_commands import trace
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.target import stop
 
@@ -13,11 +14,13 @@ class Check(Command):
 
     cr3scope check
     Judges the tables that the `mov cr3` at the PC will load (elsewhere: the current ones): next
-    fetch, stack write, entry if the code tells it, IDT, GDT and handlers."""
+    fetch, stack write, entry if the code tells it, IDT, GDT and handlers; with `cr3scope trace` what the
+    loader planned, too."""
 
     name = "check"
 
     def run(self, words: list[str]) -> None:
         self.no_arguments(words)
         now = stop()
-        show(report(now, predict_code(now)))
+        seen = predict_code(now)
+        show(report(now, seen, trace.verdict(now, seen)))

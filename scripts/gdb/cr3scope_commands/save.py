@@ -16,6 +16,7 @@ from cr3scope.target.saved import core_of
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope_commands import trace
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.target import StubMemory, stop
 
@@ -25,7 +26,7 @@ class Save(Command):
 
     cr3scope save FILE
     The tables are the current ones and those that a `mov cr3` at the PC will load. The file is an ELF
-    core: `cr3scope analyze FILE` gives the verdict again, anywhere. `maps`, `walk` and `diff` show the
+    core: `cr3scope analyze FILE` gives the verdict again, anywhere; a trace that was given is in it, too. `maps`, `walk` and `diff` show the
     new tables in it, with --cr3 the others."""
 
     name, usage = "save", "FILE"
@@ -38,12 +39,14 @@ class Save(Command):
         memory = StubMemory()
         now = stop(memory)
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
-        next_causes(now, predict_code(now))  # reads whatever the verdict needs
+        seen = predict_code(now)
+        next_causes(now, seen)  # reads whatever the verdict needs
+        trace.verdict(now, seen)  # the same
         for cr3 in roots:
             mappings(now, replace(now.cpu, cr3=cr3), now.platform)
         pages = memory.pages_read()
         try:
-            path.write_bytes(core_of(now, pages, roots[-1]))
+            path.write_bytes(core_of(now, pages, roots[-1], trace.contents()))
         except (OSError, ValueError, struct.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise UnusableInput(f"{printable(str(path))}: {reason}") from error

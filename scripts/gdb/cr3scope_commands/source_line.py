@@ -14,7 +14,13 @@ def place(virt: int) -> str:
     block = answer(f"info symbol {virt:#x}")
     if not block.startswith("No symbol"):
         words = f" in {printable(block.split(' in section')[0])}"
+    line = line_of(virt)
+    return words if line is None else f"{words} at {line}"
+
+
+def line_of(virt: int) -> str | None:
+    """Return ``file:line`` of an instruction; None if gdb has no symbols there."""
     line = gdb.find_pc_line(virt)
-    if line.symtab is not None and line.line:
-        words += f" at {printable(line.symtab.filename)}:{line.line}"
-    return words
+    if line.symtab is None or not line.line:
+        return None
+    return f"{printable(line.symtab.filename)}:{line.line}"

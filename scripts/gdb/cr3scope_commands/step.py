@@ -7,6 +7,7 @@ from cr3scope.model.code_prediction import predict_code
 from cr3scope.render import crossing
 from cr3scope.render.code_prediction import headline
 from cr3scope.target.switch import NO_SWITCH, switch_at_pc
+from cr3scope_commands import trace
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.pursuit import Pursuit
 from cr3scope_commands.run_to import step_over
@@ -36,7 +37,7 @@ class Step(Command):
             raise UnusableInput(f"{NO_SWITCH} {now.rip:#x}: see `cr3scope break`")
         seen = predict_code(now)
         show(crossing.places(now, seen))
-        show(["", *headline(now, seen), ""])
+        show(["", *headline(now, seen, trace.verdict(now, seen)), ""])
         if seen.cpu.cr3_reserved:
             show(["not stepped: the switch itself is refused"])
             return

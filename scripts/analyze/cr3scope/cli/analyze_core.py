@@ -10,12 +10,14 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
+from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.target.core_cpu import EFER, stopped_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.verdict.stopped import judge_stopped
+from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.decode.instruction import can_decode
 
@@ -27,11 +29,20 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)
     now = stopped_cpu(core, str(path))
-    verdict = judge_stopped(now, lambda: _notes(core, now), now.absent)
+    trace = _trace(core, path, elf_files) if core.trace else None
+    verdict = judge_stopped(now, lambda: _notes(core, now, trace), now.absent, trace)
     return _with_place(verdict, now, elf_files) if elf_files else verdict
 
 
-def _notes(core: Core, now: StoppedCpu) -> Iterator[str]:
+def _trace(core: Core, path: Path, elf_files: Sequence[ElfFile]) -> Trace:
+    """What the loader told of the boot, as `cr3scope save` put it into the core."""
+    capture = read_capture(core.trace, f"{path}: the trace in it")
+    return Trace(capture, lambda images: Symbols(images, elf_files))
+
+
+def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
+    if trace is not None and not trace.is_of(now):
+        yield "the core holds a trace, but of no plan of this switch: judged without it"
     if now.absent:
         more = f" and {len(now.absent) - 1} more places" if len(now.absent) > 1 else ""
         yield f"the core does not hold the memory at {min(now.absent):#x}{more}, which the verdict needs"

@@ -142,6 +142,7 @@ RULES: tuple[Rule, ...] = (
     nx_upper_level.RULE,
     upper_level_readonly.RULE,
     wrong_entry.RULE,
+    jump_to_null.RULE,
     image_above_4g.RULE,
     identity_missing_trampoline.RULE,
     idt_unmapped.RULE,
@@ -190,7 +191,6 @@ RULES: tuple[Rule, ...] = (
     uefi_watchdog.RULE,
     kernel_silent.RULE,
     # Found on a paused machine alone (diagnose/causes.py):
-    jump_to_null.RULE,
     instruction_refused.RULE,
     code_overwritten.RULE,
     zero_sled.RULE,

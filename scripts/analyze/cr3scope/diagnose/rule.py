@@ -26,6 +26,7 @@ class Context:
     ``tables`` are the new ones, ``mended`` those in which the plan survives; ``restarts`` counts boots that
     switched and began anew. ``is_told``: a trace tells what addresses are for; else that is inferred, and
     ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
+    ``is_over``: the machine has gone on behind the switch; False of one that stands before it.
     """
 
     boot: Boot
@@ -42,6 +43,7 @@ class Context:
     agreement: bool | None = None
     is_told: bool = True
     current: CpuState | None = None
+    is_over: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,15 @@ from itertools import groupby
 
 from cr3scope.model.follow.course import Step
 from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
-from cr3scope.diagnose.next_causes import Obstacle, next_causes
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.next_causes import next_causes
 from cr3scope.diagnose.stopped import findings
+from cr3scope.model.machine import Chain
+from cr3scope.model.prediction import Prediction
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
+from cr3scope.verdict.types import Verdict
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
@@ -21,30 +25,46 @@ from cr3scope.x86.names import entry_words
 _MENDED = "once that is mended:"
 
 
-def headline(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """Yield the verdict, and the rules that name the cause."""
+def headline(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -> Iterator[str]:
+    """Yield the verdict, and the rules that name the cause.
+
+    ``told``: the verdict with what the loader's trace says; None without a trace of this switch.
+    """
+    yield _answer(now, seen, told.prediction if told else None)
+    first = findings(now, seen) if told is None else _loud(told)[:1]
+    for finding in first:
+        yield _rule(finding)
+
+
+def _answer(now: StoppedCpu, seen: CodePrediction, planned: Prediction | None) -> str:
     switch = switch_at_pc(now)
     name = switch.register if switch else ""
     if now.code_bits != 64:
         name = f"e{name[1:]}"
     which = f"mov {name}, cr3 loads" if switch else "CR3"
     which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
-    if seen.fault is None or seen.refused is None:
-        yield f"verdict: {_survives(seen, f' ({which})')}"
-    else:
-        yield f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
-    for finding in findings(now, seen):
-        yield f"rule: {finding.rule}: {printable(finding.title)}"
+    if seen.refused is not None and seen.fault is not None:
+        return f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
+    if planned is not None and planned.first is not None:
+        return f"verdict: faults at: {planned.step}, as the trace's plan tells: {_raised(planned.first)} ({which})"
+    return f"verdict: {_survives(seen, f' ({which})')}"
 
 
-def report(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
-    """Yield the verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
-    yield from headline(now, seen)
+def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -> Iterator[str]:
+    """Yield the verdict, the entry and its mend; the way there, and what it comes to; what would break next.
+
+    ``told``: as of :func:`headline`.
+    """
+    yield from headline(now, seen, told)
     coming = next_causes(now, seen)
-    for one in coming.obstacles[:1]:
-        yield from _mend(one)
+    obstacles = () if told else coming.obstacles
+    loud = _loud(told) if told else []
+    for finding in loud[:1] or [one.finding for one in obstacles[:1]]:
+        yield from _about(finding)
     yield from _steps(seen)
     chain = seen.chain
+    if chain is None and told is not None and told.prediction is not None and told.prediction.first is not None:
+        chain = Chain(told.prediction.ends, told.prediction.chain)
     if chain is None:
         chain = if_page_faulted(now, seen)
         yield "if it page-faulted nevertheless:"
@@ -52,10 +72,16 @@ def report(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
         yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
     if chain.ends is not None and chain.ends is not Ending.HANDLED:
         yield f"  ends: {chain.ends.value}"
-    for one in coming.obstacles[1:]:
+    for one in obstacles[1:]:
         yield f"{_MENDED} faults at the {one.step}: {_raised(one.fault)}"
-        yield f"rule: {one.finding.rule}: {printable(one.finding.title)}"
-        yield from _mend(one)
+        yield _rule(one.finding)
+        yield from _about(one.finding)
+    for finding in loud[1:]:
+        yield _MENDED if finding.step is not None else "besides:"
+        yield _rule(finding)
+        yield from _about(finding)
+    for words in told.diagnostics if told else ():
+        yield f"note: {printable(words.message)}"
     if coming.free is not None:
         yield f"{_MENDED} {_survives(coming.free)}"
 
@@ -72,10 +98,21 @@ def _raised(fault: Fault) -> str:
     return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}{rip}"
 
 
-def _mend(one: Obstacle) -> Iterator[str]:
-    if one.finding.entry is not None:
-        yield f"  entry  {entry_words(one.finding.entry)}"
-    yield f"  mend   {one.finding.fix}"
+def _loud(told: Verdict) -> list[Finding]:
+    """What a trace lets one say of the switch, in the verdict's order, without notes."""
+    return [finding for finding in told.findings if finding.severity is not Severity.NOTE]
+
+
+def _rule(finding: Finding) -> str:
+    return f"rule: {finding.rule}: {printable(finding.title)}"
+
+
+def _about(finding: Finding) -> Iterator[str]:
+    if finding.entry is not None:
+        yield f"  entry  {entry_words(finding.entry)}"
+    if finding.source is not None:
+        yield f"  source {printable(finding.source)}"
+    yield f"  mend   {finding.fix}"
 
 
 def _steps(seen: CodePrediction) -> Iterator[str]:

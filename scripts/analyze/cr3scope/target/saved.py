@@ -13,10 +13,11 @@ from cr3scope.target.stopped_cpu import BASES, StoppedCpu
 _FLAT = 0xFFFFFFFF
 
 
-def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
+def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int, trace: bytes = b"") -> bytes:
     """Return an ELF core of the CPU as it stands, with these pages of memory by physical address.
 
-    ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another. ValueError or
+    ``shown``: the CR3 whose tables `maps`, `walk` and `diff` take if nobody names another; ``trace``: what the
+    loader told of this boot, as its sink received it. ValueError or
     struct.error if the pages are too many for an ELF core.
     """
     bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
@@ -32,4 +33,4 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int) -> bytes:
         SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.word,
         RAM: ram_words(now.ram()),
     }  # fmt: skip
-    return write_core(CoreCpu(now.registers, segments), pages, words)
+    return write_core(CoreCpu(now.registers, segments), pages, words, trace)

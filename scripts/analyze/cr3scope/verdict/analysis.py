@@ -39,10 +39,12 @@ def analyze(
     log: LogReport | None = None,
     symbols_of: SymbolsOf = no_symbols,
     qemu: Version | None = None,
+    standing: Platform | None = None,
 ) -> Verdict:
     """Judge the last boot that can be judged; damage anywhere forbids a clean verdict.
 
-    ``qemu``: the version of the QEMU that wrote ``log``; None if nobody told.
+    ``qemu``: the version of the QEMU that wrote ``log``; None if nobody told. ``standing``: the platform of a
+    machine that stands before the switch, so that nothing can have come of it yet; None of one that went on.
     """
     diagnostics = [*capture.damage, *capture.notes]
     if not capture.boots:
@@ -55,7 +57,7 @@ def analyze(
         diagnostics.append(Diagnostic(words))
 
     intent = Intent(boot)
-    platform = _platform(log, qemu)
+    platform = standing or _platform(log, qemu)
     predicted = predict_plan(boot, intent, platform)
     observation = observe(boot, log)
     prediction = predicted.prediction if predicted else None
@@ -75,6 +77,7 @@ def analyze(
         prediction=prediction,
         observation=observation,
         agreement=agreement,
+        is_over=standing is None,
     )
     findings = _findings(context, predicted)
     if predicted is None and not boot.errors:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from itertools import takewhile
 
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.diagnose.next_causes import next_causes
@@ -13,26 +14,70 @@ from cr3scope.diagnose.stopped import findings
 from cr3scope.model.prediction import Prediction
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
+from cr3scope.verdict.observation import same_fault
+from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope.x86.entry import ADDRESS_MASK
 
 
 def judge_stopped(
-    now: StoppedCpu, notes: Callable[[], Iterable[str]], absent: Set[int]
-) -> Verdict:
+    now: StoppedCpu, notes: Callable[[], Iterable[str]] = tuple, absent: Set[int] = frozenset(),
+    trace: Trace | None = None, seen: CodePrediction | None = None,
+) -> Verdict:  # fmt: skip
     """Return the verdict on what comes after the `mov cr3` at the PC, or after the PC under the current tables.
 
-    Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and that
-    the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a single
-    instruction could be followed, nothing is called healthy.
+    Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and
+    that the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a
+    single instruction could be followed, nothing is called healthy. ``trace``: of this boot; without one
+    what addresses are for is inferred. ``seen``: the prediction of ``now``, if it was made before.
     """
-    seen = predict_code(now)
+    seen = seen or predict_code(now)
     prediction = _prediction(now, seen)
-    status = Status.WILL_FAULT if seen.interrupt or not prediction.survives else Status.HEALTHY
-    if absent or (prediction.survives and not seen.count):
+    lacks = bool(absent) or (prediction.survives and not seen.count)  # of what comes first
+    findings = _findings(now, seen, absent)
+    told = trace.verdict(now) if trace else None
+    differs: tuple[str, ...] = ()
+    if told is not None and told.prediction is not None:
+        prediction, differs = _first_of_both(told.prediction, prediction)
+        findings = _joined(told.findings, findings)
+    status = Status.HEALTHY
+    if lacks:
         status = Status.INCOMPLETE
-    said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))
-    return Verdict(status, _findings(now, seen, absent), prediction, diagnostics=said)
+    elif seen.interrupt or not prediction.survives or _has_error(findings):
+        status = Status.WILL_FAULT
+    said = tuple(Diagnostic(words) for words in (*differs, *notes(), *_notes(now)))
+    return Verdict(status, findings, prediction, diagnostics=said)
+
+
+def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+    """Return what comes first, by the plan of a trace or by the code that is there, and what is to be said of it.
+
+    Code is followed up to what depends on flags, a plan goes on; but where the two differ the code counts.
+    """
+    if planned.survives:
+        return (followed if planned.diverges is None else replace(planned, chain=followed.chain)), ()
+    if followed.survives or (planned.first is None and followed.first is None):
+        return planned, ()
+    if planned.first and followed.first and same_fault(planned.first, followed.first):
+        return planned, ()
+    return followed, (f"the trace's plan fails at another step, {planned.step}: told is what the code there does",)
+
+
+def _joined(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings of a trace and those of the code that is there; the trace knows more of the same entry.
+
+    Errors of the trace come first: what it says of an address is why the code behind it goes wrong.
+    """
+    entries = {one.entry for one in told if one.entry}
+    rules = {one.rule for one in told}
+    new = [one for one in followed if one.rule not in rules and (one.entry is None or one.entry not in entries)]
+    if _has_error(told):
+        return (*told, *(replace(one, severity=Severity.NOTE) for one in new))
+    return (*new, *told)
+
+
+def _has_error(findings: Iterable[Finding]) -> bool:
+    return any(one.severity is Severity.ERROR for one in findings)
 
 
 def _findings(now: StoppedCpu, seen: CodePrediction, absent: Set[int]) -> tuple[Finding, ...]:

@@ -2,7 +2,7 @@
 
 QEMU's own is struct QEMUCPUState (its target/i386/arch_dump.c), version 1: version and size, 18 registers
 of 8 bytes, 10 segments of 24, CR0 to CR4. It lacks EFER and MAXPHYADDR; a core that `cr3scope save` wrote
-has a second note, in text.
+has a second note, in text, and a third with the trace of the boot, if one was given.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cr3scope.x86.cpu_state import CpuState
 
-QEMU_NOTE, OWN_NOTE = "QEMU", "cr3scope"
+QEMU_NOTE, OWN_NOTE, TRACE_NOTE = "QEMU", "cr3scope", "cr3scope-trace"
 _HEAD = struct.Struct("<II")
 _VERSION = 1
 _GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", "R10", "R11", "R12", "R13",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, CoreCpu, read_cpu, read_own
+from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, TRACE_NOTE, CoreCpu, read_cpu, read_own
 from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
@@ -20,12 +20,16 @@ _MOST_ROOTS = 4
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core as it lies in the file. ``words``: those that `cr3scope save` adds."""
+    """A core as it lies in the file. ``words``: those that `cr3scope save` adds.
+
+    ``trace``: of the boot, as its sink received it; empty if the core holds none.
+    """
 
     memory: PhysicalMemory
     cpus: Sequence[CoreCpu]
     is_cut: bool
     words: Mapping[str, str] = field(default_factory=dict)
+    trace: bytes = b""
 
     @property
     def warnings(self) -> list[str]:
@@ -46,7 +50,9 @@ def read_core(data: Data, path: str) -> Core:
         raise UnusableInput(f"{path}: the core holds no memory (no PT_LOAD segment)")
     cpus = [read_cpu(note) for name, note in notes if name == QEMU_NOTE]
     own = next((note for name, note in notes if name == OWN_NOTE), b"")
-    return Core(PhysicalMemory(data, runs), [one for one in cpus if one is not None], is_cut, read_own(own))
+    trace = next((note for name, note in notes if name == TRACE_NOTE), b"")
+    known = [one for one in cpus if one is not None]
+    return Core(PhysicalMemory(data, runs), known, is_cut, read_own(own), trace)
 
 
 def open_core(data: Data, path: str, overrides: Overrides) -> Source:
@@ -130,6 +136,6 @@ def _parse(data: Data, path: str) -> tuple[list[Run], list[tuple[str, bytes]], b
 
 
 def _notes(segment: Any) -> list[tuple[str, bytes]]:
-    names = (QEMU_NOTE, OWN_NOTE)
+    names = (QEMU_NOTE, OWN_NOTE, TRACE_NOTE)
     notes = ((note["n_name"], note["n_descdata"]) for note in segment.iter_notes())
     return [(name, contents) for name, contents in notes if name in names]

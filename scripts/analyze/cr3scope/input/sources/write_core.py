@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from cr3scope.input.sources.core_note import (
     OWN_NOTE,
     QEMU_NOTE,
+    TRACE_NOTE,
     CoreCpu,
     packed_note,
     write_cpu,
@@ -21,10 +22,13 @@ _CORE, _X86_64, _LOAD, _NOTES = 4, 62, 1, 4
 _MOST_SEGMENTS = 0xFFFE  # 0xFFFF means that the count stands elsewhere
 
 
-def write_core(one: CoreCpu, pages: Mapping[int, bytes], words: Mapping[str, str] | None = None) -> bytes:
+def write_core(
+    one: CoreCpu, pages: Mapping[int, bytes], words: Mapping[str, str] | None = None, trace: bytes = b""
+) -> bytes:  # fmt: skip
     """Return a core with these pages of physical memory; ValueError if there are too many pieces.
 
     ``words``: what QEMU's note has no place for (``efer``, ``maxphyaddr``, ``platform``, ``ram``).
+    ``trace``: of the boot, as its sink received it; kept as it is.
     """
     runs = _runs(pages)
     if len(runs) >= _MOST_SEGMENTS:
@@ -32,6 +36,8 @@ def write_core(one: CoreCpu, pages: Mapping[int, bytes], words: Mapping[str, str
     note = packed_note(QEMU_NOTE, write_cpu(one))
     if words:
         note += packed_note(OWN_NOTE, write_own(words))
+    if trace:
+        note += packed_note(TRACE_NOTE, trace)
     at = _ELF.size + _SEGMENT.size * (len(runs) + 1)
     heads = [_SEGMENT.pack(_NOTES, 0, at, 0, 0, len(note), len(note), 4)]
     at += len(note)

@@ -10,7 +10,7 @@ from cr3scope.diagnose.rule import Context, Rule
 
 def _check(context: Context) -> Iterator[Finding]:
     boot = context.boot
-    if boot.complete or boot.errors or context.observation is not None:
+    if not context.is_over or boot.complete or boot.errors or context.observation is not None:
         return
     if context.prediction is None or not context.prediction.survives:
         return

@@ -1,0 +1,33 @@
+"""What a trace tells of a switch before which the machine stands: the engine of `analyze`, asked there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cr3scope.input.capture.records import Capture
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.traced import as_it_stands, plans_this_switch
+from cr3scope.verdict.analysis import SymbolsOf, analyze, chosen_boot
+from cr3scope.verdict.types import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The capture of the boot that stands, and where its lines are found."""
+
+    capture: Capture
+    symbols_of: SymbolsOf
+
+    def is_of(self, now: StoppedCpu) -> bool:
+        """Return whether the trace plans the `mov cr3` at the PC."""
+        boot = chosen_boot(self.capture)
+        return boot is not None and plans_this_switch(boot, now)
+
+    def verdict(self, now: StoppedCpu) -> Verdict | None:
+        """Return what `analyze` says of the boot, with the memory as it is; None if it plans another switch, or none."""
+        boot = chosen_boot(self.capture)
+        if boot is None or not self.is_of(now):
+            return None
+        standing = replace(self.capture, boots=[as_it_stands(boot, now)])
+        return analyze(standing, symbols_of=self.symbols_of, standing=now.platform)
+

@@ -1,0 +1,142 @@
+"""`cr3scope trace`: what the loader told of this boot, for the verdicts of the other commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import gdb
+
+from cr3scope.errors import UnusableInput
+from cr3scope.images.symbols import LineSource
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Capture, ImageRecord
+from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import new_cr3, switch_at_pc
+from cr3scope.target.traced import plans_this_switch
+from cr3scope.text import printable
+from cr3scope.verdict.analysis import chosen_boot
+from cr3scope.verdict.stopped import judge_stopped
+from cr3scope.verdict.traced import Trace
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope_commands.command import Command, show
+from cr3scope_commands.source_line import line_of
+from cr3scope_commands.target import stop
+
+_SECONDS = 2.0  # until the serial port's reader has written the last record
+_PIECE = 0.05
+_OFF = "off"
+
+
+class _Given:
+    """The file that the person named; of the whole gdb."""
+
+    path: Path | None = None
+
+
+class TraceCommand(Command):
+    """Take what the loader's trace tells into the verdicts of `check`, `step` and `save`.
+
+    cr3scope trace FILE|off
+    FILE: what the trace's sink receives, such as QEMU's `-serial file:FILE`; it is read anew at each verdict.
+    With it addresses have names, entries the lines that wrote them, and what the loader planned is known; what
+    lies in memory is read from the guest. Prints the planned registers beside those that the switch will find."""
+
+    name, usage = "trace", "FILE|off"
+    completion = gdb.COMPLETE_FILENAME
+
+    def run(self, words: list[str]) -> None:
+        if len(words) != 1:
+            raise self.misused()
+        if words == [_OFF]:
+            _Given.path = None
+            return
+        path = Path(words[0]).expanduser()
+        _read(path)
+        _Given.path = path
+        if gdb.selected_inferior().pid:
+            show(_compared(stop()))
+
+
+def contents() -> bytes:
+    """Return the bytes of the trace that was given; none without one."""
+    return b"" if _Given.path is None else _bytes(_Given.path)
+
+
+def verdict(now: StoppedCpu, seen: CodePrediction) -> Verdict | None:
+    """Return the verdict with what the trace tells; None without a trace of this switch."""
+    if _Given.path is None:
+        return None
+    trace = Trace(_read(_Given.path, now), _gdbs_lines)
+    return judge_stopped(now, trace=trace, seen=seen) if trace.is_of(now) else None
+
+
+def will_fault(now: StoppedCpu) -> bool:
+    """Return whether something is wrong with the switch: by the trace if there is one of it, else by the code alone."""
+    seen = predict_code(now)
+    told = verdict(now, seen)
+    return seen.fault is not None if told is None else told.status is Status.WILL_FAULT
+
+
+class _GdbsLines:
+    """The symbols that gdb has."""
+
+    def line_of_call(self, return_address: int) -> str | None:
+        """Return ``file:line`` of the call that returns to this address; None if gdb has no symbols there."""
+        return line_of(return_address - 1)
+
+
+def _gdbs_lines(_images: Sequence[ImageRecord]) -> LineSource:
+    return _GdbsLines()
+
+
+def _compared(now: StoppedCpu) -> Iterator[str]:
+    """A line for each planned value."""
+    assert _Given.path is not None
+    boot = chosen_boot(_read(_Given.path, now))
+    record = boot.cpus.get("handoff") if boot and boot.plan else None
+    held = dict(_held(now))
+    if record is None or not held:
+        yield "the trace holds no plan of this switch: nothing to compare"
+        return
+    for name, (where, value) in held.items():
+        if name in record.registers:
+            planned = record.registers[name]
+            says = "as planned" if planned == value else "NOT as planned"
+            yield f"{name.upper()} planned {planned:#x}, {where} {value:#x}: {says}"
+
+
+def _held(now: StoppedCpu) -> Iterator[tuple[str, tuple[str, int]]]:
+    """What the switch will make of each register, and where that is now."""
+    switch = switch_at_pc(now)
+    if switch is None:
+        return
+    yield "cr3", (f"{switch.register.upper()} holds", new_cr3(now))
+    yield "rsp", ("RSP holds", now.registers.get("RSP", 0))
+    yield "rip", ("next is", now.rip + switch.length)
+    yield "rdi", ("RDI holds", now.registers.get("RDI", 0))
+
+
+def _read(path: Path, now: StoppedCpu | None = None) -> Capture:
+    """Return the capture, once the plan of the switch at the PC is there, too, or the time for that is over.
+
+    UnusableInput if the file cannot be read.
+    """
+    until = time.monotonic() + _SECONDS
+    while True:
+        capture = read_capture(_bytes(path), printable(str(path)))
+        boot = chosen_boot(capture)
+        if now is None or switch_at_pc(now) is None or (boot and plans_this_switch(boot, now)):
+            return capture
+        if time.monotonic() > until:
+            return capture
+        time.sleep(_PIECE)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableInput(f"{printable(str(path))}: {error.strerror}") from error
