@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cr3scope.input.logs.observe import observe
+from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.x86.ending import Ending
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"

@@ -22,7 +22,8 @@ from analyze.storm_log import (
 )
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from analyze.storm_log import FIRMWARE_CR3, NEW_CR3, firmware, record, storm, storm_log
 
-from cr3scope.input.logs import switch
+from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.int_log import switch
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import observe
 
 MANY = 9000  # records: some 13 MB, more than is searched from the start
 MOST_READ = 20 << 20

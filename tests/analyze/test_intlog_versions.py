@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cr3scope.input.logs.observe import observe
+from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 

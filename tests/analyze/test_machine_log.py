@@ -21,7 +21,7 @@ from analyze.storm_log import (
     storm,
 )
 
-from cr3scope.input.logs.observe import observe
+from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.qemu import log_filter
 from cr3scope.qemu.log_filter import LogFilter
 from cr3scope.qemu.log_pipe import LogPipe

@@ -17,7 +17,8 @@ from step_scenes import (
 )  # fmt: skip
 
 from cr3scope.input.capture.records import FaultRecord
-from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Target

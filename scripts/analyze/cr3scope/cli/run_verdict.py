@@ -13,7 +13,8 @@ from cr3scope.diagnose.observation import Observation
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words

@@ -17,9 +17,10 @@ from cr3scope.cli.patience import patience
 from cr3scope.diagnose.observation import observed
 from cr3scope.errors import UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.input.logs.report import Story, read_story
+from cr3scope.input.logs.report import read_story
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope.x86.ending import Ending
 

@@ -17,7 +17,8 @@ from cr3scope.diagnose.facts.reset import reset_cause
 from cr3scope.diagnose.finding import Finding
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
-from cr3scope.input.logs.observe import LogReport, observe
+from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.kept_evidence import keep

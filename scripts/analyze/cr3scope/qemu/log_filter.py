@@ -10,8 +10,8 @@ import re
 from collections import deque
 from typing import BinaryIO
 
-from cr3scope.input.logs.marker import left_out
-from cr3scope.input.logs.report import RECORD
+from cr3scope.input.logs.int_log.marker import left_out
+from cr3scope.input.logs.int_log.record import RECORD
 
 HEAD_BYTES = 4 << 20
 WINDOW_BYTES = 2 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.input.logs.record import dump_at
+from cr3scope.input.logs.int_log.record import dump_at
 from cr3scope.input.logs.register_dump import read_registers
 
 _CODE_BITS = re.compile(r"\bCS =[^\n]* CS(64|32|16)\b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cr3scope.input.logs.record import NO_EXCEPTION, InterruptRecord
+from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord
 from cr3scope.x86 import exceptions
 from cr3scope.x86.descriptors import GATE_BYTES
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, FRAME_REACH, PAGE_FAULT

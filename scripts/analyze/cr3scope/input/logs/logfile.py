@@ -64,6 +64,19 @@ class LogFile:
             end = begin + len(wanted) - 1
         return -1
 
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, line without its end) of each line; one that is longer than a window comes in pieces."""
+        start = 0
+        while data := self.read(start, WINDOW):
+            is_last = start + len(data) >= self.size
+            end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)
+            at = start
+            for line in data[:end].split(b"\n"):
+                if at < start + end:
+                    yield at, line.removesuffix(b"\r")
+                at += len(line) + 1
+            start += end
+
     def _windows(self, start: int, end: int, overlap: int) -> Iterator[tuple[int, bytes]]:
         while start < end:
             data = self.read(start, min(WINDOW + overlap, end - start))

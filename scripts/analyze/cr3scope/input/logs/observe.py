@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from typing import Protocol
 
-from cr3scope.errors import UnusableInput
-from cr3scope.input.logs import chain, cpus, switch
-from cr3scope.input.logs.logfile import WINDOW, LogFile
-from cr3scope.input.logs.record import MAX_RECORD, InterruptRecord, read_records
+from cr3scope.input.logs import chain
+from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.exceptions import DOUBLE_FAULT, name
+from cr3scope.x86.exceptions import name
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 from cr3scope.x86.standing import Standing
 
-KEPT = 64
-_TAIL = 256 << 10
-_LINE = 64  # holds the line before a record
-_SIGNS = (b": v=", b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
-_INTERRUPT_SIGNS = (b"Servicing hardware INT", b": v=")
-_ORIGIN = b"check_exception old: 0xffffffff new 0x"
+KEPT = 64  # of the first exceptions under a CR3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +43,57 @@ class LogReport:
     standing: Standing | None = None  # no log tells it: of whoever has asked the machine
 
 
-def observe(path: Path, cr3: int | None = None) -> LogReport:
-    """Read the log of one boot; without ``cr3`` that of the last chain of exceptions is taken.
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What a log tells of one address space, as far as it matters: its first exceptions and its last ones.
 
-    UnusableInput if the file cannot be read or is no such log.
+    All lists are in the order of the log and of one CPU, where CPUs can be told apart; ``late`` may hold
+    what ``early`` holds. Without exceptions both are empty.
     """
-    with LogFile(Path(path)) as log:
-        if not log.size:
-            raise UnusableInput(f"{path}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
-        if not is_interrupt_log(log):
-            raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
-        return observe_log(log, cr3)
+
+    switch: Switch
+    early: Sequence[InterruptRecord] = ()
+    late: Sequence[InterruptRecord] = ()
+    before: InterruptRecord | None = None  # the record right before the first exception
+    after: Sequence[InterruptRecord] = ()  # interrupts after the last exception, up to a reset
+    is_dead: bool = False  # no exception could be delivered after the last one: triple fault
+    records: int | None = None  # exceptions of all CPUs; None: as the numbers of the records tell
+    place: int = 0  # byte of the log where the address space first shows
+    cut: int | None = None  # the byte at which the log breaks off in its last record
 
 
-def is_interrupt_log(log: LogFile) -> bool:
-    """Return whether anything in the file was written by QEMU's log."""
-    return any(log.find(sign) >= 0 for sign in _SIGNS)
+class Spaces(Protocol):
+    """The address spaces of which a log tells, by CR3."""
+
+    @property
+    def saw_interrupts(self) -> bool:
+        """Return whether the log tells of interrupts: exceptions would stand in it, too."""
+
+    def last(self) -> int | None:
+        """Return the CR3 of the last chain of exceptions; None if the log holds no exception."""
+
+    def under(self, cr3: int) -> Excerpt | None:
+        """Return what happened under ``cr3``; None if it never stands in the log."""
+
+    def cpu(self, excerpt: Excerpt) -> str:
+        """Return words for the CPU of the last exception; empty if nothing tells of more than one."""
 
 
-def observe_log(log: LogFile, planned: int | None = None) -> LogReport:
-    """Read an opened log that is one, as :func:`observe` does."""
+def report_on(spaces: Spaces, planned: int | None = None) -> LogReport:
+    """Return what came under the planned CR3; without one, under that of the last chain of exceptions."""
     if planned is not None:
         planned &= ~NO_FLUSH
-        place = switch.first_with(log, planned)
-        if place is not None:
-            return _under(log, planned, place)
-    last = _last_chain_cr3(log)
-    place = None if last is None else switch.first_with(log, last)
-    if last is None or place is None:
+        excerpt = spaces.under(planned)
+        if excerpt is not None:
+            return _of_space(spaces, excerpt)
+    last = spaces.last()
+    excerpt = None if last is None else spaces.under(last)
+    if last is None or excerpt is None:
         absent = "the log holds no exception"
         if planned is not None:
             absent = f"CR3={planned:#x} never stands in the log"
-        seen = any(log.find(sign) >= 0 for sign in _INTERRUPT_SIGNS)
-        return LogReport(notes=(absent,), saw_interrupts=seen)
-    report = _under(log, last, place)
+        return LogReport(notes=(absent,), saw_interrupts=spaces.saw_interrupts)
+    report = _of_space(spaces, excerpt)
     if planned is None:
         return report
     # It died under another CR3 than planned; firmware that handles exceptions by itself is no news.
@@ -94,62 +103,19 @@ def observe_log(log: LogFile, planned: int | None = None) -> LogReport:
     return LogReport(notes=(note,))
 
 
-def _under(log: LogFile, cr3: int, place: int) -> LogReport:
-    """``place``: of the first dump with this CR3."""
-    changed = Switch(cr3, switch.dumped_before(log, place), switch.loaded_at(log, cr3, place))
-    early = list(islice(_exceptions(log, max(place - MAX_RECORD, 0), cr3), KEPT))
-    if not early:
-        return LogReport(switch_offset=place, switch=changed)
-    last = switch.last_with(log, cr3, place)
-    start = max(last - _TAIL, early[0].offset - _LINE)
-    late = [r for r in _exceptions(log, start, cr3) if early[0].offset <= r.offset <= last]
-    others = len(cpus.by_task(late or early)) > 1
-    early, late = _of_one_cpu(log, early, late or early)
-    report = _report(log, place, early, late)
-    before = [r for r in _records_before(log, place) if r.cr3 != cr3]
-    cpu = cpus.which(log, late[-1], place, before, others) if report.ending is not None else ""
-    report = replace(report, switch=changed, cpu=cpu)
-    if others:  # numbers count the records of all CPUs
-        report = replace(report, records=len({record.offset for record in (*early, *late)}))
-    interrupt = _undelivered(log, early[0])
-    return report if interrupt is None else _with_interrupt(report, interrupt, early[0])
-
-
-def _records_before(log: LogFile, place: int) -> list[InterruptRecord]:
-    start = max(place - 4 * MAX_RECORD, 0)
-    return list(read_records(log.read(start, place - start), start))
-
-
-def _of_one_cpu(
-    log: LogFile, early: list[InterruptRecord], late: list[InterruptRecord]
-) -> tuple[list[InterruptRecord], list[InterruptRecord]]:
-    """The records of the CPU that died; else of one that storms; else of one that fell silent. Of
-    all CPUs if they cannot be told apart, or none of these happened."""
-    groups = cpus.by_task(late)
-    if len(groups) == 1:
-        return early, late
-    dead = (g for g in groups if g[-1].vector == DOUBLE_FAULT and _is_triple_fault(log, g[-1]))
-    storming = (g for g in groups if chain.storm_start(g) is not None)
-    silent = (g for g in groups if _is_last_of_its_cpu(log, g[-1]))
-    chosen = next(dead, None) or next(storming, None) or next(silent, None)
-    if chosen is None:
-        return early, late
-    return [r for r in early if cpus.are_one(r, chosen[-1])] or chosen[:KEPT], chosen
-
-
-def _is_last_of_its_cpu(log: LogFile, record: InterruptRecord) -> bool:
-    """Whether the log tells nothing of this CPU after an exception."""
-    data = log.read(record.offset, _TAIL)
-    later = list(islice(read_records(data, record.offset), 1, None))
-    return bool(later) and not any(cpus.are_one(record, other) for other in later)
-
-
-def _undelivered(log: LogFile, first: InterruptRecord) -> InterruptRecord | None:
-    """The INT instruction that ``first`` kept from its handler. No `check_exception` stands before
-    its record, so it is no exception of its own; one that was handled is none at all."""
-    start = max(first.offset - 2 * MAX_RECORD, 0)
-    before = list(read_records(log.read(start, first.offset - start)))[-1:]
-    return next((r for r in before if r.cr3 == first.cr3 and chain.undelivered(r, first)), None)
+def _of_space(spaces: Spaces, excerpt: Excerpt) -> LogReport:
+    if not excerpt.early:
+        return LogReport(switch_offset=excerpt.place, switch=excerpt.switch)
+    report = replace(_report(excerpt), switch=excerpt.switch)
+    if report.ending is not None:
+        report = replace(report, cpu=spaces.cpu(excerpt))
+    if excerpt.records is not None:
+        report = replace(report, records=excerpt.records)
+    first, before = excerpt.early[0], excerpt.before
+    # No exception was announced for an INT instruction; one that was handled is none at all.
+    if before is not None and before.cr3 == first.cr3 and chain.undelivered(before, first):
+        return _with_interrupt(report, before, first)
+    return report
 
 
 def _with_interrupt(
@@ -167,13 +133,11 @@ def _with_interrupt(
     )
 
 
-def _report(
-    log: LogFile, place: int, early: list[InterruptRecord], late: list[InterruptRecord]
-) -> LogReport:
+def _report(excerpt: Excerpt) -> LogReport:
+    early, late, dead = excerpt.early, excerpt.late, excerpt.is_dead
     first, end = early[0], late[-1]
     records = max(end.number - first.number + 1, len(early))
-    notes = _notes(log, first, end)
-    dead = _is_triple_fault(log, end)
+    notes = _notes(excerpt)
     storm = _storm(early, late)
     if storm is not None:
         after = late[chain.storm_end(late, storm) :]
@@ -190,7 +154,7 @@ def _report(
     else:
         row = _last_chain(late)
         origin, words = row[0], chain.chain_words(row)
-        ending = _ending(dead, first, [*early, *late, *_interrupts(log, end, place)])
+        ending = _ending(dead, first, [*early, *late, *excerpt.after])
     if dead:
         words = (*words, "no exception could be delivered: triple fault, the machine resets")
     if ending in (None, Ending.HANDLED):
@@ -205,7 +169,7 @@ def _report(
         chain=words,
         ending=ending,
         records=records,
-        switch_offset=place,
+        switch_offset=excerpt.place,
         exceptions=tuple(record.fault for record in early),
         notes=tuple(notes),
         fatal=origin.fault if ending not in (None, Ending.HANDLED) else None,
@@ -224,7 +188,7 @@ def _before_the_fatal_one(first: InterruptRecord, origin: InterruptRecord) -> st
 
 
 def _storm(
-    early: list[InterruptRecord], late: list[InterruptRecord]
+    early: Sequence[InterruptRecord], late: Sequence[InterruptRecord]
 ) -> InterruptRecord | None:
     for records in (early, late):
         start = chain.storm_start(records)
@@ -233,12 +197,12 @@ def _storm(
     return None
 
 
-def _last_chain(late: list[InterruptRecord]) -> list[InterruptRecord]:
+def _last_chain(late: Sequence[InterruptRecord]) -> list[InterruptRecord]:
     """The last exception that was raised on its own account, and what came of its delivery."""
     start = len(late) - 1
     while start > 0 and chain.is_delivery(late[start]):
         start -= 1
-    return late[start:]
+    return list(late[start:])
 
 
 def _ending(
@@ -249,76 +213,12 @@ def _ending(
     return None if chain.went_on(first, records) else Ending.HANDLED
 
 
-def _interrupts(log: LogFile, end: InterruptRecord, place: int) -> list[InterruptRecord]:
-    """What of the hardware came after the last exception, up to a reset.
-
-    Of several CPUs, one that is still where all were before the switch is another.
-    """
-    elsewhere = switch.dumped_before(log, place) if len(cpus.named(log)) > 1 else None
-    after = log.read(end.offset, _TAIL).split(b"CPU Reset (CPU", 1)[0]
-    return [
-        record
-        for record in read_records(after, end.offset)
-        if not record.is_exception
-        and cpus.are_one(record, end)
-        and (elsewhere is None or record.cr3 != elsewhere)
-    ]
-
-
-def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:
-    """Without `cpu_reset` QEMU does not say so; a fault in a double fault's delivery is one."""
-    after = log.read(end.offset, 4 * MAX_RECORD)
-    later = islice(read_records(after, end.offset), 1, None)
-    following = next((r.offset for r in later if r.is_exception and cpus.are_one(r, end)), None)
-    if following is not None:
-        after = after[: following - end.offset]
-    return b"Triple fault" in after or b"check_exception old: 0x%x " % DOUBLE_FAULT in after
-
-
-def _notes(log: LogFile, first: InterruptRecord, end: InterruptRecord) -> list[str]:
+def _notes(excerpt: Excerpt) -> list[str]:
     notes = []
-    before = log.read(first.offset - 2 * MAX_RECORD, 2 * MAX_RECORD)
-    for interrupt in list(read_records(before))[-1:]:
-        note = None if interrupt.is_exception else chain.interrupt_note(interrupt, first)
+    if excerpt.before is not None and not excerpt.before.is_exception:
+        note = chain.interrupt_note(excerpt.before, excerpt.early[0])
         if note:
             notes.append(note)
-    if end.cr3 is None:
-        notes.append(f"the last record is cut short, at byte {end.offset}")
+    if excerpt.cut is not None:
+        notes.append(f"the last record is cut short, at byte {excerpt.cut}")
     return notes
-
-
-def _exceptions(log: LogFile, start: int, cr3: int | None) -> Iterator[InterruptRecord]:
-    """Exception records from ``start`` on, with this CR3 or with none in the log.
-
-    Before each stands a `check_exception` line, so stretches of interrupts are skipped quickly.
-    """
-    while True:
-        start = log.find(b"check_exception", start)
-        if start < 0:
-            return
-        data = log.read(start, WINDOW // 4)
-        is_last = start + len(data) >= log.size
-        limit = len(data) if is_last else len(data) - MAX_RECORD
-        for record in read_records(data, start):
-            if record.offset - start >= limit:
-                break
-            if record.is_exception and record.cr3 in (cr3, None):
-                yield record
-        if is_last:
-            return
-        start += limit
-
-
-def _last_chain_cr3(log: LogFile) -> int | None:
-    end = log.size
-    for _ in range(KEPT):
-        place = log.rfind(_ORIGIN, 0, end)
-        if place < 0:
-            return None
-        for record in read_records(log.read(place, 2 * MAX_RECORD), place):
-            if record.is_exception:  # one of another CPU may stand before it
-                if record.cr3 is not None:
-                    return record.cr3
-                break
-        end = place
-    return None

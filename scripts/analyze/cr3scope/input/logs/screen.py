@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
 
 SCREEN = b"!!!! X64 Exception Type - "
@@ -12,6 +15,7 @@ _HEAD = re.compile(re.escape(SCREEN) + rb"([0-9A-F]{2})\(")
 _FIELD = re.compile(rb"\b(ExceptionData|RIP|RSP|CR2|CR3) +- ([0-9A-F]{16})\b")
 _APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8}) ")
 _LONGEST = 4096
+_SCREEN_BYTES = 64 << 10
 
 
 def read_screen(serial: bytes) -> Fault | None:
@@ -40,3 +44,20 @@ def apic_id(serial: bytes) -> int | None:
     head = _HEAD.search(serial)
     match = _APIC.search(serial, head.end(), head.end() + 128) if head else None
     return int(match[1], 16) if match else None
+
+
+def screen_report(log: LogFile) -> LogReport | None:
+    """Return what the first screen of a log shows; None if there is none."""
+    place = log.find(SCREEN)
+    text = log.read(place, _SCREEN_BYTES) if place >= 0 else b""
+    first = read_screen(text)
+    if first is None:
+        return None
+    cpu = apic_id(text)
+    return LogReport(
+        first=first,
+        ending=Ending.HANDLED,
+        records=1,
+        source="the firmware's screen",
+        cpu="" if cpu is None else f"the one with APIC id {cpu}",
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.record import MAX_RECORD
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, name
 
 CR3_UPDATE = b"CR3 update: CR3="  # of `-d mmu`

@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.int_log.marker import MARKER
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.marker import MARKER
 from cr3scope.x86.access import Fault
-from cr3scope.x86.exceptions import (
-    DOUBLE_FAULT,
-    FIRST_INTERRUPT,
-    PAGE_FAULT,
-    WITH_ERROR_CODE,
-    makes_double_fault,
-)
+from cr3scope.x86.exceptions import DOUBLE_FAULT, FIRST_INTERRUPT, makes_double_fault
 
-NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
 _NMI = 2
+RECORD = b": v="  # in the first line of each, and nowhere else
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
 _BETWEEN = 6144  # the records of two other CPUs
 
@@ -40,49 +34,6 @@ _ELSE = re.compile(
 _CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16})\s")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 _SEGMENT = re.compile(rb"\b(TR|GS) =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
-
-
-@dataclass(frozen=True, slots=True)
-class InterruptRecord:
-    """One interrupt or exception. What the log does not hold (it may be cut) is None.
-
-    ``cr2`` is the register at the time of the dump: for a double fault, the address of the second
-    fault.
-    """
-
-    offset: int
-    number: int
-    vector: int
-    error_code: int
-    rip: int
-    rsp: int
-    cr2: int | None
-    cr3: int | None
-    idt_base: int | None
-    gdt: tuple[int, int] | None  # base, limit
-    old: int | None  # the exception that was being delivered
-    is_exception: bool
-    is_software: bool = False  # of an INT instruction
-    task: int | None = None  # base of the TSS: 0 until somebody loads TR
-    gs_base: int | None = None
-
-    @property
-    def fault(self) -> Fault:
-        """Return the exception as the verdict states it."""
-        return Fault(
-            self.vector,
-            self.error_code if self.vector in WITH_ERROR_CODE else None,
-            self.cr2 if self.vector == PAGE_FAULT else None,
-            self.rip,
-            self.cr3,
-            self.rsp,
-            self.offset,
-        )
-
-    @property
-    def identity(self) -> tuple[int, int, int, int | None]:
-        """Return what is equal in all exceptions of a storm."""
-        return self.vector, self.error_code, self.rip, self.fault.cr2
 
 
 def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:

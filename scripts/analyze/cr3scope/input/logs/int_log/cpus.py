@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.record import MAX_RECORD, InterruptRecord
 
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
@@ -22,22 +23,6 @@ _MOST = 256
 _PAIR = 2  # CPUs; the boot CPU is number 0
 _STACK = 64 << 10
 _SAME_STACK = 4 << 10
-
-
-def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
-    """Return the records of each CPU where task registers tell them apart; else all as one."""
-    tasks = {record.task for record in records if record.task}
-    if len(tasks) < 2:
-        return [list(records)]
-    groups: dict[int, list[InterruptRecord]] = {}
-    for record in records:
-        groups.setdefault(record.task or 0, []).append(record)
-    return list(groups.values())
-
-
-def are_one(one: InterruptRecord, other: InterruptRecord) -> bool:
-    """Return whether two records may be of the same CPU."""
-    return not one.task or not other.task or one.task == other.task
 
 
 def named(log: LogFile) -> set[int]:
