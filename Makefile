@@ -63,7 +63,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults bench check releases clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors bench check releases clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -119,6 +119,10 @@ quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden cap
 test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, predicted, observed
 	@$(MAKE) --no-print-directory -s build
 	@PYTHONPATH=scripts/analyze:tests $(PYTHON) tests/boot/fault_table.py $(FAULTS)
+
+test-doors: $(BUILD)/deps-test.stamp ## ask of every fault through every door: capture, gdb, core, run without a trace
+	@$(MAKE) --no-print-directory -s build
+	@CR3SCOPE_TEST_DOORS=1 $(PYTEST) tests/gdb/test_doors.py
 
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 	@$(MAKE) --no-print-directory -s build

@@ -123,8 +123,8 @@ def ask_hex_memory(tree: Tree, lines: list[str]) -> list[str]:
     dumped.write_text("\n".join(lines))
     registers = {"CR0": 0x80010001, "CR4": 0x20, "EFER": 0xD00, "CR3": OLD, "RIP": CODE, "RAX": NEW, "RSP": STACK + 0x800}
     done = tree.python(
-        "from cr3scope.diagnose.next_causes import ahead\n"
-        "from cr3scope.model.code_prediction import prediction\n"
+        "from cr3scope.diagnose.next_causes import next_causes\n"
+        "from cr3scope.model.code_prediction import predict_code\n"
         "from cr3scope.paging.walk import walk\n"
         "from cr3scope.target.hex_memory import HexMemory\n"
         "from cr3scope.target.stopped_cpu import StoppedCpu\n"

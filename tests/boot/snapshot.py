@@ -56,6 +56,23 @@ def boot_from_snapshot(
     folder: Path, *, config: str = "", inject: str = "", **environment: str
 ) -> Run:
     """As reference.boot, from where the loader starts. AssertionError if it read another configuration."""
+    command, snapshot, lines = _configured(folder, config, inject, environment)
+    run = _watch(folder, snapshot.folder, [*command, *incoming(snapshot.state)], RESTORED_SECONDS)
+    if "sinks=file" not in lines:  # else nothing is traced where one could look
+        _check_configuration(run, inject, lines)
+    return run
+
+
+def at_loader(folder: Path, *, config: str = "", inject: str = "", **environment: str) -> tuple[list[str], Snapshot]:
+    """Return the command of the same boot for a QEMU that waits, and the snapshot whose state it is to load."""
+    command, snapshot, _ = _configured(folder, config, inject, environment)
+    return command, snapshot
+
+
+def _configured(
+    folder: Path, config: str, inject: str, environment: dict[str, str]
+) -> tuple[list[str], Snapshot, list[str]]:
+    """QEMU's command on a volume with the configuration, whose lines are returned, too."""
     snapshot = _snapshot(tuple(sorted(environment.items())))
     used(snapshot.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,10 +82,7 @@ def boot_from_snapshot(
     with open(disk, "r+b") as volume:
         volume.seek(snapshot.config_offset)
         volume.write(_padded("\n".join(lines) + "\n"))
-    command = [*_command(folder, disk, environment), *incoming(snapshot.state)]
-    run = _watch(folder, snapshot.folder, command, RESTORED_SECONDS)
-    _check_configuration(run, inject, lines)
-    return run
+    return _command(folder, disk, environment), snapshot, lines
 
 
 def _check_configuration(run: Run, inject: str, lines: Sequence[str]) -> None:

@@ -66,11 +66,11 @@ LOADERS = {
         "faulted", "triple-fault", "access-fault", "cannot be read", (PF, 0x0), None, "(ConOut)"
     ),
     "idt_wrong_selector": Wanted(
-        "faulted", "triple-fault", "idt-gate-bad", "IDT gate 6 (#UD)", (UD, None), None, "GDT limit"
+        "faulted", "triple-fault", "selector-mismatch", "IDT gate 6 (#UD)", (UD, None), None, "GDT limit"
     ),
     "entry_zero": Wanted("faulted", "handled", "jump-to-null", "jump to address 0", (PF, 0x10)),
     "interrupts_on": Wanted(
-        "faulted", "triple-fault", "idt-unmapped", "the IDT at", (PF, 0x0), None, "cli"
+        "faulted", "triple-fault", "missing-cli", "which do not map its gate", (PF, 0x0), None, "interrupts on"
     ),
     "virtual_in_entry": Wanted(
         "faulted", "handled", "virt-address-in-entry", "PML4[256] holds the virtual address", (PF, 0x18),

@@ -44,6 +44,7 @@ def test_every_ending_takes_processes_and_mounts_down(how: signal.Signals, tmp_p
     program = subprocess.Popen(
         [sys.executable, "-B", "-c", PROGRAM, tmp_path / "log", *in_this_system(tmp_path, "/", BUSY.format(alive=alive))],
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts/releases")}, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     reader = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
     try:

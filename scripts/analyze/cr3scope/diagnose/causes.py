@@ -219,12 +219,14 @@ def _gate(snapshot: StoppedCpu, vector: int, error: int) -> Iterator[Finding]:
         return
     at, gate = found
     selector = gate >> 16 & 0xFFFF
+    rule = "idt-gate-bad"
     name = f"IDT gate {vector} ({exceptions.name(vector)}) at {at:#x}"
     if not gate & _GATE_PRESENT:
         why = "is not present"
     elif gate >> 40 & 0xF not in _GATE_TYPES:
         why = f"is no 64-bit interrupt or trap gate (type {gate >> 40 & 0xF:x}h)"
     else:
+        rule = "selector-mismatch"
         descriptor = snapshot.descriptor(selector)
         if descriptor is None:
             why = f"names selector {selector:02x}h, which the GDT does not have"
@@ -234,7 +236,7 @@ def _gate(snapshot: StoppedCpu, vector: int, error: int) -> Iterator[Finding]:
             why = f"names selector {selector:02x}h, which is no 64-bit code segment"
         else:
             return
-    base = BY_ID["idt-gate-bad"].finding(
+    base = BY_ID[rule].finding(
         f"{name} {why}",
         f"{exceptions.name(vector)} could not be delivered: error code {error:04x}; gate {gate:#034x}",
     )

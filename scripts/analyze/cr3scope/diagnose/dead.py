@@ -8,7 +8,9 @@ from dataclasses import replace
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.diagnose.stopped import context
+from cr3scope.model.handlers import handlers
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -18,6 +20,7 @@ from cr3scope.x86.descriptors import GATE_BYTES
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.x86.names import entry_name
 
+_INT = 0xCD  # INT imm8 (SDM 2A, INT n)
 # Signature at the start of a table of the firmware's, and its size (UEFI 2.10, 4.3 to 4.5).
 _FIRMWARE_TABLES = {
     b"IBI SYST": ("EFI system table", 120),
@@ -38,6 +41,10 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
     refused = access(now, cpu, virt, kind, bool(error & PF_USER), platform=now.platform)
     if not isinstance(refused, PageFault) or not refused.guilty:
         return
+    if _is_interrupts_gate(now, fault, refused):
+        vector = (refused.virt - now.idt.base) // GATE_BYTES if now.idt else 0
+        yield missing_cli.of_interrupt(vector, fault, refused)
+        return
     struck = list(_strikes(now, fault, refused, kind))
     registers = replace(now.delivery_registers, rip=fault.rip)
     for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
@@ -45,6 +52,16 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
         seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
         detail = "\n".join(filter(None, (seen, found.detail, *_remarks(now, fault, refused))))
         yield replace(found, detail=detail)
+
+
+def _is_interrupts_gate(now: StoppedCpu, fault: Fault, refused: PageFault) -> bool:
+    """Return whether a device's interrupt wanted a gate that is not mapped: no INT instruction stands at RIP."""
+    idt, virt = now.idt, refused.virt
+    if idt is None or virt == fault.rip or not idt.has(virt) or fault.rip is None:
+        return False
+    vector = (virt - idt.base) // GATE_BYTES
+    under = now if fault.cr3 is None else now.under(fault.cr3)
+    return vector >= FIRST_INTERRUPT and under.bytes_at(fault.rip, 2) != bytes((_INT, vector & 0xFF))
 
 
 def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
@@ -70,20 +87,18 @@ def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind
 
 
 def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
-    """Return whether delivery of an exception made the access, which reads the descriptor tables."""
+    """Return whether delivery of an exception made the access: it reads the descriptor tables, and enters a handler."""
     if virt != rip and now.idt is not None and now.idt.has(virt):
         return Target.IDT
     if virt != rip and now.gdt is not None and now.gdt.has(virt):
         return Target.GDT
+    if virt == rip and virt in handlers(now, now.delivery_registers):
+        return Target.HANDLER
     return Target.PLAN
 
 
 def _remarks(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
-    idt, virt = now.idt, refused.virt
-    if idt is not None and idt.has(virt):
-        vector = (virt - idt.base) // GATE_BYTES
-        if vector >= FIRST_INTERRUPT:
-            yield f"interrupt {vector:02x}h needed it: mask interrupts (cli) before the switch"
+    virt = refused.virt
     if refused.reason is Reason.NOT_PRESENT and virt != fault.rip:
         yield from _firmware_table(now, virt)
 

@@ -59,8 +59,10 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     coming = next_causes(now, seen)
     obstacles = () if told else coming.obstacles
     loud = _loud(told) if told else []
-    for finding in loud[:1] or [one.finding for one in obstacles[:1]]:
-        yield from _about(finding)
+    for finding in loud[:1]:
+        yield from _told(finding)
+    for one in obstacles[:1]:
+        yield from _about(one.finding)
     yield from _steps(seen)
     chain = seen.chain
     if chain is None and told is not None and told.prediction is not None and told.prediction.first is not None:
@@ -79,7 +81,7 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     for finding in loud[1:]:
         yield _MENDED if finding.step is not None else "besides:"
         yield _rule(finding)
-        yield from _about(finding)
+        yield from _told(finding)
     for words in told.diagnostics if told else ():
         yield f"note: {printable(words.message)}"
     if coming.free is not None:
@@ -105,6 +107,11 @@ def _loud(told: Verdict) -> list[Finding]:
 
 def _rule(finding: Finding) -> str:
     return f"rule: {finding.rule}: {printable(finding.title)}"
+
+
+def _told(finding: Finding) -> Iterator[str]:
+    yield from _about(finding)
+    yield from (f"  proof  {printable(line)}" for line in finding.detail.split("\n") if line)
 
 
 def _about(finding: Finding) -> Iterator[str]:

@@ -56,9 +56,9 @@ def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Predictio
     """
     if planned.survives:
         return (followed if planned.diverges is None else replace(planned, chain=followed.chain)), ()
-    if followed.survives or (planned.first is None and followed.first is None):
+    if followed.survives or planned.first is None:
         return planned, ()
-    if planned.first and followed.first and same_fault(planned.first, followed.first):
+    if followed.first and same_fault(planned.first, followed.first):
         return planned, ()
     return followed, (f"the trace's plan fails at another step, {planned.step}: told is what the code there does",)
 

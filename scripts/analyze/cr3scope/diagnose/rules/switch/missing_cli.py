@@ -9,10 +9,11 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.model.machine import Chain
 from cr3scope.paging.walk import AccessKind, PageFault, access
-from cr3scope.x86.access import EntryRef
+from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
+from cr3scope.x86.names import entry_name
 from cr3scope.x86.registers import Registers
 
 
@@ -45,6 +46,16 @@ def of_chain(chain: Chain) -> Finding:
     refused = next((raised.fault for raised in chain.faults if raised.fault is not None), None)
     entry = next(iter(refused.guilty), None) if refused else None
     return replace(RULE.finding(words, "\n".join(chain.words)), entry=entry)
+
+
+def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
+    """Return the finding of an interrupt that came and found no gate: the live tables do not map it."""
+    entry = next(iter(refused.guilty), None)
+    words = f"interrupt {vector:02x}h came under the new tables, which do not map its gate at {refused.virt:#x}"
+    where = f"at RIP={fault.rip:#x}, with interrupts on; " if fault.rip is not None else ""
+    detail = f"{where}the live tables under CR3={fault.cr3 or 0:#x} refuse {refused.virt:#x}"
+    reason = f": {refused.reason.of(entry_name(entry))}" if entry else ""
+    return replace(RULE.finding(words, detail + reason), entry=entry, range=(refused.virt, refused.virt))
 
 
 def _title(rflags: int) -> str:

@@ -1,0 +1,182 @@
+"""One fault has one diagnosis, whatever the evidence: each row of the fault table through every door.
+
+The doors: the capture of a finished boot; the same boot stopped right before `mov cr3` in gdb, asked with `check`;
+that machine saved as a core; and the same volume under `cr3scope run` with a loader that traces nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boot.fault_rows import AFTERMATH, FORMS, MACHINES, Row, rows
+from boot.reference import Run, takes_all
+from boot.snapshot import at_loader, boot_from_snapshot
+from boot.verbs import cr3scope
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.x86.exceptions import name
+from gdb_session import session, unwrapped
+
+SAMPLE, SAMPLE_OF_ALL = 20, 4  # of how many rows `make test` takes one, and CI; `make test-doors` takes all
+EVERY_ROW = "CR3SCOPE_TEST_DOORS"
+
+
+@dataclass(frozen=True, slots=True)
+class Weaker:
+    """What a door says instead, and why it cannot know better."""
+
+    rule: str
+    why: str
+
+
+_BEHIND = "it comes behind the plan, and behind what the code there tells"
+_ASTRAY = "from where other bytes are executed than were meant nothing is predicted"
+_REFUSED = "the code's #GP is told, which QEMU's TCG does not raise"
+_RAN = "the machine runs to its end, and QEMU leaves with it: nobody can ask it"
+_WHOSE = "only a trace tells what belongs at the address that is not mapped"
+_ENTRY = "only a trace tells where the kernel was to be entered"
+_BYTES = "the file shows that other bytes are executed, only a trace why"
+_BEFORE = "the tables that were in force before the switch are gone"
+_MEANT = "only a trace tells what was meant to lie there"
+_FOR_RUN = {
+    _RAN: ("", "bss-not-zeroed cr3-flags descriptor-stride double-map-wx framebuffer-cached gdt-unmapped gigapage-unsupported"
+               " global-nonleaf guard-missing handler-unmapped idt-unmapped mapping-unasked pat-misread recursive-slot"
+               " recursive-slot:lower-table recursive-slot:readonly reserved-bits:gigapage stale-map-key tables-not-zeroed"
+               " tables-reclaimed use-after-exit"),
+    _WHOSE: ("access-fault", "abi-mismatch boot-info-unmapped boot-info-unmapped:initrd boot-info-unmapped:memory-map"
+                             " code-unmapped:data code-unmapped:last-page code-unmapped:rodata framebuffer-unmapped"
+                             " framebuffer-unmapped:large framebuffer-unmapped:readonly framebuffer-unmapped:short"
+                             " firmware-tables-readonly"),
+    _BYTES: ("code-overwritten", "paddr-misload wrong-entry:zero-bytes wrong-frame"),
+}  # fmt: skip
+_RUN_ALONE = {
+    "wrong-entry:zero": ("jump-to-null", _ENTRY),
+    "wrong-entry:default": ("code-unmapped", _ENTRY),
+    "wrong-entry:data": ("nx-leaf-code", _ENTRY),
+    "wrong-entry:sled": ("nx-leaf-code", _ENTRY),
+    "shared-page-permissions": ("nx-leaf-code", _MEANT),
+    "table-shared": ("reserved-bits", _MEANT),
+    "stack-top-wrong": ("stack-unmapped", _MEANT),
+    "stack-top-wrong:guard": ("stack-unmapped", _MEANT),
+    "bad-root": ("identity-missing-trampoline", _MEANT),
+    "bad-root:firmware": ("stack-unmapped", _MEANT),
+    "la57-mismatch": ("identity-missing-trampoline", _BEFORE),
+    "non-canonical:stack": ("instruction-refused", "the instruction is named, not yet the register that is wrong"),
+    "overlapping-image": ("hang-hlt", _BYTES),
+}
+AT_SWITCH, MOST_WEAKER = ("check", "core"), 10
+WEAKER: dict[tuple[str, str], Weaker] = {
+    **{(row, door): Weaker("", _BEHIND) for row in ("hang-hlt", "hang-loop") for door in AT_SWITCH},
+    ("cr3-high-bits", "check"): Weaker("cr3-high-bits", _REFUSED),
+    **{("overlapping-image", door): Weaker("overlapping-image", _ASTRAY) for door in AT_SWITCH},
+    ("wrong-frame", "core"): Weaker("wrong-frame", _ASTRAY),
+    **{(row, "run"): Weaker(rule, why) for why, (rule, names) in _FOR_RUN.items() for row in names.split()},
+    **{(row, "run"): Weaker(rule, why) for row, (rule, why) in _RUN_ALONE.items()},
+}
+
+
+@pytest.mark.parametrize("door", AT_SWITCH)
+def test_the_doors_at_the_switch_are_weaker_for_few_rows(door: str) -> None:
+    assert len([row for row, of in WEAKER if of == door]) <= MOST_WEAKER
+    assert {row for row, _ in WEAKER} <= {row.inject for row in rows()}
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a door says first: the rule, the entry that it blames, and the exception."""
+
+    rule: str
+    entry: str
+    exception: tuple[int, int | None] | None
+
+
+def taken() -> list[Row]:
+    step = 1 if os.environ.get(EVERY_ROW) == "1" else SAMPLE_OF_ALL if takes_all() else SAMPLE
+    return list(rows())[::step]
+
+
+@pytest.mark.parametrize("row", taken(), ids=lambda row: row.inject)
+def test_every_door_names_the_same_cause(row: Row, tmp_path: Path) -> None:
+    run = boot_from_snapshot(tmp_path / "capture", inject=row.inject, config=FORMS["safe"], **MACHINES.get(row.inject, {}))
+    captured = diagnosis(run.verdict)
+    for door, told in by_door(tmp_path, row, run).items():
+        weaker = WEAKER.get((row.inject, door))
+        if weaker is None:
+            assert told == captured, (door, run.explain())
+        else:
+            assert told.rule == weaker.rule, (door, weaker)
+            assert told != captured, f"{door} is no weaker any more: {weaker}"
+
+
+def by_door(folder: Path, row: Row, run: Run) -> dict[str, Diagnosis]:
+    """What the other doors say of the boot of which ``run`` is the capture."""
+    machine = MACHINES.get(row.inject, {})
+    untraced = boot_from_snapshot(
+        folder / "untraced", inject=row.inject, config=f"{FORMS['safe']};sinks=file", **machine
+    )
+    told = {"run": diagnosis(untraced.verdict)}
+    if row.shows != "early":  # there is no switch
+        text, core = at_switch(folder / "gdb", row, run)
+        told["check"] = diagnosis_of_text(text)
+        told["core"] = diagnosis(core)
+    return told
+
+
+def at_switch(folder: Path, row: Row, run: Run) -> tuple[str, dict[str, Any]]:
+    """What `check` prints right before the switch, and the verdict on the core that `save` writes there."""
+    command, snapshot = at_loader(folder, inject=row.inject, config=FORMS["safe"], **MACHINES.get(row.inject, {}))
+    serial, core = folder / "serial.log", folder / "saved.core"
+    base = read_capture(run.serial).boots[-1].images[0].base
+    commands = f"""
+set confirm off
+add-symbol-file {snapshot.folder}/loader.elf -o {base:#x}
+hbreak *&handoff_mov_cr3
+continue
+cr3scope trace "{serial}"
+echo -- check --\\n
+cr3scope check
+echo -- end --\\n
+cr3scope save "{core}"
+"""
+    text = session(folder, [*command, "-serial", f"file:{serial}"], commands, snapshot.state)
+    assert "-- end --" in text and core.exists(), text
+    elfs = [word for name in ("loader.elf", "kernel.elf") for word in ("--elf", snapshot.folder / name)]
+    done = cr3scope("analyze", core, "--json", "-", *elfs)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    verdict: dict[str, Any] = json.loads(done.stdout)
+    return unwrapped(text.split("-- check --")[1].split("-- end --")[0]), verdict
+
+
+def diagnosis(verdict: dict[str, Any]) -> Diagnosis:
+    """The first error, else the first warning, of what is wrong with the switch."""
+    loud = [
+        one for severity in ("error", "warning") for one in verdict["findings"]
+        if one["severity"] == severity and one["rule"] not in AFTERMATH
+    ]  # fmt: skip
+    if not loud:
+        return Diagnosis("", "", None)
+    entry = loud[0]["entry"]
+    seen = (verdict["observation"] or {}).get("first") or verdict["prediction"] or {}
+    return Diagnosis(
+        loud[0]["rule"],
+        entry["phys"] if entry else "",
+        None if seen.get("vector") is None else (seen["vector"], seen["error_code"]),
+    )
+
+
+def diagnosis_of_text(text: str) -> Diagnosis:
+    """The same of what `check` prints."""
+    rule = re.search(r"^rule: ([a-z0-9-]+):", text, re.MULTILINE)
+    first = text[rule.start() :].split("\nrule: ")[0] if rule else ""
+    entry = re.match(r"rule: .*\n  entry  .*? at (0x[0-9a-f]+) =", first)
+    raised = re.search(r"^verdict: faults .*?: (#[A-Z]+)(?: \(error ([0-9a-f]+))?", text, re.MULTILINE)
+    exception = None
+    if raised:
+        vector = next(number for number in range(32) if name(number) == raised[1])
+        exception = vector, None if raised[2] is None else int(raised[2], 16)
+    return Diagnosis(rule[1] if rule else "", entry[1] if entry else "", exception)
