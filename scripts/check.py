@@ -202,7 +202,8 @@ def check_unused() -> Iterator[str]:
     files = [file for file in sources("") if file.parts[0] in ("scripts", "Makefile", "pyproject.toml")]
     python = [file for file in files if file.suffix == ".py"]
     # What its lines for gdb name is used, and so is what only a stranger's code will, as the worked examples show.
-    others = [file for file in map(Path, ("scripts/gdb/debug.py", "docs/contributing.md")) if (ROOT / file).exists()]
+    named = (Path("scripts/gdb/debug.py"), Path("docs/contributing.md"))
+    others = (file for file in sources("") if file in named)
     yield from check_python.unused(ROOT, python, [*others, *(file for file in files if file.suffix != ".py")])
 
 

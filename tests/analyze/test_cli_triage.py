@@ -79,8 +79,9 @@ def test_elf_at_its_run_address_names_function_line_and_data(tmp_path: Path) -> 
     _, verdict = triage(tmp_path, content, "--elf", str(elf))
     assert verdict["observation"]["places"] == [
         {"name": "RIP", "address": hex(at["work"]), "symbol": "work",
-         "source": f"kernel.c:{WORK_LINE}", "image": None},
-        {"name": "CR2", "address": hex(at["counter"]), "symbol": "counter", "source": None, "image": None},
+         "source": f"kernel.c:{WORK_LINE}", "source_text": "return counter += by;", "image": None},
+        {"name": "CR2", "address": hex(at["counter"]), "symbol": "counter", "source": None,
+         "source_text": None, "image": None},
     ]  # fmt: skip
 
 

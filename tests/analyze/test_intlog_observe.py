@@ -22,7 +22,11 @@ from analyze.storm_log import (
 )
 
 from cr3scope.errors import UnusableInput
+from cr3scope.input.logs.count import Count
+from cr3scope.input.logs.event import NO_EXCEPTION
 from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.int_log import count as counting
+from cr3scope.input.logs.int_log.record import read_kinds, read_records
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
@@ -152,6 +156,71 @@ def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
     assert "all handled" in report.detail
 
 
+def int_instruction(number: int, vector: int) -> str:
+    """QEMU writes no `check_exception` line for one."""
+    return record(number, vector, rip=SWITCH + 20).split("\n", 1)[1].replace(" i=0 ", " i=1 ")
+
+
+@pytest.mark.parametrize("timer", [0x20, 8, 2])
+def test_interrupts_between_handled_exceptions_are_counted_apart(read: Read, timer: int) -> None:
+    pieces = []
+    for i in range(30):
+        pieces.append(record(150 + 3 * i, 14, 3, rip=HANDLER + i, cr2=0x1000 * i))
+        pieces.append(record(151 + 3 * i, timer, rip=SWITCH + i, old=None))
+        pieces.append(int_instruction(152 + 3 * i, 3))
+    report = read(*firmware(), *pieces)  # what comes after the last exception is not between them
+    assert (report.ending, report.records) == (None, 30)
+    assert report.detail == "30 exceptions, all handled, and 58 interrupts"
+    assert report.counted is not None and report.counted.interrupts == 58
+
+
+def test_interrupts_are_not_among_what_came_before_the_fatal_exception(read: Read) -> None:
+    pieces = [record(150, 14, 3, rip=HANDLER, cr2=0x1000)]
+    pieces += [record(151 + i, 0x20, rip=SWITCH + i, old=None) for i in range(20)]
+    report = read(*firmware(), *pieces, *unmapped_idt(171))
+    assert any("1 exception came first and was handled" in note for note in report.notes), report.notes
+
+
+def test_a_timer_between_an_exception_and_its_announcement_does_not_change_the_count(read: Read) -> None:
+    """Another CPU may write between the two."""
+    announced, exception = record(151, 14, 3, rip=HANDLER, cr2=0x2000).split("\n", 1)
+    ticks = [record(150, 14, 3, rip=HANDLER + 9, cr2=0x1000), announced + "\n",
+             record(152, 0x20, rip=SWITCH, old=None), exception]
+    report = read(*firmware(), *ticks, record(153, 14, 3, rip=HANDLER + 1, cr2=0x3000))
+    assert report.detail == "3 exceptions, all handled, and 1 interrupt"
+
+
+def test_records_that_were_left_out_make_the_count_a_least_one(read: Read) -> None:
+    pieces = [record(number, 14, 3, rip=HANDLER + number, cr2=0x1000) for number in (150, 151, 900)]
+    assert read(*firmware(), *pieces).detail == "at least 3 exceptions, all handled"
+
+
+def test_of_a_stretch_too_long_to_read_the_kinds_are_not_told(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST_BYTES", 2000)
+    pieces = [record(150 + i, 14, 3, rip=HANDLER + i, cr2=0x1000) for i in range(9)]
+    report = read(*firmware(), *pieces)
+    assert (report.records, report.detail) == (9, "9 exceptions and interrupts, all handled")
+
+
+def test_kinds_are_told_alike_with_and_without_the_register_dump(read: Read, tmp_path: Path) -> None:
+    pieces = [record(i, 14 if i % 3 else 0x20, 3, rip=HANDLER + i, cr2=i, old=None if i % 3 == 0 else NO_EXCEPTION)
+              for i in range(3000)]  # more than one window
+    text = "".join(pieces).encode()
+    with_dump = [(each.offset, each.is_exception) for each in read_records(text)]
+    assert list(read_kinds(text, 0, len(text))) == with_dump and len(with_dump) == 3000
+    assert list(read_kinds(text, 5000, 90000)) == [each for each in with_dump if 5000 <= each[0] < 90000]
+    report = read(text.decode(), record(3000, 14, 3, rip=SWITCH, cr2=1))
+    assert report.counted == Count(3000, 2001, 999)
+
+
+def test_bytes_that_only_look_like_a_record_are_not_counted(read: Read) -> None:
+    hostile = "v: v=: v=0e e=\n     : v=0e\n99999999999999: v=0e e=0000 i=0 cpl=0\n\x00\xff: v=\n"
+    first, last = (record(number, 14, 3, rip=HANDLER + number, cr2=0x1000) for number in (150, 151))
+    assert read(*firmware(), first, hostile, last).detail == "2 exceptions, all handled"
+
+
 def test_one_fault_and_then_timer_interrupts_of_the_same_code_ran(read: Read) -> None:
     tick = record(151, 0x20, rip=SWITCH + 9, old=None)
     assert read(*firmware(), record(150, 14, 0, cr2=1), tick).ending is None
@@ -184,7 +253,7 @@ def test_interrupts_before_the_switch_are_no_cause_whatever_their_vector(
 
 def test_interrupts_of_any_vector_and_of_software_are_no_exceptions(read: Read) -> None:
     tick = record(151, 8, rip=SWITCH + 9, old=None)
-    breakpoint_ = record(152, 3, rip=SWITCH + 20).split("\n", 1)[1].replace(" i=0 ", " i=1 ")
+    breakpoint_ = int_instruction(152, 3)
     report = read(*firmware(), record(150, 14, 0x11, cr2=SWITCH), tick, breakpoint_)
     assert report.exceptions == (FETCH_DENIED,)
     assert report.ending is None

@@ -30,6 +30,10 @@ LOGS = {
     "triple fault": FIRMWARE + record(20, 14, 0x11, cr2=SWITCH) + DEAD,
     "handled": FIRMWARE + record(20, 14, 0x2, cr2=0x5000) + record(21, 13, rip=SWITCH + 9),
     "interrupt after it": FIRMWARE + record(20, 14, 0x2, cr2=0x5000) + record(21, 0x20, rip=SWITCH + 5, old=None),
+    "interrupts between": FIRMWARE + record(20, 14, 0x2, cr2=0x5000) + record(21, 0x20, rip=SWITCH + 5, old=None)
+    + record(22, 14, 0x2, rip=SWITCH + 6, cr2=0x6000) + record(23, 0x20, rip=SWITCH + 5, old=None),
+    "interrupts before the fatal one": FIRMWARE + record(20, 14, 0x2, rip=SWITCH + 6, cr2=0x6000)
+    + record(21, 0x20, rip=SWITCH + 5, old=None) + record(22, 14, 0x11, cr2=SWITCH) + DEAD.replace("21: v", "23: v"),
     "no exception": FIRMWARE,
 }
 GOLDEN = sorted((ROOT / "tests/captures").glob("*.interrupts.log"))
@@ -51,7 +55,7 @@ def facts(report: LogReport) -> tuple[object, ...]:
     """What does not depend on lines that are no events: resets, and the numbers of interrupts."""
     first = report.switch
     return (report.ending, report.first, report.fatal, report.exceptions, report.followed, report.saw_interrupts,
-            report.chain, report.detail, first and (first.cr3, first.before))  # fmt: skip
+            report.chain, report.detail, report.notes, report.records, report.counted, first and (first.cr3, first.before))  # fmt: skip
 
 
 @pytest.mark.parametrize("cr3", [None, NEW_CR3, FIRMWARE_CR3, 0x1234000])

@@ -68,7 +68,7 @@ def test_no_row_is_lost_where_portions_meet(portions: int, rest: int) -> None:
     assert [row["first"] for row in told] == [hex(first) for first in found.first.tolist()]
     assert told[-1] == {
         "first": hex((count - 1) << 13), "last": hex((count - 1) << 13 | 0xFFF), "phys": "0x0",
-        "size": 4096, "rights": "rw--", "level": 1, "memory_type": "wb",
+        "size": 4096, "rights": "rw--", "level": 1, "memory_type": "wb", "name": None,
     }  # fmt: skip
     pages = Pages({ROOT: [0] * 512})
     shown = "\n".join(maps.as_text(found, pages, CpuState(ROOT), "")).split("\n")

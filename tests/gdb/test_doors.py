@@ -149,7 +149,18 @@ cr3scope save "{core}"
     done = cr3scope("analyze", core, "--json", "-", *elfs)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     verdict: dict[str, Any] = json.loads(done.stdout)
-    return unwrapped(text.split("-- check --")[1].split("-- end --")[0]), verdict
+    checked = text.split("-- check --")[1].split("-- end --")[0]
+    assert_lines_are_quoted(checked, verdict)
+    return unwrapped(checked), verdict
+
+
+def assert_lines_are_quoted(checked: str, verdict: dict[str, Any]) -> None:
+    """`check` prints below each place of the source the text that `analyze` has of it."""
+    texts = {one["source"]: one["source_text"] for one in verdict["findings"] if one["source"]}
+    for source, below in re.findall(r"^  source (\S+:\d+)\n +(.*)$", checked, re.MULTILINE):
+        if source in texts:
+            number = source.rpartition(":")[2]
+            assert texts[source] and below == f"{number} | {texts[source]}", checked
 
 
 def diagnosis(verdict: dict[str, Any]) -> Diagnosis:

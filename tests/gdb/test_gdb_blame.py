@@ -22,7 +22,8 @@ def test_last_write_is_by_the_line_that_the_analyzer_names(inject: str, before: 
     asked = f"{before}cr3scope blame {virt}:{entry['level']}\n"
     text = debug(tmp_path / "debugged", asked, inject)
     last = text.split("\nwrite ")[-1]
-    assert f"at {finding['source']}\n" in last, (finding["source"], text)
+    number, words = finding["source"].rpartition(":")[2], finding["source_text"]
+    assert words and f"at {finding['source']}\n      {number} | {words}\n" in last, (finding["source"], text)
     assert "Traceback" not in text
     if before:
         assert re.search(r"at the switch: 0x0 \(not present\)", text), text

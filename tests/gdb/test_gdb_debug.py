@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from boot import firmware
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+from gdb_session import debug
 
 
 def batch(folder: Path, *, inject: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,3 +74,35 @@ def test_what_is_no_port_is_refused(port: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert f"{port!r} is no TCP port: 1 to 65535" in done.stderr, done.stderr
+
+
+LIVE = """python
+import re
+said = gdb.execute("cr3scope check", to_string=True)
+print("FIRST", said)
+at, value = re.search(r"entry +PT.* at (0x[0-9a-f]+) = (0x[0-9a-f]+)", said).groups()
+gdb.execute("maintenance packet Qqemu.PhyMemMode:1", to_string=True)
+gdb.execute(f"set var *(unsigned long *) {at} = {int(value, 16) & ~(1 << 63)}")
+gdb.execute("maintenance packet Qqemu.PhyMemMode:0", to_string=True)
+end
+echo SECOND\\n
+cr3scope check
+"""
+
+
+def test_an_entry_mended_by_hand_changes_the_verdict_whatever_the_trace_says(tmp_path: Path) -> None:
+    text = debug(tmp_path, LIVE, "nx-leaf-code:trampoline", "safe_idt=on")
+    before, after = text.split("FIRST")[1].split("SECOND")
+    assert "rule: nx-leaf-code: " in before, text
+    assert "verdict: survives" in after, text
+    # The loader did ask for no execution, but its own walk was of other tables.
+    assert "rule: nx-leaf-code" not in after and "preflight" not in after, text
+
+
+def test_a_file_that_is_no_trace_is_one_line_and_the_verdict_goes_on_without(tmp_path: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"\0\xffno trace\n")
+    (tmp_path / "run").mkdir()
+    text = debug(tmp_path / "run", f"cr3scope trace off\ncr3scope check\ncr3scope trace {tmp_path}/junk\n", "nx-upper-level")
+    assert "cr3scope trace: no cr3scope record in " in text, text
+    assert "source loader/" not in text.split("as planned")[-1].split("cr3scope trace:")[0].split("verdict:")[-1], text
+    assert "Traceback" not in text, text

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from boot.reference import ROOT
 
 from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.open import open_source
 from cr3scope.input.sources.write_core import write_core
+from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.mov_cr3 import find_mov_cr3, mov_cr3_at
 
 
@@ -35,17 +38,38 @@ def test_every_switch_of_an_image_is_found_with_its_prefix() -> None:
 
 
 def test_a_byte_before_the_switch_that_may_end_another_instruction_hides_nothing() -> None:
-    code = bytes.fromhex("4883c448 0f22d8")  # add $0x48, %rsp; mov %rax, %cr3
+    code = bytes.fromhex("4883c448 0f22d8")  # add rsp, 0x48; mov cr3, rax
     found = list(find_mov_cr3(code))
     assert (4, 3, "rax") in [(one.offset, one.length, one.register) for one in found]
     assert {one.end for one in found} == {7}
 
 
 def test_outside_64_bit_mode_there_is_no_rex_prefix() -> None:
-    code = bytes.fromhex("40 0f22d8")  # inc %eax; mov %eax, %cr3
+    code = bytes.fromhex("40 0f22d8")  # inc eax; mov cr3, eax
     assert mov_cr3_at(code) is not None
     assert mov_cr3_at(code, 32) is None
-    assert mov_cr3_at(code[1:], 32) == mov_cr3_at(code[1:])
+    found = mov_cr3_at(code[1:], 32)
+    assert found is not None and (found.offset, found.length, found.register) == (0, 3, "rax")
+
+
+@pytest.mark.parametrize(
+    ("code", "bits", "words"),
+    [("0f22d8", 64, "mov cr3, rax"), ("410f22dc", 64, "mov cr3, r12"), ("0f22df", 32, "mov cr3, edi")],
+)
+def test_the_words_for_a_switch_are_those_of_the_disassembler(code: str, bits: int, words: str) -> None:
+    """In Intel's order what is loaded stands first: `mov rax, cr3` would read CR3."""
+    found = mov_cr3_at(bytes.fromhex(code), bits)
+    assert found is not None and found.text == words == decode.text(decode.decode(bytes.fromhex(code), 0, bits))
+    assert found.loads(0x1000) == f"{words} loads 0x1000"
+
+
+def test_no_text_has_a_switch_in_the_order_that_reads_cr3() -> None:
+    """Reports come from one function (`MovCr3.loads`); this is about what people wrote by hand."""
+    wrong = re.compile(r"mov [a-z{}]+[0-9]*[a-z}]*, ?cr3\b.{0,12} loads|mov [^`\n]{1,12}, ?%cr3\b", re.IGNORECASE)
+    for folder, kinds in (("scripts", ("*.py",)), ("docs", ("*.md",)), (".", ("README.md",))):
+        for path in (path for kind in kinds for path in sorted((ROOT / folder).rglob(kind))):
+            found = wrong.search(path.read_text())
+            assert found is None, f"{path}: {found[0] if found else ''}"
 
 
 def test_a_written_core_reads_back(tmp_path: Path) -> None:

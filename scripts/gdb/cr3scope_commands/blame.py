@@ -176,8 +176,9 @@ def _report(entry: EntryRef, journal: Journal) -> Iterator[str]:
 def _write(entry: EntryRef, number: int, write: Write) -> Iterator[str]:
     numbers = f"{number}" if write.times == 1 else f"{number} to {number + write.times - 1}"
     yield f"write {numbers}: {_words(entry, write.old)} -> {_words(entry, write.new)}"
-    for depth, line in enumerate(write.backtrace):
-        yield f"  #{depth}  {line}"
+    for depth, frame in enumerate(write.backtrace):
+        yield f"  #{depth}  {frame.place}"
+        yield from frame.text
 
 
 def _unseen(journal: Journal, old: int, new: int) -> str:

@@ -9,11 +9,20 @@ from dataclasses import dataclass, replace
 import gdb
 
 from cr3scope.x86.entry import ENTRY_BYTES
-from cr3scope_commands.source_line import place
+from cr3scope_commands.source_line import place, text_at
 from cr3scope_commands.target import physical_mode, read_physical
 
 MOST_FRAMES = 8
 MOST_WRITES = 32
+_TEXT_INDENT = " " * 6  # below the frame's address
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a frame stands, and the text of its source line below that, if there is any."""
+
+    place: str
+    text: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Write:
     old: int
     new: int
     times: int
-    backtrace: tuple[str, ...]  # the innermost frame first
+    backtrace: tuple[Frame, ...]  # the innermost first
 
 
 class Journal(gdb.Breakpoint):
@@ -67,14 +76,15 @@ def entry_value(phys: int) -> int | None:
     return None if data is None else int.from_bytes(data, "little")
 
 
-def _backtrace() -> Iterator[str]:
+def _backtrace() -> Iterator[Frame]:
     frame = gdb.newest_frame()
     for _ in range(MOST_FRAMES):
         # The watchpoint stops behind the instruction that wrote; a caller's pc lies behind its call.
         if frame is None or frame.pc() == 0:
             return
         inlined = f" in {frame.name()}, inlined" if frame.type() == gdb.INLINE_FRAME else ""
-        yield f"{frame.pc():#x}{inlined or place(frame.pc() - 1)}"
+        text = () if inlined else tuple(text_at(frame.pc() - 1, _TEXT_INDENT))
+        yield Frame(f"{frame.pc():#x}{inlined or place(frame.pc() - 1)}", text)
         try:
             frame = frame.older()
         except gdb.error:  # the stack further up cannot be read

@@ -10,7 +10,7 @@ from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
 from cr3scope.x86 import exceptions
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.source_line import place
+from cr3scope_commands.source_line import place, text_at
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope_commands.target import stop
 
@@ -67,6 +67,7 @@ def report(now: StoppedCpu, vector: int) -> Iterator[str]:
     where = place(frame.rip)
     if where:
         yield f"raised{where}"
+        yield from text_at(frame.rip, "  ")
     if is_page_fault:
         path = walk(now, now.cpu, cr2, now.platform)
         found = access(now, now.cpu, cr2, frame.access, frame.is_user, platform=now.platform)

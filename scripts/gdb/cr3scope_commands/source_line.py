@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gdb
 
+from cr3scope.images.source_text import SourceText, line_of_file
+from cr3scope.render.source_line import as_text
+from cr3scope.render.table import WIDTH
 from cr3scope.text import printable
 from cr3scope_commands.answer import answer
 
@@ -24,3 +29,21 @@ def line_of(virt: int) -> str | None:
     if line.symtab is None or not line.line:
         return None
     return f"{printable(line.symtab.filename)}:{line.line}"
+
+
+def text_at(virt: int, indent: str) -> list[str]:
+    """Return the text of the line, below its place.
+
+    Empty where gdb's source path has no such file (`set directories`).
+    """
+    found = source_text_at(virt)
+    return [f"{indent}{as_text(found.number, found.text, WIDTH - len(indent))}"] if found else []
+
+
+def source_text_at(virt: int) -> SourceText | None:
+    """Return the text of the line; None where gdb's source path has no such file."""
+    line = gdb.find_pc_line(virt)
+    if line.symtab is None or not line.line:
+        return None
+    text = line_of_file(Path(line.symtab.fullname()), line.line)
+    return SourceText(printable(line.symtab.filename), line.line, text) if text else None

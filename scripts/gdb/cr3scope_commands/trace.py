@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import gdb
 
 from cr3scope.errors import UnusableInput
-from cr3scope.images.symbols import LineSource
+from cr3scope.images.source_text import SourceText
 from cr3scope.input.capture.reader import read_capture
-from cr3scope.input.capture.records import Capture, ImageRecord
+from cr3scope.input.capture.records import Capture
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.target.traced import plans_this_switch
 from cr3scope.text import printable
 from cr3scope.verdict.analysis import chosen_boot
+from cr3scope.verdict.source_texts import with_source_texts
 from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope_commands.command import Command, show
-from cr3scope_commands.source_line import line_of
+from cr3scope_commands.source_line import line_of, source_text_at
 from cr3scope_commands.target import stop
 
 _SECONDS = 2.0  # until the serial port's reader has written the last record
@@ -69,8 +70,9 @@ def verdict(now: StoppedCpu, seen: CodePrediction) -> Verdict | None:
     """Return the verdict with what the trace tells; None without a trace of this switch."""
     if _Given.path is None:
         return None
-    trace = Trace(_read(_Given.path, now), _gdbs_lines)
-    return judge_stopped(now, trace=trace, seen=seen) if trace.is_of(now) else None
+    lines = _GdbsLines()
+    trace = Trace(_read(_Given.path, now), lambda _images: lines)
+    return with_source_texts(judge_stopped(now, trace=trace, seen=seen), lines) if trace.is_of(now) else None
 
 
 def will_fault(now: StoppedCpu) -> bool:
@@ -81,15 +83,21 @@ def will_fault(now: StoppedCpu) -> bool:
 
 
 class _GdbsLines:
-    """The symbols that gdb has."""
+    """The symbols that gdb has, and the texts of the lines that it was asked for."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, int] = {}
 
     def line_of_call(self, return_address: int) -> str | None:
         """Return ``file:line`` of the call that returns to this address; None if gdb has no symbols there."""
-        return line_of(return_address - 1)
+        line = line_of(return_address - 1)
+        if line is not None:
+            self._told[line] = return_address - 1
+        return line
 
-
-def _gdbs_lines(_images: Sequence[ImageRecord]) -> LineSource:
-    return _GdbsLines()
+    def text(self, source: str) -> SourceText | None:
+        """Return the text of a line that was told; None where gdb's source path has no such file."""
+        return source_text_at(self._told[source]) if source in self._told else None
 
 
 def _compared(now: StoppedCpu) -> Iterator[str]:

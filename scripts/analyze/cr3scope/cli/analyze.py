@@ -13,16 +13,17 @@ from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
-from cr3scope.images.symbols import LineSource, Symbols
+from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.reader import read_capture
-from cr3scope.input.capture.records import Capture, ImageRecord
+from cr3scope.input.capture.records import Capture
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.input.sources.elf_core import MAGIC
-from cr3scope.verdict.analysis import analyze, chosen_boot
+from cr3scope.verdict.analysis import analyze, chosen_boot, symbols_of_boot
 from cr3scope.verdict.fault_walk import fault_walk
 from cr3scope.verdict.places import with_places
+from cr3scope.verdict.source_texts import with_source_texts
 from cr3scope.verdict.types import Verdict
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def is_core(path: Path) -> bool:
 def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:
     """Return the verdict on a capture, with the log and the ELF twins if there are any."""
     if log is None:
-        return _judge(capture, None, elf_files)
+        symbols = symbols_of_boot(capture, elf_files)
+        return with_source_texts(_judge(capture, None, symbols), symbols)
     with LogFile(log) as opened:
         return judge_with(capture, opened, elf_files)
 
@@ -97,21 +99,16 @@ def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> 
     boot = chosen_boot(capture)
     planned = boot.cpus.get("handoff") if boot else None
     report = read_story(log, planned.registers.get("cr3") if planned else None).report
-    verdict = _judge(capture, report, elf_files)
+    symbols = symbols_of_boot(capture, elf_files)
+    verdict = _judge(capture, report, symbols)
     died_of = report.fatal or report.first
-    if boot is None or died_of is None or report.ending is None:
+    if boot is not None and died_of is not None and report.ending is not None:
+        verdict = replace(verdict, walk=fault_walk(boot, died_of, symbols))
+    return with_source_texts(verdict, symbols)
+
+
+def _judge(capture: Capture, report: LogReport | None, symbols: Symbols) -> Verdict:
+    verdict = analyze(capture, report, lambda _images: symbols)
+    if report is None or not capture.boots or not symbols.has_files:
         return verdict
-    return replace(verdict, walk=fault_walk(boot, died_of, Symbols(boot.images, elf_files)))
-
-
-def _judge(
-    capture: Capture, report: LogReport | None, elf_files: Sequence[ElfFile]
-) -> Verdict:
-    def symbols_of(images: Sequence[ImageRecord]) -> LineSource:
-        return Symbols(images, elf_files)
-
-    verdict = analyze(capture, report, symbols_of)
-    boot = chosen_boot(capture)
-    if report is None or boot is None or not elf_files:
-        return verdict
-    return with_places(verdict, report, Symbols(boot.images, elf_files))
+    return with_places(verdict, report, symbols)

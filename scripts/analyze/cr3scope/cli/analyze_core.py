@@ -11,11 +11,14 @@ from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.records import Capture
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.target.core_cpu import EFER, stopped_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
+from cr3scope.verdict.analysis import symbols_of_boot
+from cr3scope.verdict.source_texts import with_source_texts
 from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
@@ -29,15 +32,13 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)
     now = stopped_cpu(core, str(path))
-    trace = _trace(core, path, elf_files) if core.trace else None
+    # What the loader told of the boot, as `cr3scope save` put it into the core.
+    capture = read_capture(core.trace, f"{path}: the trace in it") if core.trace else Capture()
+    symbols = symbols_of_boot(capture, elf_files)
+    trace = Trace(capture, lambda _images: symbols) if core.trace else None
     verdict = judge_stopped(now, lambda: _notes(core, now, trace), now.absent, trace)
+    verdict = with_source_texts(verdict, symbols)
     return _with_place(verdict, now, elf_files) if elf_files else verdict
-
-
-def _trace(core: Core, path: Path, elf_files: Sequence[ElfFile]) -> Trace:
-    """What the loader told of the boot, as `cr3scope save` put it into the core."""
-    capture = read_capture(core.trace, f"{path}: the trace in it")
-    return Trace(capture, lambda images: Symbols(images, elf_files))
 
 
 def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:

@@ -15,7 +15,10 @@ from cr3scope.cli.source_options import (
     refuse_table_options,
 )
 from cr3scope.input.sources.listing import Listing
-from cr3scope.paging.effective import mappings
+from cr3scope.input.sources.source import Source
+from cr3scope.model.intent import Intent
+from cr3scope.model.range_names import RangeNames, range_names
+from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.render.maps import as_blocks, incompleteness, json_text
 
 if TYPE_CHECKING:
@@ -47,6 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
     warnings = [*source.warnings, *incompleteness(found)]
     if not source.tells_pat:
         warnings.append("the source does not tell the PAT: memory types are by its value at reset")
-    lines = as_blocks(found, source.tables, source.cpu, source.description)
-    publish(json_text(found, warnings), lines, warnings, arguments.json)
+    names = _names(found, source)
+    lines = as_blocks(found, source.tables, source.cpu, source.description, names)
+    publish(json_text(found, warnings, names), lines, warnings, arguments.json)
     return 0
+
+
+def _names(found: Mappings, source: Source) -> RangeNames | None:
+    """What a trace says of the ranges; None without one, or if it names none of them."""
+    if source.boot is None:
+        return None
+    names = range_names(found, Intent(source.boot), is_planned=source.dump != "old")
+    return names if names.names else None

@@ -46,6 +46,7 @@ def _judge_untraced(
     if elf_files or outcome.images or outcome.callers:
         from cr3scope.images.symbols import Symbols
         from cr3scope.verdict.places import with_places
+        from cr3scope.verdict.source_texts import with_source_texts
 
         placed = [replace(each, base=outcome.bases.get(each.path, each.base)) for each in elf_files]
         symbols = Symbols((), placed)
@@ -53,6 +54,7 @@ def _judge_untraced(
         rip = outcome.registers.get("RIP")
         try:
             verdict = with_places(verdict, told, symbols, rip, outcome.callers)
+            verdict = with_source_texts(verdict, symbols)
         except UnusableInput as error:  # a damaged file costs its names, not what the boot has shown
             outcome.notes.append(str(error))
     return _with_last_words(verdict, outcome)
@@ -61,20 +63,21 @@ def _judge_untraced(
 def _judge_traced(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
 ) -> Verdict:
-    from cr3scope.images.symbols import Symbols
     from cr3scope.input.capture.reader import read_capture
-    from cr3scope.verdict.analysis import analyze, chosen_boot
+    from cr3scope.verdict.analysis import analyze, chosen_boot, symbols_of_boot
     from cr3scope.verdict.places import with_places
+    from cr3scope.verdict.source_texts import with_source_texts
 
     read = read_capture(capture)
     boot = chosen_boot(read)
     planned = boot.cpus.get("handoff") if boot else None
     cr3 = planned.registers.get("cr3") if planned else None
     report = with_ending(_report(log, cr3, outcome), outcome)
-    verdict = analyze(read, report, lambda images: Symbols(images, elf_files), outcome.qemu)
-    if boot is None or report is None or not elf_files:
-        return verdict
-    return with_places(verdict, report, Symbols(boot.images, elf_files))
+    symbols = symbols_of_boot(read, elf_files)
+    verdict = analyze(read, report, lambda _images: symbols, outcome.qemu)
+    if boot is not None and report is not None and elf_files:
+        verdict = with_places(verdict, report, symbols)
+    return with_source_texts(verdict, symbols)
 
 
 def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:

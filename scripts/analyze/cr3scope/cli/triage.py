@@ -70,9 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.elf:
                 from cr3scope.images.symbols import Symbols
                 from cr3scope.verdict.places import with_places
+                from cr3scope.verdict.source_texts import with_source_texts
 
                 symbols = Symbols((), arguments.elf)
                 verdict = with_places(verdict, story.report, symbols, story.last_rip)
+                verdict = with_source_texts(verdict, symbols)
     from cr3scope.cli.publish import publish
 
     publish(verdict, arguments.json)

@@ -199,15 +199,14 @@ def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     found = mov_cr3_at(snapshot.bytes_at(rip, LONGEST))
     if found is None:
         return
-    name = found.register.upper()
-    value = snapshot.registers.get(name, 0)
+    value = snapshot.registers.get(found.register.upper(), 0)
     cpu = snapshot.cpu
     reserved = value & -(1 << cpu.max_phys_bits)
     if cpu.cr4 & CR4_PCIDE:
         reserved &= ~NO_FLUSH
     if reserved:
         yield BY_ID["cr3-high-bits"].finding(
-            f"mov {name}, CR3 at RIP={rip:#x} loads {value:#x}: reserved bits {reserved:#x}",
+            f"{found.loads(value)} at RIP={rip:#x}: reserved bits {reserved:#x}",
             f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cr3scope.images.place import Place
+from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
@@ -18,7 +19,7 @@ class Observation:
 
     ending: Ending | None
     first: Fault | None = None
-    records: int = 0  # exception records under the new CR3
+    records: int = 0  # exceptions under the new CR3; of a storm by their numbers, whatever came between
     source: str = ""  # where this was seen: "interrupts.log", "fault record", ...
     detail: str = ""
     chain: tuple[str, ...] = ()  # one line of words for each exception that follows
@@ -28,11 +29,12 @@ class Observation:
     last: str = ""  # of a log without a fault: what the guest was doing when last seen, in words
     places: tuple[Place, ...] = ()  # of RIP, CR2 and return addresses, as far as files and images tell
     said: tuple[str, ...] = ()  # what a guest that died or hung printed last
+    counted: Count | None = None  # of what kind ``records`` are; None where nobody counted
 
 
 def observed(report: LogReport) -> Observation:
     """Return what a log tells, as the verdict states it."""
     return Observation(
         report.ending, report.first, report.records, report.source, report.detail, report.chain,
-        report.standing, report.switch, report.cpu,
+        report.standing, report.switch, report.cpu, counted=report.counted,
     )  # fmt: skip

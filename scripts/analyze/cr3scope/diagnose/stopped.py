@@ -21,6 +21,7 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason
 from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import switch_at_pc
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.registers import Registers
 
@@ -84,8 +85,10 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
     """Return what is wrong with an instruction that raises an exception, whatever the tables say."""
     if seen.own is not None:
         return _own_exception(seen.own)
+    switch = switch_at_pc(now)
+    what = switch.loads(seen.cpu.cr3) if switch else f"CR3 is {seen.cpu.cr3:#x}"
     return BY_ID["cr3-high-bits"].finding(
-        f"mov cr3 at {now.rip:#x} loads {seen.cpu.cr3:#x}: reserved bits {seen.cpu.cr3_reserved:#x}",
+        f"{what} at RIP={now.rip:#x}: reserved bits {seen.cpu.cr3_reserved:#x}",
         f"physical addresses have {seen.cpu.max_phys_bits} bits here",
     )
 

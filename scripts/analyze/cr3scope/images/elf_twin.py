@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
+from cr3scope.images.source_text import SourceLine
 from cr3scope.input.sources.elf_core import MAGIC
 
 _CODE = 1  # PF_X: a segment's flag
@@ -138,8 +139,8 @@ class ElfTwin:
         except Exception as error:
             raise UnusableInput(f"{self.path}: damaged program headers: {error}") from error
 
-    def line(self, address: int) -> str | None:
-        """Return ``file:line`` of the instruction that holds ``address``; None if DWARF does not say."""
+    def line(self, address: int) -> SourceLine | None:
+        """Return the line of the instruction that holds ``address``; None if DWARF does not say."""
         try:
             for unit in self._units_of(address):
                 found = self._lines(unit).line(address)
@@ -193,27 +194,28 @@ class _UnitLines:
     """The line table of one compilation unit, sorted by address."""
 
     def __init__(self, dwarf: Any, unit: Any) -> None:
-        self._rows: list[tuple[int, int, str]] = []  # first address, last address, file:line
+        self._rows: list[tuple[int, int, int, int]] = []  # first address, last address, file, line
+        self._files: _FileNames | None = None
         program = dwarf.line_program_for_CU(unit)
         if program is None:
             return
-        files = _FileNames(program, unit)
+        self._files = _FileNames(program, unit)
         previous = None
         for entry in program.get_entries():
             state = entry.state
             if state is None:
                 continue
             if previous is not None and state.address > previous.address:
-                place = f"{files.path(previous.file)}:{previous.line}"
-                self._rows.append((previous.address, state.address - 1, place))
+                self._rows.append((previous.address, state.address - 1, previous.file, previous.line))
             previous = None if state.end_sequence else state
         self._rows.sort()
 
-    def line(self, address: int) -> str | None:
+    def line(self, address: int) -> SourceLine | None:
         at = bisect.bisect_right(self._rows, address, key=lambda row: row[0]) - 1
-        if at < 0 or address > self._rows[at][1]:
+        if at < 0 or self._files is None or address > self._rows[at][1]:
             return None
-        return self._rows[at][2]
+        _, _, file, number = self._rows[at]
+        return SourceLine(self._files.path(file), number, self._files.compiled_in)
 
 
 class _FileNames:
@@ -222,7 +224,7 @@ class _FileNames:
     def __init__(self, program: Any, unit: Any) -> None:
         header = program.header
         top = unit.get_top_DIE().attributes
-        self._compiled_in = _text(top["DW_AT_comp_dir"].value) if "DW_AT_comp_dir" in top else ""
+        self.compiled_in = _text(top["DW_AT_comp_dir"].value) if "DW_AT_comp_dir" in top else ""
         self._files = header["file_entry"]
         self._directories = [_text(name) for name in header["include_directory"]]
         # Before DWARF 5 both lists count from 1 and directory 0 is the compilation's own.
@@ -234,7 +236,7 @@ class _FileNames:
         if self._first == 0 or directory > 0:
             name = posixpath.join(self._directories[directory - self._first], name)
         name = posixpath.normpath(name)
-        inside = self._compiled_in.rstrip("/") + "/"
+        inside = self.compiled_in.rstrip("/") + "/"
         return name[len(inside) :] if name.startswith(inside) else name
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.loaded import Image
 from cr3scope.images.place import Place
+from cr3scope.images.source_text import SourceLine, SourceText, source_text
 from cr3scope.input.capture.records import ImageRecord
 
 
@@ -41,6 +43,7 @@ class Symbols:
         for twin in self._twins:
             twin.check()
         self._known: dict[int, str | None] = {}
+        self._told: dict[str, set[tuple[SourceLine, Path]]] = {}
         self._loaded: tuple[Image, ...] = ()
 
     def line_of_call(self, return_address: int) -> str | None:
@@ -63,12 +66,26 @@ class Symbols:
         """
         return self._place(name, return_address, return_address - 1)
 
+    def text(self, source: str) -> SourceText | None:
+        """Return the text of a line as this object has named it.
+
+        None if no file can be read, or if two files of that name differ in it.
+        """
+        told = sorted(self._told.get(source, ()), key=str)
+        texts = [found for line, built in told if (found := source_text(line, built))]
+        return texts[0] if texts and len({found.text for found in texts}) == 1 else None
+
     def unplaced(self) -> Iterator[ElfTwin]:
         """Yield the twins of which nobody said where they were loaded."""
         placed = {self._twin_of(image) for image in self._images}
         for twin in self._twins:
             if twin.is_relocatable and twin not in placed and twin not in self._bases:
                 yield twin
+
+    @property
+    def has_files(self) -> bool:
+        """Return whether any ELF twin was given."""
+        return bool(self._twins)
 
     @property
     def has_images(self) -> bool:
@@ -85,14 +102,22 @@ class Symbols:
 
     def _place(self, name: str, address: int, inside: int) -> Place | None:
         found = self._find(inside)
-        symbol, line = (found[0].symbol(found[1]), found[0].line(found[1])) if found else (None, None)
+        symbol, line = (found[0].symbol(found[1]), self._line(*found)) if found else (None, None)
         image = next((each for each in self._loaded if each.holds(inside)), None)
         words = f"{image.name or f'{image.base:#x}'}+{address - image.base:#x}" if image else None
         return Place(name, address, symbol, line, words) if symbol or line or words else None
 
     def _look_up(self, address: int) -> str | None:
         found = self._find(address)
-        return found[0].line(found[1]) if found else None
+        return self._line(*found) if found else None
+
+    def _line(self, twin: ElfTwin, address: int) -> str | None:
+        """``file:line``; of what file that is, :meth:`text` is asked."""
+        line = twin.line(address)
+        if line is None:
+            return None
+        self._told.setdefault(str(line), set()).add((line, twin.path))
+        return str(line)
 
     def _find(self, address: int) -> tuple[ElfTwin, int] | None:
         """The twin that holds the address, and the address as that file has it."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from cr3scope.model.follow.course import Step
 from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.next_causes import next_causes
+from cr3scope.diagnose.next_causes import NextCauses, next_causes
 from cr3scope.diagnose.stopped import findings
 from cr3scope.model.machine import Chain
 from cr3scope.model.prediction import Prediction
+from cr3scope.render.source_line import as_text
+from cr3scope.render.table import WIDTH
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
@@ -22,6 +24,7 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.names import entry_words
 
+_TEXT_INDENT = " " * len("  source ")
 _MENDED = "once that is mended:"
 
 
@@ -38,11 +41,7 @@ def headline(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None)
 
 def _answer(now: StoppedCpu, seen: CodePrediction, planned: Prediction | None) -> str:
     switch = switch_at_pc(now)
-    name = switch.register if switch else ""
-    if now.code_bits != 64:
-        name = f"e{name[1:]}"
-    which = f"mov {name}, cr3 loads" if switch else "CR3"
-    which = f"{which} {new_cr3(now) if switch else seen.cpu.cr3:#x}"
+    which = switch.loads(new_cr3(now)) if switch else f"CR3 {seen.cpu.cr3:#x}"
     if seen.refused is not None and seen.fault is not None:
         return f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
     if planned is not None and planned.first is not None:
@@ -60,7 +59,7 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     obstacles = () if told else coming.obstacles
     loud = _loud(told) if told else []
     for finding in loud[:1]:
-        yield from _told(finding)
+        yield from _told(finding, told)
     for one in obstacles[:1]:
         yield from _about(one.finding)
     yield from _steps(seen)
@@ -81,10 +80,10 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     for finding in loud[1:]:
         yield _MENDED if finding.step is not None else "besides:"
         yield _rule(finding)
-        yield from _told(finding)
+        yield from _told(finding, told)
     for words in told.diagnostics if told else ():
         yield f"note: {printable(words.message)}"
-    if coming.free is not None:
+    if coming.free is not None and (told is None or _is_one_cause(loud, coming)):
         yield f"{_MENDED} {_survives(coming.free)}"
 
 
@@ -105,20 +104,28 @@ def _loud(told: Verdict) -> list[Finding]:
     return [finding for finding in told.findings if finding.severity is not Severity.NOTE]
 
 
+def _is_one_cause(loud: Sequence[Finding], coming: NextCauses) -> bool:
+    """Return whether the code alone leads to what the trace says: then its mend is the right one."""
+    return bool(loud and coming.obstacles) and loud[0].rule == coming.obstacles[0].finding.rule
+
+
 def _rule(finding: Finding) -> str:
     return f"rule: {finding.rule}: {printable(finding.title)}"
 
 
-def _told(finding: Finding) -> Iterator[str]:
-    yield from _about(finding)
+def _told(finding: Finding, told: Verdict | None) -> Iterator[str]:
+    yield from _about(finding, told)
     yield from (f"  proof  {printable(line)}" for line in finding.detail.split("\n") if line)
 
 
-def _about(finding: Finding) -> Iterator[str]:
+def _about(finding: Finding, told: Verdict | None = None) -> Iterator[str]:
     if finding.entry is not None:
         yield f"  entry  {entry_words(finding.entry)}"
     if finding.source is not None:
         yield f"  source {printable(finding.source)}"
+        text = told.source_texts.get(finding.source) if told else None
+        if text is not None:
+            yield _TEXT_INDENT + as_text(text.number, text.text, WIDTH - len(_TEXT_INDENT))
     yield f"  mend   {finding.fix}"
 
 

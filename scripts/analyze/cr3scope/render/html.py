@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cr3scope.render.source_line import as_text
 from cr3scope.render.text import fault_words, headline
 from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
@@ -32,4 +33,5 @@ def render(verdict: Verdict) -> str:
         entry_words=entry_words,
         range_words=range_words,
         fault_words=fault_words,
+        source_line=as_text,
     )

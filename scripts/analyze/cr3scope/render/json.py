@@ -30,12 +30,12 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "verdict": verdict.status.value,
-        "findings": [_finding(finding) for finding in verdict.findings],
+        "findings": [_finding(finding, verdict) for finding in verdict.findings],
         "prediction": _prediction(verdict.prediction),
-        "observation": _observation(verdict.observation),
+        "observation": _observation(verdict.observation, verdict),
         "agreement": verdict.agreement,
         "diagnostics": [_diagnostic(diagnostic) for diagnostic in verdict.diagnostics],
-        "walk": _walk(verdict.walk),
+        "walk": _walk(verdict.walk, verdict),
     }
 
 
@@ -54,7 +54,13 @@ def _entry(entry: EntryRef | None) -> dict[str, object] | None:
     }
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def _source_text(source: str | None, verdict: Verdict) -> str | None:
+    """Null where the file could not be read."""
+    found = verdict.source_texts.get(source or "")
+    return found.text if found else None
+
+
+def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
     return {
         "rule": finding.rule,
         "severity": finding.severity.value,
@@ -64,6 +70,7 @@ def _finding(finding: Finding) -> dict[str, object]:
         "entry": _entry(finding.entry),
         "range": None if finding.range is None else [_hex(bound) for bound in finding.range],
         "source": finding.source,
+        "source_text": _source_text(finding.source, verdict),
         "step": finding.step,
     }
 
@@ -100,13 +107,14 @@ def _fault(fault: Fault | None) -> dict[str, object] | None:
     }
 
 
-def _observation(observation: Observation | None) -> dict[str, object] | None:
+def _observation(observation: Observation | None, verdict: Verdict) -> dict[str, object] | None:
     if observation is None:
         return None
     return {
         "outcome": observation.ending.value if observation.ending else "ran",
         "first": _fault(observation.first),
         "records": observation.records,
+        "interrupts": observation.counted.interrupts if observation.counted else None,
         "source": observation.source,
         "detail": observation.detail,
         "chain": list(observation.chain),
@@ -114,7 +122,7 @@ def _observation(observation: Observation | None) -> dict[str, object] | None:
         "switch": _switch(observation.switch),
         "cpu": observation.cpu,
         "last": observation.last,
-        "places": [_place(place) for place in observation.places],
+        "places": [_place(place, verdict) for place in observation.places],
         "said": list(observation.said),
     }
 
@@ -125,12 +133,13 @@ def _switch(switch: Switch | None) -> dict[str, object] | None:
     return {"cr3": _hex(switch.cr3), "before": _hex(switch.before), "offset": switch.offset}
 
 
-def _place(place: Place) -> dict[str, object]:
+def _place(place: Place, verdict: Verdict) -> dict[str, object]:
     return {
         "name": place.name,
         "address": _hex(place.address),
         "symbol": place.symbol,
         "source": place.source,
+        "source_text": _source_text(place.source, verdict),
         "image": place.image,
     }
 
@@ -146,7 +155,7 @@ def _standing(standing: Standing | None) -> dict[str, object] | None:
     }
 
 
-def _walk(walk: FaultWalk | None) -> dict[str, object] | None:
+def _walk(walk: FaultWalk | None, verdict: Verdict) -> dict[str, object] | None:
     if walk is None:
         return None
     return {
@@ -156,9 +165,10 @@ def _walk(walk: FaultWalk | None) -> dict[str, object] | None:
         "refused": walk.refused,
         "dump": walk.dump,
         "levels": [
-            {"entry": _entry(each.entry), "guilty": each.is_guilty, "source": each.source}
+            {"entry": _entry(each.entry), "guilty": each.is_guilty, "source": each.source,
+             "source_text": _source_text(each.source, verdict)}
             for each in walk.levels
-        ],
+        ],  # fmt: skip
     }
 
 

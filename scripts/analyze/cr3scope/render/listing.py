@@ -118,6 +118,7 @@ def _row_of(found: Listing, code: int) -> dict[str, object]:
         "rights": rights_text(found.form.tells, code),
         "level": level or None,
         "memory_type": None,
+        "name": None,
         "cache_bits": cache_text(code >> _CACHE_AT) if found.form.tells.cache_bits else None,
     }
 

@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
+from cr3scope.render import source_line
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
@@ -19,6 +20,7 @@ from cr3scope.x86.names import entry_words, range_words
 
 _MAX_DIAGNOSTICS = 8
 _STYLE_OF = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+_SOURCE = "source"
 _FIRST_STEP = "at the first instruction after mov cr3"
 
 
@@ -38,7 +40,7 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     loud = [f for f in verdict.findings if f.severity is not Severity.NOTE]
     for number, finding in enumerate(loud, 1):
         yield ""
-        yield from _finding(number, finding, colour)
+        yield from _finding(number, finding, verdict, colour)
         following = loud[number : number + 1]
         if finding.step is not None and following and following[0].step is not None:
             yield paint("   with that mended, the next to strike:", "dim", colour)
@@ -121,14 +123,14 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
     if prediction is not None and not prediction.survives:
         if prediction.first is not None:
             yield _place(prediction.first)
-            yield from _symbols(observation, colour)
+            yield from _symbols(verdict, colour)
         for words in prediction.chain:
             yield from _labelled("  ", "then", words, 8, colour)
         if prediction.ends is not None:
             yield from _labelled("  ", "ends", prediction.ends.value, 8, colour)
     elif observation is not None and observation.first is not None and observation.ending:
         yield _place(observation.first)
-        yield from _symbols(observation, colour)
+        yield from _symbols(verdict, colour)
         for words in observation.chain:
             yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
@@ -141,7 +143,7 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
             words += f"; {observation.detail}"
         yield from _labelled("  ", "seen", words, 8, colour)
         if not struck and not predicted:
-            yield from _symbols(observation, colour)
+            yield from _symbols(verdict, colour)
         yield from _from_log(observation, colour)
 
 
@@ -158,17 +160,20 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
         yield from _labelled("  ", "said", line, 8, colour)
 
 
-def _symbols(observation: Observation | None, colour: bool) -> Iterator[str]:
+def _symbols(verdict: Verdict, colour: bool) -> Iterator[str]:
+    observation = verdict.observation
     for place in observation.places if observation else ():
         known = ", ".join(filter(None, (place.symbol, place.source)))
         if place.image:
             known = f"{known} ({printable(place.image)})" if known else printable(place.image)
         if place.name == "stack":
             words = f"{_hex(place.address)} {f'is {known}' if known else '(return address on the stack)'}"
-            yield from _labelled("  ", "from", words, 8, colour)
-            continue
-        words = f"{place.name}={_hex(place.address)} is {known}"
-        yield from _labelled("  ", "code" if place.name == "RIP" else "data", words, 8, colour)
+            label = "from"
+        else:
+            words = f"{place.name}={_hex(place.address)} is {known}"
+            label = "code" if place.name == "RIP" else "data"
+        yield from _labelled("  ", label, words, 8, colour)
+        yield from _source_text(place.source, verdict, 8, colour)
 
 
 def _place(fault: Fault) -> str:
@@ -177,13 +182,15 @@ def _place(fault: Fault) -> str:
     return f"  {cr2}RIP={_hex(fault.rip)}"
 
 
-def _finding(number: int, finding: Finding, colour: bool) -> Iterator[str]:
+def _finding(number: int, finding: Finding, verdict: Verdict, colour: bool) -> Iterator[str]:
     severity = finding.severity
     head, *rest = _wrapped(f"{number}  {severity.value} ", f"{finding.title} [{finding.rule}]", 3)
     yield head.replace(severity.value, paint(severity.value, _STYLE_OF[severity], colour), 1)
     yield from rest
     for name, words in _fields(finding):
         yield from _labelled("   ", name, words, 11, colour)
+        if name == _SOURCE:
+            yield from _source_text(words, verdict, 11, colour)
 
 
 def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
@@ -192,10 +199,17 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.range is not None and finding.range[0] != finding.range[1]:
         yield "covers", range_words(*finding.range)
     if finding.source:
-        yield "source", finding.source
+        yield _SOURCE, finding.source
     for number, line in enumerate(filter(None, finding.detail.split("\n"))):
         yield "" if number else "proof", line
     yield "mend", finding.fix
+
+
+def _source_text(source: str | None, verdict: Verdict, indent: int, colour: bool) -> Iterator[str]:
+    """The line's own text below ``file:line``."""
+    found = verdict.source_texts.get(source or "")
+    if found is not None:
+        yield paint(f"{' ' * indent}{source_line.as_text(found.number, found.text, WIDTH - indent)}", "dim", colour)
 
 
 def _labelled(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from cr3scope.arrays import integers
 from cr3scope.input.capture.records import Boot, Dump, MemoryContents
 from cr3scope.paging.reach import stages
@@ -25,9 +27,19 @@ def plans_this_switch(boot: Boot, now: StoppedCpu) -> bool:
 def as_it_stands(boot: Boot, now: StoppedCpu) -> Boot:
     """Return the boot with the tables and the recorded memory as they are now, whatever the trace says of them.
 
-    The boot must plan this switch (:func:`plans_this_switch`). Memory that cannot be read stays as recorded.
+    The boot must plan this switch (:func:`plans_this_switch`). Memory that cannot be read stays as recorded. What
+    the loader's own walk found is left out if somebody has written to the tables since.
     """
-    return replace(boot, dumps={**boot.dumps, _NEW: _dump(boot, now)}, memories=dict(_memories(boot, now)))
+    live, recorded = _dump(boot, now), boot.dumps.get(_NEW)
+    preflight = boot.preflight if recorded is not None and _are_equal(live, recorded) else []
+    memories = dict(_memories(boot, now))
+    return replace(boot, dumps={**boot.dumps, _NEW: live}, memories=memories, preflight=preflight)
+
+
+def _are_equal(one: Dump, other: Dump) -> bool:
+    return one.tables.keys() == other.tables.keys() and all(
+        np.array_equal(entries, other.tables[phys]) for phys, entries in one.tables.items()
+    )
 
 
 def _dump(boot: Boot, now: StoppedCpu) -> Dump:

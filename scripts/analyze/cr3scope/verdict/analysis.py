@@ -10,7 +10,8 @@ from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context
-from cr3scope.images.symbols import LineSource, NoSymbols
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture, ImageRecord
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.observe import LogReport
@@ -96,6 +97,12 @@ def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
 def chosen_boot(capture: Capture) -> Boot | None:
     """Return the boot that ``analyze`` judges; None if the capture holds none."""
     return capture.boots[_chosen(capture.boots)] if capture.boots else None
+
+
+def symbols_of_boot(capture: Capture, elf_files: Sequence[ElfFile]) -> Symbols:
+    """Return the ELF twins of the boot that ``analyze`` judges, where its images lie."""
+    boot = chosen_boot(capture)
+    return Symbols(boot.images if boot else (), elf_files)
 
 
 def _chosen(boots: Sequence[Boot]) -> int:

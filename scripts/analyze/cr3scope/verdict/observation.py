@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.observation import Observation, observed
 from cr3scope.input.capture.records import Boot, FaultRecord, PlanStep
+from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike, Target
@@ -31,7 +32,8 @@ def observe(boot: Boot, report: LogReport | None) -> Observation | None:
         if died or (seen.first is not None and not ran):
             return seen
         if ran:
-            handled = f"{seen.records} exceptions, all handled" if seen.records else ""
+            counted = seen.counted or Count(seen.records, seen.records, 0)
+            handled = counted.handled_words if seen.records else ""
             return replace(seen, ending=None, first=None, detail=seen.detail or handled)
     if boot.faults:
         return _from_record(boot.faults[0])

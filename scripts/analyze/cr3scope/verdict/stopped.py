@@ -38,8 +38,11 @@ def judge_stopped(
     told = trace.verdict(now) if trace else None
     differs: tuple[str, ...] = ()
     if told is not None and told.prediction is not None:
-        prediction, differs = _first_of_both(told.prediction, prediction)
-        findings = _joined(told.findings, findings)
+        planned = told.prediction
+        explains = not planned.survives or planned.diverges is not None
+        prediction, differs = _first_of_both(planned, prediction)
+        alone = explains and not differs and _has_error(told.findings)
+        findings = told.findings if alone else _joined(told.findings, findings)
     status = Status.HEALTHY
     if lacks:
         status = Status.INCOMPLETE
@@ -66,13 +69,11 @@ def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Predictio
 def _joined(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings of a trace and those of the code that is there; the trace knows more of the same entry.
 
-    Errors of the trace come first: what it says of an address is why the code behind it goes wrong.
+    What the trace alone explains is told by it alone: mends of what is not wrong lead the code astray.
     """
     entries = {one.entry for one in told if one.entry}
     rules = {one.rule for one in told}
     new = [one for one in followed if one.rule not in rules and (one.entry is None or one.entry not in entries)]
-    if _has_error(told):
-        return (*told, *(replace(one, severity=Severity.NOTE) for one in new))
     return (*new, *told)
 
 

@@ -7,11 +7,13 @@ strings in JSON.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
+from cr3scope.images.source_text import SourceText
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
 from cr3scope.x86.access import EntryRef
@@ -59,6 +61,7 @@ class Verdict:
     observation: Observation | None = None
     agreement: bool | None = None
     diagnostics: tuple[Diagnostic, ...] = field(default=())
+    source_texts: Mapping[str, SourceText] = field(default_factory=dict)  # of lines, by ``file:line``
     walk: FaultWalk | None = None  # of the first exception's CR2, where log and capture are joined
 
     @property

@@ -1,4 +1,4 @@
-"""The instruction that switches address spaces: `mov %reg, %cr3`.
+"""The instruction that switches address spaces: `mov cr3, rax`, in Intel's order of operands.
 
 Intel SDM volume 2B, MOV (control registers): 0F 22 /3 with a register operand, and a REX prefix
 whose B bit selects R8 to R15; ModRM.mod is ignored by the CPU, compilers write 3. Outside 64-bit mode
@@ -28,11 +28,21 @@ class MovCr3:
     offset: int
     length: int
     register: str
+    bits: int = 64  # of the code segment
 
     @property
     def end(self) -> int:
         """Return the offset of the next instruction."""
         return self.offset + self.length
+
+    @property
+    def text(self) -> str:
+        """Return ``mov cr3, rax``, with the register as long as the code segment has it: what is loaded stands first."""
+        return f"mov cr3, {self.register if self.bits == 64 else f'e{self.register[1:]}'}"
+
+    def loads(self, value: int) -> str:
+        """Return ``mov cr3, rax loads 0x1000``: the words of every report about this instruction."""
+        return f"{self.text} loads {value:#x}"
 
     def moved(self, base: int) -> MovCr3:
         """Return the same instruction with ``base`` added to its offset."""
@@ -45,13 +55,13 @@ def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:
     ``bits`` are those of the code segment.
     """
     match = (_CODE if bits == 64 else _PLAIN).match(code)
-    return _decoded(match) if match else None
+    return _decoded(match, bits) if match else None
 
 
 def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
     """Yield every place whose bytes are a `mov` to CR3; data may look like one.
 
-    A byte before 0F 22 that may be a REX prefix may as well end the instruction before (`add $0x48, %rsp`):
+    A byte before 0F 22 that may be a REX prefix may as well end the instruction before (`add rsp, 0x48`):
     then there are two with the same end, and only one of them is ever at the PC.
     """
     for match in _CODE.finditer(code):
@@ -68,7 +78,7 @@ def switches_before(before: bytes) -> bool:
     return bool(_SWITCHES.search(before))
 
 
-def _decoded(match: re.Match[bytes]) -> MovCr3:
+def _decoded(match: re.Match[bytes], bits: int = 64) -> MovCr3:
     high = (match[1][0] & _REX_B) << 3 if match[1] else 0
     register = _REGISTERS[match[2][0] & 7 | high]
-    return MovCr3(match.start(), match.end() - match.start(), register)
+    return MovCr3(match.start(), match.end() - match.start(), register, bits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cr3scope.input.logs import chain
+from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
@@ -29,7 +30,7 @@ class LogReport:
     first: Fault | None = None
     chain: tuple[str, ...] = ()
     ending: Ending | None = None
-    records: int = 0  # exception records under the new CR3
+    records: int = 0  # exceptions under the new CR3; of a storm by their numbers, whatever came between
     switch_offset: int | None = None
     exceptions: tuple[Fault, ...] = ()  # the first ones under the new CR3
     notes: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class LogReport:
     switch: Switch | None = None
     cpu: str = ""  # which of several CPUs this is of, in words
     followed: tuple[Fault, ...] = ()  # what came of the fatal exception, or the storm that it became
+    counted: Count | None = None  # of what kind ``records`` are; None where nobody counted
     saw_interrupts: bool = False  # the log tells of interrupts: exceptions would stand in it, too
     standing: Standing | None = None  # no log tells it: of whoever has asked the machine
 
@@ -57,7 +59,7 @@ class Excerpt:
     before: InterruptRecord | None = None  # the record right before the first exception
     after: Sequence[InterruptRecord] = ()  # interrupts after the last exception, up to a reset
     is_dead: bool = False  # no exception could be delivered after the last one: triple fault
-    records: int | None = None  # exceptions of all CPUs; None: as the numbers of the records tell
+    records: int | None = None  # exceptions of several CPUs that share the log; None of one: as its numbers tell
     place: int = 0  # byte of the log where the address space first shows
     cut: int | None = None  # the byte at which the log breaks off in its last record
 
@@ -77,6 +79,12 @@ class Spaces(Protocol):
 
     def cpu(self, excerpt: Excerpt) -> str:
         """Return words for the CPU of the last exception; empty if nothing tells of more than one."""
+
+    def count(self, excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
+        """Return what comes from ``first`` to ``last``, two of the excerpt's exceptions, both included.
+
+        This may read much of a log: a storm is not counted.
+        """
 
 
 def report_on(spaces: Spaces, planned: int | None = None) -> LogReport:
@@ -106,11 +114,11 @@ def report_on(spaces: Spaces, planned: int | None = None) -> LogReport:
 def _of_space(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     if not excerpt.early:
         return LogReport(switch_offset=excerpt.place, switch=excerpt.switch)
-    report = replace(_report(excerpt), switch=excerpt.switch)
+    report = replace(_report(spaces, excerpt), switch=excerpt.switch)
     if report.ending is not None:
         report = replace(report, cpu=spaces.cpu(excerpt))
-    if excerpt.records is not None:
-        report = replace(report, records=excerpt.records)
+        if excerpt.records is not None:
+            report = replace(report, records=excerpt.records, counted=None)
     first, before = excerpt.early[0], excerpt.before
     # No exception was announced for an INT instruction; one that was handled is none at all.
     if before is not None and before.cr3 == first.cr3 and chain.undelivered(before, first):
@@ -133,9 +141,10 @@ def _with_interrupt(
     )
 
 
-def _report(excerpt: Excerpt) -> LogReport:
+def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     early, late, dead = excerpt.early, excerpt.late, excerpt.is_dead
     first, end = early[0], late[-1]
+    counted: Count | None = None
     records = max(end.number - first.number + 1, len(early))
     notes = _notes(excerpt)
     storm = _storm(early, late)
@@ -154,21 +163,24 @@ def _report(excerpt: Excerpt) -> LogReport:
     else:
         row = _last_chain(late)
         origin, words = row[0], chain.chain_words(row)
+        counted = spaces.count(excerpt, first, end)
+        records = counted.records if counted.exceptions is None else max(counted.exceptions, len(early))
         ending = _ending(dead, first, [*early, *late, *excerpt.after])
     if dead:
         words = (*words, "no exception could be delivered: triple fault, the machine resets")
     if ending in (None, Ending.HANDLED):
         origin, row, words = first, [first], ()
     detail = chain.form_words(origin, row, storm is not None) or ""
-    if ending is None:
-        detail = f"{records} exceptions, all handled"
+    if ending is None and counted is not None:
+        detail = counted.handled_words
     if origin.offset != first.offset:
-        notes.append(_before_the_fatal_one(first, origin))
+        notes.append(_before_the_fatal_one(spaces, excerpt, origin))
     return LogReport(
         first=first.fault,
         chain=words,
         ending=ending,
         records=records,
+        counted=counted,
         switch_offset=excerpt.place,
         exceptions=tuple(record.fault for record in early),
         notes=tuple(notes),
@@ -178,13 +190,14 @@ def _report(excerpt: Excerpt) -> LogReport:
     )
 
 
-def _before_the_fatal_one(first: InterruptRecord, origin: InterruptRecord) -> str:
+def _before_the_fatal_one(spaces: Spaces, excerpt: Excerpt, origin: InterruptRecord) -> str:
     """A benign exception makes no double fault: what its delivery raises stands for itself (table 7-5)."""
+    first = excerpt.early[0]
     words = chain.title(origin)
     if origin.number == first.number + 1 and (origin.rip, origin.rsp) == (first.rip, first.rsp):
         return f"{name(first.vector)} could not be delivered: fatal is what that raised, {words}"
-    handled = origin.number - first.number
-    return f"{handled} exceptions came first and were handled; fatal: {words}"
+    before = spaces.count(excerpt, first, origin).without_last
+    return f"{before.words} came first and {'was' if before.exceptions == 1 else 'were'} handled; fatal: {words}"
 
 
 def _storm(

@@ -11,14 +11,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs import chain
+from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, TripleFault
 from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import KEPT, Excerpt, report_on
-from cr3scope.x86.mov_cr3 import NO_FLUSH
-from cr3scope.input.logs.same_cpu import of_one_cpu
+from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
+from cr3scope.x86.mov_cr3 import NO_FLUSH
 
 _LATE = 2 * KEPT
 _MOST_SPACES = 64  # an operating system that runs has no end of CR3 values
@@ -69,9 +70,14 @@ class StreamedSpaces:
         """Return nothing: which CPU it was, events do not tell."""
         return ""
 
+    def count(self, excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
+        """Return the exceptions of the excerpt's address space, and the interrupts of all, from ``first`` to ``last``."""
+        return self._spaces[excerpt.switch.cr3].count(first, last)
+
     def _read(self, events: Iterable[Event], planned: int | None) -> None:
         loaded, cr3, vector, before = _AT_RESET, None, None, None
         space: _Space | None = None
+        interrupts = 0
         for count, event in enumerate(events):
             self.end = event
             if isinstance(event, TripleFault):
@@ -93,21 +99,25 @@ class StreamedSpaces:
             if event.is_exception:
                 if event.vector == DOUBLE_FAULT and event.old is None:
                     event = replace(event, old=vector)
-                space.take(event, before, count)
+                told = _Told(event, now, count, interrupts)
+                space.take(told, before)
                 vector = event.vector
                 if not chain.is_delivery(event):
                     self._last = now
             else:
-                self._after.append(_Told(event, now, count))
-            before = _Told(event, now, count)
+                interrupts += 1
+                told = _Told(event, now, count, interrupts)
+                self._after.append(told)
+            before = told
 
 
 class _Told(NamedTuple):
-    """A record, the CR3 in force, and its place among all events."""
+    """A record, the CR3 in force, its place among all events, and how many interrupts there were up to it."""
 
     record: InterruptRecord
     cr3: int
     at: int
+    interrupts: int
 
     def whole(self) -> InterruptRecord:
         """Return the record with its CR3."""
@@ -119,23 +129,23 @@ class _Space:
 
     def __init__(self, switch: Switch) -> None:
         self._switch = switch
-        self._early: list[InterruptRecord] = []
-        self._late: deque[InterruptRecord] = deque(maxlen=_LATE)
+        self._early: list[_Told] = []
+        self._late: deque[_Told] = deque(maxlen=_LATE)
         self._before: _Told | None = None  # the record right before the first exception
         self._after: tuple[InterruptRecord, ...] | None = None  # None until a reset
         self._exceptions = 0
         self._place = 0  # of the last exception among all events
         self._is_dead = False
 
-    def take(self, record: InterruptRecord, before: _Told | None, count: int) -> None:
+    def take(self, told: _Told, before: _Told | None) -> None:
         """Take the next exception; ``before`` is the record before it."""
         if not self._early:
             self._before = before
         if len(self._early) < KEPT:
-            self._early.append(record)
-        self._late.append(record)
+            self._early.append(told)
+        self._late.append(told)
         self._exceptions += 1
-        self._place, self._is_dead, self._after = count, False, None
+        self._place, self._is_dead, self._after = told.at, False, None
 
     def ends_with(self, told: _Told) -> bool:
         """Return whether the last exception is this record."""
@@ -151,22 +161,39 @@ class _Space:
         switch = self._switch
         if not self._early:
             return Excerpt(switch, place=switch.offset)
-        early = _numbered(self._early, 0, switch.cr3)
-        late = _numbered(self._late, self._exceptions - len(self._late), switch.cr3)
+        early = _numbered(self._early, 0)
+        late = _numbered(self._late, self._first_late)
         dead = late[-1] if self._is_dead else None
+        others = len(by_task(late)) > 1
         early, late = of_one_cpu(early, late, lambda record: record is dead)
         return Excerpt(
             switch, early, late, self._before.whole() if self._before else None,
             self._since(interrupts) if self._after is None else self._after, late[-1] is dead,
-            records=self._exceptions, place=switch.offset,
+            records=self._exceptions if others else None, place=switch.offset,
         )  # fmt: skip
+
+    def count(self, first: InterruptRecord, last: InterruptRecord) -> Count:
+        """Return what comes from ``first`` to ``last``, two of the excerpt's exceptions, both included."""
+        exceptions = last.number - first.number + 1
+        interrupts = self._told(last).interrupts - self._told(first).interrupts
+        return Count(exceptions + interrupts, exceptions, interrupts)
+
+    @property
+    def _first_late(self) -> int:
+        """The number of the first one in ``_late``."""
+        return self._exceptions - len(self._late)
+
+    def _told(self, record: InterruptRecord) -> _Told:
+        """The event of an exception that the excerpt holds."""
+        number = record.number
+        return self._early[number] if number < len(self._early) else self._late[number - self._first_late]
 
     def _since(self, interrupts: Iterable[_Told]) -> tuple[InterruptRecord, ...]:
         return tuple(told.whole() for told in interrupts if told.at > self._place)
 
 
-def _numbered(records: Iterable[InterruptRecord], first: int, cr3: int) -> list[InterruptRecord]:
-    return [replace(record, number=number, cr3=cr3) for number, record in enumerate(records, first)]
+def _numbered(told: Iterable[_Told], first: int) -> list[InterruptRecord]:
+    return [replace(one.record, number=number, cr3=one.cr3) for number, one in enumerate(told, first)]
 
 
 def _words(end: InterruptRecord | Loaded) -> str:

@@ -30,7 +30,7 @@ def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Sour
     if dump.unreadable:
         warnings.append(f"{len(dump.unreadable)} table pages could not be read by the writer")
     container = f"dump `{dump.id}` of the capture"
-    return Source(container, DumpTables(dump), cpu, boot, tuple(warnings), record is not None)
+    return Source(container, DumpTables(dump), cpu, boot, tuple(warnings), record is not None, dump.id)
 
 
 def _find(capture: Capture, path: str, cr3: int | None, wanted: str) -> tuple[Boot, Dump]:

@@ -28,6 +28,7 @@ class Source:
     boot: Boot | None = None
     warnings: tuple[str, ...] = ()
     tells_pat: bool = False
+    dump: str = ""  # which of ``DUMPS`` of a capture
 
     @property
     def description(self) -> str:

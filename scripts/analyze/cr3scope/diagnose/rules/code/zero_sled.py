@@ -10,7 +10,7 @@ RULE = Rule(
     title="the CPU ran through zeros",
     severity=Severity.ERROR,
     reason=(
-        "Two zero bytes are an instruction (add %al, (%rax)). A kernel that was never copied, "
+        "Two zero bytes are an instruction (add [rax], al). A kernel that was never copied, "
         "or copied elsewhere, is such a sled: the CPU runs through it as long as RAX points "
         "to memory that can be written, and faults far from the mistake."
     ),

@@ -82,7 +82,7 @@ RULE = Rule(
     shows=(
         "The exception, then v=0d with e= the selector, then v=08, then reset. No fault: nothing."
     ),
-    fix="Fill the gates with the CS that the loaded GDT has (mov %cs), after lgdt, not before.",
+    fix="Fill the gates with the CS that the loaded GDT has (mov from CS), after lgdt, not before.",
     manual="Intel SDM volume 3A, 7.13, 7.14.1 and 3.4.5 (L, D, DPL)",
     check=_check,
 )

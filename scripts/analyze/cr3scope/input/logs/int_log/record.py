@@ -27,6 +27,9 @@ _HEADER = re.compile(
     rb" SP=([0-9a-f]{4}):([0-9a-f]{8,16})"
     rb"(?: CR2=([0-9a-f]{8,16}))?"
 )
+_BEFORE_NUMBER = re.compile(rb"\D*")
+_LONGEST_NUMBER = 12  # digits
+_BY_INSTRUCTION = b"1"
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
     rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
@@ -46,6 +49,22 @@ def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
         header = following
 
 
+def read_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
+    """Yield the place of each record that begins in ``start``..``end`` (excluded), and whether it is an exception.
+
+    Many times as quick as :func:`read_records`, since no register dump is looked at.
+    """
+    sign = data.find(RECORD, start)
+    while sign >= 0:
+        place = _BEFORE_NUMBER.match(data, max(data.rfind(b"\n", 0, sign) + 1, sign - _LONGEST_NUMBER))
+        header = _HEADER.match(data, place.end()) if place else None
+        if header is not None and start <= header.start() < end:
+            yield header.start(), _is_exception(header, _announced(data, header))
+        elif header is not None and header.start() >= end:
+            return
+        sign = data.find(RECORD, sign + len(RECORD))
+
+
 def dump_at(log: LogFile, fault: Fault) -> str:
     """Return the register dump of an exception's record; empty if the log does not hold it."""
     if fault.offset is None:
@@ -62,10 +81,7 @@ def dump_at(log: LogFile, fault: Fault) -> str:
 
 def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
     vector = int(header[2], 16)
-    is_software = header[4] == b"1"
-    before = _line_before(data, header.start())
-    if not is_software and vector < FIRST_INTERRUPT:
-        before = _announcement(data, header.start(), vector)
+    before = _announced(data, header)
     check = _CHECK.search(before)
     intruder = _ELSE.search(data, header.end(), end)
     if intruder:
@@ -75,7 +91,6 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
     bases = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(data, header.end(), end)}
     cr2 = header[10] or (control[1] if control else None)
-    by_hardware = b"Servicing " in before or vector == _NMI
     return InterruptRecord(
         offset=base + header.start(),
         number=int(header[1]),
@@ -88,11 +103,26 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
         idt_base=tables[b"I"][0] if b"I" in tables else None,
         gdt=tables.get(b"G"),
         old=int(check[1], 16) if check else None,
-        is_exception=vector < FIRST_INTERRUPT and not by_hardware and not is_software,
-        is_software=is_software,
+        is_exception=_is_exception(header, before),
+        is_software=header[4] == _BY_INSTRUCTION,
         task=bases.get(b"TR"),
         gs_base=bases.get(b"GS"),
     )
+
+
+def _is_exception(header: re.Match[bytes], before: bytes) -> bool:
+    """Whether a record is of an exception: not of an INT instruction (``i=1``), nor of hardware (``before``)."""
+    vector = int(header[2], 16)
+    by_hardware = b"Servicing " in before or vector == _NMI
+    return vector < FIRST_INTERRUPT and not by_hardware and header[4] != _BY_INSTRUCTION
+
+
+def _announced(data: bytes, header: re.Match[bytes]) -> bytes:
+    """The line that tells of what kind a record is."""
+    vector = int(header[2], 16)
+    if header[4] != _BY_INSTRUCTION and vector < FIRST_INTERRUPT:
+        return _announcement(data, header.start(), vector)
+    return _line_before(data, header.start())
 
 
 def _announcement(data: bytes, place: int, vector: int) -> bytes:

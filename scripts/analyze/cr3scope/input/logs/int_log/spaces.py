@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.int_log import cpus, switch
+from cr3scope.input.logs.int_log.count import count
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
 from cr3scope.input.logs.logfile import WINDOW, LogFile
 from cr3scope.input.logs.observe import KEPT, Excerpt
@@ -82,6 +84,10 @@ class IntLogSpaces:
         end, place = excerpt.late[-1], excerpt.place
         before = [r for r in _records_before(self._log, place) if r.cr3 != excerpt.early[0].cr3]
         return cpus.which(self._log, end, place, before, others=excerpt.records is not None)
+
+    def count(self, _excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
+        """Return what comes from ``first`` to ``last``, of all address spaces."""
+        return count(self._log, first, last)
 
 
 def _records_before(log: LogFile, place: int) -> list[InterruptRecord]:
