@@ -6,14 +6,16 @@ import fcntl
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
 FIRST_STAGES = sorted({file.stem for file in (ROOT / "tests/boot/first_stage").glob("*.c")} - {"chain"})
+Case = TypeVar("Case")
 BOOT_SECONDS = 90  # the longest a boot may take under TCG on two busy cores
 
 
@@ -51,6 +53,11 @@ class Run:
 def takes_all() -> bool:
     """Whether tests over many seeds and forms take all of them: CI does, `make test` a sample."""
     return os.environ.get("CR3SCOPE_TEST_ALL", "") == "1"
+
+
+def sample(cases: Sequence[Case], every: int) -> list[Case]:
+    """Return all of the cases where all are taken, else one of ``every``, the first among them."""
+    return list(cases) if takes_all() else list(cases)[::every]
 
 
 @cache

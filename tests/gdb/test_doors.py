@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from boot.fault_rows import AFTERMATH, FORMS, MACHINES, Row, rows
-from boot.reference import Run, takes_all
+from boot.reference import Run, sample
 from boot.snapshot import at_loader, boot_from_snapshot
 from boot.verbs import cr3scope
 from cr3scope.input.capture.reader import read_capture
@@ -96,8 +96,10 @@ class Diagnosis:
 
 
 def taken() -> list[Row]:
-    step = 1 if os.environ.get(EVERY_ROW) == "1" else SAMPLE_OF_ALL if takes_all() else SAMPLE
-    return list(rows())[::step]
+    chosen = list(rows())
+    if os.environ.get(EVERY_ROW) == "1":
+        return chosen
+    return sample(chosen[::SAMPLE_OF_ALL], SAMPLE // SAMPLE_OF_ALL)
 
 
 @pytest.mark.parametrize("row", taken(), ids=lambda row: row.inject)
