@@ -159,7 +159,10 @@ cr3scope save "{core}"
 def assert_lines_are_quoted(checked: str, verdict: dict[str, Any]) -> None:
     """`check` prints below each place of the source the text that `analyze` has of it."""
     texts = {one["source"]: one["source_text"] for one in verdict["findings"] if one["source"]}
-    for source, below in re.findall(r"^  source (\S+:\d+)\n +(.*)$", checked, re.MULTILINE):
+    quoted = re.findall(r"^  source (\S+:\d+)\n +(.*)$", checked, re.MULTILINE)
+    loud = {one["source"] for one in verdict["findings"] if one["source"] and one["severity"] != "note"}
+    assert loud <= {source for source, _ in quoted}, checked
+    for source, below in quoted:
         if source in texts:
             number = source.rpartition(":")[2]
             whole = below.removesuffix("..")  # a long one is cut to the screen's width

@@ -15,7 +15,6 @@ from cr3scope.input.capture.records import Capture
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
-from cr3scope.target.traced import plans_this_switch
 from cr3scope.text import printable
 from cr3scope.verdict.analysis import chosen_boot
 from cr3scope.verdict.source_texts import with_source_texts
@@ -58,7 +57,7 @@ class TraceCommand(Command):
         _read(path)
         _Given.path = path
         if gdb.selected_inferior().pid:
-            show(_compared(stop()))
+            show(_compared(stop(), path))
 
 
 def contents() -> bytes:
@@ -100,10 +99,9 @@ class _GdbsLines:
         return source_text_at(self._told[source]) if source in self._told else None
 
 
-def _compared(now: StoppedCpu) -> Iterator[str]:
+def _compared(now: StoppedCpu, path: Path) -> Iterator[str]:
     """A line for each planned value."""
-    assert _Given.path is not None
-    boot = chosen_boot(_read(_Given.path, now))
+    boot = chosen_boot(_read(path, now))
     record = boot.cpus.get("handoff") if boot and boot.plan else None
     held = dict(_held(now))
     if record is None or not held:
@@ -128,17 +126,15 @@ def _held(now: StoppedCpu) -> Iterator[tuple[str, tuple[str, int]]]:
 
 
 def _read(path: Path, now: StoppedCpu | None = None) -> Capture:
-    """Return the capture, once the plan of the switch at the PC is there, too, or the time for that is over.
+    """Return the capture; at a switch once the newest boot's plan is there, too, or the time for that is over.
 
     UnusableInput if the file cannot be read.
     """
     until = time.monotonic() + _SECONDS
     while True:
         capture = read_capture(_bytes(path), printable(str(path)))
-        boot = chosen_boot(capture)
-        if now is None or switch_at_pc(now) is None or (boot and plans_this_switch(boot, now)):
-            return capture
-        if time.monotonic() > until:
+        has_plan = bool(capture.boots and capture.boots[-1].plan)
+        if now is None or has_plan or switch_at_pc(now) is None or time.monotonic() > until:
             return capture
         time.sleep(_PIECE)
 

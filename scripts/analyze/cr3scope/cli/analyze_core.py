@@ -26,8 +26,7 @@ from cr3scope.x86.decode.instruction import can_decode
 
 
 def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
-    """Return the verdict on what the core's CPU is about to do; UnusableInput if the core does not tell enough.
-    """
+    """Return the verdict on what the core's CPU is about to do; UnusableInput if the core does not tell enough."""
     if not can_decode():
         raise UnusableInput(f"{path}: a core is judged by its code, which takes python3-capstone")
     core = open_core_file(path)
@@ -38,7 +37,7 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
     trace = Trace(capture, lambda _images: symbols) if core.trace else None
     verdict = judge_stopped(now, lambda: _notes(core, now, trace), now.absent, trace)
     verdict = with_source_texts(verdict, symbols)
-    return _with_place(verdict, now, elf_files) if elf_files else verdict
+    return _with_place(verdict, now, symbols) if elf_files else verdict
 
 
 def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
@@ -54,9 +53,8 @@ def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
         yield f"judged is CPU {now.number} of {len(core.cpus)}"
 
 
-def _with_place(verdict: Verdict, now: StoppedCpu, elf_files: Sequence[ElfFile]) -> Verdict:
+def _with_place(verdict: Verdict, now: StoppedCpu, symbols: Symbols) -> Verdict:
     """The step with symbol and line, as far as the files tell."""
-    symbols = Symbols((), elf_files)
     switch = switch_at_pc(now)
     for twin in list(symbols.unplaced()) if switch else ():
         base = base_from_switch(twin, now.rip + switch.length) if switch else None

@@ -41,27 +41,29 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
     refused = access(now, cpu, virt, kind, bool(error & PF_USER), platform=now.platform)
     if not isinstance(refused, PageFault) or not refused.guilty:
         return
-    if _is_interrupts_gate(now, fault, refused):
-        vector = (refused.virt - now.idt.base) // GATE_BYTES if now.idt else 0
-        yield missing_cli.of_interrupt(vector, fault, refused)
+    interrupt = _interrupt(now, fault, refused)
+    if interrupt is not None:
+        yield missing_cli.of_interrupt(interrupt, fault, refused)
         return
     struck = list(_strikes(now, fault, refused, kind))
     registers = replace(now.delivery_registers, rip=fault.rip)
     for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
         name = entry_name(refused.guilty[0])
         seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
-        detail = "\n".join(filter(None, (seen, found.detail, *_remarks(now, fault, refused))))
+        detail = "\n".join(filter(None, (seen, found.detail, *_firmware_table(now, fault, refused))))
         yield replace(found, detail=detail)
 
 
-def _is_interrupts_gate(now: StoppedCpu, fault: Fault, refused: PageFault) -> bool:
-    """Return whether a device's interrupt wanted a gate that is not mapped: no INT instruction stands at RIP."""
+def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
+    """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did,
+    or something else."""
     idt, virt = now.idt, refused.virt
     if idt is None or virt == fault.rip or not idt.has(virt) or fault.rip is None:
-        return False
+        return None
     vector = (virt - idt.base) // GATE_BYTES
     under = now if fault.cr3 is None else now.under(fault.cr3)
-    return vector >= FIRST_INTERRUPT and under.bytes_at(fault.rip, 2) != bytes((_INT, vector & 0xFF))
+    is_device = vector >= FIRST_INTERRUPT and under.bytes_at(fault.rip, 2) != bytes((_INT, vector & 0xFF))
+    return vector if is_device else None
 
 
 def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
@@ -97,14 +99,11 @@ def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
     return Target.PLAN
 
 
-def _remarks(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
+def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
+    """Words if it is in a table of the firmware's: they lie where virtual was physical before the switch."""
     virt = refused.virt
-    if refused.reason is Reason.NOT_PRESENT and virt != fault.rip:
-        yield from _firmware_table(now, virt)
-
-
-def _firmware_table(now: StoppedCpu, virt: int) -> Iterator[str]:
-    """Firmware's tables lie where virtual was physical before the switch."""
+    if refused.reason is not Reason.NOT_PRESENT or virt == fault.rip:
+        return
     longest = max(size for _, size in _FIRMWARE_TABLES.values())
     first = virt - longest
     if first < 0 or virt >> now.phys_bits:

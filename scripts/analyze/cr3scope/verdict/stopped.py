@@ -33,7 +33,7 @@ def judge_stopped(
     """
     seen = seen or predict_code(now)
     prediction = _prediction(now, seen)
-    lacks = bool(absent) or (prediction.survives and not seen.count)  # of what comes first
+    lacks = bool(absent)  # before anybody looks at what would break next
     findings = _findings(now, seen, absent)
     told = trace.verdict(now) if trace else None
     differs: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ def judge_stopped(
         alone = explains and not differs and _has_error(told.findings)
         findings = told.findings if alone else _joined(told.findings, findings)
     status = Status.HEALTHY
-    if lacks:
+    if lacks or (prediction.survives and not seen.count):
         status = Status.INCOMPLETE
     elif seen.interrupt or not prediction.survives or _has_error(findings):
         status = Status.WILL_FAULT

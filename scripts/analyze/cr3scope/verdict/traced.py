@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cr3scope.input.capture.records import Capture
+from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.traced import as_it_stands, plans_this_switch
 from cr3scope.verdict.analysis import SymbolsOf, analyze, chosen_boot
@@ -20,14 +20,16 @@ class Trace:
 
     def is_of(self, now: StoppedCpu) -> bool:
         """Return whether the trace plans the `mov cr3` at the PC."""
-        boot = chosen_boot(self.capture)
-        return boot is not None and plans_this_switch(boot, now)
+        return self._boot(now) is not None
 
     def verdict(self, now: StoppedCpu) -> Verdict | None:
         """Return what `analyze` says of the boot, with the memory as it is; None if it plans another switch, or none."""
-        boot = chosen_boot(self.capture)
-        if boot is None or not self.is_of(now):
+        boot = self._boot(now)
+        if boot is None:
             return None
         standing = replace(self.capture, boots=[as_it_stands(boot, now)])
         return analyze(standing, symbols_of=self.symbols_of, standing=now.platform)
 
+    def _boot(self, now: StoppedCpu) -> Boot | None:
+        boot = chosen_boot(self.capture)
+        return boot if boot is not None and plans_this_switch(boot, now) else None
