@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyze.said import detail, fix, title
 from pathlib import Path
 
 import boot_builder as b
@@ -179,7 +180,7 @@ def test_a_machine_that_resets_over_and_over_is_told() -> None:
     verdict = analyze(Capture(boots=boots))
     assert rules(verdict)[0] == "code-unmapped"
     restarted = next(f for f in verdict.findings if f.rule == "restarted")
-    assert "2 times" in restarted.title
+    assert "2 times" in title(restarted)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_every_finding_is_a_whole_sentence_with_a_fix(tmp_path: Path) -> None:
     scene.unmap(b.INFO)
     for finding in analyze(scene.capture()).findings:
         assert isinstance(finding, Finding)
-        assert finding.title and finding.detail and finding.fix.endswith(".")
+        assert title(finding) and detail(finding) and fix(finding).endswith(".")
 
 
 def test_a_boot_that_preflight_stopped_is_judged_by_its_evidence() -> None:

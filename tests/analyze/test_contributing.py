@@ -91,7 +91,8 @@ def test_a_rule_is_one_file_and_its_entry_in_the_catalogue(tree: Tree) -> None:
     assert tree.touched() == {RULE, CATALOGUE}
 
     low = tree.verdict("analyze", CAPTURES / "golden.trace")
-    assert "root-in-low-memory" in rules(low)
+    found = next(each for each in low["findings"] if each["rule"] == "root-in-low-memory")
+    assert found["facts"] == {"root": "0x1000", "cr3": "0x1000"}
     assert "the top table lies at 0x1000, in the first MiB" in tree.cr3scope("analyze", CAPTURES / "golden.trace").stdout
     healthy = tree.verdict("analyze", CAPTURES / "healthy.serial.log")
     assert (healthy["verdict"], rules(healthy)) == ("healthy", [])
@@ -126,6 +127,7 @@ def ask_hex_memory(tree: Tree, lines: list[str]) -> list[str]:
         "from cr3scope.diagnose.next_causes import next_causes\n"
         "from cr3scope.model.code_prediction import predict_code\n"
         "from cr3scope.paging.walk import walk\n"
+        "from cr3scope.render.finding import fix\n"
         "from cr3scope.target.hex_memory import HexMemory\n"
         "from cr3scope.target.stopped_cpu import StoppedCpu\n"
         f"lines, registers = open({str(dumped)!r}), {registers!r}\n" + block("What is asked of it:")

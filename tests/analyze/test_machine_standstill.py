@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyze.said import title
 from typing import Any, cast
 
 import pytest
@@ -79,7 +80,7 @@ def told(*cpus: list[dict[str, int]], judged: int = 0) -> list[Finding]:
 def test_a_cpu_that_spins_while_others_live_is_noted() -> None:
     [found] = told(IDLE, [looping(n) for n in range(LOOKS)], judged=1)
     assert (found.rule, found.severity) == ("hang-loop", Severity.NOTE)
-    assert found.title == "CPU 1 of 2 is in a tight loop at RIP=0x1000 with interrupts off"
+    assert title(found) == "CPU 1 of 2 is in a tight loop at RIP=0x1000 with interrupts off"
 
 
 def test_a_cpu_that_goes_on_or_may_be_interrupted_is_none() -> None:

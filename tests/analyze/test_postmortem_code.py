@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from analyze.said import detail, fix
+from analyze.said import title as title_of
 from pathlib import Path
 from typing import Any
 
@@ -111,22 +113,22 @@ def test_a_stack_that_is_not_mapped_has_no_callers() -> None:
 ])  # fmt: skip
 def test_why_an_opcode_is_refused(code: str, cr4: int, title: str) -> None:
     found = why(code, cr4=cr4)
-    assert (found.rule, found.title) == ("instruction-refused", title)
+    assert (found.rule, title_of(found)) == ("instruction-refused", title)
 
 
 def test_without_a_decoder_the_fault_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "capstone", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert why("0f28c8").title == "the instruction at RIP=0x100000 is refused with #UD"
+    assert title_of(why("0f28c8")) == "the instruction at RIP=0x100000 is refused with #UD"
 
 
 def test_the_state_at_the_fault_counts_not_what_a_handler_made_of_it() -> None:
-    assert "OSFXSR is 0" in why("0f28c8", cr4=OSFXSR, registers={"CR4": 0x20}).title
+    assert "OSFXSR is 0" in title_of(why("0f28c8", cr4=OSFXSR, registers={"CR4": 0x20}))
 
 
 def test_a_closed_fpu_is_named_by_the_bits_that_close_it() -> None:
-    assert why("d9c0", NM, cr0=0x80000009).title == "`fld st(0)` needs the FPU, and CR0.TS is set"
-    assert why("d9c0", NM, cr0=0x8000000D).title.endswith("CR0.EM and TS is set")
+    assert title_of(why("d9c0", NM, cr0=0x80000009)) == "`fld st(0)` needs the FPU, and CR0.TS is set"
+    assert title_of(why("d9c0", NM, cr0=0x8000000D)).endswith("CR0.EM and TS is set")
 
 
 @pytest.mark.parametrize(("code", "registers", "rule", "title"), [
@@ -148,13 +150,13 @@ def test_what_a_general_protection_fault_was_about(
     code: str, registers: dict[str, int], rule: str, title: str
 ) -> None:
     found = why(code, GP, registers=registers)
-    assert (found.rule, found.title) == (rule, title)
+    assert (found.rule, title_of(found)) == (rule, title)
 
 
 def test_code_of_32_bits_is_read_as_such() -> None:
     found = why("ea501110000800", GP, bits=32)
-    assert found.title == "`ljmp 8:0x101150` is refused with #GP(0)"
-    assert "selector 08h: 0x0040980000000000, L=0, D=1, limit 0h" in found.detail
+    assert title_of(found) == "`ljmp 8:0x101150` is refused with #GP(0)"
+    assert "selector 08h: 0x0040980000000000, L=0, D=1, limit 0h" in detail(found)
 
 
 @pytest.mark.parametrize(("before", "switches"), [
@@ -166,7 +168,7 @@ def test_the_switch_is_a_mov_to_cr3_or_the_one_that_turns_paging_on(before: str,
 
 def test_a_pointer_that_nobody_set_is_told_by_the_firmwares_filling() -> None:
     found = why("488b00", GP, registers={"RAX": 0xAFAFAFAFAFAFAFAF})
-    assert "nobody has set this" in found.detail and "Sign-extend" not in found.fix
+    assert "nobody has set this" in detail(found) and "Sign-extend" not in fix(found)
 
 
 def compared(code: bytes, memory: bytes, at: int) -> Finding | None:
@@ -188,18 +190,18 @@ def test_code_that_is_the_files_is_silent_also_where_some_of_it_is_patched() -> 
 def test_what_was_overwritten_is_told_with_its_extent_and_filling() -> None:
     found = compared(CODE, CODE[:100] + bytes(401) + CODE[501:], 500)
     assert found is not None
-    assert found.title == f"kernel.elf was overwritten at RIP={RIP + 500:#x}, with bytes 00h"
-    assert f"{RIP + 100:#x}..{RIP + 500:#x} differs from the file" in found.detail
+    assert title_of(found) == f"kernel.elf was overwritten at RIP={RIP + 500:#x}, with bytes 00h"
+    assert f"{RIP + 100:#x}..{RIP + 500:#x} differs from the file" in detail(found)
 
 
 def test_an_overwritten_stretch_right_before_rip_counts() -> None:
     found = compared(CODE, CODE[:100] + bytes(380) + CODE[480:], 500)
-    assert found is not None and "right before RIP" in found.title
+    assert found is not None and "right before RIP" in title_of(found)
 
 
 def test_another_file_altogether_is_said_to_be_none_of_it() -> None:
     found = compared(CODE, bytes(byte ^ 0xFF for byte in CODE), 500)
-    assert found is not None and found.title == f"what lies at RIP={RIP + 500:#x} is not kernel.elf at all"
+    assert found is not None and title_of(found) == f"what lies at RIP={RIP + 500:#x} is not kernel.elf at all"
 
 
 def test_code_in_no_file_and_code_that_is_not_mapped_are_not_compared() -> None:
@@ -242,7 +244,7 @@ def switched_off(cr0: int, cr4: int, efer: int, first: int = 0x2003) -> list[str
 
     guest: Any = Tables()
     found = long_mode_off(guest, {"CR0": cr0, "CR3": ROOT, "CR4": cr4, "EFER": efer})
-    return [finding.title for finding in found]
+    return [title_of(finding) for finding in found]
 
 
 def test_paging_without_long_mode_is_told_by_what_was_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import boot_builder as b
+from analyze.said import fix
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.finding import Severity
@@ -67,14 +68,14 @@ def test_a_missing_page_is_mended_to_the_frame_and_rights_that_the_trace_names()
     scene = healthy()
     scene.unmap(b.KERNEL)
     finding = analyze(scene.capture()).findings[0]
-    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0xFFF:#x} to {b.KERNEL_PHYS:#x} (r-x)" in finding.fix
+    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0xFFF:#x} to {b.KERNEL_PHYS:#x} (r-x)" in fix(finding)
 
 
 def test_a_lost_present_bit_is_mended_by_that_bit_alone() -> None:
     scene = healthy()
     scene.tables.edit(b.ENTRY, 1, clear_bits=b.P)
     finding = analyze(scene.capture()).findings[0]
-    assert "set P (bit 0) of PT[0]" in finding.fix
+    assert "set P (bit 0) of PT[0]" in fix(finding)
 
 
 def test_what_lies_below_a_missing_table_is_blamed_on_the_entry_that_is_missing() -> None:
@@ -95,7 +96,7 @@ def test_no_mend_is_named_for_a_jump_to_what_nobody_meant_as_code() -> None:
     scene.boot.plan[2] = type(step)(0, 2, "jump into data", step.kind, data, 4, data)
     finding = analyze(scene.capture()).findings[0]
     assert finding.rule == "wrong-entry"
-    assert "clear NX" not in finding.fix
+    assert "clear NX" not in fix(finding)
 
 
 def test_a_fault_without_a_mend_does_not_hide_the_next_one() -> None:
@@ -114,21 +115,21 @@ def test_neighbouring_pages_are_mended_as_one_range() -> None:
     wide = type(step)(0, 2, "kernel text read", step.kind, b.KERNEL, 2 * b.PAGE, b.ENTRY)
     scene.boot.plan[2] = wide
     finding = analyze(scene.capture()).findings[0]
-    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0x1FFF:#x} to {b.KERNEL_PHYS:#x} (r-x)." in finding.fix
+    assert f"map {b.KERNEL:#x}..{b.KERNEL + 0x1FFF:#x} to {b.KERNEL_PHYS:#x} (r-x)." in fix(finding)
 
 
 def test_a_lost_present_bit_over_a_wrong_frame_is_mended_by_the_right_frame() -> None:
     scene = healthy()
     scene.tables.put(scene.tables.slot(b.INFO, 1), b.INFO_PHYS + 0x5000)
     finding = analyze(scene.capture()).findings[0]
-    assert f"to {b.INFO_PHYS:#x} (rw-)" in finding.fix
+    assert f"to {b.INFO_PHYS:#x} (rw-)" in fix(finding)
 
 
 def test_of_two_calls_that_mapped_an_address_the_last_names_the_frame() -> None:
     scene = healthy()
     scene.map("again", "boot-info", b.INFO, 0x0555_0000, b.PAGE, "r--")
     scene.unmap(b.INFO)
-    assert "to 0x5550000 (r--)" in analyze(scene.capture()).findings[0].fix
+    assert "to 0x5550000 (r--)" in fix(analyze(scene.capture()).findings[0])
 
 
 def test_a_reserved_bit_in_front_of_nx_is_one_fault_after_the_other() -> None:
@@ -143,4 +144,4 @@ def test_clearing_reserved_bits_is_no_mend_where_it_leaves_a_wrong_frame() -> No
     scene.tables.put(scene.tables.slot(b.FRAMEBUFFER, 2), wrong | b.P | b.W | b.PS)
     finding = analyze(scene.capture()).findings[0]
     assert finding.rule == "reserved-bits"
-    assert "clear the reserved bits" not in finding.fix
+    assert "clear the reserved bits" not in fix(finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from analyze.said import fix as fix_of
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +58,13 @@ def test_each_cause_is_told_with_its_own_mend_in_the_order_of_the_code(tmp_path:
     now = stopped(tmp_path, pages, RSP=0x900000)
     found = coming(now)
     assert rules(found) == ["nx-upper-level", "stack-readonly"]
-    assert found.obstacles[0].finding.fix.startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
-    assert found.obstacles[1].finding.fix.startswith("set R/W (bit 1) of PD[4] (then 0x800083). ")
+    assert fix_of(found.obstacles[0].finding).startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
+    assert fix_of(found.obstacles[1].finding).startswith("set R/W (bit 1) of PD[4] (then 0x800083). ")
     assert found.free is not None and found.free.count == 3
     lines = list(report(now, predict_code(now)))
     assert lines[2:4] == [
         f"  entry  PML4[0] at {NEW:#x} = 0x8000000000012003",
-        f"  mend   {found.obstacles[0].finding.fix}",
+        f"  mend   {fix_of(found.obstacles[0].finding)}",
     ]
     assert lines[-5].startswith("once that is mended: faults at the stack write: #PF (error 0003")
     assert lines[-1] == f"once that is mended: survives 3 instructions, then an endless loop at {CODE + 5:#x}"
@@ -74,7 +75,7 @@ def test_the_page_that_is_missing_is_mapped_as_the_current_tables_do(tmp_path: P
     found = coming(stopped(tmp_path, pages, RSP=0x900000))
     assert rules(found) == ["stack-unmapped"]
     said = found.obstacles[0].finding
-    assert said.fix.startswith("map 0x8ff000..0x8fffff to 0x8ff000 (rw-), as the current tables do. ")
+    assert fix_of(said).startswith("map 0x8ff000..0x8fffff to 0x8ff000 (rw-), as the current tables do. ")
     assert said.entry is not None and (said.entry.phys, said.entry.value) == (LEAVES + 8 * 4, 0)
     assert found.free is not None
 
@@ -88,7 +89,7 @@ def test_the_page_that_is_missing_is_mapped_as_the_current_tables_do(tmp_path: P
 )
 def test_a_stack_is_not_mapped_to_where_there_is_no_ram(ram: str, fix: str, tmp_path: Path) -> None:
     found = coming(stopped(tmp_path, edited(memory(), 4, keep=0), ram, RSP=0x900000))
-    assert found.obstacles[0].finding.fix.startswith(fix)
+    assert fix_of(found.obstacles[0].finding).startswith(fix)
     assert (found.free is None) == fix.startswith("there is no RAM")
 
 
@@ -98,7 +99,7 @@ def test_pages_of_one_table_are_one_cause(table: dict[int, bytes], tmp_path: Pat
     pages = edited(memory(read_both), 4, keep=0, add=sum(phys | PRESENT_WRITABLE for phys in table))
     found = coming(stopped(tmp_path, {**pages, **table}))
     assert rules(found) == ["access-fault"]
-    assert "0x800000..0x801fff" in found.obstacles[0].finding.fix
+    assert "0x800000..0x801fff" in fix_of(found.obstacles[0].finding)
     assert found.free is not None and found.free.count == 3
 
 
@@ -116,7 +117,7 @@ def test_all_pages_of_a_repeated_instruction_are_one_cause(count: int, fix: str,
         pages = edited(pages, number, keep=0)
     found = coming(stopped(tmp_path, pages))
     assert rules(found) == ["access-fault"]
-    assert found.obstacles[0].finding.fix.startswith(fix)
+    assert fix_of(found.obstacles[0].finding).startswith(fix)
     assert (found.free is not None) == (count == 2 << 20)
 
 
@@ -124,7 +125,7 @@ def test_what_no_change_of_the_tables_mends_is_the_last(tmp_path: Path) -> None:
     """Neither tables map the address: it may be the pointer that is wrong."""
     found = coming(stopped(tmp_path, memory(f"0f22d8 8b0425 {disp32(FAR)} ebfe")))
     assert (rules(found), found.free) == (["access-fault"], None)
-    assert "map " not in found.obstacles[0].finding.fix
+    assert "map " not in fix_of(found.obstacles[0].finding)
 
 
 def test_what_lies_behind_the_last_that_is_listed_is_not_claimed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from cr3scope.diagnose.observation import Observation
 from cr3scope.model.prediction import Prediction
 from cr3scope.render import html
 from cr3scope.verdict.types import Status, Verdict
+from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.ending import Ending
 
@@ -18,8 +19,8 @@ EVIL = "<script>alert(1)</script>\x1b[31m"
 def verdict(title: str = "NX in PML4[0]") -> Verdict:
     fault = Fault(14, 0x11, 0xDF9E034, 0xDF9E034, 0x1000)
     entry = EntryRef(4, 0, 0x1000, 0x8000_0000_0000_2003)
-    finding = Finding("nx-upper-level", Severity.ERROR, title, "line one\nline two", "clear NX", entry,
-                      (0, 0x7F_FFFF_FFFF), "loader/x.c:87", 0)
+    finding = Finding("nx-upper-level", Severity.ERROR, Message(title), (Message("line one"), Message("line two")),
+                      Message("clear NX"), (), entry, (0, 0x7F_FFFF_FFFF), "loader/x.c:87", 0)
     return Verdict(Status.FAULTED, (finding,), Prediction(False, "step", fault, Ending.STORM, ("again",)),
                    Observation(Ending.STORM, fault, 7, "interrupt log", "again"), True)
 

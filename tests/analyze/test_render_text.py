@@ -12,6 +12,7 @@ from boot_builder import Scene, healthy
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.message import Message, message
 from cr3scope.render import text
 from cr3scope.render.terminal import paint, wants_colour
 from cr3scope.verdict.analysis import analyze
@@ -72,7 +73,8 @@ def test_a_finding_shows_entry_source_proof_and_mend() -> None:
 
 def test_what_the_guest_wrote_cannot_steer_the_terminal() -> None:
     hostile = "name\x1b]0;x\x07\r\nfake\u202e"
-    finding = Finding("access-fault", Severity.ERROR, hostile, hostile, hostile, source=hostile)
+    said = message("{name}", name=hostile)
+    finding = Finding("access-fault", Severity.ERROR, said, (said, Message(hostile)), said, source=hostile)
     verdict = Verdict(Status.WILL_FAULT, (finding,))
     assert all(c == "\n" or c.isprintable() for c in text.render(verdict))
 

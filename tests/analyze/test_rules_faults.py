@@ -8,6 +8,7 @@ from dataclasses import replace
 import boot_builder as b
 import numpy as np
 import pytest
+from analyze.said import detail, fix, title
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.catalogue import RULES
@@ -177,9 +178,9 @@ def test_nx_in_every_entry_is_one_finding_that_lists_all_guilty_entries() -> Non
     assert finding.entry is not None
     assert (finding.entry.level, finding.entry.index, finding.entry.phys) == (4, 0, b.ROOT)
     assert finding.range == (0, (1 << 39) - 1)
-    assert "loader.text" in finding.detail
-    assert "PML4[511]" in finding.detail and "kernel.text" in finding.detail
-    assert "stack0" not in finding.detail and "loader.data" not in finding.detail
+    assert "loader.text" in detail(finding)
+    assert "PML4[511]" in detail(finding) and "kernel.text" in detail(finding)
+    assert "stack0" not in detail(finding) and "loader.data" not in detail(finding)
 
 
 def test_a_finding_about_a_leaf_names_only_the_page_that_it_kills() -> None:
@@ -256,7 +257,7 @@ def test_a_table_at_the_wrong_level_is_one_finding_that_blames_the_entry_that_le
     scene.tables.put(slot, table)
     found = [f for f in findings(scene) if f.rule == "table-shared"]
     assert [f.entry.phys for f in found if f.entry] == [slot]
-    assert "set R/W" not in found[0].fix and "map 0x" not in found[0].fix
+    assert "set R/W" not in fix(found[0]) and "map 0x" not in fix(found[0])
 
 
 def test_a_guard_page_that_a_range_includes_is_absent_on_purpose() -> None:
@@ -296,8 +297,8 @@ def test_a_failed_check_of_the_kernel_is_an_error_in_its_own_words() -> None:
     scene.boot.summary = (10, 1)
     verdict = analyze(scene.capture())
     assert [f.rule for f in verdict.findings] == ["kernel-check-failed"]
-    assert "bss is zero" in verdict.findings[0].title
-    assert verdict.findings[0].detail == "byte 5 is 7f"
+    assert "bss is zero" in title(verdict.findings[0])
+    assert detail(verdict.findings[0]) == "byte 5 is 7f"
     assert verdict.exit_status == 1
 
 
@@ -307,7 +308,7 @@ def test_a_loader_that_refused_says_why() -> None:
     scene.boot.complete = False
     verdict = analyze(scene.capture())
     assert verdict.findings[0].rule == "loader-refused"
-    assert verdict.findings[0].title == "initrd: kernel.elf is not in it"
+    assert title(verdict.findings[0]) == "initrd: kernel.elf is not in it"
 
 
 def test_preflight_that_agrees_is_silent() -> None:

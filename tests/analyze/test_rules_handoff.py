@@ -10,6 +10,7 @@ from dataclasses import replace
 import boot_builder as b
 import handoff_scenes as scenes
 import pytest
+from analyze.said import detail, title
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.catalogue import BY_ID
@@ -73,22 +74,22 @@ def test_a_stale_key_is_named_with_status_and_attempts() -> None:
     scene = healthy()
     scenes.stale_key(scene)
     (finding,) = findings(scene)
-    assert "0x8000000000000002 (EFI_INVALID_PARAMETER" in finding.title
-    assert "1 attempt" in finding.detail
+    assert "0x8000000000000002 (EFI_INVALID_PARAMETER" in title(finding)
+    assert "1 attempt" in detail(finding)
 
 
 def test_calls_after_exit_are_named() -> None:
     scene = healthy()
     scenes.print_after_exit(scene)
     (finding,) = findings(scene)
-    assert "ConOut->OutputString" in finding.title
+    assert "ConOut->OutputString" in title(finding)
 
 
 def test_the_register_that_holds_the_boot_info_is_named() -> None:
     scene = healthy()
     scenes.info_in("rcx")(scene)
     finding = findings(scene)[0]
-    assert "RCX" in finding.title and "Microsoft" in finding.title and "RDI is 0x0" in finding.title
+    assert "RCX" in title(finding) and "Microsoft" in title(finding) and "RDI is 0x0" in title(finding)
     assert finding.step == 3
     assert [f.rule for f in findings(scene)] == ["abi-mismatch"]
 
@@ -97,7 +98,7 @@ def test_a_misaligned_stack_says_which_access_needs_it() -> None:
     scene = healthy()
     scenes.push_too_many(scene)
     finding = findings(scene)[0]
-    assert "multiple of 16" in finding.title and "RSP % 16 = 8" in finding.detail
+    assert "multiple of 16" in title(finding) and "RSP % 16 = 8" in detail(finding)
     assert finding.step == 3
 
 
@@ -113,8 +114,8 @@ def test_a_foreign_selector_names_the_gates_and_the_gdt_s_limit() -> None:
     scene = healthy()
     scenes.foreign_selector_and_int3(scene)
     finding = next(f for f in findings(scene) if f.rule == "selector-mismatch")
-    assert "38h" in finding.title and "limit is 0x2f" in finding.title
-    assert all(name in finding.detail for name in ("#BP", "#DF", "#GP", "#PF"))
+    assert "38h" in title(finding) and "limit is 0x2f" in title(finding)
+    assert all(name in detail(finding) for name in ("#BP", "#DF", "#GP", "#PF"))
     assert finding.step == 1
 
 
@@ -149,22 +150,22 @@ def test_a_segment_that_differs_is_named_with_its_first_byte_and_the_entry() -> 
     scene = healthy()
     scenes.entry_differs(scene)
     (finding,) = findings(scene)
-    assert "segment 0 of kernel.elf" in finding.title and "at the entry point" in finding.title
-    assert f"{b.KERNEL_PHYS + 0x10:#x}" in finding.detail and "type 2" in finding.detail
+    assert "segment 0 of kernel.elf" in title(finding) and "at the entry point" in title(finding)
+    assert f"{b.KERNEL_PHYS + 0x10:#x}" in detail(finding) and "type 2" in detail(finding)
 
 
 def test_dirty_bss_is_named_with_its_first_byte() -> None:
     scene = healthy()
     scenes.bss_dirty(scene)
     (finding,) = findings(scene)
-    assert f"{b.KERNEL + 0x20800:#x}" in finding.title
+    assert f"{b.KERNEL + 0x20800:#x}" in title(finding)
 
 
 def test_the_write_to_a_live_table_names_entry_and_fault() -> None:
     scene = healthy()
     scenes.edit_of_live_tables(scene)
     finding = findings(scene)[0]
-    assert "#PF (error 0003)" in finding.detail and f"CR2={scenes.OLD_ROOT:#x}" in finding.detail
+    assert "#PF (error 0003)" in detail(finding) and f"CR2={scenes.OLD_ROOT:#x}" in detail(finding)
     assert finding.entry is not None and finding.entry.phys == scenes.OLD_ROOT
 
 
@@ -181,8 +182,8 @@ def test_a_global_translation_that_survives_is_a_warning_about_hardware() -> Non
     scenes.global_elsewhere(scene)
     found = [f for f in findings(scene) if f.rule == "stale-tlb"]
     assert len(found) == 1 and found[0].severity is Severity.WARNING
-    assert "loader.text" in found[0].title and "0x30001000" in found[0].detail
-    assert "hardware" in found[0].detail
+    assert "loader.text" in title(found[0]) and "0x30001000" in detail(found[0])
+    assert "hardware" in detail(found[0])
 
 
 def test_a_root_above_4_gib_is_a_note_about_the_other_cpus() -> None:
@@ -195,7 +196,7 @@ def test_a_root_above_4_gib_is_a_note_about_the_other_cpus() -> None:
     scene.cpu(cr3=high)
     found = [f for f in analyze(capture).findings if f.rule == "ap-state"]
     assert len(found) == 1 and found[0].severity is Severity.NOTE
-    assert "0x1000000" in found[0].detail
+    assert "0x1000000" in detail(found[0])
 
 
 def test_a_jump_to_a_linker_s_default_says_whose_it_is() -> None:
@@ -203,8 +204,8 @@ def test_a_jump_to_a_linker_s_default_says_whose_it_is() -> None:
         scene = healthy()
         scenes.entry_default(virt)(scene)
         finding = findings(scene)[0]
-        assert f"{linker} puts code there by default" in finding.detail
-        assert f"{b.ENTRY:#x}" in finding.detail
+        assert f"{linker} puts code there by default" in detail(finding)
+        assert f"{b.ENTRY:#x}" in detail(finding)
         assert finding.step == 2
 
 
@@ -300,7 +301,7 @@ def test_zeros_at_the_entry_hide_no_other_segment() -> None:
         0, "entry", "handoff", b.ENTRY, bytes(64)
     )
     found = [f for f in findings(scene) if f.rule == "paddr-misload"]
-    assert len(found) == 1 and "segment 2" in found[0].title
+    assert len(found) == 1 and "segment 2" in title(found[0])
 
 
 def test_a_read_of_the_kernel_s_own_segment_is_no_missing_got() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from analyze.said import detail, title
 from pathlib import Path
 
 import boot_builder as b
@@ -121,7 +122,7 @@ def test_an_identity_map_that_may_do_anything_is_one_note() -> None:
     full_identity_map(scene)
     found = findings(scene)
     assert [(finding.rule, finding.severity) for finding in found] == [("double-map-wx", NOTE)]
-    assert "identity map" in found[0].title
+    assert "identity map" in title(found[0])
 
 
 def test_an_identity_map_over_the_frame_buffer_is_a_note() -> None:
@@ -130,7 +131,7 @@ def test_an_identity_map_over_the_frame_buffer_is_a_note() -> None:
     full_identity_map(scene)
     assert {finding.severity for finding in findings(scene)} == {NOTE}
     (conflict,) = of_rule(scene, "alias-conflict")
-    assert "MTRR" in conflict.detail
+    assert "MTRR" in detail(conflict)
 
 
 def test_a_patch_window_is_found_under_a_full_identity_map_too() -> None:
@@ -140,7 +141,7 @@ def test_a_patch_window_is_found_under_a_full_identity_map_too() -> None:
     first, *rest = of_rule(scene, "double-map-wx")
     assert first.severity is ERROR
     assert [finding.severity for finding in rest] == [NOTE]
-    assert "patch window" in first.title and "kernel.text" in first.title
+    assert "patch window" in title(first) and "kernel.text" in title(first)
     assert first.range == (ALIAS, ALIAS + b.PAGE - 1)
 
 
@@ -158,15 +159,15 @@ def test_many_unasked_ranges_are_counted_not_listed() -> None:
         poke(scene, b.INFO + page * b.PAGE, 0x0700_0000 | b.P | b.NX)
     found = of_rule(scene, "mapping-unasked")
     assert len(found) == 4
-    assert "15 more" in found[-1].detail
+    assert "15 more" in detail(found[-1])
 
 
 def test_a_wrong_frame_names_both_frames() -> None:
     scene = healthy()
     point_to(scene, b.INFO, 0x0600_0000)
     (finding,) = of_rule(scene, "wrong-frame")
-    assert "0x6000000" in finding.title
-    assert hex(b.INFO_PHYS) in finding.detail
+    assert "0x6000000" in title(finding)
+    assert hex(b.INFO_PHYS) in detail(finding)
 
 
 def test_a_text_that_was_asked_to_be_writable_is_a_warning() -> None:
@@ -175,7 +176,7 @@ def test_a_text_that_was_asked_to_be_writable_is_a_warning() -> None:
     change_map(scene, "kernel.text", rights="rwx")
     (finding,) = of_rule(scene, "rights-stronger")
     assert finding.severity is WARNING
-    assert "r-x" in finding.detail
+    assert "r-x" in detail(finding)
 
 
 class Lines:
@@ -195,7 +196,7 @@ def test_an_overwritten_range_names_both_calls() -> None:
         for number, record in enumerate(scene.boot.maps, 1)
         if record.name in ("boot-info", "initrd")
     ]
-    assert all(f"loader.c:{number}" in finding.detail for number in numbers)
+    assert all(f"loader.c:{number}" in detail(finding) for number in numbers)
     assert finding.source == f"loader.c:{numbers[-1]}"
     assert finding.range == (b.INFO, b.INFO + b.PAGE - 1)
 
@@ -210,8 +211,8 @@ def test_a_pat_bit_names_the_index_and_both_types() -> None:
     scene = healthy()
     pat_bit_in_a_pte(scene)
     (finding,) = of_rule(scene, "pat-misread")
-    assert "is wc, asked was wb" in finding.title
-    assert "PAT index 4" in finding.detail and "PT[0]" in finding.detail
+    assert "is wc, asked was wb" in title(finding)
+    assert "PAT index 4" in detail(finding) and "PT[0]" in detail(finding)
 
 
 def test_a_pat_bit_that_selects_the_same_type_is_no_misreading() -> None:
@@ -250,7 +251,7 @@ def test_a_window_that_covers_a_range_is_an_error() -> None:
     scene = healthy()
     slot_over_a_range(scene)
     (finding,) = of_rule(scene, "recursive-slot")
-    assert finding.severity is ERROR and "boot-info" in finding.title
+    assert finding.severity is ERROR and "boot-info" in title(finding)
 
 
 def capture_of(name: str) -> Capture:

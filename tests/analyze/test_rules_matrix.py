@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import boot_builder as b
 import pytest
+from analyze.said import detail, title
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.finding import Finding, Severity
@@ -157,10 +158,10 @@ def test_a_stray_frame_bit_is_a_warning_that_names_cpus_entry_and_step() -> None
     stray_frame_bit(scene)
     (finding,) = other_cpus(scene)
     assert finding.severity is Severity.WARNING
-    assert "the switch would die" in finding.title and "MAXPHYADDR 36" in finding.title
-    assert "MAXPHYADDR 39" not in finding.title and "MAXPHYADDR 40" not in finding.title
+    assert "the switch would die" in title(finding) and "MAXPHYADDR 36" in title(finding)
+    assert "MAXPHYADDR 39" not in title(finding) and "MAXPHYADDR 40" not in title(finding)
     assert finding.entry is not None and finding.entry.phys == scene.tables.slot(b.ENTRY, 1)
-    assert "step 2 (fetch at kernel entry)" in finding.detail and "error 0019" in finding.detail
+    assert "step 2 (fetch at kernel entry)" in detail(finding) and "error 0019" in detail(finding)
 
 
 def test_a_bit_that_no_small_cpu_has_names_every_one_of_them() -> None:
@@ -168,14 +169,14 @@ def test_a_bit_that_no_small_cpu_has_names_every_one_of_them() -> None:
     on_cpu(scene, 52)
     scene.tables.edit(b.ENTRY, 1, set_bits=1 << 47)
     (finding,) = other_cpus(scene)
-    assert all(f"MAXPHYADDR {bits}" in finding.title for bits in (36, 39, 40, 46))
+    assert all(f"MAXPHYADDR {bits}" in title(finding) for bits in (36, 39, 40, 46))
 
 
 def test_a_page_that_no_step_touches_is_judged_as_a_range() -> None:
     scene = healthy()
     scene.tables.edit(b.KERNEL + 0x21000, 1, set_bits=HIGH_BAR)
     (finding,) = other_cpus(scene)
-    assert finding.title.startswith("kernel.data (data) would fault on a CPU with MAXPHYADDR 36")
+    assert title(finding).startswith("kernel.data (data) would fault on a CPU with MAXPHYADDR 36")
     assert finding.range == (b.KERNEL + 0x21000, b.KERNEL + 0x21FFF)
 
 
@@ -284,8 +285,8 @@ def test_a_write_that_only_wp_0_lets_pass_is_a_warning() -> None:
     write_protect_off(scene)
     (finding,) = other_cpus(scene)
     assert finding.severity is Severity.WARNING
-    assert "the switch would die on a CPU with CR0.WP=1" in finding.title
-    assert "step 1 (push of the return address)" in finding.detail and "0003" in finding.detail
+    assert "the switch would die on a CPU with CR0.WP=1" in title(finding)
+    assert "step 1 (push of the return address)" in detail(finding) and "0003" in detail(finding)
 
 
 def test_wp_0_with_rights_as_asked_is_no_alarm() -> None:
@@ -306,7 +307,7 @@ def test_a_gigapage_is_a_note_where_this_cpu_has_them() -> None:
     gigapage(scene)
     (finding,) = other_cpus(scene)
     assert finding.severity is Severity.NOTE
-    assert "the switch would die on a CPU without 1 GiB pages" in finding.title
+    assert "the switch would die on a CPU without 1 GiB pages" in title(finding)
     assert finding.entry is not None and finding.entry.level == 3
 
 
@@ -327,8 +328,8 @@ def test_nxe_is_a_note_for_the_other_cpus_and_only_if_there_are_any() -> None:
     verdict = analyze(scene.capture())
     (finding,) = verdict.findings
     assert (finding.rule, finding.severity) == ("other-cpus", Severity.NOTE)
-    assert finding.title == "an AP must set EFER.NXE before it loads this CR3"
-    assert "step 1 (push of the return address)" in finding.detail
+    assert title(finding) == "an AP must set EFER.NXE before it loads this CR3"
+    assert "step 1 (push of the return address)" in detail(finding)
     assert verdict.exit_status == 0
 
 
@@ -338,8 +339,8 @@ def test_an_entry_that_an_ap_and_another_cpu_refuse_is_told_once() -> None:
     scene.tables.edit(b.STACK_TOP - 8, 1, set_bits=HIGH_BAR)
     (finding,) = other_cpus(scene)
     assert finding.severity is Severity.WARNING
-    assert "MAXPHYADDR 36" in finding.title and "AP" in finding.title
-    assert "an AP must set EFER.NXE before it loads this CR3" in finding.detail
+    assert "MAXPHYADDR 36" in title(finding) and "AP" in title(finding)
+    assert "an AP must set EFER.NXE before it loads this CR3" in detail(finding)
 
 
 @pytest.mark.parametrize("name", ["stack0", "stack1 and more", "stack for #DF", "ist 1"])

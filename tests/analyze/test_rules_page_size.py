@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analyze.said import title
 from typing import Any
 
 import boot_builder as b
@@ -29,7 +30,7 @@ def errors(scene: Scene) -> list[Finding]:
 def test_what_lacks_ps_is_the_one_error_and_names_where_the_cpu_looks_instead() -> None:
     [finding] = errors(large_kernel(0))
     assert finding.rule == "page-size-missing"
-    assert finding.title == (
+    assert title(finding) == (
         f"PD[0] lacks PS: it maps no page of 2 MiB, but points to a table at {b.KERNEL_PHYS:#x}"
     )
     assert finding.entry is not None and (finding.entry.level, finding.entry.index) == (2, 0)

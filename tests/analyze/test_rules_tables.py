@@ -8,6 +8,7 @@ from dataclasses import replace
 import boot_builder as b
 import numpy as np
 import pytest
+from analyze.said import detail, title
 from boot_builder import Scene, healthy
 from table_damage import (
     FREE,
@@ -149,8 +150,8 @@ def test_a_virtual_address_is_told_with_the_physical_one_of_the_table() -> None:
     scene = healthy()
     table = virtual_address(scene)
     finding = findings(scene)[0]
-    assert f"{TABLES_VIRT + table - b.ROOT:#x}" in finding.title
-    assert f"{table:#x}" in finding.title
+    assert f"{TABLES_VIRT + table - b.ROOT:#x}" in title(finding)
+    assert f"{table:#x}" in title(finding)
     assert finding.entry is not None and finding.entry.level == 2
 
 
@@ -191,7 +192,7 @@ def test_gigabyte_pages_are_a_warning_on_tcg_with_their_number() -> None:
     cpuid(scene, without="1g")
     (finding,) = findings(scene, on_tcg=True)
     assert (finding.rule, finding.severity) == ("gigapage-unsupported", Severity.WARNING)
-    assert finding.title.startswith("2 entries") and "real hardware" in finding.title
+    assert title(finding).startswith("2 entries") and "real hardware" in title(finding)
     assert finding.entry is not None
     assert (finding.entry.level, finding.entry.index) == (3, 4)
     assert {f.severity for f in findings(scene)} == {Severity.ERROR}
@@ -245,7 +246,7 @@ def test_garbage_names_its_first_entry_and_counts_the_rest() -> None:
     finding = findings(scene)[0]
     assert finding.entry is not None
     assert (finding.entry.level, finding.entry.value) == (2, GARBAGE)
-    assert "7 more" in finding.detail
+    assert "7 more" in detail(finding)
     assert finding.range == (FREE, FREE + (2 << 20) - 1)
 
 
@@ -289,7 +290,7 @@ def test_a_table_at_another_level_names_the_entry_that_leads_there() -> None:
     scene = healthy()
     table_one_level_too_high(scene)
     finding = findings(scene)[0]
-    assert finding.title.startswith("PDPT[510] leads to 0x1006000 as a table of level 2")
+    assert title(finding).startswith("PDPT[510] leads to 0x1006000 as a table of level 2")
     assert finding.step == 2
 
 
@@ -347,7 +348,7 @@ def test_a_virtual_address_in_cr3_is_told_with_the_physical_one() -> None:
     scene.map("page tables", "tables", TABLES_VIRT, b.ROOT, 0x10000, "r--")
     scene.cpu(cr3=TABLES_VIRT)
     found = next(f for f in findings(scene) if f.rule == "cr3-high-bits")
-    assert f"physical {b.ROOT:#x}" in found.detail
+    assert f"physical {b.ROOT:#x}" in detail(found)
 
 
 def test_a_refused_cr3_stands_before_everything_else() -> None:
@@ -367,7 +368,7 @@ def test_tables_of_another_depth_are_one_cause(levels: int) -> None:
     other_depth(scene)
     first = findings(scene)[0]
     assert first.rule == "la57-mismatch" and first.step == 0
-    assert f"the tables have {levels} levels, the CPU walks {9 - levels}" in first.title
+    assert f"the tables have {levels} levels, the CPU walks {9 - levels}" in title(first)
     assert set(told(scene)) == {"la57-mismatch"}
 
 
@@ -384,7 +385,7 @@ def test_smep_names_the_levels_that_all_have_u() -> None:
     user(scene, b.ENTRY)
     cr4(scene, SMEP)
     finding = findings(scene)[0]
-    assert "PML4[511], PDPT[510], PD[0], PT[0]" in finding.detail
+    assert "PML4[511], PDPT[510], PD[0], PT[0]" in detail(finding)
     assert finding.step == 2
 
 
@@ -415,7 +416,7 @@ def test_a_supervisor_entry_above_a_user_leaf_is_named() -> None:
     user_range_under_supervisor(scene)
     finding = findings(scene)[0]
     assert finding.entry is not None and finding.entry.level == 2
-    assert finding.title.startswith("PD[0] has U clear")
+    assert title(finding).startswith("PD[0] has U clear")
 
 
 def test_a_loader_below_4_gib_is_a_matter_of_the_trampoline() -> None:

@@ -18,6 +18,7 @@ from cr3scope.model.code_prediction import CodePrediction, predict_code, outcome
 from cr3scope.model.handlers import handlers
 from cr3scope.model.loops import way_out
 from cr3scope.qemu.qmp import QmpError
+from cr3scope.render.finding import title
 from cr3scope.text import printable
 from cr3scope.x86 import exceptions
 from cr3scope.x86.ending import Ending
@@ -153,7 +154,7 @@ class Pursuit:
         if self._is_later and seen.fault is not None:
             words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
             yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
-            yield from (f"rule: {finding.rule}: {printable(finding.title)}" for finding in findings(under, seen))
+            yield from (f"rule: {finding.rule}: {printable(title(finding))}" for finding in findings(under, seen))
         if seen.chain is None or seen.chain.enters or seen.chain.ends is None:
             arrived = self._go(list(self._stubs))
             yield from self._elsewhere(arrived, seen)

@@ -15,6 +15,7 @@ from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
+from cr3scope.message import Message, as_messages, message
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words
@@ -100,13 +101,13 @@ def _with_findings(verdict: Verdict, outcome: Outcome) -> Verdict:
         verdict = replace(verdict, status=Status.FAULTED)
     if outcome.reason is Reason.RESET and verdict.status is Status.HEALTHY:
         findings = (*findings, BY_ID["asked-for-reset"].finding(
-            "the guest asked for a reset", "QEMU reports a reset by the guest without a triple fault"
+            Message("the guest asked for a reset"), *as_messages("QEMU reports a reset by the guest without a triple fault")
         ))  # fmt: skip
         verdict = replace(verdict, status=Status.FAULTED)
     words = panic_words(outcome.serial)
     if words is not None:
         title = f"the kernel gave up: {words or 'it does not say why'}"
-        findings = (BY_ID["kernel-panic"].finding(title, "said on the serial port"), *findings)
+        findings = (BY_ID["kernel-panic"].finding(Message(title), *as_messages("said on the serial port")), *findings)
         verdict = replace(verdict, status=Status.FAULTED)
         if seen is not None and seen.ending is Ending.HANDLED and seen.first is not None:
             # Who can still speak has handled it; what came of it, the message says.
@@ -176,7 +177,7 @@ def _check_failed(status: int) -> Finding:
     return Finding(
         rule="kernel-check-failed",
         severity=Severity.ERROR,
-        title=f"the kernel ended with FAIL (QEMU's exit status {status})",
-        detail="the capture does not say which check failed",
-        fix="give the kernel a trace sink that outlives ExitBootServices, and run again",
+        title=message("the kernel ended with FAIL (QEMU's exit status {exit_status})", exit_status=status),
+        proof=(Message("the capture does not say which check failed"),),
+        fix=Message("give the kernel a trace sink that outlives ExitBootServices, and run again"),
     )

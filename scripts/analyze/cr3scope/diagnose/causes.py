@@ -12,6 +12,7 @@ from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.input.logs.observe import LogReport
+from cr3scope.message import Hex, Message, Vector, as_messages, message
 from cr3scope.paging.walk import is_canonical
 from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -91,8 +92,8 @@ def _died_in_real_mode(snapshot: StoppedCpu) -> Finding:
     segment, offset = snapshot.selectors.get("CS", 0), snapshot.registers.get("EIP", 0)
     code = snapshot.physical(segment * 16 + offset & 0xFFFFF, _SLED_BYTES).hex(" ")
     return BY_ID["ap-trampoline"].finding(
-        f"CPU {snapshot.number} died in real mode at {segment:04x}:{offset:04x}",
-        f"triple fault; code there: {code}",
+        Message(f"CPU {snapshot.number} died in real mode at {segment:04x}:{offset:04x}"),
+        *as_messages(f"triple fault; code there: {code}"),
     )
 
 
@@ -113,7 +114,7 @@ def _fault(
         if not is_canonical(fault.rip, levels):
             top = 12 + 9 * levels - 1
             title = f"the jump to {fault.rip:#x} is not canonical: bits 63:{top} differ"
-            yield BY_ID["non-canonical"].finding(title, f"RIP={fault.rip:#x}")
+            yield BY_ID["non-canonical"].finding(Message(title), *as_messages(f"RIP={fault.rip:#x}"))
         else:
             yield from _mov_cr3(snapshot, fault.rip)
             yield from refused_instruction(snapshot, fault, at_fault)
@@ -127,10 +128,13 @@ def _handler_loop(snapshot: StoppedCpu, report: LogReport, first: Fault) -> Find
     if again is None:
         return None
     why = next(page_fault_cause(snapshot, again), None)
-    what = f"the handler of {exceptions.name(first.vector)} faults itself at RIP={again.rip or 0:#x}"
     found = BY_ID["handler-faults"].finding(
-        f"{what}: {why.title if why else exceptions.describe(again.vector, again.error_code)}",
-        why.detail if why else "",
+        message(
+            "the handler of {vector} faults itself at RIP={handler_rip}: {why}",
+            vector=Vector(first.vector), handler_rip=Hex(again.rip or 0),
+            why=why.title if why else Message(exceptions.describe(again.vector, again.error_code)),
+        ),
+        *(why.proof if why else ()),
     )
     return replace(found, entry=why.entry, range=why.range) if why else found
 
@@ -149,9 +153,9 @@ def _hang(snapshot: StoppedCpu, rips: Sequence[int]) -> Iterator[Finding]:
         if snapshot.interrupts_on:
             state, flag = "on, but none comes: all are masked", "RFLAGS.IF=1, none in the log"
         yield BY_ID["hang-loop"].finding(
-            f"a tight loop at RIP={min(rips):#x} with interrupts {state}",
-            f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, {flag}\n"
-            f"code: {code}",
+            Message(f"a tight loop at RIP={min(rips):#x} with interrupts {state}"),
+            *as_messages(f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, {flag}\n"
+            f"code: {code}"),
         )
 
 
@@ -167,16 +171,16 @@ def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Findin
         return
     rip = min(seen.get("RIP", 0) for seen in cpus[judged.number])
     yield BY_ID["hang-loop"].finding(
-        f"CPU {judged.number} of {len(cpus)} is in a tight loop at RIP={rip:#x} with interrupts off",
-        "other CPUs live on: it waits to be started, or it has given up",
-        Severity.NOTE,
+        Message(f"CPU {judged.number} of {len(cpus)} is in a tight loop at RIP={rip:#x} with interrupts off"),
+        *as_messages("other CPUs live on: it waits to be started, or it has given up"),
+        severity=Severity.NOTE,
     )
 
 
 def _halted(there: Standing) -> Finding:
     return BY_ID["hang-hlt"].finding(
-        f"halted at RIP={there.rip:#x} with interrupts off: nothing can wake it",
-        "RFLAGS.IF=0, HLT=1",
+        Message(f"halted at RIP={there.rip:#x} with interrupts off: nothing can wake it"),
+        *as_messages("RFLAGS.IF=0, HLT=1"),
     )
 
 
@@ -185,13 +189,13 @@ def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     at_rip = snapshot.bytes_at(rip, _SLED_BYTES)
     if at_rip == _ZEROS:
         words = f"the CPU runs through zeros at {rip:#x}: there is no code"
-        yield BY_ID["zero-sled"].finding(words, f"{_SLED_BYTES} bytes from RIP={rip:#x} are zero")
+        yield BY_ID["zero-sled"].finding(Message(words), *as_messages(f"{_SLED_BYTES} bytes from RIP={rip:#x} are zero"))
     elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
         if snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES) == _ZEROS:
             words = f"the CPU ran through zeros up to {rip:#x}: there was no code"
             ends = "memory ends (it reads as FFh)" if at_rip else "a mapping ends"
             detail = f"{_SLED_BYTES} bytes before RIP={rip:#x} are zero, and at RIP {ends}"
-            yield BY_ID["zero-sled"].finding(words, detail)
+            yield BY_ID["zero-sled"].finding(Message(words), *as_messages(detail))
 
 
 def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
@@ -206,8 +210,8 @@ def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
         reserved &= ~NO_FLUSH
     if reserved:
         yield BY_ID["cr3-high-bits"].finding(
-            f"{found.loads(value)} at RIP={rip:#x}: reserved bits {reserved:#x}",
-            f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}",
+            Message(f"{found.loads(value)} at RIP={rip:#x}: reserved bits {reserved:#x}"),
+            *as_messages(f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}"),
         )
 
 
@@ -236,8 +240,8 @@ def _gate(snapshot: StoppedCpu, vector: int, error: int) -> Iterator[Finding]:
         else:
             return
     base = BY_ID[rule].finding(
-        f"{name} {why}",
-        f"{exceptions.name(vector)} could not be delivered: error code {error:04x}; gate {gate:#034x}",
+        Message(f"{name} {why}"),
+        *as_messages(f"{exceptions.name(vector)} could not be delivered: error code {error:04x}; gate {gate:#034x}"),
     )
-    limit = f"\nGDT limit {snapshot.gdt.limit:x}h" if snapshot.gdt else ""
-    yield replace(base, detail=base.detail + limit)
+    limit = f"GDT limit {snapshot.gdt.limit:x}h" if snapshot.gdt else ""
+    yield replace(base, proof=(*base.proof, *as_messages(limit)))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.model.mend_words import mend_words
+from cr3scope.message import Fact, Message, Some, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
-from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import PAGE_BYTES, PRESENT, is_leaf
-from cr3scope.x86.names import covered, entry_name, entry_words, range_words
+from cr3scope.x86.names import covered
 
 _MAX_LISTED = 6
 _DENIED = {
@@ -91,14 +90,13 @@ def _finding(context: Context, group: _Group) -> Finding:
     blamed = group.claim.entry or first.culprit
     reach = covered(blamed, first.virt) if blamed else (first.virt, first.virt)
     told = [] if group.claim.stands_alone else group.strikes
-    mends = mend_words([strike.mend for strike in told if strike.mend])
-    fix = f"{_listed(mends)}. {rule.fix}" if mends else rule.fix
     return Finding(
         rule=rule.id,
         severity=group.claim.severity or rule.severity,
         title=group.claim.title,
-        detail="\n".join(_detail(context, group)),
-        fix=fix,
+        proof=tuple(_proof(context, group)),
+        fix=Message(rule.fix),
+        mends=tuple(strike.mend for strike in told if strike.mend),
         entry=blamed,
         range=reach,
         source=context.attribution.source(blamed, first.virt),
@@ -106,32 +104,30 @@ def _finding(context: Context, group: _Group) -> Finding:
     )
 
 
-def _detail(context: Context, group: _Group) -> Iterator[str]:
+def _proof(context: Context, group: _Group) -> Iterator[Message]:
     first = group.strikes[0]
-    if group.claim.detail:
-        yield group.claim.detail
+    yield from group.claim.proof
     if first.fault is not None and first.step is not None and context.is_told:
-        fault = first.fault
-        cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
-        rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
-        raises = exceptions.describe(fault.vector, fault.error_code)
-        yield f"step {first.step.step}, {first.step.name}: {raises}{cr2}{rip}"
+        step = first.step
+        yield message("step {step}, {access}: {raises}", step=step.step, access=step.name, raises=first.fault)
     elif first.target is Target.RANGE:
-        yield "no step of the plan touches it, but the trace asked for it"
+        yield Message("no step of the plan touches it, but the trace asked for it")
     entries = list(dict.fromkeys(s.culprit for s in group.strikes if s.culprit))
     if entries:
-        killed = _killed(context, entries[0], group.strikes)
-        if killed:
-            yield f"{_denies(first)} {_listed(killed)}"
+        denied = _denied(context, entries[0], group.strikes)
+        if denied.items:
+            yield message(f"{_denies(first)} {{denied}}", denied=denied)
     if first.culprit and _points_to_table(first.culprit):
-        for entry in entries[1:_MAX_LISTED]:
-            killed = _killed(context, entry, group.strikes)
-            yield f"so does {entry_words(entry)}" + (f", for {_listed(killed)}" if killed else "")
+        for number, entry in enumerate(entries[1:_MAX_LISTED], 2):
+            denied = _denied(context, entry, group.strikes)
+            words = f"so does {{entry_{number}:full}}" + (f", for {{denied_{number}}}" if denied.items else "")
+            facts: dict[str, Fact] = {f"entry_{number}": entry, f"denied_{number}": denied}
+            yield Message(words, facts)
     elif entries[1:]:
-        yield f"the same holds for {_listed([entry_name(entry) for entry in entries[1:]])}"
+        yield message("the same holds for {entries}", entries=Some(tuple(entries[1:]), _MAX_LISTED))
     steps = dict.fromkeys(s.step.name for s in group.strikes[1:] if s.step and s.step != first.step)
     if steps:
-        yield f"would strike again at {_listed(list(steps))}"
+        yield message("would strike again at {again}", again=Some(tuple(steps), _MAX_LISTED))
 
 
 def _denies(strike: Strike) -> str:
@@ -140,9 +136,9 @@ def _denies(strike: Strike) -> str:
     return f"forbids {_DENIED[strike.kind]}"
 
 
-def _killed(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> list[str]:
+def _denied(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> Some:
     """Every named range below a guilty entry that needs what the entry denies."""
-    words: dict[str, None] = {}
+    found: dict[Span, None] = {}
     for strike in strikes:
         if strike.culprit != entry:
             continue
@@ -150,12 +146,5 @@ def _killed(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> lis
         for named in context.intent.within(first, last):
             wanted = _LETTER[strike.kind] in (named.rights or "rwx")
             if wanted or strike.virt in named:
-                shown = range_words(max(first, named.virt), min(last, named.last))
-                words[f"{named.label} {shown}"] = None
-    return list(words)
-
-
-def _listed(words: Sequence[str]) -> str:
-    shown = ", ".join(words[:_MAX_LISTED])
-    rest = len(words) - _MAX_LISTED
-    return f"{shown} and {rest} more" if rest > 0 else shown
+                found[Span(max(first, named.virt), min(last, named.last), named.label)] = None
+    return Some(tuple(found), _MAX_LISTED)

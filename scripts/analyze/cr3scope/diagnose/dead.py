@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope.message import Message
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding
@@ -50,8 +51,8 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
     for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
         name = entry_name(refused.guilty[0])
         seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
-        detail = "\n".join(filter(None, (seen, found.detail, *_firmware_table(now, fault, refused))))
-        yield replace(found, detail=detail)
+        table = map(Message, _firmware_table(now, fault, refused))
+        yield replace(found, proof=(Message(seen), *found.proof, *table))
 
 
 def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:

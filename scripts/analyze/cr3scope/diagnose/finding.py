@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.message import Message
+from cr3scope.model.changes import Mend
 from cr3scope.x86.access import EntryRef
 
 MOST_NAMED = 4  # of like things that one rule names; of the rest it says how many
@@ -22,14 +24,17 @@ class Severity(Enum):
 class Finding:
     """One thing that is wrong (or worth knowing), with its proof and its mend.
 
-    ``range`` is inclusive. ``source`` is ``file:line`` of the code that made the entry.
+    ``title`` and ``proof`` carry typed facts; ``mends`` are changes of the tables that were tried in the model,
+    ``fix`` is what the rule advises. ``range`` is inclusive. ``source`` is ``file:line`` of the code that made
+    the entry.
     """
 
     rule: str
     severity: Severity
-    title: str
-    detail: str
-    fix: str
+    title: Message
+    proof: tuple[Message, ...]
+    fix: Message
+    mends: tuple[Mend, ...] = ()
     entry: EntryRef | None = None
     range: tuple[int, int] | None = None
     source: str | None = None

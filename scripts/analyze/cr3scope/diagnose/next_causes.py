@@ -12,7 +12,8 @@ from cr3scope.diagnose.stopped import context, names_a_cause, refused_by_itself,
 from cr3scope.model.code_prediction import CodePrediction, judged, reach
 from cr3scope.model.inferred import inferred
 from cr3scope.model.mend import FrameOf, Mender
-from cr3scope.model.strike import Mend, Strike
+from cr3scope.model.changes import Mend
+from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import PageFault, walk
 from cr3scope.target.mended_cpu import mended_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -110,7 +111,7 @@ class _Way:
         frame, ram = self._mender(seen).frame_of(step.virt), list(self._now.ram())
         if frame is None or not ram or any(first <= frame <= last for first, last in ram):
             return None
-        return Mend((f"there is no RAM at {frame:#x}, where the current tables lead: correct RSP",))
+        return Mend(no_ram=frame)
 
     def _mended(self, seen: CodePrediction) -> list[Strike]:
         """Mend what is refused, and what the same instruction would be refused next for the same reason."""

@@ -9,6 +9,7 @@ from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import Boot
+from cr3scope.message import Message
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike
@@ -55,9 +56,9 @@ class Claim:
     fix is told. ``entry``: the one to blame, where it is not the refusing one.
     """
 
-    title: str
+    title: Message
     severity: Severity | None = None
-    detail: str = ""
+    proof: tuple[Message, ...] = ()
     stands_alone: bool = False
     entry: EntryRef | None = None
 
@@ -94,6 +95,6 @@ class Rule:
     claim: Callable[[Context, Strike], Claim | None] = claims_nothing
     check: Callable[[Context], Iterator[Finding]] = finds_nothing
 
-    def finding(self, title: str, detail: str, severity: Severity | None = None) -> Finding:
-        """Return a finding of this rule that names no entry."""
-        return Finding(self.id, severity or self.severity, title, detail, self.fix)
+    def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
+        """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""
+        return Finding(self.id, severity or self.severity, title, proof, Message(self.fix))

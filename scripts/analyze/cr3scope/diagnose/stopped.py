@@ -12,6 +12,7 @@ from cr3scope.diagnose.rule import Context
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
+from cr3scope.message import Message, as_messages
 from cr3scope.model.follow.course import OwnException, Step
 from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.model.code_prediction import CodePrediction
@@ -88,11 +89,11 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
     switch = switch_at_pc(now)
     what = switch.loads(seen.cpu.cr3) if switch else f"CR3 is {seen.cpu.cr3:#x}"
     return BY_ID["cr3-high-bits"].finding(
-        f"{what} at RIP={now.rip:#x}: reserved bits {seen.cpu.cr3_reserved:#x}",
-        f"physical addresses have {seen.cpu.max_phys_bits} bits here",
+        Message(f"{what} at RIP={now.rip:#x}: reserved bits {seen.cpu.cr3_reserved:#x}"),
+        *as_messages(f"physical addresses have {seen.cpu.max_phys_bits} bits here"),
     )
 
 
 def _own_exception(own: OwnException) -> Finding:
     why = f"{own.instruction}: {own.refused.why}"
-    return BY_ID["instruction-refused"].finding(why, f"RIP={own.registers.rip:#x}")
+    return BY_ID["instruction-refused"].finding(Message(why), *as_messages(f"RIP={own.registers.rip:#x}"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cr3scope.model.intent import WRITTEN_ROLES, Meaning
-from cr3scope.model.strike import Mend, Page
+from cr3scope.model.changes import Change, Edit, Mend, Page
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.overlay import Overlay
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -22,10 +22,17 @@ from cr3scope.x86.entry import (
     level_index,
     reserved_mask,
 )
-from cr3scope.x86.names import entry_name
 from cr3scope.x86.platform import Platform
 
 FrameOf = Callable[[int], int | None]
+
+_CHANGE_OF = {
+    Reason.NO_EXECUTE: Change.CLEAR_NX,
+    Reason.READ_ONLY: Change.SET_WRITABLE,
+    Reason.SMEP: Change.CLEAR_USER,
+    Reason.SMAP: Change.CLEAR_USER,
+    Reason.RESERVED: Change.CLEAR_RESERVED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +84,29 @@ class Mender:
         return self._edit(trial, fault)
 
     def _edit(self, trial: Overlay, fault: PageFault) -> Mend | None:
-        change = self._change_of(fault.reason)
+        change = _CHANGE_OF.get(fault.reason)
         if change is None:
             return None
-        edits = []
-        for entry in fault.guilty:
-            value, word = change(entry)
-            trial.set(entry.phys, value)
-            edits.append(f"{word} of {entry_name(entry)} (then {value:#x})")
+        edits = [Edit(change, entry, self._changed(change, entry)) for entry in fault.guilty]
+        for edit in edits:
+            trial.set(edit.entry.phys, edit.value)
         return Mend(tuple(edits))
 
-    def _change_of(self, reason: Reason) -> Callable[[EntryRef], tuple[int, str]] | None:
-        changes: dict[Reason, Callable[[EntryRef], tuple[int, str]]] = {
-            Reason.NO_EXECUTE: lambda e: (e.value & ~NO_EXECUTE, "clear NX (bit 63)"),
-            Reason.READ_ONLY: lambda e: (e.value | WRITABLE, "set R/W (bit 1)"),
-            Reason.SMEP: lambda e: (e.value & ~USER, "clear U/S (bit 2)"),
-            Reason.SMAP: lambda e: (e.value & ~USER, "clear U/S (bit 2)"),
-            Reason.RESERVED: self._without_reserved,
-        }
-        return changes.get(reason)
-
-    def _without_reserved(self, entry: EntryRef) -> tuple[int, str]:
-        bits = entry.value & reserved_mask(entry.level, entry.value, self.cpu, self.platform)
-        return entry.value & ~bits, f"clear the reserved bits {bits:#x}"
+    def _changed(self, change: Change, entry: EntryRef) -> int:
+        if change is Change.CLEAR_NX:
+            return entry.value & ~NO_EXECUTE
+        if change is Change.SET_WRITABLE:
+            return entry.value | WRITABLE
+        if change is Change.CLEAR_USER:
+            return entry.value & ~USER
+        return entry.value & ~reserved_mask(entry.level, entry.value, self.cpu, self.platform)
 
     def _present(
         self, trial: Overlay, kind: AccessKind, virt: int, missing: EntryRef
     ) -> Mend | None:
         frame = self.frame_of(virt)
         if missing.value & ADDRESS_MASK and self._leads_to(trial, missing, virt, frame):
-            value = missing.value | PRESENT
-            return Mend((f"set P (bit 0) of {entry_name(missing)} (then {value:#x})",))
+            return Mend((Edit(Change.SET_PRESENT, missing, missing.value | PRESENT),))
         if frame is None:
             return None
         trial.set(missing.phys, missing.value)

@@ -12,7 +12,8 @@ from cr3scope.model.intent import Intent
 from cr3scope.model.machine import Chain
 from cr3scope.model.mend import Mender
 from cr3scope.model.plan import exception, strike
-from cr3scope.model.strike import Mend, Strike, Target
+from cr3scope.model.changes import Mend
+from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault
 from cr3scope.target.overlay import Overlay
 from cr3scope.x86.access import AccessKind, Fault

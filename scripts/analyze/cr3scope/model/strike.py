@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cr3scope.input.capture.records import PlanStep
+from cr3scope.model.changes import Mend
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef, Fault
 
@@ -18,30 +19,6 @@ class Target(Enum):
     IDT = "idt"  # delivery of an exception, reading a gate
     GDT = "gdt"  # delivery, reading the gate's code segment
     HANDLER = "handler"  # the first fetch of an exception's handler
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A 4 KiB page that should be there."""
-
-    virt: int
-    frame: int
-    rights: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mend:
-    """The smallest change of the tables that lets an access through, proved in the model.
-
-    It either changes bits of entries (``edits``, in words) or maps a page that is missing. ``as_now``: the
-    frame is the one behind the address in the tables in force now. ``goes_on``: the same instruction needs
-    the same of more pages than were looked at.
-    """
-
-    edits: tuple[str, ...] = ()
-    page: Page | None = None
-    as_now: bool = False
-    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

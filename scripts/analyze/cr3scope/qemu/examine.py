@@ -19,6 +19,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
+from cr3scope.message import Message
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.kept_evidence import keep
@@ -115,7 +116,7 @@ def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | Non
     title = f"nothing was booted: {outcome.gave_up}"
     if attempts.started:
         title = f"the loader ({attempts.started[-1]}) came back: {outcome.gave_up}"
-    return BY_ID[rule].finding(title, "\n".join(_tried(attempts)))
+    return BY_ID[rule].finding(Message(title), *map(Message, _tried(attempts)))
 
 
 def _tried(attempts: Attempts) -> list[str]:

@@ -12,14 +12,14 @@ from cr3scope.diagnose.next_causes import NextCauses, next_causes
 from cr3scope.diagnose.stopped import findings
 from cr3scope.model.machine import Chain
 from cr3scope.model.prediction import Prediction
+from cr3scope.render.finding import fix, proof, title
+from cr3scope.render.message import raised
 from cr3scope.render.source_line import as_text
 from cr3scope.render.table import WIDTH
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
-from cr3scope.x86 import exceptions
-from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.names import entry_words
@@ -43,9 +43,9 @@ def _answer(now: StoppedCpu, seen: CodePrediction, planned: Prediction | None) -
     switch = switch_at_pc(now)
     which = switch.loads(new_cr3(now)) if switch else f"CR3 {seen.cpu.cr3:#x}"
     if seen.refused is not None and seen.fault is not None:
-        return f"verdict: faults at the {seen.refused.name}: {_raised(seen.fault)} ({which})"
+        return f"verdict: faults at the {seen.refused.name}: {raised(seen.fault)} ({which})"
     if planned is not None and planned.first is not None:
-        return f"verdict: faults at: {planned.step}, as the trace's plan tells: {_raised(planned.first)} ({which})"
+        return f"verdict: faults at: {planned.step}, as the trace's plan tells: {raised(planned.first)} ({which})"
     return f"verdict: {_survives(seen, f' ({which})')}"
 
 
@@ -74,7 +74,7 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     if chain.ends is not None and chain.ends is not Ending.HANDLED:
         yield f"  ends: {chain.ends.value}"
     for one in obstacles[1:]:
-        yield f"{_MENDED} faults at the {one.step}: {_raised(one.fault)}"
+        yield f"{_MENDED} faults at the {one.step}: {raised(one.fault)}"
         yield _rule(one.finding)
         yield from _about(one.finding)
     for finding in loud[1:]:
@@ -93,12 +93,6 @@ def _survives(seen: CodePrediction, which: str = "") -> str:
     return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
 
 
-def _raised(fault: Fault) -> str:
-    cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
-    rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
-    return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}{rip}"
-
-
 def _loud(told: Verdict) -> list[Finding]:
     """What a trace lets one say of the switch, in the verdict's order, without notes."""
     return [finding for finding in told.findings if finding.severity is not Severity.NOTE]
@@ -110,12 +104,12 @@ def _is_one_cause(loud: Sequence[Finding], coming: NextCauses) -> bool:
 
 
 def _rule(finding: Finding) -> str:
-    return f"rule: {finding.rule}: {printable(finding.title)}"
+    return f"rule: {finding.rule}: {printable(title(finding))}"
 
 
 def _told(finding: Finding, told: Verdict | None) -> Iterator[str]:
     yield from _about(finding, told)
-    yield from (f"  proof  {printable(line)}" for line in finding.detail.split("\n") if line)
+    yield from (f"  proof  {printable(line)}" for line in proof(finding))
 
 
 def _about(finding: Finding, told: Verdict | None = None) -> Iterator[str]:
@@ -126,7 +120,7 @@ def _about(finding: Finding, told: Verdict | None = None) -> Iterator[str]:
         text = told.source_texts.get(finding.source) if told else None
         if text is not None:
             yield _TEXT_INDENT + as_text(text.number, text.text, WIDTH - len(_TEXT_INDENT))
-    yield f"  mend   {finding.fix}"
+    yield f"  mend   {printable(fix(finding))}"
 
 
 def _steps(seen: CodePrediction) -> Iterator[str]:

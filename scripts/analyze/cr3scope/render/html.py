@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cr3scope.render.finding import fix, proof, title
 from cr3scope.render.source_line import as_text
 from cr3scope.render.text import fault_words, headline
 from cr3scope.text import printable
@@ -34,4 +35,7 @@ def render(verdict: Verdict) -> str:
         range_words=range_words,
         fault_words=fault_words,
         source_line=as_text,
+        title=title,
+        proof=proof,
+        fix=fix,
     )

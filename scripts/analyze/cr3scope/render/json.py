@@ -13,6 +13,7 @@ from cr3scope.images.place import Place
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
+from cr3scope.render import finding as words
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.standing import Standing
@@ -64,9 +65,11 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
     return {
         "rule": finding.rule,
         "severity": finding.severity.value,
-        "title": finding.title,
-        "detail": finding.detail,
-        "fix": finding.fix,
+        "title": words.title(finding),
+        "detail": "\n".join(words.proof(finding)),
+        "fix": words.fix(finding),
+        "facts": words.facts(finding),
+        "mends": words.mends(finding),
         "entry": _entry(finding.entry),
         "range": None if finding.range is None else [_hex(bound) for bound in finding.range],
         "source": finding.source,

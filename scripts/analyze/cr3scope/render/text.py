@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
+from cr3scope.render import finding as words_of
 from cr3scope.render import source_line
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
@@ -48,7 +49,7 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     if notes:
         yield ""
     for note in notes:
-        yield from _labelled("", "note", f"{note.title} [{note.rule}]", 6, colour)
+        yield from _labelled("", "note", f"{words_of.title(note)} [{note.rule}]", 6, colour)
     yield from _diagnostics(verdict.diagnostics, colour)
 
 
@@ -105,7 +106,7 @@ def _where(prediction: Prediction) -> str:
 
 
 def _first_error(verdict: Verdict) -> str | None:
-    return next((f.title for f in verdict.findings if f.severity is Severity.ERROR), None)
+    return next((words_of.title(f) for f in verdict.findings if f.severity is Severity.ERROR), None)
 
 
 def _first_diagnostic(verdict: Verdict) -> str | None:
@@ -184,7 +185,7 @@ def _place(fault: Fault) -> str:
 
 def _finding(number: int, finding: Finding, verdict: Verdict, colour: bool) -> Iterator[str]:
     severity = finding.severity
-    head, *rest = _wrapped(f"{number}  {severity.value} ", f"{finding.title} [{finding.rule}]", 3)
+    head, *rest = _wrapped(f"{number}  {severity.value} ", f"{words_of.title(finding)} [{finding.rule}]", 3)
     yield head.replace(severity.value, paint(severity.value, _STYLE_OF[severity], colour), 1)
     yield from rest
     for name, words in _fields(finding):
@@ -200,9 +201,9 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "covers", range_words(*finding.range)
     if finding.source:
         yield _SOURCE, finding.source
-    for number, line in enumerate(filter(None, finding.detail.split("\n"))):
+    for number, line in enumerate(words_of.proof(finding)):
         yield "" if number else "proof", line
-    yield "mend", finding.fix
+    yield "mend", words_of.fix(finding)
 
 
 def _source_text(source: str | None, verdict: Verdict, indent: int, colour: bool) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
+from cr3scope.message import Message, as_messages
 from cr3scope.paging.walk import is_canonical
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
@@ -55,7 +56,7 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
     elif fault.vector == exceptions.PROTECTION:
         found = _protected(code, one, registers, cpu)
         segment = _segment(snapshot, one) if one else ""
-        yield replace(found, detail="\n".join(filter(None, (found.detail, segment))))
+        yield replace(found, proof=(*found.proof, *as_messages(segment)))
 
 
 def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
@@ -103,16 +104,16 @@ def _protected(
     for base, virt in _addresses(found, known):
         if not is_canonical(virt, cpu.levels):
             title = f"`{words}` goes to {virt:#x}, which is not canonical"
-            plain = BY_ID["non-canonical"].finding(title, f"RIP={rip:#x}")
+            plain = BY_ID["non-canonical"].finding(Message(title), *as_messages(f"RIP={rip:#x}"))
             if bytes([_EDK2_FILL]) * 4 not in virt.to_bytes(8, "big"):
                 return plain
             why = "AFh is what edk2 fills memory with before it hands it out: nobody has set this"
-            return replace(plain, detail=why, fix="Set, or clear, the memory before it is used.")
+            return replace(plain, proof=as_messages(why), fix=Message("Set, or clear, the memory before it is used."))
         need = alignment(found)
         if virt % need:
             rule = "stack-misaligned" if base in _STACK else "instruction-refused"
             title = f"`{words}` needs a multiple of {need}, and goes to {virt:#x}"
-            return BY_ID[rule].finding(title, f"RIP={rip:#x}; code: {code[: found.size].hex(' ')}")
+            return BY_ID[rule].finding(Message(title), *as_messages(f"RIP={rip:#x}; code: {code[: found.size].hex(' ')}"))
     return _finding(f"`{words}` is refused with #GP(0)", code)
 
 
@@ -148,5 +149,5 @@ def _operands(found: Any) -> list[str]:
 
 def _finding(title: str, code: bytes, more: str = "", fix: str = "") -> Finding:
     detail = f"code: {code.hex(' ')}" if code else ""
-    plain = BY_ID["instruction-refused"].finding(title, "\n".join(filter(None, (detail, more))))
-    return replace(plain, fix=fix) if fix else plain
+    plain = BY_ID["instruction-refused"].finding(Message(title), *as_messages("\n".join(filter(None, (detail, more)))))
+    return replace(plain, fix=Message(fix)) if fix else plain

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.message import Message, as_messages
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.word import QWORD
@@ -30,23 +31,23 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
     """
     if watchdog_action:
         return BY_ID["watchdog-reset"].finding(
-            f"the watchdog device ran out (action: {watchdog_action})",
-            f"QEMU reports WATCHDOG; no exception before it. {_at(cpu)}",
+            Message(f"the watchdog device ran out (action: {watchdog_action})"),
+            *as_messages(f"QEMU reports WATCHDOG; no exception before it. {_at(cpu)}"),
         )
     if cpu.in_long_mode and cpu.cpu.cr3 == _firmware_cr3(log):
         place = _interrupted(cpu)
         if place is not None:
             watchdog = BY_ID["uefi-watchdog"].finding(
-                f"the firmware's watchdog reset the machine: the loader was at RIP={place:#x}",
-                "reset out of a timer interrupt's handler, under the firmware's own tables: boot"
-                " services had not been left",
+                Message(f"the firmware's watchdog reset the machine: the loader was at RIP={place:#x}"),
+                *as_messages("reset out of a timer interrupt's handler, under the firmware's own tables: boot"
+                " services had not been left"),
             )
             return replace(watchdog, severity=Severity.ERROR)
     port = _port(cpu)
     how = f" through {port}" if port else ""
     return BY_ID["asked-for-reset"].finding(
-        f"the guest asked for a reset{how}",
-        f"QEMU reports a reset by the guest without a triple fault; {_at(cpu)}",
+        Message(f"the guest asked for a reset{how}"),
+        *as_messages(f"QEMU reports a reset by the guest without a triple fault; {_at(cpu)}"),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.asked.compare import Comparison, Piece, compare
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
@@ -58,7 +59,7 @@ def finding_at(
     """Return a finding of ``rule`` that names the range and the leaf at its start."""
     entry = leaf_of(context, piece.virt)
     return replace(
-        rule.finding(title, detail, severity),
+        rule.finding(Message(title), *as_messages(detail), severity=severity),
         entry=entry,
         range=(piece.virt, piece.last),
         source=context.attribution.source(entry, piece.virt),

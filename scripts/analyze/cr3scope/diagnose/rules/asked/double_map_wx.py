@@ -9,6 +9,7 @@ from itertools import islice
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
+from cr3scope.message import Message, as_messages
 from cr3scope.model.asked.aliases import Alias, common
 from cr3scope.model.asked.compare import Comparison, Piece
 from cr3scope.x86.names import range_words
@@ -46,9 +47,9 @@ def _on_purpose(context: Context, comparison: Comparison) -> Iterator[Finding]:
         named = piece.named
         if named is not None and {"w", "x"} <= set(named.rights or ""):
             finding = RULE.finding(
-                f"{named.label} is writable and executable, as it was asked for",
-                _words(context, piece),
-                Severity.NOTE,
+                Message(f"{named.label} is writable and executable, as it was asked for"),
+                *as_messages(_words(context, piece)),
+                severity=Severity.NOTE,
             )
             where, source = (piece.virt, piece.last), call_source(context, piece)
             yield replace(finding, range=where, source=source)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source, compared
+from cr3scope.message import Message, as_messages
 from cr3scope.model.asked.calls import Overwrite
 from cr3scope.model.intent import CODE_ROLES, WRITTEN_ROLES, Named
 from cr3scope.x86.names import range_words
@@ -31,9 +32,9 @@ def _check(context: Context) -> Iterator[Finding]:
             continue
         where = range_words(overwrite.first, overwrite.last)
         finding = RULE.finding(
-            f"{later.label} was mapped over {earlier.label} at {where}",
-            "\n".join([*lost, *_both(context, overwrite)]),
-            Severity.ERROR if lost else Severity.NOTE,
+            Message(f"{later.label} was mapped over {earlier.label} at {where}"),
+            *as_messages("\n".join([*lost, *_both(context, overwrite)])),
+            severity=Severity.ERROR if lost else Severity.NOTE,
         )
         source = context.attribution.line(later.caller)
         yield replace(finding, range=(overwrite.first, overwrite.last), source=source)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -13,9 +14,9 @@ def _check(context: Context) -> Iterator[Finding]:
         if loaded.nonzero is None:
             continue
         yield RULE.finding(
-            f"BSS of segment {loaded.index} of {loaded.of} is not zero, first at "
-            f"{loaded.nonzero:#x}",
-            "C code relies on zero there: every static variable without an initial value",
+            Message(f"BSS of segment {loaded.index} of {loaded.of} is not zero, first at "
+            f"{loaded.nonzero:#x}"),
+            *as_messages("C code relies on zero there: every static variable without an initial value"),
         )
 
 

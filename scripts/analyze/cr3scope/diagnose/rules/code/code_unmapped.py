@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -16,8 +17,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     segment = next((s for s in context.intent.segments if strike.virt in s), None)
     if segment is None:
         is_code = not context.is_told and strike.kind is AccessKind.FETCH
-        return Claim(f"the code at {strike.virt:#x} is not mapped") if is_code else None
-    return Claim(f"{segment.label} {range_words(segment.virt, segment.last)} is not fully mapped")
+        return Claim(Message(f"the code at {strike.virt:#x} is not mapped")) if is_code else None
+    return Claim(Message(f"{segment.label} {range_words(segment.virt, segment.last)} is not fully mapped"))
 
 
 RULE = Rule(

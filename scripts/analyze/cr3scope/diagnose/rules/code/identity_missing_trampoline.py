@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -14,7 +15,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if strike.target not in (Target.PLAN, Target.RANGE) or not _runs_across(context, strike.virt):
         return None
-    return Claim("the code that executes mov cr3 is not mapped where it runs")
+    return Claim(Message("the code that executes mov cr3 is not mapped where it runs"))
 
 
 def _runs_across(context: Context, virt: int) -> bool:

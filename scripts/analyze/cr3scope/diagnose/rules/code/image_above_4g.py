@@ -6,6 +6,7 @@ import numpy as np
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import Reason
@@ -24,8 +25,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if image is None or not 0 < end <= FOUR_GIB:
         return None
     return Claim(
-        f"the loader runs at {strike.virt:#x}, the identity map ends at {end:#x}",
-        detail=f"{image.name} lies at {range_words(image.virt, image.last)}, above 4 GiB",
+        Message(f"the loader runs at {strike.virt:#x}, the identity map ends at {end:#x}"),
+        proof=as_messages(f"{image.name} lies at {range_words(image.virt, image.last)}, above 4 GiB"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -15,7 +16,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if strike.reason is not Reason.NOT_PRESENT:
         return None
-    return Claim("jump to address 0, which is not mapped", stands_alone=True)
+    return Claim(Message("jump to address 0, which is not mapped"), stands_alone=True)
 
 
 RULE = Rule(

@@ -9,6 +9,7 @@ from itertools import islice
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import at_source
+from cr3scope.message import Message, as_messages
 from cr3scope.model.asked.owners import Owner, collisions, owners
 from cr3scope.x86.names import range_words
 
@@ -21,8 +22,8 @@ def _check(context: Context) -> Iterator[Finding]:
         told.add((one.label, other.label))
         first, last = max(one.first, other.first), min(one.last, other.last)
         finding = RULE.finding(
-            f"{one.label} and {other.label} overlap at frames {range_words(first, last)}",
-            f"{_words(context, one)}\n{_words(context, other)}",
+            Message(f"{one.label} and {other.label} overlap at frames {range_words(first, last)}"),
+            *as_messages(f"{_words(context, one)}\n{_words(context, other)}"),
         )
         later = other.caller or one.caller
         yield replace(finding, source=context.attribution.line(later))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Boot, LoadedRecord
+from cr3scope.message import Message, as_messages
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
 
@@ -24,9 +25,9 @@ def _check(context: Context) -> Iterator[Finding]:
         if near and not where:
             where = f"in the page of the entry point {near[0].entry:#x}"
         finding = RULE.finding(
-            f"{segment} is not what its file holds: first at {virt:#x}"
-            + (f", {where}" if where else ""),
-            _frame_words(boot, loaded, virt),
+            Message(f"{segment} is not what its file holds: first at {virt:#x}"
+            + (f", {where}" if where else "")),
+            *as_messages(_frame_words(boot, loaded, virt)),
         )
         yield replace(finding, step=_first_fetch(boot, virt) if where else None)
 

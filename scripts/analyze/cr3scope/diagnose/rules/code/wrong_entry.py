@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import Boot
+from cr3scope.message import Message, as_messages
 from cr3scope.model.intent import Intent
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -24,7 +25,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if not context.intent.segments or context.intent.is_code(strike.virt):
         return None
     title, detail = _jump_words(context.boot, strike.virt)
-    return Claim(title, detail=detail, stands_alone=True)
+    return Claim(Message(title), proof=as_messages(detail), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -35,20 +36,21 @@ def _check(context: Context) -> Iterator[Finding]:
     for elf in boot.elfs:
         if not _is_file_code(intent, elf.entry):
             finding = RULE.finding(
-                f"the entry point {elf.entry:#x} of {elf.name} is outside every executable segment",
-                "no PT_LOAD with PF_X has file bytes there",
+                Message(f"the entry point {elf.entry:#x} of {elf.name} is outside every executable segment"),
+                *as_messages("no PT_LOAD with PF_X has file bytes there"),
             )
             yield replace(finding, step=steps.get(elf.entry))
     for (name, _), memory in boot.memories.items():
         if name == "entry" and memory.data and not any(memory.data):
             finding = RULE.finding(
-                f"the bytes at the entry point {memory.virt:#x} are all zero",
-                "00 00 is `add [rax], al`: the CPU slides through it until something faults",
+                Message(f"the bytes at the entry point {memory.virt:#x} are all zero"),
+                *as_messages("00 00 is `add [rax], al`: the CPU slides through it until something faults"),
             )
             yield replace(finding, step=steps.get(memory.virt))
     for virt, step in steps.items():
         if _is_astray(context, virt):
-            yield replace(RULE.finding(*_jump_words(boot, virt)), step=step)
+            title, detail = _jump_words(boot, virt)
+            yield replace(RULE.finding(Message(title), *as_messages(detail)), step=step)
 
 
 def _is_astray(context: Context, virt: int) -> bool:

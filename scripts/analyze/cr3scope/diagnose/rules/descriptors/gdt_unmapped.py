@@ -5,6 +5,7 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.names import range_words
 
@@ -15,10 +16,10 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     table = range_words(registers.gdt_base, registers.gdt_base + registers.gdt_limit)
     if strike.target is Target.GDT:
-        return Claim(f"the GDT at {table} is not mapped", severity_of(context, "gdt"))
+        return Claim(Message(f"the GDT at {table} is not mapped"), severity_of(context, "gdt"))
     asked = strike.target in (Target.RANGE, Target.PLAN)
     if asked and context.intent.role_at(strike.virt) in ("gdt", "tss"):
-        return Claim(f"the GDT at {table} or its TSS is not mapped as the trace asked")
+        return Claim(Message(f"the GDT at {table} or its TSS is not mapped as the trace asked"))
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike, Target
 
 
@@ -12,7 +13,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.target is not Target.HANDLER:
         return None
     title = f"the exception handler at {strike.virt:#x} cannot be executed"
-    return Claim(title, severity_of(context, "idt"), "an exception would fault again at its handler")
+    return Claim(Message(title), severity_of(context, "idt"), proof=as_messages("an exception would fault again at its handler"))
 
 
 RULE = Rule(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.names import range_words
 
@@ -16,9 +17,9 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     table = range_words(registers.idt_base, registers.idt_base + registers.idt_limit)
     if strike.target is Target.IDT:
         severity = severity_of(context, "idt")
-        return Claim(f"the IDT at {table} is not mapped", severity, _meaning(severity))
+        return Claim(Message(f"the IDT at {table} is not mapped"), severity, proof=as_messages(_meaning(severity)))
     if strike.target is Target.RANGE and context.intent.role_at(strike.virt) == "idt":
-        return Claim(f"the IDT at {table} is not mapped as the trace asked")
+        return Claim(Message(f"the IDT at {table} is not mapped as the trace asked"))
     return None
 
 

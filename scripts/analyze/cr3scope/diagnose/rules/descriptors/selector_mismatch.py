@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.message import Message, as_messages
 from cr3scope.x86 import exceptions
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
 from cr3scope.x86.registers import Registers
@@ -30,9 +31,9 @@ def _check(context: Context) -> Iterator[Finding]:
         step = next((step.step for step in raised if step.vector in vectors), None)
         names = ", ".join(exceptions.name(vector) for vector in vectors)
         finding = RULE.finding(
-            f"the IDT's gates name code selector {selector:02x}h, {why}",
-            f"gates of {names}; CS at the handoff is {registers.cs:02x}h",
-            severity_of(context, "idt") if step is None else Severity.ERROR,
+            Message(f"the IDT's gates name code selector {selector:02x}h, {why}"),
+            *as_messages(f"gates of {names}; CS at the handoff is {registers.cs:02x}h"),
+            severity=severity_of(context, "idt") if step is None else Severity.ERROR,
         )
         yield replace(finding, step=step)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import MemoryDescriptor
+from cr3scope.message import Message, as_messages
 from cr3scope.x86.names import range_words
 
 # EFI_MEMORY_TYPE (UEFI 2.10, 7.2.1): 0..15 are defined, OEMs begin at 70000000h.
@@ -31,8 +32,8 @@ def _check(context: Context) -> Iterator[Finding]:
         f"conventional memory in it: {usable >> 20} MiB",
     ]
     yield RULE.finding(
-        "the memory map makes no sense: it was walked with sizeof instead of DescriptorSize",
-        "\n".join(lines),
+        Message("the memory map makes no sense: it was walked with sizeof instead of DescriptorSize"),
+        *as_messages("\n".join(lines)),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind
@@ -25,9 +26,9 @@ def _check(context: Context) -> Iterator[Finding]:
             continue
         guilty = fault.guilty[0]
         finding = RULE.finding(
-            f"{what} at {range_words(first, last)} cannot be executed before the switch",
-            f"in the firmware's tables {entry_words(guilty)} has NX; #PF (error "
-            f"{fault.error_code:04x}) with RIP=CR2={fault.virt:#x}",
+            Message(f"{what} at {range_words(first, last)} cannot be executed before the switch"),
+            *as_messages(f"in the firmware's tables {entry_words(guilty)} has NX; #PF (error "
+            f"{fault.error_code:04x}) with RIP=CR2={fault.virt:#x}"),
         )
         yield replace(finding, entry=guilty, range=covered(guilty, fault.virt))
         return

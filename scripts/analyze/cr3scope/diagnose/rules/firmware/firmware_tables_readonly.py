@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import SetRecord
+from cr3scope.message import Message, as_messages
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -47,10 +48,10 @@ def _finding(context: Context, record: SetRecord, fault: PageFault) -> Finding:
         f"without R/W, and CR0.WP=1"
     )
     if context.boot.closed:  # the loader went on: it must have cleared CR0.WP
-        finding = RULE.finding(title, f"{detail} at entry; the write came through", Severity.NOTE)
+        finding = RULE.finding(Message(title), *as_messages(f"{detail} at entry; the write came through"), severity=Severity.NOTE)
     else:
         raised = f"#PF (error {fault.error_code:04x}), CR2={fault.virt:#x}, before the switch"
-        finding = RULE.finding(title, f"{raised}: {detail}")
+        finding = RULE.finding(Message(title), *as_messages(f"{raised}: {detail}"))
     source = context.attribution.source(entry, record.entry)
     return replace(finding, entry=entry, range=(page, page + PAGE_OFFSET), source=source)
 

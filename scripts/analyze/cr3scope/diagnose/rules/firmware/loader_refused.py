@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
     for where, what, status in context.boot.errors:
         code = f", status {status:#x}" if status else ""
-        yield RULE.finding(f"{where}: {what}", f"an `error` record ended the boot{code}")
+        yield RULE.finding(Message(f"{where}: {what}"), *as_messages(f"an `error` record ended the boot{code}"))
 
 
 RULE = Rule(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 _ERROR = 1 << 63
 # EFI_STATUS (UEFI 2.10, appendix D), without the bit that marks an error.
@@ -28,8 +29,8 @@ def _check(context: Context) -> Iterator[Finding]:
     times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     words = f"status {status:#x}" + (f" ({name})" if name else "")
     yield RULE.finding(
-        f"ExitBootServices failed, {words}, and the boot went on",
-        f"after {times} the firmware still owns the machine: its timer, its interrupts, its memory",
+        Message(f"ExitBootServices failed, {words}, and the boot went on"),
+        *as_messages(f"after {times} the firmware still owns the machine: its timer, its interrupts, its memory"),
     )
 
 

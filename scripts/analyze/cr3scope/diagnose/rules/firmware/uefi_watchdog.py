@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -18,8 +19,8 @@ def _check(context: Context) -> Iterator[Finding]:
     if context.observation is not None and context.observation.first is not None:
         return
     yield RULE.finding(
-        "the machine restarted, no exception is known, and ExitBootServices was not heard of",
-        "a watchdog of the firmware, five minutes long by default, runs until ExitBootServices",
+        Message("the machine restarted, no exception is known, and ExitBootServices was not heard of"),
+        *as_messages("a watchdog of the firmware, five minutes long by default, runs until ExitBootServices"),
     )
 
 

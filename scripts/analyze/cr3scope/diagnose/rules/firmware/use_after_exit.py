@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 _MOST_SERVICES = 6
 
@@ -19,8 +20,8 @@ def _check(context: Context) -> Iterator[Finding]:
     more = f" and {len(names) - _MOST_SERVICES} more" if len(names) > _MOST_SERVICES else ""
     count = "one call" if len(late) == 1 else f"{len(late)} calls"
     yield RULE.finding(
-        f"{shown}{more} is called after ExitBootServices",
-        f"{count} into the firmware after ExitBootServices returned success",
+        Message(f"{shown}{more} is called after ExitBootServices"),
+        *as_messages(f"{count} into the firmware after ExitBootServices returned success"),
     )
 
 

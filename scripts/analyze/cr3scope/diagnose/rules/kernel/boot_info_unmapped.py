@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.intent import HANDED_OVER_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -15,7 +16,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     named = context.intent.at(strike.virt)
     if named is None or named.role not in HANDED_OVER_ROLES:
         return None
-    return Claim(f"{named.label} is handed to the kernel but not mapped at {strike.virt:#x}")
+    return Claim(Message(f"{named.label} is handed to the kernel but not mapped at {strike.virt:#x}"))
 
 
 RULE = Rule(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.x86.ending import Ending
 
 
@@ -20,8 +21,8 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     if not context.boot.complete:
         yield RULE.finding(
-            "the switch survives, and the kernel halts with interrupts off: nothing can wake it",
-            seen.detail,
+            Message("the switch survives, and the kernel halts with interrupts off: nothing can wake it"),
+            *as_messages(seen.detail),
         )
 
 

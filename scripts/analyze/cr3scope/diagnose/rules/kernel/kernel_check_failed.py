@@ -6,17 +6,18 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
     failed = [check for check in context.boot.checks if not check.passed]
     for check in failed:
-        yield RULE.finding(f"the kernel's check failed: {check.name}", check.detail)
+        yield RULE.finding(Message(f"the kernel's check failed: {check.name}"), *as_messages(check.detail))
     summary = context.boot.summary
     if summary is not None and summary[1] > len(failed):
         yield RULE.finding(
-            f"the kernel counts {summary[1]} failed checks",
-            f"the capture names {len(failed)} of them",
+            Message(f"the kernel counts {summary[1]} failed checks"),
+            *as_messages(f"the capture names {len(failed)} of them"),
         )
 
 

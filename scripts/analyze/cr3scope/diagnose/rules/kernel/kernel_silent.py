@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -16,7 +17,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     reached = f"last closed section: {boot.closed[-1]}" if boot.closed else "no section was closed"
     yield RULE.finding(
-        "the plan survives in the model, but the trace ends before the kernel's summary", reached
+        Message("the plan survives in the model, but the trace ends before the kernel's summary"), *as_messages(reached)
     )
 
 

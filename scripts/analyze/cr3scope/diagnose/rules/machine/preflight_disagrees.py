@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import PreflightRecord
+from cr3scope.message import Message, as_messages
 from cr3scope.model.plan import strike
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86 import exceptions
@@ -23,8 +24,8 @@ def _check(context: Context) -> Iterator[Finding]:
         fault = strike(context.tables, context.cpu, step, context.platform)
         if not _agree(record, fault):
             yield RULE.finding(
-                f"the loader and the model disagree on step {record.step}, {step.name}",
-                f"loader: {_loader_words(record)}; model: {_model_words(fault)}",
+                Message(f"the loader and the model disagree on step {record.step}, {step.name}"),
+                *as_messages(f"loader: {_loader_words(record)}; model: {_model_words(fault)}"),
             )
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
     if context.restarts:
         times = "once" if context.restarts == 1 else f"{context.restarts} times"
         yield RULE.finding(
-            f"the machine restarted after the switch, {times}",
-            "a boot ends behind its loader's last record, and another one begins",
+            Message(f"the machine restarted after the switch, {times}"),
+            *as_messages("a boot ends behind its loader's last record, and another one begins"),
         )
 
 

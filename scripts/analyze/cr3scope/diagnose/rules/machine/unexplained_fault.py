@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 
@@ -16,14 +17,14 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     if observation.ending is None:
         yield RULE.finding(
-            "the machine ran where the model saw a fault", f"seen in: {observation.source}"
+            Message("the machine ran where the model saw a fault"), *as_messages(f"seen in: {observation.source}")
         )
         return
     seen = _words(observation.first) if observation.first else observation.ending.value
     predicted = _words(prediction.first) if prediction.first else "the plan survives"
     yield RULE.finding(
-        f"the machine did something else than the model: {seen}",
-        f"seen in: {observation.source}; foreseen: {predicted}",
+        Message(f"the machine did something else than the model: {seen}"),
+        *as_messages(f"seen in: {observation.source}; foreseen: {predicted}"),
     )
 
 

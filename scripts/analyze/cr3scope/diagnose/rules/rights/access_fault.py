@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.names import entry_name
@@ -20,8 +21,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     what = f"{named.label} at {strike.virt:#x}" if named else f"{strike.virt:#x}"
     title = f"{what} cannot be {_VERBS[strike.kind]}: {_why(strike)}"
     if strike.target is Target.PLAN and strike.mend is None:
-        return Claim(title, detail="no change of the tables is known to mend this")
-    return Claim(title)
+        return Claim(Message(title), proof=as_messages("no change of the tables is known to mend this"))
+    return Claim(Message(title))
 
 
 def _why(strike: Strike) -> str:

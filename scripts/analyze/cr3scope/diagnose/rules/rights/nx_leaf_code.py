@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
@@ -20,7 +21,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     named = context.intent.at(strike.virt)
     what = named.label if named else f"code at {strike.virt:#x}"
-    return Claim(f"{what} is mapped no-execute by {entry_name(entry)}")
+    return Claim(Message(f"{what} is mapped no-execute by {entry_name(entry)}"))
 
 
 RULE = Rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
@@ -16,7 +17,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if context.is_told and strike.target is Target.PLAN and strike.mend is None:
         return None  # nobody meant that address as code: the jump is wrong, not the entry
-    return Claim(f"NX in {entry_name(entry)} forbids execution of everything beneath it")
+    return Claim(Message(f"NX in {entry_name(entry)} forbids execution of everything beneath it"))
 
 
 RULE = Rule(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
@@ -22,8 +23,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != NO_EXECUTE:
         return None
     return Claim(
-        f"{entry_name(entry)} has NX (bit 63), but EFER.NXE is clear: the bit is reserved",
-        detail=f"EFER={cpu.efer:#x} at the handoff",
+        Message(f"{entry_name(entry)} has NX (bit 63), but EFER.NXE is clear: the bit is reserved"),
+        proof=as_messages(f"EFER={cpu.efer:#x} at the handoff"),
         stands_alone=True,
     )
 
@@ -49,9 +50,9 @@ def _check(context: Context) -> Iterator[Finding]:
     )
     entry, virt = next(stage.places(chosen))
     finding = RULE.finding(
-        f"{count} present entries have NX (bit 63), but EFER.NXE is clear: the bit is reserved",
-        f"the first is {entry_words(entry)}; EFER={context.cpu.efer:#x} at the handoff",
-        None if needed else Severity.WARNING,
+        Message(f"{count} present entries have NX (bit 63), but EFER.NXE is clear: the bit is reserved"),
+        *as_messages(f"the first is {entry_words(entry)}; EFER={context.cpu.efer:#x} at the handoff"),
+        severity=None if needed else Severity.WARNING,
     )
     source = context.attribution.source(entry, virt)
     named = unless_struck(context, entry)

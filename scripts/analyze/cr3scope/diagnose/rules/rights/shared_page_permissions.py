@@ -5,6 +5,7 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.asked import at_source
+from cr3scope.message import Message, as_messages
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -32,8 +33,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     page = strike.virt & -PAGE_BYTES
     source = at_source(context.attribution.line(later.caller))
     return Claim(
-        f"the page at {page:#x} belongs to {earlier.label}, but has the rights of {later.label}",
-        detail=f"{later.label} was mapped{source} with {later.rights}, over that page too",
+        Message(f"the page at {page:#x} belongs to {earlier.label}, but has the rights of {later.label}"),
+        proof=as_messages(f"{later.label} was mapped{source} with {later.rights}, over that page too"),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
 from cr3scope.paging.walk import Reason, Walk, walk
@@ -26,7 +27,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     path = walk(context.tables, context.cpu, strike.virt, context.platform)
     smep = strike.reason is Reason.SMEP
     words = "SMEP forbids the kernel to execute" if smep else "SMAP forbids the kernel to touch"
-    return Claim(f"{strike.virt:#x} is a user page, which {words}", detail=_levels(path))
+    return Claim(Message(f"{strike.virt:#x} is a user page, which {words}"), proof=as_messages(_levels(path)))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -55,9 +56,9 @@ def _check(context: Context) -> Iterator[Finding]:
     virt = next(iter(told.values()))
     path = walk(context.tables, cpu, virt, context.platform)
     finding = RULE.finding(
-        f"{', '.join(list(told)[:MOST_NAMED])}: asked for the kernel, but these are user pages",
-        f"{_levels(path)}\nbites on CPUs with SMEP or SMAP as soon as the kernel turns them on",
-        Severity.WARNING,
+        Message(f"{', '.join(list(told)[:MOST_NAMED])}: asked for the kernel, but these are user pages"),
+        *as_messages(f"{_levels(path)}\nbites on CPUs with SMEP or SMAP as soon as the kernel turns them on"),
+        severity=Severity.WARNING,
     )
     source = context.attribution.source(path.leaf, virt)
     yield replace(finding, entry=path.leaf, range=(virt, virt | path.page_size - 1), source=source)

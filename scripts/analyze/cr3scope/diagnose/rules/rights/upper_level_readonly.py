@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
@@ -14,7 +15,7 @@ def _claim(_context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.READ_ONLY or entry is None or is_leaf(entry.value, entry.level):
         return None
-    return Claim(f"R/W clear in {entry_name(entry)} makes everything beneath it read-only")
+    return Claim(Message(f"R/W clear in {entry_name(entry)} makes everything beneath it read-only"))
 
 
 RULE = Rule(

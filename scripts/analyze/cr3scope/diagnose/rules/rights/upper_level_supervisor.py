@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
@@ -28,10 +29,10 @@ def _check(context: Context) -> Iterator[Finding]:
             first, last = covered(parent, virt)
             shown = range_words(max(first, named.virt), min(last, named.last))
             finding = RULE.finding(
-                f"{entry_name(parent)} has U clear: no user mode in {named.label} {shown}",
-                f"{entry_words(parent)}, above the user leaf {entry_words(leaf)}\n"
+                Message(f"{entry_name(parent)} has U clear: no user mode in {named.label} {shown}"),
+                *as_messages(f"{entry_words(parent)}, above the user leaf {entry_words(leaf)}\n"
                 "user-mode reads get #PF 0005 there, writes 0007; no step of the plan is made in "
-                "user mode",
+                "user mode"),
             )
             source = context.attribution.source(parent, virt)
             yield replace(finding, entry=parent, range=(first, last), source=source)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
@@ -22,8 +23,8 @@ def _check(context: Context) -> Iterator[Finding]:
             found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
             if isinstance(found, Translation):
                 yield RULE.finding(
-                    f"{guard.label} at {range_words(guard.virt, guard.last)} is mapped",
-                    f"{virt:#x} leads to {found.phys:#x}: an overflow overwrites that silently",
+                    Message(f"{guard.label} at {range_words(guard.virt, guard.last)} is mapped"),
+                    *as_messages(f"{virt:#x} leads to {found.phys:#x}: an overflow overwrites that silently"),
                 )
                 break
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import Boot
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -23,7 +24,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     step = strike.step
     title = f"{step.name} at {step.virt:#x} needs an address that is a multiple of {step.align}"
-    return Claim(title, detail=_rsp_words(context.boot))
+    return Claim(Message(title), proof=as_messages(_rsp_words(context.boot)))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -34,9 +35,9 @@ def _check(context: Context) -> Iterator[Finding]:
     at_entry = rsp - QWORD * _pushes_before_entry(boot, rsp)
     if at_entry % _ALIGNMENT != QWORD:
         yield RULE.finding(
-            f"RSP {at_entry:#x} at the kernel's entry is not 8 beyond a multiple of 16",
-            f"{_rsp_words(boot)}; no step of the plan demands it, the first movaps of C code will",
-            Severity.WARNING,
+            Message(f"RSP {at_entry:#x} at the kernel's entry is not 8 beyond a multiple of 16"),
+            *as_messages(f"{_rsp_words(boot)}; no step of the plan demands it, the first movaps of C code will"),
+            severity=Severity.WARNING,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -26,7 +27,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     distances = {abs(end - rsp): (name, end) for name, _, end in ends}
     name, end = distances[min(distances)]
     return Claim(
-        f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards",
+        Message(f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards"),
         stands_alone=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -14,10 +15,10 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     role = context.intent.role_at(strike.virt)
     if role == "guard":
-        return Claim(f"{strike.virt:#x} is in the guard page below a stack: RSP is on its wrong side")
+        return Claim(Message(f"{strike.virt:#x} is in the guard page below a stack: RSP is on its wrong side"))
     if role not in STACK_ROLES:
         return None
-    return Claim(f"the stack is not mapped at {strike.virt:#x}")
+    return Claim(Message(f"the stack is not mapped at {strike.virt:#x}"))
 
 
 RULE = Rule(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -22,13 +23,14 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if words is None or not rdi <= strike.virt < rdi + _STRUCTURE_BYTES:
         return None
     title, detail = words
-    return Claim(title, detail=detail, stands_alone=True)
+    return Claim(Message(title), proof=as_messages(detail), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
     words = _words(context)
     if words is not None:
-        yield RULE.finding(*words)
+        title, detail = words
+        yield RULE.finding(Message(title), *as_messages(detail))
 
 
 def _words(context: Context) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike
 
 
@@ -17,7 +18,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     other = next((t for t in context.boot.tables if t.phys == root), None)
     what = f"a table of level {other.level}" if other else "no table of the loader's"
     title = f"CR3 points to {root:#x}, {what}; the top table is at {roots[0]:#x}"
-    return Claim(title, stands_alone=True)
+    return Claim(Message(title), stands_alone=True)
 
 
 RULE = Rule(

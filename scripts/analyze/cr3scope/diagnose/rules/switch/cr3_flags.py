@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.x86.cpu_state import CR4_PCIDE
 from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, WRITE_THROUGH
 
@@ -22,8 +23,8 @@ def _check(context: Context) -> Iterator[Finding]:
     if ignored:
         said.append(f"bits {ignored:#x} are ignored, and no address of a page has them")
     yield RULE.finding(
-        f"CR3 is {cpu.cr3:#x}: it has flags beside the address {cpu.root:#x}",
-        f"{'; '.join(said)}\nwith CR4.PCIDE the same bits would be a PCID",
+        Message(f"CR3 is {cpu.cr3:#x}: it has flags beside the address {cpu.root:#x}"),
+        *as_messages(f"{'; '.join(said)}\nwith CR4.PCIDE the same bits would be a PCID"),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
+from cr3scope.message import Message, as_messages
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -18,9 +19,9 @@ def _check(context: Context) -> Iterator[Finding]:
     if pool is not None and pool.phys is not None:
         where += f", of physical {pool.phys + cpu.cr3 - pool.virt:#x}"
     finding = RULE.finding(
-        f"mov cr3 loads {cpu.cr3:#x}: reserved bits {cpu.cr3_reserved:#x}",
-        f"physical addresses have {cpu.max_phys_bits} bits here{where}\n"
-        "#GP(0) at the mov itself, under the old tables; QEMU's TCG stands still there",
+        Message(f"mov cr3 loads {cpu.cr3:#x}: reserved bits {cpu.cr3_reserved:#x}"),
+        *as_messages(f"physical addresses have {cpu.max_phys_bits} bits here{where}\n"
+        "#GP(0) at the mov itself, under the old tables; QEMU's TCG stands still there"),
     )
     yield replace(finding, step=BEFORE_ALL_STEPS)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import TableRecord
+from cr3scope.message import Message, as_messages
 from cr3scope.model.depth import Crossing
 from cr3scope.model.strike import Strike
 from cr3scope.x86.access import AccessKind
@@ -16,7 +17,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     top = _other_depth(context)
     if top is None:
         return _walked_otherwise(context, strike)
-    return Claim(_title(context, top), detail=_detail(top), stands_alone=True)
+    return Claim(Message(_title(context, top)), proof=as_messages(_detail(top)), stands_alone=True)
 
 
 def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
@@ -30,13 +31,13 @@ def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
     if levels is None:
         return None
     detail = f"walked so, {strike.virt:#x} is mapped where the current tables map it"
-    return Claim(_words(levels, context.cpu.levels), detail=detail, stands_alone=True)
+    return Claim(Message(_words(levels, context.cpu.levels)), proof=as_messages(detail), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
     top = _other_depth(context)
     if top is not None:
-        yield RULE.finding(_title(context, top), _detail(top))
+        yield RULE.finding(Message(_title(context, top)), *as_messages(_detail(top)))
 
 
 def _other_depth(context: Context) -> TableRecord | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.machine import Chain
 from cr3scope.paging.walk import AccessKind, PageFault, access
 from cr3scope.x86.access import EntryRef, Fault
@@ -36,7 +37,7 @@ def _check(context: Context) -> Iterator[Finding]:
             yield _deadly(context, f"the handler at {handler:#x} cannot be executed", fault)
             return
     words = "the IDT is mapped: whether its handlers still work under the new tables, nobody said"
-    yield RULE.finding(_title(cpu.rflags), words, Severity.WARNING)
+    yield RULE.finding(Message(_title(cpu.rflags)), *as_messages(words), severity=Severity.WARNING)
 
 
 def of_chain(chain: Chain) -> Finding:
@@ -45,7 +46,7 @@ def of_chain(chain: Chain) -> Finding:
     words = f"interrupts are on across the switch, and the next one is fatal{ends}"
     refused = next((raised.fault for raised in chain.faults if raised.fault is not None), None)
     entry = next(iter(refused.guilty), None) if refused else None
-    return replace(RULE.finding(words, "\n".join(chain.words)), entry=entry)
+    return replace(RULE.finding(Message(words), *as_messages("\n".join(chain.words))), entry=entry)
 
 
 def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
@@ -55,7 +56,7 @@ def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
     where = f"at RIP={fault.rip:#x}, with interrupts on; " if fault.rip is not None else ""
     detail = f"{where}the live tables under CR3={fault.cr3 or 0:#x} refuse {refused.virt:#x}"
     reason = f": {refused.reason.of(entry_name(entry))}" if entry else ""
-    return replace(RULE.finding(words, detail + reason), entry=entry, range=(refused.virt, refused.virt))
+    return replace(RULE.finding(Message(words), *as_messages(detail + reason)), entry=entry, range=(refused.virt, refused.virt))
 
 
 def _title(rflags: int) -> str:
@@ -65,7 +66,7 @@ def _title(rflags: int) -> str:
 def _deadly(context: Context, detail: str, fault: PageFault) -> Finding:
     entry: EntryRef | None = next(iter(fault.guilty), None)
     rflags = context.cpu.rflags if context.cpu else 0
-    finding = RULE.finding(_title(rflags), f"the next interrupt is fatal: {detail}")
+    finding = RULE.finding(Message(_title(rflags)), *as_messages(f"the next interrupt is fatal: {detail}"))
     source = context.attribution.source(entry, fault.virt)
     return replace(finding, step=0, entry=entry, range=(fault.virt, fault.virt), source=source)
 

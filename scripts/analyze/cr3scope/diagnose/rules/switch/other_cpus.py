@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model import matrix
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.matrix import Refusal
@@ -64,7 +65,7 @@ def _finding(context: Context, entry: EntryRef, refusals: list[Refusal]) -> Find
     elif matrix.NXE_CLEAR in told:
         lines.append(_MUST_SET_NXE)
     severity = min((_SEVERITY[variant] for variant in told), key=list(Severity).index)
-    finding = RULE.finding(title, "\n".join(lines), severity)
+    finding = RULE.finding(Message(title), *as_messages("\n".join(lines)), severity=severity)
     source = context.attribution.source(entry, first.fault.virt)
     return replace(finding, entry=entry, range=covered(entry, first.fault.virt), source=source)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
@@ -26,7 +27,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != GLOBAL:
         return None
-    return Claim(f"{entry_name(entry)} has G (bit 8), which must be zero there on an AMD CPU")
+    return Claim(Message(f"{entry_name(entry)} has G (bit 8), which must be zero there on an AMD CPU"))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -48,9 +49,9 @@ def _check(context: Context) -> Iterator[Finding]:
     entry, virt = found[0]
     more = f"; so have {len(found) - 1} more" if len(found) > 1 else ""
     finding = RULE.finding(
-        f"{entry_name(entry)} has G (bit 8): bites on AMD CPUs, where it is reserved",
-        f"{entry_words(entry)}{more}; Intel CPUs and QEMU's TCG ignore the bit",
-        Severity.WARNING,
+        Message(f"{entry_name(entry)} has G (bit 8): bites on AMD CPUs, where it is reserved"),
+        *as_messages(f"{entry_words(entry)}{more}; Intel CPUs and QEMU's TCG ignore the bit"),
+        severity=Severity.WARNING,
     )
     source = context.attribution.source(entry, virt)
     named = unless_struck(context, entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.walk import walk
@@ -18,7 +19,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
         table = context.tables.table(entry.phys & PAGE_FRAME)
         if table is not None and lacks_page_size(table, entry.level, entry.index):
-            return Claim(f"{entry_name(entry)} {words(entry)}", stands_alone=True, entry=entry)
+            return Claim(Message(f"{entry_name(entry)} {words(entry)}"), stands_alone=True, entry=entry)
     return None
 
 

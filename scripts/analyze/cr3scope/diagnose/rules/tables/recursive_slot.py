@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE
@@ -99,7 +100,7 @@ def _finding(
     context: Context, entry: EntryRef, title: str, detail: str, severity: Severity | None = None
 ) -> Finding:
     source = context.attribution.source(entry, 0)
-    return replace(RULE.finding(title, detail, severity), entry=entry, source=source)
+    return replace(RULE.finding(Message(title), *as_messages(detail), severity=severity), entry=entry, source=source)
 
 
 RULE = Rule(

@@ -10,6 +10,7 @@ import numpy as np
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Dump
+from cr3scope.message import Message, as_messages
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Walk, walk
@@ -57,9 +58,9 @@ def _outlives(before: Walk, tables: Tables, cpu: CpuState) -> bool:
 def _finding(context: Context, before: Walk, label: str, after: Walk) -> Finding:
     now = "nothing" if after.stop else f"{after.phys:#x} {after.rights}"
     finding = RULE.finding(
-        f"a global translation of {before.virt:#x} ({label}) survives mov cr3",
-        f"old: {before.phys:#x} {before.rights} by {entry_words(before.leaf)}; new: {now}; "
-        f"CR4.PGE=1 on both sides. Bites on hardware; QEMU TCG drops global translations too",
+        Message(f"a global translation of {before.virt:#x} ({label}) survives mov cr3"),
+        *as_messages(f"old: {before.phys:#x} {before.rights} by {entry_words(before.leaf)}; new: {now}; "
+        f"CR4.PGE=1 on both sides. Bites on hardware; QEMU TCG drops global translations too"),
     )
     last = before.virt | before.page_size - 1
     reach = (before.virt & -before.page_size, last)

@@ -11,6 +11,7 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.paging.effective import MEMORY_TYPES
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import (
@@ -45,8 +46,8 @@ def _memory(context: Context) -> Iterator[Finding]:
         if inside and not descriptor.attributes & _WRITE_BACK:
             what = f"table page {record.phys:#x} of level {record.level}"
             finding = RULE.finding(
-                f"{what} is in memory that cannot be write-back",
-                f"the firmware's map gives it the attributes {descriptor.attributes:#x}",
+                Message(f"{what} is in memory that cannot be write-back"),
+                *as_messages(f"the firmware's map gives it the attributes {descriptor.attributes:#x}"),
             )
             yield replace(finding, source=context.attribution.line(record.caller))
             return
@@ -74,7 +75,7 @@ def _entries(context: Context) -> Iterator[Finding]:
             bits = " and ".join(name for bit, name in _BITS if value & bit)
             title = f"{entry_name(entry)} has {bits}: the table below it is read {kind}"
             source = context.attribution.source(entry, 0)
-            yield replace(RULE.finding(title, entry_words(entry)), entry=entry, source=source)
+            yield replace(RULE.finding(Message(title), *as_messages(entry_words(entry))), entry=entry, source=source)
             return
 
 

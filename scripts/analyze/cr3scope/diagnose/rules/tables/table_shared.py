@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
 from cr3scope.diagnose.shared.misplaced import misplaced
 from cr3scope.input.capture.records import TableRecord
+from cr3scope.message import Message, as_messages
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
@@ -29,7 +30,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
             return None  # through the recursive slot every table is met one level higher
         record = records.get(entry.value & ADDRESS_MASK)
         if record is not None and record.level != entry.level - 1 and record.parent:
-            return Claim(_title(entry, record), stands_alone=True, entry=entry)
+            return Claim(Message(_title(entry, record)), stands_alone=True, entry=entry)
     return None
 
 
@@ -43,7 +44,7 @@ def _check(context: Context) -> Iterator[Finding]:
     others = [_title(other, known) for other, _, known in found[1:MOST_NAMED]]
     if len(found) > MOST_NAMED:
         others.append(f"and {len(found) - MOST_NAMED} more")
-    finding = RULE.finding(_title(entry, record), "\n".join([entry_words(entry), *others]))
+    finding = RULE.finding(Message(_title(entry, record)), *as_messages("\n".join([entry_words(entry), *others])))
     source = context.attribution.source(entry, virt)
     named = unless_struck(context, entry)
     yield replace(finding, entry=named, range=covered(entry, virt), source=source)

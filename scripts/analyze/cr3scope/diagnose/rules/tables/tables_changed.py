@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Dump
+from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAGE_FRAME
 from cr3scope.x86.names import entry_words
@@ -29,14 +31,10 @@ def _check(context: Context) -> Iterator[Finding]:
         lines.append(f"and {len(changed) - MOST_NAMED} more entries")
     if lost:
         lines.append(f"table pages in only one of the dumps: {len(lost)}, first {lost[0]:#x}")
-    yield Finding(
-        RULE.id,
-        RULE.severity,
-        "the page tables changed between the loader's dump and the kernel's",
-        "\n".join(lines),
-        RULE.fix,
-        entry=changed[0][0] if changed else None,
+    found = RULE.finding(
+        Message("the page tables changed between the loader's dump and the kernel's"), *map(Message, lines)
     )
+    yield replace(found, entry=changed[0][0] if changed else None)
 
 
 def _changed(context: Context, new: Dump, after: Dump) -> Iterator[tuple[EntryRef, int]]:

@@ -12,6 +12,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.garbage import garbage
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
+from cr3scope.message import Message, as_messages
 from cr3scope.paging.reach import stages
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.names import covered, entry_name, entry_words
@@ -37,8 +38,8 @@ def _check(context: Context) -> Iterator[Finding]:
     entry, virt = first
     more = f"; so do {count - 1} more that nobody asked for" if count > 1 else ""
     finding = RULE.finding(
-        f"{entry_name(entry)} is garbage, in a table that the loader made",
-        f"{entry_words(entry)} leads to no table and to no memory that the trace names{more}",
+        Message(f"{entry_name(entry)} is garbage, in a table that the loader made"),
+        *as_messages(f"{entry_words(entry)} leads to no table and to no memory that the trace names{more}"),
     )
     named = unless_struck(context, entry)
     source = context.attribution.source(entry, virt)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import MemoryDescriptor
+from cr3scope.message import Message, as_messages
 from cr3scope.x86.entry import PAGE_OFFSET
 from cr3scope.x86.names import range_words
 
@@ -38,7 +39,7 @@ def _check(context: Context) -> Iterator[Finding]:
     if lines:
         more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
         title = f"{lines[0]}: the kernel may hand it out"
-        yield RULE.finding(title, "\n".join([*lines[1:MOST_NAMED], *more]))
+        yield RULE.finding(Message(title), *as_messages("\n".join([*lines[1:MOST_NAMED], *more])))
 
 
 def _reclaimed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.message import Message, as_messages
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
@@ -36,11 +37,11 @@ def _told(context: Context, entry: EntryRef) -> Claim | None:
         return None
     title = f"{entry_name(entry)} holds the virtual address {_whole(address):#x}"
     if pool is None or pool.phys is None:
-        return Claim(f"{title} instead of a physical one", stands_alone=True, entry=entry)
+        return Claim(Message(f"{title} instead of a physical one"), stands_alone=True, entry=entry)
     offset = address - (pool.virt & ADDRESS_MASK)
     return Claim(
-        f"{title}; the table lies at physical {pool.phys + offset:#x}",
-        detail=f"{_whole(address):#x} is in {pool.label}, mapped to {pool.phys:#x}",
+        Message(f"{title}; the table lies at physical {pool.phys + offset:#x}"),
+        proof=as_messages(f"{_whole(address):#x} is in {pool.label}, mapped to {pool.phys:#x}"),
         stands_alone=True,
         entry=entry,
     )

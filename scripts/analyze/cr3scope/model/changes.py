@@ -1,0 +1,53 @@
+"""Changes of the tables that mend a refused access: bits of entries, or a page that is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cr3scope.x86.access import EntryRef
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A 4 KiB page that should be there."""
+
+    virt: int
+    frame: int
+    rights: str
+
+
+class Change(Enum):
+    """What an edit does to an entry."""
+
+    CLEAR_NX = "clear-nx"
+    SET_WRITABLE = "set-writable"
+    CLEAR_USER = "clear-user"
+    SET_PRESENT = "set-present"
+    CLEAR_RESERVED = "clear-reserved"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of one entry; ``value`` is what the entry then holds."""
+
+    change: Change
+    entry: EntryRef
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """The smallest change that lets an access through, proved in the model.
+
+    It changes bits of entries (``edits``), or maps a ``page`` that is missing. ``no_ram``: neither helps, since
+    the current tables lead RSP to this frame, where the machine has no RAM: RSP is wrong. ``as_now``: the frame
+    of the page is the one behind the address in the tables in force now. ``goes_on``: the same instruction needs
+    the same of more pages than were looked at.
+    """
+
+    edits: tuple[Edit, ...] = ()
+    page: Page | None = None
+    no_ram: int | None = None
+    as_now: bool = False
+    goes_on: bool = False

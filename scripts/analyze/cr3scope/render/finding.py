@@ -1,0 +1,87 @@
+"""A finding in words and in JSON's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
+
+from cr3scope.diagnose.finding import Finding
+from cr3scope.message import Fact, Hex, Message, Some, Span
+from cr3scope.model.changes import Mend
+from cr3scope.render import mend, message
+from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.entry import PAGE_BYTES
+
+_HEX_FIELDS = {EntryRef: {"phys", "value"}, Fault: {"cr2", "rip", "cr3", "rsp"}}
+
+
+def title(finding: Finding) -> str:
+    """Return what is wrong, in one line."""
+    return message.text(finding.title)
+
+
+def proof(finding: Finding) -> tuple[str, ...]:
+    """Return how it is known, line by line."""
+    return tuple(map(message.text, finding.proof))
+
+
+def fix(finding: Finding) -> str:
+    """Return what to change: the mends that were tried in the model, then what the rule advises."""
+    mends, advice = mend.text(finding.mends), message.text(finding.fix)
+    return f"{mends}. {advice}" if mends else advice
+
+
+def facts(finding: Finding) -> dict[str, object]:
+    """Return the facts by their names, as JSON's values: addresses and values of entries as hex strings."""
+    said = (finding.title, *finding.proof, finding.fix)
+    return {name: _plain(fact) for each in said for name, fact in _facts(each)}
+
+
+def mends(finding: Finding) -> list[dict[str, object]]:
+    """Return the mends that were tried in the model, as JSON's values."""
+    return [each for one in finding.mends for each in _mend(one)]
+
+
+def _facts(said: Message) -> Iterator[tuple[str, Fact]]:
+    """With those of messages inside it."""
+    for name, fact in said.facts.items():
+        if isinstance(fact, Message) and fact.facts:
+            yield from _facts(fact)
+        else:
+            yield name, fact
+
+
+def _plain(fact: Fact) -> object:
+    if isinstance(fact, Hex):
+        return f"{fact:#x}"
+    if isinstance(fact, Enum):
+        return fact.value
+    if isinstance(fact, bytes):
+        return fact.hex()
+    if isinstance(fact, Message):
+        return message.text(fact)
+    if isinstance(fact, Some):
+        return _plain(fact.items)
+    if isinstance(fact, tuple):
+        return [_plain(each) for each in fact]
+    if isinstance(fact, Span):
+        span = [f"{fact.first:#x}", f"{fact.last:#x}"]
+        return {"name": fact.name, "range": span} if fact.name else span
+    if is_dataclass(fact):
+        in_hex = _HEX_FIELDS.get(type(fact), set())
+        values = {one.name: getattr(fact, one.name) for one in fields(fact)}
+        return {name: _plain(Hex(value) if name in in_hex and value is not None else value)
+                for name, value in values.items()}  # fmt: skip
+    return fact
+
+
+def _mend(one: Mend) -> Iterator[dict[str, object]]:
+    for edit in one.edits:
+        yield {"change": edit.change.value, "entry": _plain(edit.entry), "value": f"{edit.value:#x}"}
+    if one.page is not None:
+        page = one.page
+        span = Span(page.virt, page.virt + PAGE_BYTES - 1)
+        yield {"change": "map", "range": _plain(span), "phys": f"{page.frame:#x}", "rights": page.rights}
+    if one.no_ram is not None:
+        yield {"change": "correct-rsp", "phys": f"{one.no_ram:#x}"}
