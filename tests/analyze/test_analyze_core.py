@@ -15,8 +15,8 @@ from cr3scope.cli.main import main
 from cr3scope.input.sources.core_note import CoreCpu, read_cpu, write_cpu
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.input.sources.write_core import write_core
-from cr3scope.model.code_prediction import predict_code
 from cr3scope.render.code_prediction import report
+from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.target.core_cpu import stopped_cpu
 
 
@@ -207,7 +207,7 @@ def test_what_a_page_fault_would_come_to_is_open_once_a_gate_is_written(tmp_path
     for code, told in ((gate, "written on the way"), ("", "IDT")):
         path = core(tmp_path, memory(f"0f22d8 {code} 90 ebfe"))
         now = stopped_cpu(open_core_file(Path(path)), path)
-        lines = list(report(now, predict_code(now)))
+        lines = list(report(judge_stopped(now)))
         after = lines[lines.index("if it page-faulted nevertheless:") + 1 :]
         assert told in after[0], after
         assert ("  ends: triple-fault" in after) == (not code), after
@@ -267,5 +267,5 @@ def test_a_repeated_instruction_is_one_line_of_the_report(tmp_path: Path) -> Non
         code = copy.format(target=target.to_bytes(4, "little").hex())
         path = core(tmp_path, memory(f"0f22d8 {code} ebfe"))
         now = stopped_cpu(open_core_file(Path(path)), path)
-        lines = [line.strip() for line in report(now, predict_code(now))]
+        lines = [line.strip() for line in report(judge_stopped(now))]
         assert [line for line in lines if line.startswith(("read ", "write "))] == told

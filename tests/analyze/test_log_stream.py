@@ -10,7 +10,6 @@ import pytest
 from analyze.storm_log import FIRMWARE_CR3, IDT, NEW_CR3, SWITCH, TRIPLE, firmware, record, storm
 from boot.reference import ROOT
 
-from cr3scope.cli.triage import story_verdict
 from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, TripleFault
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.int_log.record import read_records
@@ -19,6 +18,7 @@ from cr3scope.input.logs.logfile import WINDOW, LogFile
 from cr3scope.input.logs.observe import LogReport, report_on
 from cr3scope.input.logs.report import all_formats
 from cr3scope.input.logs.stream import StreamedSpaces, stories
+from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.types import Status
 from cr3scope.x86.ending import Ending
 
@@ -131,7 +131,7 @@ def test_the_planned_address_space_is_kept_among_any_number_of_others(tmp_path: 
     ],
 )
 def test_a_log_without_an_exception_still_tells(events: tuple[Event, ...], status: Status, tmp_path: Path) -> None:
-    assert story_verdict(story(tmp_path, *events)).status is status
+    assert judge_log(story(tmp_path, *events)).status is status
 
 
 def test_each_module_of_the_folder_is_a_format_and_no_two_begin_alike() -> None:

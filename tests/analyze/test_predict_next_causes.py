@@ -15,6 +15,7 @@ from cr3scope.model.code_prediction import predict_code
 from cr3scope.diagnose.next_causes import MOST_OBSTACLES, NextCauses, next_causes
 from cr3scope.paging.tables import Entries
 from cr3scope.render.code_prediction import report
+from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.target.core_cpu import stopped_cpu
 from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -61,7 +62,7 @@ def test_each_cause_is_told_with_its_own_mend_in_the_order_of_the_code(tmp_path:
     assert fix_of(found.obstacles[0].finding).startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
     assert fix_of(found.obstacles[1].finding).startswith("set R/W (bit 1) of PD[4] (then 0x800083). ")
     assert found.free is not None and found.free.count == 3
-    lines = list(report(now, predict_code(now)))
+    lines = list(report(judge_stopped(now)))
     assert lines[2:4] == [
         f"  entry  PML4[0] at {NEW:#x} = 0x8000000000012003",
         f"  mend   {fix_of(found.obstacles[0].finding)}",

@@ -59,7 +59,7 @@ def test_five_faults_fit_on_a_screen_of_100_columns() -> None:
     scene.tables.put(scene.tables.slot(b.FRAMEBUFFER, 2), 0)
     lines = report(scene)
     assert max(map(len, lines)) <= 100
-    assert len(lines) <= 60
+    assert len(lines) <= 64
     numbers = [m.group(1) for line in lines if (m := re.match(r"(\d)  error ", line))]
     assert numbers == ["1", "2", "3", "4", "5"]
 

@@ -189,7 +189,7 @@ class Lines:
 def test_an_overwritten_range_names_both_calls() -> None:
     scene = healthy()
     initrd_over_boot_info(scene)
-    found = analyze(scene.capture(), symbols_of=lambda _images: Lines()).findings
+    found = analyze(scene.capture(), lines=Lines()).findings
     finding = next(finding for finding in found if finding.rule == "mapping-overwritten")
     numbers = [
         number

@@ -17,7 +17,8 @@ from cr3scope.images.place import Place
 from cr3scope.images.source_text import MOST_COLUMNS, SourceLine, SourceText, line_of_file, source_text
 from cr3scope.images.symbols import Symbols
 from cr3scope.render import html, json as json_form, text
-from cr3scope.verdict.source_texts import with_source_texts
+from cr3scope.verdict.assemble import assemble
+from cr3scope.verdict.case import Case
 
 CALL = "int made = table_make(level);"
 
@@ -147,8 +148,8 @@ def test_a_verdict_tells_the_text_and_that_the_file_was_changed_since(
     symbols = Symbols([image()], [ElfFile(built)])
     source = symbols.line_of_call(BASE + return_address(built)) or ""
     plain = html_verdict()
-    plain = replace(plain, findings=(replace(plain.findings[0], source=source),))
-    seen = with_source_texts(plain, symbols)
+    case = Case((replace(plain.findings[0], source=source),), plain.prediction, plain.observation)
+    seen = assemble(case, symbols)
     assert seen.diagnostics == ()
     lines = text.render(seen).splitlines()
     at = lines.index(f"   source  {source}")
@@ -158,7 +159,7 @@ def test_a_verdict_tells_the_text_and_that_the_file_was_changed_since(
 
     elf_time = built.stat().st_mtime
     os.utime(built.parent / "loader/map.c", (elf_time + 5, elf_time + 5))
-    newer = with_source_texts(plain, symbols)
+    newer = assemble(case, symbols)
     assert [note.message for note in newer.diagnostics] == [
         f"loader/map.c: changed since {built} was built: its lines may have moved"
     ]
@@ -166,7 +167,7 @@ def test_a_verdict_tells_the_text_and_that_the_file_was_changed_since(
 
 def test_without_a_file_nothing_is_shown_and_json_has_null() -> None:
     plain = html_verdict()
-    assert with_source_texts(plain, Symbols((), ())) is plain
+    assert assemble(Case(plain.findings), Symbols((), ())).source_texts == {}
     assert json_form.as_dict(plain)["findings"][0]["source_text"] is None  # type: ignore[index]
     lines = text.render(plain).splitlines()
     assert lines[lines.index("   source  loader/x.c:87") + 1].startswith("   proof")

@@ -18,7 +18,7 @@ class Lines:
 
 
 def first_finding(capture: Capture) -> Finding:
-    return analyze(capture, symbols_of=lambda _images: Lines()).findings[0]
+    return analyze(capture, lines=Lines()).findings[0]
 
 
 def caller_of_map(scene: Scene, name: str) -> str:

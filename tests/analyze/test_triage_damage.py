@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from analyze.storm_log import IDT, SWITCH, TRIPLE, firmware, record, storm
 
-from cr3scope.cli.triage import story_verdict
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
+from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.types import Status, Verdict
 
 BEGIN = "".join(firmware(3)).encode()
@@ -27,7 +27,7 @@ def judge(path: Path, content: bytes) -> Verdict | None:
     path.write_bytes(content)
     try:
         with LogFile(path) as log:
-            return story_verdict(read_story(log))
+            return judge_log(read_story(log))
     except UnusableInput:
         return None
 

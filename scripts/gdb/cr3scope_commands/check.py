@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cr3scope.model.code_prediction import predict_code
 from cr3scope.render.code_prediction import report
 from cr3scope_commands import trace
 from cr3scope_commands.command import Command, show
@@ -21,6 +20,4 @@ class Check(Command):
 
     def run(self, words: list[str]) -> None:
         self.no_arguments(words)
-        now = stop()
-        seen = predict_code(now)
-        show(report(now, seen, trace.verdict(now, seen)))
+        show(report(trace.judged(stop())))

@@ -9,8 +9,6 @@ from pathlib import Path
 import gdb
 
 from cr3scope.errors import UnusableInput
-from cr3scope.model.code_prediction import predict_code
-from cr3scope.diagnose.next_causes import next_causes
 from cr3scope.paging.effective import mappings
 from cr3scope.target.saved import core_of
 from cr3scope.target.switch import new_cr3, switch_at_pc
@@ -39,9 +37,7 @@ class Save(Command):
         memory = StubMemory()
         now = stop(memory)
         roots = [now.cpu.cr3] + ([new_cr3(now)] if switch_at_pc(now) else [])
-        seen = predict_code(now)
-        next_causes(now, seen)  # reads whatever the verdict needs
-        trace.verdict(now, seen)  # the same
+        trace.judged(now)  # reads whatever the verdict needs
         for cr3 in roots:
             mappings(now, replace(now.cpu, cr3=cr3), now.platform)
         pages = memory.pages_read()

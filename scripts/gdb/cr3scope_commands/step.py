@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope.model.code_prediction import predict_code
 from cr3scope.render import crossing
 from cr3scope.render.code_prediction import headline
 from cr3scope.target.switch import NO_SWITCH, switch_at_pc
@@ -35,9 +34,10 @@ class Step(Command):
         now = stop()
         if switch_at_pc(now) is None:
             raise UnusableInput(f"{NO_SWITCH} {now.rip:#x}: see `cr3scope break`")
-        seen = predict_code(now)
+        stopped = trace.judged(now)
+        seen = stopped.seen
         show(crossing.places(now, seen))
-        show(["", *headline(now, seen, trace.verdict(now, seen)), ""])
+        show(["", *headline(stopped), ""])
         if seen.cpu.cr3_reserved:
             show(["not stepped: the switch itself is refused"])
             return

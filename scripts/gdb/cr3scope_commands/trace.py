@@ -12,15 +12,13 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.source_text import SourceText
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
-from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
 from cr3scope.verdict.analysis import chosen_boot
-from cr3scope.verdict.source_texts import with_source_texts
-from cr3scope.verdict.stopped import judge_stopped
+from cr3scope.verdict.stopped import StoppedVerdict, judge_stopped
 from cr3scope.verdict.traced import Trace
-from cr3scope.verdict.types import Status, Verdict
+from cr3scope.verdict.types import Status
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.source_line import line_of, source_text_at
 from cr3scope_commands.target import stop
@@ -65,20 +63,18 @@ def contents() -> bytes:
     return b"" if _Given.path is None else _bytes(_Given.path)
 
 
-def verdict(now: StoppedCpu, seen: CodePrediction) -> Verdict | None:
-    """Return the verdict with what the trace tells; None without a trace of this switch."""
+def judged(now: StoppedCpu) -> StoppedVerdict:
+    """Return the verdict on what comes next, with what the trace tells if one of this switch was given."""
     if _Given.path is None:
-        return None
+        return judge_stopped(now)
     lines = _GdbsLines()
-    trace = Trace(_read(_Given.path, now), lambda _images: lines)
-    return with_source_texts(judge_stopped(now, trace=trace, seen=seen), lines) if trace.is_of(now) else None
+    return judge_stopped(now, trace=Trace(_read(_Given.path, now), lines), texts=lines)
 
 
 def will_fault(now: StoppedCpu) -> bool:
     """Return whether something is wrong with the switch: by the trace if there is one of it, else by the code alone."""
-    seen = predict_code(now)
-    told = verdict(now, seen)
-    return seen.fault is not None if told is None else told.status is Status.WILL_FAULT
+    stopped = judged(now)
+    return stopped.verdict.status is Status.WILL_FAULT if stopped.is_told else stopped.seen.fault is not None
 
 
 class _GdbsLines:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,12 @@ from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
-from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.input.sources.elf_core import MAGIC
-from cr3scope.verdict.analysis import analyze, chosen_boot, symbols_of_boot
-from cr3scope.verdict.fault_walk import fault_walk
-from cr3scope.verdict.places import with_places
-from cr3scope.verdict.source_texts import with_source_texts
+from cr3scope.verdict.analysis import analyze, planned_cr3, symbols_of_boot
 from cr3scope.verdict.types import Verdict
 
 if TYPE_CHECKING:
@@ -88,27 +82,12 @@ def is_core(path: Path) -> bool:
 def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:
     """Return the verdict on a capture, with the log and the ELF twins if there are any."""
     if log is None:
-        symbols = symbols_of_boot(capture, elf_files)
-        return with_source_texts(_judge(capture, None, symbols), symbols)
+        return analyze(capture, lines=symbols_of_boot(capture, elf_files))
     with LogFile(log) as opened:
         return judge_with(capture, opened, elf_files)
 
 
 def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> Verdict:
     """Return the verdict on a capture and an opened log."""
-    boot = chosen_boot(capture)
-    planned = boot.cpus.get("handoff") if boot else None
-    report = read_story(log, planned.registers.get("cr3") if planned else None).report
-    symbols = symbols_of_boot(capture, elf_files)
-    verdict = _judge(capture, report, symbols)
-    died_of = report.fatal or report.first
-    if boot is not None and died_of is not None and report.ending is not None:
-        verdict = replace(verdict, walk=fault_walk(boot, died_of, symbols))
-    return with_source_texts(verdict, symbols)
-
-
-def _judge(capture: Capture, report: LogReport | None, symbols: Symbols) -> Verdict:
-    verdict = analyze(capture, report, lambda _images: symbols)
-    if report is None or not capture.boots or not symbols.has_files:
-        return verdict
-    return with_places(verdict, report, symbols)
+    report = read_story(log, planned_cr3(capture)).report
+    return analyze(capture, report, symbols_of_boot(capture, elf_files))

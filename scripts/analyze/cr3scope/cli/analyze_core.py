@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
@@ -18,7 +18,6 @@ from cr3scope.target.core_cpu import EFER, stopped_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.verdict.analysis import symbols_of_boot
-from cr3scope.verdict.source_texts import with_source_texts
 from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
@@ -34,10 +33,11 @@ def judge_core(path: Path, elf_files: Sequence[ElfFile]) -> Verdict:
     # What the loader told of the boot, as `cr3scope save` put it into the core.
     capture = read_capture(core.trace, f"{path}: the trace in it") if core.trace else Capture()
     symbols = symbols_of_boot(capture, elf_files)
-    trace = Trace(capture, lambda _images: symbols) if core.trace else None
-    verdict = judge_stopped(now, lambda: _notes(core, now, trace), now.absent, trace)
-    verdict = with_source_texts(verdict, symbols)
-    return _with_place(verdict, now, symbols) if elf_files else verdict
+    trace = Trace(capture, symbols) if core.trace else None
+    if elf_files:
+        _place_files(now, symbols)
+    place = partial(symbols.place, "RIP") if elf_files else None
+    return judge_stopped(now, lambda: _notes(core, now, trace), now.absent, trace, symbols, place).verdict
 
 
 def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
@@ -53,17 +53,10 @@ def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
         yield f"judged is CPU {now.number} of {len(core.cpus)}"
 
 
-def _with_place(verdict: Verdict, now: StoppedCpu, symbols: Symbols) -> Verdict:
-    """The step with symbol and line, as far as the files tell."""
+def _place_files(now: StoppedCpu, symbols: Symbols) -> None:
+    """A relocatable file lies where its code behind the switch is the code at the PC."""
     switch = switch_at_pc(now)
     for twin in list(symbols.unplaced()) if switch else ():
         base = base_from_switch(twin, now.rip + switch.length) if switch else None
         if base is not None:
             symbols.put(twin, base)
-    prediction = verdict.prediction
-    rip = now.rip if prediction is None or prediction.first is None else prediction.first.rip
-    place = symbols.place("RIP", rip) if rip is not None else None
-    if prediction is None or prediction.first is None or place is None:
-        return verdict
-    words = ", ".join(word for word in (place.symbol, place.source) if word)
-    return replace(verdict, prediction=replace(prediction, step=f"{prediction.step} ({words})"))

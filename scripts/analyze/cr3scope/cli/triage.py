@@ -6,33 +6,26 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
-from cr3scope.diagnose.observation import observed
 from cr3scope.errors import UnusableInput
-from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.report import read_story
-from cr3scope.verdict.types import Status, Verdict
-from cr3scope.x86.ending import Ending
+from cr3scope.verdict.log import judge_log
 
 if TYPE_CHECKING:
+    from cr3scope.images.elf_file import ElfFile
+    from cr3scope.images.symbols import Symbols
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _STDIN = "-"
 _PIECE = 1 << 20
-_NO_EXCEPTION = (
-    "the log holds no exception: a guest that hangs (hlt with interrupts off, a loop) leaves such a"
-    " log as well, and `cr3scope run` tells them apart"
-)
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -65,20 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
 
             verdict = analyze.judge_with(analyze.read(arguments.capture), log, arguments.elf)
         else:
-            story = read_story(log)
-            verdict = story_verdict(story)
-            if arguments.elf:
-                from cr3scope.images.symbols import Symbols
-                from cr3scope.verdict.places import with_places
-                from cr3scope.verdict.source_texts import with_source_texts
-
-                symbols = Symbols((), arguments.elf)
-                verdict = with_places(verdict, story.report, symbols, story.last_rip)
-                verdict = with_source_texts(verdict, symbols)
+            verdict = judge_log(read_story(log), _symbols(arguments.elf))
     from cr3scope.cli.publish import publish
 
     publish(verdict, arguments.json)
     return verdict.exit_status
+
+
+def _symbols(elf_files: Sequence[ElfFile]) -> Symbols | None:
+    if not elf_files:
+        return None
+    from cr3scope.images.symbols import Symbols
+
+    return Symbols((), elf_files)
 
 
 @contextmanager
@@ -109,30 +101,3 @@ def opened(path: Path) -> Iterator[LogFile]:
 
 def _stream(path: Path) -> BinaryIO:
     return sys.stdin.buffer if str(path) == _STDIN else path.open("rb")
-
-
-def verdict_of(report: LogReport) -> Verdict:
-    """Return what the log alone says: nothing is predicted, so nothing is compared."""
-    if report.ending is None:
-        status = Status.HEALTHY
-    else:
-        status = Status.HUNG if report.ending is Ending.HANG else Status.FAULTED
-    notes = tuple(Diagnostic(note) for note in report.notes)
-    return Verdict(status, observation=observed(report), diagnostics=notes)
-
-
-def story_verdict(story: Story) -> Verdict:
-    """Return the verdict on a log that nobody watched growing."""
-    verdict = verdict_of(story.report)
-    if verdict.status is not Status.HEALTHY:
-        return verdict
-    seen = replace(observed(story.report), last=story.last)
-    if story.reset:
-        seen = replace(seen, detail=story.reset, last="")
-        return replace(verdict, status=Status.FAULTED, observation=seen, diagnostics=())
-    if story.tells_nothing:
-        note = Diagnostic(story.tells_nothing)
-        return replace(verdict, status=Status.INCOMPLETE, observation=seen, diagnostics=(note,))
-    if story.report.records:
-        return replace(verdict, observation=seen)
-    return replace(verdict, observation=seen, diagnostics=(Diagnostic(_NO_EXCEPTION),))

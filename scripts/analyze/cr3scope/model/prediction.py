@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cr3scope.images.place import Place
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -24,4 +25,5 @@ class Prediction:
     number: int | None = None  # of the plan step; step 0 is the first fetch after mov cr3
     diverges: int | None = None
     diverges_words: str = ""
+    place: Place | None = None  # of the first exception's RIP, as far as files tell
     followed: str = ""  # of code that was followed without a plan, and survives: how far, in words

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cr3scope.diagnose.after_death import at_death, begins_with, joined, next_after
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.causes import first_cause, still_spinning
-from cr3scope.diagnose.facts.at_fault import read_at_fault
+from cr3scope.diagnose.facts.at_fault import AtFault, read_at_fault
 from cr3scope.diagnose.facts.callers import callers
 from cr3scope.diagnose.facts.file_code import file_code
 from cr3scope.diagnose.facts.judged import in_order
@@ -28,6 +29,8 @@ from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.text_screen import read_text_screen, shown_text
 from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.verdict.fault_walk import walk_in_memory
+from cr3scope.verdict.stopped import prediction_of
 from cr3scope.x86.ending import Ending
 
 
@@ -69,11 +72,27 @@ def _judge(
     elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
         outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
-        judged, outcome.findings = first_cause(cpus, seen, outcome.looks, read_at_fault(log, seen))
+        judged, outcome.findings = _causes(cpus, seen, read_at_fault(log, seen), outcome)
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number
     if len(cpus) > 1 and seen.ending is not None:
         outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
     return judged
+
+
+def _causes(
+    cpus: Sequence[StoppedCpu], seen: LogReport, at_fault: AtFault, outcome: Outcome
+) -> tuple[StoppedCpu, tuple[Finding, ...]]:
+    """Which CPU it is about, why it died, and what would have come next."""
+    judged, found = first_cause(cpus, seen, outcome.looks, at_fault)
+    if seen.ending is not None and judged.in_long_mode:
+        outcome.walk = walk_in_memory(judged, seen.fatal or seen.first)
+    alive = at_death(judged, at_fault)
+    if alive is None:
+        return judged, found
+    coming = next_after(alive, seen)
+    if begins_with(coming, found) and coming.free is not None:
+        outcome.mended = prediction_of(alive, coming.free)
+    return judged, joined(found, coming)
 
 
 def _look_around(

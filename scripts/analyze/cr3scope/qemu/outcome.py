@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.images.loaded import Image
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.types import FaultWalk
 from cr3scope.target.standstill import Look, Registers
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
@@ -54,6 +56,8 @@ class Outcome:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    walk: FaultWalk | None = None  # of the address of the page fault that it died of
+    mended: Prediction | None = None  # how it would go on with all findings mended
     images: tuple[Image, ...] = ()  # those that the firmware loaded
     bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
     callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
@@ -70,4 +74,4 @@ class Outcome:
 
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
-        self.findings, self.images, self.callers, self.kept, self.judged = (), (), (), (), ""
+        self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 
 from cr3scope.model.follow.course import Step
 from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
-from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.next_causes import NextCauses, next_causes
-from cr3scope.diagnose.stopped import findings
+from cr3scope.diagnose.finding import Finding
 from cr3scope.model.machine import Chain
-from cr3scope.model.prediction import Prediction
 from cr3scope.render.finding import fix, proof, title
 from cr3scope.render.message import raised
 from cr3scope.render.source_line import as_text
 from cr3scope.render.table import WIDTH
-from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
+from cr3scope.verdict.stopped import StoppedVerdict
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
@@ -28,46 +25,41 @@ _TEXT_INDENT = " " * len("  source ")
 _MENDED = "once that is mended:"
 
 
-def headline(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -> Iterator[str]:
-    """Yield the verdict, and the rules that name the cause.
-
-    ``told``: the verdict with what the loader's trace says; None without a trace of this switch.
-    """
-    yield _answer(now, seen, told.prediction if told else None)
-    first = findings(now, seen) if told is None else _loud(told)[:1]
-    for finding in first:
+def headline(stopped: StoppedVerdict) -> Iterator[str]:
+    """Yield the verdict, and the rule that names the cause."""
+    yield _answer(stopped)
+    for finding in stopped.loud[:1]:
         yield _rule(finding)
 
 
-def _answer(now: StoppedCpu, seen: CodePrediction, planned: Prediction | None) -> str:
+def _answer(stopped: StoppedVerdict) -> str:
+    now, seen = stopped.now, stopped.seen
     switch = switch_at_pc(now)
     which = switch.loads(new_cr3(now)) if switch else f"CR3 {seen.cpu.cr3:#x}"
     if seen.refused is not None and seen.fault is not None:
         return f"verdict: faults at the {seen.refused.name}: {raised(seen.fault)} ({which})"
+    planned = stopped.verdict.prediction
     if planned is not None and planned.first is not None:
         return f"verdict: faults at: {planned.step}, as the trace's plan tells: {raised(planned.first)} ({which})"
     return f"verdict: {_survives(seen, f' ({which})')}"
 
 
-def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -> Iterator[str]:
-    """Yield the verdict, the entry and its mend; the way there, and what it comes to; what would break next.
-
-    ``told``: as of :func:`headline`.
-    """
-    yield from headline(now, seen, told)
-    coming = next_causes(now, seen)
-    obstacles = () if told else coming.obstacles
-    loud = _loud(told) if told else []
+def report(stopped: StoppedVerdict) -> Iterator[str]:
+    """Yield the verdict, the entry and its mend; the way there, and what it comes to; what would break next."""
+    yield from headline(stopped)
+    seen, verdict = stopped.seen, stopped.verdict
+    obstacles = () if stopped.is_told else stopped.coming.obstacles
+    loud = stopped.loud if stopped.is_told else ()
     for finding in loud[:1]:
-        yield from _told(finding, told)
+        yield from _told(finding, verdict)
     for one in obstacles[:1]:
         yield from _about(one.finding)
     yield from _steps(seen)
     chain = seen.chain
-    if chain is None and told is not None and told.prediction is not None and told.prediction.first is not None:
-        chain = Chain(told.prediction.ends, told.prediction.chain)
+    if chain is None and verdict.prediction is not None and verdict.prediction.first is not None:
+        chain = Chain(verdict.prediction.ends, verdict.prediction.chain)
     if chain is None:
-        chain = if_page_faulted(now, seen)
+        chain = if_page_faulted(stopped.now, seen)
         yield "if it page-faulted nevertheless:"
     for line in chain.words:
         yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
@@ -80,11 +72,11 @@ def report(now: StoppedCpu, seen: CodePrediction, told: Verdict | None = None) -
     for finding in loud[1:]:
         yield _MENDED if finding.step is not None else "besides:"
         yield _rule(finding)
-        yield from _told(finding, told)
-    for words in told.diagnostics if told else ():
+        yield from _told(finding, verdict)
+    for words in verdict.diagnostics if stopped.is_told else ():
         yield f"note: {printable(words.message)}"
-    if coming.free is not None and (told is None or _is_one_cause(loud, coming)):
-        yield f"{_MENDED} {_survives(coming.free)}"
+    if verdict.mended is not None and stopped.coming.free is not None:
+        yield f"{_MENDED} {_survives(stopped.coming.free)}"
 
 
 def _survives(seen: CodePrediction, which: str = "") -> str:
@@ -93,21 +85,11 @@ def _survives(seen: CodePrediction, which: str = "") -> str:
     return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
 
 
-def _loud(told: Verdict) -> list[Finding]:
-    """What a trace lets one say of the switch, in the verdict's order, without notes."""
-    return [finding for finding in told.findings if finding.severity is not Severity.NOTE]
-
-
-def _is_one_cause(loud: Sequence[Finding], coming: NextCauses) -> bool:
-    """Return whether the code alone leads to what the trace says: then its mend is the right one."""
-    return bool(loud and coming.obstacles) and loud[0].rule == coming.obstacles[0].finding.rule
-
-
 def _rule(finding: Finding) -> str:
     return f"rule: {finding.rule}: {printable(title(finding))}"
 
 
-def _told(finding: Finding, told: Verdict | None) -> Iterator[str]:
+def _told(finding: Finding, told: Verdict) -> Iterator[str]:
     yield from _about(finding, told)
     yield from (f"  proof  {printable(line)}" for line in proof(finding))
 

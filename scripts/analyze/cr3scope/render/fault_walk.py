@@ -19,10 +19,8 @@ def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
         else "let through: the CPU used other tables, or a stale translation"
     )
     yield ""
-    yield (
-        f"  {paint('walk', 'label', colour)}  {walk.virt:#x} in dump `{printable(walk.dump)}`,"
-        f" CR3={walk.cr3:#x}: {walk.access} {outcome}"
-    )
+    where = f"in dump `{printable(walk.dump)}`" if walk.dump else "in memory"
+    yield f"  {paint('walk', 'label', colour)}  {walk.virt:#x} {where}, CR3={walk.cr3:#x}: {walk.access} {outcome}"
     for level in walk.levels:
         yield _level(level)
 

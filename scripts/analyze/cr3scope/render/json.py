@@ -14,6 +14,7 @@ from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
 from cr3scope.render import finding as words
+from cr3scope.render.text import step_words
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.standing import Standing
@@ -37,6 +38,7 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "agreement": verdict.agreement,
         "diagnostics": [_diagnostic(diagnostic) for diagnostic in verdict.diagnostics],
         "walk": _walk(verdict.walk, verdict),
+        "mended": _prediction(verdict.mended),
     }
 
 
@@ -84,7 +86,7 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
     first = prediction.first
     return {
         "outcome": "survives" if prediction.survives else "fault",
-        "step": prediction.step,
+        "step": step_words(prediction),
         "vector": first.vector if first else None,
         "error_code": first.error_code if first else None,
         "cr2": _hex(first.cr2) if first else None,

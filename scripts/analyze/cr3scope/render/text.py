@@ -45,6 +45,9 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
         following = loud[number : number + 1]
         if finding.step is not None and following and following[0].step is not None:
             yield paint("   with that mended, the next to strike:", "dim", colour)
+    if verdict.mended is not None:
+        words = f"with all of that mended: {_goes_on(verdict.mended)}"
+        yield from (paint(line, "dim", colour) for line in _wrapped("   ", words, 3))
     notes = [f for f in verdict.findings if f.severity is Severity.NOTE]
     if notes:
         yield ""
@@ -102,7 +105,18 @@ def fault_words(fault: Fault) -> str:
 def _where(prediction: Prediction) -> str:
     if prediction.number == 0:
         return _FIRST_STEP
-    return f"at: {prediction.step}"
+    return f"at: {step_words(prediction)}"
+
+
+def step_words(prediction: Prediction) -> str:
+    """Return the step that is refused, with symbol and line where they are known."""
+    place = prediction.place
+    known = ", ".join(filter(None, (place.symbol, place.source))) if place else ""
+    return f"{prediction.step} ({known})" if known else prediction.step
+
+
+def _goes_on(mended: Prediction) -> str:
+    return "; then ".join((mended.followed, *mended.chain))
 
 
 def _first_error(verdict: Verdict) -> str | None:

@@ -1,56 +1,56 @@
-"""From a capture to a verdict: the one place where all parts of the analyzer meet."""
+"""What a capture comes to, with the log of the same run if there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
-from cr3scope.input.capture.records import Boot, Capture, ImageRecord
+from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
-from cr3scope.model.prediction import Prediction
+from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
+from cr3scope.verdict.assemble import assemble
+from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.fault_walk import walk_in_capture
 from cr3scope.verdict.observation import agree, is_late_strike, observe
-from cr3scope.verdict.types import Status, Verdict
-from cr3scope.x86.ending import Ending
+from cr3scope.verdict.places import placed
+from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.platform import Platform, Version
 
 _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
-# The symbols of one boot: images move from boot to boot.
-SymbolsOf = Callable[[Sequence[ImageRecord]], LineSource]
+
+def analyze(capture: Capture, log: LogReport | None = None, lines: LineSource | None = None) -> Verdict:
+    """Return the verdict on a capture, as `cr3scope analyze` gives one: see :func:`case_of_capture`."""
+    texts = lines if isinstance(lines, Symbols) else None
+    return assemble(case_of_capture(capture, log, lines), texts)
 
 
-def no_symbols(_images: Sequence[ImageRecord]) -> LineSource:
-    """Return a line source that knows no lines, for captures without an ELF twin."""
-    return NoSymbols()
-
-
-def analyze(
+def case_of_capture(
     capture: Capture,
     log: LogReport | None = None,
-    symbols_of: SymbolsOf = no_symbols,
+    lines: LineSource | None = None,
     qemu: Version | None = None,
     standing: Platform | None = None,
-) -> Verdict:
-    """Judge the last boot that can be judged; damage anywhere forbids a clean verdict.
+) -> Case:
+    """Return what is known of the last boot that can be judged; damage anywhere forbids a clean verdict.
 
-    ``qemu``: the version of the QEMU that wrote ``log``; None if nobody told. ``standing``: the platform of a
-    machine that stands before the switch, so that nothing can have come of it yet; None of one that went on.
+    ``lines``: of the boot's images, None without their files. ``qemu``: the version of the QEMU that wrote
+    ``log``; None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that
+    nothing can have come of it yet; None of one that went on.
     """
     diagnostics = [*capture.damage, *capture.notes]
     if not capture.boots:
         diagnostics.append(Diagnostic("the capture holds no boot: no `begin` record was found"))
-        return Verdict(Status.INCOMPLETE, diagnostics=tuple(diagnostics))
+        return Case(circumstances=frozenset({Circumstance.NOTHING_TO_JUDGE}), diagnostics=tuple(diagnostics))
     number = _chosen(capture.boots)
     boot = capture.boots[number]
     if len(capture.boots) > 1:
@@ -68,7 +68,7 @@ def analyze(
     context = Context(
         boot=boot,
         intent=intent,
-        attribution=Attribution(boot, intent, symbols_of(boot.images)),
+        attribution=Attribution(boot, intent, lines or NoSymbols()),
         restarts=_restarts(capture.boots),
         platform=platform,
         cpu=predicted.cpu if predicted else None,
@@ -83,8 +83,23 @@ def analyze(
     findings = _findings(context, predicted)
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
-    status = _status(capture, boot, prediction, observation, findings)
-    return Verdict(status, findings, prediction, observation, agreement, tuple(diagnostics))
+    walk = _walk(context, log)
+    if observation is not None and log is not None and isinstance(lines, Symbols) and lines.has_files:
+        observation, notes = placed(observation, log, lines)
+        diagnostics.extend(notes)
+    return Case(
+        findings, prediction, observation, agreement, walk,
+        circumstances=frozenset(_circumstances(capture, boot, predicted)), diagnostics=tuple(diagnostics),
+    )  # fmt: skip
+
+
+def _walk(context: Context, log: LogReport | None) -> FaultWalk | None:
+    """Of what the machine died of; where nothing was seen, of what is foreseen."""
+    seen, prediction = context.observation, context.prediction
+    fault = prediction.first if prediction and seen is None else None
+    if log is not None and log.ending is not None:
+        fault = log.fatal or log.first
+    return walk_in_capture(context.boot, fault, context.attribution, context.platform)
 
 
 def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
@@ -97,6 +112,13 @@ def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
 def chosen_boot(capture: Capture) -> Boot | None:
     """Return the boot that ``analyze`` judges; None if the capture holds none."""
     return capture.boots[_chosen(capture.boots)] if capture.boots else None
+
+
+def planned_cr3(capture: Capture) -> int | None:
+    """Return the CR3 of the switch in the boot that ``analyze`` judges; None if the capture does not tell it."""
+    boot = chosen_boot(capture)
+    planned = boot.cpus.get("handoff") if boot else None
+    return planned.registers.get("cr3") if planned else None
 
 
 def symbols_of_boot(capture: Capture, elf_files: Sequence[ElfFile]) -> Symbols:
@@ -165,25 +187,16 @@ def _missing(boot: Boot) -> str:
     return ", ".join(absent) + " is not in the capture"
 
 
-def _status(
-    capture: Capture,
-    boot: Boot,
-    prediction: Prediction | None,
-    observation: Observation | None,
-    findings: Sequence[Finding],
-) -> Status:
-    if capture.damage or prediction is None:
-        return Status.INCOMPLETE
+def _circumstances(capture: Capture, boot: Boot, predicted: PlanPrediction | None) -> Iterator[Circumstance]:
+    if capture.damage:
+        yield Circumstance.DAMAGED
+    if predicted is None:
+        yield Circumstance.NOTHING_TO_JUDGE
     if boot.errors:
-        stopped = any(where == _PREFLIGHT for where, _, _ in boot.errors)
-        return Status.WILL_FAULT if stopped and not prediction.survives else Status.INCOMPLETE
-    if observation is not None and observation.ending is not None:
-        return Status.HUNG if observation.ending is Ending.HANG else Status.FAULTED
-    if not prediction.survives:
-        return Status.WILL_FAULT
+        refused = any(where == _PREFLIGHT for where, _, _ in boot.errors)
+        foreseen = predicted is not None and not predicted.prediction.survives
+        yield Circumstance.LOADER_REFUSED if refused and foreseen else Circumstance.LOADER_FAILED
     if not boot.complete:
-        return Status.INCOMPLETE
-    if any(finding.severity is Severity.ERROR for finding in findings):
-        has_failed = boot.summary is not None and boot.summary[1] > 0
-        return Status.FAULTED if has_failed else Status.WILL_FAULT
-    return Status.HEALTHY
+        yield Circumstance.UNFINISHED
+    if boot.summary is not None and boot.summary[1] > 0:
+        yield Circumstance.CHECK_FAILED

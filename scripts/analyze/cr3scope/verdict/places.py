@@ -11,7 +11,6 @@ from cr3scope.images.place import Place
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.verdict.types import Verdict
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import PAGE_FAULTS
@@ -20,18 +19,15 @@ from cr3scope.x86.exceptions import PAGE_FAULTS
 _MOST_CALLERS = 3
 
 
-def with_places(
-    verdict: Verdict,
+def placed(
+    seen: Observation,
     report: LogReport,
     symbols: Symbols,
     last_rip: int | None = None,
     callers: Sequence[int] = (),
-) -> Verdict:
-    """Return the verdict, its observation completed by what is known of RIP and CR2, or of ``last_rip`` where
-    nothing faulted, and of the return addresses ``callers``."""
-    seen = verdict.observation
-    if seen is None:
-        return verdict
+) -> tuple[Observation, tuple[Diagnostic, ...]]:
+    """Return the observation with what is known of RIP and CR2, or of ``last_rip`` where nothing faulted, and of
+    the return addresses ``callers``; and what is to be said of where the files lie."""
     notes: tuple[Diagnostic, ...] = ()
     if seen.ending is not None:
         notes = tuple(Diagnostic(note) for note in _settle(symbols, report.first))
@@ -41,11 +37,7 @@ def with_places(
     if seen.ending is not None:
         found += _places(symbols, seen, report)
     places = tuple(dict.fromkeys([*found, *_callers(symbols, callers)]))
-    return replace(
-        verdict,
-        observation=replace(seen, places=places),
-        diagnostics=(*verdict.diagnostics, *notes),
-    )
+    return replace(seen, places=places), notes
 
 
 def _settle(symbols: Symbols, first: Fault | None) -> Iterator[str]:

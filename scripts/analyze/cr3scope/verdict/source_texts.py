@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from cr3scope.images.source_text import SourceText
@@ -18,10 +17,10 @@ class TextSource(Protocol):
         """Return the text of a line as this object has named it; None if it is not known."""
 
 
-def with_source_texts(verdict: Verdict, symbols: TextSource) -> Verdict:
-    """Return the verdict with the text of its lines, as far as ``symbols`` has told them and their files can be read.
+def source_texts(verdict: Verdict, symbols: TextSource) -> tuple[Mapping[str, SourceText], tuple[Diagnostic, ...]]:
+    """Return the text of the verdict's lines, as far as ``symbols`` has told them and their files can be read.
 
-    A file that is newer than what was built from it may have other lines: that is noted.
+    A file that is newer than what was built from it may have other lines: the notes say so.
     """
     texts = {}
     notes = {}
@@ -32,9 +31,7 @@ def with_source_texts(verdict: Verdict, symbols: TextSource) -> Verdict:
             if found.is_newer:
                 words = f"{found.name}: changed since {found.built} was built: its lines may have moved"
                 notes[found.name] = Diagnostic(words)
-    if not texts:
-        return verdict
-    return replace(verdict, source_texts=texts, diagnostics=(*verdict.diagnostics, *notes.values()))
+    return texts, tuple(notes.values())
 
 
 def _sources(verdict: Verdict) -> Iterator[str]:
@@ -42,5 +39,7 @@ def _sources(verdict: Verdict) -> Iterator[str]:
     yield from (finding.source for finding in verdict.findings if finding.source)
     if verdict.observation is not None:
         yield from (place.source for place in verdict.observation.places if place.source)
+    if verdict.prediction is not None and verdict.prediction.place is not None and verdict.prediction.place.source:
+        yield verdict.prediction.place.source
     if verdict.walk is not None:
         yield from (level.source for level in verdict.walk.levels if level.source)

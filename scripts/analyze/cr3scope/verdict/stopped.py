@@ -1,55 +1,110 @@
-"""A prediction as a verdict, as `analyze` gives one on a capture."""
+"""What comes after the `mov cr3` at the PC of a CPU that stands, by its code and by the loader's trace if there is one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.next_causes import NextCauses, next_causes
+from cr3scope.diagnose.stopped import findings
+from cr3scope.images.place import Place
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.code_prediction import CodePrediction, predict_code
-from cr3scope.diagnose.next_causes import next_causes
-from cr3scope.diagnose.stopped import findings
 from cr3scope.model.prediction import Prediction
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
+from cr3scope.verdict.assemble import assemble
+from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.fault_walk import walk_in_memory
 from cr3scope.verdict.observation import same_fault
+from cr3scope.verdict.source_texts import TextSource
 from cr3scope.verdict.traced import Trace
-from cr3scope.verdict.types import Status, Verdict
+from cr3scope.verdict.types import Verdict
 from cr3scope.x86.entry import ADDRESS_MASK
 
 
+@dataclass(frozen=True, slots=True)
+class StoppedVerdict:
+    """The verdict, and the way to it: the code that was followed, and what keeps it from going on.
+
+    ``is_told``: a trace of this switch has its part in the verdict.
+    """
+
+    now: StoppedCpu
+    seen: CodePrediction
+    coming: NextCauses
+    verdict: Verdict
+    is_told: bool = False
+
+    @property
+    def loud(self) -> tuple[Finding, ...]:
+        """Return the findings of the verdict without notes."""
+        return _loud(self.verdict.findings)
+
+
 def judge_stopped(
-    now: StoppedCpu, notes: Callable[[], Iterable[str]] = tuple, absent: Set[int] = frozenset(),
-    trace: Trace | None = None, seen: CodePrediction | None = None,
-) -> Verdict:  # fmt: skip
-    """Return the verdict on what comes after the `mov cr3` at the PC, or after the PC under the current tables.
+    now: StoppedCpu,
+    notes: Callable[[], Iterable[str]] = tuple,
+    absent: Set[int] = frozenset(),
+    trace: Trace | None = None,
+    texts: TextSource | None = None,
+    place: Callable[[int], Place | None] | None = None,
+) -> StoppedVerdict:
+    """Judge what comes after the `mov cr3` at the PC, or after the PC under the current tables.
 
     Once that is known ``notes`` about the source are asked for. ``absent``: places that were wanted and
     that the source does not hold; it grows meanwhile. Where the verdict wanted one, and where not a
     single instruction could be followed, nothing is called healthy. ``trace``: of this boot; without one
-    what addresses are for is inferred. ``seen``: the prediction of ``now``, if it was made before.
+    what addresses are for is inferred. ``texts``: of source lines. ``place`` names the RIP that faults.
     """
-    seen = seen or predict_code(now)
-    prediction = _prediction(now, seen)
+    seen = predict_code(now)
     lacks = bool(absent)  # before anybody looks at what would break next
-    findings = _findings(now, seen, absent)
-    told = trace.verdict(now) if trace else None
-    differs: tuple[str, ...] = ()
+    coming = next_causes(now, seen)
+    case = _case(now, seen, coming, absent)
+    told = trace.case(now) if trace else None
     if told is not None and told.prediction is not None:
-        planned = told.prediction
-        explains = not planned.survives or planned.diverges is not None
-        prediction, differs = _first_of_both(planned, prediction)
-        alone = explains and not differs and _has_error(told.findings)
-        findings = told.findings if alone else _joined(told.findings, findings)
-    status = Status.HEALTHY
-    if lacks or (prediction.survives and not seen.count):
-        status = Status.INCOMPLETE
-    elif seen.interrupt or not prediction.survives or _has_error(findings):
-        status = Status.WILL_FAULT
-    said = tuple(Diagnostic(words) for words in (*differs, *notes(), *_notes(now)))
-    return Verdict(status, findings, prediction, diagnostics=said)
+        case = _joined(told, case)
+    if lacks or (case.prediction is not None and case.prediction.survives and not seen.count):
+        case = replace(case, circumstances=case.circumstances | {Circumstance.ABSENT})
+    said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))
+    case = replace(case, diagnostics=(*case.diagnostics, *said))
+    prediction = case.prediction
+    if place and prediction is not None and prediction.first is not None and prediction.first.rip is not None:
+        case = replace(case, prediction=replace(prediction, place=place(prediction.first.rip)))
+    return StoppedVerdict(now, seen, coming, assemble(case, texts), told is not None)
+
+
+def _case(now: StoppedCpu, seen: CodePrediction, coming: NextCauses, absent: Set[int]) -> Case:
+    """By the code alone."""
+    return Case(
+        _findings(now, seen, coming, absent),
+        prediction_of(now, seen),
+        walk=walk_in_memory(now, seen.fault),
+        mended=prediction_of(now, coming.free) if coming.free else None,
+        circumstances=frozenset({Circumstance.DEADLY_INTERRUPT} if seen.interrupt else ()),
+    )
+
+
+def _joined(told: Case, followed: Case) -> Case:
+    """What a trace tells beside what the code does. Of the machine that stands the trace's omissions tell nothing."""
+    assert told.prediction is not None and followed.prediction is not None
+    planned = told.prediction
+    explains = not planned.survives or planned.diverges is not None
+    prediction, differs = _first_of_both(planned, followed.prediction)
+    alone = explains and not differs and told.has_error
+    findings = told.findings if alone else _both(told.findings, followed.findings)
+    by_code = prediction.first is followed.prediction.first
+    is_one_cause = [one.rule for one in _loud(findings)[:1]] == [one.rule for one in followed.findings[:1]]
+    return replace(
+        followed, findings=findings, prediction=prediction, walk=followed.walk if by_code else told.walk,
+        mended=followed.mended if is_one_cause else None, diagnostics=tuple(map(Diagnostic, differs)),
+    )  # fmt: skip
+
+
+def _loud(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    return tuple(one for one in findings if one.severity is not Severity.NOTE)
 
 
 def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Prediction, tuple[str, ...]]:
@@ -66,7 +121,7 @@ def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Predictio
     return followed, (f"the trace's plan fails at another step, {planned.step}: told is what the code there does",)
 
 
-def _joined(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Finding, ...]:
+def _both(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings of a trace and those of the code that is there; the trace knows more of the same entry.
 
     What the trace alone explains is told by it alone: mends of what is not wrong lead the code astray.
@@ -77,20 +132,19 @@ def _joined(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Findi
     return (*new, *told)
 
 
-def _has_error(findings: Iterable[Finding]) -> bool:
-    return any(one.severity is Severity.ERROR for one in findings)
-
-
-def _findings(now: StoppedCpu, seen: CodePrediction, absent: Set[int]) -> tuple[Finding, ...]:
+def _findings(
+    now: StoppedCpu, seen: CodePrediction, coming: NextCauses, absent: Set[int]
+) -> tuple[Finding, ...]:
     """With what would break next, up to a table that the source does not hold: nobody knows what it says."""
-    found = [one.finding for one in next_causes(now, seen).obstacles] or list(findings(now, seen))
+    found = [one.finding for one in coming.obstacles] or list(findings(now, seen))
     known = takewhile(
         lambda one: one.entry is None or one.entry.value & ADDRESS_MASK not in absent, found[1:]
     )
     return (*found[:1], *known)
 
 
-def _prediction(now: StoppedCpu, seen: CodePrediction) -> Prediction:
+def prediction_of(now: StoppedCpu, seen: CodePrediction) -> Prediction:
+    """Return what code that was followed comes to, as the verdict states it."""
     if seen.fault is None or seen.refused is None:
         plural = "" if seen.count == 1 else "s"
         words = f"the switch and {seen.count} instruction{plural} behind it go through"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cr3scope.images.symbols import LineSource
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.traced import as_it_stands, plans_this_switch
-from cr3scope.verdict.analysis import SymbolsOf, analyze, chosen_boot
-from cr3scope.verdict.types import Verdict
+from cr3scope.verdict.analysis import case_of_capture, chosen_boot
+from cr3scope.verdict.case import Case
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +17,19 @@ class Trace:
     """The capture of the boot that stands, and where its lines are found."""
 
     capture: Capture
-    symbols_of: SymbolsOf
+    lines: LineSource
 
     def is_of(self, now: StoppedCpu) -> bool:
         """Return whether the trace plans the `mov cr3` at the PC."""
         return self._boot(now) is not None
 
-    def verdict(self, now: StoppedCpu) -> Verdict | None:
+    def case(self, now: StoppedCpu) -> Case | None:
         """Return what `analyze` says of the boot, with the memory as it is; None if it plans another switch, or none."""
         boot = self._boot(now)
         if boot is None:
             return None
         standing = replace(self.capture, boots=[as_it_stands(boot, now)])
-        return analyze(standing, symbols_of=self.symbols_of, standing=now.platform)
+        return case_of_capture(standing, lines=self.lines, standing=now.platform)
 
     def _boot(self, now: StoppedCpu) -> Boot | None:
         boot = chosen_boot(self.capture)

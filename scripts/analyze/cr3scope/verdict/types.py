@@ -40,14 +40,14 @@ class WalkLevel:
 
 @dataclass(frozen=True, slots=True)
 class FaultWalk:
-    """The address of a page fault in the capture's tables, from the top. ``refused`` is None if
+    """The address of a page fault in tables that somebody holds, from the top. ``refused`` is None if
     these tables let the access through: then they are not what the CPU used."""
 
     virt: int
     cr3: int
     access: str  # "supervisor fetch"
     refused: str | None
-    dump: str  # id of the capture's dump
+    dump: str  # id of the capture's dump; "" of tables in memory
     levels: tuple[WalkLevel, ...]
 
 
@@ -62,7 +62,8 @@ class Verdict:
     agreement: bool | None = None
     diagnostics: tuple[Diagnostic, ...] = field(default=())
     source_texts: Mapping[str, SourceText] = field(default_factory=dict)  # of lines, by ``file:line``
-    walk: FaultWalk | None = None  # of the first exception's CR2, where log and capture are joined
+    walk: FaultWalk | None = None  # of the CR2 of the page fault that was seen, else of the one that is foreseen
+    mended: Prediction | None = None  # how it goes with all findings mended, as far as code can be followed
 
     @property
     def exit_status(self) -> int:

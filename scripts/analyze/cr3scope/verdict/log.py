@@ -1,0 +1,56 @@
+"""What a log alone comes to: nothing is foreseen, so nothing is compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cr3scope.diagnose.observation import observed
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.log_format import Story
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.verdict.assemble import assemble
+from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.types import Verdict
+
+if TYPE_CHECKING:
+    from cr3scope.images.symbols import Symbols
+
+_NO_EXCEPTION = (
+    "the log holds no exception: a guest that hangs (hlt with interrupts off, a loop) leaves such a"
+    " log as well, and `cr3scope run` tells them apart"
+)
+
+
+def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
+    """Return the verdict on a log that nobody watched growing; ``symbols``: of the files that the user gave."""
+    case = case_of_log(story.report)
+    if story.report.ending is None:
+        case = _ran_on(case, story)
+    if symbols is not None and case.observation is not None:
+        from cr3scope.verdict.places import placed  # names want ELF files read, which most logs come without
+
+        seen, notes = placed(case.observation, story.report, symbols, story.last_rip)
+        case = replace(case, observation=seen, diagnostics=(*case.diagnostics, *notes))
+    return assemble(case, symbols)
+
+
+def case_of_log(report: LogReport) -> Case:
+    """Return what a log says of exceptions."""
+    notes = tuple(Diagnostic(note) for note in report.notes)
+    return Case(observation=observed(report), diagnostics=notes)
+
+
+def _ran_on(case: Case, story: Story) -> Case:
+    """No exception ended the guest."""
+    assert case.observation is not None
+    seen = replace(case.observation, last=story.last)
+    if story.reset:
+        seen = replace(seen, detail=story.reset, last="")
+        return Case(observation=seen, circumstances=frozenset({Circumstance.ENDED_WITH_FAILURE}))
+    if story.tells_nothing:
+        note = Diagnostic(story.tells_nothing)
+        return Case(observation=seen, circumstances=frozenset({Circumstance.TOLD_NOTHING}), diagnostics=(note,))
+    if story.report.records:
+        return replace(case, observation=seen)
+    return replace(case, observation=seen, diagnostics=(Diagnostic(_NO_EXCEPTION),))

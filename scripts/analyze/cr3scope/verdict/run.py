@@ -1,0 +1,164 @@
+"""What a guest that was watched comes to: by its trace, or by the log and the paused machine; and by how the run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.observation import Observation
+from cr3scope.errors import UnusableInput
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.message import Message, message
+from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.assemble import assemble
+from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.log import case_of_log
+from cr3scope.verdict.places import placed
+from cr3scope.verdict.status import status_of
+from cr3scope.verdict.types import FaultWalk, Status, Verdict
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import describe
+
+if TYPE_CHECKING:
+    from cr3scope.images.symbols import Symbols
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended, as only whoever watched it knows.
+
+    ``exit_status``: of QEMU, where it ended by itself or by the guest; ``passed`` and ``failed``: it is what the
+    guest itself gave. ``findings``, ``walk``, ``mended``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
+    paused machine told; ``is_firmwares``: it stood under the firmware's own tables. ``panic``: what the guest
+    said when it gave up, None if it did not. ``said``: its last words.
+    """
+
+    exit_status: int | None = None
+    passed: bool = False
+    failed: bool = False
+    words: str = ""  # QEMU's last ones on standard error
+    never_ran: bool = False
+    is_interrupted: bool = False
+    asked_for_reset: bool = False
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    walk: FaultWalk | None = None
+    mended: Prediction | None = None
+    cpu: str = ""
+    rip: int | None = None
+    callers: tuple[int, ...] = ()
+    is_firmwares: bool = False
+    panic: str | None = None
+    said: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
+
+
+def judge_traced(end: RunEnd, case: Case, symbols: Symbols) -> Verdict:
+    """Return the verdict on a run whose trace, with the log, came to ``case``."""
+    return assemble(_with_end(case, end), symbols)
+
+
+def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> Verdict:
+    """Return the verdict on a run that left no trace; ``symbols``: of what the guest had loaded, None if nobody knows."""
+    case = _with_examination(case_of_log(report), end)
+    case = _with_panic(_with_reset(case, end), end)
+    if symbols is not None and case.observation is not None:
+        try:
+            seen, notes = placed(case.observation, report, symbols, end.rip, end.callers)
+        except UnusableInput as error:  # a damaged file costs its names, not what the boot has shown
+            notes = (Diagnostic(str(error)),)
+            symbols = None
+        else:
+            case = replace(case, observation=seen)
+        case = replace(case, diagnostics=(*case.diagnostics, *notes))
+    return assemble(_with_end(_with_last_words(case, end), end), symbols)
+
+
+def _plus(case: Case, *circumstances: Circumstance) -> Case:
+    return replace(case, circumstances=case.circumstances.union(circumstances))
+
+
+def _with_examination(case: Case, end: RunEnd) -> Case:
+    """With what the paused machine told."""
+    seen = case.observation
+    assert seen is not None
+    if end.cpu:  # the log alone can often but guess
+        seen = replace(seen, cpu=end.cpu)
+    if end.is_firmwares and seen.switch is not None and not seen.switch.before:
+        own = "under the firmware's own tables: nobody has switched yet"
+        seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
+    if end.passed and seen.ending is Ending.HANDLED:
+        seen = replace(seen, ending=None, detail="the guest handled it and ended with success")
+    case = replace(case, observation=seen, findings=end.findings, walk=end.walk, mended=end.mended)
+    return _plus(case, Circumstance.STOPPED_BY_IT)
+
+
+def _with_reset(case: Case, end: RunEnd) -> Case:
+    if not end.asked_for_reset or status_of(case) is not Status.HEALTHY:
+        return case
+    found = BY_ID["asked-for-reset"].finding(
+        Message("the guest asked for a reset"),
+        Message("QEMU reports a reset by the guest without a triple fault"),
+    )
+    return _plus(replace(case, findings=(*case.findings, found)), Circumstance.ENDED_WITH_FAILURE)
+
+
+def _with_panic(case: Case, end: RunEnd) -> Case:
+    if end.panic is None:
+        return case
+    found = BY_ID["kernel-panic"].finding(
+        message("the kernel gave up: {words}", words=end.panic or "it does not say why"),
+        Message("said on the serial port"),
+    )
+    seen = case.observation
+    if seen is not None and seen.ending is Ending.HANDLED and seen.first is not None:
+        # Who can still speak has handled it; what came of it, the message says.
+        what = describe(seen.first.vector, seen.first.error_code)
+        detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"
+        seen = replace(seen, ending=None, detail=detail, chain=())
+    return _plus(replace(case, findings=(found, *case.findings), observation=seen), Circumstance.GAVE_UP)
+
+
+def _with_last_words(case: Case, end: RunEnd) -> Case:
+    """Of a guest that is not well."""
+    well = status_of(case) is Status.HEALTHY and not case.findings
+    if well or case.observation is None:
+        return case
+    return replace(case, observation=replace(case.observation, said=end.said))
+
+
+def _with_end(case: Case, end: RunEnd) -> Case:
+    """With the guest's own word on how it went, and what went wrong with the watching."""
+    if end.passed and case.observation is None:
+        ran = Observation(None, source=f"isa-debug-exit, QEMU's exit status {end.exit_status}")
+        survives = case.prediction.survives if case.prediction else None
+        case = replace(case, observation=ran, agreement=survives)
+    elif end.failed and status_of(case) is Status.HEALTHY:
+        found = replace(
+            BY_ID["kernel-check-failed"].finding(
+                message("the kernel ended with FAIL (QEMU's exit status {exit_status})", exit_status=end.exit_status),
+                Message("the capture does not say which check failed"),
+            ),
+            fix=Message("give the kernel a trace sink that outlives ExitBootServices, and run again"),
+        )
+        case = _plus(replace(case, findings=(*case.findings, found)), Circumstance.ENDED_WITH_FAILURE)
+    heads: list[str] = []  # what explains the verdict: the first of them is its headline
+    if end.exit_status is not None and end.exit_status < 0:
+        heads.append(f"QEMU itself was ended by signal {-end.exit_status}{': ' if end.words else ''}{end.words}")
+        case = _plus(case, Circumstance.CUT_SHORT)
+    if end.never_ran:  # -S with a debugger that never said "continue"
+        case = _plus(replace(case, observation=None, agreement=None), Circumstance.NEVER_RAN)
+        heads.append("the guest never ran: -S, and nobody told QEMU to continue")
+    if end.is_interrupted:
+        seen = case.observation
+        if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come
+            case = replace(case, observation=None, agreement=None)
+        where = "" if end.rip is None else f", at RIP={end.rip:#x}"
+        heads.append(f"interrupted after {end.seconds:.1f} s{where}")
+        case = _plus(case, Circumstance.CUT_SHORT)
+    first, last = map(Diagnostic, heads), map(Diagnostic, end.notes)
+    return replace(case, diagnostics=(*first, *case.diagnostics, *last))
