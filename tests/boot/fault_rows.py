@@ -125,7 +125,7 @@ def judge(row: Row, form: str, run: Run) -> Judged:
     foretold = before_the_switch(run)
     before = first_rule(foretold, rule) if foretold else ""
     at_the_end = first_rule(verdict, rule)
-    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict)]
+    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict), *_unwalked(verdict)]
     return Judged(
         row,
         form,
@@ -135,6 +135,17 @@ def judge(row: Row, form: str, run: Run) -> Judged:
         verdict["agreement"],
         tuple(failures),
     )
+
+
+def _unwalked(verdict: Verdict) -> list[str]:
+    """What is missing of the walk of a page fault that was foreseen and seen, in the tables that refused it."""
+    seen, prediction, walk = verdict["observation"], verdict["prediction"], verdict["walk"]
+    if not (seen and prediction and verdict["agreement"]) or seen["outcome"] == "ran" or prediction["vector"] != 14:
+        return []
+    if walk is None:
+        return ["no walk of the page fault"]
+    right = walk["refused"] is not None and any(level["guilty"] for level in walk["levels"])
+    return [] if right or not walk["levels"] else [f"the walk refuses nothing: {walk}"]
 
 
 def expected(row: Row, form: str) -> tuple[str, str]:
