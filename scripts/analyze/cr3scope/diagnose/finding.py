@@ -26,7 +26,7 @@ class Finding:
 
     ``title`` and ``proof`` carry typed facts; ``mends`` are changes of the tables that were tried in the model,
     ``fix`` is what the rule advises. ``range`` is inclusive. ``source`` is ``file:line`` of the code that made
-    the entry.
+    the entry. ``also``: what else was found of the same entry, and says less.
     """
 
     rule: str
@@ -39,3 +39,4 @@ class Finding:
     range: tuple[int, int] | None = None
     source: str | None = None
     step: int | None = None  # the plan step that strikes it, for the order of findings
+    also: tuple[Finding, ...] = ()

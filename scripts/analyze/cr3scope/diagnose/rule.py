@@ -82,7 +82,8 @@ class Rule:
     """One kind of mistake, and how it is told from others.
 
     ``claim`` is asked about every access that the tables refuse, in the order of
-    ``rules.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
+    ``catalogue.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
+    ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Rule:
     manual: str  # where the architecture says so
     claim: Callable[[Context, Strike], Claim | None] = claims_nothing
     check: Callable[[Context], Iterator[Finding]] = finds_nothing
+    yields: bool = False
 
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""

@@ -32,6 +32,13 @@ def fix(finding: Finding) -> str:
     return f"{mends}. {advice}" if mends else advice
 
 
+def also(finding: Finding) -> tuple[str, ...]:
+    """Return what else was found of the entry, each thing once; with the rule where it is another one."""
+    told = dict.fromkeys((title(other), other.rule) for other in finding.also)
+    told.pop((title(finding), finding.rule), None)
+    return tuple(words if rule == finding.rule else f"{words} [{rule}]" for words, rule in told)
+
+
 def facts(finding: Finding) -> dict[str, object]:
     """Return the facts by their names, as JSON's values: addresses and values of entries as hex strings."""
     said = (finding.title, *finding.proof, finding.fix)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cr3scope.render.finding import fix, proof, title
+from cr3scope.render.finding import also, fix, proof, title
 from cr3scope.render.source_line import as_text
 from cr3scope.render.text import fault_words, headline
 from cr3scope.text import printable
@@ -38,4 +38,5 @@ def render(verdict: Verdict) -> str:
         title=title,
         proof=proof,
         fix=fix,
+        also=also,
     )

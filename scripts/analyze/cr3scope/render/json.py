@@ -77,6 +77,7 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
         "source": finding.source,
         "source_text": _source_text(finding.source, verdict),
         "step": finding.step,
+        "also": [_finding(other, verdict) for other in finding.also],
     }
 
 

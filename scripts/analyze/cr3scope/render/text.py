@@ -217,6 +217,8 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
         yield _SOURCE, finding.source
     for number, line in enumerate(words_of.proof(finding)):
         yield "" if number else "proof", line
+    for words in words_of.also(finding):
+        yield "also", words
     yield "mend", words_of.fix(finding)
 
 

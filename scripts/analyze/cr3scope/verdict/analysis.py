@@ -8,6 +8,7 @@ from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.rule import Context
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
@@ -163,7 +164,7 @@ def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Findi
     )
     rest = [finding for finding in (*composed, *untold) if finding.step is None]
     rest.sort(key=lambda finding: _ORDER[finding.severity])
-    return (*striking, *rest)
+    return merged((*striking, *rest))
 
 
 def _told(finding: Finding, striking: Sequence[Finding]) -> bool:

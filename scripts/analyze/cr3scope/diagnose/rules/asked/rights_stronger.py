@@ -63,4 +63,5 @@ RULE = Rule(
     fix="Take the leaf's R/W, U/S and NX from what was asked for this page.",
     manual="Intel SDM volume 3A, 5.6.1 (access rights combine over the levels)",
     check=_check,
+    yields=True,
 )

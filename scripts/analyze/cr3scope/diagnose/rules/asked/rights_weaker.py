@@ -55,4 +55,5 @@ RULE = Rule(
     fix="Set U/S and R/W in every parent of a page that needs them; let the leaf restrict.",
     manual="Intel SDM volume 3A, 5.6.1",
     check=_check,
+    yields=True,
 )

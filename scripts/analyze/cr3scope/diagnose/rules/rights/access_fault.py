@@ -41,4 +41,5 @@ RULE = Rule(
     fix="Map the address with the rights that the access needs, or correct the address.",
     manual="Intel SDM volume 3A, 5.6 and 5.7",
     claim=_claim,
+    yields=True,
 )
