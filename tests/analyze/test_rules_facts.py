@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import boot_builder as b
@@ -9,12 +10,17 @@ import handoff_scenes as handoff
 import intent_scenes as intent
 import pytest
 from boot_builder import Scene, healthy
+from core_builder import CODE, NEW, SWITCH, core, cpu, memory
 
 from cr3scope.diagnose.shared.numbered import numbered, together
+from cr3scope.diagnose.stopped import findings
 from cr3scope.input.capture.records import PreflightRecord
+from cr3scope.input.sources.open import open_core_file
 from cr3scope.message import Message, Origin, message
+from cr3scope.model.code_prediction import predict_code
 from cr3scope.render import finding as words
 from cr3scope.render.message import text
+from cr3scope.target.core_cpu import stopped_cpu
 from cr3scope.verdict.analysis import analyze
 
 Facts = dict[str, Any]
@@ -102,7 +108,7 @@ FACTS: list[tuple[str, intent.Break, Facts]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("rule", "damage", "expected"), FACTS)
+@pytest.mark.parametrize(("rule", "damage", "expected"), FACTS, ids=[row[0] for row in FACTS])
 def test_a_finding_tells_a_program_its_facts_by_name(rule: str, damage: intent.Break, expected: Facts) -> None:
     assert facts(rule, damage) == expected
 
@@ -129,3 +135,25 @@ def test_messages_that_are_put_together_keep_their_facts() -> None:
     parts = [Message("{braces} of a guest"), message("at {virt}", virt=1), message("by {who}", who="{who}")]
     assert text(together(parts)) == "{braces} of a guest; at 1; by {who}"
     assert text(together(parts[:1])) == "{braces} of a guest"
+
+
+@pytest.mark.parametrize(
+    ("code", "register", "expected"),
+    [
+        (SWITCH, {"RAX": NEW | 1 << 60}, {
+            "instruction": "mov cr3, rax", "cr3": hex(NEW | 1 << 60), "rip": hex(CODE), "reserved": hex(1 << 60),
+            "phys_bits": 52,
+        }),
+        (SWITCH.replace("50 58", "0f0b"), {}, {
+            "instruction": f"ud2 at {CODE + 3:#x}", "why": "the program gives up by itself", "rip": hex(CODE + 3),
+        }),
+    ],
+    ids=["cr3-high-bits", "instruction-refused"],
+)  # fmt: skip
+def test_an_instruction_that_is_refused_by_itself_is_a_fact_beside_its_registers(
+    tmp_path: Path, code: str, register: dict[str, int], expected: Facts
+) -> None:
+    path = core(tmp_path, memory(code), cpu(**register), platform="hardware")
+    now = stopped_cpu(open_core_file(Path(path)), path)
+    (finding,) = findings(now, predict_code(now))
+    assert words.facts(finding) == expected
