@@ -39,6 +39,14 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What somebody made, by name, and the ``file:line`` that asked for it; None where that is not known."""
+
+    name: str
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Some:
     """Several facts of one kind, of which at most ``most`` are shown, and of the rest how many they are."""
 

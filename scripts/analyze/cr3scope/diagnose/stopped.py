@@ -12,7 +12,7 @@ from cr3scope.diagnose.rule import Context
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.model.follow.course import OwnException, Step
 from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.model.code_prediction import CodePrediction
@@ -87,13 +87,23 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
     if seen.own is not None:
         return _own_exception(seen.own)
     switch = switch_at_pc(now)
-    what = switch.loads(seen.cpu.cr3) if switch else f"CR3 is {seen.cpu.cr3:#x}"
+    cr3 = Hex(seen.cpu.cr3)
+    loads = message("CR3 is {cr3}", cr3=cr3)
+    if switch is not None:
+        loads = message("{instruction} loads {cr3}", instruction=switch.text, cr3=cr3)
     return BY_ID["cr3-high-bits"].finding(
-        Message(f"{what} at RIP={now.rip:#x}: reserved bits {seen.cpu.cr3_reserved:#x}"),
-        *as_messages(f"physical addresses have {seen.cpu.max_phys_bits} bits here"),
+        message(
+            "{loads} at RIP={rip}: reserved bits {reserved}",
+            loads=loads,
+            rip=Hex(now.rip),
+            reserved=Hex(seen.cpu.cr3_reserved),
+        ),
+        message("physical addresses have {phys_bits} bits here", phys_bits=seen.cpu.max_phys_bits),
     )
 
 
 def _own_exception(own: OwnException) -> Finding:
-    why = f"{own.instruction}: {own.refused.why}"
-    return BY_ID["instruction-refused"].finding(Message(why), *as_messages(f"RIP={own.registers.rip:#x}"))
+    return BY_ID["instruction-refused"].finding(
+        message("{instruction}: {why}", instruction=own.instruction, why=own.refused.why),
+        message("RIP={rip}", rip=Hex(own.registers.rip)),
+    )

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from cr3scope.message import Fact, Hex, Message, Some, Span, Vector
+from cr3scope.message import Fact, Hex, Message, Origin, Some, Span, Vector
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.names import entry_name, entry_words, range_words
 
 _FULL = "full"  # of an entry: with its place and its value
+_NAME = "name"  # of what somebody made: without the line that asked for it
+_AND = "and"  # of several: what stands between them
 
 
 def text(message: Message) -> str:
@@ -40,7 +42,13 @@ def _some(some: Some, spec: str) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def _origin(origin: Origin, spec: str) -> str:
+    return origin.name if spec == _NAME or not origin.source else f"{origin.name} at {origin.source}"
+
+
 def _each(facts: tuple[Fact, ...], spec: str) -> str:
+    if spec == _AND:
+        return " and ".join(_fact(each, "") for each in facts)
     return ", ".join(_fact(each, spec) for each in facts)
 
 
@@ -58,6 +66,7 @@ _WORDS: Mapping[type, Callable[[Any, str], str]] = {
     tuple: _each,
     Some: _some,
     Span: _span,
+    Origin: _origin,
     EntryRef: _entry,
     Fault: lambda fact, _spec: raised(fact),
     Message: lambda fact, _spec: text(fact),

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, Origin, Span, as_messages, message
 from cr3scope.model.asked.compare import Comparison, Piece, compare
+from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 
@@ -21,13 +22,15 @@ def compared(context: Context) -> Comparison | None:
     return compare(context.tables, context.cpu, context.intent, context.platform)
 
 
-def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
-    """Yield the first few of ``found``, each with a line, which is empty but for the last one: that counts the
-    others."""
+def first_few(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, tuple[Message, ...]]]:
+    """Yield the first few of ``found``, the last one with a message about the others.
+
+    ``rest``: the template of that, in which ``{more}`` is how many they are.
+    """
     unnamed = len(found) - MOST_NAMED
     for number, item in enumerate(found[:MOST_NAMED], 1):
         is_last = number == MOST_NAMED and unnamed > 0
-        yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
+        yield item, (message(rest, more=unnamed),) if is_last else ()
 
 
 def leaf_of(context: Context, virt: int) -> EntryRef | None:
@@ -43,24 +46,59 @@ def call_source(context: Context, piece: Piece) -> str | None:
     return context.attribution.line(piece.named.caller) if piece.named else None
 
 
-def at_source(source: str | None) -> str:
-    """Return `` at file:line``, or nothing if the line is not known."""
-    return f" at {source}" if source else ""
+def map_call(context: Context, piece: Piece) -> Message:
+    """Return the call that asked for the range, with its line in the source where that is known."""
+    source = call_source(context, piece)
+    return message("the `map` call at {source}", source=source) if source else Message("the `map` call")
 
 
-def finding_at(
+def origin(context: Context, piece: Piece) -> Origin:
+    """Return what a person calls the range, and the call that asked for it."""
+    return Origin(piece.label, call_source(context, piece))
+
+
+def origin_of_call(context: Context, named: Named) -> Origin:
+    """Return what a person calls the range of a call, and that call."""
+    return Origin(named.label, context.attribution.line(named.caller))
+
+
+def span(piece: Piece) -> Span:
+    """Return the addresses of the range."""
+    return Span(piece.virt, piece.last)
+
+
+def range_finding(
     rule: Rule,
     context: Context,
     piece: Piece,
-    title: str,
-    detail: str,
+    title: Message,
+    *proof: Message,
     severity: Severity | None = None,
 ) -> Finding:
     """Return a finding of ``rule`` that names the range and the leaf at its start."""
     entry = leaf_of(context, piece.virt)
     return replace(
-        rule.finding(Message(title), *as_messages(detail), severity=severity),
+        rule.finding(title, *proof, severity=severity),
         entry=entry,
         range=(piece.virt, piece.last),
         source=context.attribution.source(entry, piece.virt),
     )
+
+
+def at_source(source: str | None) -> str:
+    """Return `` at file:line``, or nothing if the line is not known."""
+    return f" at {source}" if source else ""
+
+
+def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
+    """Yield the first few of ``found``, each with a line, which is empty but for the last one: that counts the
+    others."""
+    unnamed = len(found) - MOST_NAMED
+    for number, item in enumerate(found[:MOST_NAMED], 1):
+        is_last = number == MOST_NAMED and unnamed > 0
+        yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
+
+
+def finding_at(rule: Rule, context: Context, piece: Piece, title: str, detail: str) -> Finding:
+    """Return a finding of ``rule`` that names the range and the leaf at its start."""
+    return range_finding(rule, context, piece, Message(title), *as_messages(detail))

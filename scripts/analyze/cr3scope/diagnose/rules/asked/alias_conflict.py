@@ -7,10 +7,10 @@ from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
+from cr3scope.diagnose.shared.asked import compared, origin, range_finding, span
+from cr3scope.message import Fact, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, conflicting_types
 from cr3scope.model.asked.compare import Piece
-from cr3scope.x86.names import range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -26,19 +26,25 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _finding(context: Context, alias: Alias, severity: Severity) -> Finding:
-    one, other = alias.one, alias.other
-    detail = "\n".join(_words(context, piece) for piece in (one, other))
+    title = message(
+        "frames {frames} are {one_type} and {other_type} at two addresses",
+        frames=Span(alias.phys, alias.last),
+        one_type=alias.one.memory_type,
+        other_type=alias.other.memory_type,
+    )
+    proof = [_mapping(context, "one", alias.one), _mapping(context, "other", alias.other)]
     if severity is Severity.NOTE:
-        detail += "\nthe MTRRs decide what an identity map over a device's memory does"
-    frames = range_words(alias.phys, alias.last)
-    title = f"frames {frames} are {one.memory_type} and {other.memory_type} at two addresses"
-    return finding_at(RULE, context, one, title, detail, severity)
+        proof.append(Message("the MTRRs decide what an identity map over a device's memory does"))
+    return range_finding(RULE, context, alias.one, title, *proof, severity=severity)
 
 
-def _words(context: Context, piece: Piece) -> str:
-    source = at_source(call_source(context, piece))
-    where = range_words(piece.virt, piece.last)
-    return f"{piece.label}{source}: {where}, {piece.memory_type} (PAT index {piece.pat_index})"
+def _mapping(context: Context, which: str, piece: Piece) -> Message:
+    template = f"{{{which}}}: {{{which}_range}}, {{{which}_type}} (PAT index {{{which}_pat_index}})"
+    facts: dict[str, Fact] = {
+        which: origin(context, piece), f"{which}_range": span(piece), f"{which}_type": piece.memory_type,
+        f"{which}_pat_index": piece.pat_index,
+    }  # fmt: skip
+    return message(template, **facts)
 
 
 RULE = Rule(

@@ -8,11 +8,10 @@ from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.asked import call_source, compared, origin, range_finding, span
+from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, common
 from cr3scope.model.asked.compare import Comparison, Piece
-from cr3scope.x86.names import range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -26,19 +25,23 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _finding(context: Context, alias: Alias) -> Finding:
-    frames, one, other = range_words(alias.phys, alias.last), alias.one, alias.other
-    title = f"frames {frames} are writable at {_where(one)}, executable at {_where(other)}"
-    detail = "\n".join(_words(context, piece) for piece in (one, other))
-    return finding_at(RULE, context, one, title, detail)
+    one, other = alias.one, alias.other
+    title = message(
+        "frames {frames} are writable at {writable_virt} ({writable:name}),"
+        " executable at {executable_virt} ({executable:name})",
+        frames=Span(alias.phys, alias.last),
+        writable_virt=Hex(one.virt),
+        writable=origin(context, one),
+        executable_virt=Hex(other.virt),
+        executable=origin(context, other),
+    )
+    writable, executable = _mapping(context, "writable", one), _mapping(context, "executable", other)
+    return range_finding(RULE, context, one, title, writable, executable)
 
 
-def _where(piece: Piece) -> str:
-    return f"{piece.virt:#x} ({piece.label})"
-
-
-def _words(context: Context, piece: Piece) -> str:
-    source = at_source(call_source(context, piece))
-    return f"{piece.label}{source}: {range_words(piece.virt, piece.last)}, {piece.rights}"
+def _mapping(context: Context, which: str, piece: Piece) -> Message:
+    facts: dict[str, Fact] = {which: origin(context, piece), f"{which}_range": span(piece), f"{which}_rights": piece.rights}
+    return message(f"{{{which}}}: {{{which}_range}}, {{{which}_rights}}", **facts)
 
 
 def _on_purpose(context: Context, comparison: Comparison) -> Iterator[Finding]:
@@ -47,8 +50,8 @@ def _on_purpose(context: Context, comparison: Comparison) -> Iterator[Finding]:
         named = piece.named
         if named is not None and {"w", "x"} <= set(named.rights or ""):
             finding = RULE.finding(
-                Message(f"{named.label} is writable and executable, as it was asked for"),
-                *as_messages(_words(context, piece)),
+                message("{both:name} is writable and executable, as it was asked for", both=origin(context, piece)),
+                _mapping(context, "both", piece),
                 severity=Severity.NOTE,
             )
             where, source = (piece.virt, piece.last), call_source(context, piece)

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, compared
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.asked import compared, origin_of_call
+from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.calls import Overwrite
 from cr3scope.model.intent import CODE_ROLES, WRITTEN_ROLES, Named
-from cr3scope.x86.names import range_words
 
 _IDENTITY = "identity"
 
@@ -30,27 +29,40 @@ def _check(context: Context) -> Iterator[Finding]:
         # An identity map with parts of it mapped anew is a habit, not a slip.
         if not lost and (is_alike or _IDENTITY in (earlier.role, later.role)):
             continue
-        where = range_words(overwrite.first, overwrite.last)
+        title = message(
+            "{later:name} was mapped over {earlier:name} at {range}",
+            later=origin_of_call(context, later),
+            earlier=origin_of_call(context, earlier),
+            range=Span(overwrite.first, overwrite.last),
+        )
         finding = RULE.finding(
-            Message(f"{later.label} was mapped over {earlier.label} at {where}"),
-            *as_messages("\n".join([*lost, *_both(context, overwrite)])),
+            title,
+            *lost,
+            message("first {earlier}: {earlier_rights}, {earlier_type}, from {earlier_phys}",
+                    **_call(context, "earlier", overwrite.earlier)),
+            message("then {later}: {later_rights}, {later_type}, from {later_phys}",
+                    **_call(context, "later", overwrite.later)),
             severity=Severity.ERROR if lost else Severity.NOTE,
         )
         source = context.attribution.line(later.caller)
         yield replace(finding, range=(overwrite.first, overwrite.last), source=source)
 
 
-def _lost(context: Context, over: Overwrite, earlier: Named, later: Named) -> list[str]:
+def _lost(context: Context, over: Overwrite, earlier: Named, later: Named) -> list[Message]:
     """What the earlier range needs and no longer has."""
     lost = []
     first = max(over.first, earlier.virt, later.virt)
     before, after = earlier.frame(first), later.frame(first)
     if before is not None and after is not None and before != after:
-        lost.append(f"{first:#x} was to lead to {before:#x}, now it leads to {after:#x}")
+        lost.append(message(
+            "{virt} was to lead to {meant}, now it leads to {phys}",
+            virt=Hex(first), meant=Hex(before), phys=Hex(after),
+        ))  # fmt: skip
+    owner = origin_of_call(context, earlier)
     if "w" in _needs(context, over, earlier) and "w" not in (later.rights or ""):
-        lost.append(f"{earlier.label} is written, and can no longer be")
+        lost.append(message("{earlier:name} is written, and can no longer be", earlier=owner))
     if "x" in _needs(context, over, earlier) and "x" not in (later.rights or ""):
-        lost.append(f"{earlier.label} is executed, and can no longer be")
+        lost.append(message("{earlier:name} is executed, and can no longer be", earlier=owner))
     return lost
 
 
@@ -61,11 +73,12 @@ def _needs(context: Context, over: Overwrite, earlier: Named) -> str:
     return "".join(set(flags + by_role) & set(earlier.rights or ""))
 
 
-def _both(context: Context, overwrite: Overwrite) -> Iterator[str]:
-    for word, number in (("first", overwrite.earlier), ("then", overwrite.later)):
-        named, record = context.intent.maps[number], context.boot.maps[number]
-        source = at_source(context.attribution.line(named.caller))
-        yield f"{word} {named.label}{source}: {record.rights}, {record.type}, from {record.phys:#x}"
+def _call(context: Context, which: str, number: int) -> dict[str, Fact]:
+    record = context.boot.maps[number]
+    return {
+        which: origin_of_call(context, context.intent.maps[number]), f"{which}_rights": record.rights,
+        f"{which}_type": record.type, f"{which}_phys": Hex(record.phys),
+    }  # fmt: skip
 
 
 RULE = Rule(

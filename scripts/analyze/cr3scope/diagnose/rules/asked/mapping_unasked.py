@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import compared, finding_at, named
-from cr3scope.x86.names import range_words
+from cr3scope.diagnose.shared.asked import compared, first_few, range_finding, span
+from cr3scope.message import Hex, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -16,18 +16,20 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     pieces = list(comparison.unasked())
     pieces.sort(key=lambda piece: not _is_dangerous(piece.rights))
-    for piece, others in named(pieces, "are mapped unasked"):
-        detail = (
-            f"the tables lead to {piece.phys:#x} with {piece.rights}, memory type "
-            f"{piece.memory_type}; no `map` record covers it"
-        )
-        yield finding_at(
+    for piece, others in first_few(pieces, "{more} more ranges are mapped unasked"):
+        yield range_finding(
             RULE,
             context,
             piece,
-            f"{range_words(piece.virt, piece.last)} is mapped, and nobody asked for it",
-            detail + others,
-            Severity.ERROR if _is_dangerous(piece.rights) else Severity.WARNING,
+            message("{range} is mapped, and nobody asked for it", range=span(piece)),
+            message(
+                "the tables lead to {phys} with {rights}, memory type {memory_type}; no `map` record covers it",
+                phys=Hex(piece.phys),
+                rights=piece.rights,
+                memory_type=piece.memory_type,
+            ),
+            *others,
+            severity=Severity.ERROR if _is_dangerous(piece.rights) else Severity.WARNING,
         )
 
 

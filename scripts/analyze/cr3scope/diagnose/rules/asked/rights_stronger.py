@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at, named
+from cr3scope.diagnose.shared.asked import compared, first_few, map_call, range_finding, span
+from cr3scope.message import Message, message
 from cr3scope.model.asked.compare import Piece
-from cr3scope.x86.names import range_words
 
 _READ_ONLY_ROLES = frozenset({"text", "rodata", "trampoline"})
 _VERB = {"w": "written", "x": "executed", "u": "used by user code"}
@@ -19,12 +19,16 @@ def _check(context: Context) -> Iterator[Finding]:
     if comparison is None:
         return
     found = sorted(comparison.stronger(), key=lambda pair: not _is_grave(*pair))
-    for (piece, letters), others in named(found, "grant more than was asked"):
-        detail = "\n".join(_asked(context, piece, letters)) + others
-        may = " and ".join(_VERB[letter] for letter in letters)
-        title = f"{piece.label} at {range_words(piece.virt, piece.last)} may be {may}"
+    for (piece, letters), others in first_few(found, "{more} more ranges grant more than was asked"):
+        title = message(
+            "{name} at {range} may be {unasked:and}",
+            name=piece.label,
+            range=span(piece),
+            unasked=tuple(_VERB[letter] for letter in letters),
+        )
+        proof = (*_asked(context, piece, letters), *others)
         severity = Severity.ERROR if _is_grave(piece, letters) else Severity.WARNING
-        yield finding_at(RULE, context, piece, title, detail, severity)
+        yield range_finding(RULE, context, piece, title, *proof, severity=severity)
 
 
 def _is_grave(piece: Piece, letters: str) -> bool:
@@ -37,13 +41,18 @@ def _is_grave(piece: Piece, letters: str) -> bool:
     return makes_both or ("w" in letters and bool(_READ_ONLY_ROLES & set(role)))
 
 
-def _asked(context: Context, piece: Piece, letters: str) -> Iterator[str]:
+def _asked(context: Context, piece: Piece, letters: str) -> Iterator[Message]:
     call, segment = piece.named, piece.segment
     if segment is not None and not set(letters) <= set(segment.rights or ""):
-        yield f"{segment.label} has the flags {segment.rights}, the tables grant {piece.rights}"
+        yield message(
+            "{segment} has the flags {flags}, the tables grant {granted}",
+            segment=segment.label, flags=segment.rights, granted=piece.rights,
+        )  # fmt: skip
     if call is not None:
-        source = at_source(call_source(context, piece))
-        yield f"the `map` call{source} asked for {call.rights}, the tables grant {piece.rights}"
+        yield message(
+            "{call} asked for {asked}, the tables grant {granted}",
+            call=map_call(context, piece), asked=call.rights, granted=piece.rights,
+        )  # fmt: skip
 
 
 RULE = Rule(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
+from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
+from cr3scope.diagnose.shared.numbered import numbered
+from cr3scope.message import Message, message
 from cr3scope.model.asked.compare import Piece
 from cr3scope.paging.walk import walk
+from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CR0_WP
 from cr3scope.x86.entry import USER, WRITABLE
-from cr3scope.x86.names import entry_words, range_words
+
+_NO_USER = "user code cannot use {name} at {range}"
+_NO_WRITE = "with CR0.WP set nobody can write {name} at {range}"
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -33,13 +38,18 @@ def _finding(context: Context, piece: Piece, missing: str) -> Finding | None:
         return None  # a parent denies it: upper-level-supervisor
     guilty = path.lacking(USER if "u" in missing else WRITABLE)
     asked = (piece.named.rights if piece.named else None) or "the segment's flags"
-    detail = [f"the `map` call{at_source(call_source(context, piece))} asked for {asked}"]
-    detail += [f"{entry_words(entry)} denies it" for entry in guilty]
-    who = "user code cannot use" if "u" in missing else "with CR0.WP set nobody can write"
-    title = f"{who} {piece.label} at {range_words(piece.virt, piece.last)}"
-    finding = finding_at(RULE, context, piece, title, "\n".join(detail))
+    whom = _NO_USER if "u" in missing else _NO_WRITE
+    title = message(whom, name=piece.label, range=span(piece))
+    call = message("{call} asked for {asked}", call=map_call(context, piece), asked=asked)
+    finding = range_finding(RULE, context, piece, title, call, *_denials(guilty))
     entry = guilty[0]
     return replace(finding, entry=entry, source=context.attribution.source(entry, piece.virt))
+
+
+def _denials(guilty: Sequence[EntryRef]) -> Iterator[Message]:
+    for number, entry in enumerate(guilty, 1):
+        name = numbered("entry", number)
+        yield message(f"{{{name}:full}} denies it", **{name: entry})
 
 
 RULE = Rule(

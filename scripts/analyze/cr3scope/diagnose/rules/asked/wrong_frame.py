@@ -7,42 +7,49 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.asked import (
-    at_source,
     call_source,
     compared,
-    finding_at,
+    first_few,
     leaf_of,
-    named,
+    map_call,
+    range_finding,
+    span,
 )
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.compare import Piece
-from cr3scope.x86.names import range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
     comparison = compared(context)
     if comparison is None:
         return
-    for piece, others in named(list(comparison.elsewhere()), "lead elsewhere"):
-        detail = "\n".join(_wanted(context, piece)) + others
-        where = range_words(piece.virt, piece.last)
-        title = f"{piece.label} at {where} leads to {piece.phys:#x}, the wrong frame"
-        yield finding_at(RULE, context, piece, title, detail)
+    for piece, others in first_few(list(comparison.elsewhere()), "{more} more ranges lead elsewhere"):
+        title = message(
+            "{name} at {range} leads to {phys}, the wrong frame",
+            name=piece.label,
+            range=span(piece),
+            phys=Hex(piece.phys),
+        )
+        yield range_finding(RULE, context, piece, title, *_wanted(context, piece), *others)
 
 
-def _wanted(context: Context, piece: Piece) -> Iterator[str]:
-    call, segment = piece.named, piece.segment
-    if call is not None and call.frame(piece.virt) not in (None, piece.phys):
-        source = at_source(call_source(context, piece))
-        yield f"the `map` call{source} asked for frame {call.frame(piece.virt):#x}"
-        entry = leaf_of(context, piece.virt)
-        writer = at_source(context.attribution.source(entry, piece.virt))
-        if writer not in ("", source):
-            yield f"the entry was written later{writer}"
-    elif segment is not None and segment.frame(piece.virt) not in (None, piece.phys):
-        yield f"{segment.label} was loaded so that {segment.frame(piece.virt):#x} belongs there"
-        if call is not None:
-            source = at_source(call_source(context, piece))
-            yield f"the `map` call{source} asked for {piece.phys:#x}"
+def _wanted(context: Context, piece: Piece) -> Iterator[Message]:
+    asked = piece.named.frame(piece.virt) if piece.named else None
+    loaded = piece.segment.frame(piece.virt) if piece.segment else None
+    call = map_call(context, piece)
+    if asked is not None and asked != piece.phys:
+        yield message("{call} asked for frame {asked}", call=call, asked=Hex(asked))
+        writer = context.attribution.source(leaf_of(context, piece.virt), piece.virt)
+        if writer not in (None, call_source(context, piece)):
+            yield message("the entry was written later at {writer}", writer=writer)
+    elif piece.segment is not None and loaded is not None and loaded != piece.phys:
+        yield message(
+            "{segment} was loaded so that {loaded} belongs there",
+            segment=piece.segment.label,
+            loaded=Hex(loaded),
+        )
+        if piece.named is not None:
+            yield message("{call} asked for {phys}", call=call, phys=Hex(piece.phys))
 
 
 RULE = Rule(

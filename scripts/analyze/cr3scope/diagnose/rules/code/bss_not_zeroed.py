@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -14,9 +14,13 @@ def _check(context: Context) -> Iterator[Finding]:
         if loaded.nonzero is None:
             continue
         yield RULE.finding(
-            Message(f"BSS of segment {loaded.index} of {loaded.of} is not zero, first at "
-            f"{loaded.nonzero:#x}"),
-            *as_messages("C code relies on zero there: every static variable without an initial value"),
+            message(
+                "BSS of segment {segment_index} of {file} is not zero, first at {virt}",
+                segment_index=loaded.index,
+                file=loaded.of,
+                virt=Hex(loaded.nonzero),
+            ),
+            Message("C code relies on zero there: every static variable without an initial value"),
         )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.names import range_words
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -17,8 +16,9 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     segment = next((s for s in context.intent.segments if strike.virt in s), None)
     if segment is None:
         is_code = not context.is_told and strike.kind is AccessKind.FETCH
-        return Claim(Message(f"the code at {strike.virt:#x} is not mapped")) if is_code else None
-    return Claim(Message(f"{segment.label} {range_words(segment.virt, segment.last)} is not fully mapped"))
+        return Claim(message("the code at {virt} is not mapped", virt=Hex(strike.virt))) if is_code else None
+    span = Span(segment.virt, segment.last, segment.label)
+    return Claim(message("{segment} is not fully mapped", segment=span))
 
 
 RULE = Rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -28,8 +28,14 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if virt < _NULL_PAGE or abs(virt - rip) >= _RELATIVE or _is_argument(context, virt):
         return None
     return Claim(
-        Message(f"the kernel reads {virt:#x} {rip - entry:#x} bytes into its entry, where no segment is"),
-        proof=as_messages(f"RIP={rip:#x}: within reach of a RIP-relative load, such as one through the GOT"),
+        message(
+            "the kernel reads {virt} {offset} bytes into its entry, where no segment is",
+            virt=Hex(virt),
+            offset=Hex(rip - entry),
+        ),
+        proof=(
+            message("RIP={rip}: within reach of a RIP-relative load, such as one through the GOT", rip=Hex(rip)),
+        ),
     )
 
 

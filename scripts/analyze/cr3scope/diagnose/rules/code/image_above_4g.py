@@ -6,12 +6,11 @@ import numpy as np
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.names import range_words
 from cr3scope.x86.word import FOUR_GIB
 
 
@@ -25,8 +24,18 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if image is None or not 0 < end <= FOUR_GIB:
         return None
     return Claim(
-        Message(f"the loader runs at {strike.virt:#x}, the identity map ends at {end:#x}"),
-        proof=as_messages(f"{image.name} lies at {range_words(image.virt, image.last)}, above 4 GiB"),
+        message(
+            "the loader runs at {virt}, the identity map ends at {identity_end}",
+            virt=Hex(strike.virt),
+            identity_end=Hex(end),
+        ),
+        proof=(
+            message(
+                "{image} lies at {image_range}, above 4 GiB",
+                image=image.name,
+                image_range=Span(image.virt, image.last),
+            ),
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 
@@ -13,8 +13,10 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is not Reason.NON_CANONICAL:
         return None
     levels = context.cpu.levels if context.cpu else 4
-    top = 12 + 9 * levels - 1
-    return Claim(Message(f"{strike.virt:#x} is not canonical: bits 63:{top} differ"))
+    sign = 12 + 9 * levels - 1
+    return Claim(
+        message("{virt} is not canonical: bits 63:{sign_bit} differ", virt=Hex(strike.virt), sign_bit=sign)
+    )
 
 
 RULE = Rule(

@@ -8,10 +8,8 @@ from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Origin, Span, message
 from cr3scope.model.asked.owners import Owner, collisions, owners
-from cr3scope.x86.names import range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -22,16 +20,25 @@ def _check(context: Context) -> Iterator[Finding]:
         told.add((one.label, other.label))
         first, last = max(one.first, other.first), min(one.last, other.last)
         finding = RULE.finding(
-            Message(f"{one.label} and {other.label} overlap at frames {range_words(first, last)}"),
-            *as_messages(f"{_words(context, one)}\n{_words(context, other)}"),
+            message(
+                "{one:name} and {other:name} overlap at frames {frames}",
+                one=_origin(context, one),
+                other=_origin(context, other),
+                frames=Span(first, last),
+            ),
+            message("{one} has {one_frames}", one=_origin(context, one), one_frames=_frames(one)),
+            message("{other} has {other_frames}", other=_origin(context, other), other_frames=_frames(other)),
         )
         later = other.caller or one.caller
         yield replace(finding, source=context.attribution.line(later))
 
 
-def _words(context: Context, owner: Owner) -> str:
-    source = at_source(context.attribution.line(owner.caller))
-    return f"{owner.label}{source} has {range_words(owner.first, owner.last)}"
+def _origin(context: Context, owner: Owner) -> Origin:
+    return Origin(owner.label, context.attribution.line(owner.caller))
+
+
+def _frames(owner: Owner) -> Span:
+    return Span(owner.first, owner.last)
 
 
 RULE = Rule(

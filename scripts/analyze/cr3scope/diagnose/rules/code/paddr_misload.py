@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Boot, LoadedRecord
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
 
@@ -19,17 +19,22 @@ def _check(context: Context) -> Iterator[Finding]:
         virt = loaded.differs
         if virt is None or _is_sled(boot, loaded):
             continue
-        segment = f"segment {loaded.index} of {loaded.of}"
         near = [elf for elf in boot.elfs if elf.name == loaded.of and _same_page(elf.entry, virt)]
-        where = "at the entry point" if near and virt == near[0].entry else ""
-        if near and not where:
-            where = f"in the page of the entry point {near[0].entry:#x}"
-        finding = RULE.finding(
-            Message(f"{segment} is not what its file holds: first at {virt:#x}"
-            + (f", {where}" if where else "")),
-            *as_messages(_frame_words(boot, loaded, virt)),
-        )
-        yield replace(finding, step=_first_fetch(boot, virt) if where else None)
+        finding = RULE.finding(_title(loaded, virt, near[0].entry if near else None), *_frame(boot, loaded, virt))
+        yield replace(finding, step=_first_fetch(boot, virt) if near else None)
+
+
+def _title(loaded: LoadedRecord, virt: int, entry: int | None) -> Message:
+    """``entry``: the entry point, if it lies in the page that differs."""
+    differs = message(
+        "segment {segment_index} of {file} is not what its file holds: first at {virt}",
+        segment_index=loaded.index, file=loaded.of, virt=Hex(virt),
+    )  # fmt: skip
+    if entry is None:
+        return differs
+    if entry == virt:
+        return message("{differs}, at the entry point", differs=differs)
+    return message("{differs}, in the page of the entry point {entry_point}", differs=differs, entry_point=Hex(entry))
 
 
 def _first_fetch(boot: Boot, virt: int) -> int | None:
@@ -52,15 +57,21 @@ def _is_sled(boot: Boot, loaded: LoadedRecord) -> bool:
     )  # fmt: skip
 
 
-def _frame_words(boot: Boot, loaded: LoadedRecord, virt: int) -> str:
+def _frame(boot: Boot, loaded: LoadedRecord, virt: int) -> Iterator[Message]:
+    """Where the segment was loaded, and what the memory map says of that memory."""
     for segment in boot.segments:
         if (segment.of, segment.index) == (loaded.of, loaded.index):
             phys = segment.phys + virt - segment.virt
             kind = next((d.type for d in boot.memory_map if d.first <= phys <= d.last), None)
-            told = f", memory of type {kind}" if kind is not None else ""
-            outside = ", which the memory map does not name" if boot.memory_map else ""
-            return f"it was loaded at {phys:#x}{told if kind is not None else outside}"
-    return ""
+            if kind is not None:
+                yield message(
+                    "it was loaded at {phys}, memory of type {memory_type}", phys=Hex(phys), memory_type=kind
+                )
+            elif boot.memory_map:
+                yield message("it was loaded at {phys}, which the memory map does not name", phys=Hex(phys))
+            else:
+                yield message("it was loaded at {phys}", phys=Hex(phys))
+            return
 
 
 RULE = Rule(

@@ -8,7 +8,8 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import Boot
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.numbered import numbered, together
+from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model.intent import Intent
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -24,8 +25,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if not context.intent.segments or context.intent.is_code(strike.virt):
         return None
-    title, detail = _jump_words(context.boot, strike.virt)
-    return Claim(Message(title), proof=as_messages(detail), stands_alone=True)
+    return Claim(_jump(strike.virt), proof=_hints(context.boot, strike.virt), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -36,21 +36,24 @@ def _check(context: Context) -> Iterator[Finding]:
     for elf in boot.elfs:
         if not _is_file_code(intent, elf.entry):
             finding = RULE.finding(
-                Message(f"the entry point {elf.entry:#x} of {elf.name} is outside every executable segment"),
-                *as_messages("no PT_LOAD with PF_X has file bytes there"),
+                message(
+                    "the entry point {entry_point} of {file} is outside every executable segment",
+                    entry_point=Hex(elf.entry),
+                    file=elf.name,
+                ),
+                Message("no PT_LOAD with PF_X has file bytes there"),
             )
             yield replace(finding, step=steps.get(elf.entry))
     for (name, _), memory in boot.memories.items():
         if name == "entry" and memory.data and not any(memory.data):
             finding = RULE.finding(
-                Message(f"the bytes at the entry point {memory.virt:#x} are all zero"),
-                *as_messages("00 00 is `add [rax], al`: the CPU slides through it until something faults"),
+                message("the bytes at the entry point {entry_point} are all zero", entry_point=Hex(memory.virt)),
+                Message("00 00 is `add [rax], al`: the CPU slides through it until something faults"),
             )
             yield replace(finding, step=steps.get(memory.virt))
     for virt, step in steps.items():
         if _is_astray(context, virt):
-            title, detail = _jump_words(boot, virt)
-            yield replace(RULE.finding(Message(title), *as_messages(detail)), step=step)
+            yield replace(RULE.finding(_jump(virt), *_hints(boot, virt)), step=step)
 
 
 def _is_astray(context: Context, virt: int) -> bool:
@@ -65,12 +68,20 @@ def _is_astray(context: Context, virt: int) -> bool:
     return not intent.is_code(virt)
 
 
-def _jump_words(boot: Boot, virt: int) -> tuple[str, str]:
-    title = f"the jump goes to {virt:#x}, which is outside every executable segment"
-    detail = [f"e_entry of {elf.name} is {elf.entry:#x}" for elf in boot.elfs]
-    linkers = (name for name, first in _DEFAULTS if 0 <= virt - first < _DEFAULT_BYTES)
-    detail.extend(f"{linker} puts code there by default" for linker in linkers)
-    return title, "; ".join(detail)
+def _jump(virt: int) -> Message:
+    return message("the jump goes to {virt}, which is outside every executable segment", virt=Hex(virt))
+
+
+def _hints(boot: Boot, virt: int) -> tuple[Message, ...]:
+    """One line of where the files begin, and of who puts code at that address; none if nobody knows."""
+    found = []
+    for number, elf in enumerate(boot.elfs, 1):
+        file, entry_point = numbered("file", number), numbered("entry_point", number)
+        facts: dict[str, Fact] = {file: elf.name, entry_point: Hex(elf.entry)}
+        found.append(message(f"e_entry of {{{file}}} is {{{entry_point}}}", **facts))
+    linkers = [name for name, first in _DEFAULTS if 0 <= virt - first < _DEFAULT_BYTES]
+    found += [message("{linker} puts code there by default", linker=linker) for linker in linkers]
+    return (together(found),) if found else ()
 
 
 def _is_file_code(intent: Intent, virt: int) -> bool:

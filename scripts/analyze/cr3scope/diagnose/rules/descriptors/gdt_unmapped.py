@@ -5,21 +5,20 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Message
+from cr3scope.message import Span, message
 from cr3scope.model.strike import Strike, Target
-from cr3scope.x86.names import range_words
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     registers = context.registers
     if registers is None:
         return None
-    table = range_words(registers.gdt_base, registers.gdt_base + registers.gdt_limit)
+    gdt = Span(registers.gdt_base, registers.gdt_base + registers.gdt_limit)
     if strike.target is Target.GDT:
-        return Claim(Message(f"the GDT at {table} is not mapped"), severity_of(context, "gdt"))
+        return Claim(message("the GDT at {gdt} is not mapped", gdt=gdt), severity_of(context, "gdt"))
     asked = strike.target in (Target.RANGE, Target.PLAN)
     if asked and context.intent.role_at(strike.virt) in ("gdt", "tss"):
-        return Claim(Message(f"the GDT at {table} or its TSS is not mapped as the trace asked"))
+        return Claim(message("the GDT at {gdt} or its TSS is not mapped as the trace asked", gdt=gdt))
     return None
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.target is not Target.HANDLER:
         return None
-    title = f"the exception handler at {strike.virt:#x} cannot be executed"
-    return Claim(Message(title), severity_of(context, "idt"), proof=as_messages("an exception would fault again at its handler"))
+    return Claim(
+        message("the exception handler at {handler} cannot be executed", handler=Hex(strike.virt)),
+        severity_of(context, "idt"),
+        proof=(Message("an exception would fault again at its handler"),),
+    )
 
 
 RULE = Rule(

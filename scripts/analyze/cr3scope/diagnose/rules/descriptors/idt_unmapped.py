@@ -5,28 +5,27 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, Span, message
 from cr3scope.model.strike import Strike, Target
-from cr3scope.x86.names import range_words
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     registers = context.registers
     if registers is None:
         return None
-    table = range_words(registers.idt_base, registers.idt_base + registers.idt_limit)
+    idt = Span(registers.idt_base, registers.idt_base + registers.idt_limit)
     if strike.target is Target.IDT:
         severity = severity_of(context, "idt")
-        return Claim(Message(f"the IDT at {table} is not mapped"), severity, proof=as_messages(_meaning(severity)))
+        return Claim(message("the IDT at {idt} is not mapped", idt=idt), severity, proof=(_meaning(severity),))
     if strike.target is Target.RANGE and context.intent.role_at(strike.virt) == "idt":
-        return Claim(Message(f"the IDT at {table} is not mapped as the trace asked"))
+        return Claim(message("the IDT at {idt} is not mapped as the trace asked", idt=idt))
     return None
 
 
-def _meaning(severity: Severity) -> str:
+def _meaning(severity: Severity) -> Message:
     if severity is Severity.NOTE:
-        return "until the kernel loads its own IDT, any exception is a triple fault, without a word"
-    return "the first exception becomes a triple fault: nothing can report it"
+        return Message("until the kernel loads its own IDT, any exception is a triple fault, without a word")
+    return Message("the first exception becomes a triple fault: nothing can report it")
 
 
 RULE = Rule(

@@ -8,8 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Message, as_messages
-from cr3scope.x86 import exceptions
+from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
 from cr3scope.x86.registers import Registers
 
@@ -21,18 +20,27 @@ def _check(context: Context) -> Iterator[Finding]:
     if registers is None:
         return
     raised = [step for step in context.boot.plan if step.vector is not None]
-    wrong: dict[tuple[int, str], list[int]] = {}
+    wrong: dict[int, list[Vector]] = {}
+    whys: dict[int, Message] = {}
     for vector in sorted({*_VITAL, *(step.vector for step in raised if step.vector is not None)}):
         gate = _gate(context, registers, vector)
         why = _refusal(context, registers, gate.selector) if gate and gate.present else None
         if gate and why:
-            wrong.setdefault((gate.selector, why), []).append(vector)
-    for (selector, why), vectors in wrong.items():
+            wrong.setdefault(gate.selector, []).append(Vector(vector))
+            whys[gate.selector] = why
+    for selector, vectors in wrong.items():
         step = next((step.step for step in raised if step.vector in vectors), None)
-        names = ", ".join(exceptions.name(vector) for vector in vectors)
         finding = RULE.finding(
-            Message(f"the IDT's gates name code selector {selector:02x}h, {why}"),
-            *as_messages(f"gates of {names}; CS at the handoff is {registers.cs:02x}h"),
+            message(
+                "the IDT's gates name code selector {selector:02x}h, {why}",
+                selector=Hex(selector),
+                why=whys[selector],
+            ),
+            message(
+                "gates of {vectors}; CS at the handoff is {cs:02x}h",
+                vectors=tuple(vectors),
+                cs=Hex(registers.cs),
+            ),
             severity=severity_of(context, "idt") if step is None else Severity.ERROR,
         )
         yield replace(finding, step=step)
@@ -54,20 +62,20 @@ def _gate(context: Context, registers: Registers, vector: int) -> Gate | None:
     return Gate.decode(data) if data else None
 
 
-def _refusal(context: Context, registers: Registers, selector: int) -> str | None:
+def _refusal(context: Context, registers: Registers, selector: int) -> Message | None:
     """Why delivery refuses the selector (SDM 3A, 7.14.1); None if it does not, or nobody knows."""
     offset = selector & ~7
     if offset == 0:
-        return "the null selector"
+        return Message("the null selector")
     if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
-        return f"outside the GDT, whose limit is {registers.gdt_limit:#x}"
+        return message("outside the GDT, whose limit is {gdt_limit}", gdt_limit=Hex(registers.gdt_limit))
     data = _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
     if data is None:
         return None
     segment = Descriptor.decode(data)
     if not segment.takes_handlers:
-        return "which is no 64-bit ring 0 code segment in the GDT"
-    return None if segment.present else "whose descriptor is not present"
+        return Message("which is no 64-bit ring 0 code segment in the GDT")
+    return None if segment.present else Message("whose descriptor is not present")
 
 
 RULE = Rule(

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, Span, Vector, message
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.names import covered, entry_words, range_words
+from cr3scope.x86.names import covered
 
 _MOST_IMAGE_PAGES = 4096  # of one image
 
@@ -26,24 +26,29 @@ def _check(context: Context) -> Iterator[Finding]:
             continue
         guilty = fault.guilty[0]
         finding = RULE.finding(
-            Message(f"{what} at {range_words(first, last)} cannot be executed before the switch"),
-            *as_messages(f"in the firmware's tables {entry_words(guilty)} has NX; #PF (error "
-            f"{fault.error_code:04x}) with RIP=CR2={fault.virt:#x}"),
+            message("{what} at {range} cannot be executed before the switch", what=what, range=Span(first, last)),
+            message(
+                "in the firmware's tables {entry:full} has NX; {vector} (error {error_code:04x}) with RIP=CR2={virt}",
+                entry=guilty,
+                vector=Vector(fault.vector),
+                error_code=fault.error_code,
+                virt=Hex(fault.virt),
+            ),
         )
         yield replace(finding, entry=guilty, range=covered(guilty, fault.virt))
         return
 
 
-def _code(context: Context) -> Iterator[tuple[str, int, int]]:
+def _code(context: Context) -> Iterator[tuple[Message, int, int]]:
     """What the CPU executes under the firmware's tables: the loader, up to mov cr3 itself."""
     for image in context.boot.images:
         first = image.base + image.text
         if image.text_size:
-            yield f"the text of {image.name}", first, first + image.text_size - 1
+            yield message("the text of {image}", image=image.name), first, first + image.text_size - 1
     record = context.boot.cpus.get("handoff")
     rip = record.registers.get("rip", 0) if record else 0
     if rip:
-        yield "mov cr3", rip - 1, rip - 1  # its last byte
+        yield Message("mov cr3"), rip - 1, rip - 1  # its last byte
 
 
 def _first_refusal(firmware: Firmware, first: int, last: int) -> PageFault | None:

@@ -8,12 +8,11 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import SetRecord
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Span, Vector, message
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_FRAME, PAGE_OFFSET
-from cr3scope.x86.names import entry_name, entry_words, range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -42,16 +41,24 @@ def _check(context: Context) -> Iterator[Finding]:
 def _finding(context: Context, record: SetRecord, fault: PageFault) -> Finding:
     entry = EntryRef(record.level, record.index, record.entry, record.old)
     page = record.entry & PAGE_FRAME
-    title = f"{entry_name(entry)} is written, in the firmware's own table, which is read-only"
-    detail = (
-        f"{entry_words(fault.guilty[-1])} maps the table page {range_words(page, page + PAGE_OFFSET)} "
-        f"without R/W, and CR0.WP=1"
+    title = message("{entry} is written, in the firmware's own table, which is read-only", entry=entry)
+    protection = message(
+        "{leaf:full} maps the table page {table} without R/W, and CR0.WP=1",
+        leaf=fault.guilty[-1],
+        table=Span(page, page + PAGE_OFFSET),
     )
     if context.boot.closed:  # the loader went on: it must have cleared CR0.WP
-        finding = RULE.finding(Message(title), *as_messages(f"{detail} at entry; the write came through"), severity=Severity.NOTE)
+        came_through = message("{protection} at entry; the write came through", protection=protection)
+        finding = RULE.finding(title, came_through, severity=Severity.NOTE)
     else:
-        raised = f"#PF (error {fault.error_code:04x}), CR2={fault.virt:#x}, before the switch"
-        finding = RULE.finding(Message(title), *as_messages(f"{raised}: {detail}"))
+        raised = message(
+            "{vector} (error {error_code:04x}), CR2={cr2}, before the switch: {protection}",
+            vector=Vector(fault.vector),
+            error_code=fault.error_code,
+            cr2=Hex(fault.virt),
+            protection=protection,
+        )
+        finding = RULE.finding(title, raised)
     source = context.attribution.source(entry, record.entry)
     return replace(finding, entry=entry, range=(page, page + PAGE_OFFSET), source=source)
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
     for where, what, status in context.boot.errors:
-        code = f", status {status:#x}" if status else ""
-        yield RULE.finding(Message(f"{where}: {what}"), *as_messages(f"an `error` record ended the boot{code}"))
+        ended = Message("an `error` record ended the boot")
+        if status:
+            ended = message("an `error` record ended the boot, status {status}", status=Hex(status))
+        yield RULE.finding(message("{where}: {what}", where=where, what=what), ended)
 
 
 RULE = Rule(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 
 _ERROR = 1 << 63
 # EFI_STATUS (UEFI 2.10, appendix D), without the bit that marks an error.
@@ -26,11 +26,17 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     status, attempts = boot.exit
     name = _NAMES.get(status & ~_ERROR) if status & _ERROR else None
-    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    words = f"status {status:#x}" + (f" ({name})" if name else "")
+    title = message("ExitBootServices failed, status {status}, and the boot went on", status=Hex(status))
+    if name is not None:
+        title = message(
+            "ExitBootServices failed, status {status} ({meaning}), and the boot went on",
+            status=Hex(status),
+            meaning=name,
+        )
+    times = message("{attempts} attempt" if attempts == 1 else "{attempts} attempts", attempts=attempts)
     yield RULE.finding(
-        Message(f"ExitBootServices failed, {words}, and the boot went on"),
-        *as_messages(f"after {times} the firmware still owns the machine: its timer, its interrupts, its memory"),
+        title,
+        message("after {times} the firmware still owns the machine: its timer, its interrupts, its memory", times=times),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     yield RULE.finding(
         Message("the machine restarted, no exception is known, and ExitBootServices was not heard of"),
-        *as_messages("a watchdog of the firmware, five minutes long by default, runs until ExitBootServices"),
+        Message("a watchdog of the firmware, five minutes long by default, runs until ExitBootServices"),
     )
 
 

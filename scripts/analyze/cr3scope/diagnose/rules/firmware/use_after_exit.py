@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, Some, message
 
 _MOST_SERVICES = 6
 
@@ -15,13 +15,11 @@ def _check(context: Context) -> Iterator[Finding]:
     late = [call.what for call in context.boot.calls if call.after_exit]
     if not late:
         return
-    names = list(dict.fromkeys(late))
-    shown = ", ".join(names[:_MOST_SERVICES])
-    more = f" and {len(names) - _MOST_SERVICES} more" if len(names) > _MOST_SERVICES else ""
-    count = "one call" if len(late) == 1 else f"{len(late)} calls"
+    services = Some(tuple(dict.fromkeys(late)), _MOST_SERVICES)
+    count = Message("one call") if len(late) == 1 else message("{calls} calls", calls=len(late))
     yield RULE.finding(
-        Message(f"{shown}{more} is called after ExitBootServices"),
-        *as_messages(f"{count} into the firmware after ExitBootServices returned success"),
+        message("{services} is called after ExitBootServices", services=services),
+        message("{count} into the firmware after ExitBootServices returned success", count=count),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import HANDED_OVER_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -16,7 +16,9 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     named = context.intent.at(strike.virt)
     if named is None or named.role not in HANDED_OVER_ROLES:
         return None
-    return Claim(Message(f"{named.label} is handed to the kernel but not mapped at {strike.virt:#x}"))
+    return Claim(
+        message("{name} is handed to the kernel but not mapped at {virt}", name=named.label, virt=Hex(strike.virt))
+    )
 
 
 RULE = Rule(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import at_source, call_source, compared, finding_at
-from cr3scope.x86.names import range_words
+from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
+from cr3scope.message import message
 
 _CACHED = ("wb", "wt", "wp")
 
@@ -19,13 +19,22 @@ def _check(context: Context) -> Iterator[Finding]:
     for piece in comparison.pieces(comparison.of_role("framebuffer")):
         if piece.memory_type not in _CACHED:
             continue
-        asked = context.boot.maps[piece.call].type
-        source = at_source(call_source(context, piece))
-        where = range_words(piece.virt, piece.last)
-        title = f"the frame buffer at {where} is mapped {piece.memory_type}"
-        index = piece.pat_index
-        detail = f"the `map` call{source} asked for {asked}; the leaf selects PAT index {index}"
-        yield finding_at(RULE, context, piece, title, detail)
+        yield range_finding(
+            RULE,
+            context,
+            piece,
+            message(
+                "the frame buffer at {range} is mapped {memory_type}",
+                range=span(piece),
+                memory_type=piece.memory_type,
+            ),
+            message(
+                "{call} asked for {asked}; the leaf selects PAT index {pat_index}",
+                call=map_call(context, piece),
+                asked=context.boot.maps[piece.call].type,
+                pat_index=piece.pat_index,
+            ),
+        )
         return
 
 

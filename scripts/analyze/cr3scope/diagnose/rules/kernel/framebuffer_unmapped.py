@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
@@ -14,10 +14,10 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if context.intent.role_at(strike.virt) != "framebuffer" or strike.target is Target.HANDLER:
         return None
     if strike.reason is Reason.NOT_PRESENT:
-        return Claim(Message(f"the frame buffer is not mapped at {strike.virt:#x}"))
+        return Claim(message("the frame buffer is not mapped at {virt}", virt=Hex(strike.virt)))
     entry = strike.culprit
     if strike.reason is Reason.READ_ONLY and entry and is_leaf(entry.value, entry.level):
-        return Claim(Message(f"the frame buffer is mapped read-only at {strike.virt:#x}"))
+        return Claim(message("the frame buffer is mapped read-only at {virt}", virt=Hex(strike.virt)))
     return None
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.last_seen import last_seen
+from cr3scope.message import Message
 from cr3scope.x86.ending import Ending
 
 
@@ -22,7 +23,7 @@ def _check(context: Context) -> Iterator[Finding]:
     if not context.boot.complete:
         yield RULE.finding(
             Message("the switch survives, and the kernel halts with interrupts off: nothing can wake it"),
-            *as_messages(seen.detail),
+            *last_seen(seen),
         )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.last_seen import last_seen
+from cr3scope.message import Hex, message
 from cr3scope.x86.ending import Ending
 
 
@@ -22,7 +23,8 @@ def _check(context: Context) -> Iterator[Finding]:
     rip = seen.standing.rip
     if any(rip in segment for segment in context.intent.segments):
         yield RULE.finding(
-            Message(f"the switch survives, and the kernel never gets away from RIP={rip:#x}"), *as_messages(seen.detail)
+            message("the switch survives, and the kernel never gets away from RIP={rip}", rip=Hex(rip)),
+            *last_seen(seen),
         )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import message
 
 
 def _check(context: Context) -> Iterator[Finding]:
     failed = [check for check in context.boot.checks if not check.passed]
     for check in failed:
-        yield RULE.finding(Message(f"the kernel's check failed: {check.name}"), *as_messages(check.detail))
+        detail = (message("{detail}", detail=check.detail),) if check.detail else ()
+        yield RULE.finding(message("the kernel's check failed: {check}", check=check.name), *detail)
     summary = context.boot.summary
     if summary is not None and summary[1] > len(failed):
         yield RULE.finding(
-            Message(f"the kernel counts {summary[1]} failed checks"),
-            *as_messages(f"the capture names {len(failed)} of them"),
+            message("the kernel counts {failed} failed checks", failed=summary[1]),
+            message("the capture names {named} of them", named=len(failed)),
         )
 
 

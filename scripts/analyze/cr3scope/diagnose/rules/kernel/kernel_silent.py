@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -15,9 +15,11 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     if context.prediction is None or not context.prediction.survives:
         return
-    reached = f"last closed section: {boot.closed[-1]}" if boot.closed else "no section was closed"
+    reached = Message("no section was closed")
+    if boot.closed:
+        reached = message("last closed section: {section}", section=boot.closed[-1])
     yield RULE.finding(
-        Message("the plan survives in the model, but the trace ends before the kernel's summary"), *as_messages(reached)
+        Message("the plan survives in the model, but the trace ends before the kernel's summary"), reached
     )
 
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import PreflightRecord
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Fact, message
 from cr3scope.model.plan import strike
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86 import exceptions
+from cr3scope.x86.access import Fault
+
+_OK = "ok"
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -24,8 +27,12 @@ def _check(context: Context) -> Iterator[Finding]:
         fault = strike(context.tables, context.cpu, step, context.platform)
         if not _agree(record, fault):
             yield RULE.finding(
-                Message(f"the loader and the model disagree on step {record.step}, {step.name}"),
-                *as_messages(f"loader: {_loader_words(record)}; model: {_model_words(fault)}"),
+                message(
+                    "the loader and the model disagree on step {step}, {access}",
+                    step=record.step,
+                    access=step.name,
+                ),
+                message("loader: {loader}; model: {model}", loader=_by_loader(record), model=_by_model(fault)),
             )
 
 
@@ -41,18 +48,14 @@ def _agree(record: PreflightRecord, fault: PageFault | None) -> bool:
     return record.vector == fault.vector and same_error and same_address
 
 
-def _loader_words(record: PreflightRecord) -> str:
+def _by_loader(record: PreflightRecord) -> Fact:
     if record.ok or record.vector is None:
-        return "ok"
-    cr2 = "" if record.cr2 is None else f", CR2={record.cr2:#x}"
-    return f"{exceptions.describe(record.vector, record.error)}{cr2}"
+        return _OK
+    return Fault(record.vector, record.error, record.cr2, None)
 
 
-def _model_words(fault: PageFault | None) -> str:
-    if fault is None:
-        return "ok"
-    cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
-    return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}"
+def _by_model(fault: PageFault | None) -> Fact:
+    return Fault(fault.vector, fault.error_code, fault.cr2, None) if fault else _OK
 
 
 RULE = Rule(

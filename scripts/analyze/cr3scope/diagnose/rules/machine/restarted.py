@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
     if context.restarts:
-        times = "once" if context.restarts == 1 else f"{context.restarts} times"
+        count = context.restarts
+        times = Message("once") if count == 1 else message("{restarts} times", restarts=count)
         yield RULE.finding(
-            Message(f"the machine restarted after the switch, {times}"),
-            *as_messages("a boot ends behind its loader's last record, and another one begins"),
+            message("the machine restarted after the switch, {times}", times=times),
+            Message("a boot ends behind its loader's last record, and another one begins"),
         )
 
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
-from cr3scope.x86 import exceptions
-from cr3scope.x86.access import Fault
+from cr3scope.message import Fact, Message, message
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -17,23 +15,16 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     if observation.ending is None:
         yield RULE.finding(
-            Message("the machine ran where the model saw a fault"), *as_messages(f"seen in: {observation.source}")
+            Message("the machine ran where the model saw a fault"),
+            message("seen in: {source}", source=observation.source),
         )
         return
-    seen = _words(observation.first) if observation.first else observation.ending.value
-    predicted = _words(prediction.first) if prediction.first else "the plan survives"
+    seen: Fact = observation.first or observation.ending
+    foreseen: Fact = prediction.first or Message("the plan survives")
     yield RULE.finding(
-        Message(f"the machine did something else than the model: {seen}"),
-        *as_messages(f"seen in: {observation.source}; foreseen: {predicted}"),
+        message("the machine did something else than the model: {seen}", seen=seen),
+        message("seen in: {source}; foreseen: {foreseen}", source=observation.source, foreseen=foreseen),
     )
-
-
-def _words(fault: Fault) -> str:
-    words = exceptions.describe(fault.vector, fault.error_code)
-    for name, value in (("CR2", fault.cr2), ("RIP", fault.rip)):
-        if value is not None:
-            words += f", {name}={value:#x}"
-    return words
 
 
 RULE = Rule(
