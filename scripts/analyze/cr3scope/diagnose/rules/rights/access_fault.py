@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.refusal import refusal
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.names import entry_name
 
-_VERBS = {
-    AccessKind.FETCH: "executed",
-    AccessKind.READ: "read",
-    AccessKind.WRITE: "written",
+_TITLES = {
+    AccessKind.FETCH: "{what} cannot be executed: {why}",
+    AccessKind.READ: "{what} cannot be read: {why}",
+    AccessKind.WRITE: "{what} cannot be written: {why}",
 }
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    named = context.intent.at(strike.virt)
-    what = f"{named.label} at {strike.virt:#x}" if named else f"{strike.virt:#x}"
-    title = f"{what} cannot be {_VERBS[strike.kind]}: {_why(strike)}"
+    named, virt = context.intent.at(strike.virt), Hex(strike.virt)
+    what = message("{name} at {virt}", name=named.label, virt=virt) if named else message("{virt}", virt=virt)
+    title = message(_TITLES[strike.kind], what=what, why=refusal(strike.reason, strike.culprit))
     if strike.target is Target.PLAN and strike.mend is None:
-        return Claim(Message(title), proof=as_messages("no change of the tables is known to mend this"))
-    return Claim(Message(title))
-
-
-def _why(strike: Strike) -> str:
-    return strike.reason.of(entry_name(strike.culprit) if strike.culprit else "the address")
+        return Claim(title, proof=(Message("no change of the tables is known to mend this"),))
+    return Claim(title)
 
 
 RULE = Rule(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
-from cr3scope.x86.names import entry_name
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -20,8 +19,9 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if context.is_told and strike.target is Target.PLAN and strike.mend is None:
         return None
     named = context.intent.at(strike.virt)
-    what = named.label if named else f"code at {strike.virt:#x}"
-    return Claim(Message(f"{what} is mapped no-execute by {entry_name(entry)}"))
+    if named is not None:
+        return Claim(message("{name} is mapped no-execute by {entry}", name=named.label, entry=entry))
+    return Claim(message("code at {virt} is mapped no-execute by {entry}", virt=Hex(strike.virt), entry=entry))
 
 
 RULE = Rule(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
-from cr3scope.x86.names import entry_name
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -17,7 +16,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if context.is_told and strike.target is Target.PLAN and strike.mend is None:
         return None  # nobody meant that address as code: the jump is wrong, not the entry
-    return Claim(Message(f"NX in {entry_name(entry)} forbids execution of everything beneath it"))
+    return Claim(message("NX in {entry} forbids execution of everything beneath it", entry=entry))
 
 
 RULE = Rule(

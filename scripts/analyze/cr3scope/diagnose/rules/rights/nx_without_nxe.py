@@ -8,12 +8,12 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import NO_EXECUTE, reserved_mask
-from cr3scope.x86.names import covered, entry_name, entry_words
+from cr3scope.x86.names import covered
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -23,8 +23,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != NO_EXECUTE:
         return None
     return Claim(
-        Message(f"{entry_name(entry)} has NX (bit 63), but EFER.NXE is clear: the bit is reserved"),
-        proof=as_messages(f"EFER={cpu.efer:#x} at the handoff"),
+        message("{entry} has NX (bit 63), but EFER.NXE is clear: the bit is reserved", entry=entry),
+        proof=(message("EFER={efer} at the handoff", efer=Hex(cpu.efer)),),
         stands_alone=True,
     )
 
@@ -50,8 +50,8 @@ def _check(context: Context) -> Iterator[Finding]:
     )
     entry, virt = next(stage.places(chosen))
     finding = RULE.finding(
-        Message(f"{count} present entries have NX (bit 63), but EFER.NXE is clear: the bit is reserved"),
-        *as_messages(f"the first is {entry_words(entry)}; EFER={context.cpu.efer:#x} at the handoff"),
+        message("{count} present entries have NX (bit 63), but EFER.NXE is clear: the bit is reserved", count=count),
+        message("the first is {entry:full}; EFER={efer} at the handoff", entry=entry, efer=Hex(context.cpu.efer)),
         severity=None if needed else Severity.WARNING,
     )
     source = context.attribution.source(entry, virt)

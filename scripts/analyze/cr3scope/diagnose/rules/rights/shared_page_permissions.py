@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.diagnose.shared.asked import at_source
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -30,12 +29,21 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     earlier = _deprived(context, strike.virt, letter, later)
     if earlier is None:
         return None
-    page = strike.virt & -PAGE_BYTES
-    source = at_source(context.attribution.line(later.caller))
-    return Claim(
-        Message(f"the page at {page:#x} belongs to {earlier.label}, but has the rights of {later.label}"),
-        proof=as_messages(f"{later.label} was mapped{source} with {later.rights}, over that page too"),
-    )
+    title = message(
+        "the page at {page} belongs to {owner}, but has the rights of {later}",
+        page=Hex(strike.virt & -PAGE_BYTES), owner=earlier.label, later=later.label,
+    )  # fmt: skip
+    source = context.attribution.line(later.caller)
+    if source is None:
+        proof = message(
+            "{later} was mapped with {rights}, over that page too", later=later.label, rights=later.rights
+        )
+    else:
+        proof = message(
+            "{later} was mapped at {source} with {rights}, over that page too",
+            later=later.label, source=source, rights=later.rights,
+        )  # fmt: skip
+    return Claim(title, proof=(proof,))
 
 
 def _deprived(context: Context, virt: int, letter: str, later: Named) -> Named | None:

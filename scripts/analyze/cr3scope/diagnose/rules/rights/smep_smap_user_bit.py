@@ -10,24 +10,26 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
 from cr3scope.paging.walk import Reason, Walk, walk
 from cr3scope.x86.cpu_state import CR4_SMAP, CR4_SMEP
 from cr3scope.x86.entry import USER
-from cr3scope.x86.names import entry_name, range_words
+
+_TITLES = {
+    Reason.SMEP: "{virt} is a user page, which SMEP forbids the kernel to execute",
+    Reason.SMAP: "{virt} is a user page, which SMAP forbids the kernel to touch",
+}
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    if strike.reason not in (Reason.SMEP, Reason.SMAP):
+    if strike.reason not in _TITLES:
         return None
     if context.tables is None or context.cpu is None:
         return None
     path = walk(context.tables, context.cpu, strike.virt, context.platform)
-    smep = strike.reason is Reason.SMEP
-    words = "SMEP forbids the kernel to execute" if smep else "SMAP forbids the kernel to touch"
-    return Claim(Message(f"{strike.virt:#x} is a user page, which {words}"), proof=as_messages(_levels(path)))
+    return Claim(message(_TITLES[strike.reason], virt=Hex(strike.virt)), proof=(_levels(path),))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -41,7 +43,7 @@ def _check(context: Context) -> Iterator[Finding]:
     is_code = found.attributes & RIGHT_EXECUTE != 0
     spared = np.where(is_code, not cpu.cr4 & CR4_SMEP, not cpu.cr4 & CR4_SMAP)
     rows = np.flatnonzero(spared & (found.attributes & RIGHT_USER != 0))
-    told: dict[str, int] = {}
+    told: dict[Span, None] = {}
     for named in context.intent.maps:
         if named.role == "recursive" or "u" in (named.rights or ""):
             continue
@@ -50,23 +52,27 @@ def _check(context: Context) -> Iterator[Finding]:
             virt = max(int(found.first[row]), named.virt)
             last = min(int(found.last[row]), named.last)
             if context.intent.mapping_of(virt) is named:
-                told[f"{named.label} {range_words(virt, last)}"] = virt
+                told[Span(virt, last, named.label)] = None
     if not told:
         return
-    virt = next(iter(told.values()))
+    ranges = tuple(told)[:MOST_NAMED]
+    virt = ranges[0].first
     path = walk(context.tables, cpu, virt, context.platform)
     finding = RULE.finding(
-        Message(f"{', '.join(list(told)[:MOST_NAMED])}: asked for the kernel, but these are user pages"),
-        *as_messages(f"{_levels(path)}\nbites on CPUs with SMEP or SMAP as soon as the kernel turns them on"),
+        message("{ranges}: asked for the kernel, but these are user pages", ranges=ranges),
+        _levels(path),
+        Message("bites on CPUs with SMEP or SMAP as soon as the kernel turns them on"),
         severity=Severity.WARNING,
     )
     source = context.attribution.source(path.leaf, virt)
     yield replace(finding, entry=path.leaf, range=(virt, virt | path.page_size - 1), source=source)
 
 
-def _levels(path: Walk) -> str:
-    names = [entry_name(entry) for entry in path.having(USER)]
-    return f"U (bit 2) is set at every level: {', '.join(names)}; one level without it is enough"
+def _levels(path: Walk) -> Message:
+    return message(
+        "U (bit 2) is set at every level: {user_entries}; one level without it is enough",
+        user_entries=path.having(USER),
+    )
 
 
 RULE = Rule(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
-from cr3scope.x86.names import entry_name
 
 
 def _claim(_context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.READ_ONLY or entry is None or is_leaf(entry.value, entry.level):
         return None
-    return Claim(Message(f"R/W clear in {entry_name(entry)} makes everything beneath it read-only"))
+    return Claim(message("R/W clear in {entry} makes everything beneath it read-only", entry=entry))
 
 
 RULE = Rule(

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Message, Span, message
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import USER, level_bytes
-from cr3scope.x86.names import covered, entry_name, entry_words, range_words
+from cr3scope.x86.names import covered
 
 _MOST_STEPS = 4096  # pages, or larger parts that one entry denies, of one range
 
@@ -27,12 +27,13 @@ def _check(context: Context) -> Iterator[Finding]:
                 continue
             told.add(parent)
             first, last = covered(parent, virt)
-            shown = range_words(max(first, named.virt), min(last, named.last))
+            denied = Span(max(first, named.virt), min(last, named.last), named.label)
             finding = RULE.finding(
-                Message(f"{entry_name(parent)} has U clear: no user mode in {named.label} {shown}"),
-                *as_messages(f"{entry_words(parent)}, above the user leaf {entry_words(leaf)}\n"
-                "user-mode reads get #PF 0005 there, writes 0007; no step of the plan is made in "
-                "user mode"),
+                message("{entry} has U clear: no user mode in {denied}", entry=parent, denied=denied),
+                message("{entry:full}, above the user leaf {leaf:full}", entry=parent, leaf=leaf),
+                Message(
+                    "user-mode reads get #PF 0005 there, writes 0007; no step of the plan is made in user mode"
+                ),
             )
             source = context.attribution.source(parent, virt)
             yield replace(finding, entry=parent, range=(first, last), source=source)
