@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Span, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
-from cr3scope.x86.names import range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -23,9 +22,12 @@ def _check(context: Context) -> Iterator[Finding]:
             found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
             if isinstance(found, Translation):
                 yield RULE.finding(
-                    Message(f"{guard.label} at {range_words(guard.virt, guard.last)} is mapped"),
-                    *as_messages(f"{virt:#x} leads to {found.phys:#x}: an overflow overwrites that silently"),
-                )
+                    message("{name} at {range} is mapped", name=guard.label, range=Span(guard.virt, guard.last)),
+                    message(
+                        "{virt} leads to {phys}: an overflow overwrites that silently",
+                        virt=Hex(virt), phys=Hex(found.phys),
+                    ),
+                )  # fmt: skip
                 break
 
 

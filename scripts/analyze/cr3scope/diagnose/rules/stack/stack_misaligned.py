@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import Boot
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
@@ -23,8 +23,12 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is not Reason.MISALIGNED:
         return None
     step = strike.step
-    title = f"{step.name} at {step.virt:#x} needs an address that is a multiple of {step.align}"
-    return Claim(Message(title), proof=as_messages(_rsp_words(context.boot)))
+    title = message(
+        "{access} at {virt} needs an address that is a multiple of {align}",
+        access=step.name, virt=Hex(step.virt), align=step.align,
+    )  # fmt: skip
+    rsp = _rsp(context.boot)
+    return Claim(title, proof=() if rsp is None else (_at_handoff(rsp),))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -35,15 +39,18 @@ def _check(context: Context) -> Iterator[Finding]:
     at_entry = rsp - QWORD * _pushes_before_entry(boot, rsp)
     if at_entry % _ALIGNMENT != QWORD:
         yield RULE.finding(
-            Message(f"RSP {at_entry:#x} at the kernel's entry is not 8 beyond a multiple of 16"),
-            *as_messages(f"{_rsp_words(boot)}; no step of the plan demands it, the first movaps of C code will"),
+            message("RSP {rsp_at_entry} at the kernel's entry is not 8 beyond a multiple of 16",
+                    rsp_at_entry=Hex(at_entry)),
+            message("{handoff}; no step of the plan demands it, the first movaps of C code will",
+                    handoff=_at_handoff(rsp)),
             severity=Severity.WARNING,
-        )
+        )  # fmt: skip
 
 
-def _rsp_words(boot: Boot) -> str:
-    rsp = _rsp(boot)
-    return "" if rsp is None else f"RSP at the handoff is {rsp:#x}, RSP % 16 = {rsp % _ALIGNMENT}"
+def _at_handoff(rsp: int) -> Message:
+    return message(
+        "RSP at the handoff is {rsp}, RSP % 16 = {remainder}", rsp=Hex(rsp), remainder=rsp % _ALIGNMENT
+    )
 
 
 def _rsp(boot: Boot) -> int | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import is_leaf
-from cr3scope.x86.names import entry_name
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -20,7 +19,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if context.intent.role_at(strike.virt) not in STACK_ROLES:
         return None
-    return Claim(Message(f"the stack is mapped read-only by {entry_name(entry)}"))
+    return Claim(message("the stack is mapped read-only by {entry}", entry=entry))
 
 
 RULE = Rule(

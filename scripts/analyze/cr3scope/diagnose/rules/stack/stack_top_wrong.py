@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -27,9 +27,12 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     distances = {abs(end - rsp): (name, end) for name, _, end in ends}
     name, end = distances[min(distances)]
     return Claim(
-        Message(f"RSP {rsp:#x} is not in a stack: {name} is used from {end:#x} downwards"),
+        message(
+            "RSP {rsp} is not in a stack: {stack} is used from {top} downwards",
+            rsp=Hex(rsp), stack=name, top=Hex(end),
+        ),
         stands_alone=True,
-    )
+    )  # fmt: skip
 
 
 RULE = Rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -15,10 +15,12 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     role = context.intent.role_at(strike.virt)
     if role == "guard":
-        return Claim(Message(f"{strike.virt:#x} is in the guard page below a stack: RSP is on its wrong side"))
+        return Claim(message(
+            "{virt} is in the guard page below a stack: RSP is on its wrong side", virt=Hex(strike.virt)
+        ))
     if role not in STACK_ROLES:
         return None
-    return Claim(Message(f"the stack is not mapped at {strike.virt:#x}"))
+    return Claim(message("the stack is not mapped at {virt}", virt=Hex(strike.virt)))
 
 
 RULE = Rule(
