@@ -126,8 +126,9 @@ def test_an_origin_is_shown_with_the_line_that_asked_for_it_or_by_name_alone() -
     assert [text(each) for each in said] == ["stack0 at map.c:12", "stack0", "stack0"]
 
 
-def test_several_words_are_joined_by_and_where_the_template_says_so() -> None:
+def test_several_words_are_joined_as_the_template_says() -> None:
     assert text(message("may be {uses:and}", uses=("written", "executed"))) == "may be written and executed"
+    assert text(message("may be {uses:;}", uses=("written", "executed"))) == "may be written; executed"
     assert text(message("may be {uses}", uses=("written", "executed"))) == "may be written, executed"
 
 

@@ -77,13 +77,6 @@ class Refusal:
     step: PlanStep | None
     named: Named | None
 
-    @property
-    def access(self) -> str:
-        """Return what is refused, as ``step 2 (fetch at kernel entry)``, or the label of the range."""
-        if self.step is not None:
-            return f"step {self.step.step} ({self.step.name})"
-        return self.named.label if self.named else f"{self.fault.virt:#x}"
-
 
 def judge(
     tables: Tables,

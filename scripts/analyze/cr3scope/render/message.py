@@ -14,7 +14,7 @@ from cr3scope.x86.names import entry_name, entry_words, range_words
 
 _FULL = "full"  # of an entry: with its place and its value
 _NAME = "name"  # of what somebody made: without the line that asked for it
-_AND = "and"  # of several: what stands between them
+_JOINTS = {"and": " and ", ";": "; "}  # of several: what stands between them, where no comma does
 
 
 def text(message: Message) -> str:
@@ -47,8 +47,8 @@ def _origin(origin: Origin, spec: str) -> str:
 
 
 def _each(facts: tuple[Fact, ...], spec: str) -> str:
-    if spec == _AND:
-        return " and ".join(_fact(each, "") for each in facts)
+    if spec in _JOINTS:
+        return _JOINTS[spec].join(_fact(each, "") for each in facts)
     return ", ".join(_fact(each, spec) for each in facts)
 
 

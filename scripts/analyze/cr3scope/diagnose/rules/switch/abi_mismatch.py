@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
@@ -18,23 +18,22 @@ _STRUCTURE_BYTES = 4096  # fields of the structure that RDI should point to
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.target is not Target.PLAN or strike.kind is not AccessKind.READ:
         return None
-    words = _words(context)
-    rdi = context.boot.cpus["handoff"].registers["rdi"] if words else 0
-    if words is None or not rdi <= strike.virt < rdi + _STRUCTURE_BYTES:
+    said = _elsewhere(context)
+    rdi = context.boot.cpus["handoff"].registers["rdi"] if said else 0
+    if said is None or not rdi <= strike.virt < rdi + _STRUCTURE_BYTES:
         return None
-    title, detail = words
-    return Claim(Message(title), proof=as_messages(detail), stands_alone=True)
+    title, proof = said
+    return Claim(title, proof=(proof,), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    words = _words(context)
-    if words is not None:
-        title, detail = words
-        yield RULE.finding(Message(title), *as_messages(detail))
+    said = _elsewhere(context)
+    if said is not None:
+        yield RULE.finding(*said)
 
 
-def _words(context: Context) -> tuple[str, str] | None:
-    """Title and detail if the boot information is in another register than RDI."""
+def _elsewhere(context: Context) -> tuple[Message, Message] | None:
+    """Title and proof if the boot information is in another register than RDI."""
     record = context.boot.cpus.get("handoff")
     named = [n for n in [*context.intent.maps, *context.intent.regions] if n.role == "boot-info"]
     if record is None or "rdi" not in record.registers or not named:
@@ -45,12 +44,14 @@ def _words(context: Context) -> tuple[str, str] | None:
     for register in _OTHERS:
         value = record.registers.get(register)
         info = _holding(named, value) if value is not None else None
-        if info is not None:
-            convention = ", as in the Microsoft convention" if register == "rcx" else ""
+        if value is not None and info is not None:
+            passed = "the boot info is passed in {register}; RDI is {rdi}"
+            if register == "rcx":
+                passed = "the boot info is passed in {register}, as in the Microsoft convention; RDI is {rdi}"
+            holds = "{register}={value} is {name}; a System V kernel reads its first argument from RDI"
             return (
-                f"the boot info is passed in {register.upper()}{convention}; RDI is {rdi:#x}",
-                f"{register.upper()}={value:#x} is {info.label}; a System V kernel reads its first "
-                f"argument from RDI",
+                message(passed, register=register.upper(), rdi=Hex(rdi)),
+                message(holds, register=register.upper(), value=Hex(value), name=info.label),
             )
     return None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.x86.word import FOUR_GIB
 
 
@@ -15,9 +15,15 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     root = context.cpu.root
     yield RULE.finding(
-        Message(f"the top table at {root:#x} is above 4 GiB: no CPU can be started on it from 32-bit code"),
-        *as_messages(f"an AP starts with NXE=0 and WP=0 and loads CR3 from 32-bit code, which would take "
-        f"{root & (FOUR_GIB - 1):#x}; this boot's own CPU is in 64-bit mode and not concerned"),
+        message(
+            "the top table at {root} is above 4 GiB: no CPU can be started on it from 32-bit code",
+            root=Hex(root),
+        ),
+        message(
+            "an AP starts with NXE=0 and WP=0 and loads CR3 from 32-bit code, which would take {truncated_root}; "
+            "this boot's own CPU is in 64-bit mode and not concerned",
+            truncated_root=Hex(root & (FOUR_GIB - 1)),
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 
 
@@ -16,9 +16,18 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if not roots or root in roots:
         return None
     other = next((t for t in context.boot.tables if t.phys == root), None)
-    what = f"a table of level {other.level}" if other else "no table of the loader's"
-    title = f"CR3 points to {root:#x}, {what}; the top table is at {roots[0]:#x}"
-    return Claim(Message(title), stands_alone=True)
+    top = Hex(roots[0])
+    if other is None:
+        title = message(
+            "CR3 points to {root}, no table of the loader's; the top table is at {top_table}",
+            root=Hex(root), top_table=top,
+        )  # fmt: skip
+    else:
+        title = message(
+            "CR3 points to {root}, a table of level {level}; the top table is at {top_table}",
+            root=Hex(root), level=other.level, top_table=top,
+        )  # fmt: skip
+    return Claim(title, stands_alone=True)
 
 
 RULE = Rule(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CR4_PCIDE
 from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, WRITE_THROUGH
 
@@ -18,14 +18,26 @@ def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
     if cpu is None or cpu.cr4 & CR4_PCIDE or not cpu.cr3 & PAGE_OFFSET:
         return  # with PCIDE the low bits are the PCID
-    ignored = cpu.cr3 & PAGE_OFFSET & ~_FLAGS
-    said = [words for bit, words in _CACHING.items() if cpu.cr3 & bit]
-    if ignored:
-        said.append(f"bits {ignored:#x} are ignored, and no address of a page has them")
     yield RULE.finding(
-        Message(f"CR3 is {cpu.cr3:#x}: it has flags beside the address {cpu.root:#x}"),
-        *as_messages(f"{'; '.join(said)}\nwith CR4.PCIDE the same bits would be a PCID"),
+        message(
+            "CR3 is {cr3}: it has flags beside the address {root}", cr3=Hex(cpu.cr3), root=Hex(cpu.root)
+        ),
+        _flags(cpu.cr3 & PAGE_OFFSET),
+        Message("with CR4.PCIDE the same bits would be a PCID"),
     )
+
+
+def _flags(low_bits: int) -> Message:
+    caching = tuple(words for bit, words in _CACHING.items() if low_bits & bit)
+    ignored = Hex(low_bits & ~_FLAGS)
+    if not ignored:
+        return message("{caching:;}", caching=caching)
+    if not caching:
+        return message("bits {ignored} are ignored, and no address of a page has them", ignored=ignored)
+    return message(
+        "{caching:;}; bits {ignored} are ignored, and no address of a page has them",
+        caching=caching, ignored=ignored,
+    )  # fmt: skip
 
 
 RULE = Rule(

@@ -7,23 +7,36 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
+from cr3scope.x86.cpu_state import CpuState
 
 
 def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
     if cpu is None or not cpu.cr3_reserved:
         return
-    pool = next((n for n in context.intent.maps if n.role == "tables" and cpu.cr3 in n), None)
-    where = "" if pool is None else f"; it is a virtual address, in {pool.label}"
-    if pool is not None and pool.phys is not None:
-        where += f", of physical {pool.phys + cpu.cr3 - pool.virt:#x}"
     finding = RULE.finding(
-        Message(f"mov cr3 loads {cpu.cr3:#x}: reserved bits {cpu.cr3_reserved:#x}"),
-        *as_messages(f"physical addresses have {cpu.max_phys_bits} bits here{where}\n"
-        "#GP(0) at the mov itself, under the old tables; QEMU's TCG stands still there"),
+        message(
+            "mov cr3 loads {cr3}: reserved bits {reserved}", cr3=Hex(cpu.cr3), reserved=Hex(cpu.cr3_reserved)
+        ),
+        _width(context, cpu),
+        Message("#GP(0) at the mov itself, under the old tables; QEMU's TCG stands still there"),
     )
     yield replace(finding, step=BEFORE_ALL_STEPS)
+
+
+def _width(context: Context, cpu: CpuState) -> Message:
+    """How wide an address may be, and what was loaded instead if a pool of tables is there."""
+    width = message("physical addresses have {phys_bits} bits here", phys_bits=cpu.max_phys_bits)
+    pool = next((n for n in context.intent.maps if n.role == "tables" and cpu.cr3 in n), None)
+    if pool is None:
+        return width
+    if pool.phys is None:
+        return message("{width}; it is a virtual address, in {pool}", width=width, pool=pool.label)
+    return message(
+        "{width}; it is a virtual address, in {pool}, of physical {phys}",
+        width=width, pool=pool.label, phys=Hex(pool.phys + cpu.cr3 - pool.virt),
+    )  # fmt: skip
 
 
 RULE = Rule(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import TableRecord
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.depth import Crossing
 from cr3scope.model.strike import Strike
 from cr3scope.x86.access import AccessKind
@@ -17,7 +17,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     top = _other_depth(context)
     if top is None:
         return _walked_otherwise(context, strike)
-    return Claim(Message(_title(context, top)), proof=as_messages(_detail(top)), stands_alone=True)
+    return Claim(_title(context, top), proof=(_made_for(top),), stands_alone=True)
 
 
 def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
@@ -30,14 +30,14 @@ def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
     levels = crossing.levels_that_fit(strike.virt)
     if levels is None:
         return None
-    detail = f"walked so, {strike.virt:#x} is mapped where the current tables map it"
-    return Claim(Message(_words(levels, context.cpu.levels)), proof=as_messages(detail), stands_alone=True)
+    proof = message("walked so, {virt} is mapped where the current tables map it", virt=Hex(strike.virt))
+    return Claim(_depths(levels, context.cpu.levels), proof=(proof,), stands_alone=True)
 
 
 def _check(context: Context) -> Iterator[Finding]:
     top = _other_depth(context)
     if top is not None:
-        yield RULE.finding(Message(_title(context, top)), *as_messages(_detail(top)))
+        yield RULE.finding(_title(context, top), _made_for(top))
 
 
 def _other_depth(context: Context) -> TableRecord | None:
@@ -49,17 +49,22 @@ def _other_depth(context: Context) -> TableRecord | None:
     return tops[0] if tops and tops[0].level in (4, 5) and tops[0].level != levels else None
 
 
-def _title(context: Context, top: TableRecord) -> str:
+def _title(context: Context, top: TableRecord) -> Message:
     assert context.cpu is not None
-    return _words(top.level, context.cpu.levels)
+    return _depths(top.level, context.cpu.levels)
 
 
-def _words(made_for: int, walked: int) -> str:
-    return f"the tables have {made_for} levels, the CPU walks {walked} (CR4.LA57={int(walked == 5)})"
+def _depths(levels: int, walked: int) -> Message:
+    return message(
+        "the tables have {levels} levels, the CPU walks {walked_levels} (CR4.LA57={la57})",
+        levels=levels, walked_levels=walked, la57=int(walked == 5),
+    )  # fmt: skip
 
 
-def _detail(top: TableRecord) -> str:
-    return f"the top table at {top.phys:#x} was made as one of level {top.level}"
+def _made_for(top: TableRecord) -> Message:
+    return message(
+        "the top table at {root} was made as one of level {levels}", root=Hex(top.phys), levels=top.level
+    )
 
 
 RULE = Rule(

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.refusal import refusal
+from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.machine import Chain
 from cr3scope.paging.walk import AccessKind, PageFault, access
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
-from cr3scope.x86.names import entry_name
 from cr3scope.x86.registers import Registers
 
 
@@ -27,46 +27,61 @@ def _check(context: Context) -> Iterator[Finding]:
     last = registers.idt_base + registers.idt_limit
     fault = _fault(context, first, AccessKind.READ, last - first + 1) if last >= first else None
     if fault is not None:
-        cr2 = "" if fault.cr2 is None else f"; CR2 is the gate's address, {first:#x} or above"
-        detail = f"the IDT at {first:#x}..{last:#x} is not mapped in the new tables{cr2}"
-        yield _deadly(context, detail, fault)
+        yield _deadly(context, _unmapped_idt(Span(first, last), fault), fault)
         return
     for handler in _handlers(context, registers):
         fault = _fault(context, handler, AccessKind.FETCH, 1)
         if fault is not None:
-            yield _deadly(context, f"the handler at {handler:#x} cannot be executed", fault)
+            why = message("the handler at {handler} cannot be executed", handler=Hex(handler))
+            yield _deadly(context, why, fault)
             return
-    words = "the IDT is mapped: whether its handlers still work under the new tables, nobody said"
-    yield RULE.finding(Message(_title(cpu.rflags)), *as_messages(words), severity=Severity.WARNING)
+    proof = Message("the IDT is mapped: whether its handlers still work under the new tables, nobody said")
+    yield RULE.finding(_title(cpu.rflags), proof, severity=Severity.WARNING)
 
 
 def of_chain(chain: Chain) -> Finding:
     """Return the finding on an interrupt that was carried through the model, and comes to ``chain``."""
-    ends = f"; it ends as {chain.ends.value}" if chain.ends else ""
-    words = f"interrupts are on across the switch, and the next one is fatal{ends}"
+    title = Message("interrupts are on across the switch, and the next one is fatal")
+    if chain.ends is not None:
+        title = message("{fatal}; it ends as {ends}", fatal=title, ends=chain.ends)
     refused = next((raised.fault for raised in chain.faults if raised.fault is not None), None)
     entry = next(iter(refused.guilty), None) if refused else None
-    return replace(RULE.finding(Message(words), *as_messages("\n".join(chain.words))), entry=entry)
+    return replace(RULE.finding(title, *map(Message, chain.words)), entry=entry)
 
 
 def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
     """Return the finding of an interrupt that came and found no gate: the live tables do not map it."""
     entry = next(iter(refused.guilty), None)
-    words = f"interrupt {vector:02x}h came under the new tables, which do not map its gate at {refused.virt:#x}"
-    where = f"at RIP={fault.rip:#x}, with interrupts on; " if fault.rip is not None else ""
-    detail = f"{where}the live tables under CR3={fault.cr3 or 0:#x} refuse {refused.virt:#x}"
-    reason = f": {refused.reason.of(entry_name(entry))}" if entry else ""
-    return replace(RULE.finding(Message(words), *as_messages(detail + reason)), entry=entry, range=(refused.virt, refused.virt))
+    virt, cr3 = Hex(refused.virt), Hex(fault.cr3 or 0)
+    title = message(
+        "interrupt {vector:02x}h came under the new tables, which do not map its gate at {virt}",
+        vector=vector, virt=virt,
+    )  # fmt: skip
+    proof = message("the live tables under CR3={cr3} refuse {virt}", cr3=cr3, virt=virt)
+    if entry is not None:
+        proof = message("{refused}: {why}", refused=proof, why=refusal(refused.reason, entry))
+    if fault.rip is not None:
+        proof = message("at RIP={rip}, with interrupts on; {refused}", rip=Hex(fault.rip), refused=proof)
+    return replace(RULE.finding(title, proof), entry=entry, range=(refused.virt, refused.virt))
 
 
-def _title(rflags: int) -> str:
-    return f"RFLAGS={rflags:#x} at the handoff: interrupts are on across the switch"
+def _title(rflags: int) -> Message:
+    return message("RFLAGS={rflags} at the handoff: interrupts are on across the switch", rflags=Hex(rflags))
 
 
-def _deadly(context: Context, detail: str, fault: PageFault) -> Finding:
+def _unmapped_idt(idt: Span, fault: PageFault) -> Message:
+    if fault.cr2 is None:
+        return message("the IDT at {idt} is not mapped in the new tables", idt=idt)
+    return message(
+        "the IDT at {idt} is not mapped in the new tables; CR2 is the gate's address, {first_gate} or above",
+        idt=idt, first_gate=Hex(idt.first),
+    )  # fmt: skip
+
+
+def _deadly(context: Context, why: Message, fault: PageFault) -> Finding:
     entry: EntryRef | None = next(iter(fault.guilty), None)
     rflags = context.cpu.rflags if context.cpu else 0
-    finding = RULE.finding(Message(_title(rflags)), *as_messages(f"the next interrupt is fatal: {detail}"))
+    finding = RULE.finding(_title(rflags), message("the next interrupt is fatal: {why}", why=why))
     source = context.attribution.source(entry, fault.virt)
     return replace(finding, step=0, entry=entry, range=(fault.virt, fault.virt), source=source)
 

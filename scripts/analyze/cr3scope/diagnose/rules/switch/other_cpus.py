@@ -8,15 +8,16 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.diagnose.shared.numbered import numbered
+from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model import matrix
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.matrix import Refusal
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.names import covered, entry_words
+from cr3scope.x86.names import covered
 
 _NUMBERED_STACK = re.compile(r"stack ?([0-9]{1,4})")
-_MUST_SET_NXE = "an AP must set EFER.NXE before it loads this CR3"
+_MUST_SET_NXE = Message("an AP must set EFER.NXE before it loads this CR3")
 # The others have rules of their own: smep-smap-user-bit, global-nonleaf, la57-mismatch. That an AP
 # starts without NXE, and old CPUs without 1 GiB pages, a loader may know and heed.
 _SEVERITY = {
@@ -53,21 +54,48 @@ def _has_aps(context: Context) -> bool:
 def _finding(context: Context, entry: EntryRef, refusals: list[Refusal]) -> Finding:
     first = refusals[0]
     told = [refusal.variant for refusal in refusals]
-    who = ", ".join(variant.label for variant in told)
-    what = "the switch would die" if first.step else f"{first.access} would fault"
-    lines = [f"{entry_words(entry)}: {first.fault.reason.value} there, good on this CPU"]
-    for refusal in refusals:
-        error = f"#PF (error {refusal.fault.error_code:04x}), CR2={refusal.fault.virt:#x}"
-        lines.append(f"{refusal.variant.label}: {refusal.access}: {refusal.kind.value}, {error}")
-    title = f"{what} on {who}"
-    if first.variant is matrix.NXE_CLEAR:
-        title = _MUST_SET_NXE  # judged last: no other CPU refuses this entry
-    elif matrix.NXE_CLEAR in told:
-        lines.append(_MUST_SET_NXE)
+    proof = [
+        message("{entry:full}: {reason} there, good on this CPU", entry=entry, reason=first.fault.reason),
+        *(_refused(number, refusal) for number, refusal in enumerate(refusals, 1)),
+    ]
+    title = _MUST_SET_NXE  # judged last: no other CPU refuses this entry then
+    if first.variant is not matrix.NXE_CLEAR:
+        title = _title(first, tuple(variant.label for variant in told))
+        if matrix.NXE_CLEAR in told:
+            proof.append(_MUST_SET_NXE)
     severity = min((_SEVERITY[variant] for variant in told), key=list(Severity).index)
-    finding = RULE.finding(Message(title), *as_messages("\n".join(lines)), severity=severity)
+    finding = RULE.finding(title, *proof, severity=severity)
     source = context.attribution.source(entry, first.fault.virt)
     return replace(finding, entry=entry, range=covered(entry, first.fault.virt), source=source)
+
+
+def _title(first: Refusal, cpus: tuple[str, ...]) -> Message:
+    if first.step is not None:
+        return message("the switch would die on {cpus}", cpus=cpus)
+    return message("{what} would fault on {cpus}", what=_what(1, first), cpus=cpus)
+
+
+def _refused(number: int, refusal: Refusal) -> Message:
+    """What one CPU refuses, and how: the ``number``-th of them."""
+    cpu, what, access, error, cr2 = (
+        numbered(name, number) for name in ("cpu", "what", "access", "error_code", "cr2")
+    )
+    facts: dict[str, Fact] = {
+        cpu: refusal.variant.label, what: _what(number, refusal), access: refusal.kind,
+        error: Hex(refusal.fault.error_code), cr2: Hex(refusal.fault.virt),
+    }  # fmt: skip
+    return Message(f"{{{cpu}}}: {{{what}}}: {{{access}}}, #PF (error {{{error}:04x}}), CR2={{{cr2}}}", facts)
+
+
+def _what(number: int, refusal: Refusal) -> Message:
+    """A step of the plan, or the range that was asked for."""
+    step, name = numbered("step", number), numbered("name", number)
+    if refusal.step is not None:
+        return Message(f"step {{{step}}} ({{{name}}})", {step: refusal.step.step, name: refusal.step.name})
+    if refusal.named is not None:
+        return Message(f"{{{name}}}", {name: refusal.named.label})
+    virt = numbered("virt", number)
+    return Message(f"{{{virt}}}", {virt: Hex(refusal.fault.virt)})
 
 
 RULE = Rule(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CR3_PCID, CR4_PCIDE
 
 
@@ -21,10 +21,12 @@ def _check(context: Context) -> Iterator[Finding]:
     if not cr3 & CR3_PCID:
         return
     finding = RULE.finding(
-        Message(f"CR4.PCIDE is set under CR3={cr3:#x}, whose bits 11:0 are {cr3 & CR3_PCID:#x}"),
-        *as_messages("PCIDE is clear at the loader's entry and set at the handoff: #GP(0) at mov to CR4, "
-        "before the switch"),
-    )
+        message(
+            "CR4.PCIDE is set under CR3={cr3}, whose bits 11:0 are {low_bits}",
+            cr3=Hex(cr3), low_bits=Hex(cr3 & CR3_PCID),
+        ),
+        Message("PCIDE is clear at the loader's entry and set at the handoff: #GP(0) at mov to CR4, before the switch"),
+    )  # fmt: skip
     yield replace(finding, step=BEFORE_ALL_STEPS)
 
 
