@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, Origin, Span, as_messages, message
+from cr3scope.message import Message, Origin, Span, message
 from cr3scope.model.asked.compare import Comparison, Piece, compare
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
@@ -83,22 +83,3 @@ def range_finding(
         range=(piece.virt, piece.last),
         source=context.attribution.source(entry, piece.virt),
     )
-
-
-def at_source(source: str | None) -> str:
-    """Return `` at file:line``, or nothing if the line is not known."""
-    return f" at {source}" if source else ""
-
-
-def named(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, str]]:
-    """Yield the first few of ``found``, each with a line, which is empty but for the last one: that counts the
-    others."""
-    unnamed = len(found) - MOST_NAMED
-    for number, item in enumerate(found[:MOST_NAMED], 1):
-        is_last = number == MOST_NAMED and unnamed > 0
-        yield item, f"\n{unnamed} more ranges {rest}" if is_last else ""
-
-
-def finding_at(rule: Rule, context: Context, piece: Piece, title: str, detail: str) -> Finding:
-    """Return a finding of ``rule`` that names the range and the leaf at its start."""
-    return range_finding(rule, context, piece, Message(title), *as_messages(detail))

@@ -8,12 +8,12 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import unless_struck
-from cr3scope.message import Message, as_messages
+from cr3scope.message import message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import LARGE, reserved_mask
-from cr3scope.x86.names import covered, entry_name, entry_words
+from cr3scope.x86.names import covered
 from cr3scope.x86.platform import Quirk
 
 _PDPT = 3
@@ -27,7 +27,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if entry.value & reserved_mask(_PDPT, entry.value, cpu, context.platform) != LARGE:
         return None  # it would fault with 1 GiB pages too
-    return Claim(Message(f"{entry_name(entry)} maps a 1 GiB page, which this CPU does not have"))
+    return Claim(message("{entry} maps a 1 GiB page, which this CPU does not have", entry=entry))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -42,9 +42,11 @@ def _check(context: Context) -> Iterator[Finding]:
             continue
         entry, virt = next(stage.places(stage.leaves))
         finding = RULE.finding(
-            Message(f"{int(stage.leaves.sum())} entries map 1 GiB pages, which CPUID does not offer: "
-            "bites on real hardware"),
-            *as_messages(f"the first is {entry_words(entry)}; QEMU's TCG does not look at CPUID here"),
+            message(
+                "{count} entries map 1 GiB pages, which CPUID does not offer: bites on real hardware",
+                count=int(stage.leaves.sum()),
+            ),
+            message("the first is {entry:full}; QEMU's TCG does not look at CPUID here", entry=entry),
             severity=Severity.WARNING,
         )
         source = context.attribution.source(entry, virt)

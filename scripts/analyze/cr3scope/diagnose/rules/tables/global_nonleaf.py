@@ -8,12 +8,12 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
-from cr3scope.message import Message, as_messages
+from cr3scope.message import message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import GLOBAL, reserved_mask
-from cr3scope.x86.names import covered, entry_name, entry_words
+from cr3scope.x86.names import covered
 from cr3scope.x86.platform import Quirk
 
 _LOWEST_LEVEL = 4  # below, AMD ignores the bit as Intel does
@@ -27,7 +27,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != GLOBAL:
         return None
-    return Claim(Message(f"{entry_name(entry)} has G (bit 8), which must be zero there on an AMD CPU"))
+    return Claim(message("{entry} has G (bit 8), which must be zero there on an AMD CPU", entry=entry))
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -47,10 +47,15 @@ def _check(context: Context) -> Iterator[Finding]:
     if not found:
         return
     entry, virt = found[0]
-    more = f"; so have {len(found) - 1} more" if len(found) > 1 else ""
+    proof = message("{entry:full}; Intel CPUs and QEMU's TCG ignore the bit", entry=entry)
+    if len(found) > 1:
+        proof = message(
+            "{entry:full}; so have {more} more; Intel CPUs and QEMU's TCG ignore the bit",
+            entry=entry, more=len(found) - 1,
+        )  # fmt: skip
     finding = RULE.finding(
-        Message(f"{entry_name(entry)} has G (bit 8): bites on AMD CPUs, where it is reserved"),
-        *as_messages(f"{entry_words(entry)}{more}; Intel CPUs and QEMU's TCG ignore the bit"),
+        message("{entry} has G (bit 8): bites on AMD CPUs, where it is reserved", entry=entry),
+        proof,
         severity=Severity.WARNING,
     )
     source = context.attribution.source(entry, virt)

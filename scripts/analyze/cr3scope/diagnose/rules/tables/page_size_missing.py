@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
-from cr3scope.x86.names import entry_name
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -19,14 +18,19 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
         table = context.tables.table(entry.phys & PAGE_FRAME)
         if table is not None and lacks_page_size(table, entry.level, entry.index):
-            return Claim(Message(f"{entry_name(entry)} {words(entry)}"), stands_alone=True, entry=entry)
+            return Claim(_title(entry), stands_alone=True, entry=entry)
     return None
 
 
-def words(entry: EntryRef) -> str:
-    """Return what is wrong with the entry, for a title that begins with its name."""
-    size = "2 MiB" if entry.level == 2 else "1 GiB"
-    return f"lacks PS: it maps no page of {size}, but points to a table at {entry.value & ADDRESS_MASK:#x}"
+def _title(entry: EntryRef) -> Message:
+    table = Hex(entry.value & ADDRESS_MASK)
+    if entry.level == 2:
+        return message(
+            "{entry} lacks PS: it maps no page of 2 MiB, but points to a table at {table}", entry=entry, table=table
+        )
+    return message(
+        "{entry} lacks PS: it maps no page of 1 GiB, but points to a table at {table}", entry=entry, table=table
+    )
 
 
 RULE = Rule(

@@ -6,30 +6,38 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.diagnose.shared.asked import compared, finding_at, leaf_of, named
+from cr3scope.diagnose.shared.asked import compared, first_few, leaf_of, range_finding, span
+from cr3scope.message import Message, message
+from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAT_4K, PAT_LARGE
-from cr3scope.x86.names import entry_words, range_words
 
 
 def _check(context: Context) -> Iterator[Finding]:
     comparison = compared(context)
     if comparison is None:
         return
-    for piece, others in named(list(comparison.other_type()), "have another type than asked"):
+    rest = "{more} more ranges have another type than asked"
+    for piece, others in first_few(list(comparison.other_type()), rest):
         entry = leaf_of(context, piece.virt)
-        asked = context.boot.maps[piece.call].type
         if entry is None:
             continue
-        lines = [f"{entry_words(entry)} selects PAT index {piece.pat_index}: {piece.memory_type}"]
-        if entry.value & (PAT_4K if entry.level == 1 else PAT_LARGE):
-            lines.append(
-                "bit 7 of a PTE is PAT, it is PS only in a PDE or PDPTE"
-                if entry.level == 1
-                else "bit 12 of a large leaf is PAT, no address bit"
-            )
-        where = range_words(piece.virt, piece.last)
-        title = f"{piece.label} at {where} is {piece.memory_type}, asked was {asked}"
-        yield finding_at(RULE, context, piece, title, "\n".join(lines) + others)
+        title = message(
+            "{name} at {range} is {memory_type}, asked was {asked}",
+            name=piece.label, range=span(piece), memory_type=piece.memory_type,
+            asked=context.boot.maps[piece.call].type,
+        )  # fmt: skip
+        selects = message(
+            "{entry:full} selects PAT index {pat_index}: {memory_type}",
+            entry=entry, pat_index=piece.pat_index, memory_type=piece.memory_type,
+        )  # fmt: skip
+        yield range_finding(RULE, context, piece, title, selects, *_pat_bit(entry), *others)
+
+
+def _pat_bit(entry: EntryRef) -> Iterator[Message]:
+    if entry.level == 1 and entry.value & PAT_4K:
+        yield Message("bit 7 of a PTE is PAT, it is PS only in a PDE or PDPTE")
+    if entry.level != 1 and entry.value & PAT_LARGE:
+        yield Message("bit 12 of a large leaf is PAT, no address bit")
 
 
 RULE = Rule(

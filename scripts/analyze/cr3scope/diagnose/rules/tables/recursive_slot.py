@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE
-from cr3scope.x86.names import entry_name, entry_words, range_words
 
 _LOWER_HALF = 256  # entries of the top table below this index translate user addresses
 
@@ -35,16 +34,16 @@ def _check(context: Context) -> Iterator[Finding]:
             yield _finding(
                 context,
                 entries[index],
-                f"{entry_name(entries[index])} should hold the top table's own address",
-                f"{entry_words(entries[index])}, but the top table is at {root:#x}",
+                message("{entry} should hold the top table's own address", entry=entries[index]),
+                message("{entry:full}, but the top table is at {root}", entry=entries[index], root=Hex(root)),
             )
     for entry in to_itself:
         if entry.index not in promised:
             yield _finding(
                 context,
                 entry,
-                f"{entry_name(entry)} points to the top table, which nobody asked for",
-                f"{entry_words(entry)}; the recursive slot is {promised[0]}",
+                message("{entry} points to the top table, which nobody asked for", entry=entry),
+                message("{entry:full}; the recursive slot is {slot}", entry=entry, slot=promised[0]),
             )
         else:
             yield from _rights(context, entry, root)
@@ -61,46 +60,50 @@ def _rights(context: Context, entry: EntryRef, root: int) -> Iterator[Finding]:
         ),
         entry.value,
     )
-    name = entry_name(entry)
-    first = f"{entry_words(entry)}, written first as {asked:#018x}"
+    proof = message("{entry:full}, written first as {asked:#018x}", entry=entry, asked=Hex(asked))
     if asked & ~entry.value & WRITABLE:
-        yield _finding(context, entry, f"{name}, the recursive slot, is no longer writable", first)
+        title = message("{entry}, the recursive slot, is no longer writable", entry=entry)
+        yield _finding(context, entry, title, proof)
         return
-    opened = [
+    opened = tuple(
         words
         for is_open, words in (
             (entry.value & ~asked & USER, "open to user code"),
             (asked & ~entry.value & NO_EXECUTE, "executable"),
         )
         if is_open
-    ]
+    )
     if opened:
-        title = f"{name}, the recursive slot, has become {' and '.join(opened)}"
-        yield _finding(context, entry, title, first, Severity.WARNING)
+        title = message("{entry}, the recursive slot, has become {opened:and}", entry=entry, opened=opened)
+        yield _finding(context, entry, title, proof, Severity.WARNING)
 
 
 def _place(context: Context, entry: EntryRef) -> Iterator[Finding]:
     """Where the window is: in the kernel's half, and apart from what is mapped."""
     first, last = window_of(entry.index, entry.level)
-    window = range_words(first, last)
-    name = entry_name(entry)
+    window = Span(first, last)
     for named in context.intent.maps:
         if named.role != "recursive" and named.overlaps(first, last):
-            title = f"{name}: the recursive window {window} covers {named.label}"
-            detail = f"{named.label} was mapped at {range_words(named.virt, named.last)}"
-            yield replace(_finding(context, entry, title, detail), range=(first, last))
+            title = message(
+                "{entry}: the recursive window {window} covers {name}",
+                entry=entry, window=window, name=named.label,
+            )  # fmt: skip
+            proof = message("{name} was mapped at {range}", name=named.label, range=Span(named.virt, named.last))
+            yield replace(_finding(context, entry, title, proof), range=(first, last))
             return
     if entry.index < _LOWER_HALF:
-        title = f"{name}: the recursive window {window} lies in the half of user addresses"
-        detail = f"{entry_words(entry)}; a process's own mappings will want that place"
-        yield _finding(context, entry, title, detail, Severity.WARNING)
+        title = message(
+            "{entry}: the recursive window {window} lies in the half of user addresses", entry=entry, window=window
+        )
+        proof = message("{entry:full}; a process's own mappings will want that place", entry=entry)
+        yield _finding(context, entry, title, proof, Severity.WARNING)
 
 
 def _finding(
-    context: Context, entry: EntryRef, title: str, detail: str, severity: Severity | None = None
+    context: Context, entry: EntryRef, title: Message, proof: Message, severity: Severity | None = None
 ) -> Finding:
     source = context.attribution.source(entry, 0)
-    return replace(RULE.finding(Message(title), *as_messages(detail), severity=severity), entry=entry, source=source)
+    return replace(RULE.finding(title, proof, severity=severity), entry=entry, source=source)
 
 
 RULE = Rule(

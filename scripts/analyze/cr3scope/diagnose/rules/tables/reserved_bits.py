@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message
+from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import reserved_mask
-from cr3scope.x86.names import entry_name
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.RESERVED or entry is None or context.cpu is None:
         return None
-    bits = entry.value & reserved_mask(entry.level, entry.value, context.cpu, context.platform)
-    return Claim(Message(f"{entry_name(entry)} has reserved bits set: {bits:#x}"))
+    reserved = entry.value & reserved_mask(entry.level, entry.value, context.cpu, context.platform)
+    return Claim(message("{entry} has reserved bits set: {reserved}", entry=entry, reserved=Hex(reserved)))
 
 
 RULE = Rule(

@@ -10,13 +10,12 @@ import numpy as np
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import Dump
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Walk, walk
 from cr3scope.x86.cpu_state import CR4_PGE, CpuState
 from cr3scope.x86.entry import GLOBAL, PRESENT, level_bytes
-from cr3scope.x86.names import entry_words
 
 _MOST_WALKS = 2048  # in all: a range is sampled from its start
 
@@ -56,12 +55,20 @@ def _outlives(before: Walk, tables: Tables, cpu: CpuState) -> bool:
 
 
 def _finding(context: Context, before: Walk, label: str, after: Walk) -> Finding:
-    now = "nothing" if after.stop else f"{after.phys:#x} {after.rights}"
+    assert before.phys is not None
+    now = Message("nothing")
+    if after.phys is not None:
+        now = message("{phys} {rights}", phys=Hex(after.phys), rights=after.rights)
     finding = RULE.finding(
-        Message(f"a global translation of {before.virt:#x} ({label}) survives mov cr3"),
-        *as_messages(f"old: {before.phys:#x} {before.rights} by {entry_words(before.leaf)}; new: {now}; "
-        f"CR4.PGE=1 on both sides. Bites on hardware; QEMU TCG drops global translations too"),
-    )
+        message(
+            "a global translation of {virt} ({name}) survives mov cr3", virt=Hex(before.virt), name=label
+        ),
+        message(
+            "old: {old_phys} {old_rights} by {old_entry:full}; new: {now}; CR4.PGE=1 on both sides. "
+            "Bites on hardware; QEMU TCG drops global translations too",
+            old_phys=Hex(before.phys), old_rights=before.rights, old_entry=before.leaf, now=now,
+        ),
+    )  # fmt: skip
     last = before.virt | before.page_size - 1
     reach = (before.virt & -before.page_size, last)
     source = context.attribution.source(after.leaf, before.virt) if after.entries else None

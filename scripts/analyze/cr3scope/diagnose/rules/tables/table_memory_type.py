@@ -11,7 +11,7 @@ import numpy as np
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.paging.effective import MEMORY_TYPES
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import (
@@ -22,7 +22,6 @@ from cr3scope.x86.entry import (
     WRITE_THROUGH,
     is_leaf,
 )
-from cr3scope.x86.names import entry_name, entry_words
 
 _WRITE_BACK = 0x8  # EFI_MEMORY_WB: the memory can be cached so (UEFI 2.10, table 7.7)
 _BITS = ((WRITE_THROUGH, "PWT"), (CACHE_DISABLE, "PCD"))
@@ -44,11 +43,16 @@ def _memory(context: Context) -> Iterator[Finding]:
         descriptor = memory_map[max(place, 0)]
         inside = descriptor.first <= record.phys <= descriptor.last
         if inside and not descriptor.attributes & _WRITE_BACK:
-            what = f"table page {record.phys:#x} of level {record.level}"
             finding = RULE.finding(
-                Message(f"{what} is in memory that cannot be write-back"),
-                *as_messages(f"the firmware's map gives it the attributes {descriptor.attributes:#x}"),
-            )
+                message(
+                    "table page {phys} of level {level} is in memory that cannot be write-back",
+                    phys=Hex(record.phys), level=record.level,
+                ),
+                message(
+                    "the firmware's map gives it the attributes {attributes}",
+                    attributes=Hex(descriptor.attributes),
+                ),
+            )  # fmt: skip
             yield replace(finding, source=context.attribution.line(record.caller))
             return
 
@@ -72,10 +76,13 @@ def _entries(context: Context) -> Iterator[Finding]:
             if value & ADDRESS_MASK not in known or kind == "wb":
                 continue
             entry = EntryRef(record.level, index, record.phys + ENTRY_BYTES * index, value)
-            bits = " and ".join(name for bit, name in _BITS if value & bit)
-            title = f"{entry_name(entry)} has {bits}: the table below it is read {kind}"
+            title = message(
+                "{entry} has {bits:and}: the table below it is read {memory_type}",
+                entry=entry, bits=tuple(name for bit, name in _BITS if value & bit), memory_type=kind,
+            )  # fmt: skip
             source = context.attribution.source(entry, 0)
-            yield replace(RULE.finding(Message(title), *as_messages(entry_words(entry))), entry=entry, source=source)
+            proof = message("{entry:full}", entry=entry)
+            yield replace(RULE.finding(title, proof), entry=entry, source=source)
             return
 
 

@@ -9,13 +9,14 @@ from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
 from cr3scope.diagnose.shared.misplaced import misplaced
+from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.input.capture.records import TableRecord
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
-from cr3scope.x86.names import covered, entry_name, entry_words
+from cr3scope.x86.names import covered
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -30,7 +31,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
             return None  # through the recursive slot every table is met one level higher
         record = records.get(entry.value & ADDRESS_MASK)
         if record is not None and record.level != entry.level - 1 and record.parent:
-            return Claim(Message(_title(entry, record)), stands_alone=True, entry=entry)
+            return Claim(_misplaced(1, entry, record), stands_alone=True, entry=entry)
     return None
 
 
@@ -40,20 +41,31 @@ def _check(context: Context) -> Iterator[Finding]:
     found = list(misplaced(context))
     if not found:
         return
-    entry, virt, record = found[0]
-    others = [_title(other, known) for other, _, known in found[1:MOST_NAMED]]
+    entry, virt, _ = found[0]
+    title, *others = (
+        _misplaced(number, each, known) for number, (each, _, known) in enumerate(found[:MOST_NAMED], 1)
+    )
     if len(found) > MOST_NAMED:
-        others.append(f"and {len(found) - MOST_NAMED} more")
-    finding = RULE.finding(Message(_title(entry, record)), *as_messages("\n".join([entry_words(entry), *others])))
+        others.append(message("and {more} more", more=len(found) - MOST_NAMED))
+    finding = RULE.finding(title, message("{entry:full}", entry=entry), *others)
     source = context.attribution.source(entry, virt)
     named = unless_struck(context, entry)
     yield replace(finding, entry=named, range=covered(entry, virt), source=source)
 
 
-def _title(entry: EntryRef, record: TableRecord) -> str:
-    leads = f"{entry_name(entry)} leads to {record.phys:#x} as a table of level {entry.level - 1}"
-    made = f"it was made as one of level {record.level}, for the entry at {record.parent:#x}"
-    return f"{leads}; {made}"
+def _misplaced(number: int, entry: EntryRef, record: TableRecord) -> Message:
+    """The ``number``-th entry that leads to a table which is not its own."""
+    names = ("entry", "table", "level", "made_level", "made_for")
+    leads, table, level, made_level, made_for = (numbered(name, number) for name in names)
+    facts: dict[str, Fact] = {
+        leads: entry, table: Hex(record.phys), level: entry.level - 1, made_level: record.level,
+        made_for: Hex(record.parent),
+    }  # fmt: skip
+    return Message(
+        f"{{{leads}}} leads to {{{table}}} as a table of level {{{level}}}; "
+        f"it was made as one of level {{{made_level}}}, for the entry at {{{made_for}}}",
+        facts,
+    )
 
 
 RULE = Rule(

@@ -9,11 +9,11 @@ import numpy as np
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.input.capture.records import Dump
-from cr3scope.message import Message
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAGE_FRAME
-from cr3scope.x86.names import entry_words
 
 _ACCESSED_DIRTY = np.uint64(0x60)
 
@@ -26,15 +26,21 @@ def _check(context: Context) -> Iterator[Finding]:
     lost = sorted(new.tables.keys() ^ after.tables.keys())
     if not changed and not lost:
         return
-    lines = [f"{entry_words(old)}, now {value:#018x}" for old, value in changed[:MOST_NAMED]]
+    proof = [_change(number, *each) for number, each in enumerate(changed[:MOST_NAMED], 1)]
     if len(changed) > MOST_NAMED:
-        lines.append(f"and {len(changed) - MOST_NAMED} more entries")
+        proof.append(message("and {more} more entries", more=len(changed) - MOST_NAMED))
     if lost:
-        lines.append(f"table pages in only one of the dumps: {len(lost)}, first {lost[0]:#x}")
-    found = RULE.finding(
-        Message("the page tables changed between the loader's dump and the kernel's"), *map(Message, lines)
-    )
+        proof.append(message(
+            "table pages in only one of the dumps: {pages}, first {first_page}",
+            pages=len(lost), first_page=Hex(lost[0]),
+        ))  # fmt: skip
+    found = RULE.finding(Message("the page tables changed between the loader's dump and the kernel's"), *proof)
     yield replace(found, entry=changed[0][0] if changed else None)
+
+
+def _change(number: int, entry: EntryRef, value: int) -> Message:
+    old, new = numbered("entry", number), numbered("value", number)
+    return Message(f"{{{old}:full}}, now {{{new}:#018x}}", {old: entry, new: Hex(value)})
 
 
 def _changed(context: Context, new: Dump, after: Dump) -> Iterator[tuple[EntryRef, int]]:

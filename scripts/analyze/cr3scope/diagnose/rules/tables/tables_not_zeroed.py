@@ -12,10 +12,10 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.garbage import garbage
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
-from cr3scope.message import Message, as_messages
+from cr3scope.message import message
 from cr3scope.paging.reach import stages
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.names import covered, entry_name, entry_words
+from cr3scope.x86.names import covered
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -36,11 +36,11 @@ def _check(context: Context) -> Iterator[Finding]:
     if first is None:
         return
     entry, virt = first
-    more = f"; so do {count - 1} more that nobody asked for" if count > 1 else ""
-    finding = RULE.finding(
-        Message(f"{entry_name(entry)} is garbage, in a table that the loader made"),
-        *as_messages(f"{entry_words(entry)} leads to no table and to no memory that the trace names{more}"),
-    )
+    proof = message("{entry:full} leads to no table and to no memory that the trace names", entry=entry)
+    if count > 1:
+        proof = message("{nowhere}; so do {more} more that nobody asked for", nowhere=proof, more=count - 1)
+    title = message("{entry} is garbage, in a table that the loader made", entry=entry)
+    finding = RULE.finding(title, proof)
     named = unless_struck(context, entry)
     source = context.attribution.source(entry, virt)
     yield replace(finding, entry=named, range=covered(entry, virt), source=source)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.input.capture.records import MemoryDescriptor
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Fact, Message, Span, message
 from cr3scope.x86.entry import PAGE_OFFSET
-from cr3scope.x86.names import range_words
 
 # EFI_MEMORY_TYPE (UEFI 2.10, table 7.6): free once ExitBootServices has returned.
 _RECLAIMED = {3: "EfiBootServicesCode", 4: "EfiBootServicesData", 7: "EfiConventionalMemory"}
@@ -21,25 +21,34 @@ def _check(context: Context) -> Iterator[Finding]:
     memory_map = sorted(context.boot.memory_map, key=lambda descriptor: descriptor.first)
     if not memory_map:
         return
-    pages = [
-        (f"table page of level {record.level}", record.phys, record.phys + PAGE_OFFSET)
-        for record in context.boot.tables
+    pages: list[tuple[int | str, Span]] = [
+        (record.level, Span(record.phys, record.phys + PAGE_OFFSET)) for record in context.boot.tables
     ]
     ranges = [
-        (named.label, named.phys, named.phys + named.size - 1)
+        (named.label, Span(named.phys, named.phys + named.size - 1))
         for named in [*context.intent.maps, *context.intent.segments]
         if named.phys is not None and (named.role in _MUST_LAST or named.caller is None)
     ]
-    lines = []
-    for what, first, last in [*pages, *ranges]:
-        for descriptor in _reclaimed(memory_map, first, last):
-            kind = _RECLAIMED[descriptor.type]
-            lines.append(f"{what} at {range_words(first, last)} is in {kind}")
-            break
-    if lines:
-        more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
-        title = f"{lines[0]}: the kernel may hand it out"
-        yield RULE.finding(Message(title), *as_messages("\n".join([*lines[1:MOST_NAMED], *more])))
+    found = []
+    for what, kept in [*pages, *ranges]:
+        descriptor = next(_reclaimed(memory_map, kept.first, kept.last), None)
+        if descriptor is not None:
+            found.append((what, kept, _RECLAIMED[descriptor.type]))
+    if found:
+        first, *others = (_lies(number, *each) for number, each in enumerate(found[:MOST_NAMED], 1))
+        if len(found) > MOST_NAMED:
+            others.append(message("and {more} more", more=len(found) - MOST_NAMED))
+        yield RULE.finding(message("{what}: the kernel may hand it out", what=first), *others)
+
+
+def _lies(number: int, what: int | str, kept: Span, efi_type: str) -> Message:
+    """Where the ``number``-th thing lies; ``what``: the level of a table page, or the name of a range."""
+    level, name, where, memory = (numbered(each, number) for each in ("level", "name", "range", "efi_type"))
+    facts: dict[str, Fact] = {where: kept, memory: efi_type}
+    if isinstance(what, int):
+        words = f"table page of level {{{level}}} at {{{where}}} is in {{{memory}}}"
+        return Message(words, {level: what, **facts})
+    return Message(f"{{{name}}} at {{{where}}} is in {{{memory}}}", {name: what, **facts})
 
 
 def _reclaimed(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, is_leaf
-from cr3scope.x86.names import entry_name
 
 _SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper half
 
@@ -35,16 +34,18 @@ def _told(context: Context, entry: EntryRef) -> Claim | None:
     pool = _pool_of(context, address)
     if pool is None and address & _SIGN_EXTENDED != _SIGN_EXTENDED:
         return None
-    title = f"{entry_name(entry)} holds the virtual address {_whole(address):#x}"
+    virt = Hex(_whole(address))
     if pool is None or pool.phys is None:
-        return Claim(Message(f"{title} instead of a physical one"), stands_alone=True, entry=entry)
-    offset = address - (pool.virt & ADDRESS_MASK)
-    return Claim(
-        Message(f"{title}; the table lies at physical {pool.phys + offset:#x}"),
-        proof=as_messages(f"{_whole(address):#x} is in {pool.label}, mapped to {pool.phys:#x}"),
-        stands_alone=True,
-        entry=entry,
+        title = message("{entry} holds the virtual address {virt} instead of a physical one", entry=entry, virt=virt)
+        return Claim(title, stands_alone=True, entry=entry)
+    title = message(
+        "{entry} holds the virtual address {virt}; the table lies at physical {phys}",
+        entry=entry, virt=virt, phys=Hex(pool.phys + address - (pool.virt & ADDRESS_MASK)),
+    )  # fmt: skip
+    proof = message(
+        "{virt} is in {pool}, mapped to {pool_phys}", virt=virt, pool=pool.label, pool_phys=Hex(pool.phys)
     )
+    return Claim(title, proof=(proof,), stands_alone=True, entry=entry)
 
 
 def _pool_of(context: Context, address: int) -> Named | None:
