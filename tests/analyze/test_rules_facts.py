@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import boot_builder as b
 import handoff_scenes as handoff
 import intent_scenes as intent
 import pytest
+import table_damage
 from boot_builder import Scene, healthy
 from core_builder import CODE, NEW, SWITCH, core, cpu, memory
 
 from cr3scope.diagnose.shared.numbered import numbered, together
 from cr3scope.diagnose.stopped import findings
-from cr3scope.input.capture.records import PreflightRecord
+from cr3scope.input.capture.records import Dump, MemoryDescriptor, PreflightRecord
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.message import Message, Origin, message
 from cr3scope.model.code_prediction import predict_code
@@ -25,6 +27,8 @@ from cr3scope.verdict.analysis import analyze
 
 Facts = dict[str, Any]
 PAGE_OF_INFO = [hex(b.INFO), hex(b.INFO + b.PAGE - 1)]
+POOL = 0xFFFF_FFFF_C000_0000
+TEXT = {"name": "kernel.text (text)", "range": [hex(b.KERNEL), hex(b.KERNEL + 3 * b.PAGE - 1)]}
 FETCH_OF_ENTRY = {"step": 2, "access": "fetch at kernel entry"}
 
 
@@ -45,6 +49,29 @@ def patch_window(scene: Scene) -> None:
 
 def preflight_sees_a_fault(scene: Scene) -> None:
     scene.boot.preflight = [PreflightRecord(0, 2, False, 14, 0x10, b.ENTRY)]
+
+
+def stack_from_its_first_byte(scene: Scene) -> None:
+    rsp = b.STACK_GUARD + b.PAGE
+    scene.cpu(rsp=rsp)
+    scene.boot.plan[1] = replace(scene.boot.plan[1], virt=rsp - 8)
+
+
+def root_by_its_address_in_a_pool(scene: Scene) -> None:
+    scene.map("pool", "tables", POOL, b.ROOT, 4 * b.PAGE, "rw-")
+    scene.cpu(cr3=POOL + b.PAGE)
+
+
+def initrd_in_boot_services_memory(scene: Scene) -> None:
+    scene.map("initrd", "initrd", POOL, 0x0A00_0000, b.PAGE, "r--")
+    scene.boot.memory_map = [MemoryDescriptor(0x0A00_0000, 0x0A00_0FFF, 4, 0xF)]
+
+
+def five_changes_and_a_new_page(scene: Scene) -> None:
+    pages = {phys: page.copy() for phys, page in scene.tables.pages.items()}
+    pages[b.ROOT][1:6] = 0x800
+    pages[0x0A00_0000] = pages[b.ROOT]
+    scene.boot.dumps["after"] = Dump(0, "after", b.ROOT, 4, pages, frozenset())
 
 
 FACTS: list[tuple[str, intent.Break, Facts]] = [
@@ -105,6 +132,52 @@ FACTS: list[tuple[str, intent.Break, Facts]] = [
     ("preflight-disagrees", preflight_sees_a_fault, {
         **FETCH_OF_ENTRY, "loader": {**raises(0x10, b.ENTRY, 0), "rip": None, "cr3": None}, "model": "ok",
     }),
+    ("nx-upper-level", lambda s: s.tables.edit(b.ENTRY, 4, set_bits=b.NX) and None, {
+        "entry": {"level": 4, "index": 511, "phys": hex(b.ROOT + 8 * 511), "value": "0x8000000001004003"},
+        **FETCH_OF_ENTRY, "raises": raises(0x11, b.ENTRY, b.ENTRY), "denied": [TEXT],
+    }),
+    ("upper-level-supervisor", table_damage.user_range_under_supervisor, {
+        "entry": {"level": 2, "index": 0, "phys": "0x100b000", "value": "0x100c003"},
+        "denied": {"name": "boot-info", "range": PAGE_OF_INFO},
+        "leaf": {"level": 1, "index": 0, "phys": "0x100c000", "value": "0x8000000003000007"},
+    }),
+    ("smep-smap-user-bit", lambda s: table_damage.user(s, b.INFO), {
+        "ranges": [{"name": "boot-info", "range": PAGE_OF_INFO}],
+        "user_entries": [
+            {"level": 4, "index": 504, "phys": "0x1000fc0", "value": "0x100a007"},
+            {"level": 3, "index": 0, "phys": "0x100a000", "value": "0x100b007"},
+            {"level": 2, "index": 0, "phys": "0x100b000", "value": "0x100c007"},
+            {"level": 1, "index": 0, "phys": "0x100c000", "value": "0x8000000003000007"},
+        ],
+    }),
+    ("stack-top-wrong", stack_from_its_first_byte, {
+        "rsp": hex(b.STACK_GUARD + b.PAGE), "stack": "stack0", "top": hex(b.STACK_TOP),
+        "step": 1, "access": "push of the return address",
+        "raises": raises(2, b.STACK_GUARD + b.PAGE - 8, b.HANDOFF),
+    }),
+    ("abi-mismatch", handoff.info_in("rcx"), {
+        "register": "RCX", "rdi": "0x0", "value": hex(b.INFO), "name": "boot-info",
+        "step": 3, "access": "read of the boot info", "raises": raises(0, 8, 0xFFFF_FFFF_8000_0014),
+    }),
+    ("cr3-flags", lambda s: table_damage.cr3(s, 0x19), {
+        "cr3": hex(b.ROOT + 0x19), "root": hex(b.ROOT), "caching": ["PWT: write-through", "PCD: uncached"],
+        "ignored": "0x1",
+    }),
+    ("cr3-high-bits", root_by_its_address_in_a_pool, {
+        "cr3": hex(POOL + b.PAGE), "reserved": "0xffffff0000000000", "phys_bits": 40, "pool": "pool (tables)",
+        "phys": hex(b.ROOT + b.PAGE),
+    }),
+    ("missing-cli", handoff.interrupts_on_without_idt, {
+        "rflags": "0x202", "idt": [hex(b.IDT + 0x200), hex(b.IDT + 0xFFF)], "first_gate": hex(b.IDT + 0x200),
+    }),
+    ("virt-address-in-entry", lambda s: table_damage.virtual_address(s) and None, {
+        "entry": {"level": 2, "index": 0, "phys": "0x1005000", "value": "0xfffffc0001006003"},
+        "virt": "0xfffffc0001006000", "phys": "0x1006000", "pool": "page tables (tables)", "pool_phys": hex(b.ROOT),
+        **FETCH_OF_ENTRY, "raises": raises(0x19, b.ENTRY, b.ENTRY), "denied": [TEXT],
+    }),
+    ("tables-reclaimed", initrd_in_boot_services_memory, {
+        "name": "initrd", "range": ["0xa000000", "0xa000fff"], "efi_type": "EfiBootServicesData",
+    }),
 ]  # fmt: skip
 
 
@@ -118,6 +191,13 @@ def test_like_facts_of_several_lines_are_numbered() -> None:
     assert found["range"] == ["0x100000", "0x3fffff"] and found["other_range"] == ["0x0", "0x2fffff"]
     assert found["range_4"] == ["0x400000", "0x6fffff"] and "range_5" not in found
     assert (numbered("entry", 1), numbered("entry", 2)) == ("entry", "entry_2")
+
+
+def test_each_of_the_changed_entries_has_its_old_and_its_new_value() -> None:
+    found = facts("tables-changed", five_changes_and_a_new_page)
+    assert (found["entry"]["index"], found["value"], found["more"]) == (1, "0x800", 1)
+    assert (found["entry_4"]["index"], found["value_4"]) == (4, "0x800") and "entry_5" not in found
+    assert (found["pages"], found["first_page"]) == (1, "0xa000000")
 
 
 def test_an_origin_is_shown_with_the_line_that_asked_for_it_or_by_name_alone() -> None:
