@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from analyze.said import detail, fix, title
+from collections.abc import Callable
 from pathlib import Path
 
 import boot_builder as b
 import pytest
+from analyze.said import detail, fix, title
 from boot_builder import Scene, healthy
 
+from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
+from cr3scope.diagnose.rule import Context
 from cr3scope.input.capture.records import Boot, Capture, FaultRecord
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.analysis import analyze, chosen_boot
 from cr3scope.verdict.observation import agree, same_fault
@@ -76,9 +80,10 @@ def test_an_incomplete_boot_whose_fault_is_foreseen_is_will_fault() -> None:
     assert "kernel-silent" not in rules(verdict)
 
 
+@pytest.mark.parametrize("scene", [healthy, missing_entry])
 @pytest.mark.parametrize("lost", ["cpu", "dump", "plan"])
-def test_without_what_a_prediction_needs_the_verdict_is_incomplete(lost: str) -> None:
-    capture = healthy().capture()
+def test_without_what_a_prediction_needs_the_verdict_is_incomplete(lost: str, scene: Callable[[], Scene]) -> None:
+    capture = scene().capture()
     boot = capture.boots[0]
     if lost == "cpu":
         del boot.cpus["handoff"]
@@ -90,6 +95,18 @@ def test_without_what_a_prediction_needs_the_verdict_is_incomplete(lost: str) ->
     assert verdict.status is Status.INCOMPLETE
     assert verdict.exit_status == 2
     assert "nothing can be predicted" in verdict.diagnostics[-1].message
+
+
+def test_a_rule_is_asked_only_where_what_it_needs_is_there() -> None:
+    capture = healthy().capture()
+    capture.boots[0].cpus["handoff"].registers["cr3"] |= 0x18  # PCD and PWT
+    needy = {rule.id for rule in RULES if rule.needs}
+    assert set(rules(analyze(capture))) & needy == {"cr3-flags"}
+    capture.boots[0].plan.clear()
+    assert not set(rules(analyze(capture))) & needy
+    blind = Context(capture.boots[0], Intent(capture.boots[0]), None)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="needs"):
+        blind.tables  # noqa: B018
 
 
 def test_a_capture_without_a_boot_is_incomplete() -> None:

@@ -55,6 +55,8 @@ def causes(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -
         if strike.target is Target.RANGE and cause in blamed:
             continue
         for rule in rules:
+            if not context.has(rule.needs):
+                continue
             claim = rule.claim(context, strike)
             if claim is None:
                 continue

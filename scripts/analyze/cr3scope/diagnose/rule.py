@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
@@ -20,11 +21,32 @@ from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
 
+class Need(Enum):
+    """What a rule looks at, and what may be absent."""
+
+    SWITCH = "the CPU's state at the switch and the new tables"
+    TRACE = "a trace, which tells what addresses are for"
+
+
+NOTHING: frozenset[Need] = frozenset()
+SWITCH = frozenset({Need.SWITCH})
+TRACE = frozenset({Need.SWITCH, Need.TRACE})
+
+
+@dataclass(frozen=True, slots=True)
+class AtSwitch:
+    """The CPU as the switch finds it: ``tables`` are the new ones."""
+
+    cpu: CpuState
+    registers: Registers
+    tables: Tables
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One boot, or one CPU that stands, as the rules see it.
 
-    ``tables`` are the new ones, ``mended`` those in which the plan survives; ``restarts`` counts boots that
+    ``switch`` is None where a trace does not tell it; ``mended``: tables in which the plan survives; ``restarts`` counts boots that
     switched and began anew. ``is_told``: a trace tells what addresses are for; else that is inferred, and
     ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
     ``is_over``: the machine has gone on behind the switch; False of one that stands before it.
@@ -34,10 +56,8 @@ class Context:
     intent: Intent
     attribution: Attribution
     restarts: int = 0
-    cpu: CpuState | None = None
+    switch: AtSwitch | None = None
     platform: Platform = Platform.HARDWARE
-    registers: Registers | None = None
-    tables: Tables | None = None
     mended: Tables | None = None
     prediction: Prediction | None = None
     observation: Observation | None = None
@@ -45,6 +65,30 @@ class Context:
     is_told: bool = True
     current: CpuState | None = None
     is_over: bool = True
+
+    def has(self, needs: frozenset[Need]) -> bool:
+        """Return whether all is there that a rule needs."""
+        return not (Need.SWITCH in needs and self.switch is None or Need.TRACE in needs and not self.is_told)
+
+    @property
+    def cpu(self) -> CpuState:
+        """Return the CPU's state at the switch; for rules that need it (``Need.SWITCH``)."""
+        return self._at_switch.cpu
+
+    @property
+    def registers(self) -> Registers:
+        """Return what an exception reads; for rules that need it."""
+        return self._at_switch.registers
+
+    @property
+    def tables(self) -> Tables:
+        """Return the new tables; for rules that need them."""
+        return self._at_switch.tables
+
+    @property
+    def _at_switch(self) -> AtSwitch:
+        assert self.switch is not None, "a rule that looks at the switch does not say so in `needs`"
+        return self.switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +127,7 @@ class Rule:
 
     ``claim`` is asked about every access that the tables refuse, in the order of
     ``catalogue.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
+    ``needs``: without it neither is asked (a strike that is claimed always has its switch).
     ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
     """
 
@@ -95,6 +140,7 @@ class Rule:
     manual: str  # where the architecture says so
     claim: Callable[[Context, Strike], Claim | None] = claims_nothing
     check: Callable[[Context], Iterator[Finding]] = finds_nothing
+    needs: frozenset[Need] = NOTHING
     yields: bool = False
 
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:

@@ -8,7 +8,7 @@ from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding
-from cr3scope.diagnose.rule import Context
+from cr3scope.diagnose.rule import AtSwitch, Context
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
@@ -55,7 +55,7 @@ def context(
     meaning = inferred(now, registers, [(one.virt, one.rsp) for one in struck])
     return Context(
         boot=meaning.boot, intent=meaning, attribution=Attribution(meaning.boot, meaning, NoSymbols()),
-        cpu=cpu, platform=now.platform, registers=registers, tables=now,
+        switch=AtSwitch(cpu, registers, now), platform=now.platform,
         prediction=Prediction(False), is_told=False, current=None if is_dead else now.cpu,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.merge import merged
-from cr3scope.diagnose.rule import Context
+from cr3scope.diagnose.rule import AtSwitch, Context
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture
@@ -72,9 +72,7 @@ def case_of_capture(
         attribution=Attribution(boot, intent, lines or NoSymbols()),
         restarts=_restarts(capture.boots),
         platform=platform,
-        cpu=predicted.cpu if predicted else None,
-        registers=predicted.registers if predicted else None,
-        tables=predicted.tables if predicted else None,
+        switch=AtSwitch(predicted.cpu, predicted.registers, predicted.tables) if predicted else None,
         mended=predicted.mended if predicted else None,
         prediction=prediction,
         observation=observation,
@@ -155,7 +153,7 @@ def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Findi
     """What strikes, in order; then what else is wrong, the worst first."""
     composed = compose(context, RULES, predicted.strikes if predicted else ())
     struck = [finding for finding in composed if finding.step is not None]
-    found = [finding for rule in RULES for finding in rule.check(context)]
+    found = [finding for rule in RULES if context.has(rule.needs) for finding in rule.check(context)]
     untold = [finding for finding in found if not _told(finding, struck)]
     # What a rule finds by itself can stop a step as well: a gate that the CPU cannot use.
     striking = sorted(

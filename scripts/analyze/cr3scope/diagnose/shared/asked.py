@@ -35,8 +35,6 @@ def first_few(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, tuple[
 
 def leaf_of(context: Context, virt: int) -> EntryRef | None:
     """Return the entry that maps ``virt``; None if nothing does."""
-    if context.tables is None or context.cpu is None:
-        return None
     path = walk(context.tables, context.cpu, virt, context.platform)
     return path.leaf if path.stop is None else None
 

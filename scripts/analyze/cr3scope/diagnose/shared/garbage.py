@@ -27,7 +27,6 @@ def garbage(context: Context, stage: Stage, chosen: Mask) -> Mask:
 
 def _invalid(context: Context, stage: Stage) -> Mask:
     """Entries that have a reserved bit, as every loader's NX without NXE, or its 1 GiB pages."""
-    assert context.cpu is not None
     cpu = replace(context.cpu, efer=-1, has_1g_pages=True, is_amd=False)
     small, large = (np.uint64(reserved_mask(stage.level, ps, cpu)) for ps in (0, LARGE))
     found: Mask = stage.entries & np.where(stage.has(LARGE), large, small) != 0
@@ -36,7 +35,6 @@ def _invalid(context: Context, stage: Stage) -> Mask:
 
 def _no_table(context: Context, stage: Stage, chosen: Mask) -> Mask:
     """Pointers to what is no table: neither of the loader's nor, taken over, of the firmware's."""
-    assert context.tables is not None
     boot, tables = context.boot, context.tables
     old = boot.dumps.get("old")
     known = {record.phys for record in boot.tables}.union(old.tables if old else ())

@@ -48,8 +48,6 @@ class Meant:
 
 def is_own_root(context: Context) -> bool:
     """Return whether CR3 leads to the top table that the trace tells of, and the CPU walks as many levels."""
-    if context.cpu is None:
-        return False
     root, levels = context.cpu.root, context.cpu.levels
     tables = context.boot.tables
     return any(t.phys == root and t.parent == 0 and t.level == levels for t in tables)

@@ -19,7 +19,6 @@ def misplaced(context: Context) -> Iterator[tuple[EntryRef, int, TableRecord]]:
     The trace tells of each page for which entry it was made. A loader that puts one table below two entries on
     purpose, writing the second one itself, has said so in a ``set`` record.
     """
-    assert context.tables is not None and context.cpu is not None
     records = {record.phys: record for record in context.boot.tables if record.parent}
     known = np.array(sorted(records), dtype=np.uint64)
     written = {record.entry for record in context.boot.sets if record.new & PRESENT}
@@ -40,7 +39,6 @@ def misplaced(context: Context) -> Iterator[tuple[EntryRef, int, TableRecord]]:
 
 def _is_still_there(context: Context, record: TableRecord) -> bool:
     """Whether the entry for which the table was made still points to it: not moved, but shared."""
-    assert context.tables is not None
     page = context.tables.table(record.parent & -PAGE_BYTES)
     value = 0 if page is None else int(page[record.parent % PAGE_BYTES // 8])
     level = record.level + 1

@@ -25,6 +25,4 @@ def severity_of(context: Context, role: str) -> Severity:
 
 
 def _base(context: Context, role: str) -> int | None:
-    if context.registers is None:
-        return None
     return context.registers.gdt_base if role == "gdt" else context.registers.idt_base

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, origin, range_finding, span
 from cr3scope.message import Fact, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, conflicting_types
@@ -63,4 +63,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 13.12.4 (programming the PAT)",
     check=_check,
+    needs=SWITCH,
 )

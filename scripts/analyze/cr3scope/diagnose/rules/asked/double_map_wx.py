@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import call_source, compared, origin, range_finding, span
 from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, common
@@ -75,4 +75,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 5.6.1 (rights are those of the linear address)",
     check=_check,
+    needs=SWITCH,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, origin_of_call
 from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.calls import Overwrite
@@ -94,4 +94,5 @@ RULE = Rule(
     fix="Let the mapper refuse a present entry, and give each range its own pages.",
     manual="Intel SDM volume 3A, 5.5 (one entry translates a page)",
     check=_check,
+    needs=SWITCH,
 )

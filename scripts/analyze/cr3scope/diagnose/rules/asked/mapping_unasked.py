@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, first_few, range_finding, span
 from cr3scope.message import Hex, message
 
@@ -53,4 +53,5 @@ RULE = Rule(
     fix="Clear the entry, or trace the call that maps the range.",
     manual="Intel SDM volume 3A, 5.5 (P decides whether an entry is used)",
     check=_check,
+    needs=SWITCH,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, first_few, map_call, range_finding, span
 from cr3scope.message import Message, message
 from cr3scope.model.asked.compare import Piece
@@ -73,4 +73,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.6.1 (access rights combine over the levels)",
     check=_check,
     yields=True,
+    needs=SWITCH,
 )

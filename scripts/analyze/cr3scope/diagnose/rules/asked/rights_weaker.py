@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
 from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.message import Message, message
@@ -23,7 +23,7 @@ _NO_WRITE = "with CR0.WP set nobody can write {name} at {range}"
 
 def _check(context: Context) -> Iterator[Finding]:
     comparison = compared(context)
-    if comparison is None or context.cpu is None:
+    if comparison is None:
         return
     # A missing W strikes by itself as long as CR0.WP is set; X always does.
     letters = "u" if context.cpu.cr0 & CR0_WP else "wu"
@@ -32,7 +32,6 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _finding(context: Context, piece: Piece, missing: str) -> Finding | None:
-    assert context.tables is not None and context.cpu is not None
     path = walk(context.tables, context.cpu, piece.virt, context.platform)
     if missing == "u" and path.leaf.value & USER:
         return None  # a parent denies it: upper-level-supervisor
@@ -66,4 +65,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.6.1",
     check=_check,
     yields=True,
+    needs=SWITCH,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import (
     call_source,
     compared,
@@ -66,4 +66,5 @@ RULE = Rule(
     fix="Store frame = phys + (virt - start of the range) in each leaf.",
     manual="Intel SDM volume 3A, 5.5.4 (the address in a leaf)",
     check=_check,
+    needs=SWITCH,
 )

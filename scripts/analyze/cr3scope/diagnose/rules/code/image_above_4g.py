@@ -41,8 +41,6 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _identity_end(context: Context) -> int:
     """The first address above all that is mapped to itself; 0 if nothing is."""
-    if context.tables is None or context.cpu is None:
-        return 0
     found = mappings(context.tables, context.cpu, context.platform)
     last = found.last[found.first == found.phys]
     return int(np.max(last)) + 1 if len(last) else 0

@@ -58,8 +58,8 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _is_astray(context: Context, virt: int) -> bool:
     """A jump to what nobody called code. That an identity map lets it through says nothing."""
-    intent, registers = context.intent, context.registers
-    rip = registers.rip if registers else virt
+    intent = context.intent
+    rip = context.switch.registers.rip if context.switch else virt
     if abs(virt - rip) < _HANDOFF_BYTES or any(elf.entry == virt for elf in context.boot.elfs):
         return False
     mapping = intent.mapping_of(virt)

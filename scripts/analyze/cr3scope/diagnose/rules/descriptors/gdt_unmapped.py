@@ -11,8 +11,6 @@ from cr3scope.model.strike import Strike, Target
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     registers = context.registers
-    if registers is None:
-        return None
     gdt = Span(registers.gdt_base, registers.gdt_base + registers.gdt_limit)
     if strike.target is Target.GDT:
         return Claim(message("the GDT at {gdt} is not mapped", gdt=gdt), severity_of(context, "gdt"))

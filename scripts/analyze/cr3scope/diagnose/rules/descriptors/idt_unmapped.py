@@ -11,8 +11,6 @@ from cr3scope.model.strike import Strike, Target
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     registers = context.registers
-    if registers is None:
-        return None
     idt = Span(registers.idt_base, registers.idt_base + registers.idt_limit)
     if strike.target is Target.IDT:
         severity = severity_of(context, "idt")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.safety_net import severity_of
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
@@ -17,8 +17,6 @@ _VITAL = (3, 8, 13, 14)
 
 def _check(context: Context) -> Iterator[Finding]:
     registers = context.registers
-    if registers is None:
-        return
     raised = [step for step in context.boot.plan if step.vector is not None]
     wrong: dict[int, list[Vector]] = {}
     whys: dict[int, Message] = {}
@@ -94,4 +92,5 @@ RULE = Rule(
     fix="Fill the gates with the CS that the loaded GDT has (mov from CS), after lgdt, not before.",
     manual="Intel SDM volume 3A, 7.13, 7.14.1 and 3.4.5 (L, D, DPL)",
     check=_check,
+    needs=SWITCH,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
 from cr3scope.message import message
 
@@ -51,4 +51,5 @@ RULE = Rule(
     fix="Map it write-combining: a PAT field with 01h, selected by the leaves; else UC-.",
     manual="Intel SDM volume 3A, 13.3.1 (write combining), 13.12.3",
     check=_check,
+    needs=SWITCH,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.input.capture.records import PreflightRecord
 from cr3scope.message import Fact, message
 from cr3scope.model.plan import strike
@@ -17,8 +17,6 @@ _OK = "ok"
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None:
-        return
     steps = {step.step: step for step in context.boot.plan}
     for record in context.boot.preflight:
         step = steps.get(record.step)
@@ -70,4 +68,5 @@ RULE = Rule(
     fix="Compare both walks of that address (cr3scope walk) with the manual, and report the bug.",
     manual="Intel SDM volume 3A, 5.5 to 5.7",
     check=_check,
+    needs=SWITCH,
 )

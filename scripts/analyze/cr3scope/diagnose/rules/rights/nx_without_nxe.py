@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
@@ -18,7 +18,7 @@ from cr3scope.x86.names import covered
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry, cpu = strike.culprit, context.cpu
-    if strike.reason is not Reason.RESERVED or entry is None or cpu is None:
+    if strike.reason is not Reason.RESERVED or entry is None:
         return None
     if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != NO_EXECUTE:
         return None
@@ -31,7 +31,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _check(context: Context) -> Iterator[Finding]:
     """Entries that no step touches. What the trace asked for is refused there, and claimed."""
-    if context.tables is None or context.cpu is None or context.cpu.has_nx:
+    if context.cpu.has_nx:
         return
     found = []
     count = 0
@@ -76,4 +76,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 2.2.1 and 5.5.4; AMD APM volume 2, 3.1.7 and 5.6.1",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

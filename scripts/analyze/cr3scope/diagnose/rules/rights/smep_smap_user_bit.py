@@ -9,7 +9,7 @@ import numpy as np
 
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
@@ -26,16 +26,12 @@ _TITLES = {
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason not in _TITLES:
         return None
-    if context.tables is None or context.cpu is None:
-        return None
     path = walk(context.tables, context.cpu, strike.virt, context.platform)
     return Claim(message(_TITLES[strike.reason], virt=Hex(strike.virt)), proof=(_levels(path),))
 
 
 def _check(context: Context) -> Iterator[Finding]:
     """Kernel pages that some later CPU, or a kernel that turns SMEP or SMAP on, dies of."""
-    if context.tables is None or context.cpu is None:
-        return
     top, cpu = context.tables.table(context.cpu.root), context.cpu
     if top is None or not (top & np.uint64(USER)).any():
         return
@@ -92,4 +88,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.6.1 and 2.5 (CR4.SMEP, CR4.SMAP)",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

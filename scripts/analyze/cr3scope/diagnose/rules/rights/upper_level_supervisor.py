@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Message, Span, message
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
@@ -41,8 +41,6 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _denied(context: Context, named: Named) -> Iterator[tuple[int, EntryRef, EntryRef]]:
     """Each part of a range whose leaf has U and some parent has not: address, parent, leaf."""
-    if context.tables is None or context.cpu is None:
-        return
     virt = named.virt
     for _ in range(_MOST_STEPS):
         path = walk(context.tables, context.cpu, virt, context.platform)
@@ -69,4 +67,5 @@ RULE = Rule(
     fix="Set U (bit 2) in every entry above a user page; the leaves still decide page by page.",
     manual="Intel SDM volume 3A, 5.6 and 5.6.1",
     check=_check,
+    needs=SWITCH,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, Span, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
@@ -13,8 +13,6 @@ from cr3scope.x86.entry import PAGE_BYTES
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None:
-        return
     for guard in context.intent.regions:
         if guard.role != "guard":
             continue
@@ -43,4 +41,5 @@ RULE = Rule(
     fix="Leave the page below each stack unmapped, and map the stack with 4 KiB pages.",
     manual="Intel SDM volume 3A, 5.7",
     check=_check,
+    needs=SWITCH,
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.word import FOUR_GIB
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.cpu is None or context.cpu.root < FOUR_GIB:
+    if context.cpu.root < FOUR_GIB:
         return
     root = context.cpu.root
     yield RULE.finding(
@@ -46,4 +46,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 10.4.4, 11.8.5 (IA-32e initialization) and table 11-1",
     check=_check,
+    needs=SWITCH,
 )

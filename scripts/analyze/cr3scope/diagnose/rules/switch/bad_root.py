@@ -9,8 +9,6 @@ from cr3scope.model.strike import Strike
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    if context.cpu is None:
-        return None
     roots = [t.phys for t in context.boot.tables if t.parent == 0 and t.level == context.cpu.levels]
     root = context.cpu.root
     if not roots or root in roots:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CR4_PCIDE
 from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, WRITE_THROUGH
@@ -16,7 +16,7 @@ _CACHING = {WRITE_THROUGH: "PWT: write-through", CACHE_DISABLE: "PCD: uncached"}
 
 def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
-    if cpu is None or cpu.cr4 & CR4_PCIDE or not cpu.cr3 & PAGE_OFFSET:
+    if cpu.cr4 & CR4_PCIDE or not cpu.cr3 & PAGE_OFFSET:
         return  # with PCIDE the low bits are the PCID
     yield RULE.finding(
         message(
@@ -56,4 +56,5 @@ RULE = Rule(
     fix="Load the bare physical address, aligned to 4096 bytes.",
     manual="Intel SDM volume 3A, 5.5.2 (tables 5-12 and 5-13), 5.9.2 and 5.10.1",
     check=_check,
+    needs=SWITCH,
 )

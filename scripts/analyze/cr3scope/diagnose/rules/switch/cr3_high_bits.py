@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
+from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, SWITCH, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CpuState
 
 
 def _check(context: Context) -> Iterator[Finding]:
     cpu = context.cpu
-    if cpu is None or not cpu.cr3_reserved:
+    if not cpu.cr3_reserved:
         return
     finding = RULE.finding(
         message(
@@ -51,4 +51,5 @@ RULE = Rule(
     fix="Load the physical address of the top table.",
     manual="Intel SDM volume 3A, 2.5 and 5.4.1",
     check=_check,
+    needs=SWITCH,
 )

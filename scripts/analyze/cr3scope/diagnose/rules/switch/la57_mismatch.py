@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.input.capture.records import TableRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.depth import Crossing
@@ -22,7 +22,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
     """Without a trace the code behind the switch tells for which depth the tables were made."""
-    if context.current is None or context.cpu is None or context.tables is None:
+    if context.current is None:
         return None
     if strike.kind is not AccessKind.FETCH or context.intent.role_at(strike.virt) != "trampoline":
         return None
@@ -42,15 +42,12 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _other_depth(context: Context) -> TableRecord | None:
     """The top table, if it was made for another number of levels."""
-    if context.cpu is None:
-        return None
     root, levels = context.cpu.root, context.cpu.levels
     tops = [t for t in context.boot.tables if t.phys == root and t.parent == 0]
     return tops[0] if tops and tops[0].level in (4, 5) and tops[0].level != levels else None
 
 
 def _title(context: Context, top: TableRecord) -> Message:
-    assert context.cpu is not None
     return _depths(top.level, context.cpu.levels)
 
 
@@ -85,4 +82,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.1.1, 5.5.1 and 2.5 (CR4.LA57)",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.refusal import refusal
 from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.machine import Chain
@@ -21,7 +21,7 @@ from cr3scope.x86.registers import Registers
 
 def _check(context: Context) -> Iterator[Finding]:
     cpu, registers = context.cpu, context.registers
-    if cpu is None or registers is None or not cpu.rflags & RFLAGS_IF:
+    if not cpu.rflags & RFLAGS_IF:
         return
     first = registers.idt_base + GATE_BYTES * FIRST_INTERRUPT
     last = registers.idt_base + registers.idt_limit
@@ -87,7 +87,6 @@ def _deadly(context: Context, why: Message, fault: PageFault) -> Finding:
 
 
 def _fault(context: Context, virt: int, kind: AccessKind, width: int) -> PageFault | None:
-    assert context.tables is not None and context.cpu is not None
     implicit = kind is AccessKind.READ
     found = access(
         context.tables, context.cpu, virt, kind,
@@ -124,4 +123,5 @@ RULE = Rule(
     fix="Execute cli before mov cr3; let the kernel set IF once its own IDT is loaded.",
     manual="Intel SDM volume 3A, 7.8.1 and 7.14.1",
     check=_check,
+    needs=SWITCH,
 )

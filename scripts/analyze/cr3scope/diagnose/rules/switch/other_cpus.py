@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model import matrix
@@ -27,8 +27,6 @@ _SEVERITY = {
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None:
-        return
     variants = [v for v in _SEVERITY if v is not matrix.NXE_CLEAR or _has_aps(context)]
     plan = sorted(context.boot.plan, key=lambda step: step.step)
     by_entry: dict[EntryRef, list[Refusal]] = {}
@@ -120,4 +118,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 5.1.4, 5.5.4, 5.6.1 and table 11-1; AMD APM volume 2, 5.3",
     check=_check,
+    needs=SWITCH,
 )

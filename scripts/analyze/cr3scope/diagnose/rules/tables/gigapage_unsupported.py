@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import unless_struck
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
@@ -21,7 +21,7 @@ _PDPT = 3
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry, cpu = strike.culprit, context.cpu
-    if strike.reason is not Reason.RESERVED or entry is None or cpu is None:
+    if strike.reason is not Reason.RESERVED or entry is None:
         return None
     if entry.level != _PDPT or not entry.value & LARGE:
         return None
@@ -33,7 +33,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 def _check(context: Context) -> Iterator[Finding]:
     """TCG maps them whatever CPUID says; on hardware the walk refuses them."""
     cpu = context.cpu
-    if context.tables is None or cpu is None or cpu.has_1g_pages:
+    if cpu.has_1g_pages:
         return
     if not context.platform.has(Quirk.GIGAPAGES_ALWAYS):
         return
@@ -70,4 +70,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.1.4 and table 5-16; AMD APM volume 2, 5.3.5",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
@@ -21,7 +21,7 @@ _LOWEST_LEVEL = 4  # below, AMD ignores the bit as Intel does
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry, cpu = strike.culprit, context.cpu
-    if strike.reason is not Reason.RESERVED or entry is None or cpu is None:
+    if strike.reason is not Reason.RESERVED or entry is None:
         return None
     if entry.level < _LOWEST_LEVEL:
         return None
@@ -32,8 +32,6 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _check(context: Context) -> Iterator[Finding]:
     """Where the walk lets the bit pass: on Intel, on TCG, and below entries that nobody uses."""
-    if context.tables is None or context.cpu is None:
-        return
     faults = context.cpu.is_amd and not context.platform.has(Quirk.GLOBAL_NONLEAF_IGNORED)
     meant = Meant(context.intent)
     found = []
@@ -80,4 +78,5 @@ RULE = Rule(
     manual="AMD APM volume 2, 5.3.3 (PML4E and PML5E formats); Intel SDM volume 3A, 5.5.4",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

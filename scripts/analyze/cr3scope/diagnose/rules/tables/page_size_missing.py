@@ -13,8 +13,6 @@ from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    if context.tables is None or context.cpu is None:
-        return None
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
         table = context.tables.table(entry.phys & PAGE_FRAME)
         if table is not None and lacks_page_size(table, entry.level, entry.index):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, first_few, leaf_of, range_finding, span
 from cr3scope.message import Message, message
 from cr3scope.x86.access import EntryRef
@@ -57,4 +57,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 5.9.2 and 13.12.3; tables 5-17 to 5-19",
     check=_check,
+    needs=SWITCH,
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.x86.access import EntryRef
@@ -16,8 +16,6 @@ _LOWER_HALF = 256  # entries of the top table below this index translate user ad
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None:
-        return
     root, level = context.cpu.root, context.cpu.levels
     top = context.tables.table(root)
     promised = promised_slots(context.intent, context.cpu)
@@ -121,4 +119,5 @@ RULE = Rule(
     fix="Store root | P | R/W (and NX) in exactly one slot of the upper half of the top table.",
     manual="Intel SDM volume 3A, 5.5 (the walk treats any table page alike)",
     check=_check,
+    needs=SWITCH,
 )

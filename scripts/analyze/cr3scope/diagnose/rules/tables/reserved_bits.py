@@ -12,7 +12,7 @@ from cr3scope.x86.entry import reserved_mask
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
-    if strike.reason is not Reason.RESERVED or entry is None or context.cpu is None:
+    if strike.reason is not Reason.RESERVED or entry is None:
         return None
     reserved = entry.value & reserved_mask(entry.level, entry.value, context.cpu, context.platform)
     return Claim(message("{entry} has reserved bits set: {reserved}", entry=entry, reserved=Hex(reserved)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.input.capture.records import Dump
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.plan_prediction import Firmware
@@ -23,7 +23,7 @@ _MOST_WALKS = 2048  # in all: a range is sampled from its start
 def _check(context: Context) -> Iterator[Finding]:
     cpu, tables = context.cpu, context.tables
     firmware, old = Firmware.of(context.boot), context.boot.dumps.get("old")
-    if cpu is None or tables is None or firmware.tables is None or firmware.cpu is None:
+    if tables is None or firmware.tables is None or firmware.cpu is None:
         return
     if not cpu.cr4 & firmware.cpu.cr4 & CR4_PGE or old is None or not _has_global(old):
         return
@@ -95,4 +95,5 @@ RULE = Rule(
     ),
     manual="Intel SDM volume 3A, 5.10.4.1 (operations that invalidate TLBs)",
     check=_check,
+    needs=SWITCH,
 )

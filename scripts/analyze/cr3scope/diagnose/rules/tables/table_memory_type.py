@@ -10,7 +10,7 @@ import numpy as np
 
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.effective import MEMORY_TYPES
 from cr3scope.x86.access import EntryRef
@@ -59,7 +59,7 @@ def _memory(context: Context) -> Iterator[Finding]:
 
 def _entries(context: Context) -> Iterator[Finding]:
     """PWT and PCD of an entry that leads to a table select how that table is read."""
-    if context.tables is None or context.cpu is None or not context.cpu.pat:
+    if not context.cpu.pat:
         return
     known = {record.phys for record in context.boot.tables}
     for record in context.boot.tables:
@@ -99,4 +99,5 @@ RULE = Rule(
     fix="Put tables into write-back memory, and clear PWT and PCD in entries that lead to tables.",
     manual="Intel SDM volume 3A, 5.9.2 (PWT and PCD of paging structures); UEFI 2.10, table 7.7",
     check=_check,
+    needs=SWITCH,
 )

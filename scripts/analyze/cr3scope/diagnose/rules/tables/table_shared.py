@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
 from cr3scope.diagnose.shared.misplaced import misplaced
 from cr3scope.diagnose.shared.numbered import numbered
@@ -20,7 +20,7 @@ from cr3scope.x86.names import covered
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    if context.tables is None or context.cpu is None or not is_own_root(context):
+    if not is_own_root(context):
         return None
     path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
     if strike.culprit not in path:
@@ -36,7 +36,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None or not is_own_root(context):
+    if not is_own_root(context):
         return
     found = list(misplaced(context))
     if not found:
@@ -87,4 +87,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.5.4",
     claim=_claim,
     check=_check,
+    needs=SWITCH,
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.garbage import garbage
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import message
@@ -19,8 +19,6 @@ from cr3scope.x86.names import covered
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    if context.tables is None or context.cpu is None:
-        return
     meant = Meant(context.intent)
     levels = {record.phys: record.level for record in context.boot.tables}
     first: tuple[EntryRef, int] | None = None
@@ -62,4 +60,5 @@ RULE = Rule(
     fix="Clear the 4096 bytes of each page before the first entry of the table is written.",
     manual="UEFI 2.10, 7.2 (AllocatePages does not clear); Intel SDM volume 3A, 5.5 and 5.10.3",
     check=_check,
+    needs=SWITCH,
 )

@@ -15,8 +15,6 @@ _SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper 
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    if context.tables is None or context.cpu is None:
-        return None
     path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
     if strike.culprit not in path:
         return None
