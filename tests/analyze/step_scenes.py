@@ -13,6 +13,7 @@ from cr3scope.input.logs.observe import LogReport
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
+from cr3scope.render.message import text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.access import AccessKind, Fault
@@ -58,7 +59,7 @@ def foreseen(scene: Scene) -> PlanPrediction:
 
 
 def words(prediction: Prediction) -> str:
-    return "\n".join(prediction.chain)
+    return "\n".join(map(text, prediction.chain))
 
 
 def striking(verdict: Verdict) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from step_scenes import fits, foreseen, judged, predicted, wrong_frame
 
 from cr3scope.input.capture.records import LoadedRecord, MemoryContents
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.render import text
+from cr3scope.render import message, text
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -30,8 +30,8 @@ def test_zeros_with_a_good_rax_slide_to_the_first_page_that_cannot_be_executed()
     prediction = predicted(zeros())
     behind = b.KERNEL + 3 * b.PAGE
     assert prediction.first == Fault(14, 0x10, behind, behind, b.ROOT)
-    assert (prediction.step, prediction.number) == ("fetch at kernel entry", 2)
-    assert "a slide through zero bytes" in prediction.chain[0]
+    assert (message.text(prediction.step), prediction.number) == ("fetch at kernel entry", 2)
+    assert "a slide through zero bytes" in message.text(prediction.chain[0])
     assert prediction.ends is Ending.HANDLED
 
 
@@ -147,7 +147,7 @@ def refused_cr3() -> Scene:
 def test_reserved_bits_in_cr3_are_a_protection_fault_of_the_mov_itself() -> None:
     prediction = predicted(refused_cr3())
     assert prediction.first == Fault(13, 0, None, None)
-    assert (prediction.step, prediction.number) == ("mov cr3", None)
+    assert (message.text(prediction.step), prediction.number) == ("mov cr3", None)
     assert not foreseen(refused_cr3()).strikes
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from cr3scope.model.follow.course import Step
 from cr3scope.model.follow.follow import Path, follow
+from cr3scope.model.role import Role
+from cr3scope.render import role
+from cr3scope.render.message import text
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.decode.instruction import decode
@@ -46,11 +49,11 @@ def path(
 
 
 def shapes(found: Path) -> list[tuple[str, int]]:
-    return [(step.name, step.virt) for step in found.steps]
+    return [(role.text(step.role), step.virt) for step in found.steps]
 
 
 def entry(found: Path) -> Step:
-    return next(step for step in found.steps if step.name == "entry")
+    return next(step for step in found.steps if step.role is Role.ENTRY)
 
 
 def test_a_jump_by_register_is_the_entry() -> None:
@@ -59,7 +62,7 @@ def test_a_jump_by_register_is_the_entry() -> None:
         ("next fetch", CODE), ("entry", KERNEL), ("stack write", STACK - 8),
     ]  # fmt: skip
     assert entry(found).by == CODE
-    assert found.end == f"the code at {KERNEL:#x} cannot be read"
+    assert text(found.end) == f"the code at {KERNEL:#x} cannot be read"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_what_arithmetic_leaves_in_memory_is_not_known() -> None:
 def test_a_register_that_was_changed_in_ways_not_understood_is_no_entry(code: str) -> None:
     found = path(code, rax=KERNEL, rbx=STACK)
     assert "entry" not in dict(shapes(found))
-    assert found.end.startswith("not followed further: jmp rax")
+    assert text(found.end).startswith("not followed further: jmp rax")
 
 
 def test_a_write_of_32_bits_clears_the_upper_half() -> None:
@@ -107,7 +110,7 @@ def test_a_write_of_32_bits_clears_the_upper_half() -> None:
     [("75 02", "jne"), ("f4", "hlt"), ("0f 22 d8", "mov cr3, rax"), ("0f 30", "wrmsr")],
 )
 def test_the_way_ends_where_nothing_certain_follows(code: str, words: str) -> None:
-    assert path(code).end.startswith(f"not followed further: {words}")
+    assert text(path(code).end).startswith(f"not followed further: {words}")
 
 
 def test_a_call_pushes_and_comes_back() -> None:
@@ -116,19 +119,19 @@ def test_a_call_pushes_and_comes_back() -> None:
     assert shapes(found) == [
         ("next fetch", CODE), ("stack write", STACK - 8), ("stack read", STACK - 8),
     ]  # fmt: skip
-    assert "hlt" in found.end
+    assert "hlt" in text(found.end)
 
 
 def test_a_changed_stack_is_where_the_push_goes() -> None:
     found = path("48 89 dc 50", rbx=0x9000, rax=1)
     assert ("stack write", 0x9000 - 8) in shapes(found)
-    assert next(s for s in found.steps if s.name == "stack write").registers.rsp == 0x9000
+    assert next(s for s in found.steps if s.role is Role.STACK_WRITE).registers.rsp == 0x9000
 
 
 def test_a_stack_that_is_not_known_ends_the_way_and_claims_no_access() -> None:
     found = path("48 8b 23 50", rbx=0x9000)
     assert shapes(found) == [("next fetch", CODE), ("read", 0x9000), ("stack write", STACK - 8)]
-    assert "rsp" in found.end
+    assert "rsp" in text(found.end)
 
 
 def test_an_instruction_across_a_page_is_two_fetches() -> None:
@@ -140,7 +143,7 @@ def test_an_instruction_across_a_page_is_two_fetches() -> None:
 def test_a_new_idt_is_that_of_the_steps_behind_it() -> None:
     pointer = (0xFFF).to_bytes(2, "little") + (0x7000).to_bytes(8, "little")
     found = path("0f 01 1b 50", {0x9000: pointer}, rbx=0x9000)
-    kinds = [(s.name, s.kind, s.registers.idt_base) for s in found.steps]
+    kinds = [(role.text(s.role), s.kind, s.registers.idt_base) for s in found.steps]
     assert kinds == [
         ("next fetch", AccessKind.FETCH, 0x2000),
         ("read", AccessKind.READ, 0x2000),
@@ -155,15 +158,15 @@ def test_a_repeat_of_zero_times_accesses_nothing() -> None:
 
 def test_a_loop_ends_by_the_limit() -> None:
     found = path("90 eb fd")
-    assert (found.end, found.count) == ("no more are followed", 256)
+    assert (text(found.end), found.count) == ("no more are followed", 256)
 
 
 def test_a_jump_to_itself_is_an_endless_loop() -> None:
-    assert path("90 eb fe").end == f"an endless loop at {CODE + 1:#x}"
+    assert text(path("90 eb fe").end) == f"an endless loop at {CODE + 1:#x}"
 
 
 def test_bytes_that_are_no_instruction_are_named() -> None:
-    assert path("06 06").end == f"the bytes at {CODE:#x} are no instruction that the decoder knows: 06 06"
+    assert text(path("06 06").end) == f"the bytes at {CODE:#x} are no instruction that the decoder knows: 06 06"
 
 
 # -- the stack pointer, in whatever width it is written -----------------------------------------
@@ -185,7 +188,7 @@ def test_a_write_to_the_lower_half_of_rsp_moves_the_stack(code: str, top: int) -
 
 @pytest.mark.parametrize("code", ["66 bc 00 30 50", "66 89 dc 50", "94 50", "8b 23 50"])
 def test_a_stack_pointer_that_is_not_known_ends_the_way(code: str) -> None:
-    assert path(code, rbx=0x3000, rax=1).end.startswith("not followed further")
+    assert text(path(code, rbx=0x3000, rax=1).end).startswith("not followed further")
 
 
 def test_a_push_of_two_bytes_moves_two_bytes() -> None:
@@ -239,7 +242,7 @@ def test_a_selector_is_judged_by_its_descriptor(
 def test_a_descriptor_is_read_and_its_accessed_bit_written() -> None:
     found = path("8e d8", rax=SELECTOR[NOT_ACCESSED])
     at = GDT + SELECTOR[NOT_ACCESSED]
-    assert [(s.name, s.virt, s.kind) for s in found.steps[1:3]] == [
+    assert [(role.text(s.role), s.virt, s.kind) for s in found.steps[1:3]] == [
         ("GDT read", at, AccessKind.READ), ("GDT write", at + 4, AccessKind.WRITE),
     ]  # fmt: skip
     assert "GDT write" not in dict(shapes(path("8e d8", rax=SELECTOR[DATA])))
@@ -305,13 +308,13 @@ def test_a_repeated_copy_reads_and_writes_every_page() -> None:
 
 
 def test_a_repeated_store_without_a_count_ends_the_way() -> None:
-    assert path("f3 48 ab", rdi=0x30000).end.startswith("not followed further: rep stosq")
-    assert path("fd f3 48 ab", rdi=0x30000, rcx=9).end.startswith("not followed further: rep stosq")
+    assert text(path("f3 48 ab", rdi=0x30000).end).startswith("not followed further: rep stosq")
+    assert text(path("fd f3 48 ab", rdi=0x30000, rcx=9).end).startswith("not followed further: rep stosq")
 
 
 def test_code_that_was_written_on_the_way_is_not_followed() -> None:
     found = path("f3 48 ab 90", rdi=CODE - 16, rcx=512, rax=0)
-    assert found.end == f"the code at {CODE + 3:#x} is written on the way"
+    assert text(found.end) == f"the code at {CODE + 3:#x} is written on the way"
 
 
 # -- 32-bit code in long mode --------------------------------------------------------------------

@@ -8,6 +8,7 @@ from boot_builder import Scene, healthy
 
 from cr3scope.input.capture.records import MemoryContents
 from cr3scope.model.prediction import Prediction
+from cr3scope.render.message import text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86 import exceptions
 from cr3scope.x86.ending import Ending
@@ -20,7 +21,7 @@ def predicted(scene: Scene) -> Prediction:
 
 
 def words(prediction: Prediction) -> str:
-    return "\n".join(prediction.chain)
+    return "\n".join(map(text, prediction.chain))
 
 
 def kernel_text_missing() -> Scene:
@@ -128,7 +129,7 @@ def test_a_general_protection_fault_that_cannot_read_its_gate_is_a_page_fault_fi
     scene.boot.plan[3] = type(scene.boot.plan[3])(
         0, 3, "bad pointer", scene.boot.plan[3].kind, 0x0000_FC00_0000_0000, 8, b.ENTRY
     )
-    chain = predicted(scene).chain
+    chain = list(map(text, predicted(scene).chain))
     assert f"CR2={b.IDT + 13 * 16:#x}" in chain[0] and "double fault" not in chain[0]
     assert "double fault" in chain[1]
     assert "triple fault" in chain[2]

@@ -22,7 +22,7 @@ from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Target
-from cr3scope.render import text
+from cr3scope.render import message, text
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.ending import Ending
 
@@ -39,12 +39,12 @@ def test_an_interrupt_without_an_idt_is_itself_the_first_exception() -> None:
     scene.unmap(b.IDT)
     prediction = predicted(scene)
     assert prediction.first == INT3_RAISED
-    assert (prediction.step, prediction.number) == ("int3", 1)
+    assert (message.text(prediction.step), prediction.number) == ("int3", 1)
     assert prediction.ends is Ending.TRIPLE_FAULT
-    assert f"gate 3 of the IDT at {b.IDT + 3 * 16:#x} is out of reach: #PF" in prediction.chain[0]
-    assert f"CR2={b.IDT + 3 * 16:#x}" in prediction.chain[0]
-    assert "double fault" not in prediction.chain[0]  # a breakpoint is benign
-    assert f"CR2={b.IDT + 14 * 16:#x}: double fault" in prediction.chain[1]
+    assert f"gate 3 of the IDT at {b.IDT + 3 * 16:#x} is out of reach: #PF" in message.text(prediction.chain[0])
+    assert f"CR2={b.IDT + 3 * 16:#x}" in message.text(prediction.chain[0])
+    assert "double fault" not in message.text(prediction.chain[0])  # a breakpoint is benign
+    assert f"CR2={b.IDT + 14 * 16:#x}: double fault" in message.text(prediction.chain[1])
 
 
 def test_an_interrupt_without_its_handler_storms_from_the_interrupt_on() -> None:
@@ -95,8 +95,8 @@ def test_the_fetch_of_an_interrupt_instruction_is_judged_first() -> None:
 def test_an_interrupt_pushes_no_error_code_and_blames_no_external_event() -> None:
     scene = with_idt(with_int3(), b.gate(b.HANDLERS, selector=0x40) * 256)
     prediction = predicted(scene)
-    assert "outside the GDT, is out of reach: #GP (error 0040: GDT selector 40h)" in prediction.chain[0]
-    assert "(error 0041: GDT selector 40h, on delivery of an event)" in prediction.chain[1]
+    assert "outside the GDT, is out of reach: #GP (error 0040: GDT selector 40h)" in message.text(prediction.chain[0])
+    assert "(error 0041: GDT selector 40h, on delivery of an event)" in message.text(prediction.chain[1])
 
 
 def test_what_an_interrupt_needs_strikes_in_order_and_is_mended() -> None:
@@ -159,7 +159,7 @@ def test_a_pending_interrupt_is_no_exception_but_what_its_delivery_raises_is() -
     scene.unmap(b.HANDOFF & ~0xFFF)  # not fetched yet
     prediction = predicted(scene)
     assert prediction.first == Fault(14, 0, b.IDT + 0x20 * 16, b.HANDOFF, b.ROOT)
-    assert (prediction.step, prediction.number) == ("pending", 0)
+    assert (message.text(prediction.step), prediction.number) == ("pending", 0)
     assert prediction.ends is Ending.TRIPLE_FAULT
 
 
@@ -310,9 +310,9 @@ def test_interrupts_without_an_idt_are_a_fault_whose_place_nobody_knows() -> Non
     scene.unmap(b.IDT)
     prediction = predicted(scene)
     assert prediction.first == Fault(14, 0, None, None, b.ROOT)
-    assert (prediction.step, prediction.number) == ("an interrupt", None)
+    assert (message.text(prediction.step), prediction.number) == ("an interrupt", None)
     assert prediction.ends is Ending.TRIPLE_FAULT
-    assert f"CR2={b.IDT + 0x20 * 16:#x}" in prediction.chain[0]
+    assert f"CR2={b.IDT + 0x20 * 16:#x}" in message.text(prediction.chain[0])
 
 
 def test_interrupts_that_reach_a_handler_foretell_nothing() -> None:
@@ -329,7 +329,7 @@ def test_a_fault_of_the_plan_comes_before_an_interrupt() -> None:
     scene = interrupts_on()
     scene.unmap(b.IDT)
     scene.unmap(b.INFO)
-    assert predicted(scene).step == "read of the boot info"
+    assert message.text(predicted(scene).step) == "read of the boot info"
 
 
 def test_a_fault_record_at_any_place_agrees_with_an_interrupt() -> None:

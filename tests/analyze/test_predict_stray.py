@@ -12,7 +12,7 @@ from step_scenes import PUSH, fits, judged, predicted, with_step, wrong_frame
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import FaultRecord
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.render import json as json_form, text
+from cr3scope.render import json as json_form, message, text
 from cr3scope.verdict.observation import agree
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.ending import Ending
@@ -32,7 +32,7 @@ def test_a_wrong_frame_is_told_at_the_first_step_that_meets_it(
     prediction = predicted(wrong_frame(virt, phys))
     assert prediction.survives
     assert prediction.diverges == step
-    assert f"{at:#x} leads to {phys + at % b.PAGE:#x}, not 0x" in prediction.diverges_words
+    assert f"{at:#x} leads to {phys + at % b.PAGE:#x}, not 0x" in message.text(prediction.diverges_words)
 
 
 def test_a_wrong_frame_behind_a_fault_is_not_met() -> None:
@@ -53,7 +53,7 @@ def test_a_later_page_of_a_wide_step_is_looked_at_too() -> None:
     with_step(scene, 3, kind=AccessKind.READ, virt=b.ENTRY, width=0x2000, rip=b.ENTRY)
     prediction = predicted(scene)
     assert prediction.diverges == 3
-    assert f"{b.KERNEL + b.PAGE:#x} leads to {b.INFO_PHYS:#x}" in prediction.diverges_words
+    assert f"{b.KERNEL + b.PAGE:#x} leads to {b.INFO_PHYS:#x}" in message.text(prediction.diverges_words)
 
 
 def test_a_range_mapped_elsewhere_than_its_segment_was_loaded_leads_astray() -> None:
@@ -80,7 +80,7 @@ def test_one_page_of_a_large_page_can_lead_astray() -> None:
     with_step(scene, 5, kind=AccessKind.WRITE, virt=one - 0x1000, width=0x3000, rip=b.ENTRY)
     prediction = predicted(scene)
     assert prediction.diverges == 5
-    assert f"{one:#x} leads to {b.FRAMEBUFFER_PHYS + 0x3000:#x}, not" in prediction.diverges_words
+    assert f"{one:#x} leads to {b.FRAMEBUFFER_PHYS + 0x3000:#x}, not" in message.text(prediction.diverges_words)
 
 
 def test_a_write_into_memory_that_is_something_else_as_well_leads_astray() -> None:
@@ -93,8 +93,8 @@ def test_a_write_into_memory_that_is_something_else_as_well_leads_astray() -> No
     assert prediction.survives
     assert prediction.diverges == 1
     there = f"{b.STACK_TOP - 8:#x} leads to {b.KERNEL_PHYS + 0xFF8:#x}, where "
-    assert there in prediction.diverges_words
-    assert "segment 0" in prediction.diverges_words and "stack0" in prediction.diverges_words
+    assert there in message.text(prediction.diverges_words)
+    assert "segment 0" in message.text(prediction.diverges_words) and "stack0" in message.text(prediction.diverges_words)
     scene.boot.plan[1] = replace(scene.boot.plan[1], kind=AccessKind.READ)
     assert predicted(scene).diverges is None  # nothing is overwritten
 

@@ -21,7 +21,7 @@ def verdict(title: str = "NX in PML4[0]") -> Verdict:
     entry = EntryRef(4, 0, 0x1000, 0x8000_0000_0000_2003)
     finding = Finding("nx-upper-level", Severity.ERROR, Message(title), (Message("line one"), Message("line two")),
                       Message("clear NX"), (), entry, (0, 0x7F_FFFF_FFFF), "loader/x.c:87", 0)
-    return Verdict(Status.FAULTED, (finding,), Prediction(False, "step", fault, Ending.STORM, ("again",)),
+    return Verdict(Status.FAULTED, (finding,), Prediction(False, Message("step"), fault, Ending.STORM, (Message("again"),)),
                    Observation(Ending.STORM, fault, 7, "interrupt log", "again"), True)
 
 

@@ -34,6 +34,8 @@ IDT_AT, GDT_AT, STACK, ROOT, PDPT = 0x1000, 0x3000, 0x5000, 0x6000, 0x7000
 class FlatMemory:
     """One GiB mapped one to one, with the guest's GDT and one kind of gate for every vector."""
 
+    is_recorded = False
+
     def __init__(self, selector: int, kind: int) -> None:
         gate = (selector << 16 | kind << 32).to_bytes(16, "little")
         gdt = b"".join(one.to_bytes(8, "little") for one in GDT)

@@ -127,6 +127,7 @@ from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.handlers import handlers
 from cr3scope.target.switch import new_cr3
 from cr3scope.model.follow.follow import follow
+from cr3scope.render.message import text
 from cr3scope_commands import run_to, target
 from cr3scope.model.frame import frame_at_rsp
 
@@ -185,7 +186,7 @@ for words, registers in CASES_JSON:
         came = [vector, frame.error, frame.rip, frame.rsp, after.registers["CR2"] if vector == 14 else None]
     elif fault is None and after.rip != seen.last.rip:
         came = ["elsewhere", after.rip, seen.last.rip]
-    print("CASE", json.dumps([words, registers, foreseen, came, seen.end]))
+    print("CASE", json.dumps([words, registers, foreseen, came, text(seen.end)]))
 end
 """
 
@@ -223,7 +224,7 @@ for number, data in enumerate(CODES):
     wrong = [] if after.rip == path.last.rip else [["rip", after.rip, path.last.rip]]
     known = {name: value for name, value in path.at_end.items() if name in after.general and value is not None}
     wrong += [[name, value, after.general[name]] for name, value in known.items() if after.general[name] != value]
-    print("CASE", json.dumps([number, path.end, path.count, len(known), wrong]))
+    print("CASE", json.dumps([number, text(path.end), path.count, len(known), wrong]))
 end
 """
 

@@ -62,6 +62,13 @@ class Message:
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens, as one fact: what is ``said`` of it names facts of its own."""
+
+    said: Message
+
+
 def message(template: str, **facts: Fact) -> Message:
     """Return what is to be said of some facts."""
     return Message(template, facts)

@@ -9,6 +9,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope_commands.command import Command, show
 from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.model.role import Role
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope_commands.target import stop
@@ -45,7 +46,7 @@ class Handoff(Command):
 
 def report(now: StoppedCpu, seen: CodePrediction | None, abis: list[str]) -> Iterator[str]:
     """Yield which ABI the values fit, a line for each one's registers, then the stack."""
-    entry = next((s for s in seen.steps if s.name == "entry"), None) if seen else None
+    entry = next((s for s in seen.steps if s.role is Role.ENTRY), None) if seen else None
     cpu = seen.cpu if seen else now.cpu
     values: Mapping[str, int | None]
     if seen and entry:

@@ -17,8 +17,10 @@ from cr3scope.diagnose.stopped import findings
 from cr3scope.model.code_prediction import CodePrediction, predict_code, outcome
 from cr3scope.model.handlers import handlers
 from cr3scope.model.loops import way_out
+from cr3scope.model.role import Role
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.render.finding import title
+from cr3scope.render.message import text
 from cr3scope.text import printable
 from cr3scope.x86 import exceptions
 from cr3scope.x86.ending import Ending
@@ -212,7 +214,7 @@ class Pursuit:
         whose = "" if arrived.number == self._cpu else f" on CPU {arrived.number}, which did not switch"
         yield f"caught {exceptions.name(vector)} at its handler {arrived.rip:#x}{whose}{surprise}:"
         yield from doubt
-        yield from (f"  {words}" for words in before)
+        yield from (f"  {text(said)}" for said in before)
         yield from fault.report(arrived, vector)
         ends = seen.chain.ends if seen.chain else None
         if vector in expected and ends is not None and ends is not Ending.HANDLED:
@@ -229,7 +231,7 @@ def _reached_entry(seen: CodePrediction) -> int | None:
     for step in seen.steps:
         if step is seen.refused:
             return None
-        if step.name == "entry":
+        if step.role is Role.ENTRY:
             return step.virt
     return None
 

@@ -127,7 +127,7 @@ def _proof(context: Context, group: _Group) -> Iterator[Message]:
             yield Message(words, facts)
     elif entries[1:]:
         yield message("the same holds for {entries}", entries=Some(tuple(entries[1:]), _MAX_LISTED))
-    steps = dict.fromkeys(s.step.name for s in group.strikes[1:] if s.step and s.step != first.step)
+    steps = dict.fromkeys(s.access for s in group.strikes[1:] if s.access and s.step != first.step)
     if steps:
         yield message("would strike again at {again}", again=Some(tuple(steps), _MAX_LISTED))
 

@@ -13,6 +13,7 @@ from cr3scope.model.code_prediction import CodePrediction, judged, reach
 from cr3scope.model.inferred import inferred
 from cr3scope.model.mend import FrameOf, Mender
 from cr3scope.model.changes import Mend
+from cr3scope.model.role import Role
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import PageFault, walk
 from cr3scope.target.mended_cpu import mended_cpu
@@ -34,7 +35,7 @@ class Obstacle:
     ``finding.fix`` names the change of the tables that mends it, where one is known.
     """
 
-    step: str
+    role: Role
     fault: Fault
     finding: Finding
 
@@ -56,7 +57,7 @@ def next_causes(now: StoppedCpu, seen: CodePrediction) -> NextCauses:
     if seen.refused is None or seen.fault is None:
         return NextCauses()
     if seen.veto is None:
-        return NextCauses((Obstacle(seen.refused.name, seen.fault, refused_by_itself(now, seen)),))
+        return NextCauses((Obstacle(seen.refused.role, seen.fault, refused_by_itself(now, seen)),))
     way = _Way(now, seen)
     for _ in range(_MOST_ROUNDS):
         if seen.refused is None or not way.take(seen):
@@ -77,9 +78,9 @@ class _Way:
     def obstacles(self) -> tuple[Obstacle, ...]:
         """Return the causes so far."""
         return tuple(
-            Obstacle(one.first.step.name, one.first.fault, one.finding)
+            Obstacle(one.first.role, one.first.fault, one.finding)
             for one in self._causes(self._strikes)
-            if one.first.step is not None and one.first.fault is not None
+            if one.first.role is not None and one.first.fault is not None
         )[:MOST_OBSTACLES]
 
     def take(self, seen: CodePrediction) -> bool:
@@ -106,7 +107,7 @@ class _Way:
     def _stack_in_no_ram(self, seen: CodePrediction) -> Mend | None:
         """A stack that would be mapped to where the machine has no RAM: RSP is wrong, not the tables."""
         step = seen.refused
-        if step is None or not step.name.startswith("stack"):
+        if step is None or not step.role.is_stack:
             return None
         frame, ram = self._mender(seen).frame_of(step.virt), list(self._now.ram())
         if frame is None or not ram or any(first <= frame <= last for first, last in ram):

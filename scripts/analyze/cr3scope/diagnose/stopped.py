@@ -14,7 +14,6 @@ from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.message import Hex, message
 from cr3scope.model.follow.course import OwnException, Step
-from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.model.code_prediction import CodePrediction
 from cr3scope.model.inferred import inferred
 from cr3scope.model.prediction import Prediction
@@ -68,18 +67,18 @@ def strikes_of(
         culprit = overlay.origin(entry) if overlay and entry else entry
         yield Strike(
             _target(step), step.kind, veto.virt, veto.reason, culprit, _planned(seen, step), seen.fault,
-            rsp=step.registers.rsp,
+            rsp=step.registers.rsp, role=step.role,
         )  # fmt: skip
 
 
 def _target(step: Step) -> Target:
     """The descriptor tables are read by the CPU itself: a load of a segment, as well as delivery."""
-    return Target.GDT if step.name in (GDT_READ, GDT_WRITE) else Target.PLAN
+    return Target.GDT if step.role.is_descriptor else Target.PLAN
 
 
 def _planned(seen: CodePrediction, step: Step) -> PlanStep:
     number = seen.steps.index(step) if step in seen.steps else 0
-    return PlanStep(0, number, step.name, step.kind, step.virt, step.width, step.registers.rip)
+    return PlanStep(0, number, "", step.kind, step.virt, step.width, step.registers.rip)
 
 
 def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
@@ -103,7 +102,6 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
 
 
 def _own_exception(own: OwnException) -> Finding:
-    return BY_ID["instruction-refused"].finding(
-        message("{instruction}: {why}", instruction=own.instruction, why=own.refused.why),
-        message("RIP={rip}", rip=Hex(own.registers.rip)),
-    )
+    rip = Hex(own.registers.rip)
+    title = message("{instruction} at {rip}: {refusal}", instruction=own.instruction, rip=rip, refusal=own.refused.why)
+    return BY_ID["instruction-refused"].finding(title, message("RIP={rip}", rip=rip))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cr3scope.message import Message
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """Something about the input itself: damage, a missing record, a skipped kind."""
 
-    message: str
+    message: str | Message
     line: int | None = None
     offset: int | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.follow.course import OwnException, Step, Why
 from cr3scope.model.follow.follow import Path, follow
-from cr3scope.model.follow.segment_steps import GDT_READ, GDT_WRITE
 from cr3scope.model.interrupts import fatal_interrupt
 from cr3scope.model.machine import Chain, carry
+from cr3scope.model.role import Role
 from cr3scope.model.written_memory import WrittenMemory
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -22,7 +23,6 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CodePrediction:
     refused: Step | None
     fault: Fault | None
     chain: Chain | None
-    end: str
+    end: Message
     why: Why
     last: Registers
     count: int = 0
@@ -73,7 +73,7 @@ def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:
 def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
     """Return what an exception with these registers comes to under the tables of ``cpu``."""
     if registers.cs & RPL:
-        return Chain(None, ("from user mode the CPU changes to the stack of the TSS: not predicted",))
+        return Chain(None, (Message("from user mode the CPU changes to the stack of the TSS: not predicted"),))
     return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
@@ -94,7 +94,7 @@ def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePredicti
         written.note(step)
     if path.stop is not None:
         own, at = path.stop, path.stop.registers
-        step = Step("instruction", at.rip, AccessKind.FETCH, 1, at, at.rip)
+        step = Step(Role.INSTRUCTION, at.rip, AccessKind.FETCH, 1, at, at.rip)
         fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
         path = replace(path, steps=(*path.steps, step))
         chain = _chain(now, cpu, fault.vector, at, written)
@@ -114,10 +114,10 @@ def _predicted(
 def _cut(path: Path, number: int) -> Path:
     """The way up to a step that goes through tables which the code has written before."""
     step, before = path.steps[number], path.steps[:number]
-    end = f"the tables that map {step.virt:#x} are written on the way"
+    end = message("the tables that map {virt} are written on the way", virt=Hex(step.virt))
     return replace(
         path, steps=before, end=end, why=Why.UNTOLD, last=replace(step.registers, rip=step.by), count=step.done,
-        at_entry=path.at_entry if any(one.name == "entry" for one in before) else {}, stop=None,
+        at_entry=path.at_entry if any(one.role is Role.ENTRY for one in before) else {}, stop=None,
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _chain(
     now: StoppedCpu, cpu: CpuState, vector: int, at: Registers, written: WrittenMemory | None
 ) -> Chain:
     if written is not None and written.hold_descriptors(at):
-        return Chain(None, ("the IDT or the GDT is written on the way: what comes of it is not told",))
+        return Chain(None, (Message("the IDT or the GDT is written on the way: what comes of it is not told"),))
     return outcome(now, cpu, vector, at)
 
 
@@ -136,7 +136,7 @@ def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation
     """
     return access(
         now, cpu, step.virt, step.kind, bool(step.registers.cs & RPL == RPL), step.width,
-        step.name in (GDT_READ, GDT_WRITE), platform=now.platform,
+        step.role.is_descriptor, platform=now.platform,
     )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _reader(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
 def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Fault:
     vector, rip = found.vector, step.registers.rip
     if vector == exceptions.PROTECTION:
-        if step.name.startswith("stack"):
+        if step.role.is_stack:
             if not now.platform.has(Quirk.STACK_PROTECTION):
                 vector = exceptions.STACK_FAULT
         elif step.kind is AccessKind.FETCH and not now.platform.has(Quirk.JUMP_THEN_FAULT):
@@ -157,11 +157,11 @@ def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Faul
 
 def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> CodePrediction:
     registers = now.delivery_registers
-    step = Step("mov cr3", now.rip, AccessKind.FETCH, 1, registers, now.rip)
+    step = Step(Role.SWITCH, now.rip, AccessKind.FETCH, 1, registers, now.rip)
     fault = Fault(exceptions.PROTECTION, 0, None, now.rip, now.cpu.cr3)
     if now.platform.has(Quirk.RESERVED_CR3_HANGS):
-        words = ("QEMU's TCG raises no exception: it executes the mov again and again",)
-        chain = Chain(Ending.HANG, words)
+        words = Message("QEMU's TCG raises no exception: it executes the mov again and again")
+        chain = Chain(Ending.HANG, (words,))
     else:
         chain = outcome(now, now.cpu, fault.vector, registers)
-    return CodePrediction(cpu, (step,), step, fault, chain, "the switch is refused", Why.REFUSED, registers)
+    return CodePrediction(cpu, (step,), step, fault, chain, Message("the switch is refused"), Why.REFUSED, registers)

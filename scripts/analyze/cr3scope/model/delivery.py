@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Target
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Translation, access
@@ -53,7 +54,7 @@ class Raised:
     vector: int
     error_code: int
     cr2: int | None
-    touching: str
+    touching: Message
     fault: PageFault | None = None
     target: Target = Target.PLAN
     kind: AccessKind = AccessKind.READ
@@ -61,9 +62,9 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The capture does not hold the bytes that decide."""
+    """The bytes that decide are not known."""
 
-    what: str
+    what: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +107,21 @@ class Delivery:
     ) -> Gate | Raised | Unknown:
         index = vector << (4 if self.platform.has(Quirk.GATE_TIMES_16) else 3) | _IN_IDT | external
         if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
-            words = f"gate {vector}, beyond the IDT's limit {registers.idt_limit:#x},"
+            limit = Hex(registers.idt_limit)
+            words = message("gate {gate}, beyond the IDT's limit {limit},", gate=vector, limit=limit)
             return Raised(exceptions.PROTECTION, index, None, words)
         virt = registers.idt_base + GATE_BYTES * vector
-        data = self._read(virt, GATE_BYTES, f"gate {vector} of the IDT at {virt:#x}", Target.IDT)
+        words = message("gate {gate} of the IDT at {virt}", gate=vector, virt=Hex(virt))
+        data = self._read(virt, GATE_BYTES, words, Target.IDT)
         if not isinstance(data, bytes):
             return data
         gate = Gate.decode(data)
         if not gate.is_usable_type:
-            words = f"gate {vector}, which is no interrupt or trap gate,"
+            words = message("gate {gate}, which is no interrupt or trap gate,", gate=vector)
             return Raised(exceptions.PROTECTION, index, None, words)
         if not gate.present:
-            return Raised(exceptions.NOT_PRESENT, index, None, f"gate {vector}, not present,")
+            words = message("gate {gate}, not present,", gate=vector)
+            return Raised(exceptions.NOT_PRESENT, index, None, words)
         return gate
 
     def _check_segment(
@@ -125,21 +129,24 @@ class Delivery:
     ) -> Raised | Unknown | None:
         error = selector & ~3 | external
         offset = selector & ~7
-        words = f"code selector {selector:02x}h"
+        named = Hex(selector)
         if offset == 0:
-            return Raised(exceptions.PROTECTION, external, None, "a null code selector")
+            return Raised(exceptions.PROTECTION, external, None, Message("a null code selector"))
         if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
-            return Raised(exceptions.PROTECTION, error, None, f"{words}, outside the GDT,")
+            words = message("code selector {selector:02x}h, outside the GDT,", selector=named)
+            return Raised(exceptions.PROTECTION, error, None, words)
         virt = registers.gdt_base + offset
-        data = self._read(virt, DESCRIPTOR_BYTES, f"{words} in the GDT at {virt:#x}", Target.GDT)
+        words = message("code selector {selector:02x}h in the GDT at {virt}", selector=named, virt=Hex(virt))
+        data = self._read(virt, DESCRIPTOR_BYTES, words, Target.GDT)
         if not isinstance(data, bytes):
             return data
         segment = Descriptor.decode(data)
         if not segment.takes_handlers:
-            words = f"{words}, which is no 64-bit ring 0 code segment,"
+            words = message("code selector {selector:02x}h, which is no 64-bit ring 0 code segment,", selector=named)
             return Raised(exceptions.PROTECTION, error, None, words)
         if not segment.present:
-            return Raised(exceptions.NOT_PRESENT, error, None, f"{words}, not present,")
+            words = message("code selector {selector:02x}h, not present,", selector=named)
+            return Raised(exceptions.NOT_PRESENT, error, None, words)
         return None
 
     def _stack_top(self, ist: int, registers: Registers) -> int | Raised | Unknown:
@@ -147,9 +154,10 @@ class Delivery:
             return registers.rsp
         base = self._tss_base(registers)
         if base is None:
-            return Unknown("the TSS descriptor")
+            return Unknown(Message("the TSS descriptor"))
         virt = base + ist_offset(ist)
-        data = self._read(virt, QWORD, f"IST{ist} of the TSS at {virt:#x}", Target.PLAN)
+        words = message("IST{ist} of the TSS at {virt}", ist=ist, virt=Hex(virt))
+        data = self._read(virt, QWORD, words, Target.PLAN)
         return int.from_bytes(data, "little") if isinstance(data, bytes) else data
 
     def _tss_base(self, registers: Registers) -> int | None:
@@ -167,12 +175,12 @@ class Delivery:
             rsp = (rsp - QWORD) & MASK64
             found = self.reach(rsp, AccessKind.WRITE, QWORD)
             if isinstance(found, PageFault):
-                words = f"the stack at {rsp:#x}"
+                words = message("the stack at {virt}", virt=Hex(rsp))
                 return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
         return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * QWORD - 1))
 
     def _read(
-        self, virt: int, count: int, words: str, target: Target
+        self, virt: int, count: int, words: Message, target: Target
     ) -> bytes | Raised | Unknown:
         data = b""
         while len(data) < count:
@@ -204,7 +212,7 @@ class Delivery:
         )
 
     @staticmethod
-    def _raised(fault: PageFault, words: str, target: Target, kind: AccessKind) -> Raised:
+    def _raised(fault: PageFault, words: Message, target: Target, kind: AccessKind) -> Raised:
         vector = fault.vector
         if kind is AccessKind.WRITE and vector == exceptions.PROTECTION:
             vector = exceptions.STACK_FAULT  # delivery writes to the stack alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cr3scope.input.capture.records import Boot, PlanStep
+from cr3scope.message import Message
 from cr3scope.model.sled import Stop, slide
 from cr3scope.paging.tables import Tables
 from cr3scope.x86 import exceptions
@@ -31,5 +32,5 @@ def stop_at_entry(
     if entry.data == b"\xff" * len(entry.data):
         # FF /7 is no instruction (SDM volume 2D, table A-6, group 5).
         fault = Fault(exceptions.UNDEFINED, None, None, entry.virt, cpu.cr3)
-        return Stop(step, fault, "the bytes at the entry read FFh: no memory answers, no code")
+        return Stop(step, fault, Message("the bytes at the entry read FFh: no memory answers, no code"))
     return None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cr3scope.input.capture.records import PlanStep
+from cr3scope.message import Message
 from cr3scope.model.delivery import Delivery, Raised
 from cr3scope.model.intent import Intent
 from cr3scope.model.machine import Chain, carry
@@ -39,7 +40,7 @@ def failure(
     if not chain.is_straight:
         return chain
     if software and _is_foreign(intent, chain.handler):
-        return replace(chain, words=(*chain.words, "it is the firmware's, and does not return"))
+        return replace(chain, words=(*chain.words, Message("it is the firmware's, and does not return")))
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cr3scope.input.capture.records import Boot, PlanStep
+from cr3scope.message import Hex, Message, message
 from cr3scope.model import interrupt
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.entry_bytes import stop_at_entry
@@ -13,6 +14,7 @@ from cr3scope.model.intent import Intent
 from cr3scope.model.machine import Chain, carry
 from cr3scope.model.plan import registers_at
 from cr3scope.model.prediction import Prediction
+from cr3scope.model.role import Role
 from cr3scope.model.rounds import Failure
 from cr3scope.model.stray import first_stray
 from cr3scope.x86 import exceptions
@@ -21,7 +23,7 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
 
-_MOV_CR3 = "mov cr3"
+_SWITCH = message("{role}", role=Role.SWITCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +44,35 @@ class PlanOutcome:
         own = done if stray is None else done[: done.index(stray.step)]
         stop = stop_at_entry(self.boot, tables, cpu, own, platform)
         if stop is not None:
-            prediction = self._ends(stop.step, stop.fault, None, (stop.words,))
+            prediction = self._ends(stop.step, stop.fault, None, (stop.why,))
         elif failed is not None:
             prediction = self._ends(failed.step, failed.raised, failed.chain)
         else:
             prediction = self._interrupted()
         if stray is None:
             return prediction
-        return replace(prediction, diverges=stray.step.step, diverges_words=stray.words)
+        return replace(prediction, diverges=stray.step.step, diverges_words=stray.why)
 
     def refused_cr3(self) -> Prediction:
         """Return the prediction for a CR3 with reserved bits: it never comes into force (SDM 3A, 2.5).
 
         TCG repeats the instruction without end and logs nothing (seen with QEMU 7.2).
         """
-        value = f"CR3={self.delivery.cpu.cr3:#x} has reserved bits"
+        cr3 = Hex(self.delivery.cpu.cr3)
         if self.delivery.platform.has(Quirk.RESERVED_CR3_HANGS):
-            words = f"{value}: QEMU repeats the instruction without end, and logs nothing"
-            return Prediction(False, _MOV_CR3, None, Ending.HANG, (words,))
-        words = f"{value}: raised by the instruction itself, under the old tables"
-        return Prediction(False, _MOV_CR3, Fault(exceptions.PROTECTION, 0, None, None), None, (words,))
+            words = "CR3={cr3} has reserved bits: QEMU repeats the instruction without end, and logs nothing"
+            return Prediction(False, _SWITCH, None, Ending.HANG, (message(words, cr3=cr3),))
+        words = "CR3={cr3} has reserved bits: raised by the instruction itself, under the old tables"
+        raised = Fault(exceptions.PROTECTION, 0, None, None)
+        return Prediction(False, _SWITCH, raised, None, (message(words, cr3=cr3),))
 
     def _ends(
-        self, step: PlanStep, first: Fault, chain: Chain | None, words: tuple[str, ...] = ()
+        self, step: PlanStep, first: Fault, chain: Chain | None, words: tuple[Message, ...] = ()
     ) -> Prediction:
         if chain is None:
             chain = carry(self.delivery, first.vector, registers_at(step, self.registers, first.rip))
         words = (*words, *chain.words)
-        return Prediction(False, step.name, first, chain.ends, words, step.step)
+        return Prediction(False, Message(step.name), first, chain.ends, words, step.step)
 
     def _interrupted(self) -> Prediction:
         """The plan survives, unless interrupts are on and none can be delivered."""
@@ -78,4 +81,4 @@ class PlanOutcome:
             return Prediction(survives=True)
         raised = chain.faults[0]
         first = Fault(raised.vector, raised.error_code, None, None, self.delivery.cpu.cr3)
-        return Prediction(False, "an interrupt", first, chain.ends, chain.words)
+        return Prediction(False, Message("an interrupt"), first, chain.ends, chain.words)

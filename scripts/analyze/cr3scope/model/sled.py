@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cr3scope.input.capture.records import Boot, MemoryContents, PlanStep, SegmentRecord
+from cr3scope.message import Hex, Message, message
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, access
 from cr3scope.x86 import exceptions
@@ -15,16 +16,16 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform, Quirk
 
-_WORDS = "a slide through zero bytes: 00 00 is `add [rax], al`"
+_SLIDE = Message("a slide through zero bytes: 00 00 is `add [rax], al`")
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The fault in which a kernel stops that begins at ``step``, and why, in words."""
+    """The fault in which a kernel stops that begins at ``step``, and why."""
 
     step: PlanStep
     fault: Fault
-    words: str
+    why: Message
 
 
 def slide(
@@ -43,15 +44,16 @@ def slide(
     added = _add(tables, cpu, rax, platform)
     if added is not None:
         fault = Fault(added.vector, added.error_code, added.cr2, step.virt, cpu.cr3)
-        return Stop(step, fault, f"{_WORDS}, and RAX is {rax:#x}, which cannot be written")
+        return Stop(step, fault, message("{slide}, and RAX is {rax}, which cannot be written", slide=_SLIDE, rax=Hex(rax)))
     end = _end(tables, cpu, entry.virt, segment, platform) if _is_zero(boot, entry, segment) else None
     if end is None:
         unknown = Fault(exceptions.PAGE_FAULT, None, None, None, cpu.cr3)
-        return Stop(step, unknown, f"{_WORDS}, to an end that the capture does not tell")
+        return Stop(step, unknown, message("{slide}, to an end that the capture does not tell", slide=_SLIDE))
     # An instruction has two bytes: over an odd distance the last one begins before the page.
     rip = end.virt - (end.virt - entry.virt) % 2
     fault = Fault(end.vector, end.error_code, end.cr2, rip, cpu.cr3)
-    return Stop(step, fault, f"{_WORDS}; it ends at {end.virt:#x}, which cannot be executed")
+    why = message("{slide}; it ends at {virt}, which cannot be executed", slide=_SLIDE, virt=Hex(end.virt))
+    return Stop(step, fault, why)
 
 
 def _add(tables: Tables, cpu: CpuState, rax: int, platform: Platform) -> PageFault | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cr3scope.message import Message
 from cr3scope.model.delivery import Delivery
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86.access import AccessKind
@@ -24,7 +25,7 @@ class Vital:
 
     first: int
     last: int
-    what: str
+    what: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class RunOut:
 
     frames: int
     virt: int
-    what: str
+    what: Message
 
 
 def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | None:
@@ -43,7 +44,7 @@ def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | No
         virt = (top - 1) & MASK64
         found = delivery.reach(virt, AccessKind.WRITE)
         if isinstance(found, PageFault):
-            return RunOut((rsp - top) // FRAME_BYTES, virt, "a page that it may not write")
+            return RunOut((rsp - top) // FRAME_BYTES, virt, Message("a page that it may not write"))
         bottom = virt & ~(found.page_size - 1)
         phys_first = found.phys - (virt - bottom)
         hit = max(

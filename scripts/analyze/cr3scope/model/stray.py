@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from cr3scope.input.capture.records import PlanStep
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.owners import collisions, owners
 from cr3scope.model.intent import Intent
 from cr3scope.paging.tables import Tables
@@ -25,19 +26,20 @@ _MOST_COLLISIONS = 64
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """The first step that leads astray. ``words``: ``from step 3 (kernel entry) on the ..``."""
+    """The first step that leads astray."""
 
     step: PlanStep
-    words: str
+    why: Message
 
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """An inclusive physical range in which two things lie."""
+    """An inclusive physical range in which two things lie, by their labels."""
 
     first: int
     last: int
-    what: str
+    one: str
+    other: str
 
 
 def first_stray(
@@ -45,15 +47,15 @@ def first_stray(
 ) -> Stray | None:
     """Return the first of the steps, all of which go through, that leads astray; None if none does."""
     shared = [
-        _Shared(max(one.first, two.first), min(one.last, two.last), f"{one.label} and {two.label}")
+        _Shared(max(one.first, two.first), min(one.last, two.last), one.label, two.label)
         for one, two in islice(collisions(owners(intent)), _MOST_COLLISIONS)
     ]
     for step in plan:
         for virt, phys in _places(tables, cpu, step, platform):
             why = _why(intent, step, virt, phys, shared)
             if why is not None:
-                begin = f"from step {step.step} ({step.name}) on the bytes are not those that were"
-                return Stray(step, f"{begin} meant: {why}")
+                words = "from step {step} ({access}) on the bytes are not those that were meant: {why}"
+                return Stray(step, message(words, step=step.step, access=step.name, why=why))
     return None
 
 
@@ -75,16 +77,17 @@ def _places(
 
 def _why(
     intent: Intent, step: PlanStep, virt: int, phys: int, shared: Iterable[_Shared]
-) -> str | None:
+) -> Message | None:
     meant = _meant(intent, virt)
     if meant is not None and meant != phys:
-        return f"{virt:#x} leads to {phys:#x}, not {meant:#x}"
+        return message("{virt} leads to {phys}, not {meant}", virt=Hex(virt), phys=Hex(phys), meant=Hex(meant))
     if step.kind is AccessKind.FETCH and _is_nobodys_code(intent, virt):
-        return f"no segment and no image lies at {virt:#x}"
+        return message("no segment and no image lies at {virt}", virt=Hex(virt))
     if step.kind is AccessKind.WRITE:
         for both in shared:
             if both.first <= phys <= both.last:
-                return f"{virt:#x} leads to {phys:#x}, where {both.what} lie"
+                words = "{virt} leads to {phys}, where {one} and {other} lie"
+                return message(words, virt=Hex(virt), phys=Hex(phys), one=both.one, other=both.other)
     return None
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model.changes import Mend
+from cr3scope.model.role import Role
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef, Fault
 
@@ -29,7 +30,8 @@ class Strike:
     (None for an address that is not canonical). ``mend`` is None where no change of the tables
     would be right, because the address itself is wrong. ``step`` and ``fault`` are those of the
     plan, ``fault`` the exception that the machine reports first: of an INT instruction, the
-    interrupt. What no step of the plan needs has neither.
+    interrupt. What no step of the plan needs has neither. ``role``: of code that is followed, whose steps nobody
+    has named.
     """
 
     target: Target
@@ -41,3 +43,9 @@ class Strike:
     fault: Fault | None = None
     mend: Mend | None = None
     rsp: int | None = None  # when the access is made; of a plan, and where nobody knows, None
+    role: Role | None = None
+
+    @property
+    def access(self) -> str | Role | None:
+        """Return what is accessed for what: as the plan names the step, or the role; None of what no step needs."""
+        return self.role or (self.step.name if self.step else None)

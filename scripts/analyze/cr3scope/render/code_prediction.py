@@ -9,6 +9,8 @@ from cr3scope.model.follow.course import Step
 from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
 from cr3scope.diagnose.finding import Finding
 from cr3scope.model.machine import Chain
+from cr3scope.model.role import Role
+from cr3scope.render import message, role
 from cr3scope.render.finding import fix, proof, title
 from cr3scope.render.message import raised
 from cr3scope.render.source_line import as_text
@@ -37,10 +39,10 @@ def _answer(stopped: StoppedVerdict) -> str:
     switch = switch_at_pc(now)
     which = switch.loads(new_cr3(now)) if switch else f"CR3 {seen.cpu.cr3:#x}"
     if seen.refused is not None and seen.fault is not None:
-        return f"verdict: faults at the {seen.refused.name}: {raised(seen.fault)} ({which})"
+        return f"verdict: faults at the {role.text(seen.refused.role)}: {raised(seen.fault)} ({which})"
     planned = stopped.verdict.prediction
     if planned is not None and planned.first is not None:
-        return f"verdict: faults at: {planned.step}, as the trace's plan tells: {raised(planned.first)} ({which})"
+        return f"verdict: faults at: {message.text(planned.step)}, as the trace's plan tells: {raised(planned.first)} ({which})"
     return f"verdict: {_survives(seen, f' ({which})')}"
 
 
@@ -61,12 +63,12 @@ def report(stopped: StoppedVerdict) -> Iterator[str]:
     if chain is None:
         chain = if_page_faulted(stopped.now, seen)
         yield "if it page-faulted nevertheless:"
-    for line in chain.words:
-        yield f"  {line.replace('the capture does not hold', 'memory cannot be read:')}"
+    for said in chain.words:
+        yield f"  {message.text(said)}"
     if chain.ends is not None and chain.ends is not Ending.HANDLED:
         yield f"  ends: {chain.ends.value}"
     for one in obstacles[1:]:
-        yield f"{_MENDED} faults at the {one.step}: {raised(one.fault)}"
+        yield f"{_MENDED} faults at the {role.text(one.role)}: {raised(one.fault)}"
         yield _rule(one.finding)
         yield from _about(one.finding)
     for finding in loud[1:]:
@@ -74,7 +76,7 @@ def report(stopped: StoppedVerdict) -> Iterator[str]:
         yield _rule(finding)
         yield from _told(finding, verdict)
     for words in verdict.diagnostics if stopped.is_told else ():
-        yield f"note: {printable(words.message)}"
+        yield f"note: {printable(message.plain(words.message))}"
     if verdict.mended is not None and stopped.coming.free is not None:
         yield f"{_MENDED} {_survives(stopped.coming.free)}"
 
@@ -82,7 +84,7 @@ def report(stopped: StoppedVerdict) -> Iterator[str]:
 def _survives(seen: CodePrediction, which: str = "") -> str:
     plural = "" if seen.count == 1 else "s"
     until = " unless an interrupt comes" if seen.interrupt else ""
-    return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(seen.end)}"
+    return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(message.text(seen.end))}"
 
 
 def _rule(finding: Finding) -> str:
@@ -106,30 +108,30 @@ def _about(finding: Finding, told: Verdict | None = None) -> Iterator[str]:
 
 
 def _steps(seen: CodePrediction) -> Iterator[str]:
-    """Each access that is told; those of one instruction by the same name in one line."""
+    """Each access that is told; those of one instruction with the same role in one line."""
     for _, steps in groupby(_first_of_pages(seen), key=lambda step: step.by):
-        alike: dict[str, list[Step]] = {}
+        alike: dict[Role, list[Step]] = {}
         for step in steps:
-            alike.setdefault(step.name, []).append(step)
+            alike.setdefault(step.role, []).append(step)
         for first, *others in alike.values():
             yield _line(first, f"..{others[-1].virt:#018x}" if others else "", "ok")
     if seen.refused is None:
-        yield f"  then: {printable(seen.end)}"
+        yield f"  then: {printable(message.text(seen.end))}"
     else:
         yield _line(seen.refused, "", "FAULTS")
 
 
 def _first_of_pages(seen: CodePrediction) -> Iterator[Step]:
-    """Of several accesses in one page by the same name the first, up to the one that is refused."""
-    told: set[tuple[str, int]] = set()
+    """Of several accesses in one page with the same role the first, up to the one that is refused."""
+    told: set[tuple[Role, int]] = set()
     for step in seen.steps:
         if step is seen.refused:
             return
-        page = step.name, step.virt & -PAGE_BYTES
+        page = step.role, step.virt & -PAGE_BYTES
         if page not in told:
             yield step
         told.add(page)
 
 
 def _line(step: Step, last: str, mark: str) -> str:
-    return f"  {step.name:<12} {step.kind.value:<6} {step.virt:#018x}{last}  {mark}"
+    return f"  {role.text(step.role):<12} {step.kind.value:<6} {step.virt:#018x}{last}  {mark}"

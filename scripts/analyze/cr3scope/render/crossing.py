@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.model.code_prediction import CodePrediction
+from cr3scope.model.role import Role
 from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.paging.walk import walk
@@ -22,7 +23,7 @@ def places(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
     yield f"{'':<6}  {'address':<18}  {'before':<28}  after"
     last = seen.refused or seen.steps[-1]
     registers = last.registers
-    entry = next((step.virt for step in seen.steps if step.name == "entry"), None)
+    entry = next((step.virt for step in seen.steps if step.role is Role.ENTRY), None)
     for name, virt in (
         ("code", now.rip), ("stack", now.registers.get("RSP", 0) - 1), ("entry", entry),
         ("IDT", registers.idt_base), ("GDT", registers.gdt_base),

@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 
 from cr3scope.diagnose.finding import Finding
-from cr3scope.message import Fact, Hex, Message, Some, Span
+from cr3scope.message import Event, Fact, Hex, Message, Some, Span
 from cr3scope.model.changes import Mend
 from cr3scope.render import mend, message
 from cr3scope.x86.access import EntryRef, Fault
@@ -68,6 +68,8 @@ def _plain(fact: Fact) -> object:
         return fact.hex()
     if isinstance(fact, Message):
         return message.text(fact)
+    if isinstance(fact, Event):
+        return {name: _plain(each) for name, each in _facts(fact.said)} or message.text(fact.said)
     if isinstance(fact, Some):
         return _plain(fact.items)
     if isinstance(fact, tuple):

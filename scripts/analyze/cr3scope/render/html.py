@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cr3scope.render.finding import also, fix, proof, title
+from cr3scope.render.message import plain
 from cr3scope.render.source_line import as_text
 from cr3scope.render.text import fault_words, headline
 from cr3scope.text import printable
@@ -27,6 +28,7 @@ def render(verdict: Verdict) -> str:
         lstrip_blocks=True,
     )
     environment.filters["printable"] = printable
+    environment.filters["plain"] = plain
     template = environment.get_template("report.html.j2")
     return template.render(
         verdict=verdict,

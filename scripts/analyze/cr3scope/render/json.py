@@ -14,6 +14,7 @@ from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
 from cr3scope.render import finding as words
+from cr3scope.render import message
 from cr3scope.render.text import step_words
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
@@ -93,11 +94,11 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
         "cr2": _hex(first.cr2) if first else None,
         "rip": _hex(first.rip) if first else None,
         "ends": prediction.ends.value if prediction.ends else None,
-        "chain": list(prediction.chain),
+        "chain": [message.text(said) for said in prediction.chain],
         "step_number": prediction.number,
         "diverges": prediction.diverges,
-        "diverges_words": prediction.diverges_words,
-        "followed": prediction.followed,
+        "diverges_words": message.text(prediction.diverges_words),
+        "followed": message.text(prediction.followed) if prediction.followed else "",
     }
 
 
@@ -180,7 +181,7 @@ def _walk(walk: FaultWalk | None, verdict: Verdict) -> dict[str, object] | None:
 
 def _diagnostic(diagnostic: Diagnostic) -> dict[str, object]:
     return {
-        "message": diagnostic.message,
+        "message": message.plain(diagnostic.message),
         "line": diagnostic.line,
         "offset": diagnostic.offset,
     }

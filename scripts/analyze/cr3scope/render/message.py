@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from cr3scope.message import Fact, Hex, Message, Origin, Some, Span, Vector
+from cr3scope.message import Event, Fact, Hex, Message, Origin, Some, Span, Vector
+from cr3scope.model.role import Role
+from cr3scope.render import role
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.names import entry_name, entry_words, range_words
@@ -22,6 +24,11 @@ def text(message: Message) -> str:
     if not message.facts:
         return message.template
     return _FORMATTER.vformat(message.template, (), message.facts)
+
+
+def plain(said: Message | str) -> str:
+    """Return a message in words; words stay as they are."""
+    return said if isinstance(said, str) else text(said)
 
 
 def raised(fault: Fault) -> str:
@@ -70,13 +77,16 @@ _WORDS: Mapping[type, Callable[[Any, str], str]] = {
     EntryRef: _entry,
     Fault: lambda fact, _spec: raised(fact),
     Message: lambda fact, _spec: text(fact),
+    Event: lambda fact, _spec: text(fact.said),
+    Role: lambda fact, _spec: role.text(fact),
 }
 
 
 def _fact(fact: Fact, spec: str) -> str:
-    if isinstance(fact, Enum):
+    words = _WORDS.get(type(fact))
+    if words is None and isinstance(fact, Enum):
         return str(fact.value)
-    return str(_WORDS[type(fact)](fact, spec))
+    return _WORDS[type(fact)](fact, spec)
 
 
 class _Formatter(string.Formatter):

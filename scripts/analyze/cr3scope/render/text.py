@@ -10,7 +10,7 @@ from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
 from cr3scope.render import finding as words_of
-from cr3scope.render import source_line
+from cr3scope.render import message, source_line
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
@@ -63,7 +63,7 @@ def headline(verdict: Verdict) -> str:
         if prediction is None:
             return "HEALTHY: no exception ended this boot"
         if prediction.followed:
-            return f"HEALTHY: {prediction.followed}"
+            return f"HEALTHY: {message.text(prediction.followed)}"
         seen = ", and the machine ran" if observation else ""
         return f"HEALTHY: every step of the plan goes through{seen}"
     if verdict.status is Status.WILL_FAULT and prediction is not None and prediction.first:
@@ -110,13 +110,13 @@ def _where(prediction: Prediction) -> str:
 
 def step_words(prediction: Prediction) -> str:
     """Return the step that is refused, with symbol and line where they are known."""
-    place = prediction.place
+    place, step = prediction.place, message.text(prediction.step)
     known = ", ".join(filter(None, (place.symbol, place.source))) if place else ""
-    return f"{prediction.step} ({known})" if known else prediction.step
+    return f"{step} ({known})" if known else step
 
 
 def _goes_on(mended: Prediction) -> str:
-    return "; then ".join((mended.followed, *mended.chain))
+    return "; then ".join(message.text(said) for said in (mended.followed, *mended.chain) if said)
 
 
 def _first_error(verdict: Verdict) -> str | None:
@@ -131,16 +131,16 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
     """What the CPU does after the first exception, and what was seen of it."""
     prediction, observation = verdict.prediction, verdict.observation
     if prediction is not None and prediction.diverges is not None:
-        yield from _labelled("  ", "astray", prediction.diverges_words, 9, colour)
+        yield from _labelled("  ", "astray", message.text(prediction.diverges_words), 9, colour)
     if prediction is not None and prediction.followed:
-        for words in prediction.chain:
-            yield from _labelled("  ", "then", words, 8, colour)
+        for event in prediction.chain:
+            yield from _labelled("  ", "then", message.text(event), 8, colour)
     if prediction is not None and not prediction.survives:
         if prediction.first is not None:
             yield _place(prediction.first)
             yield from _symbols(verdict, colour)
-        for words in prediction.chain:
-            yield from _labelled("  ", "then", words, 8, colour)
+        for event in prediction.chain:
+            yield from _labelled("  ", "then", message.text(event), 8, colour)
         if prediction.ends is not None:
             yield from _labelled("  ", "ends", prediction.ends.value, 8, colour)
     elif observation is not None and observation.first is not None and observation.ending:
@@ -265,7 +265,8 @@ def _diagnostic_words(diagnostic: Diagnostic) -> str:
         for name, value in (("line", diagnostic.line), ("byte", diagnostic.offset))
         if value is not None
     ]
-    return f"{', '.join(place)}: {diagnostic.message}" if place else diagnostic.message
+    words = message.plain(diagnostic.message)
+    return f"{', '.join(place)}: {words}" if place else words
 
 
 def _hex(value: int | None) -> str:

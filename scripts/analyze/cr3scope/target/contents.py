@@ -12,6 +12,10 @@ from cr3scope.x86.entry import PAGE_BYTES
 class PhysicalBytes(Protocol):
     """Memory contents that may or may not be known."""
 
+    @property
+    def is_recorded(self) -> bool:
+        """Return whether these are bytes that somebody recorded, and not a machine's memory."""
+
     def read(self, phys: int, count: int) -> bytes | None:
         """Return ``count`` bytes at ``phys``; None if any of them is not known."""
 
@@ -22,6 +26,8 @@ class RecordedBytes:
     The loader read them through the tables that were live *then*: ``frame_of`` says where those
     led. Without it they are taken as identity, as UEFI 2.10, section 2.3.4 wants them.
     """
+
+    is_recorded = True
 
     def __init__(self, boot: Boot, frame_of: Callable[[int], int | None]) -> None:
         self._chunks: list[tuple[int, bytes]] = []

@@ -62,5 +62,5 @@ def _one(core: Core, number: int, one: CoreCpu) -> StoppedCpu:
     return StoppedCpu(
         core.memory, registers, core.word(MAX_PHYS_BITS) or 52, selectors,
         Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
-        platform, lambda: ram,
+        platform, lambda: ram, is_recorded=True,
     )  # fmt: skip

@@ -49,7 +49,8 @@ class StoppedCpu:
 
     ``registers`` by QEMU's names in capitals, ``phys_bits`` is MAXPHYADDR, ``number`` QEMU's of the CPU,
     ``code_bits`` 64, 32 or 16. ``ram_ranges`` tells where the machine has RAM; no range if nobody knows.
-    ``absent`` collects the physical addresses that a judgement wanted and the memory does not hold.
+    ``absent`` collects the physical addresses that a judgement wanted and the memory does not hold. ``is_recorded``:
+    the memory is what somebody saved of the machine.
     """
 
     memory: Memory
@@ -63,6 +64,7 @@ class StoppedCpu:
     platform: Platform = Platform.TCG
     ram_ranges: Callable[[], Iterable[Range]] = no_ram
     absent: set[int] = field(default_factory=set)
+    is_recorded: bool = False
 
     @property
     def rip(self) -> int:

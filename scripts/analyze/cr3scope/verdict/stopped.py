@@ -12,7 +12,9 @@ from cr3scope.diagnose.stopped import findings
 from cr3scope.images.place import Place
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.prediction import Prediction
+from cr3scope.model.role import Role
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.verdict.assemble import assemble
@@ -107,7 +109,7 @@ def _loud(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(one for one in findings if one.severity is not Severity.NOTE)
 
 
-def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Prediction, tuple[str, ...]]:
+def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Prediction, tuple[Message, ...]]:
     """Return what comes first, by the plan of a trace or by the code that is there, and what is to be said of it.
 
     Code is followed up to what depends on flags, a plan goes on; but where the two differ the code counts.
@@ -118,7 +120,8 @@ def _first_of_both(planned: Prediction, followed: Prediction) -> tuple[Predictio
         return planned, ()
     if followed.first and same_fault(planned.first, followed.first):
         return planned, ()
-    return followed, (f"the trace's plan fails at another step, {planned.step}: told is what the code there does",)
+    words = "the trace's plan fails at another step, {step}: told is what the code there does"
+    return followed, (message(words, step=planned.step),)
 
 
 def _both(told: Sequence[Finding], followed: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -146,16 +149,16 @@ def _findings(
 def prediction_of(now: StoppedCpu, seen: CodePrediction) -> Prediction:
     """Return what code that was followed comes to, as the verdict states it."""
     if seen.fault is None or seen.refused is None:
-        plural = "" if seen.count == 1 else "s"
-        words = f"the switch and {seen.count} instruction{plural} behind it go through"
+        count = message("{count} instruction" if seen.count == 1 else "{count} instructions", count=seen.count)
+        words = message("the switch and {followed} behind it go through", followed=count)
         if switch_at_pc(now) is None:
-            words = f"{seen.count} instruction{plural} from {now.rip:#x} on go through"
+            words = message("{followed} from {rip} on go through", followed=count, rip=Hex(now.rip))
         return Prediction(True, chain=(seen.end,), followed=words)
     chain = seen.chain
     first = seen.steps[0]
     return Prediction(
-        False, seen.refused.name, seen.fault, chain.ends if chain else None, chain.words if chain else (),
-        number=0 if seen.refused is first and seen.refused.name == "next fetch" and switch_at_pc(now) else None,
+        False, message("{role}", role=seen.refused.role), seen.fault, chain.ends if chain else None, chain.words if chain else (),
+        number=0 if seen.refused is first and seen.refused.role is Role.NEXT_FETCH and switch_at_pc(now) else None,
     )  # fmt: skip
 
 

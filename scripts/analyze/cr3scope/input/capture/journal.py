@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.message import Message
 from cr3scope.text import printable
 
 _MOST_ENTRIES = 1000
@@ -20,11 +21,13 @@ class Journal:
         """Return how many were reported, those included that are not kept."""
         return self._count
 
-    def report(self, message: str, line: int | None = None, offset: int | None = None) -> None:
+    def report(self, message: str | Message, line: int | None = None, offset: int | None = None) -> None:
         """Record one more; the message may hold a guest's text."""
         self._count += 1
         if len(self._entries) < _MOST_ENTRIES:
-            self._entries.append(Diagnostic(printable(message), line, offset))
+            if isinstance(message, str):
+                message = printable(message)
+            self._entries.append(Diagnostic(message, line, offset))
 
     def entries(self) -> list[Diagnostic]:
         """Return all that are kept, and how many were left out."""

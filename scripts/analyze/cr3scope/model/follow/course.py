@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.segment_load import Refused
+from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
@@ -28,7 +30,7 @@ class Step:
     touches in that page; ``width`` is one element's.
     """
 
-    name: str
+    role: Role
     virt: int
     kind: AccessKind
     width: int
@@ -40,7 +42,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class OwnException:
-    """The exception that the way's last instruction raises by itself, whatever the tables say."""
+    """The exception that the way's last instruction raises by itself, whatever the tables say.
+
+    ``instruction`` as an assembler writes it, ``registers`` those at it.
+    """
 
     refused: Refused
     instruction: str
@@ -50,7 +55,7 @@ class OwnException:
 class Why(Enum):
     """Why the way is followed no further."""
 
-    UNTOLD = "what comes next hangs on what is not known"
+    UNTOLD = "what comes next depends on what is not known"
     REFUSED = "the instruction raises an exception"
     LOOP = "a jump to itself"
     HALT = "hlt"
@@ -63,7 +68,7 @@ Way = Generator[Step, None, int | None]
 
 
 class Course:
-    """The state on the way. ``end`` says in words why it ends, ``stop`` if by an exception of its own."""
+    """The state on the way. ``end`` says why it ends, ``stop`` if by an exception of its own."""
 
     def __init__(
         self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform
@@ -76,7 +81,7 @@ class Course:
         self.count = 0  # of the instructions that were followed
         self.wrote_stack = False
         self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
-        self.end, self.why = "", Why.UNTOLD
+        self.end, self.why = Message("no more are followed"), Why.UNTOLD
         self.stop: OwnException | None = None
 
     @property
@@ -89,23 +94,26 @@ class Course:
         """Return how many bytes a push moves."""
         return self.bits // 8
 
-    def step(self, name: str, virt: int, kind: AccessKind, width: int, by: int) -> Step:
+    def step(self, role: Role, virt: int, kind: AccessKind, width: int, by: int) -> Step:
         """Return an access as a step, with the registers as they are now."""
         done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
-        return Step(name, virt & MASK64, kind, width, self.now, by, max(done, 0))
+        return Step(role, virt & MASK64, kind, width, self.now, by, max(done, 0))
 
     def ends(self, one: Any) -> int | None:
         """End the course at an instruction whose outcome cannot be told; return None, since no address follows.
         """
         self.why = {"hlt": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
-        self.end = f"not followed further: {decode.text(one)} at {one.address:#x}"
+        self.end = message(
+            "not followed further: {instruction} at {rip}", instruction=decode.text(one), rip=Hex(one.address)
+        )
         return None
 
     def stops(self, one: Any, refused: Refused) -> None:
         """Stop the course at an instruction that is refused."""
-        words = f"{decode.text(one)} at {one.address:#x}"
-        self.end, self.why = f"{words} is refused", Why.REFUSED
-        self.stop = OwnException(refused, words, self.now)
+        instruction = decode.text(one)
+        self.end = message("{instruction} at {rip} is refused", instruction=instruction, rip=Hex(one.address))
+        self.why = Why.REFUSED
+        self.stop = OwnException(refused, instruction, self.now)
 
     def source(self, one: Any) -> int | None:
         """Return the value of the last operand, what is moved, pushed or jumped to; None if it is not known."""
@@ -118,7 +126,7 @@ class Course:
     def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
         """Yield the write of a push, and move RSP once it is done."""
         at = self.now.rsp - width & self.mask
-        yield self.step("stack write", at, AccessKind.WRITE, width, one.address)
+        yield self.step(Role.STACK_WRITE, at, AccessKind.WRITE, width, one.address)
         self.wrote_stack = True
         self.memory.store(at, width, value)
         self.move_stack(at)
@@ -134,7 +142,7 @@ class Course:
 
         Where an instruction pops several words, the CPU moves RSP once all are read.
         """
-        yield self.step("stack read", at & self.mask, AccessKind.READ, width, one.address)
+        yield self.step(Role.STACK_READ, at & self.mask, AccessKind.READ, width, one.address)
         return self.memory.load(at & self.mask, width)
 
     def pop_to_memory(self, one: Any, width: int) -> Iterator[Step]:
@@ -146,7 +154,7 @@ class Course:
         after, self.now = self.now, before  # a fault finds nothing popped
         if place is not None:
             place &= self.mask
-            yield self.step("write", place, AccessKind.WRITE, width, one.address)
+            yield self.step(Role.WRITE, place, AccessKind.WRITE, width, one.address)
             self.memory.store(place, width, value)
         self.now = after
 

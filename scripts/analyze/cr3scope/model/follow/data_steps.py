@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from cr3scope.model.follow.course import Course, Step, Way
+from cr3scope.message import Hex, message
 from cr3scope.model.follow.segment_load import Refused
+from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode.memory_operands import Access, accesses, alignment
 from cr3scope.x86.entry import PAGE_BYTES
@@ -16,7 +18,7 @@ from cr3scope.x86.registers import RFLAGS_DIRECTION
 
 _MOST_PAGES = 1 << 13  # that one repeated instruction touches
 _WHOLE = ("rep movs", "rep stos", "rep lods", "rep ins", "rep outs")
-_NAMES = {AccessKind.READ: "read", AccessKind.WRITE: "write"}
+_ROLES = {AccessKind.READ: Role.READ, AccessKind.WRITE: Role.WRITE}
 
 
 def operand_steps(course: Course, one: Any) -> Iterator[Step]:
@@ -25,11 +27,13 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
     If an operand is misaligned that must not be, ``course.stop`` is set.
     """
     for found in accesses(one, course.known, course.platform):
-        if found.at % alignment(one):
-            course.stops(one, Refused(PROTECTION, 0, f"{found.at:#x} is no multiple of {alignment(one)}"))
+        align = alignment(one)
+        if found.at % align:
+            why = message("{virt} is no multiple of {align}", virt=Hex(found.at), align=align)
+            course.stops(one, Refused(PROTECTION, 0, why))
             return
         for kind in found.kinds:
-            yield course.step(_NAMES[kind], found.at, kind, found.width, one.address)
+            yield course.step(_ROLES[kind], found.at, kind, found.width, one.address)
         if AccessKind.WRITE in found.kinds:
             is_copy = one.mnemonic == "mov"
             course.memory.store(found.at, found.width, course.source(one) if is_copy else None)
@@ -70,7 +74,7 @@ def _run(course: Course, one: Any, found: list[Access], count: int) -> Iterator[
         begin = each.at + element * each.width
         end = min(each.at + each.width * count, (begin | PAGE_BYTES - 1) + 1)
         for kind in each.kinds:
-            step = course.step(_NAMES[kind], begin, kind, each.width, one.address)
+            step = course.step(_ROLES[kind], begin, kind, each.width, one.address)
             yield replace(step, extent=max(end - begin, each.width))
     for each in found:
         if AccessKind.WRITE in each.kinds:

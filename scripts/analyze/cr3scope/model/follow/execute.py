@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from cr3scope.message import Message, message
 from cr3scope.model.follow import segment_steps, transfers
 from cr3scope.model.follow.course import Course, Step, Way
 from cr3scope.model.follow.data_steps import operand_steps, repeated
@@ -38,7 +39,7 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
         return None
     if name in _ENDS or name.startswith(_CONDITIONAL):
         return course.ends(one)
-    if name.startswith("maskmov"):  # what it writes hangs on its data
+    if name.startswith("maskmov"):  # what it writes depends on its data
         return course.ends(one)
     if name == "wrmsr" and course.known.get("ecx") in (None, _EFER):
         return course.ends(one)
@@ -56,9 +57,9 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
 def _refused(one: Any, cpu: CpuState | None) -> Refused | None:
     """By what it is, or by registers; memory comes later."""
     if one.mnemonic in ("ud0", "ud1", "ud2"):
-        return Refused(UNDEFINED, None, "the program gives up by itself")
+        return Refused(UNDEFINED, None, Message("the program gives up by itself"))
     off = missing_state(one, cpu) if cpu is not None and _has_state(one) else None
-    return Refused(UNDEFINED, None, f"it needs {off}") if off else None
+    return Refused(UNDEFINED, None, message("it needs {needed}", needed=off)) if off else None
 
 
 def _plain(course: Course, one: Any) -> Way:
@@ -77,7 +78,8 @@ def _plain(course: Course, one: Any) -> Way:
     if name in ("div", "idiv"):
         fits = quotient_fits(one, known, course.source)
         if fits is False:
-            course.stops(one, Refused(DIVIDE, None, "the divisor is 0, or the quotient too large"))
+            why = Message("the divisor is 0, or the quotient too large")
+            course.stops(one, Refused(DIVIDE, None, why))
         if not fits:
             return None if course.stop else course.ends(one)
     segment = segment_steps.loaded(course, one, destination)

@@ -1,7 +1,7 @@
 """Follows code without running it: the accesses that it is about to make, as far as they can be told.
 
 Only what is certain is claimed. A register is known or unknown; an instruction that is not understood
-makes unknown what it writes; a branch that hangs on flags ends the way.
+makes unknown what it writes; a branch that depends on flags ends the way.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.course import Course, OwnException, Step, Why
 from cr3scope.model.follow.execute import execute
+from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.decode import instruction as decode
@@ -26,7 +28,7 @@ MOST_INSTRUCTIONS = 256
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The accesses in their order, and why there are no further ones (``end`` in words).
+    """The accesses in their order, and why there are no further ones (``end`` is to be said of it).
 
     ``at_entry``: the general registers when the entry is reached, None each if not known; ``at_end``:
     where the way ends. ``count``: the instructions that were followed. ``last``: the registers at the
@@ -34,7 +36,7 @@ class Path:
     """
 
     steps: tuple[Step, ...]
-    end: str
+    end: Message
     why: Why
     at_entry: Mapping[str, int | None]
     count: int
@@ -77,9 +79,8 @@ class _Follower:
         """Yield all accesses; the course's ``end`` is set afterwards."""
         course = self.course
         start = course.now.rip
-        yield course.step("next fetch", start, AccessKind.FETCH, 1, start)
+        yield course.step(Role.NEXT_FETCH, start, AccessKind.FETCH, 1, start)
         page = start & -PAGE_BYTES
-        course.end = "no more are followed"
         for _ in range(MOST_INSTRUCTIONS):
             at = course.now.rip
             one = self._decode(at)
@@ -88,7 +89,7 @@ class _Follower:
             last = at + one.size - 1
             if last & -PAGE_BYTES != page:
                 page = last & -PAGE_BYTES
-                yield course.step("fetch", page, AccessKind.FETCH, 1, at)
+                yield course.step(Role.FETCH, page, AccessKind.FETCH, 1, at)
             target = yield from execute(course, one, self._cpu)
             if target is None:
                 break
@@ -98,32 +99,33 @@ class _Follower:
             course.now = replace(course.now, rip=target)
             if target & -PAGE_BYTES != page:
                 page = target & -PAGE_BYTES
-                name = "fetch"
+                role = Role.FETCH
                 if is_jump and not self._entered:
-                    name, self._entered, self.at_entry = "entry", True, course.known.all()
-                yield course.step(name, target, AccessKind.FETCH, 1, at)
+                    role, self._entered, self.at_entry = Role.ENTRY, True, course.known.all()
+                yield course.step(role, target, AccessKind.FETCH, 1, at)
             if target == at:
-                course.end, course.why = f"an endless loop at {at:#x}", Why.LOOP
+                course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
         if not course.wrote_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
             at = course.now.rsp - QWORD
-            yield course.step("stack write", at, AccessKind.WRITE, QWORD, course.now.rip)
+            yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, QWORD, course.now.rip)
 
     def _decode(self, at: int) -> Any:
         course = self.course
         if course.bits == 16:
-            course.end = f"the code at {at:#x} is 16-bit code"
+            course.end = message("the code at {rip} is 16-bit code", rip=Hex(at))
             return None
         code = course.memory.read(at, decode.LONGEST)
         if not code:
-            course.end = f"the code at {at:#x} cannot be read"
+            course.end = message("the code at {rip} cannot be read", rip=Hex(at))
             return None
         one = decode.decode(code, at, course.bits)
         if one is None:
-            course.end = f"the bytes at {at:#x} are no instruction that the decoder knows: {code[:8].hex(' ')}"
+            words = "the bytes at {rip} are no instruction that the decoder knows: {code}"
+            course.end = message(words, rip=Hex(at), code=code[:8])
             course.why = Why.NO_INSTRUCTION
         elif course.memory.is_written(at, one.size):
-            course.end = f"the code at {at:#x} is written on the way"
+            course.end = message("the code at {rip} is written on the way", rip=Hex(at))
             return None
         return one

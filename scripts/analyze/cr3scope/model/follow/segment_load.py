@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
@@ -21,11 +22,11 @@ STACK, TASK, CODE = "ss", "tr", "cs"
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The exception, and why in words."""
+    """The exception, and why it is raised."""
 
     vector: int
     error_code: int | None
-    why: str
+    why: Message
 
 
 def place(selector: int) -> int:
@@ -47,7 +48,7 @@ def outside(selector: int, limit: int) -> Refused | None:
     """Return the refusal of a selector whose descriptor the GDT, with this limit, does not hold; None if it does."""
     if place(selector) + DESCRIPTOR_BYTES - 1 <= limit:
         return None
-    return _protection(selector, f"outside the GDT, whose limit is {limit:#x}")
+    return _protection(selector, message("outside the GDT, whose limit is {limit}", limit=Hex(limit)))
 
 
 def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused | None:
@@ -55,7 +56,7 @@ def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused 
     if register == TASK and platform.has(Quirk.NULL_TASK):
         return None
     if register in (CODE, TASK) or (register == STACK and not in_64_bit):
-        return Refused(PROTECTION, 0, f"{register.upper()} takes no null selector")
+        return Refused(PROTECTION, 0, message("{register} takes no null selector", register=register.upper()))
     return None
 
 
@@ -70,42 +71,48 @@ def refused(register: str, selector: int, found: Descriptor, platform: Platform)
         return _stack(selector, found)
     if register == TASK:
         if not found.is_available_tss:
-            return _protection(selector, f"no available 64-bit TSS: {found.value:#018x}")
+            return _protection(selector, _unfit("no available 64-bit TSS: {descriptor:#018x}", found))
         return _present(NOT_PRESENT, selector, found)
     if not found.takes_reads:
-        return _protection(selector, f"no segment that can be read: {found.value:#018x}")
+        return _protection(selector, _unfit("no segment that can be read: {descriptor:#018x}", found))
     if not found.conforming and selector & RPL > found.dpl:
-        return _protection(selector, f"RPL {selector & RPL} is above DPL {found.dpl}")
+        why = message("RPL {rpl} is above DPL {dpl}", rpl=selector & RPL, dpl=found.dpl)
+        return _protection(selector, why)
     return _present(NOT_PRESENT, selector, found)
 
 
 def _code(selector: int, found: Descriptor, platform: Platform) -> Refused | None:
     if not found.is_code:
-        return _protection(selector, f"no code segment: {found.value:#018x}")
+        return _protection(selector, _unfit("no code segment: {descriptor:#018x}", found))
     if not found.conforming and found.dpl:
-        return _protection(selector, f"DPL {found.dpl}, at CPL 0")
+        return _protection(selector, message("DPL {dpl}, at CPL 0", dpl=found.dpl))
     if not found.present:
         return _present(NOT_PRESENT, selector, found)
     if found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
-        return _protection(selector, f"L and D both set: {found.value:#018x}")
+        return _protection(selector, _unfit("L and D both set: {descriptor:#018x}", found))
     return None
 
 
 def _stack(selector: int, found: Descriptor) -> Refused | None:
     if not found.takes_writes:
-        return _protection(selector, f"no segment that can be written: {found.value:#018x}")
+        return _protection(selector, _unfit("no segment that can be written: {descriptor:#018x}", found))
     if selector & RPL or found.dpl:
-        return _protection(selector, f"RPL {selector & RPL} and DPL {found.dpl}, at CPL 0")
+        why = message("RPL {rpl} and DPL {dpl}, at CPL 0", rpl=selector & RPL, dpl=found.dpl)
+        return _protection(selector, why)
     return _present(STACK_FAULT, selector, found)
 
 
 def _present(vector: int, selector: int, found: Descriptor) -> Refused | None:
-    return None if found.present else Refused(vector, selector & ~RPL, _words(selector, "not present"))
+    return None if found.present else Refused(vector, selector & ~RPL, _of(selector, Message("not present")))
 
 
-def _protection(selector: int, why: str) -> Refused:
-    return Refused(PROTECTION, selector & ~RPL, _words(selector, why))
+def _protection(selector: int, why: Message) -> Refused:
+    return Refused(PROTECTION, selector & ~RPL, _of(selector, why))
 
 
-def _words(selector: int, why: str) -> str:
-    return f"selector {selector:02x}h is {why}"
+def _unfit(template: str, found: Descriptor) -> Message:
+    return message(template, descriptor=Hex(found.value))
+
+
+def _of(selector: int, why: Message) -> Message:
+    return message("selector {selector:02x}h is {why}", selector=Hex(selector), why=why)

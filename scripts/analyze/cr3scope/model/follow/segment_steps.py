@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from cr3scope.x86.descriptors import RPL
+from cr3scope.message import Message
 from cr3scope.model.follow import segment_load
 from cr3scope.model.follow.course import Course, Step
 from cr3scope.model.follow.segment_load import CODE, STACK, TASK, Refused
+from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.memory_operands import far_bytes
@@ -17,7 +19,6 @@ from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Quirk
 
-GDT_READ, GDT_WRITE = "GDT read", "GDT write"  # names of steps
 _TYPE_AT = 4  # the half of a descriptor with its type, accessed and busy bits
 _DATA_SEGMENTS = ("ds", "es", "fs", "gs", STACK)
 _FAR_POINTERS = {"lss": STACK, "lfs": "fs", "lgs": "gs"}
@@ -62,7 +63,7 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
         return False
     if register == TASK or not found.accessed:  # the CPU sets the busy or the accessed bit
         at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT
-        yield course.step(GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
+        yield course.step(Role.GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
     if register == TASK:
         course.now = replace(course.now, tr=selector)
     return True
@@ -101,7 +102,7 @@ def _descriptor(
     """The one that is loaded; None if it is refused or cannot be told."""
     now = course.now
     if segment_load.is_null(selector):
-        course.stops(one, Refused(PROTECTION, 0, "it loads a null selector"))
+        course.stops(one, Refused(PROTECTION, 0, Message("it loads a null selector")))
         return None
     if segment_load.is_local(selector) or now.cs & RPL:
         course.ends(one)
@@ -109,7 +110,7 @@ def _descriptor(
     refused = segment_load.outside(selector, now.gdt_limit)
     if refused is None:
         at = now.gdt_base + segment_load.place(selector)
-        yield course.step(GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
+        yield course.step(Role.GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
         value = course.memory.load(at, DESCRIPTOR_BYTES)
         # A far jump to a call gate or a task goes elsewhere.
         if value is None or (register == CODE and Descriptor(value).is_system):

@@ -25,7 +25,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     step = strike.step
     title = message(
         "{access} at {virt} needs an address that is a multiple of {align}",
-        access=step.name, virt=Hex(step.virt), align=step.align,
+        access=strike.access, virt=Hex(step.virt), align=step.align,
     )  # fmt: skip
     rsp = _rsp(context.boot)
     return Claim(title, proof=() if rsp is None else (_at_handoff(rsp),))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.refusal import refusal
-from cr3scope.message import Hex, Message, Span, message
+from cr3scope.message import Event, Hex, Message, Span, message
 from cr3scope.model.machine import Chain
 from cr3scope.paging.walk import AccessKind, PageFault, access
 from cr3scope.x86.access import EntryRef, Fault
@@ -46,7 +46,10 @@ def of_chain(chain: Chain) -> Finding:
         title = message("{fatal}; it ends as {ends}", fatal=title, ends=chain.ends)
     refused = next((raised.fault for raised in chain.faults if raised.fault is not None), None)
     entry = next(iter(refused.guilty), None) if refused else None
-    return replace(RULE.finding(title, *map(Message, chain.words)), entry=entry)
+    events = (
+        message(f"{{event_{number}}}", **{f"event_{number}": Event(said)}) for number, said in enumerate(chain.words, 1)
+    )
+    return replace(RULE.finding(title, *events), entry=entry)
 
 
 def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
