@@ -98,7 +98,7 @@ def _finding(context: Context, group: _Group) -> Finding:
         title=group.claim.title,
         proof=tuple(_proof(context, group)),
         fix=Message(rule.fix),
-        mends=tuple(strike.mend for strike in told if strike.mend),
+        mends=tuple(dict.fromkeys(strike.mend for strike in told if strike.mend)),
         entry=blamed,
         range=reach,
         source=context.attribution.source(blamed, first.virt),

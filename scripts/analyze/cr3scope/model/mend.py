@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
 from cr3scope.model.intent import WRITTEN_ROLES, Meaning
 from cr3scope.model.changes import Change, Edit, Mend, Page
-from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.paging.walk import PageFault, Reason, access, walk
 from cr3scope.target.overlay import Overlay
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import (
     ADDRESS_MASK,
+    ENTRY_BYTES,
     NO_EXECUTE,
     PAGE_BYTES,
     PAGE_FRAME,
+    PAGE_OFFSET,
     PRESENT,
     USER,
     WRITABLE,
@@ -35,6 +39,47 @@ _CHANGE_OF = {
 }
 
 
+_MOST_PAGES = 2048  # of one part: 8 MiB; of the rest is said that it is the same
+
+
+def levels(fault: PageFault) -> tuple[int, ...]:
+    """Return the levels of the entries that veto, from the top."""
+    return tuple(entry.level for entry in fault.guilty)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An access that is refused at ``virt``, and the part of the address space that was to grant it."""
+
+    kind: AccessKind
+    virt: int
+    fault: PageFault
+    part: tuple[int, int]
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Return the first and the last page that are looked at."""
+        here, reach = self.virt & -PAGE_BYTES, _MOST_PAGES * PAGE_BYTES
+        first, last = self.part
+        return max(first & -PAGE_BYTES, here - reach), min(last & -PAGE_BYTES, here + reach)
+
+    @property
+    def others(self) -> Iterator[int]:
+        """Yield the pages of the part but the one that was struck."""
+        first, last = self.bounds
+        return (page for page in range(first, last + 1, PAGE_BYTES) if page != self.virt & -PAGE_BYTES)
+
+    def is_like(self, fault: PageFault) -> bool:
+        """Return whether a fault has the same reason, in entries of the same levels."""
+        return fault.reason is self.fault.reason and levels(fault) == levels(self.fault)
+
+    @property
+    def goes_on(self) -> bool:
+        """Return whether the part is larger than what is looked at."""
+        first, last = self.bounds
+        return self.part[0] < first or self.part[1] > last | PAGE_OFFSET
+
+
 @dataclass(frozen=True, slots=True)
 class Mender:
     """Proposes mends for one CPU and one loader's intent.
@@ -48,16 +93,19 @@ class Mender:
     frame_of: FrameOf
     platform: Platform
 
-    def mend(self, tables: Overlay, kind: AccessKind, fault: PageFault) -> Mend | None:
+    def mend(
+        self, tables: Overlay, kind: AccessKind, fault: PageFault, part: tuple[int, int] | None = None
+    ) -> Mend | None:
         """Mend ``tables`` in place and say how; return None, and change nothing, if no change would be right.
 
-        The mend stands only if this fault is then gone from the model; another may lie behind it.
+        The mend stands only if this fault is then gone from the model; another may lie behind it. ``part``: the
+        inclusive range of pages that were to grant this access alike; what lacks the same there is mended, too.
         """
         virt = fault.virt
         if not fault.guilty or self._is_wrong_address(kind, virt):
             return None
         trial = tables.fork()
-        mend = self._propose(trial, kind, virt, fault)
+        mend = self._propose(trial, _Wanted(kind, virt, fault, part or (virt, virt)))
         if mend is None or self._persists(trial, kind, fault):
             return None
         tables.adopt(trial)
@@ -76,21 +124,29 @@ class Mender:
         """A fetch from what somebody named, but nobody meant as code: the jump is wrong."""
         return kind is AccessKind.FETCH and self.intent.is_code(virt) is False
 
-    def _propose(
-        self, trial: Overlay, kind: AccessKind, virt: int, fault: PageFault
-    ) -> Mend | None:
-        if fault.reason is Reason.NOT_PRESENT:
-            return self._present(trial, kind, virt, fault.guilty[0])
-        return self._edit(trial, fault)
-
-    def _edit(self, trial: Overlay, fault: PageFault) -> Mend | None:
-        change = _CHANGE_OF.get(fault.reason)
+    def _propose(self, trial: Overlay, wanted: _Wanted) -> Mend | None:
+        if wanted.fault.reason is Reason.NOT_PRESENT:
+            return self._present(trial, wanted)
+        change = _CHANGE_OF.get(wanted.fault.reason)
         if change is None:
             return None
+        edits = self._edit(trial, change, wanted.fault)
+        if change is not Change.CLEAR_RESERVED:  # they can be a part of a wrong frame, each of another
+            for page in wanted.others:
+                found = access(trial, self.cpu, page, wanted.kind, platform=self.platform)
+                if isinstance(found, PageFault) and wanted.is_like(found) and self._is_alike(wanted, page):
+                    edits += self._edit(trial, change, found)
+        return Mend(tuple(edits), goes_on=wanted.goes_on)
+
+    def _is_alike(self, wanted: _Wanted, page: int) -> bool:
+        """What was asked for the page is what was asked for the one that was struck."""
+        return self.intent.rights_at(page) == self.intent.rights_at(wanted.virt)
+
+    def _edit(self, trial: Overlay, change: Change, fault: PageFault) -> list[Edit]:
         edits = [Edit(change, entry, self._changed(change, entry)) for entry in fault.guilty]
         for edit in edits:
             trial.set(edit.entry.phys, edit.value)
-        return Mend(tuple(edits))
+        return edits
 
     def _changed(self, change: Change, entry: EntryRef) -> int:
         if change is Change.CLEAR_NX:
@@ -101,25 +157,43 @@ class Mender:
             return entry.value & ~USER
         return entry.value & ~reserved_mask(entry.level, entry.value, self.cpu, self.platform)
 
-    def _present(
-        self, trial: Overlay, kind: AccessKind, virt: int, missing: EntryRef
-    ) -> Mend | None:
+    def _present(self, trial: Overlay, wanted: _Wanted) -> Mend | None:
+        virt, missing = wanted.virt, wanted.fault.guilty[0]
         frame = self.frame_of(virt)
         if missing.value & ADDRESS_MASK and self._leads_to(trial, missing, virt, frame):
             return Mend((Edit(Change.SET_PRESENT, missing, missing.value | PRESENT),))
         if frame is None:
             return None
         trial.set(missing.phys, missing.value)
-        leaf = missing
-        while leaf.level > 1:
-            table = trial.add_table(leaf)
-            trial.set(leaf.phys, table | PRESENT | WRITABLE)
-            level = leaf.level - 1
+        rights, bits = self._rights(wanted.kind, virt)
+        here = virt & -PAGE_BYTES
+        self._map(trial, missing, here, frame | bits)
+        first, last = wanted.bounds
+        follows = partial(self._follows, trial, wanted, frame - here, bits)
+        above = sum(1 for _ in takewhile(follows, range(here + PAGE_BYTES, last + 1, PAGE_BYTES)))
+        below = sum(1 for _ in takewhile(follows, range(here - PAGE_BYTES, first - 1, -PAGE_BYTES)))
+        start = below * PAGE_BYTES
+        return Mend(page=Page(here - start, frame - start, rights, below + 1 + above), goes_on=wanted.goes_on)
+
+    def _follows(self, trial: Overlay, wanted: _Wanted, distance: int, bits: int, page: int) -> bool:
+        """Map one more page of the part, if it is missing, too, and its frame was to lie at this distance."""
+        path = walk(trial, self.cpu, page, self.platform)
+        frame = self.frame_of(page)
+        if path.stop is not Reason.NOT_PRESENT or frame != page + distance or not self._is_alike(wanted, page):
+            return False
+        self._map(trial, path.leaf, page, frame | bits)
+        return True
+
+    def _map(self, trial: Overlay, missing: EntryRef, virt: int, leaf: int) -> None:
+        """Make the entry of the lowest level, and each table on the way to it from ``missing`` on."""
+        entry = missing
+        while entry.level > 1:
+            table = trial.add_table(entry)
+            trial.set(entry.phys, table | PRESENT | WRITABLE)
+            level = entry.level - 1
             index = level_index(virt, level)
-            leaf = EntryRef(level, index, table + 8 * index, 0)
-        rights, bits = self._rights(kind, virt)
-        trial.set(leaf.phys, frame | bits)
-        return Mend(page=Page(virt & -PAGE_BYTES, frame, rights))
+            entry = EntryRef(level, index, table + ENTRY_BYTES * index, 0)
+        trial.set(entry.phys, leaf)
 
     def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
         """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""

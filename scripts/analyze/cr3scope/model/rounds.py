@@ -8,19 +8,20 @@ from dataclasses import dataclass, field, replace
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.delivery import Delivery
+from cr3scope.model.extent import extent
 from cr3scope.model.intent import Intent
 from cr3scope.model.machine import Chain
-from cr3scope.model.mend import Mender
+from cr3scope.model.mend import Mender, levels
 from cr3scope.model.plan import exception, strike
 from cr3scope.model.changes import Mend
 from cr3scope.model.strike import Strike, Target
-from cr3scope.paging.walk import PageFault
+from cr3scope.paging.walk import PageFault, Reason
 from cr3scope.target.overlay import Overlay
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.registers import Registers
 
-# A step of many pages may want one mend a page; beyond this the rest of it is taken as the same.
-_MAX_MENDS_PER_STEP = 64
+# A step of many pages may want one mend a page; of the rest is said that it is the same.
+_MOST_MENDS_PER_STEP = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ class _Refusal:
     chain: Chain | None = None
 
 
+_Key = tuple[tuple[int, int], Reason, tuple[int, ...]]
+
+
+def _key(part: tuple[int, int], fault: PageFault) -> _Key:
+    return part, fault.reason, levels(fault)
+
+
 @dataclass(slots=True)
 class _Run:
     """The plan on its way through tables that are mended as it goes."""
@@ -67,13 +75,17 @@ class _Run:
     mended: Overlay
     strikes: list[Strike] = field(default_factory=list)
     first: Failure | None = None
+    mends: dict[_Key, Mend] = field(default_factory=dict)  # of parts of the address space
 
-    def refusal(self, step: PlanStep) -> _Refusal | None:
-        """Return what keeps ``step`` from its end in the tables as mended so far; None if nothing does."""
+    def refusal(self, step: PlanStep, begin: int) -> _Refusal | None:
+        """Return what keeps ``step`` from its end in the tables as mended so far; None if nothing does.
+
+        Its bytes below ``begin`` are known to go through.
+        """
         cpu, platform = self.mender.cpu, self.mender.platform
         fault = None
         if not interrupt.is_hardware(step):
-            fault = strike(self.mended, cpu, step, platform)
+            fault = strike(self.mended, cpu, _rest(step, begin), platform)
         if fault is not None:
             raised = exception(step, fault, self.registers.rsp, cpu.cr3, platform)
             return _Refusal(Target.PLAN, step.kind, fault, raised)
@@ -89,17 +101,53 @@ class _Run:
 
     def take(self, step: PlanStep) -> None:
         """Mend what keeps ``step`` from its end, as far as that can be done in the tables."""
-        for _ in range(_MAX_MENDS_PER_STEP):
-            refusal = self.refusal(step)
-            if refusal is None:
-                return
+        begin, mends = step.virt, 0
+        self._strike_again(step)
+        while (refusal := self.refusal(step, begin)) is not None:
             self.first = self.first or Failure(step, refusal.raised, refusal.chain)
-            if refusal.fault is None:
+            if refusal.fault is None or self._is_unknown(refusal.fault):
                 return
-            mend = self.mender.mend(self.mended, refusal.kind, refusal.fault)
+            if mends == _MOST_MENDS_PER_STEP:
+                self._say_that_it_goes_on()
+                return
+            part = extent(self.intent, refusal.fault.virt, refusal.kind)
+            mend = self.mender.mend(self.mended, refusal.kind, refusal.fault, part)
             self.strikes.extend(self._strikes(step, refusal, refusal.fault, mend))
             if mend is None:
                 return
+            mends += 1
+            self.mends[_key(part, refusal.fault)] = mend
+            if refusal.chain is None:
+                begin = refusal.fault.virt
+
+    def _strike_again(self, step: PlanStep) -> None:
+        """Note a step that an entry refuses which was mended before, together with another's."""
+        if interrupt.is_hardware(step):
+            return
+        cpu, platform = self.mender.cpu, self.mender.platform
+        fault = strike(self.delivery.tables, cpu, step, platform)
+        if fault is None or {entry.phys for entry in fault.guilty} & self._struck:
+            return
+        mend = self.mends.get(_key(extent(self.intent, fault.virt, step.kind), fault))
+        if mend is not None:
+            raised = exception(step, fault, self.registers.rsp, cpu.cr3, platform)
+            again = _Refusal(Target.PLAN, step.kind, fault, raised)
+            self.strikes.extend(self._strikes(step, again, fault, mend))
+
+    @property
+    def _struck(self) -> set[int]:
+        return {one.culprit.phys for one in self.strikes if one.culprit}
+
+    def _is_unknown(self, fault: PageFault) -> bool:
+        """Return whether an entry that was mended leads to a table that was never dumped: it may hold anything."""
+        return fault.reason is Reason.TABLE_UNREADABLE and any(
+            self.mended.origin(entry).value != entry.value for entry in fault.guilty
+        )
+
+    def _say_that_it_goes_on(self) -> None:
+        last = self.strikes[-1]
+        assert last.mend is not None
+        self.strikes[-1] = replace(last, mend=replace(last.mend, goes_on=True))
 
     def _strikes(
         self, step: PlanStep, refusal: _Refusal, fault: PageFault, mend: Mend | None
@@ -115,6 +163,12 @@ class _Run:
                 refusal.raised,
                 mend,
             )
+
+
+def _rest(step: PlanStep, begin: int) -> PlanStep:
+    """The step from ``begin`` on, which is not aligned like the whole."""
+    done = begin - step.virt
+    return replace(step, virt=begin, width=step.width - done, align=1) if 0 < done < step.width else step
 
 
 def run(

@@ -11,7 +11,6 @@ from cr3scope.message import Event, Fact, Hex, Message, Some, Span
 from cr3scope.model.changes import Mend
 from cr3scope.render import mend, message
 from cr3scope.x86.access import EntryRef, Fault
-from cr3scope.x86.entry import PAGE_BYTES
 
 _HEX_FIELDS = {EntryRef: {"phys", "value"}, Fault: {"cr2", "rip", "cr3", "rsp"}}
 
@@ -90,7 +89,7 @@ def _mend(one: Mend) -> Iterator[dict[str, object]]:
         yield {"change": edit.change.value, "entry": _plain(edit.entry), "value": f"{edit.value:#x}"}
     if one.page is not None:
         page = one.page
-        span = Span(page.virt, page.virt + PAGE_BYTES - 1)
+        span = Span(page.virt, page.virt + page.size - 1)
         yield {"change": "map", "range": _plain(span), "phys": f"{page.frame:#x}", "rights": page.rights}
     if one.no_ram is not None:
         yield {"change": "correct-rsp", "phys": f"{one.no_ram:#x}"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cr3scope.model.changes import Change, Edit, Mend, Page
-from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.names import entry_name, range_words
 
 _MOST_CHANGES = 6  # changes that are told
@@ -52,7 +51,7 @@ def _edit(edit: Edit) -> str:
 
 def _ranges(pages: Sequence[Page]) -> Iterator[str]:
     for run in runs(pages):
-        yield f"map {range_words(run[0].virt, run[-1].virt + PAGE_BYTES - 1)} to {run[0].frame:#x} ({run[0].rights})"
+        yield f"map {range_words(run[0].virt, run[-1].virt + run[-1].size - 1)} to {run[0].frame:#x} ({run[0].rights})"
 
 
 def runs(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
@@ -65,4 +64,4 @@ def runs(pages: Sequence[Page]) -> Iterator[Sequence[Page]]:
 
 
 def _follows(page: Page, other: Page) -> bool:
-    return other == Page(page.virt + PAGE_BYTES, page.frame + PAGE_BYTES, page.rights)
+    return other == Page(page.virt + page.size, page.frame + page.size, page.rights, other.count)
