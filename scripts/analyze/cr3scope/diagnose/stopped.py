@@ -103,5 +103,5 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
 
 def _own_exception(own: OwnException) -> Finding:
     rip = Hex(own.registers.rip)
-    title = message("{instruction} at {rip}: {refusal}", instruction=own.instruction, rip=rip, refusal=own.refused.why)
+    title = message("{instruction} at {rip}: {why}", instruction=own.instruction, rip=rip, why=own.refused.why)
     return BY_ID["instruction-refused"].finding(title, message("RIP={rip}", rip=rip))
