@@ -125,7 +125,7 @@ def judge(row: Row, form: str, run: Run) -> Judged:
     foretold = before_the_switch(run)
     before = first_rule(foretold, rule) if foretold else ""
     at_the_end = first_rule(verdict, rule)
-    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict), *_unwalked(verdict)]
+    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict), *_unwalked(verdict), *_invented(run)]
     return Judged(
         row,
         form,
@@ -146,6 +146,17 @@ def _unwalked(verdict: Verdict) -> list[str]:
         return ["no walk of the page fault"]
     right = walk["refused"] is not None and any(level["guilty"] for level in walk["levels"])
     return [] if right or not walk["levels"] else [f"the walk refuses nothing: {walk}"]
+
+
+def _invented(run: Run) -> list[str]:
+    """Entries that a finding names and that lie in no table of the capture."""
+    try:
+        boots = read_capture(run.serial).boots
+    except UnusableInput:
+        return []
+    tables = {page: entries for boot in boots for dump in boot.dumps.values() for page, entries in dump.tables.items()}
+    named = [finding["entry"] for finding in run.verdict["findings"] if finding["entry"]]
+    return [f"no table holds {entry}" for entry in named if int(entry["phys"], 16) & -4096 not in tables]
 
 
 def expected(row: Row, form: str) -> tuple[str, str]:

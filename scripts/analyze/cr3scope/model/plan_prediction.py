@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cr3scope.input.capture.dump_tables import DumpTables
@@ -62,10 +63,19 @@ def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDW
     prediction = outcome.prediction(judged.first)
     strikes = [
         *judged.strikes,
-        *scan.safety_net(replace(delivery, tables=judged.mended), registers),
+        *_of_the_dump(judged.mended, scan.safety_net(replace(delivery, tables=judged.mended), registers)),
         *scan.ranges(tables, cpu, intent, platform),
     ]
     return PlanPrediction(cpu, platform, registers, tables, judged.mended, tuple(strikes), prediction)
+
+
+def _of_the_dump(mended: Overlay, strikes: Iterable[Strike]) -> Iterator[Strike]:
+    """Strikes in mended tables, each with the entry that was dumped: a mend's own tables are nobody's."""
+    for one in strikes:
+        if one.culprit is None:
+            yield one
+        elif not mended.leads_to_unknown(one.reason, (one.culprit,)):
+            yield replace(one, culprit=mended.origin(one.culprit))
 
 
 @dataclass(frozen=True, slots=True)

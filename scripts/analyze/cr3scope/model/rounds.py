@@ -105,7 +105,7 @@ class _Run:
         self._strike_again(step)
         while (refusal := self.refusal(step, begin)) is not None:
             self.first = self.first or Failure(step, refusal.raised, refusal.chain)
-            if refusal.fault is None or self._is_unknown(refusal.fault):
+            if refusal.fault is None or self.mended.leads_to_unknown(refusal.fault.reason, refusal.fault.guilty):
                 return
             if mends == _MOST_MENDS_PER_STEP:
                 self._say_that_it_goes_on()
@@ -137,12 +137,6 @@ class _Run:
     @property
     def _struck(self) -> set[int]:
         return {one.culprit.phys for one in self.strikes if one.culprit}
-
-    def _is_unknown(self, fault: PageFault) -> bool:
-        """Return whether an entry that was mended leads to a table that was never dumped: it may hold anything."""
-        return fault.reason is Reason.TABLE_UNREADABLE and any(
-            self.mended.origin(entry).value != entry.value for entry in fault.guilty
-        )
 
     def _say_that_it_goes_on(self) -> None:
         last = self.strikes[-1]

@@ -90,6 +90,7 @@ def _mend(one: Mend) -> Iterator[dict[str, object]]:
     if one.page is not None:
         page = one.page
         span = Span(page.virt, page.virt + page.size - 1)
-        yield {"change": "map", "range": _plain(span), "phys": f"{page.frame:#x}", "rights": page.rights}
+        yield {"change": "map", "range": _plain(span), "phys": f"{page.frame:#x}", "rights": page.rights,
+               "as_now": one.as_now, "goes_on": one.goes_on}
     if one.no_ram is not None:
         yield {"change": "correct-rsp", "phys": f"{one.no_ram:#x}"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
 from cr3scope.x86.word import MASK64
@@ -72,6 +74,13 @@ class Overlay:
         self._changed = dict(other._changed)
         self._origins = dict(other._origins)
         self._next_free = other._next_free
+
+    def leads_to_unknown(self, reason: Reason, entries: Iterable[EntryRef]) -> bool:
+        """Return whether what refuses is an entry that was mended and leads to a table that was never dumped: it may
+        hold anything."""
+        return reason is Reason.TABLE_UNREADABLE and any(
+            self.origin(entry).value != entry.value for entry in entries
+        )
 
     def origin(self, entry: EntryRef) -> EntryRef:
         """Return the entry of the dump that this one stands for, with its value as dumped."""
