@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from analyze.said import fix
+from analyze.said import detail, fix
 from analyze.test_predict_next_causes import edited, stopped
 from core_builder import CODE, NEW, NX, STACK, memory
 
@@ -52,6 +52,7 @@ def test_the_code_at_the_fault_tells_the_mend_and_what_comes_next(tmp_path: Path
     assert first.title == found().title  # told as it was found
     assert fix(first).startswith("clear NX (bit 63) of PML4[0] (then 0x12003). ")
     assert (second.rule, fix(second)[:26]) == ("stack-readonly", "set R/W (bit 1) of PD[4] (")
+    assert detail(second) == f"stack write: #PF (error 0003: write, present), CR2=0x8ffff8, RIP={BEHIND:#x}"
     assert coming.free is not None and coming.free.count == 3
 
 

@@ -112,6 +112,8 @@ def _proof(context: Context, group: _Group) -> Iterator[Message]:
     if first.fault is not None and first.step is not None and context.is_told:
         step = first.step
         yield message("step {step}, {access}: {raises}", step=step.step, access=step.name, raises=first.fault)
+    elif first.fault is not None and first.role is not None:
+        yield message("{access}: {raises}", access=first.role, raises=first.fault)
     elif first.target is Target.RANGE:
         yield Message("no step of the plan touches it, but the trace asked for it")
     entries = list(dict.fromkeys(s.culprit for s in group.strikes if s.culprit))
