@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.message import Message
+from cr3scope.message import Hex, Message, message
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding
@@ -19,7 +19,6 @@ from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.cpu_state import CR4_SMEP, EFER_NXE, CpuState
 from cr3scope.x86.descriptors import GATE_BYTES
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_FETCH, PF_USER, PF_WRITE
-from cr3scope.x86.names import entry_name
 
 _INT = 0xCD  # INT imm8 (SDM 2A, INT n)
 # Signature at the start of a table of the firmware's, and its size (UEFI 2.10, 4.3 to 4.5).
@@ -49,22 +48,23 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
     struck = list(_strikes(now, fault, refused, kind))
     registers = replace(now.delivery_registers, rip=fault.rip)
     for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
-        name = entry_name(refused.guilty[0])
-        seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
-        table = map(Message, _firmware_table(now, fault, refused))
-        yield replace(found, proof=(Message(seen), *found.proof, *table))
+        seen = message("the live tables under CR3={cr3} refuse {cr2}: {refused}",
+                       cr3=Hex(cpu.cr3), cr2=Hex(virt), refused=Message(refused.reason.of("{veto}"), {"veto": refused.guilty[0]}))  # fmt: skip
+        yield replace(found, proof=(seen, *found.proof, *_firmware_table(now, fault, refused)))
 
 
 def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
-    """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did,
-    or something else."""
+    """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did
+    or may have, or something else."""
     idt, virt = now.idt, refused.virt
     if idt is None or virt == fault.rip or not idt.has(virt) or fault.rip is None:
         return None
     vector = (virt - idt.base) // GATE_BYTES
     under = now if fault.cr3 is None else now.under(fault.cr3)
-    is_device = vector >= FIRST_INTERRUPT and under.bytes_at(fault.rip, 2) != bytes((_INT, vector & 0xFF))
-    return vector if is_device else None
+    there, instruction = under.bytes_at(fault.rip, 2), bytes((_INT, vector & 0xFF))
+    if vector < FIRST_INTERRUPT or instruction.startswith(there):  # also where RIP cannot be read, or its page ends
+        return None
+    return vector
 
 
 def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
@@ -100,8 +100,8 @@ def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
     return Target.PLAN
 
 
-def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
-    """Words if it is in a table of the firmware's: they lie where virtual was physical before the switch."""
+def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[Message]:
+    """Yield a line if it is in a table of the firmware's: they lie where virtual was physical before the switch."""
     virt = refused.virt
     if refused.reason is not Reason.NOT_PRESENT or virt == fault.rip:
         return
@@ -114,10 +114,12 @@ def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterat
         at = before.rfind(signature)
         offset = longest - at
         if at >= 0 and offset < size:
-            is_console = signature == b"IBI SYST" and offset in _CONSOLE_FIELDS
-            field = f" ({_CONSOLE_FIELDS[offset]})" if is_console else ""
-            yield (
-                f"it is in the firmware's {name}, at +{offset:x}h{field}: boot services and console"
-                " end with ExitBootServices"
-            )
+            if signature == b"IBI SYST" and offset in _CONSOLE_FIELDS:
+                place = message("+{offset:x}h ({field})", offset=Hex(offset), field=_CONSOLE_FIELDS[offset])
+            else:
+                place = message("+{offset:x}h", offset=Hex(offset))
+            yield message(
+                "it is in the firmware's {table}, at {place}: boot services and console end with ExitBootServices",
+                table=name, place=place,
+            )  # fmt: skip
             return

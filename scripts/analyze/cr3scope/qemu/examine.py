@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cr3scope.diagnose.after_death import at_death, begins_with, joined, next_after
@@ -20,7 +20,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.message import Message
+from cr3scope.message import Message, message
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.kept_evidence import keep
@@ -132,18 +132,20 @@ def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | Non
     if not outcome.gave_up:
         return None
     rule = "loader-returned" if attempts.started else "nothing-booted"
-    title = f"nothing was booted: {outcome.gave_up}"
+    title = message("nothing was booted: {gave_up}", gave_up=outcome.gave_up)
     if attempts.started:
-        title = f"the loader ({attempts.started[-1]}) came back: {outcome.gave_up}"
-    return BY_ID[rule].finding(Message(title), *map(Message, _tried(attempts)))
+        title = message("the loader ({loader}) came back: {gave_up}",
+                        loader=attempts.started[-1], gave_up=outcome.gave_up)  # fmt: skip
+    return BY_ID[rule].finding(title, *(list(_tried(attempts)) or [Message("the firmware does not say what it tried")]))
 
 
-def _tried(attempts: Attempts) -> list[str]:
-    lines = [f"started: {name}" for name in attempts.started]
-    lines += [f"tried: {words}" for words in attempts.failed]
+def _tried(attempts: Attempts) -> Iterator[Message]:
+    for number, name in enumerate(attempts.started, 1):
+        yield Message(f"started: {{started_{number}}}", {f"started_{number}": name})
+    for number, words in enumerate(attempts.failed, 1):
+        yield Message(f"tried: {{tried_{number}}}", {f"tried_{number}": words})
     if attempts.network:
-        lines.append("tried: the network (PXE or HTTP)")
-    return lines or ["the firmware does not say what it tried"]
+        yield Message("tried: the network (PXE or HTTP)")
 
 
 def _keep(
