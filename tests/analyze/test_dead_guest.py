@@ -5,58 +5,24 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
+from analyze.dead_guest import CODE, GDT, IDT, Ram, guest
 from analyze.said import title
 
 from cr3scope.diagnose.causes import causes
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.paging.tables import Entries
 from cr3scope.render.finding import facts
-from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
-PAGE, SIZE = 0x1000, 0x20_0000
-ROOT, PDPT, PD, PT = 0x1000, 0x2000, 0x3000, 0x4000
-IDT, GDT, STACK, CODE = 0x10000, 0x11000, 0x12000, 0x13100
-PRESENT_WRITABLE = 3
 GP, PF, BP = 13, 14, 3
 CODE_64, CODE_32, DATA = 0x00AF9A000000FFFF, 0x00CF9A000000FFFF, 0x00CF92000000FFFF
 
 
-class Ram:
-    """Two MiB, which the tables in it map one to one, page by page."""
-
-    def __init__(self) -> None:
-        self.data = bytearray(SIZE)
-        for table, below in ((ROOT, PDPT), (PDPT, PD), (PD, PT)):
-            self.put(table, struct.pack("<Q", below | PRESENT_WRITABLE))
-        for at in range(0, SIZE, PAGE):
-            self.put(PT + 8 * (at // PAGE), struct.pack("<Q", at | PRESENT_WRITABLE))
-
-    def put(self, phys: int, data: bytes) -> None:
-        self.data[phys : phys + len(data)] = data
-
-    def unmap(self, virt: int) -> None:
-        self.put(PT + 8 * (virt // PAGE), bytes(8))
-
-    def table(self, phys: int) -> Entries | None:
-        return np.frombuffer(self.physical(phys, PAGE), dtype=np.uint64) if phys + PAGE <= SIZE else None
-
-    def physical(self, phys: int, length: int) -> bytes:
-        return bytes(self.data[phys : phys + length])
-
-
 def gate(selector: int = 8, kind: int = 0x8E) -> bytes:
     return struct.pack("<HHBBHII", CODE & 0xFFFF, selector, 0, kind, CODE >> 16, 0, 0)
-
-
-def guest(ram: Ram, **registers: int) -> StoppedCpu:
-    known = {"CR0": 0x80000011, "CR3": ROOT, "CR4": 0x20, "EFER": 0xD00, "RIP": CODE, "RSP": STACK + 0x800, **registers}
-    return StoppedCpu(ram, known, idt=Table(IDT, 16 * 256 - 1), gdt=Table(GDT, 0x1F))
 
 
 def died(ram: Ram, *faults: Fault, at: Mapping[str, int] | None = None, **registers: int) -> list[Finding]:

@@ -38,37 +38,16 @@ _BEHIND = "it comes behind the plan, and behind what the code there tells"
 _ASTRAY = "from where other bytes are executed than were meant nothing is predicted"
 _REFUSED = "the code's #GP is told, which QEMU's TCG does not raise"
 _RAN = "the machine runs to its end, and QEMU leaves with it: nobody can ask it"
-_WHOSE = "only a trace tells what belongs at the address that is not mapped"
-_ENTRY = "only a trace tells where the kernel was to be entered"
-_BYTES = "the file shows that other bytes are executed, only a trace why"
-_BEFORE = "the tables that were in force before the switch are gone"
-_MEANT = "only a trace tells what was meant to lie there"
+_CALLS = "only a trace tells which call mapped the page last"
+_MADE = "only a trace tells for which entry a table was made"
 _FOR_RUN = {
     _RAN: ("", "bss-not-zeroed cr3-flags descriptor-stride double-map-wx framebuffer-cached gdt-unmapped gigapage-unsupported"
                " global-nonleaf guard-missing handler-unmapped idt-unmapped mapping-unasked pat-misread recursive-slot"
                " recursive-slot:lower-table recursive-slot:readonly reserved-bits:gigapage stale-map-key tables-not-zeroed"
                " tables-reclaimed use-after-exit"),
-    _WHOSE: ("access-fault", "abi-mismatch boot-info-unmapped boot-info-unmapped:initrd boot-info-unmapped:memory-map"
-                             " code-unmapped:data code-unmapped:last-page code-unmapped:rodata framebuffer-unmapped"
-                             " framebuffer-unmapped:large framebuffer-unmapped:readonly framebuffer-unmapped:short"
-                             " firmware-tables-readonly"),
-    _BYTES: ("code-overwritten", "paddr-misload wrong-entry:zero-bytes wrong-frame"),
+    _CALLS: ("nx-leaf-code", "shared-page-permissions"),
+    _MADE: ("reserved-bits", "table-shared"),
 }  # fmt: skip
-_RUN_ALONE = {
-    "wrong-entry:zero": ("jump-to-null", _ENTRY),
-    "wrong-entry:default": ("code-unmapped", _ENTRY),
-    "wrong-entry:data": ("nx-leaf-code", _ENTRY),
-    "wrong-entry:sled": ("nx-leaf-code", _ENTRY),
-    "shared-page-permissions": ("nx-leaf-code", _MEANT),
-    "table-shared": ("reserved-bits", _MEANT),
-    "stack-top-wrong": ("stack-unmapped", _MEANT),
-    "stack-top-wrong:guard": ("stack-unmapped", _MEANT),
-    "bad-root": ("identity-missing-trampoline", _MEANT),
-    "bad-root:firmware": ("stack-unmapped", _MEANT),
-    "la57-mismatch": ("identity-missing-trampoline", _BEFORE),
-    "non-canonical:stack": ("instruction-refused", "the instruction is named, not yet the register that is wrong"),
-    "overlapping-image": ("hang-hlt", _BYTES),
-}
 AT_SWITCH, MOST_WEAKER = ("check", "core"), 10
 WEAKER: dict[tuple[str, str], Weaker] = {
     **{(row, door): Weaker("", _BEHIND) for row in ("hang-hlt", "hang-loop") for door in AT_SWITCH},
@@ -76,7 +55,6 @@ WEAKER: dict[tuple[str, str], Weaker] = {
     **{("overlapping-image", door): Weaker("overlapping-image", _ASTRAY) for door in AT_SWITCH},
     ("wrong-frame", "core"): Weaker("wrong-frame", _ASTRAY),
     **{(row, "run"): Weaker(rule, why) for why, (rule, names) in _FOR_RUN.items() for row in names.split()},
-    **{(row, "run"): Weaker(rule, why) for row, (rule, why) in _RUN_ALONE.items()},
 }
 
 

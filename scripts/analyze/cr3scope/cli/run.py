@@ -95,6 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_twin(twin: ElfTwin) -> None:
     """UnusableInput before the boot, not after it."""
     twin.check()
+    twin.declared_accesses()
     for _ in twin.code():
         pass
 

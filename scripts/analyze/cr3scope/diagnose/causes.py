@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.catalogue import BY_ID
@@ -12,14 +12,18 @@ from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.input.logs.observe import LogReport
+from cr3scope.diagnose.stopped import findings
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
 from cr3scope.message import Hex, Message, Vector, message
-from cr3scope.paging.walk import is_canonical
+from cr3scope.model.code_prediction import predict_code
+from cr3scope.model.known import NOTHING, Known
+from cr3scope.paging.walk import Reason, is_canonical
 from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR4_PCIDE
+from cr3scope.x86.decode.instruction import can_decode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
@@ -37,26 +41,27 @@ def first_cause(
     report: LogReport,
     looks: Sequence[Look],
     at_fault: AtFault,
+    known_of: Callable[[StoppedCpu], Known] = lambda _cpu: NOTHING,
 ) -> tuple[StoppedCpu, tuple[Finding, ...]]:
     """Return the CPU whose cause can be named, and the cause; ``cpus`` are in the order of ``judged.in_order``.
 
-    ``at_fault``: the registers when the report's fatal exception came, as far as they are known. QmpError if
-    QEMU stops answering.
+    ``at_fault``: the registers when the report's fatal exception came, as far as they are known. ``known_of``
+    returns what files and memory tell of a CPU's addresses. QmpError if QEMU stops answering.
     """
     for cpu in cpus:
         rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips, at_fault)
+        found = causes(cpu, report, rips, at_fault, known_of(cpu))
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()
 
 
 def causes(
-    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault
+    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault, known: Known = NOTHING
 ) -> tuple[Finding, ...]:
     """Return findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
-    QmpError if QEMU stops answering.
+    ``known``: what files and memory tell of addresses. QmpError if QEMU stops answering.
     """
     if not snapshot.in_long_mode:
         return tuple(_outside_long_mode(snapshot, report, at_fault))
@@ -64,7 +69,7 @@ def causes(
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
-        found = next(_fault(snapshot, report, fault, at_fault), None)
+        found = next(_fault(snapshot, report, fault, at_fault, known), None)
         if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
             # What was raised first is told, but it is not why it never ended.
             return tuple(filter(None, (_handler_loop(snapshot, report, fault), found)))
@@ -96,13 +101,13 @@ def _died_in_real_mode(snapshot: StoppedCpu) -> Finding:
 
 
 def _fault(
-    snapshot: StoppedCpu, report: LogReport, fault: Fault, at_fault: AtFault
+    snapshot: StoppedCpu, report: LogReport, fault: Fault, at_fault: AtFault, known: Known
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return
     yield from _zeros(snapshot, fault.rip)
     if fault.vector == exceptions.PAGE_FAULT:
-        yield from page_fault_cause(snapshot, fault)
+        yield from page_fault_cause(snapshot, fault, known)
     elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
         first = report.first
         if first is not None and first != fault and first.rip == fault.rip:
@@ -117,9 +122,25 @@ def _fault(
             )  # fmt: skip
         else:
             yield from _mov_cr3(snapshot, fault.rip)
+            yield from _stack_not_canonical(snapshot, fault, at_fault)
             yield from refused_instruction(snapshot, fault, at_fault)
+    elif fault.vector == exceptions.STACK_FAULT:
+        yield from _stack_not_canonical(snapshot, fault, at_fault)
     elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
         yield from refused_instruction(snapshot, fault, at_fault)
+
+
+def _stack_not_canonical(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    """Yield what is wrong with RSP, if the instruction uses the stack: it names no address itself."""
+    if not {"RIP", "RSP"} <= at_fault.registers.keys() or not can_decode():
+        return
+    now = replace(snapshot, registers={**snapshot.registers, **at_fault.registers}, code_bits=at_fault.code_bits or 64)
+    seen = predict_code(now)
+    step = seen.refused
+    if seen.veto is None or seen.veto.reason is not Reason.NON_CANONICAL or step is None or step.by != fault.rip:
+        return
+    if step.name.startswith("stack"):
+        yield from findings(now, seen)
 
 
 def _handler_loop(snapshot: StoppedCpu, report: LogReport, first: Fault) -> Finding | None:

@@ -12,6 +12,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.diagnose.stopped import context
 from cr3scope.model.handlers import handlers
+from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -31,8 +32,11 @@ _CONSOLE_FIELDS = {0x30: "ConIn", 0x40: "ConOut", 0x50: "StdErr", 0x58: "Runtime
                    0x60: "BootServices"}  # fmt: skip
 
 
-def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
-    """Yield at most one finding; none if the tables, as they now are, would let the access through."""
+def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> Iterator[Finding]:
+    """Yield at most one finding; none if the tables, as they now are, would let the access through.
+
+    ``known``: what files and memory tell of addresses.
+    """
     error, virt = fault.error_code, fault.cr2
     if error is None or virt is None or fault.rip is None:
         return
@@ -47,7 +51,7 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
         return
     struck = list(_strikes(now, fault, refused, kind))
     registers = replace(now.delivery_registers, rip=fault.rip)
-    for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
+    for found in compose(context(now, cpu, registers, struck, is_dead=True, known=known), RULES, struck)[:1]:
         seen = message("the live tables under CR3={cr3} refuse {cr2}: {refused}",
                        cr3=Hex(cpu.cr3), cr2=Hex(virt), refused=Message(refused.reason.of("{veto}"), {"veto": refused.guilty[0]}))  # fmt: skip
         yield replace(found, proof=(seen, *found.proof, *_firmware_table(now, fault, refused)))

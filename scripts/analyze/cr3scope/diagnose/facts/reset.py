@@ -34,7 +34,7 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
             message("the watchdog device ran out (action: {action})", action=watchdog_action),
             message("QEMU reports WATCHDOG; no exception before it. {stood}", stood=_stood(cpu)),
         )
-    if cpu.in_long_mode and cpu.cpu.cr3 == _firmware_cr3(log):
+    if cpu.in_long_mode and cpu.cpu.cr3 == firmware_cr3(log):
         place = _interrupted(cpu)
         if place is not None:
             watchdog = BY_ID["uefi-watchdog"].finding(
@@ -56,8 +56,8 @@ def _stood(cpu: StoppedCpu) -> Message:
     return message("CPU {cpu} was at RIP={rip}", cpu=cpu.number, rip=Hex(cpu.rip))
 
 
-def _firmware_cr3(log: Path) -> int | None:
-    """Under which tables the first interrupt came: before its DXE phase the firmware takes none."""
+def firmware_cr3(log: Path) -> int | None:
+    """Return under which tables the first interrupt came: before its DXE phase the firmware takes none. None without one."""
     try:
         with log.open("rb") as file:
             found = _FIRST_INTERRUPT.search(file.read(_LOG_HEAD))
