@@ -12,6 +12,8 @@ _INFO_VERSION = 1
 _HEAD = struct.Struct("<8sIIIIQ")  # magic, version, size, levels, CPUs, root
 _RANGE = struct.Struct("<QQQ")  # virtual, physical, bytes
 _RANGES_AT = {"boot info": 48, "page tables": 72, "initrd": 96, "memory map": 120, "frame buffer": 168}
+_WINDOW, _WINDOW_AT = struct.Struct("<Q"), 32
+_MAP, _MAP_AT = struct.Struct("<QI"), 144  # bytes of the memory map that are filled, stride of its descriptors
 _SEGMENT_COUNT_AT, _STACKS_AT, _SEGMENTS_AT = 164, 208, 248
 _STACKS = struct.Struct("<QQQQQ")  # virtual, stride, bytes of the guard, usable bytes, physical
 _SEGMENT = struct.Struct("<QQQQII")  # virtual, physical, filesz, memsz, flags
@@ -46,11 +48,15 @@ class HandedSegment:
 
 @dataclass(frozen=True, slots=True)
 class BootInfo:
-    """What a kernel was told of its address space. ``guards`` have no physical address that counts."""
+    """What a kernel was told of its address space. ``guards`` have no physical address that counts; ``recursive_virt``
+    is where the window of a recursive slot begins, 0 where there is none."""
 
     virt: int
     levels: int
     root: int
+    recursive_virt: int
+    memory_map_used: int
+    descriptor_size: int
     ranges: tuple[HandedRange, ...]
     stacks: tuple[HandedRange, ...]
     guards: tuple[HandedRange, ...]
@@ -73,8 +79,10 @@ def read_boot_info(data: bytes) -> BootInfo | None:
     )  # fmt: skip
     if not is_whole:
         return None
+    (window,) = _WINDOW.unpack_from(data, _WINDOW_AT)
+    used, descriptor_size = _MAP.unpack_from(data, _MAP_AT)
     return BootInfo(
-        ranges[0].virt, levels, root, tuple(one for one in ranges if one.size),
+        ranges[0].virt, levels, root, window, used, descriptor_size, tuple(one for one in ranges if one.size),
         tuple(HandedRange(f"stack {n}", stacks + n * stride + guard, stacks_phys + n * usable, usable)
               for n in range(cpus) if usable),
         tuple(HandedRange(f"stack {n} guard", stacks + n * stride, 0, guard) for n in range(cpus) if guard),

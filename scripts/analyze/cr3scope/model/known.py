@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cr3scope.input.capture.records import (
-    ElfRecord, LoadedRecord, MapRecord, MemoryContents, RegionRecord, SegmentRecord, TableRecord,
+    ElfRecord, ImageRecord, LoadedRecord, MapRecord, MemoryContents, MemoryDescriptor, RegionRecord, SegmentRecord,
+    TableRecord,
 )  # fmt: skip
 
 
@@ -21,11 +22,13 @@ class Known:
     tables the firmware took its interrupts.
     """
 
+    images: tuple[ImageRecord, ...] = ()
     elfs: tuple[ElfRecord, ...] = ()
     segments: tuple[SegmentRecord, ...] = ()
     maps: tuple[MapRecord, ...] = ()
     regions: tuple[RegionRecord, ...] = ()
     tables: tuple[TableRecord, ...] = ()
+    memory_map: tuple[MemoryDescriptor, ...] = ()
     roles: Mapping[int, str] = field(default_factory=dict)
     at_switch: Mapping[str, int] = field(default_factory=dict)
     is_fresh: bool = False

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cr3scope.diagnose.facts.at_fault import AtFault
+from cr3scope.diagnose.facts.loaded_images import loaded_images
 from cr3scope.images.boot_info import BYTES, MAGIC, BootInfo, HandedRange, HandedSegment, read_boot_info
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import PF_W, PF_X, ElfTwin, Segment
 from cr3scope.images.kernel_notes import Base, DeclaredAccess
 from cr3scope.input.capture.records import (
-    ElfRecord, LoadedRecord, MapRecord, MemoryContents, RegionRecord, SegmentRecord, TableRecord,
+    ElfRecord, ImageRecord, LoadedRecord, MapRecord, MemoryContents, MemoryDescriptor, RegionRecord, SegmentRecord,
+    TableRecord,
 )  # fmt: skip
 from cr3scope.model.known import Known
 from cr3scope.paging.walk import Translation, access as reach
 from cr3scope.target.stopped_cpu import GENERAL, StoppedCpu
+from cr3scope.target.switch import new_cr3
 from cr3scope.text import printable
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.decode.instruction import can_decode, decode, written
@@ -28,6 +32,7 @@ from cr3scope.x86.word import MASK64, QWORD
 
 _STRAIGHT = 64  # bytes behind a mov cr3 that may lie before what is still its own code
 _LEAVE = ("j", "call", "ret", "iret", "sys", "int", "loop", "lcall", "ljmp")
+_DESCRIPTOR, _MOST_MAP_BYTES = struct.Struct("<IxxxxQxxxxxxxxQQ"), 1 << 20  # EFI_MEMORY_DESCRIPTOR
 _PIECE, _MOST_SEARCHED = 16 << 20, 1 << 30  # bytes of RAM
 _WORDS = PAGE_BYTES // QWORD
 _ENTRY_BYTES = 64
@@ -60,6 +65,48 @@ def known_of(
     return known if fault is None else _at_fault(known, under, fault, registers, twins, declared, info)
 
 
+def known_at_switch(cpu: StoppedCpu, files: Sequence[ElfFile]) -> Known | None:
+    """Return what the files and the memory tell of a CPU that is about to switch; None without a boot info.
+
+    Errors as :func:`known_of`.
+    """
+    twins = [twin for file in files if not (twin := ElfTwin(file.path)).is_relocatable and file.base is None]
+    under = cpu.under(new_cr3(cpu))
+    info = _boot_info(under, cpu.registers, is_agreed=True)
+    if info is None:
+        return None
+    known = _with_info(_of_files(twins, {}, info), info)
+    window = (RegionRecord(0, "recursive window", "recursive", info.recursive_virt, info.recursive_virt, None),)
+    return replace(
+        known, loaded=tuple(_loaded(under, twins, known)), memories=tuple(_entries(under, known)),
+        images=tuple(_images(cpu)), memory_map=tuple(_memory_map(under, info)),
+        regions=(*known.regions, *(window if info.recursive_virt else ())),
+    )  # fmt: skip
+
+
+def _images(cpu: StoppedCpu) -> Iterator[ImageRecord]:
+    """Those that the firmware loaded from a file system."""
+    for loaded in loaded_images(cpu):
+        image, header = loaded.image, loaded.header
+        code = [one for one in header.sections if one.executable] if header else []
+        if image.name is not None and code:
+            first, last = min(one.offset for one in code), max(one.offset + one.size for one in code)
+            name = printable(image.name)
+            yield ImageRecord(0, name, image.base, image.size, None, first, last - first, None)
+
+
+def _memory_map(under: StoppedCpu, info: BootInfo) -> Iterator[MemoryDescriptor]:
+    """The firmware's, as the boot info tells its stride (UEFI 2.10, 7.2.3)."""
+    place = next((one for one in info.ranges if one.name == "memory map"), None)
+    stride, used = info.descriptor_size, info.memory_map_used
+    if place is None or stride < _DESCRIPTOR.size or not 0 < used <= min(place.size, _MOST_MAP_BYTES):
+        return
+    data = under.physical(place.phys, used)
+    for at in range(0, len(data) - _DESCRIPTOR.size + 1, stride):
+        kind, first, pages, attributes = _DESCRIPTOR.unpack_from(data, at)
+        yield MemoryDescriptor(first, first + pages * PAGE_BYTES - 1, kind, attributes)
+
+
 def _of_files(twins: Iterable[ElfTwin], declared: Mapping[int, DeclaredAccess], info: BootInfo | None) -> Known:
     elfs, segments = [], []
     for twin in twins:
@@ -67,7 +114,7 @@ def _of_files(twins: Iterable[ElfTwin], declared: Mapping[int, DeclaredAccess], 
         elfs.append(ElfRecord(0, name, twin.entry, 0, 0, None))
         segments += [_segment(name, one, info) for one in twin.segments()]
     roles = {rip: _BASE_ROLES[one.base] for rip, one in declared.items() if one.base in _BASE_ROLES}
-    return Known(tuple(elfs), tuple(segments), roles=roles)
+    return Known(elfs=tuple(elfs), segments=tuple(segments), roles=roles)
 
 
 def _segment(name: str, one: Segment, info: BootInfo | None) -> SegmentRecord:
@@ -128,16 +175,21 @@ def _may_execute(under: StoppedCpu, virt: int) -> bool:
 def _loaded(under: StoppedCpu, twins: Iterable[ElfTwin], known: Known) -> Iterator[LoadedRecord]:
     """What lies where each segment was loaded, beside its file."""
     places = {(one.of, one.index): one.phys for one in known.segments}
+    sizes = {(one.of, one.index): one.memsz for one in known.segments}
     for twin in twins:
         name = printable(twin.path.name)
         for number, start, data in twin.contents():
             phys = places.get((name, number))
             if phys is None or not data:
                 continue
-            held = under.physical(phys, len(data))
+            held = under.physical(phys, sizes[name, number])
             differs = next((n for n, (one, other) in enumerate(zip(held, data)) if one != other), None)
-            if len(held) == len(data):
-                yield LoadedRecord(0, name, number, None if differs is None else start + differs, None)
+            dirty = len(held) - len(held[len(data) :].lstrip(b"\0"))
+            if len(held) == sizes[name, number]:
+                yield LoadedRecord(
+                    0, name, number, None if differs is None else start + differs,
+                    None if dirty == len(held) else start + dirty,
+                )  # fmt: skip
 
 
 def _entries(under: StoppedCpu, known: Known) -> Iterator[MemoryContents]:
