@@ -95,3 +95,12 @@ def test_what_is_not_canonical_is_a_fact() -> None:
     astray = 0x8000_0000_0000
     [found] = died(Ram(), Fault(GP, 0, None, astray))
     assert facts(found) == {"rip": f"{astray:#x}", "lowest_bit": 47}
+
+
+def test_code_behind_a_switch_that_is_not_mapped_any_more_is_the_trampoline() -> None:
+    """Without a trace: what stands before RIP in memory tells it."""
+    ram = Ram()
+    ram.put(CODE, bytes.fromhex("0f22d8"))
+    ram.unmap(CODE)
+    fetch = 0x10
+    assert [found.rule for found in died(ram, Fault(PF, fetch, CODE + 3, CODE + 3))] == ["identity-missing-trampoline"]
