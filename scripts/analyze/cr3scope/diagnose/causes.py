@@ -139,7 +139,7 @@ def _stack_not_canonical(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) 
     step = seen.refused
     if seen.veto is None or seen.veto.reason is not Reason.NON_CANONICAL or step is None or step.by != fault.rip:
         return
-    if step.name.startswith("stack"):
+    if step.role.is_stack:
         yield from findings(now, seen)
 
 
