@@ -21,6 +21,7 @@ from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import Boot, CpuRecord, MemoryContents, TableRecord
 from cr3scope.model import scan
 from cr3scope.model.delivery import Delivery
+from cr3scope.model.inferred import HANDOFF
 from cr3scope.model.intent import Intent
 from cr3scope.model.known import Known
 from cr3scope.model.prediction import Prediction
@@ -37,7 +38,6 @@ _CHECKS: tuple[Rule, ...] = (
     guard_missing.RULE, double_map_wx.RULE, tables_reclaimed.RULE, descriptor_stride.RULE,
 )  # fmt: skip
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
-_HANDOFF = "handoff"
 
 
 def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Finding, ...]:
@@ -65,11 +65,11 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
 def _boot(now: StoppedCpu, under: StoppedCpu, cpu: CpuState, known: Known) -> Boot:
     told = {name: value for name, value in now.general.items()} | {"cr3": cpu.cr3}
     return Boot(
-        cpus={_HANDOFF: CpuRecord(0, _HANDOFF, told, now.phys_bits, "", frozenset())},
+        cpus={HANDOFF: CpuRecord(0, HANDOFF, told, now.phys_bits, "", frozenset())},
         memory_map=list(known.memory_map), images=list(known.images), elfs=list(known.elfs),
         segments=list(known.segments), loaded=list(known.loaded), maps=list(known.maps), regions=list(known.regions),
         tables=list(_tables(under, cpu, known)),
-        memories={(one.name, _HANDOFF): one for one in (*known.memories, *_descriptor_tables(now))},
+        memories={(one.name, HANDOFF): one for one in (*known.memories, *_descriptor_tables(now))},
     )  # fmt: skip
 
 
@@ -87,4 +87,4 @@ def _tables(under: StoppedCpu, cpu: CpuState, known: Known) -> Iterator[TableRec
 def _descriptor_tables(now: StoppedCpu) -> Iterator[MemoryContents]:
     for name, table in (("gdt", now.gdt), ("idt", now.idt)):
         if table is not None:
-            yield MemoryContents(0, name, _HANDOFF, table.base, now.bytes_at(table.base, table.limit + 1))
+            yield MemoryContents(0, name, HANDOFF, table.base, now.bytes_at(table.base, table.limit + 1))

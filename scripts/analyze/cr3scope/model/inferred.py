@@ -15,7 +15,7 @@ from cr3scope.x86.mov_cr3 import LONGEST, switches_before
 from cr3scope.x86.registers import Registers
 
 
-_ENTRY, _HANDOFF = "entry", "handoff"
+_ENTRY, HANDOFF = "entry", "handoff"
 Wanted = tuple[int, int | None, int | None]  # an address, RSP and RIP when it is accessed
 
 
@@ -32,7 +32,7 @@ def inferred(now: StoppedCpu, registers: Registers, wanted: Iterable[Wanted], kn
         loaded=list(known.loaded), memories={(one.name, one.when): one for one in known.memories},
     )  # fmt: skip
     firmware = {} if known.firmware_cr3 is None else {"cr3": known.firmware_cr3}
-    for when, told in ((_ENTRY, firmware), (_HANDOFF, known.at_switch)):
+    for when, told in ((_ENTRY, firmware), (HANDOFF, known.at_switch)):
         if told:
             boot.cpus[when] = CpuRecord(0, when, dict(told), now.phys_bits, "", frozenset())
     if known.entered is not None:
