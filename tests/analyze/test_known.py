@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from analyze import tiny_elf
-from analyze.dead_guest import CODE, PAGE, ROOT, STACK, Ram, guest
+from analyze.dead_guest import CODE, GDT, IDT, PAGE, ROOT, STACK, Ram, guest
 
-from cr3scope.diagnose import handed_over
+from cr3scope.diagnose import at_switch, handed_over
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.diagnose.facts.at_fault import AtFault
-from cr3scope.diagnose.facts.known import known_of
+from cr3scope.diagnose.facts.known import known_at_switch, known_of
+from cr3scope.diagnose.finding import Severity
 from cr3scope.images import boot_info
 from cr3scope.images.boot_info import BYTES, MAGIC, read_boot_info
 from cr3scope.images.elf_file import ElfFile
@@ -235,3 +236,57 @@ def test_two_boot_infos_in_memory_are_none(tmp_path: Path, ram: Ram) -> None:
     assert died.known(fault, {}).maps == ()
     ram.put(OTHER, info(virt=OTHER, phys=INFO))  # a copy that lies elsewhere than it says
     assert len(died.known(fault, {}).maps) == 2
+
+
+def at_the_switch(folder: Path, ram: Ram, cr3: int = ROOT, gigapages: bool = True) -> dict[str, Severity]:
+    """What is found right before `mov cr3, rax`, with the boot info in RDI."""
+    ram.put(CODE, SWITCH)
+    died = Died(folder, ram)
+    cpu = replace(died._cpu(), registers={**died._cpu().registers, "RAX": cr3, "RDI": INFO, "RSP": STACK_TOP})
+    known = known_at_switch(cpu, died.files)
+    assert known is not None
+    return {one.rule: one.severity for one in at_switch.findings(cpu, known, gigapages)}
+
+
+@pytest.fixture
+def fine(ram: Ram) -> Ram:
+    """With an IDT whose gates lead to code."""
+    ram.put(TEXT, b"\x90" * 64)
+    ram.put(GDT + 8, struct.pack("<Q", 0x00AF9A000000FFFF))
+    gate = struct.pack("<HHBBHII", CODE & 0xFFFF, 8, 0, 0x8E, CODE >> 16, 0, 0)
+    ram.put(IDT, gate * 32)
+    return ram
+
+
+def test_a_healthy_switch_has_nothing_to_find(tmp_path: Path, fine: Ram) -> None:
+    assert at_the_switch(tmp_path, fine) == {}
+
+
+def test_what_does_no_harm_yet_is_found_at_the_switch(tmp_path: Path, fine: Ram) -> None:
+    fine.map(STACK - PAGE, OTHER | 3)
+    assert set(at_the_switch(tmp_path, fine)) == {"guard-missing"}
+    fine.unmap(STACK - PAGE)
+    assert set(at_the_switch(tmp_path, fine, cr3=ROOT | 0x18)) == {"cr3-flags"}
+    fine.unmap(RODATA)
+    assert set(at_the_switch(tmp_path, fine)) == {"code-unmapped"}
+    fine.map(RODATA, RODATA | 3)
+    fine.unmap(IDT)
+    assert at_the_switch(tmp_path, fine) == {"idt-unmapped": Severity.NOTE}, "it is nobody's that the boot info tells of"
+
+
+def test_without_a_boot_info_nothing_is_said_of_a_switch(tmp_path: Path) -> None:
+    ram = Ram()
+    ram.put(CODE, SWITCH)
+    died = Died(tmp_path, ram)
+    assert known_at_switch(died._cpu(), died.files) is None
+
+
+def test_every_stack_of_several_has_its_place(ram: Ram) -> None:
+    data = bytearray(info())
+    struct.pack_into("<I", data, 20, 2)
+    struct.pack_into("<QI", data, 144, 480, 48)  # the memory map's bytes and stride
+    told = read_boot_info(bytes(data))
+    assert told is not None
+    assert [(one.virt, one.phys) for one in told.stacks] == [(STACK, STACK), (STACK + 2 * PAGE, STACK + PAGE)]
+    assert [one.virt for one in told.guards] == [STACK - PAGE, STACK + PAGE]
+    assert (told.memory_map_used, told.descriptor_size) == (480, 48)

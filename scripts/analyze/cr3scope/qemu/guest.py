@@ -27,7 +27,7 @@ from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
-from cr3scope.qemu.switch_stop import BOOTING, SwitchStop
+from cr3scope.qemu.switch_stop import SwitchStop
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
@@ -302,20 +302,27 @@ class _Watcher:
 
     def _search(self) -> None:
         """For the place where the loader will switch."""
-        if self._switch is None or self._qmp is None or self._done or time.monotonic() < self._switch.next_try:
+        switch = self._switch
+        if switch is None or self._qmp is None or self._done or time.monotonic() < switch.next_try:
             return
         try:
-            self._switch.search(self._qmp)
+            switch.search(self._qmp)
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch is not looked at: {error}")
-        if self._switch.stub is not None:
-            self._on(self._switch.stub, self._at_switch)
+        if switch.stub is not None:
+            self._on(switch.stub, self._at_switch)
+
+    def _search_again(self) -> None:
+        if self._switch is not None and self._switch.stub is None:
+            self._switch.begin()
+            self._search()
 
     def _at_switch(self) -> None:
-        assert self._switch is not None and self._switch.stub is not None and self._qmp is not None
-        stub = self._switch.stub
+        switch = self._switch
+        assert switch is not None and switch.stub is not None and self._qmp is not None
+        stub = switch.stub
         try:
-            is_all = self._switch.stopped(self._qmp)
+            is_all = switch.stopped(self._qmp, is_needed=not self._serial.is_traced)
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch was not looked at: {error}")
             is_all = True
@@ -382,7 +389,8 @@ class _Watcher:
             if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
                 qmp.execute("set-action", reboot="shutdown", shutdown="pause")
             if self._switch is not None:
-                self._switch.begin(qmp)
+                self._switch.begin()
+                self._search()
             elif self._command.waits and not self._command.has_debugger:
                 qmp.execute("cont")
         except QmpError as error:
@@ -412,9 +420,10 @@ class _Watcher:
             self._stderr += data[: max(_MAX_WORDS - len(self._stderr), 0)]
 
     def _take_serial(self, data: bytes) -> None:
-        if self._switch is not None and BOOTING in data:
-            self._switch.hurry()
         for sign in self._serial.feed(data):
+            if sign is Sign.BOOTING:
+                self._search_again()
+                continue
             self._end_within(_GRACE[sign], _MEANING.get(sign, Reason.SAID_ALL))
 
     def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:
