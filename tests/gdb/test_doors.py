@@ -37,37 +37,23 @@ class Weaker:
 _BEHIND = "it comes behind the plan, and behind what the code there tells"
 _ASTRAY = "from where other bytes are executed than were meant nothing is predicted"
 _REFUSED = "the code's #GP is told, which QEMU's TCG does not raise"
-_RAN = "the machine runs to its end, and QEMU leaves with it: nobody can ask it"
-_WHOSE = "only a trace tells what belongs at the address that is not mapped"
-_ENTRY = "only a trace tells where the kernel was to be entered"
-_BYTES = "the file shows that other bytes are executed, only a trace why"
-_BEFORE = "the tables that were in force before the switch are gone"
-_MEANT = "only a trace tells what was meant to lie there"
+_CALLS = "only a trace tells what the loader called, and when"
+_LAST = "only a trace tells which call mapped the page last"
+_MADE = "only a trace tells for which entry a table was made"
+_WRITTEN = "only a trace tells with which rights the slot was written first"
+_EVERY = "only a trace tells of every mapping: the boot info does not say what else a loader may map"
+_PAT = "QEMU tells nobody the PAT, and so no memory type"
 _FOR_RUN = {
-    _RAN: ("", "bss-not-zeroed cr3-flags descriptor-stride double-map-wx framebuffer-cached gdt-unmapped gigapage-unsupported"
-               " global-nonleaf guard-missing handler-unmapped idt-unmapped mapping-unasked pat-misread recursive-slot"
-               " recursive-slot:lower-table recursive-slot:readonly reserved-bits:gigapage stale-map-key tables-not-zeroed"
-               " tables-reclaimed use-after-exit"),
-    _WHOSE: ("access-fault", "abi-mismatch boot-info-unmapped boot-info-unmapped:initrd boot-info-unmapped:memory-map"
-                             " code-unmapped:data code-unmapped:last-page code-unmapped:rodata framebuffer-unmapped"
-                             " framebuffer-unmapped:large framebuffer-unmapped:readonly framebuffer-unmapped:short"
-                             " firmware-tables-readonly"),
-    _BYTES: ("code-overwritten", "paddr-misload wrong-entry:zero-bytes wrong-frame"),
-}  # fmt: skip
-_RUN_ALONE = {
-    "wrong-entry:zero": ("jump-to-null", _ENTRY),
-    "wrong-entry:default": ("code-unmapped", _ENTRY),
-    "wrong-entry:data": ("nx-leaf-code", _ENTRY),
-    "wrong-entry:sled": ("nx-leaf-code", _ENTRY),
-    "shared-page-permissions": ("nx-leaf-code", _MEANT),
-    "table-shared": ("reserved-bits", _MEANT),
-    "stack-top-wrong": ("stack-unmapped", _MEANT),
-    "stack-top-wrong:guard": ("stack-unmapped", _MEANT),
-    "bad-root": ("identity-missing-trampoline", _MEANT),
-    "bad-root:firmware": ("stack-unmapped", _MEANT),
-    "la57-mismatch": ("identity-missing-trampoline", _BEFORE),
-    "non-canonical:stack": ("instruction-refused", "the instruction is named, not yet the register that is wrong"),
-    "overlapping-image": ("hang-hlt", _BYTES),
+    "stale-map-key": ("", _CALLS),
+    "use-after-exit": ("", _CALLS),
+    "shared-page-permissions": ("nx-leaf-code", _LAST),
+    "table-shared": ("reserved-bits", _MADE),
+    "recursive-slot:readonly": ("", _WRITTEN),
+    "mapping-unasked": ("", _EVERY),
+    "reserved-bits:gigapage": ("", _EVERY),
+    "tables-not-zeroed": ("", _EVERY),
+    "framebuffer-cached": ("", _PAT),
+    "pat-misread": ("", _PAT),
 }
 AT_SWITCH, MOST_WEAKER = ("check", "core"), 10
 WEAKER: dict[tuple[str, str], Weaker] = {
@@ -75,13 +61,12 @@ WEAKER: dict[tuple[str, str], Weaker] = {
     ("cr3-high-bits", "check"): Weaker("cr3-high-bits", _REFUSED),
     **{("overlapping-image", door): Weaker("overlapping-image", _ASTRAY) for door in AT_SWITCH},
     ("wrong-frame", "core"): Weaker("wrong-frame", _ASTRAY),
-    **{(row, "run"): Weaker(rule, why) for why, (rule, names) in _FOR_RUN.items() for row in names.split()},
-    **{(row, "run"): Weaker(rule, why) for row, (rule, why) in _RUN_ALONE.items()},
+    **{(row, "run"): Weaker(rule, why) for row, (rule, why) in _FOR_RUN.items()},
 }
 
 
-@pytest.mark.parametrize("door", AT_SWITCH)
-def test_the_doors_at_the_switch_are_weaker_for_few_rows(door: str) -> None:
+@pytest.mark.parametrize("door", (*AT_SWITCH, "run"))
+def test_each_door_is_weaker_for_few_rows(door: str) -> None:
     assert len([row for row, of in WEAKER if of == door]) <= MOST_WEAKER
     assert {row for row, _ in WEAKER} <= {row.inject for row in rows()}
 
@@ -113,6 +98,15 @@ def test_every_door_names_the_same_cause(row: Row, tmp_path: Path) -> None:
         else:
             assert told.rule == weaker.rule, (door, weaker)
             assert told != captured, f"{door} is no weaker any more: {weaker}"
+
+
+@pytest.mark.parametrize("cpus", ["1", "3"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_healthy_boot_without_a_trace_has_nothing_to_find(form: str, cpus: str, tmp_path: Path) -> None:
+    """What the boot info does not tell is no reason to find anything."""
+    run = boot_from_snapshot(tmp_path, config=f"{FORMS[form]};sinks=file", CPUS=cpus)
+    assert diagnosis(run.verdict) == Diagnosis("", "", None), run.explain()
+    assert run.verdict["verdict"] == "healthy", run.explain()
 
 
 def by_door(folder: Path, row: Row, run: Run) -> dict[str, Diagnosis]:
@@ -178,7 +172,9 @@ def diagnosis(verdict: dict[str, Any]) -> Diagnosis:
     if not loud:
         return Diagnosis("", "", None)
     entry = loud[0]["entry"]
-    seen = (verdict["observation"] or {}).get("first") or verdict["prediction"] or {}
+    observed = verdict["observation"] or {}
+    # What a guest that ran has handled is nobody's fault: the kernel's own checks raise exceptions.
+    seen = (observed.get("first") if observed.get("outcome") != "ran" else None) or verdict["prediction"] or {}
     return Diagnosis(
         loud[0]["rule"],
         entry["phys"] if entry else "",

@@ -72,8 +72,3 @@ class Event:
 def message(template: str, **facts: Fact) -> Message:
     """Return what is to be said of some facts."""
     return Message(template, facts)
-
-
-def as_messages(words: str) -> tuple[Message, ...]:
-    """Return lines of words as messages without facts."""
-    return tuple(Message(line) for line in words.split("\n") if line)

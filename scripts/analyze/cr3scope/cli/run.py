@@ -22,6 +22,8 @@ from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
 
 if TYPE_CHECKING:
+    from cr3scope.qemu.switch_look import AtSwitch
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SERIAL, LOG, COMMAND = "serial.log", "interrupts.log", "qemu.cmd"
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         line = command.to_repeat(folder / "again.log")
         (folder / COMMAND).write_text(line + "\n", errors="surrogateescape")
         examine = partial(_examine, folder, arguments.elf)
-        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine)
+        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine, _at_switch(arguments.elf))
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
@@ -92,9 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
     return verdict.exit_status
 
 
+def _at_switch(files: list[ElfFile]) -> AtSwitch | None:
+    """Of a kernel that says in its file that it is handed a boot info."""
+    if not any(ElfTwin(file.path).declared_accesses() for file in files):
+        return None
+    from cr3scope.qemu.switch_look import AtSwitch
+
+    return AtSwitch(files)
+
+
 def _check_twin(twin: ElfTwin) -> None:
     """UnusableInput before the boot, not after it."""
     twin.check()
+    twin.declared_accesses()
     for _ in twin.code():
         pass
 

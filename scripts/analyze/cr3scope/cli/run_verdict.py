@@ -79,6 +79,7 @@ def _end(outcome: Outcome) -> RunEnd:
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,
         findings=outcome.findings,
+        at_switch=outcome.at_switch,
         walk=outcome.walk,
         mended=outcome.mended,
         cpu=outcome.judged,

@@ -10,6 +10,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.next_causes import NextCauses, next_causes
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.model.code_prediction import judged
+from cr3scope.model.known import NOTHING, Known
 from cr3scope.target.stopped_cpu import StoppedCpu, widened
 from cr3scope.x86.access import Fault
 from cr3scope.x86.descriptors import RPL
@@ -26,16 +27,17 @@ def at_death(dead: StoppedCpu, at_fault: AtFault) -> StoppedCpu | None:
     return replace(dead, registers=alive, code_bits=at_fault.code_bits or dead.code_bits)
 
 
-def next_after(alive: StoppedCpu, report: LogReport) -> NextCauses:
+def next_after(alive: StoppedCpu, report: LogReport, known: Known = NOTHING) -> NextCauses:
     """Return the causes in the order in which they strike, the fatal one first; none if the code at the fault does not
-    lead to just that page fault. ``alive``: the CPU as it stood there. QmpError if QEMU stops answering."""
+    lead to just that page fault. ``alive``: the CPU as it stood there, ``known``: what files and memory tell of its
+    addresses. QmpError if QEMU stops answering."""
     fault = report.fatal or report.first
     if fault is None or fault.vector != PAGE_FAULT or (fault.error_code or 0) & PF_USER or not alive.in_long_mode:
         return NextCauses()
     seen = judged(alive, alive.cpu, alive.delivery_registers)
     if seen.fault is None or not _are_same(seen.fault, fault):
         return NextCauses()
-    return next_causes(alive, seen)
+    return next_causes(alive, seen, known)
 
 
 def begins_with(coming: NextCauses, found: Sequence[Finding]) -> bool:

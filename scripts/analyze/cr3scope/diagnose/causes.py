@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.catalogue import BY_ID
@@ -12,13 +12,19 @@ from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.message import Hex, Message, Vector, as_messages, message
-from cr3scope.paging.walk import is_canonical
+from cr3scope.diagnose.stopped import findings
+from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
+from cr3scope.message import Hex, Message, Vector, message
+from cr3scope.model.code_prediction import predict_code
+from cr3scope.model.known import NOTHING, Known
+from cr3scope.paging.walk import Reason, is_canonical
 from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR4_PCIDE
+from cr3scope.x86.decode.instruction import can_decode
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mov_cr3 import LONGEST, NO_FLUSH, mov_cr3_at
@@ -27,10 +33,7 @@ from cr3scope.x86.standing import Standing
 _SLED_BYTES = 16
 _ZEROS, _NO_MEMORY = bytes(_SLED_BYTES), b"\xff" * _SLED_BYTES
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
-_GATE_PRESENT, _DESCRIPTOR_PRESENT = 1 << 47, 1 << 47
-_GATE_TYPES = (0xE, 0xF)  # 64-bit interrupt and trap gate (SDM 3A, table 3-2)
 _CR0_PE = 1
-_CODE_SEGMENT, _CODE_LONG = 0x18 << 40, 1 << 53
 
 
 def first_cause(
@@ -38,26 +41,27 @@ def first_cause(
     report: LogReport,
     looks: Sequence[Look],
     at_fault: AtFault,
+    known_of: Callable[[StoppedCpu], Known] = lambda _cpu: NOTHING,
 ) -> tuple[StoppedCpu, tuple[Finding, ...]]:
     """Return the CPU whose cause can be named, and the cause; ``cpus`` are in the order of ``judged.in_order``.
 
-    ``at_fault``: the registers when the report's fatal exception came, as far as they are known. QmpError if
-    QEMU stops answering.
+    ``at_fault``: the registers when the report's fatal exception came, as far as they are known. ``known_of``
+    returns what files and memory tell of a CPU's addresses. QmpError if QEMU stops answering.
     """
     for cpu in cpus:
         rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips, at_fault)
+        found = causes(cpu, report, rips, at_fault, known_of(cpu))
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()
 
 
 def causes(
-    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault
+    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault, known: Known = NOTHING
 ) -> tuple[Finding, ...]:
     """Return findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
-    QmpError if QEMU stops answering.
+    ``known``: what files and memory tell of addresses. QmpError if QEMU stops answering.
     """
     if not snapshot.in_long_mode:
         return tuple(_outside_long_mode(snapshot, report, at_fault))
@@ -65,7 +69,7 @@ def causes(
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
-        found = next(_fault(snapshot, report, fault, at_fault), None)
+        found = next(_fault(snapshot, report, fault, at_fault, known), None)
         if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
             # What was raised first is told, but it is not why it never ended.
             return tuple(filter(None, (_handler_loop(snapshot, report, fault), found)))
@@ -90,21 +94,20 @@ def _outside_long_mode(
 
 def _died_in_real_mode(snapshot: StoppedCpu) -> Finding:
     segment, offset = snapshot.selectors.get("CS", 0), snapshot.registers.get("EIP", 0)
-    code = snapshot.physical(segment * 16 + offset & 0xFFFFF, _SLED_BYTES).hex(" ")
     return BY_ID["ap-trampoline"].finding(
-        Message(f"CPU {snapshot.number} died in real mode at {segment:04x}:{offset:04x}"),
-        *as_messages(f"triple fault; code there: {code}"),
+        message("CPU {cpu} died in real mode at {cs:04x}:{ip:04x}", cpu=snapshot.number, cs=Hex(segment), ip=Hex(offset)),
+        message("triple fault; code there: {code}", code=snapshot.physical(segment * 16 + offset & 0xFFFFF, _SLED_BYTES)),
     )
 
 
 def _fault(
-    snapshot: StoppedCpu, report: LogReport, fault: Fault, at_fault: AtFault
+    snapshot: StoppedCpu, report: LogReport, fault: Fault, at_fault: AtFault, known: Known
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return
     yield from _zeros(snapshot, fault.rip)
     if fault.vector == exceptions.PAGE_FAULT:
-        yield from page_fault_cause(snapshot, fault)
+        yield from page_fault_cause(snapshot, fault, known)
     elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
         first = report.first
         if first is not None and first != fault and first.rip == fault.rip:
@@ -112,14 +115,32 @@ def _fault(
     elif fault.vector == exceptions.PROTECTION:
         levels = snapshot.cpu.levels
         if not is_canonical(fault.rip, levels):
-            top = 12 + 9 * levels - 1
-            title = f"the jump to {fault.rip:#x} is not canonical: bits 63:{top} differ"
-            yield BY_ID["non-canonical"].finding(Message(title), *as_messages(f"RIP={fault.rip:#x}"))
+            yield BY_ID["non-canonical"].finding(
+                message("the jump to {rip} is not canonical: bits 63:{lowest_bit} differ",
+                        rip=Hex(fault.rip), lowest_bit=12 + 9 * levels - 1),
+                message("RIP={rip}", rip=Hex(fault.rip)),
+            )  # fmt: skip
         else:
             yield from _mov_cr3(snapshot, fault.rip)
+            yield from _stack_not_canonical(snapshot, fault, at_fault)
             yield from refused_instruction(snapshot, fault, at_fault)
+    elif fault.vector == exceptions.STACK_FAULT:
+        yield from _stack_not_canonical(snapshot, fault, at_fault)
     elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
         yield from refused_instruction(snapshot, fault, at_fault)
+
+
+def _stack_not_canonical(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    """Yield what is wrong with RSP, if the instruction uses the stack: it names no address itself."""
+    if not {"RIP", "RSP"} <= at_fault.registers.keys() or not can_decode():
+        return
+    now = replace(snapshot, registers={**snapshot.registers, **at_fault.registers}, code_bits=at_fault.code_bits or 64)
+    seen = predict_code(now)
+    step = seen.refused
+    if seen.veto is None or seen.veto.reason is not Reason.NON_CANONICAL or step is None or step.by != fault.rip:
+        return
+    if step.role.is_stack:
+        yield from findings(now, seen)
 
 
 def _handler_loop(snapshot: StoppedCpu, report: LogReport, first: Fault) -> Finding | None:
@@ -132,7 +153,7 @@ def _handler_loop(snapshot: StoppedCpu, report: LogReport, first: Fault) -> Find
         message(
             "the handler of {vector} faults itself at RIP={handler_rip}: {why}",
             vector=Vector(first.vector), handler_rip=Hex(again.rip or 0),
-            why=why.title if why else Message(exceptions.describe(again.vector, again.error_code)),
+            why=why.title if why else message("{again}", again=Fault(again.vector, again.error_code, None, None)),
         ),
         *(why.proof if why else ()),
     )
@@ -147,16 +168,20 @@ def _hang(snapshot: StoppedCpu, rips: Sequence[int]) -> Iterator[Finding]:
         if not snapshot.interrupts_on:
             yield _halted(standing(snapshot.registers, snapshot.number))
     elif len(rips) > 1 and max(rips) - min(rips) < LOOP_BYTES:
-        code = snapshot.bytes_at(min(rips), _SLED_BYTES).hex(" ")
-        state = "off"
-        flag = "RFLAGS.IF=0"
-        if snapshot.interrupts_on:
-            state, flag = "on, but none comes: all are masked", "RFLAGS.IF=1, none in the log"
-        yield BY_ID["hang-loop"].finding(
-            Message(f"a tight loop at RIP={min(rips):#x} with interrupts {state}"),
-            *as_messages(f"RIP stayed within {min(rips):#x}..{max(rips):#x} in {len(rips)} samples, {flag}\n"
-            f"code: {code}"),
-        )
+        yield _loop(snapshot, rips)
+
+
+def _loop(snapshot: StoppedCpu, rips: Sequence[int]) -> Finding:
+    first, last = Hex(min(rips)), Hex(max(rips))
+    title = message("a tight loop at RIP={rip} with interrupts off", rip=first)
+    proof = message("RIP stayed within {rip}..{last} in {samples} samples, RFLAGS.IF=0", rip=first, last=last,
+                    samples=len(rips))  # fmt: skip
+    if snapshot.interrupts_on:
+        title = message("a tight loop at RIP={rip} with interrupts on, but none comes: all are masked", rip=first)
+        proof = message("RIP stayed within {rip}..{last} in {samples} samples, RFLAGS.IF=1, none in the log",
+                        rip=first, last=last, samples=len(rips))  # fmt: skip
+    code = message("code: {code}", code=snapshot.bytes_at(first, _SLED_BYTES))
+    return BY_ID["hang-loop"].finding(title, proof, code)
 
 
 def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Finding]:
@@ -171,16 +196,17 @@ def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Findin
         return
     rip = min(seen.get("RIP", 0) for seen in cpus[judged.number])
     yield BY_ID["hang-loop"].finding(
-        Message(f"CPU {judged.number} of {len(cpus)} is in a tight loop at RIP={rip:#x} with interrupts off"),
-        *as_messages("other CPUs live on: it waits to be started, or it has given up"),
+        message("CPU {cpu} of {cpus} is in a tight loop at RIP={rip} with interrupts off",
+                cpu=judged.number, cpus=len(cpus), rip=Hex(rip)),
+        Message("other CPUs live on: it waits to be started, or it has given up"),
         severity=Severity.NOTE,
     )
 
 
 def _halted(there: Standing) -> Finding:
     return BY_ID["hang-hlt"].finding(
-        Message(f"halted at RIP={there.rip:#x} with interrupts off: nothing can wake it"),
-        *as_messages("RFLAGS.IF=0, HLT=1"),
+        message("halted at RIP={rip} with interrupts off: nothing can wake it", rip=Hex(there.rip)),
+        Message("RFLAGS.IF=0, HLT=1"),
     )
 
 
@@ -188,14 +214,18 @@ def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     """Zeros at RIP are certain; a sled that ran on to the end of what is mapped leaves them behind it."""
     at_rip = snapshot.bytes_at(rip, _SLED_BYTES)
     if at_rip == _ZEROS:
-        words = f"the CPU runs through zeros at {rip:#x}: there is no code"
-        yield BY_ID["zero-sled"].finding(Message(words), *as_messages(f"{_SLED_BYTES} bytes from RIP={rip:#x} are zero"))
+        yield BY_ID["zero-sled"].finding(
+            message("the CPU runs through zeros at {rip}: there is no code", rip=Hex(rip)),
+            message("{zeros} bytes from RIP={rip} are zero", zeros=_SLED_BYTES, rip=Hex(rip)),
+        )
     elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
         if snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES) == _ZEROS:
-            words = f"the CPU ran through zeros up to {rip:#x}: there was no code"
-            ends = "memory ends (it reads as FFh)" if at_rip else "a mapping ends"
-            detail = f"{_SLED_BYTES} bytes before RIP={rip:#x} are zero, and at RIP {ends}"
-            yield BY_ID["zero-sled"].finding(Message(words), *as_messages(detail))
+            ends = Message("memory ends (it reads as FFh)") if at_rip else Message("a mapping ends")
+            yield BY_ID["zero-sled"].finding(
+                message("the CPU ran through zeros up to {rip}: there was no code", rip=Hex(rip)),
+                message("{zeros} bytes before RIP={rip} are zero, and at RIP {ends}",
+                        zeros=_SLED_BYTES, rip=Hex(rip), ends=ends),
+            )  # fmt: skip
 
 
 def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
@@ -210,8 +240,10 @@ def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
         reserved &= ~NO_FLUSH
     if reserved:
         yield BY_ID["cr3-high-bits"].finding(
-            Message(f"{found.loads(value)} at RIP={rip:#x}: reserved bits {reserved:#x}"),
-            *as_messages(f"physical addresses have {cpu.max_phys_bits} bits here; CR3 is still {cpu.cr3:#x}"),
+            message("{instruction} loads {cr3} at RIP={rip}: reserved bits {reserved}",
+                    instruction=found.text, cr3=Hex(value), rip=Hex(rip), reserved=Hex(reserved)),
+            message("physical addresses have {phys_bits} bits here; CR3 is still {cr3_now}",
+                    phys_bits=cpu.max_phys_bits, cr3_now=Hex(cpu.cr3)),
         )
 
 
@@ -220,28 +252,32 @@ def _gate(snapshot: StoppedCpu, vector: int, error: int) -> Iterator[Finding]:
     found = snapshot.gate(vector)
     if found is None:
         return
-    at, gate = found
-    selector = gate >> 16 & 0xFFFF
-    rule = "idt-gate-bad"
-    name = f"IDT gate {vector} ({exceptions.name(vector)}) at {at:#x}"
-    if not gate & _GATE_PRESENT:
-        why = "is not present"
-    elif gate >> 40 & 0xF not in _GATE_TYPES:
-        why = f"is no 64-bit interrupt or trap gate (type {gate >> 40 & 0xF:x}h)"
-    else:
-        rule = "selector-mismatch"
-        descriptor = snapshot.descriptor(selector)
-        if descriptor is None:
-            why = f"names selector {selector:02x}h, which the GDT does not have"
-        elif not descriptor & _DESCRIPTOR_PRESENT:
-            why = f"names selector {selector:02x}h, whose descriptor is not present"
-        elif descriptor & _CODE_SEGMENT != _CODE_SEGMENT or not descriptor & _CODE_LONG:
-            why = f"names selector {selector:02x}h, which is no 64-bit code segment"
-        else:
+    at, raw = found
+    gate = Gate.decode(raw.to_bytes(GATE_BYTES, "little"))
+    rule, why = "idt-gate-bad", refused_gate(gate)
+    if why is None:
+        rule, refused = "selector-mismatch", _refused(snapshot, gate.selector)
+        if refused is None:
             return
-    base = BY_ID[rule].finding(
-        Message(f"{name} {why}"),
-        *as_messages(f"{exceptions.name(vector)} could not be delivered: error code {error:04x}; gate {gate:#034x}"),
-    )
-    limit = f"GDT limit {snapshot.gdt.limit:x}h" if snapshot.gdt else ""
-    yield replace(base, proof=(*base.proof, *as_messages(limit)))
+        why = message("names selector {selector:02x}h, {refused}", selector=Hex(gate.selector), refused=refused)
+    limit = message("GDT limit {gdt_limit:x}h", gdt_limit=Hex(snapshot.gdt.limit)) if snapshot.gdt else None
+    yield BY_ID[rule].finding(
+        message("IDT gate {gate} ({vector}) at {virt} {why}",
+                gate=vector, vector=Vector(vector), virt=Hex(at), why=why),
+        message("{vector} could not be delivered: error code {error_code:04x}; gate {value:#034x}",
+                vector=Vector(vector), error_code=Hex(error), value=Hex(raw)),
+        *((limit,) if limit else ()),
+    )  # fmt: skip
+
+
+def _refused(snapshot: StoppedCpu, selector: int) -> Message | None:
+    """Why delivery refuses the selector; a GDT that cannot be read refuses nothing."""
+    gdt = snapshot.gdt
+    if gdt is None:
+        return None
+
+    def descriptor(offset: int) -> bytes | None:
+        value = snapshot.descriptor(offset)
+        return None if value is None else value.to_bytes(DESCRIPTOR_BYTES, "little")
+
+    return refused_selector(selector, gdt.limit, descriptor)

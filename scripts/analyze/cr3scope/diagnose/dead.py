@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.message import Message
+from cr3scope.message import Hex, Message, message
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.diagnose.stopped import context
 from cr3scope.model.handlers import handlers
+from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -19,7 +20,6 @@ from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.cpu_state import CR4_SMEP, EFER_NXE, CpuState
 from cr3scope.x86.descriptors import GATE_BYTES
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_FETCH, PF_USER, PF_WRITE
-from cr3scope.x86.names import entry_name
 
 _INT = 0xCD  # INT imm8 (SDM 2A, INT n)
 # Signature at the start of a table of the firmware's, and its size (UEFI 2.10, 4.3 to 4.5).
@@ -32,8 +32,11 @@ _CONSOLE_FIELDS = {0x30: "ConIn", 0x40: "ConOut", 0x50: "StdErr", 0x58: "Runtime
                    0x60: "BootServices"}  # fmt: skip
 
 
-def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
-    """Yield at most one finding; none if the tables, as they now are, would let the access through."""
+def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> Iterator[Finding]:
+    """Yield at most one finding; none if the tables, as they now are, would let the access through.
+
+    ``known``: what files and memory tell of addresses.
+    """
     error, virt = fault.error_code, fault.cr2
     if error is None or virt is None or fault.rip is None:
         return
@@ -48,23 +51,24 @@ def page_fault_cause(now: StoppedCpu, fault: Fault) -> Iterator[Finding]:
         return
     struck = list(_strikes(now, fault, refused, kind))
     registers = replace(now.delivery_registers, rip=fault.rip)
-    for found in compose(context(now, cpu, registers, struck, is_dead=True), RULES, struck)[:1]:
-        name = entry_name(refused.guilty[0])
-        seen = f"the live tables under CR3={cpu.cr3:#x} refuse {virt:#x}: {refused.reason.of(name)}"
-        table = map(Message, _firmware_table(now, fault, refused))
-        yield replace(found, proof=(Message(seen), *found.proof, *table))
+    for found in compose(context(now, cpu, registers, struck, is_dead=True, known=known), RULES, struck)[:1]:
+        seen = message("the live tables under CR3={cr3} refuse {cr2}: {refused}",
+                       cr3=Hex(cpu.cr3), cr2=Hex(virt), refused=Message(refused.reason.of("{veto}"), {"veto": refused.guilty[0]}))  # fmt: skip
+        yield replace(found, proof=(seen, *found.proof, *_firmware_table(now, fault, refused)))
 
 
 def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
-    """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did,
-    or something else."""
+    """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did
+    or may have, or something else."""
     idt, virt = now.idt, refused.virt
     if idt is None or virt == fault.rip or not idt.has(virt) or fault.rip is None:
         return None
     vector = (virt - idt.base) // GATE_BYTES
     under = now if fault.cr3 is None else now.under(fault.cr3)
-    is_device = vector >= FIRST_INTERRUPT and under.bytes_at(fault.rip, 2) != bytes((_INT, vector & 0xFF))
-    return vector if is_device else None
+    there, instruction = under.bytes_at(fault.rip, 2), bytes((_INT, vector & 0xFF))
+    if vector < FIRST_INTERRUPT or instruction.startswith(there):  # also where RIP cannot be read, or its page ends
+        return None
+    return vector
 
 
 def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
@@ -100,8 +104,8 @@ def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
     return Target.PLAN
 
 
-def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[str]:
-    """Words if it is in a table of the firmware's: they lie where virtual was physical before the switch."""
+def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterator[Message]:
+    """Yield a line if it is in a table of the firmware's: they lie where virtual was physical before the switch."""
     virt = refused.virt
     if refused.reason is not Reason.NOT_PRESENT or virt == fault.rip:
         return
@@ -114,10 +118,12 @@ def _firmware_table(now: StoppedCpu, fault: Fault, refused: PageFault) -> Iterat
         at = before.rfind(signature)
         offset = longest - at
         if at >= 0 and offset < size:
-            is_console = signature == b"IBI SYST" and offset in _CONSOLE_FIELDS
-            field = f" ({_CONSOLE_FIELDS[offset]})" if is_console else ""
-            yield (
-                f"it is in the firmware's {name}, at +{offset:x}h{field}: boot services and console"
-                " end with ExitBootServices"
-            )
+            if signature == b"IBI SYST" and offset in _CONSOLE_FIELDS:
+                place = message("+{offset:x}h ({field})", offset=Hex(offset), field=_CONSOLE_FIELDS[offset])
+            else:
+                place = message("+{offset:x}h", offset=Hex(offset))
+            yield message(
+                "it is in the firmware's {table}, at {place}: boot services and console end with ExitBootServices",
+                table=name, place=place,
+            )  # fmt: skip
             return

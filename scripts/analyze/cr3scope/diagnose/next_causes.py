@@ -11,6 +11,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.stopped import context, names_a_cause, refused_by_itself, strikes_of
 from cr3scope.model.code_prediction import CodePrediction, judged, reach
 from cr3scope.model.inferred import inferred
+from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.mend import FrameOf, Mender
 from cr3scope.model.changes import Mend
 from cr3scope.model.role import Role
@@ -52,13 +53,14 @@ class NextCauses:
     free: CodePrediction | None = None
 
 
-def next_causes(now: StoppedCpu, seen: CodePrediction) -> NextCauses:
-    """Return what would break next, and next; ``seen`` is the prediction with the tables as they are."""
+def next_causes(now: StoppedCpu, seen: CodePrediction, known: Known = NOTHING) -> NextCauses:
+    """Return what would break next, and next; ``seen`` is the prediction with the tables as they are, ``known`` what
+    files and memory tell of addresses."""
     if seen.refused is None or seen.fault is None:
         return NextCauses()
     if seen.veto is None:
         return NextCauses((Obstacle(seen.refused.role, seen.fault, refused_by_itself(now, seen)),))
-    way = _Way(now, seen)
+    way = _Way(now, seen, known)
     for _ in range(_MOST_ROUNDS):
         if seen.refused is None or not way.take(seen):
             break
@@ -69,10 +71,10 @@ def next_causes(now: StoppedCpu, seen: CodePrediction) -> NextCauses:
 class _Way:
     """The code on its way through tables that are mended as it goes."""
 
-    def __init__(self, now: StoppedCpu, first: CodePrediction) -> None:
+    def __init__(self, now: StoppedCpu, first: CodePrediction, known: Known) -> None:
         self.mended = mended_cpu(now)
         self.begin = first.steps[0].registers
-        self._now, self._cpu = now, first.cpu
+        self._now, self._cpu, self._known = now, first.cpu, known
         self._strikes: list[Strike] = []
 
     def obstacles(self) -> tuple[Obstacle, ...]:
@@ -102,7 +104,8 @@ class _Way:
         return False
 
     def _causes(self, struck: list[Strike]) -> list[Cause]:
-        return causes(context(self._now, self._cpu, self.begin, struck), RULES, struck)
+        seen = context(self._now, self._cpu, self.begin, struck, known=self._known)
+        return causes(seen, RULES, struck)
 
     def _stack_in_no_ram(self, seen: CodePrediction) -> Mend | None:
         """A stack that would be mapped to where the machine has no RAM: RSP is wrong, not the tables."""
@@ -143,7 +146,8 @@ class _Way:
     def _mender(self, seen: CodePrediction) -> Mender:
         step = seen.refused
         registers = step.registers if step else self.begin
-        meaning = inferred(self._now, registers, [(step.virt, step.registers.rsp)] if step else [])
+        wanted = [(step.virt, step.registers.rsp, step.by)] if step else []
+        meaning = inferred(self._now, registers, wanted, self._known)
         return Mender(self._cpu, meaning, _frame_of(self._now), self._now.platform)
 
 

@@ -16,6 +16,7 @@ from cr3scope.message import Hex, message
 from cr3scope.model.follow.course import OwnException, Step
 from cr3scope.model.code_prediction import CodePrediction
 from cr3scope.model.inferred import inferred
+from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason
@@ -44,19 +45,26 @@ def names_a_cause(veto: PageFault) -> bool:
 
 
 def context(
-    now: StoppedCpu, cpu: CpuState, registers: Registers, struck: Sequence[Strike], is_dead: bool = False
-) -> Context:
+    now: StoppedCpu, cpu: CpuState, registers: Registers, struck: Sequence[Strike], is_dead: bool = False,
+    known: Known = NOTHING,
+) -> Context:  # fmt: skip
     """Return what the rules may look at where there is no trace.
 
     ``cpu``: under which tables the accesses are made. ``is_dead``: they were made, and nobody knows which
-    tables were in force before.
+    tables were in force before. ``known``: what files and memory tell beside that.
     """
-    meaning = inferred(now, registers, [(one.virt, one.rsp) for one in struck])
+    meaning = inferred(now, registers, [(one.virt, one.rsp, _rip(one)) for one in struck], known)
     return Context(
         boot=meaning.boot, intent=meaning, attribution=Attribution(meaning.boot, meaning, NoSymbols()),
         switch=AtSwitch(cpu, registers, now), platform=now.platform,
         prediction=Prediction(False), is_told=False, current=None if is_dead else now.cpu,
     )  # fmt: skip
+
+
+def _rip(one: Strike) -> int | None:
+    if one.step is not None:
+        return one.step.rip
+    return one.fault.rip if one.fault else None
 
 
 def strikes_of(

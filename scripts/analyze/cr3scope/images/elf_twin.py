@@ -16,10 +16,22 @@ from typing import Any, NamedTuple
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
+from cr3scope.images.kernel_notes import DeclaredAccess, declared_accesses
 from cr3scope.images.source_text import SourceLine
 from cr3scope.input.sources.elf_core import MAGIC
 
-_CODE = 1  # PF_X: a segment's flag
+PF_X, PF_W = 1, 2  # flags of a segment
+
+
+class Segment(NamedTuple):
+    """What a file wants in memory: ``memsz`` bytes from ``virt`` on, of which ``filesz`` come from the file."""
+
+    number: int
+    virt: int
+    filesz: int
+    memsz: int
+    offset: int
+    flags: int
 
 
 class _Symbol(NamedTuple):
@@ -81,17 +93,42 @@ class ElfTwin:
         """Return whether a segment has this address, as the file counts."""
         return any(start <= address < end for start, end, _ in self._segments)
 
+    @cached_property
+    def entry(self) -> int:
+        """Return the address at which the file wants to be entered."""
+        return int(self._elf.header["e_entry"])
+
+    def segments(self) -> Iterator[Segment]:
+        """Yield what is loaded, in the order of the file."""
+        for number, (start, end, segment) in enumerate(self._segments):
+            yield Segment(number, start, segment["p_filesz"], end - start, segment["p_offset"], segment["p_flags"])
+
+    def declared_accesses(self) -> tuple[DeclaredAccess, ...]:
+        """Return the accesses that the file declares in notes."""
+        from elftools.elf.sections import NoteSection
+
+        try:
+            notes = [each.data() for each in self._elf.iter_sections() if isinstance(each, NoteSection)]
+        except Exception as error:
+            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
+        return tuple(access for data in notes for access in declared_accesses(data))
+
     def code(self) -> Iterator[tuple[int, bytes]]:
         """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""
-        for start, _, segment in self._segments:
-            if segment["p_flags"] & _CODE:
-                try:
-                    data: bytes = segment.data()
-                except Exception as error:
-                    raise UnusableInput(f"{self.path}: damaged segment: {error}") from error
-                if len(data) < segment["p_filesz"]:
-                    raise UnusableInput(f"{self.path}: cut short: a segment lies beyond its end")
+        for number, start, data in self.contents():
+            if self._segments[number][2]["p_flags"] & PF_X:
                 yield start, data
+
+    def contents(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield number, address and bytes of each segment. UnusableInput if the file is cut."""
+        for number, (start, _, segment) in enumerate(self._segments):
+            try:
+                data: bytes = segment.data()
+            except Exception as error:
+                raise UnusableInput(f"{self.path}: damaged segment: {error}") from error
+            if len(data) < segment["p_filesz"]:
+                raise UnusableInput(f"{self.path}: cut short: a segment lies beyond its end")
+            yield number, start, data
 
     def symbol(self, address: int) -> str | None:
         """Return the last symbol at or before ``address`` that holds it, as ``name+0x12``; None if none does.

@@ -51,10 +51,10 @@ class Command:
     waits: bool = False  # -S
     has_debugger: bool = False  # -s or -gdb
 
-    def watched(self, log: Path, serial: Path, qmp: Path) -> list[str]:
+    def watched(self, log: Path, serial: Path, qmp: Path, is_held: bool = False) -> list[str]:
         """Return the command with its log, serial port and QMP on the given FIFOs and (listening) socket.
 
-        After a reset or power-off the guest stays paused: it can still be asked for registers.
+        ``is_held``: the guest waits until QMP's `cont`. After a reset or power-off the guest stays paused: it can still be asked for registers.
         """
         words = list(self.words)
         if self.serial is Serial.TAPPED:
@@ -65,6 +65,7 @@ class Command:
             *self._serial(f"file:{serial}"),
             *("-qmp", f"unix:{_escaped(qmp)}"),
             *("-no-reboot", "-no-shutdown"),
+            *(["-S"] if is_held else []),
         ]
 
     def to_repeat(self, log: Path) -> str:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cr3scope.diagnose import handed_over
 from cr3scope.diagnose.after_death import at_death, begins_with, joined, next_after
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.causes import first_cause, still_spinning
-from cr3scope.diagnose.facts.at_fault import AtFault, read_at_fault
+from cr3scope.diagnose.facts.at_fault import read_at_fault
 from cr3scope.diagnose.facts.callers import callers
 from cr3scope.diagnose.facts.file_code import file_code
 from cr3scope.diagnose.facts.judged import in_order
+from cr3scope.diagnose.facts.known import known_of
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
-from cr3scope.diagnose.facts.reset import reset_cause
+from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
 from cr3scope.diagnose.finding import Finding
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.message import Message
+from cr3scope.message import Message, message
+from cr3scope.model.known import Known
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.kept_evidence import keep
@@ -50,29 +53,44 @@ def examine(
         report = None
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged = cpus[0]
+    seen = with_ending(report, outcome, traced=False) or LogReport()
+    known = _Known(seen, log, files)
     try:
-        judged = _judge(cpus, report, log, qmp, outcome)
-        _look_around(judged, report, files, qmp, outcome)
+        judged = _judge(cpus, known, qmp, outcome)
+        _look_around(judged, report, known, qmp, outcome)
     finally:
         _keep(folder, cpus, judged, outcome)
 
 
-def _judge(
-    cpus: tuple[StoppedCpu, ...], report: LogReport | None, log: Path, qmp: Qmp, outcome: Outcome
-) -> StoppedCpu:
+class _Known:
+    """What the log, the files and each CPU's memory tell, asked for once."""
+
+    def __init__(self, seen: LogReport, log: Path, files: Sequence[ElfFile]) -> None:
+        self.seen, self.log, self.files = seen, log, files
+        self.at_fault = read_at_fault(log, seen)
+        self._by_cpu: dict[int, Known] = {}
+
+    def __call__(self, cpu: StoppedCpu) -> Known:
+        if cpu.number not in self._by_cpu:
+            fault = self.seen.fatal or self.seen.first
+            known = known_of(cpu, fault, self.at_fault, self.files, firmware_cr3(self.log))
+            self._by_cpu[cpu.number] = known
+        return self._by_cpu[cpu.number]
+
+
+def _judge(cpus: tuple[StoppedCpu, ...], known: _Known, qmp: Qmp, outcome: Outcome) -> StoppedCpu:
     """Which CPU it is about; leaves the findings in ``outcome``."""
-    judged = cpus[0]
+    judged, seen = cpus[0], known.seen
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number
-    seen = with_ending(report, outcome, traced=False) or LogReport()
     found = _not_booted(judged, qmp, outcome)
     if found is not None:
         outcome.findings = (found,)
     elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
-        outcome.findings = (reset_cause(judged, log, outcome.watchdog),)
+        outcome.findings = (reset_cause(judged, known.log, outcome.watchdog),)
     elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
         outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
-        judged, outcome.findings = _causes(cpus, seen, read_at_fault(log, seen), outcome)
+        judged, outcome.findings = _causes(cpus, known, outcome)
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number
     if len(cpus) > 1 and seen.ending is not None:
         outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"
@@ -80,23 +98,24 @@ def _judge(
 
 
 def _causes(
-    cpus: Sequence[StoppedCpu], seen: LogReport, at_fault: AtFault, outcome: Outcome
+    cpus: Sequence[StoppedCpu], known: _Known, outcome: Outcome
 ) -> tuple[StoppedCpu, tuple[Finding, ...]]:
     """Which CPU it is about, why it died, and what would have come next."""
-    judged, found = first_cause(cpus, seen, outcome.looks, at_fault)
+    seen, at_fault = known.seen, known.at_fault
+    judged, found = first_cause(cpus, seen, outcome.looks, at_fault, known)
     if seen.ending is not None and judged.in_long_mode:
         outcome.walk = walk_in_memory(judged, seen.fatal or seen.first)
     alive = at_death(judged, at_fault)
     if alive is None:
         return judged, found
-    coming = next_after(alive, seen)
+    coming = next_after(alive, seen, known(judged))
     if begins_with(coming, found) and coming.free is not None:
         outcome.mended = prediction_of(alive, coming.free)
     return judged, joined(found, coming)
 
 
 def _look_around(
-    judged: StoppedCpu, report: LogReport | None, files: Sequence[ElfFile], qmp: Qmp, outcome: Outcome
+    judged: StoppedCpu, report: LogReport | None, known: _Known, qmp: Qmp, outcome: Outcome
 ) -> None:
     """Whose code it was, and who had called it."""
     images = loaded_images(judged) if judged.in_long_mode else []
@@ -105,15 +124,20 @@ def _look_around(
     if not judged.in_long_mode:
         return
     outcome.images = named(images)
-    outcome.bases = bases_of([each.path for each in files if each.base is None], images)
+    outcome.bases = bases_of([each.path for each in known.files if each.base is None], images)
     seen = with_ending(report, outcome, traced=False) or LogReport()
     if seen.ending is None:
         return
     fault = None if seen.ending is Ending.HANG else seen.fatal or seen.first
     rip, rsp = (fault.rip, fault.rsp) if fault else (judged.rip, judged.registers.get("RSP"))
-    pieces = list(file_code(files, outcome.bases))
+    pieces = list(file_code(known.files, outcome.bases))
     if rsp is not None:
         outcome.callers = tuple(callers(judged, rsp, pieces))
+    wrong = handed_over.findings(judged, seen, known(judged))
+    if wrong:
+        told = {one.rule for one in outcome.findings}
+        outcome.findings = (*(one for one in wrong if one.rule not in told), *outcome.findings)
+        return
     changed = None if rip is None else overwritten_code(judged, rip, pieces)
     if changed is not None:
         outcome.findings = (changed, *outcome.findings)
@@ -132,18 +156,20 @@ def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | Non
     if not outcome.gave_up:
         return None
     rule = "loader-returned" if attempts.started else "nothing-booted"
-    title = f"nothing was booted: {outcome.gave_up}"
+    title = message("nothing was booted: {gave_up}", gave_up=outcome.gave_up)
     if attempts.started:
-        title = f"the loader ({attempts.started[-1]}) came back: {outcome.gave_up}"
-    return BY_ID[rule].finding(Message(title), *map(Message, _tried(attempts)))
+        title = message("the loader ({loader}) came back: {gave_up}",
+                        loader=attempts.started[-1], gave_up=outcome.gave_up)  # fmt: skip
+    return BY_ID[rule].finding(title, *(list(_tried(attempts)) or [Message("the firmware does not say what it tried")]))
 
 
-def _tried(attempts: Attempts) -> list[str]:
-    lines = [f"started: {name}" for name in attempts.started]
-    lines += [f"tried: {words}" for words in attempts.failed]
+def _tried(attempts: Attempts) -> Iterator[Message]:
+    for number, name in enumerate(attempts.started, 1):
+        yield Message(f"started: {{started_{number}}}", {f"started_{number}": name})
+    for number, words in enumerate(attempts.failed, 1):
+        yield Message(f"tried: {{tried_{number}}}", {f"tried_{number}": words})
     if attempts.network:
-        lines.append("tried: the network (PXE or HTTP)")
-    return lines or ["the firmware does not say what it tried"]
+        yield Message("tried: the network (PXE or HTTP)")
 
 
 def _keep(

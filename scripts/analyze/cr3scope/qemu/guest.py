@@ -13,10 +13,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from cr3scope.errors import UnusableInput
 from cr3scope.qemu.command import Command, Serial
@@ -26,6 +27,7 @@ from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
+from cr3scope.qemu.switch_stop import SwitchStop
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 10.0
@@ -66,14 +68,15 @@ def watch(
     timeout: float,
     meanwhile: Callable[[], None] = lambda: None,
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
+    at_switch: AtSwitch | None = None,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
     ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
-    and its log is complete. Whatever happens, no QEMU is left behind.
+    and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. Whatever happens, no QEMU is left behind.
     """
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
-        watcher = _Watcher(command, folder, Path(channels), signals, meanwhile)
+        watcher = _Watcher(command, folder, Path(channels), signals, meanwhile, at_switch)
         try:
             watcher.start(timeout)
             watcher.loop()
@@ -114,6 +117,16 @@ class _Signals:
             os.write(self._write, b".")
 
 
+class AtSwitch(Protocol):
+    """What to do when a loader is about to switch. Both raise QmpError if QEMU does not answer."""
+
+    def sites(self, qmp: Qmp) -> Sequence[int]:
+        """Return where a loader may switch."""
+
+    def look(self, qmp: Qmp, outcome: Outcome) -> None:
+        """Look at the guest, which stands there."""
+
+
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -131,6 +144,7 @@ class _Watcher:
         channels: Path,
         signals: _Signals,
         meanwhile: Callable[[], None],
+        at_switch: AtSwitch | None,
     ) -> None:
         self.outcome = Outcome()
         self._command = command
@@ -149,13 +163,17 @@ class _Watcher:
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
         self._sight = Sight(self.outcome)
+        self._switch: SwitchStop | None = None
+        if at_switch is not None and not command.has_debugger:
+            look = partial(at_switch.look, outcome=self.outcome)
+            self._switch = SwitchStop(channels, at_switch.sites, look)
         self._progress = Progress()
         self._stdout = bytearray()
         self._stderr = bytearray()
 
     def start(self, timeout: float) -> None:
         words = self._command.watched(
-            self._channels / "log", self._channels / "serial", self._channels / "qmp"
+            self._channels / "log", self._channels / "serial", self._channels / "qmp", self._switch is not None
         )
         self._began = time.monotonic()
         self._deadline = self._began + timeout
@@ -191,9 +209,12 @@ class _Watcher:
             if left <= 0:
                 self._end(self._reason_at_deadline)
                 break
-            until_look = max(self._sight.next_look - time.monotonic(), 0)
-            for key, _ in self._selector.select(min(left, until_look)):
+            next_turn = self._sight.next_look
+            if self._switch is not None:
+                next_turn = min(next_turn, self._switch.next_try)
+            for key, _ in self._selector.select(min(left, max(next_turn - time.monotonic(), 0))):
                 key.data()
+            self._search()
             if not self._done and time.monotonic() >= self._sight.next_look:
                 self._look()
         self._progress.close()
@@ -279,6 +300,36 @@ class _Watcher:
         if reason is not None:
             self._end(reason)
 
+    def _search(self) -> None:
+        """For the place where the loader will switch."""
+        switch = self._switch
+        if switch is None or self._qmp is None or self._done or time.monotonic() < switch.next_try:
+            return
+        try:
+            switch.search(self._qmp)
+        except QmpError as error:
+            self.outcome.notes.append(f"the loader's switch is not looked at: {error}")
+        if switch.stub is not None:
+            self._on(switch.stub, self._at_switch)
+
+    def _search_again(self) -> None:
+        if self._switch is not None and self._switch.stub is None:
+            self._switch.begin()
+            self._search()
+
+    def _at_switch(self) -> None:
+        switch = self._switch
+        assert switch is not None and switch.stub is not None and self._qmp is not None
+        stub = switch.stub
+        try:
+            is_all = switch.stopped(self._qmp, is_needed=not self._serial.is_traced)
+        except QmpError as error:
+            self.outcome.notes.append(f"the loader's switch was not looked at: {error}")
+            is_all = True
+        if is_all:
+            self._selector.unregister(stub)
+            self._qmp_ready()  # an event may have come together with the answers
+
     def _show_progress(self, seconds: float) -> None:
         log, serial = self._log, self._serial
         self._progress.show(
@@ -337,7 +388,10 @@ class _Watcher:
         try:
             if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
                 qmp.execute("set-action", reboot="shutdown", shutdown="pause")
-            if self._command.waits and not self._command.has_debugger:
+            if self._switch is not None:
+                self._switch.begin()
+                self._search()
+            elif self._command.waits and not self._command.has_debugger:
                 qmp.execute("cont")
         except QmpError as error:
             self.outcome.notes.append(str(error))
@@ -367,6 +421,9 @@ class _Watcher:
 
     def _take_serial(self, data: bytes) -> None:
         for sign in self._serial.feed(data):
+            if sign is Sign.BOOTING:
+                self._search_again()
+                continue
             self._end_within(_GRACE[sign], _MEANING.get(sign, Reason.SAID_ALL))
 
     def _chunks(self, source: int | IO[bytes]) -> Iterator[bytes]:

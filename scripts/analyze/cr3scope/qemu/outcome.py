@@ -56,6 +56,7 @@ class Outcome:
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    at_switch: tuple[Finding, ...] = ()  # of whoever looked at it right before it switched
     walk: FaultWalk | None = None  # of the address of the page fault that it died of
     mended: Prediction | None = None  # how it would go on with all findings mended
     images: tuple[Image, ...] = ()  # those that the firmware loaded

@@ -103,6 +103,15 @@ def _stopped(monitor: Monitor, memory: Memory, number: int, text: str, phys_bits
     )  # fmt: skip
 
 
+def has_gigapages(monitor: Monitor) -> bool:
+    """Return whether CPUID offers 1 GiB pages; true if QEMU does not tell."""
+    try:
+        path = monitor.execute("query-cpus-fast")[0]["qom-path"]
+        return bool(monitor.execute("qom-get", path=path, property="pdpe1gb"))
+    except (MemoryUnavailable, LookupError, TypeError):
+        return True
+
+
 def _phys_bits(monitor: Monitor) -> int:
     try:
         path = monitor.execute("query-cpus-fast")[0]["qom-path"]

@@ -9,6 +9,8 @@ import zlib
 from enum import Enum
 from pathlib import Path
 
+from cr3scope.input.capture.framing import SENTINEL
+
 MAX_BYTES = 32 << 20
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
 
@@ -21,6 +23,7 @@ _PANIC = re.compile(
     + _XEN + rb"(?=Hardware Dom0 crashed))"  # Xen, xen/common/shutdown.c
     rb"([^\r\n]{0,200})[^\n]{0,200}\n"
 )  # fmt: skip
+_BOOTING = re.compile(rb"BdsDxe: starting Boot")  # edk2, on every console, before the first instruction of what it starts
 _SCREEN_STARTS = b"!!!! X64 Exception Type"
 
 
@@ -31,11 +34,12 @@ def panic_words(serial: bytes) -> str | None:
 
 
 class Sign(Enum):
-    """What was seen on the wire that means: the guest has (almost) said all it will say."""
+    """What was seen on the wire that means something: mostly that the guest has (almost) said all it will say."""
 
     FAULT_RECORD = "fault"
     ERROR_RECORD = "error"
     TRACE_ENDED = "end"
+    BOOTING = "the firmware starts a boot option"
     KERNEL_PANIC = "a kernel gives up"
     SCREEN_STARTED = "the firmware's exception screen begins"
     SCREEN_COMPLETE = "the firmware's exception screen"
@@ -49,6 +53,7 @@ class SerialPort:
         self._window = b""
         self._bytes = bytearray()
         self.left_out = 0
+        self.is_traced = False  # a trace has begun
         self.fed_at = time.monotonic()
 
     @property
@@ -74,6 +79,7 @@ class SerialPort:
         with contextlib.suppress(OSError):  # a full disk costs the file, not the verdict
             self._file.write(data[:room])
         window = self._window + data
+        self.is_traced = self.is_traced or SENTINEL in window
         signs = list(self._signs(window))
         self._window = window[-_LONGEST:]
         return signs
@@ -89,6 +95,8 @@ class SerialPort:
             whole = match.end() > old and zlib.crc32(match[1]) == int(match[3], 16)
             if whole and (match[2] != b"end" or b" next=none " in match[1]):
                 signs.append(Sign(match[2].decode()))
+        if any(match.end() > old for match in _BOOTING.finditer(window)):
+            signs.append(Sign.BOOTING)
         if any(match.end() > old for match in _PANIC.finditer(window)):
             signs.append(Sign.KERNEL_PANIC)
         if any(match.end() > old for match in _SCREEN.finditer(window)):

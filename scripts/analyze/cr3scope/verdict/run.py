@@ -33,7 +33,7 @@ class RunEnd:
 
     ``exit_status``: of QEMU, where it ended by itself or by the guest; ``passed`` and ``failed``: it is what the
     guest itself gave. ``findings``, ``walk``, ``mended``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
-    paused machine told; ``is_firmwares``: it stood under the firmware's own tables. ``panic``: what the guest
+    paused machine told, ``at_switch`` what it told before, when its loader was about to switch; ``is_firmwares``: it stood under the firmware's own tables. ``panic``: what the guest
     said when it gave up, None if it did not. ``said``: its last words.
     """
 
@@ -46,6 +46,7 @@ class RunEnd:
     asked_for_reset: bool = False
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
+    at_switch: tuple[Finding, ...] = ()
     walk: FaultWalk | None = None
     mended: Prediction | None = None
     cpu: str = ""
@@ -93,8 +94,9 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
         seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
     if end.passed and seen.ending is Ending.HANDLED:
         seen = replace(seen, ending=None, detail="the guest handled it and ended with success")
-    case = replace(case, observation=seen, findings=end.findings, walk=end.walk, mended=end.mended)
-    return _plus(case, Circumstance.STOPPED_BY_IT)
+    found = end.findings or end.at_switch
+    case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended)
+    return _plus(case, Circumstance.STOPPED_BY_IT) if end.findings else case
 
 
 def _with_reset(case: Case, end: RunEnd) -> Case:

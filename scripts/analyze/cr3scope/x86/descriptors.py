@@ -89,11 +89,26 @@ class Descriptor:
         return self.is_system and self.value >> 40 & 0xF == _AVAILABLE_TSS
 
     @property
+    def limit(self) -> int:
+        """Return the limit as it stands in the descriptor, in bytes or pages."""
+        return self.value & 0xFFFF | self.value >> 32 & 0xF0000
+
+    @property
+    def long(self) -> bool:
+        """Return the bit L: a code segment of 64-bit mode."""
+        return self._bit(53)
+
+    @property
+    def default(self) -> bool:
+        """Return the bit D/B: 32-bit operands, where L is clear."""
+        return self._bit(54)
+
+    @property
     def code_bits(self) -> int:
         """Return 64, 32 or 16: the mode in which this code segment runs."""
-        if self._bit(53):
+        if self.long:
             return 64
-        return 32 if self._bit(54) else 16
+        return 32 if self.default else 16
 
     @property
     def takes_handlers(self) -> bool:
@@ -103,7 +118,7 @@ class Descriptor:
     @property
     def has_reserved_size(self) -> bool:
         """Return whether L and D are both set, which is reserved for a code segment."""
-        return self._bit(53) and self._bit(54)
+        return self.long and self.default
 
 
 def tss_base(descriptor: bytes) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
 from cr3scope.x86.entry import PAGE_BYTES, PRESENT, WRITABLE
@@ -21,14 +21,15 @@ def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator
     cr0, cr3, cr4, efer = (known.get(name, 0) for name in ("CR0", "CR3", "CR4", "EFER"))
     if efer & EFER_LMA:
         return
-    state = f"CR0={cr0:#x}, CR3={cr3:#x}, CR4={cr4:#x}, EFER={efer:#x}"
+    state = message("CR0={cr0}, CR3={cr3}, CR4={cr4}, EFER={efer}",
+                    cr0=Hex(cr0), cr3=Hex(cr3), cr4=Hex(cr4), efer=Hex(efer))  # fmt: skip
     finding = BY_ID["long-mode-off"].finding
     if efer & EFER_LME and not cr4 & CR4_PAE:
         title = "CR4.PAE is 0 where EFER.LME is 1: CR0.PG cannot be set"
-        yield finding(Message(title), *as_messages(f"{state}\nhardware raises #GP(0) at the mov to CR0, QEMU's TCG ignores it"))
+        yield finding(Message(title), state, Message("hardware raises #GP(0) at the mov to CR0, QEMU's TCG ignores it"))
     elif cr0 & CR0_PG and cr4 & CR4_PAE and not efer & EFER_LME:
         table = snapshot.table(cr3 & -PAGE_BYTES)
         both = PRESENT | WRITABLE  # R/W is a reserved bit of a PDPTE there (SDM 3A, table 5-8)
         if table is not None and int(table[0]) & both == both:
             title = "paging was turned on with EFER.LME=0: the PML4 is taken for a PDPT of 32-bit code"
-            yield finding(Message(title), *as_messages(f"{state}\nentry 0 at CR3 is {int(table[0]):#x}"))
+            yield finding(Message(title), state, message("entry 0 at CR3 is {first_entry}", first_entry=Hex(table[0])))

@@ -10,7 +10,7 @@ import numpy as np
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.file_code import Piece
 from cr3scope.diagnose.finding import Finding
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, Span, message
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.text import printable
 from cr3scope.x86.entry import PAGE_BYTES
@@ -49,20 +49,20 @@ def overwritten_code(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) ->
     name = printable(piece.path.name)
     if differs.mean() >= _OTHER_FILE:
         return BY_ID["code-overwritten"].finding(
-            Message(f"what lies at RIP={rip:#x} is not {name} at all"),
-            *as_messages(f"{int(differs.sum())} of {len(held)} bytes around RIP differ from the file: it was copied"
-            " elsewhere or never, or it is of another build"),
+            message("what lies at RIP={rip} is not {file} at all", rip=Hex(rip), file=name),
+            message("{differing} of {compared} bytes around RIP differ from the file: it was copied elsewhere or never,"
+                    " or it is of another build", differing=int(differs.sum()), compared=len(held)),
         )
     low, high = extent
-    where = "at" if high >= at else "right before"
-    filling = np.bincount(held[low : high + 1]).argmax()
+    where = Message("at" if high >= at else "right before")
+    filling = int(np.bincount(held[low : high + 1]).argmax())
     is_filled = (held[low : high + 1] == filling).mean() >= _FILLED
-    what = f"with bytes {filling:02x}h" if is_filled else "with other bytes"
+    what = message("with bytes {filling:02x}h", filling=Hex(filling)) if is_filled else Message("with other bytes")
     return BY_ID["code-overwritten"].finding(
-        Message(f"{name} was overwritten {where} RIP={rip:#x}, {what}"),
-        *as_messages(f"{first + low:#x}..{first + high:#x} differs from the file\n"
-        f"memory at RIP: {memory[at : at + 8].hex(' ')}; in the file:"
-        f" {expected[at : at + 8].hex(' ')}"),
+        message("{file} was overwritten {where} RIP={rip}, {what}", file=name, where=where, rip=Hex(rip), what=what),
+        message("{differs} differs from the file", differs=Span(first + low, first + high)),
+        message("memory at RIP: {memory}; in the file: {expected}",
+                memory=memory[at : at + 8], expected=expected[at : at + 8]),
     )
 
 

@@ -9,24 +9,28 @@ from typing import Any
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Fact, Hex, Message, Vector, message
 from cr3scope.paging.walk import is_canonical
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_EM, CR0_TS, CpuState
+from cr3scope.x86.descriptors import Descriptor
 from cr3scope.x86.decode.instruction import LONGEST, address, can_decode, decode, text
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.memory_operands import alignment
 from cr3scope.x86.decode.missing_state import missing_state
 
 _NO_MEMORY = b"\xff" * LONGEST
-_TURN_ON = (
+_TURN_ON = Message(
     "Turn it on before (for SSE also CR0.EM=0, for AVX also XCR0), or build what runs earlier without it"
     " (-mgeneral-regs-only)."
 )
 _EDK2_FILL = 0xAF  # edk2, MdePkg.dec: PcdDebugClearMemoryValue
 _STACK = ("rsp", "rbp")
+_NEEDS_FPU = {
+    CR0_EM: "CR0.EM is set", CR0_TS: "CR0.TS is set", CR0_EM | CR0_TS: "CR0.EM and TS is set",
+}  # fmt: skip
 
 
 def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
@@ -35,8 +39,8 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
     if fault.rip is None or not code:
         return
     if not can_decode():
-        title = f"the instruction at RIP={fault.rip:#x} is refused with {exceptions.name(fault.vector)}"
-        yield _finding(title, code, "which one it is takes python3-capstone to tell")
+        title = message("the instruction at RIP={rip} is refused with {vector}", rip=Hex(fault.rip), vector=Vector(fault.vector))
+        yield _finding(title, code, Message("which one it is takes python3-capstone to tell"))
         return
     one, registers = decode(code, fault.rip, at_fault.code_bits or 64), at_fault.registers
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
@@ -49,37 +53,37 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
     if fault.vector == exceptions.UNDEFINED:
         yield _undefined(code, one, fault.rip, cpu)
     elif fault.vector == exceptions.NO_FPU:
-        bits = " and ".join(name for bit, name in ((CR0_EM, "EM"), (CR0_TS, "TS")) if cpu.cr0 & bit)
-        why = f"CR0.{bits} is set" if bits else "CR0.EM or CR0.TS was set"
-        what = f"`{text(one)}`" if one else f"the instruction at {fault.rip:#x}"
-        yield _finding(f"{what} needs the FPU, and {why}", code)
+        why = _NEEDS_FPU.get(cpu.cr0 & (CR0_EM | CR0_TS), "CR0.EM or CR0.TS was set")
+        what = message("the instruction at {rip}", rip=Hex(fault.rip))
+        if one:
+            what = message("`{instruction}`", instruction=text(one))
+        yield _finding(message("{what} needs the FPU, and {why}", what=what, why=Message(why)), code)
     elif fault.vector == exceptions.PROTECTION:
         found = _protected(code, one, registers, cpu)
-        segment = _segment(snapshot, one) if one else ""
-        yield replace(found, proof=(*found.proof, *as_messages(segment)))
+        yield replace(found, proof=(*found.proof, *(_segment(snapshot, one) if one else ())))
 
 
 def _undefined(code: bytes, found: Any, rip: int, cpu: CpuState) -> Finding:
     if code == _NO_MEMORY[: len(code)]:
-        return _finding(f"no memory answers at RIP={rip:#x}: it reads as FFh, which is no code", b"")
+        return _finding(message("no memory answers at RIP={rip}: it reads as FFh, which is no code", rip=Hex(rip)), b"")
     if found is None:
-        return _finding(f"the bytes at RIP={rip:#x} are no instruction", code)
+        return _finding(message("the bytes at RIP={rip} are no instruction", rip=Hex(rip)), code)
     if found.mnemonic.startswith("ud"):
         return _finding(
-            f"{found.mnemonic} at RIP={rip:#x}: the program gave up by itself",
+            message("{instruction} at RIP={rip}: the program gave up by itself", instruction=found.mnemonic, rip=Hex(rip)),
             code,
-            "compilers put it where code cannot go on: a failed check, __builtin_trap(), a function that"
-            " does not return a value",
-            "Look at the function that holds it: which of its checks failed, and who called it.",
-        )
+            Message("compilers put it where code cannot go on: a failed check, __builtin_trap(), a function that"
+                    " does not return a value"),
+            Message("Look at the function that holds it: which of its checks failed, and who called it."),
+        )  # fmt: skip
     off = missing_state(found, cpu)
     if off:
-        return _finding(f"`{text(found)}` needs {off}", code, fix=_TURN_ON)
+        return _finding(message("`{instruction}` needs {needs}", instruction=text(found), needs=off), code, fix=_TURN_ON)
     return _finding(
-        f"this CPU does not know `{text(found)}`",
+        message("this CPU does not know `{instruction}`", instruction=text(found)),
         code,
-        "code for a newer CPU (-march=native?), or a model (-cpu) without it; or data was executed",
-        "Build for the CPU that there is, or give QEMU one that has it (-cpu max).",
+        Message("code for a newer CPU (-march=native?), or a model (-cpu) without it; or data was executed"),
+        Message("Build for the CPU that there is, or give QEMU one that has it (-cpu max)."),
     )
 
 
@@ -87,34 +91,46 @@ def _protected(
     code: bytes, found: Any, registers: Mapping[str, int], cpu: CpuState
 ) -> Finding:
     if found is None:
-        return _finding("bytes that are no instruction are refused with #GP(0)", code)
+        return _finding(Message("bytes that are no instruction are refused with #GP(0)"), code)
     rip = found.address
     words = text(found)
     known = KnownRegisters({name.lower(): value for name, value in registers.items()})
     if found.mnemonic in ("wrmsr", "rdmsr"):
         msr, low, high = known.get("ecx"), known.get("eax"), known.get("edx")
-        written = "" if found.mnemonic == "rdmsr" or low is None else f", value {(high or 0) << 32 | low:#x}"
-        which = "" if msr is None else f" of MSR {msr:#x}{written}"
-        return _finding(f"`{words}`{which}: there is no such MSR, or reserved bits are set", code)
+        template = "`{instruction}`: there is no such MSR, or reserved bits are set"
+        facts: dict[str, Fact] = {"instruction": words}
+        if msr is not None:
+            template = "`{instruction}` of MSR {msr}: there is no such MSR, or reserved bits are set"
+            facts["msr"] = Hex(msr)
+            if found.mnemonic == "wrmsr" and low is not None:
+                template = "`{instruction}` of MSR {msr}, value {value}: there is no such MSR, or reserved bits are set"
+                facts["value"] = Hex((high or 0) << 32 | low)
+        return _finding(Message(template, facts), code)
     control = next((n for n in _operands(found) if n[:2] == "cr" and n[2:].isdigit()), None)
     if control and found.mnemonic == "mov":
         value = known.get(next((n for n in _operands(found) if n != control), control))
-        loaded = "" if value is None else f" with {value:#x}"
-        return _finding(f"`{words}`{loaded}: bits that this CPU does not have, or not together", code)
+        if value is None:
+            return _finding(message("`{instruction}`: bits that this CPU does not have, or not together", instruction=words), code)
+        title = message("`{instruction}` with {value}: bits that this CPU does not have, or not together",
+                        instruction=words, value=Hex(value))  # fmt: skip
+        return _finding(title, code)
     for base, virt in _addresses(found, known):
         if not is_canonical(virt, cpu.levels):
-            title = f"`{words}` goes to {virt:#x}, which is not canonical"
-            plain = BY_ID["non-canonical"].finding(Message(title), *as_messages(f"RIP={rip:#x}"))
+            title = message("`{instruction}` goes to {virt}, which is not canonical", instruction=words, virt=Hex(virt))
+            plain = BY_ID["non-canonical"].finding(title, message("RIP={rip}", rip=Hex(rip)))
             if bytes([_EDK2_FILL]) * 4 not in virt.to_bytes(8, "big"):
                 return plain
-            why = "AFh is what edk2 fills memory with before it hands it out: nobody has set this"
-            return replace(plain, proof=as_messages(why), fix=Message("Set, or clear, the memory before it is used."))
+            why = Message("AFh is what edk2 fills memory with before it hands it out: nobody has set this")
+            return replace(plain, proof=(why,), fix=Message("Set, or clear, the memory before it is used."))
         need = alignment(found)
         if virt % need:
             rule = "stack-misaligned" if base in _STACK else "instruction-refused"
-            title = f"`{words}` needs a multiple of {need}, and goes to {virt:#x}"
-            return BY_ID[rule].finding(Message(title), *as_messages(f"RIP={rip:#x}; code: {code[: found.size].hex(' ')}"))
-    return _finding(f"`{words}` is refused with #GP(0)", code)
+            return BY_ID[rule].finding(
+                message("`{instruction}` needs a multiple of {alignment}, and goes to {virt}",
+                        instruction=words, alignment=need, virt=Hex(virt)),
+                message("RIP={rip}; code: {code}", rip=Hex(rip), code=code[: found.size]),
+            )  # fmt: skip
+    return _finding(message("`{instruction}` is refused with #GP(0)", instruction=words), code)
 
 
 def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
@@ -128,26 +144,30 @@ def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
                 yield found.reg_name(operand.mem.base) or "", virt
 
 
-def _segment(snapshot: StoppedCpu, found: Any) -> str:
-    """The descriptor that a far jump or call with an immediate selector loads."""
+def _segment(snapshot: StoppedCpu, found: Any) -> Iterator[Message]:
+    """Yield a line on the descriptor that a far jump or call with an immediate selector loads."""
     from capstone import x86
 
     if found.mnemonic not in ("ljmp", "lcall") or found.operands[0].type != x86.X86_OP_IMM:
-        return ""
+        return
     selector = int(found.operands[0].imm)
-    descriptor = snapshot.descriptor(selector)
-    if descriptor is None:
-        return f"the GDT has no selector {selector:02x}h"
-    limit = descriptor & 0xFFFF | descriptor >> 32 & 0xF0000
-    long, default = descriptor >> 53 & 1, descriptor >> 54 & 1
-    return f"selector {selector:02x}h: {descriptor:#018x}, L={long}, D={default}, limit {limit:x}h"
+    value = snapshot.descriptor(selector)
+    if value is None:
+        yield message("the GDT has no selector {selector:02x}h", selector=Hex(selector))
+        return
+    descriptor = Descriptor(value)
+    yield message(
+        "selector {selector:02x}h: {descriptor:#018x}, L={long}, D={default}, limit {limit:x}h",
+        selector=Hex(selector), descriptor=Hex(value), limit=Hex(descriptor.limit),
+        long=int(descriptor.long), default=int(descriptor.default),
+    )  # fmt: skip
 
 
 def _operands(found: Any) -> list[str]:
     return [word.strip() for word in found.op_str.split(",")]
 
 
-def _finding(title: str, code: bytes, more: str = "", fix: str = "") -> Finding:
-    detail = f"code: {code.hex(' ')}" if code else ""
-    plain = BY_ID["instruction-refused"].finding(Message(title), *as_messages("\n".join(filter(None, (detail, more)))))
-    return replace(plain, fix=Message(fix)) if fix else plain
+def _finding(title: Message, code: bytes, more: Message | None = None, fix: Message | None = None) -> Finding:
+    there = message("code: {code}", code=code) if code else None
+    plain = BY_ID["instruction-refused"].finding(title, *(each for each in (there, more) if each))
+    return replace(plain, fix=fix) if fix else plain

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.message import Message, as_messages
+from cr3scope.message import Hex, Message, message
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.word import QWORD
@@ -31,32 +31,33 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
     """
     if watchdog_action:
         return BY_ID["watchdog-reset"].finding(
-            Message(f"the watchdog device ran out (action: {watchdog_action})"),
-            *as_messages(f"QEMU reports WATCHDOG; no exception before it. {_at(cpu)}"),
+            message("the watchdog device ran out (action: {action})", action=watchdog_action),
+            message("QEMU reports WATCHDOG; no exception before it. {stood}", stood=_stood(cpu)),
         )
-    if cpu.in_long_mode and cpu.cpu.cr3 == _firmware_cr3(log):
+    if cpu.in_long_mode and cpu.cpu.cr3 == firmware_cr3(log):
         place = _interrupted(cpu)
         if place is not None:
             watchdog = BY_ID["uefi-watchdog"].finding(
-                Message(f"the firmware's watchdog reset the machine: the loader was at RIP={place:#x}"),
-                *as_messages("reset out of a timer interrupt's handler, under the firmware's own tables: boot"
-                " services had not been left"),
+                message("the firmware's watchdog reset the machine: the loader was at RIP={rip}", rip=Hex(place)),
+                Message("reset out of a timer interrupt's handler, under the firmware's own tables: boot"
+                        " services had not been left"),
             )
             return replace(watchdog, severity=Severity.ERROR)
     port = _port(cpu)
-    how = f" through {port}" if port else ""
+    asked = Message("the guest asked for a reset")
+    if port:
+        asked = message("the guest asked for a reset through {port}", port=port)
     return BY_ID["asked-for-reset"].finding(
-        Message(f"the guest asked for a reset{how}"),
-        *as_messages(f"QEMU reports a reset by the guest without a triple fault; {_at(cpu)}"),
+        asked, message("QEMU reports a reset by the guest without a triple fault; {stood}", stood=_stood(cpu))
     )
 
 
-def _at(cpu: StoppedCpu) -> str:
-    return f"CPU {cpu.number} was at RIP={cpu.rip:#x}"
+def _stood(cpu: StoppedCpu) -> Message:
+    return message("CPU {cpu} was at RIP={rip}", cpu=cpu.number, rip=Hex(cpu.rip))
 
 
-def _firmware_cr3(log: Path) -> int | None:
-    """Under which tables the first interrupt came: before its DXE phase the firmware takes none."""
+def firmware_cr3(log: Path) -> int | None:
+    """Return under which tables the first interrupt came: before its DXE phase the firmware takes none. None without one."""
     try:
         with log.open("rb") as file:
             found = _FIRST_INTERRUPT.search(file.read(_LOG_HEAD))

@@ -65,7 +65,7 @@ class SegmentRecord:
     index: int
     virt: int
     last: int
-    phys: int
+    phys: int | None  # None where nobody tells where it was loaded
     filesz: int
     memsz: int
     offset: int

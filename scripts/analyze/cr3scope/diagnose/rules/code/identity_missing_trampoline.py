@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
-from cr3scope.diagnose.rule import TRACE, Claim, Context, Rule
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -42,5 +42,5 @@ RULE = Rule(
     fix="Map the handoff code (both pages, if it straddles two) at its own address, executable.",
     manual="Intel SDM volume 3A, 5.10.4.1; UEFI 2.10, 2.3.4",
     claim=_claim,
-    needs=TRACE,
+    needs=SWITCH,
 )

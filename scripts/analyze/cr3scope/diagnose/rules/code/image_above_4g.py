@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cr3scope.diagnose.finding import Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.rule import TRACE, Claim, Context, Rule
 from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.effective import mappings
@@ -62,4 +62,5 @@ RULE = Rule(
     ),
     manual="UEFI 2.10, 2.3.4 and 9.1; Intel SDM volume 3A, 5.10.4.1",
     claim=_claim,
+    needs=TRACE,
 )

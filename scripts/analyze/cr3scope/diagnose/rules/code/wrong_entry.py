@@ -25,6 +25,8 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if not context.intent.segments or context.intent.is_code(strike.virt):
         return None
+    if not context.is_told and all(step.virt != strike.virt for step in context.boot.plan):
+        return None  # whoever jumped there, it need not be the loader
     return Claim(_jump(strike.virt), proof=_hints(context.boot, strike.virt), stands_alone=True)
 
 

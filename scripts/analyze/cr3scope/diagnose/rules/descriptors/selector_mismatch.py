@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
+from cr3scope.diagnose.shared.refused_gate import refused_selector
 from cr3scope.diagnose.shared.safety_net import severity_of
 from cr3scope.message import Hex, Message, Vector, message
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Descriptor, Gate
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.registers import Registers
 
 _VITAL = (3, 8, 13, 14)
@@ -61,19 +62,10 @@ def _gate(context: Context, registers: Registers, vector: int) -> Gate | None:
 
 
 def _refusal(context: Context, registers: Registers, selector: int) -> Message | None:
-    """Why delivery refuses the selector (SDM 3A, 7.14.1); None if it does not, or nobody knows."""
-    offset = selector & ~7
-    if offset == 0:
-        return Message("the null selector")
-    if selector & 4 or offset + DESCRIPTOR_BYTES - 1 > registers.gdt_limit:
-        return message("outside the GDT, whose limit is {gdt_limit}", gdt_limit=Hex(registers.gdt_limit))
-    data = _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
-    if data is None:
-        return None
-    segment = Descriptor.decode(data)
-    if not segment.takes_handlers:
-        return Message("which is no 64-bit ring 0 code segment in the GDT")
-    return None if segment.present else Message("whose descriptor is not present")
+    def descriptor(offset: int) -> bytes | None:
+        return _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
+
+    return refused_selector(selector, registers.gdt_limit, descriptor)
 
 
 RULE = Rule(

@@ -5,14 +5,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import SetRecord
 from cr3scope.message import Hex, Span, Vector, message
 from cr3scope.model.plan_prediction import Firmware
-from cr3scope.paging.walk import PageFault, Reason, access
+from cr3scope.model.strike import Strike
+from cr3scope.paging.reach import stages
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault, Reason, access, walk
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import ENTRY_BYTES, PAGE_FRAME, PAGE_OFFSET
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
+
+
+def _claim(context: Context, strike: Strike) -> Claim | None:
+    """Without a trace: a write that was refused, to a table of those under which the firmware ran."""
+    entry, firmware = strike.culprit, context.boot.cpus.get("entry")
+    if context.is_told or strike.kind is not AccessKind.WRITE or strike.reason is not Reason.READ_ONLY:
+        return None
+    if entry is None or firmware is None:
+        return None
+    if context.cpu.cr3 != firmware.registers["cr3"]:
+        return None
+    phys = walk(context.tables, context.cpu, strike.virt, context.platform).phys
+    written = None if phys is None else _table_entry(context.tables, context.cpu, phys)
+    if written is None:
+        return None
+    return Claim(
+        message("{written} is written, in the firmware's own table, which is read-only", written=written),
+        proof=(message("{entry:full} maps the table without R/W, and CR0.WP=1", entry=entry),),
+        stands_alone=True, entry=written,
+    )  # fmt: skip
+
+
+def _table_entry(tables: Tables, cpu: CpuState, phys: int) -> EntryRef | None:
+    """The entry that lies there; None if no table of the tree does."""
+    page, index = phys & PAGE_FRAME, phys % PAGE_BYTES // ENTRY_BYTES
+    for stage in stages(tables, cpu):
+        rows = np.flatnonzero(stage.phys == np.uint64(page))
+        if len(rows):
+            return EntryRef(stage.level, index, page + index * ENTRY_BYTES, int(stage.entries[rows[0], index]))
+    return None
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -78,5 +114,6 @@ RULE = Rule(
         "and edits tables that the firmware takes for its own."
     ),
     manual="Intel SDM volume 3A, 5.6.1 (CR0.WP)",
+    claim=_claim,
     check=_check,
 )

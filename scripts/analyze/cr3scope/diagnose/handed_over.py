@@ -1,0 +1,56 @@
+"""What is wrong with the memory and the tables that a kernel was handed, where no access tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.rule import AtSwitch, Rule
+from cr3scope.diagnose.rules.asked import wrong_frame
+from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
+from cr3scope.diagnose.stopped import context
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.model.known import Known
+from cr3scope.paging.walk import walk
+from cr3scope.target.overlay import Overlay
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.entry import PAGE_BYTES
+
+# A kernel may change its memory and its tables as soon as it runs.
+_WHILE_FRESH: tuple[Rule, ...] = (wrong_entry.RULE, paddr_misload.RULE, bss_not_zeroed.RULE, wrong_frame.RULE)
+_MOST_PAGES = 1 << 14  # of one range
+
+
+def findings(dead: StoppedCpu, report: LogReport, known: Known) -> tuple[Finding, ...]:
+    """Return what the boot info and the files say against the memory, and the tables of the fatal exception."""
+    fault = report.fatal or report.first
+    now = dead if fault is None or fault.cr3 is None else dead.under(fault.cr3)
+    fresh = _found(now, known, _WHILE_FRESH) if known.is_fresh else ()
+    return (*fresh, *_found(now, _as_mapped(now, known), (overlapping_image.RULE,)))
+
+
+def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Finding]:
+    seen = context(now, now.cpu, now.delivery_registers, (), is_dead=True, known=known)
+    # What compares tables keeps them by identity.
+    seen = replace(seen, switch=AtSwitch(now.cpu, now.delivery_registers, Overlay(now, now.phys_bits)))
+    for rule in rules:
+        yield from rule.check(seen)
+
+
+def _as_mapped(now: StoppedCpu, known: Known) -> Known:
+    """With what lies in one piece of memory by the live tables, and there; no two things share it, whoever maps them."""
+    segments = [replace(one, phys=phys) for one in known.segments
+                if (phys := _frames(now, one.virt, one.last)) is not None]  # fmt: skip
+    maps = [replace(one, phys=phys) for one in known.maps
+            if (phys := _frames(now, one.virt, one.last)) is not None]  # fmt: skip
+    return replace(known, segments=tuple(segments), maps=tuple(maps), tables=())
+
+
+def _frames(now: StoppedCpu, first: int, last: int) -> int | None:
+    begin = walk(now, now.cpu, first, now.platform).phys
+    if begin is None or last - first >= _MOST_PAGES * PAGE_BYTES:
+        return None
+    pages = range((first | PAGE_BYTES - 1) + 1, last + 1, PAGE_BYTES)
+    found = (walk(now, now.cpu, virt, now.platform).phys for virt in pages)
+    return begin if all(phys == begin + virt - first for virt, phys in zip(pages, found)) else None

@@ -1,0 +1,185 @@
+"""A guest is stopped once, at its loader's switch, and goes on whatever comes of that."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cr3scope.qemu.command import read_command
+from cr3scope.qemu.gdb_stub import GdbStub
+from cr3scope.qemu.qmp import QmpError
+from cr3scope.qemu.switch_stop import SwitchStop
+
+SITES = (0x1000, 0x2000)
+
+
+class Stub:
+    """QEMU's side of the connection: answers each packet, and keeps what it was sent."""
+
+    def __init__(self, path: Path, answers: Callable[[str], Sequence[bytes]]) -> None:
+        self.sent: list[str] = []
+        self._answers = answers
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        peer, _ = self._listener.accept()
+        unread = b""
+        with peer:
+            while data := peer.recv(1 << 12):
+                unread += data
+                while b"#" in unread and len(unread) >= unread.index(b"#") + 3:
+                    end = unread.index(b"#")
+                    packet, check = unread[unread.index(b"$") + 1 : end], unread[end + 1 : end + 3]
+                    unread = unread[end + 3 :]
+                    assert int(check, 16) == sum(packet) & 0xFF
+                    self.sent.append(packet.decode())
+                    peer.sendall(b"+" + b"".join(map(framed, self._answers(packet.decode()))))
+
+    def close(self) -> None:
+        """Wait for the end of what is sent."""
+        self._thread.join()
+        self._listener.close()
+
+
+def framed(data: bytes) -> bytes:
+    return b"$%s#%02x" % (data, sum(data) & 0xFF)
+
+
+def obliging(packet: str) -> list[bytes]:
+    return [b"T05thread:01;"] if packet == "c" else [b"OK"]
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[Stub]:
+    found = Stub(tmp_path / "gdb", obliging)
+    yield found
+    found.close()
+
+
+class Guest:
+    """A guest that waits, as QMP shows it; `states` are told one after the other, the last one for ever."""
+
+    def __init__(self, *states: str) -> None:
+        self.states, self.said = list(states), list[str]()
+
+    def run_state(self) -> str:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+    def execute(self, command: str, **_: Any) -> Any:
+        self.said.append(command)
+
+    def monitor(self, line: str) -> str:
+        self.said.append(line.split(" ")[0])
+        return ""
+
+
+def stop(folder: Path, sites: Sequence[int], look: Callable[[Any], None] = lambda _qmp: None) -> SwitchStop:
+    return SwitchStop(folder, lambda _qmp: sites, look)
+
+
+def test_it_stops_at_every_place_looks_and_takes_all_back(tmp_path: Path, stub: Stub) -> None:
+    looked: list[str] = []
+    guest: Any = Guest("prelaunch")
+    at = stop(tmp_path, SITES, lambda _qmp: looked.append("here"))
+    at.begin()
+    at.search(guest)
+    assert guest.said == ["stop", "gdbserver"], "the breakpoints are set before it runs, and gdb's stub starts it"
+    while not at.stopped(guest):
+        pass
+    stub.close()
+    assert looked == ["here"]
+    assert stub.sent == ["Z1,1000,1", "Z1,2000,1", "c", "z1,1000,1", "z1,2000,1", "D"]
+    assert at.stub is None and at.next_try == float("inf")
+
+
+def test_it_goes_on_even_if_the_look_fails(tmp_path: Path, stub: Stub) -> None:
+    def fails(_qmp: Any) -> None:
+        raise QmpError("no answer")
+
+    at = stop(tmp_path, SITES[:1], fails)
+    guest: Any = Guest("prelaunch")
+    at.begin()
+    at.search(guest)
+    with pytest.raises(QmpError):
+        while not at.stopped(guest):
+            pass
+    stub.close()
+    assert stub.sent[-2:] == ["z1,1000,1", "D"]
+
+
+def test_a_guest_without_a_place_to_stop_goes_on(tmp_path: Path) -> None:
+    guest: Any = Guest("prelaunch", "running")
+    at = stop(tmp_path, ())
+    at.begin()
+    at.search(guest)
+    assert guest.said == ["stop", "cont"]
+    assert at.next_try == float("inf"), "until the firmware says that it starts something"
+
+
+def test_a_saved_machine_is_looked_at_once_it_is_there(tmp_path: Path) -> None:
+    guest: Any = Guest("inmigrate", "inmigrate", "paused")
+    at = stop(tmp_path, ())
+    at.begin()
+    at.search(guest)
+    at.search(guest)
+    assert guest.said == [] and at.next_try < float("inf")
+    at.search(guest)
+    assert guest.said == ["stop", "cont"]
+
+
+def test_a_guest_that_cannot_be_asked_goes_on(tmp_path: Path) -> None:
+    def fails(_qmp: Any) -> Sequence[int]:
+        raise QmpError("no answer")
+
+    guest: Any = Guest("prelaunch")
+    at = SwitchStop(tmp_path, fails, lambda _qmp: None)
+    at.begin()
+    with pytest.raises(QmpError):
+        at.search(guest)
+    assert guest.said == ["stop", "cont"]
+    assert at.next_try == float("inf")
+
+
+def test_a_trace_makes_the_look_needless(tmp_path: Path, stub: Stub) -> None:
+    looked: list[str] = []
+    guest: Any = Guest("prelaunch")
+    at = stop(tmp_path, SITES, lambda _qmp: looked.append("here"))
+    at.begin()
+    at.search(guest)
+    while not at.stopped(guest, is_needed=False):
+        pass
+    stub.close()
+    assert looked == [] and stub.sent[-1] == "D"
+
+
+ANSWERS = {"nothing known": [b""], "an error": [b"E22"]}
+
+
+@pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS)
+def test_a_stub_that_refuses_is_an_error_in_one_line(tmp_path: Path, answers: list[bytes]) -> None:
+    other = Stub(tmp_path / "gdb", lambda _packet: answers)
+    found = GdbStub(tmp_path / "gdb")
+    with pytest.raises(QmpError, match=r"^gdb stub: Z1,1000,1: [^\n]+$"):
+        found.set_breakpoint(0x1000)
+    found.close()
+    other.close()
+
+
+def test_a_stub_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(QmpError, match="gdb stub: "):
+        GdbStub(tmp_path / "nobody")
+
+
+def test_a_guest_is_held_only_where_somebody_wants_to_stop_it(tmp_path: Path) -> None:
+    command = read_command(["qemu-system-x86_64"])
+    held, plain = (command.watched(tmp_path, tmp_path, tmp_path, is_held) for is_held in (True, False))
+    assert held[: len(plain)] == plain and held[len(plain) :] == ["-S"]
