@@ -18,8 +18,9 @@ from pathlib import Path
 from boot import channels, state_file
 from boot.channels import calling
 from boot.kept import kept
-from boot.reference import ROOT, Run, boot
+from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import SAVING, save, wait_for_event
+from boot.verbs import run_traced
 from cr3scope.qemu.qmp import Qmp
 
 FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
@@ -40,9 +41,12 @@ def stand_in(settings: Mapping[str, str]) -> str:
     return str(_folder(settings) / _PROGRAM)
 
 
-def boot_from_first_read(folder: Path, **settings: str) -> Run:
-    """Boot as reference.boot does, with the firmware at its first read."""
-    return boot(folder, **settings, QEMU=stand_in(settings))
+def boot_from_first_read(folder: Path, *, config: str = "", inject: str = "", **settings: str) -> Run:
+    """Boot the reference loader, with the firmware at its first read."""
+    built = build()
+    subprocess.run([_SCRIPTS / "prepare", built, folder], env={**os.environ, **settings, "INJECT": inject, "CONFIG": config}, check=True)
+    command = _command(folder, {**settings, "QEMU": stand_in(settings)})
+    return run_traced(folder, built / "loader/loader.elf", built / "kernel/kernel.elf", command, BOOT_SECONDS)
 
 
 def state(settings: Mapping[str, str]) -> Path:
