@@ -33,12 +33,13 @@ exec {qemu} "$@" -incoming "exec:cat '${{0%/*}}/{state}'"
 """
 
 
-def stand_in(settings: Mapping[str, str]) -> str:
+def stand_in(settings: Mapping[str, str], words: Sequence[str] = ()) -> str:
     """Return a program that takes QEMU's place (QEMU=...) in boots with these settings.
 
-    ``settings``: the variables of scripts/boot/qemu-command.
+    ``settings``: the variables of scripts/boot/qemu-command; ``words``: those that follow its own and give the machine
+    a device.
     """
-    return str(_folder(settings) / _PROGRAM)
+    return str(_folder(settings, words) / _PROGRAM)
 
 
 def boot_from_first_read(folder: Path, *, config: str = "", inject: str = "", **settings: str) -> Run:
@@ -54,13 +55,13 @@ def state(settings: Mapping[str, str]) -> Path:
     return _folder(settings) / _STATE
 
 
-def _folder(settings: Mapping[str, str]) -> Path:
+def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
     with tempfile.TemporaryDirectory() as work:
-        command = _command(Path(work), settings)
+        command = [*_command(Path(work), settings), *words]
         key = _key(command, Path(work))
 
     def make(folder: Path) -> None:
-        command = _command(folder, settings)
+        command = [*_command(folder, settings), *words]
         _make_volume(folder / _VOLUME)
         _save_at_first_read(command, folder / _STATE)
         program = folder / _PROGRAM
