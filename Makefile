@@ -102,10 +102,11 @@ faults: ## list the faults that INJECT= takes
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
 
-# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. Some wait for a guest
-# most of their time: one process more than there are processors.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
-PYTEST = $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
+# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. A test waits for its guest
+# a third of its time: more processes than there are processors.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2 + 1)
+# Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
 
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s build check

@@ -124,6 +124,8 @@ def main(scenario: str) -> NoReturn:
             machine.log.write(
                 (record(number, 14, 0x11, rip=HANDLER, cr2=HANDLER) * 20).encode()
             )
+    elif scenario == "falling-storm":
+        machine.log.write("".join(storm(8000, 3)).encode())
     elif scenario == "finite-storm":
         machine.log.write("".join(storm(8000, 3)).encode())
         machine.send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})

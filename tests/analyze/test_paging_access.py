@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import naive_paging as naive
 import pytest
+from boot.reference import takes_all
 from hypothesis import given, settings
 from paging_cases import Case, Pages, cases, cpu_of, platform_of
 
@@ -49,7 +50,7 @@ def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on
 
 @pytest.mark.slow
 @given(cases())
-@settings(max_examples=1500)
+@settings(max_examples=1500 if takes_all() else 500)  # others at each run
 def test_both_walks_agree(case: Case) -> None:
     expected = naive.access(
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width

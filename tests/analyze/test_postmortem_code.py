@@ -214,9 +214,10 @@ class Monitor:
     """Tables that map everything one to one, and no memory behind an address."""
 
     def monitor(self, line: str) -> str:
-        if "gx" not in line:
-            return f"{int(line.split()[-1], 16):016x}: Cannot access memory\n"
-        entry = 0x83 if int(line.split()[-1], 16) == 0x2000 else 0x2003  # a PDPT of 1 GiB leaves
+        at = int(line.split()[-1], 16)
+        if at not in (0x1000, 0x2000):
+            return f"{at:016x}: Cannot access memory\n"
+        entry = 0x83 if at == 0x2000 else 0x2003  # a PDPT of 1 GiB leaves
         rows = range(0, 512, 2)
         return "".join(f"{row:016x}: 0x{entry:016x} 0x{entry:016x}\n" for row in rows)
 

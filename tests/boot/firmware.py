@@ -18,8 +18,9 @@ from pathlib import Path
 from boot import channels, state_file
 from boot.channels import calling
 from boot.kept import kept
-from boot.reference import ROOT, Run, boot
+from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import SAVING, save, wait_for_event
+from boot.verbs import run_traced
 from cr3scope.qemu.qmp import Qmp
 
 FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
@@ -32,17 +33,21 @@ exec {qemu} "$@" -incoming "exec:cat '${{0%/*}}/{state}'"
 """
 
 
-def stand_in(settings: Mapping[str, str]) -> str:
+def stand_in(settings: Mapping[str, str], words: Sequence[str] = ()) -> str:
     """Return a program that takes QEMU's place (QEMU=...) in boots with these settings.
 
-    ``settings``: the variables of scripts/boot/qemu-command.
+    ``settings``: the variables of scripts/boot/qemu-command; ``words``: those that follow its own and give the machine
+    a device.
     """
-    return str(_folder(settings) / _PROGRAM)
+    return str(_folder(settings, words) / _PROGRAM)
 
 
-def boot_from_first_read(folder: Path, **settings: str) -> Run:
-    """Boot as reference.boot does, with the firmware at its first read."""
-    return boot(folder, **settings, QEMU=stand_in(settings))
+def boot_from_first_read(folder: Path, *, config: str = "", inject: str = "", **settings: str) -> Run:
+    """Boot the reference loader, with the firmware at its first read."""
+    built = build()
+    subprocess.run([_SCRIPTS / "prepare", built, folder], env={**os.environ, **settings, "INJECT": inject, "CONFIG": config}, check=True)
+    command = _command(folder, {**settings, "QEMU": stand_in(settings)})
+    return run_traced(folder, built / "loader/loader.elf", built / "kernel/kernel.elf", command, BOOT_SECONDS)
 
 
 def state(settings: Mapping[str, str]) -> Path:
@@ -50,13 +55,13 @@ def state(settings: Mapping[str, str]) -> Path:
     return _folder(settings) / _STATE
 
 
-def _folder(settings: Mapping[str, str]) -> Path:
+def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
     with tempfile.TemporaryDirectory() as work:
-        command = _command(Path(work), settings)
+        command = [*_command(Path(work), settings), *words]
         key = _key(command, Path(work))
 
     def make(folder: Path) -> None:
-        command = _command(folder, settings)
+        command = [*_command(folder, settings), *words]
         _make_volume(folder / _VOLUME)
         _save_at_first_read(command, folder / _STATE)
         program = folder / _PROGRAM

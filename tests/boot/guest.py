@@ -26,11 +26,13 @@ def watch(
 ) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
-    From where the firmware first reads the medium, unless ``words``, which are added to QEMU's, give the
-    machine a device. ``elf``: files with symbols; ``settings``: the variables of scripts/boot/qemu-command.
+    From where the firmware first reads the medium, unless ``words``, which are added to QEMU's, give the machine a
+    device that works with a file of the test. ``elf``: files with symbols; ``settings``: the variables of
+    scripts/boot/qemu-command.
     """
-    if "-device" not in words:
-        settings["QEMU"] = firmware.stand_in(settings)
+    is_machine, is_own = "-device" in words, "-chardev" in words
+    if not is_own:
+        settings["QEMU"] = firmware.stand_in(settings, words if is_machine else ())
     return judge(folder, [*qemu_command(folder, program, settings), *words], seconds, elf)
 
 

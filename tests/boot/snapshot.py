@@ -21,7 +21,7 @@ from boot.kept import kept, used
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import incoming
 from boot.stopped_guest import Stop, save_at
-from boot.verbs import cr3scope
+from boot.verbs import run_traced
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Boot
@@ -53,12 +53,15 @@ class Snapshot:
 
 
 def boot_from_snapshot(
-    folder: Path, *, config: str = "", inject: str = "", **environment: str
+    folder: Path, *, config: str = "", inject: str = "", is_traced: bool = True, **environment: str
 ) -> Run:
-    """As reference.boot, from where the loader starts. AssertionError if it read another configuration."""
+    """As reference.boot, from where the loader starts. AssertionError if it traced another configuration.
+
+    ``is_traced``: False for a configuration that the loader refuses.
+    """
     command, snapshot, lines = _configured(folder, config, inject, environment)
     run = _watch(folder, snapshot.folder, [*command, *incoming(snapshot.state)], RESTORED_SECONDS)
-    if "sinks=file" not in lines:  # else nothing is traced where one could look
+    if is_traced and "sinks=file" not in lines:  # else nothing is traced where one could look
         _check_configuration(run, inject, lines)
     return run
 
@@ -117,12 +120,7 @@ def _command(folder: Path, disk: Path, environment: dict[str, str]) -> list[str]
 
 
 def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int) -> Run:
-    elfs = [word for name in PROGRAMS[1:] for word in ("--elf", programs / Path(name).name)]
-    done = cr3scope(
-        "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json", *elfs, "--", *command,
-        seconds=seconds + 30,
-    )  # fmt: skip
-    return Run(done.returncode, done.stdout, done.stderr, folder)
+    return run_traced(folder, programs / "loader.elf", programs / "kernel.elf", command, seconds)
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 from boot.bad_inputs import CONFIGS, initrds, write
 from boot.firmware import boot_from_first_read
 from boot.reference import Run, build
+from boot.snapshot import boot_from_snapshot
 
 
 def check_refused(run: Run, word: str, verdict: str = "incomplete") -> None:
@@ -39,11 +40,11 @@ def test_bad_initrd_is_refused_by_name(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bad_configuration_is_refused_by_name(name: str, tmp_path: Path) -> None:
     line, word = CONFIGS[name]
-    check_refused(boot_from_first_read(tmp_path, config=line), word)
+    check_refused(boot_from_snapshot(tmp_path, config=line, is_traced=False), word)
 
 
 def test_preflight_stop_returns_to_firmware_instead_of_resetting(tmp_path: Path) -> None:
-    run = boot_from_first_read(tmp_path, inject="code-unmapped", config="preflight=stop")
+    run = boot_from_snapshot(tmp_path, inject="code-unmapped", config="preflight=stop")
     check_refused(run, "preflight", "will-fault")
     assert "code-unmapped" in run.rules, run.explain()
 
@@ -51,7 +52,7 @@ def test_preflight_stop_returns_to_firmware_instead_of_resetting(tmp_path: Path)
 def test_every_failing_allocation_is_refused_by_name(tmp_path: Path) -> None:
     """The n-th allocation fails, for n = 1, 2, ... until the boot needs fewer than n."""
     for n in range(1, 100):
-        run = boot_from_first_read(tmp_path / str(n), config=f"fail_allocation={n}")
+        run = boot_from_snapshot(tmp_path / str(n), config=f"fail_allocation={n}")
         if run.status == 0:
             assert n > 5, "the loader must allocate more than this"
             return

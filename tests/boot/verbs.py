@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from boot.reference import ROOT
+from boot.reference import ROOT, Run
 
 _ANALYZER = ROOT / "scripts/analyze"
 
@@ -34,6 +35,15 @@ def cr3scope(*words: str | Path, seconds: float = 60) -> subprocess.CompletedPro
         return subprocess.CompletedProcess(
             words, status, out.read_text(errors="replace"), err.read_text(errors="replace")
         )
+
+
+def run_traced(folder: Path, loader: Path, kernel: Path, command: Sequence[str], seconds: int) -> Run:
+    """Return what `cr3scope run` makes of a QEMU command that boots the reference loader, with symbols of two ELF files."""
+    done = cr3scope(
+        "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json",
+        "--elf", loader, "--elf", kernel, "--", *command, seconds=seconds + 30,
+    )  # fmt: skip
+    return Run(done.returncode, done.stdout, done.stderr, folder)
 
 
 @cache

@@ -98,10 +98,10 @@ def unwrapped(text: str) -> str:
     return re.sub(r"\n {4,}", " ", text)
 
 
-def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> str:
+def debug(folder: Path, commands: str, inject: str = "", config: str = "", seconds: int = BOOT_SECONDS) -> str:
     """What `make debug-batch` prints, with these commands at the stop before the switch.
 
-    The machine begins where the firmware first reads the boot volume.
+    The machine begins where the firmware first reads the boot volume. ``seconds``: of all boots together.
     """
     build()
     folder.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def debug(folder: Path, commands: str, inject: str = "", config: str = "") -> st
     script.write_text(f"{commands}\ndisconnect\n")
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD, folder],
-        capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
+        capture_output=True, text=True, errors="replace", timeout=seconds,
         env={**os.environ, "INJECT": inject, "CONFIG": config, "QEMU": firmware.stand_in({})},
     )  # fmt: skip
     return done.stdout + done.stderr

@@ -9,7 +9,8 @@ import pytest
 from boot.reference import make
 from gdb_session import foreign
 
-# At the reset no code has been translated yet: what a boot comes to later is that boot's own.
+# From the reset: of a machine that was restored QEMU translates the firmware's code once more when the loader calls it,
+# and the firmware has a mov cr3, too.
 BREAK = "cr3scope break --executed bootx64"
 GOES_ON = f"{BREAK}\ncontinue\ncr3scope step"
 

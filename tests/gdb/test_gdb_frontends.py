@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from boot import firmware
+from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BUILD, ROOT, build, make
+from boot.state_file import WAITING, load
 from gdb_session import gdb
+
+from cr3scope.qemu.qmp import Qmp
 
 SCRIPT = ROOT / "scripts/gdb/cr3scope_gdb.py"
 SECONDS = 90.0
@@ -74,17 +78,20 @@ def running(command: list[str | Path], **options: object) -> Iterator[subprocess
             process.kill()
 
 
-@pytest.fixture
-def front_end(tmp_path: Path) -> Iterator[FrontEnd]:
-    """Connected to a guest at its reset, whose loader has NX in every PML4 entry."""
+@contextmanager
+def front_end(folder: Path, begin: Path | None) -> Iterator[FrontEnd]:
+    """Connect one to a guest whose loader has NX in every PML4 entry; at its reset, or in the state ``begin``."""
     port = free_port()
-    guest = qemu_command(tmp_path, make("foreign/nx_pml4.efi"))
-    silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    options = ["-serial", "none", "-no-reboot", "-S", "-gdb", f"tcp:127.0.0.1:{port}"]
-    command = ["gdb", "-nx", "--interpreter=mi2"]
-    with running([*guest, *options], **silent):
+    guest = qemu_command(folder, make("foreign/nx_pml4.efi"))
+    stands = ("-S",) if begin is None else WAITING
+    options = ["-serial", "null", "-no-reboot", *stands, "-gdb", f"tcp:127.0.0.1:{port}"]
+    with calling([*guest, *options], ("-qmp", "unix:{}")) as [connection]:
+        qmp = Qmp(connection)
+        if begin is not None:
+            load(qmp, begin)
+        qmp.run_state()  # it answers, so the stub is there
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with running(command, **pipes) as process:
+        with running(["gdb", "-nx", "--interpreter=mi2"], **pipes) as process:
             found = FrontEnd(process)
             found.hear("(gdb)")
             # In this order: setupCommands of launch.json, then its miDebuggerServerAddress.
@@ -95,23 +102,25 @@ def front_end(tmp_path: Path) -> Iterator[FrontEnd]:
             yield found
 
 
-def test_a_front_end_gets_the_verdict_at_the_switch(front_end: FrontEnd) -> None:
-    # Its result record is ^running, since the guest runs meanwhile: what it prints comes later.
-    front_end.tell('-interpreter-exec console "cr3scope break --on-load bootx64"')
-    front_end.hear('~"1 mov cr3 in the image at 0x')
-    front_end.ask("-exec-continue")
-    front_end.hear('*stopped,reason="breakpoint-hit"')
-    told = front_end.ask('-interpreter-exec console "cr3scope check"')
-    assert "verdict: faults at the next fetch: #PF (error 0011" in told, told
-    assert "rule: nx-upper-level" in told, told
-    front_end.tell('-interpreter-exec console "cr3scope step"')
-    front_end.hear('~"caught #PF at its handler')
-    front_end.hear('~"the handler cannot run; what follows is a storm')
+def test_a_front_end_gets_the_verdict_at_the_switch(tmp_path: Path) -> None:
+    with front_end(tmp_path, firmware.state({})) as gdb_mi:
+        # Its result record is ^running, since the guest runs meanwhile: what it prints comes later.
+        gdb_mi.tell('-interpreter-exec console "cr3scope break --on-load bootx64"')
+        gdb_mi.hear('~"1 mov cr3 in the image at 0x')
+        gdb_mi.ask("-exec-continue")
+        gdb_mi.hear('*stopped,reason="breakpoint-hit"')
+        told = gdb_mi.ask('-interpreter-exec console "cr3scope check"')
+        assert "verdict: faults at the next fetch: #PF (error 0011" in told, told
+        assert "rule: nx-upper-level" in told, told
+        gdb_mi.tell('-interpreter-exec console "cr3scope step"')
+        gdb_mi.hear('~"caught #PF at its handler')
+        gdb_mi.hear('~"the handler cannot run; what follows is a storm')
 
 
-def test_a_front_end_gets_an_error_as_an_error(front_end: FrontEnd) -> None:
-    told = front_end.ask('-interpreter-exec console "cr3scope check"')
-    assert '^error,msg="cr3scope check: the guest is in real mode' in told, told
+def test_a_front_end_gets_an_error_as_an_error(tmp_path: Path) -> None:
+    with front_end(tmp_path, None) as gdb_mi:
+        told = gdb_mi.ask('-interpreter-exec console "cr3scope check"')
+        assert '^error,msg="cr3scope check: the guest is in real mode' in told, told
 
 
 def test_any_gdb_comes_to_the_switch_of_a_debug_server(tmp_path: Path) -> None:
@@ -119,7 +128,7 @@ def test_any_gdb_comes_to_the_switch_of_a_debug_server(tmp_path: Path) -> None:
     port = free_port()
     server = [sys.executable, ROOT / "scripts/gdb/debug.py", "--server", str(port), BUILD, tmp_path / "run"]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL,
-             "env": {**os.environ, "INJECT": "stack-readonly", "CONFIG": ""}}  # fmt: skip
+             "env": {**os.environ, "INJECT": "stack-readonly", "CONFIG": "", "QEMU": firmware.stand_in({})}}  # fmt: skip
     with running(server, **pipes) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().decode().strip() for _ in range(9)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -169,25 +170,89 @@ def test_a_build_folder_with_blanks_is_one_line() -> None:
     assert done.returncode == 2 and "without blanks" in done.stderr and len(done.stderr.splitlines()) == 1, done
 
 
-@pytest.mark.parametrize("setting", ["TOOLCHAIN=clang", "GNU_EFI_INCLUDE=/nowhere", "KERNEL_CFLAGS=-O1", "TARGET_LD=ld.lld"])
-def test_another_setting_does_not_leave_the_old_build_as_it_is(setting: str) -> None:
-    make("loader/loader.efi")
-    make("kernel/kernel.elf")
-    asked = subprocess.run(["make", "-n", "build", f"BUILD={BUILD}", setting], cwd=ROOT, capture_output=True, text=True)
-    assert asked.returncode == 2 or " -c " in asked.stdout or "ld.lld" in asked.stdout, asked
+STAMPS = ("toolchain", "linker")  # what compiles, what links
+# Of what `make build` prints: what names the files, what runs the step that makes the PE, what is said of each step.
+NOT_OF_THE_IMAGE = {"BUILD", "PYTHON", "say"}
+VARIABLES = sorted(set(re.findall(r"^(\w+) [?:]?=", (ROOT / "Makefile").read_text(), re.MULTILINE)) - NOT_OF_THE_IMAGE)
+
+
+def asked(*words: str | Path) -> list[str] | None:
+    """Return the commands that `make build` would run; None if it refuses."""
+    done = subprocess.run(["make", "-n", "build", *words], cwd=ROOT, capture_output=True, text=True)
+    own = (line for line in done.stdout.splitlines() if "cmp -s" not in line and not line.startswith("printf"))
+    return list(own) if done.returncode == 0 else None
+
+
+def stamped(folder: Path, *settings: str) -> list[str]:
+    stamps = [folder / name for name in STAMPS]
+    subprocess.run(["make", "-s", *stamps, f"BUILD={folder}", *settings], cwd=ROOT, check=True)
+    return [stamp.read_text() for stamp in stamps]
+
+
+@pytest.fixture(scope="module")
+def as_it_is(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str] | None, list[str]]:
+    """A folder where nothing was built but the stamps, what would be built there, and the stamps."""
+    folder = tmp_path_factory.mktemp("stamps")
+    return folder, asked(f"BUILD={folder}"), stamped(folder)
+
+
+@pytest.mark.parametrize("setting", [*(f"{name}=-DSEEN" for name in VARIABLES), "TOOLCHAIN=clang"])
+def test_what_changes_a_command_changes_the_stamp_of_the_command(
+    setting: str, as_it_is: tuple[Path, list[str] | None, list[str]]
+) -> None:
+    folder, commands, stamps = as_it_is
+    assert commands
+    others = asked(f"BUILD={folder}", setting)
+    if others is None:
+        return  # make builds nothing at all
+    changed = [line for line in others if line not in commands]
+    other_stamps = stamped(folder, setting)
+    compiles, links = (any((" -c " in line) is wanted for line in changed) for wanted in (True, False))
+    assert (stamps[0] != other_stamps[0]) or not compiles, changed[0]
+    assert (stamps[1] != other_stamps[1]) or not links, changed[-1]
+
+
+def test_a_changed_stamp_and_nothing_else_makes_the_build_anew() -> None:
+    for target in ("loader/loader.efi", "kernel/kernel.elf"):
+        make(target)
+    compiler, linker = (BUILD / name for name in STAMPS)
+    counted = {}
+    for case, words in {
+        "neither": ("-o", compiler, "-o", linker), "linker": ("-o", compiler, "-W", linker), "compiler": ("-W", compiler, "-o", linker),
+    }.items():
+        commands = asked(f"BUILD={BUILD}", *words)
+        assert commands is not None
+        counted[case] = [sum(sign in line for line in commands) for sign in (" -c ", "-T loader/uefi.ld", "-T kernel/kernel.ld", "make_pe.py")]
+    sources = counted["compiler"][0]
+    assert sources > 50
+    assert counted == {"neither": [0, 0, 0, 0], "linker": [0, 1, 1, 1], "compiler": [sources, 1, 1, 1]}
+
+
+def test_a_setting_that_stays_leaves_the_stamps_as_they_are(tmp_path: Path) -> None:
+    stamped(tmp_path)
+    before = [(tmp_path / name).stat().st_mtime_ns for name in STAMPS]
+    stamped(tmp_path)
+    assert [(tmp_path / name).stat().st_mtime_ns for name in STAMPS] == before
+
+
+def built_again(folder: Path) -> Path:
+    """Return a copy of the build, of which make finds everything up to date."""
+    for target in ("loader/loader.efi", "kernel/kernel.elf"):
+        make(target)
+    shutil.copytree(BUILD, folder, ignore=shutil.ignore_patterns("snapshots", "releases", "runs", "host", "lock"))
+    return folder
 
 
 def test_a_word_to_relocate_that_does_not_hold_its_addend_is_named(tmp_path: Path) -> None:
-    done = build("-s", f"BUILD={tmp_path}/build", "TARGET_LD=ld.lld", "LLD_FLAGS=")
+    done = build("-s", f"BUILD={built_again(tmp_path / 'build')}", "TARGET_LD=ld.lld", "LLD_FLAGS=")
     line, *_ = done.stderr.splitlines()
     assert done.returncode == 2 and line.startswith("make_pe: loader.elf: the word in .data at 0x"), done
 
 
 def test_a_lost_twin_is_made_again(tmp_path: Path) -> None:
-    shutil.copytree(BUILD, tmp_path / "build", ignore=shutil.ignore_patterns("snapshots", "releases", "runs", "host"))
-    settings = f"BUILD={tmp_path}/build"
-    (tmp_path / "build/loader/loader.elf").unlink()
-    assert build(settings).returncode == 0 and (tmp_path / "build/loader/loader.elf").exists()
+    folder = built_again(tmp_path / "build")
+    (folder / "loader/loader.elf").unlink()
+    assert build(f"BUILD={folder}").returncode == 0 and (folder / "loader/loader.elf").exists()
 
 
 def test_the_verbs_that_build_nothing_need_no_gnu_efi() -> None:

@@ -91,8 +91,9 @@ class StubMemory:
         self._pages: dict[int, bytes | None] = {}
 
     def table(self, phys: int) -> Entries | None:
-        """Return a table page; None where there is no memory."""
-        page = self._page(phys)
+        """Return a table page, read together with its neighbours, for tables come in groups; None where there is no
+        memory."""
+        page = self._page(phys, phys & -_CHUNK_BYTES, _CHUNK_BYTES)
         return None if page is None else np.frombuffer(page, dtype=np.uint64)
 
     def physical(self, phys: int, length: int) -> bytes:
@@ -100,31 +101,31 @@ class StubMemory:
         data = b""
         while len(data) < length:
             at = phys + len(data)
-            page = self._page(at & -PAGE_BYTES)
+            start = at % PAGE_BYTES
+            pages = (start + length - len(data) + PAGE_BYTES - 1) // PAGE_BYTES
+            page = self._page(at - start, at - start, min(pages * PAGE_BYTES, _CHUNK_BYTES))
             if page is None:
                 break
-            start = at % PAGE_BYTES
             data += page[start : start + length - len(data)]
         return data
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
-        """Yield the first bytes at many places, without the neighbours that :meth:`physical` reads, too."""
+        """Yield the first bytes at many places, without the rest of the page that :meth:`physical` reads, too."""
         return StubRam().heads(places, length)
 
     def pages_read(self) -> dict[int, bytes]:
         """Return all memory that was read so far, by the physical address of each page."""
         return {phys: page for phys, page in self._pages.items() if page is not None}
 
-    def _page(self, phys: int) -> bytes | None:
-        """Read together with its neighbours: table pages come in groups."""
+    def _page(self, phys: int, first: int, count: int) -> bytes | None:
+        """The page at ``phys``; if it was not read yet, with the others of the ``count`` bytes from ``first`` on."""
         if phys not in self._pages:
-            chunk = phys & -_CHUNK_BYTES
             with physical_mode():
-                data = read_physical(chunk, _CHUNK_BYTES)
+                data = read_physical(first, count)
                 if data is None:
-                    chunk, data = phys, read_physical(phys, PAGE_BYTES)
+                    first, data = phys, read_physical(phys, PAGE_BYTES)
             for at in range(0, len(data or b""), PAGE_BYTES):
-                self._pages.setdefault(chunk + at, data[at : at + PAGE_BYTES] if data else None)
+                self._pages.setdefault(first + at, data[at : at + PAGE_BYTES] if data else None)
             self._pages.setdefault(phys, None)
         return self._pages[phys]
 

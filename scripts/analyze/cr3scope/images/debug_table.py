@@ -79,7 +79,7 @@ def image_infos(guest: GuestMemory, header: int) -> list[int]:
     _, count, table = struct.unpack("<IIQ", head) if len(head) == 16 else (0, 0, 0)
     room = min(count, _MOST_IMAGES) + -count % _PAGE_OF_POINTERS
     pointers = guest.physical(table, 8 * room)
-    found = (int.from_bytes(pointers[at : at + 8], "little") for at in range(0, len(pointers), 8))
+    found = struct.unpack_from(f"<{len(pointers) // 8}Q", pointers)
     return [info for info in found if info][:count]
 
 

@@ -30,7 +30,7 @@ from cr3scope.qemu.sight import Sight
 from cr3scope.qemu.switch_stop import SwitchStop
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
-FINITE_STORM_SECONDS = 10.0
+FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
 EXAMINE_SECONDS = 20.0  # a hundred times what it takes
 CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
 _TRIPLE_FAULT = b"Triple fault\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,8 @@ _SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
 _CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
 _BASE = re.compile(r"\b([FG]S) ?=[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
-_LINE = re.compile(r"^[0-9a-f]+: +(.*)$", re.MULTILINE)
+_VALUE = re.compile(r" 0x([0-9a-f]+)\b")
+_WORD_BYTES = 8
 _MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
 _CPU_HEAD = "CPU#"
 _CPU = re.compile(r"^\s*CPU#(\d+)\s*$", re.MULTILINE)
@@ -56,7 +58,7 @@ class MonitorMemory:
     def physical(self, phys: int, length: int) -> bytes:
         """Return bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
         if length <= _MOST_AS_TEXT:
-            return bytes(self._dump(f"xp /{length}bx {phys:#x}"))
+            return self._as_text(phys, length)
         with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
             file = Path(folder, "memory")
             try:
@@ -65,9 +67,16 @@ class MonitorMemory:
             except (MemoryUnavailable, OSError):
                 return b""
 
+    def _as_text(self, phys: int, length: int) -> bytes:
+        """By quadwords, an eighth of the words; then byte by byte what is left, or where the memory ends in a line."""
+        whole = length // _WORD_BYTES
+        words = self._dump(f"xp /{whole}gx {phys:#x}") if whole else []
+        data = struct.pack(f"<{len(words)}Q", *words)
+        left = length - len(data)
+        return data + bytes(self._dump(f"xp /{left}bx {phys + len(data):#x}")) if left else data
+
     def _dump(self, command: str) -> list[int]:
-        lines = _LINE.findall(self._monitor.monitor(command))
-        return [int(word, 16) for line in lines for word in line.split() if word.startswith("0x")]
+        return [int(word, 16) for word in _VALUE.findall(self._monitor.monitor(command))]
 
 
 def look(monitor: Monitor) -> Look:
