@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import boot_builder as b
 import numpy as np
@@ -13,6 +14,7 @@ from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rules.stack import guard_missing
 from cr3scope.input.capture.records import (
     CheckRecord,
     Dump,
@@ -22,6 +24,7 @@ from cr3scope.input.capture.records import (
     RegionRecord,
     SetRecord,
 )
+from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.access import AccessKind
 
@@ -214,6 +217,22 @@ def test_a_guard_page_is_a_warning_that_does_not_condemn_the_boot() -> None:
     verdict = analyze(scene.capture())
     assert verdict.findings[0].severity is Severity.WARNING
     assert verdict.exit_status == 0
+
+
+@pytest.mark.parametrize("first", [0xFFFF_A000_0000_0000, 0x8000_0000_0000], ids=["absent", "not canonical"])
+def test_a_guard_of_any_size_is_judged_at_once(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = healthy()
+    scene.boot.regions.append(RegionRecord(0, "a guard", "guard", first, first + (1 << 46) - 1, None))
+    walks = 0
+
+    def counted(*what: Any, **how: Any) -> Translation | PageFault:
+        nonlocal walks
+        walks += 1
+        assert walks < 10_000, "a trace can claim any number of pages"
+        return access(*what, **how)
+
+    monkeypatch.setattr(guard_missing, "access", counted)
+    assert [finding.rule for finding in findings(scene)] == []
 
 
 def test_accessed_and_dirty_bits_are_no_change_of_the_tables() -> None:

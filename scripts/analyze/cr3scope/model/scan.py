@@ -10,16 +10,16 @@ from cr3scope.model.delivery import Delivery
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import PageFault, Translation, access
+from cr3scope.paging.walk import PageFault, Translation, access, behind
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
-from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, LEAST_PHYS_BITS, PAGE_BYTES, level_bytes
+from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, LEAST_PHYS_BITS, PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
-_MAX_STEPS_PER_RANGE = 4096
+MAX_STEPS_PER_RANGE = 4096
 # Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
@@ -46,13 +46,12 @@ def _refused(
     kind: AccessKind,
 ) -> Iterator[Strike]:
     virt = named.virt
-    for _ in range(_MAX_STEPS_PER_RANGE):
+    for _ in range(MAX_STEPS_PER_RANGE):
         found = access(tables, cpu, virt, kind, platform=platform)
         if isinstance(found, Translation):
             after = (virt & -found.page_size) + _alike(tables, found) * found.page_size
         else:
-            level = min((entry.level for entry in found.guilty), default=1)
-            after = (virt & -level_bytes(level)) + level_bytes(level)
+            after = behind(found)
             if _is_meant(intent, named, virt):
                 for entry in found.guilty or (None,):
                     yield Strike(Target.RANGE, kind, virt, found.reason, entry)

@@ -221,6 +221,12 @@ def access(
     return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)
 
 
+def behind(fault: PageFault) -> int:
+    """Return the first address that the entry which refuses an access does not cover; the next page where none does."""
+    size = bits.level_bytes(min((entry.level for entry in fault.guilty), default=1))
+    return (fault.virt & -size) + size
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     cpu: CpuState

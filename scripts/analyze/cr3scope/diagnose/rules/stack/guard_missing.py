@@ -7,26 +7,38 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, Span, message
-from cr3scope.paging.walk import Translation, access
+from cr3scope.model.intent import Named
+from cr3scope.model.scan import MAX_STEPS_PER_RANGE
+from cr3scope.paging.walk import Translation, access, behind
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.entry import PAGE_BYTES
 
 
 def _check(context: Context) -> Iterator[Finding]:
     for guard in context.intent.regions:
         if guard.role != "guard":
             continue
-        for virt in range(guard.virt, guard.last + 1, PAGE_BYTES):
-            found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
-            if isinstance(found, Translation):
-                yield RULE.finding(
-                    message("{name} at {range} is mapped", name=guard.label, range=Span(guard.virt, guard.last)),
-                    message(
-                        "{virt} leads to {phys}: an overflow overwrites that silently",
-                        virt=Hex(virt), phys=Hex(found.phys),
-                    ),
-                )  # fmt: skip
-                break
+        found = _mapped(context, guard)
+        if found is not None:
+            yield RULE.finding(
+                message("{name} at {range} is mapped", name=guard.label, range=Span(guard.virt, guard.last)),
+                message(
+                    "{virt} leads to {phys}: an overflow overwrites that silently",
+                    virt=Hex(found.virt), phys=Hex(found.phys),
+                ),
+            )  # fmt: skip
+
+
+def _mapped(context: Context, guard: Named) -> Translation | None:
+    """The first part of it that can be read, of as many as are looked at: who names it may claim any size."""
+    virt = guard.virt
+    for _ in range(MAX_STEPS_PER_RANGE):
+        if virt > guard.last:
+            break
+        found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
+        if isinstance(found, Translation):
+            return found
+        virt = behind(found)
+    return None
 
 
 RULE = Rule(
