@@ -274,6 +274,22 @@ def test_what_does_no_harm_yet_is_found_at_the_switch(tmp_path: Path, fine: Ram)
     assert at_the_switch(tmp_path, fine) == {"idt-unmapped": Severity.NOTE}, "it is nobody's that the boot info tells of"
 
 
+@pytest.mark.parametrize("memsz", [(1 << 63) - 1, 1 << 38, 1 << 24])
+def test_of_a_segment_that_is_larger_than_memory_nothing_is_asked(tmp_path: Path, fine: Ram, memsz: int) -> None:
+    """QEMU would write a file of that size, and answer nothing while it does."""
+    asked: list[int] = []
+    physical = fine.physical
+    fine.physical = lambda phys, length: asked.append(length) or physical(phys, length)  # type: ignore[method-assign, func-returns-value]
+    fine.put(CODE, SWITCH)
+    died = Died(tmp_path, fine)
+    died.files = [ElfFile(tiny_elf.write(tmp_path / "kernel.elf", TEXT, [(TEXT, READ | EXECUTE, b"\x90" * 64, memsz)]))]
+    cpu = died._cpu()
+    known = known_at_switch(replace(cpu, registers={**cpu.registers, "RAX": ROOT, "RDI": INFO}), died.files)
+    assert known is not None
+    assert known.loaded == ()
+    assert max(asked) <= len(fine.data)
+
+
 def test_without_a_boot_info_nothing_is_said_of_a_switch(tmp_path: Path) -> None:
     ram = Ram()
     ram.put(CODE, SWITCH)

@@ -176,20 +176,32 @@ def _loaded(under: StoppedCpu, twins: Iterable[ElfTwin], known: Known) -> Iterat
     """What lies where each segment was loaded, beside its file."""
     places = {(one.of, one.index): one.phys for one in known.segments}
     sizes = {(one.of, one.index): one.memsz for one in known.segments}
+    ram = tuple(under.ram())
     for twin in twins:
         name = printable(twin.path.name)
         for number, start, data in twin.contents():
-            phys = places.get((name, number))
-            if phys is None or not data:
+            phys, size = places.get((name, number)), sizes[name, number]
+            if phys is None or not data or size > _MOST_SEARCHED or not _is_ram(ram, phys, phys + size - 1):
                 continue
-            held = under.physical(phys, sizes[name, number])
-            differs = next((n for n, (one, other) in enumerate(zip(held, data)) if one != other), None)
+            held = under.physical(phys, size)
+            differs = _first_difference(held, data)
             dirty = len(held) - len(held[len(data) :].lstrip(b"\0"))
-            if len(held) == sizes[name, number]:
+            if len(held) == size:
                 yield LoadedRecord(
                     0, name, number, None if differs is None else start + differs,
                     None if dirty == len(held) else start + dirty,
                 )  # fmt: skip
+
+
+def _is_ram(ram: Sequence[tuple[int, int]], first: int, last: int) -> bool:
+    """Whether all of it is, where anybody tells: a file may claim any size, and a boot info any place."""
+    return not ram or any(start <= first and last <= end for start, end in ram)
+
+
+def _first_difference(held: bytes, data: bytes) -> int | None:
+    size = min(len(held), len(data))
+    differs = np.flatnonzero(np.frombuffer(held, np.uint8, size) != np.frombuffer(data, np.uint8, size)) if size else ()
+    return int(differs[0]) if len(differs) else None
 
 
 def _entries(under: StoppedCpu, known: Known) -> Iterator[MemoryContents]:
