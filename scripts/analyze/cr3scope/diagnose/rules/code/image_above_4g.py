@@ -20,8 +20,10 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.target not in (Target.PLAN, Target.RANGE) or strike.virt < FOUR_GIB:
         return None
     image = next((named for named in context.intent.images if strike.virt in named), None)
+    if image is None:
+        return None
     end = _identity_end(context)
-    if image is None or not 0 < end <= FOUR_GIB:
+    if not 0 < end <= FOUR_GIB:
         return None
     return Claim(
         message(
