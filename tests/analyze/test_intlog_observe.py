@@ -145,6 +145,14 @@ def test_unreadable_gdt_is_named(read: Read) -> None:
     assert "GDT entry 0x38" in report.chain[0] and "GDT is not readable" in report.detail
 
 
+@pytest.mark.parametrize("stale", [IDT + 0x100, GDT + 0x10, STACK - 8], ids=["IDT", "GDT", "stack"])
+def test_a_cr2_of_an_older_fault_blames_nothing(read: Read, stale: int) -> None:
+    """What delivery raised was no page fault: no gate, or one that the IDT's limit leaves out."""
+    report = read(*firmware(), record(150, 13, 0x32, cr2=stale), record(151, 8, cr2=stale, old=13), TRIPLE)
+    assert report.ending is Ending.TRIPLE_FAULT
+    assert "under the new CR3" not in (report.detail or "")
+
+
 def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
     probes = [
         record(150 + i, 14, 3, rip=HANDLER + i, rsp=STACK, cr2=0x1000 * i) for i in range(100)

@@ -154,7 +154,7 @@ def form_words(
     second = chain[1] if len(chain) > 1 else None
     if second is None or not is_delivery(second):
         return None
-    touched = second.cr2
+    touched = second.cr2 if second.cr2 != first.cr2 else None  # CR2 as it was tells of an older fault
     cr2 = first.fault.cr2
     if cr2 is not None and 0 < (first.rsp - cr2) % (1 << 64) <= FRAME_REACH:
         return "the stack itself is bad: the fault could not be pushed either"
