@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analyze.storm_log import NEW_CR3, SWITCH, firmware, record, storm
+from analyze.storm_log import NEW_CR3, SWITCH, TRIPLE, firmware, record, storm
 
 from cr3scope.cli.main import main
+from cr3scope.cli.run_verdict import judge_run
+from cr3scope.qemu.outcome import Outcome
+from cr3scope.verdict.types import Status
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 PACKAGE = Path(__file__).parents[2] / "scripts/analyze"
@@ -116,6 +119,16 @@ def test_a_panic_is_the_answer_and_not_the_exceptions_that_were_handled_before_i
     text = capsys.readouterr().out
     assert text.startswith("FAULTED: the kernel gave up: no init\n")
     assert "\n  said  all was well\n" in text
+
+
+@pytest.mark.parametrize("ending", [[TRIPLE], []], ids=["triple fault", "handled"])
+def test_what_only_begins_like_a_record_hides_no_death(tmp_path: Path, ending: list[str]) -> None:
+    """Any guest can print it; of one that lives the damage of its capture is still the answer."""
+    log = tmp_path / "interrupts.log"
+    log.write_text("".join([*firmware(), record(150, 6), *ending]))
+    verdict = judge_run(b"@c3s1 0 begin producer={0}\n", log, (), Outcome(started=True))
+    assert verdict.status is (Status.FAULTED if ending else Status.INCOMPLETE)
+    assert "damaged record" in str(verdict.diagnostics[0].message)
 
 
 def test_a_healthy_guest_is_not_quoted(tmp_path: Path) -> None:

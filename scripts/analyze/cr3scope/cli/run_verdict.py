@@ -15,8 +15,10 @@ from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words
+from cr3scope.render.message import plain
 from cr3scope.verdict.run import RunEnd, judge_traced, judge_untraced
 from cr3scope.verdict.types import Verdict
+from cr3scope.x86.ending import Ending
 
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
@@ -42,6 +44,11 @@ def _judge_traced(
     from cr3scope.verdict.analysis import case_of_capture, planned_cr3, symbols_of_boot
 
     read = read_capture(capture)
+    if not read.boots:  # any guest can print what begins like a record
+        seen = with_ending(_report(log, None, outcome), outcome, traced=False)
+        if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+            outcome.notes += [plain(each.message) for each in read.damage[:1]]
+            return judge_untraced(_end(outcome), seen, _symbols(elf_files, outcome))
     report = with_ending(_report(log, planned_cr3(read), outcome), outcome)
     symbols = symbols_of_boot(read, elf_files)
     return judge_traced(_end(outcome), case_of_capture(read, report, symbols, outcome.qemu), symbols)

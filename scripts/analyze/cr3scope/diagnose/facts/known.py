@@ -200,8 +200,8 @@ def _is_ram(ram: Sequence[tuple[int, int]], first: int, last: int) -> bool:
 
 def _first_difference(held: bytes, data: bytes) -> int | None:
     size = min(len(held), len(data))
-    differs = np.flatnonzero(np.frombuffer(held, np.uint8, size) != np.frombuffer(data, np.uint8, size)) if size else ()
-    return int(differs[0]) if len(differs) else None
+    differs = np.flatnonzero(np.frombuffer(held[:size], np.uint8) != np.frombuffer(data[:size], np.uint8))
+    return int(differs[0]) if differs.size else None
 
 
 def _entries(under: StoppedCpu, known: Known) -> Iterator[MemoryContents]:
