@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from cr3scope.diagnose import merge
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.merge import merged
 from cr3scope.message import Message
@@ -50,6 +51,15 @@ def test_what_is_another_cause_stays_apart(second: Finding) -> None:
     first = finding("code-unmapped")
     assert merged((first, second)) == (first, second)
     assert merged((second, first)) == (second, first)
+
+
+def test_findings_on_as_many_entries_are_not_compared_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    says_less = merge._says_less
+    monkeypatch.setattr(merge, "_says_less", lambda one, than: compared.append(1) or says_less(one, than))  # type: ignore[func-returns-value]
+    found = [finding("code-unmapped", entry=EntryRef(1, n, 0x3000 + 8 * n, 0)) for n in range(300)]
+    assert len(merged(found + found[:1])) == len(found)
+    assert len(compared) == 1
 
 
 def test_what_yields_does_so_to_an_error_alone() -> None:

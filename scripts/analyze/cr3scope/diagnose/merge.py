@@ -15,9 +15,12 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     A rule says less where another has found an error and it declares to yield (``Rule.yields``).
     """
     kept: list[Finding] = []
+    about: dict[int, list[int]] = {}  # an entry's address: which of them are about it
     for finding in findings:
-        at = next((n for n, one in enumerate(kept) if _says_less(finding, one)), None)
+        of_entry = [] if finding.entry is None else about.setdefault(finding.entry.phys, [])
+        at = next((n for n in of_entry if _says_less(finding, kept[n])), None)
         if at is None:
+            of_entry.append(len(kept))
             kept.append(finding)
         else:
             kept[at] = _with(kept[at], finding)
@@ -25,8 +28,6 @@ def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _says_less(finding: Finding, than: Finding) -> bool:
-    if finding.entry is None or than.entry is None or finding.entry.phys != than.entry.phys:
-        return False
     return finding.rule == than.rule or (BY_ID[finding.rule].yields and than.severity is Severity.ERROR)
 
 
