@@ -106,9 +106,9 @@ def _at_switch(files: list[ElfFile]) -> AtSwitch | None:
 def _check_twin(twin: ElfTwin) -> None:
     """UnusableInput before the boot, not after it."""
     twin.check()
-    twin.declared_accesses()
     for _ in twin.code():
         pass
+    twin.declared_accesses()
 
 
 def _seconds(text: str) -> float:
