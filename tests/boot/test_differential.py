@@ -21,7 +21,7 @@ from boot.verbs import cr3scope
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.qemu.qmp import Listener, Qmp
 
-MEMORY_BYTES = 256 << 20
+MEMORY_BYTES, PIECE_BYTES = 256 << 20, 16 << 20
 DONE = b"SUMMARY:"
 
 
@@ -64,6 +64,15 @@ def read_until(guest: subprocess.Popen[bytes], mark: bytes) -> bytes:
     return heard
 
 
+def saved_memory(qmp: Qmp, file: Path) -> bytes:
+    """All of the guest's memory; in pieces, for each must be on the disk before QEMU's answer is due."""
+    memory = b""
+    for at in range(0, MEMORY_BYTES, PIECE_BYTES):
+        qmp.execute("pmemsave", val=at, size=PIECE_BYTES, filename=str(file))
+        memory += file.read_bytes()
+    return memory
+
+
 def answer_of(*arguments: str | Path) -> dict[str, Any]:
     done = cr3scope(*arguments, "--json", "-")
     assert done.stdout, done.stderr
@@ -93,13 +102,12 @@ def test_maps_and_walks_equal_memory_and_qemu(levels: int, config: str, tmp_path
     with paused_guest(tmp_path, config, stage) as (qmp, serial):
         capture = tmp_path / "serial.log"
         capture.write_bytes(serial + b"\n")
-        image = tmp_path / "memory.bin"
-        qmp.execute("pmemsave", val=0, size=MEMORY_BYTES, filename=str(image))
+        memory = saved_memory(qmp, tmp_path / "memory.bin")
         cr3 = qmp.registers()["CR3"]
         planned = read_capture(serial).boots[-1].dumps["new"]
         assert (cr3 & ~0xFFF, levels) == (planned.cr3 & ~0xFFF, planned.levels)
 
-        leaves = list(pages(image.read_bytes(), cr3, levels))
+        leaves = list(pages(memory, cr3, levels))
         told = answer_of("maps", capture)["mappings"]
         mine = [(int(m["first"], 16), int(m["last"], 16), int(m["phys"], 16), m["rights"][:3])
                 for m in told]

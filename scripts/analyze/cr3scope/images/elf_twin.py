@@ -107,6 +107,8 @@ class ElfTwin:
         """Return the accesses that the file declares in notes."""
         from elftools.elf.sections import NoteSection
 
+        if not self._elf.header["e_shnum"]:
+            return ()
         try:
             notes = [each.data() for each in self._elf.iter_sections() if isinstance(each, NoteSection)]
         except Exception as error:
