@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.gdb_stub import GdbStub
 from cr3scope.qemu.qmp import QmpError
-from cr3scope.qemu.switch_stop import SwitchStop
+from cr3scope.qemu.switch_stop import Held, SwitchStop
+from cr3scope.verdict.run import RunEnd, judge_untraced
+from cr3scope.verdict.types import Status
 
 SITES = (0x1000, 0x2000)
 
@@ -114,6 +117,23 @@ def test_it_goes_on_even_if_the_look_fails(tmp_path: Path, stub: Stub) -> None:
             pass
     stub.close()
     assert stub.sent[-2:] == ["z1,1000,1", "D"]
+
+
+def test_a_guest_that_cannot_be_let_go_is_said_to_be_held(tmp_path: Path) -> None:
+    silent = Stub(tmp_path / "gdb", lambda packet: [b"E01"] if packet == "D" else obliging(packet))
+    at = stop(tmp_path, SITES[:1])
+    guest: Any = Guest("prelaunch")
+    at.begin()
+    at.search(guest)
+    with pytest.raises(Held, match="D: E01"):
+        while not at.stopped(guest):
+            pass
+    silent.close()
+    seen = judge_untraced(RunEnd(held="gdb stub: D: E01", seconds=3, rip=0x1000), LogReport(), None)
+    assert (seen.status, seen.exit_status, seen.observation) == (Status.INCOMPLETE, 2, None)
+    assert seen.diagnostics[0].message == (
+        "the guest stood at its switch and could not be let go: gdb stub: D: E01: after 3.0 s, at RIP=0x1000"
+    )
 
 
 def test_a_guest_without_a_place_to_stop_goes_on(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def _end(outcome: Outcome) -> RunEnd:
         words=outcome.words.strip().split("\n")[-1],
         never_ran=outcome.run_state == "prelaunch",
         is_interrupted=outcome.reason is Reason.INTERRUPTED,
+        held=outcome.held,
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,
         findings=outcome.findings,

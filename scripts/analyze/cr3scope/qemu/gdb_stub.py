@@ -93,5 +93,6 @@ class GdbStub:
             self._unread += data
         self._socket.settimeout(REPLY_SECONDS)
         self._unread = self._unread[match.end() :]
-        self._socket.sendall(b"+")
+        with contextlib.suppress(OSError):  # who has left needs no answer: the next question tells
+            self._socket.sendall(b"+")
         return match[1]

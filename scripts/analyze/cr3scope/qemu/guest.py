@@ -27,7 +27,7 @@ from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
-from cr3scope.qemu.switch_stop import SwitchStop
+from cr3scope.qemu.switch_stop import Held, SwitchStop
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
@@ -323,6 +323,10 @@ class _Watcher:
         stub = switch.stub
         try:
             is_all = switch.stopped(self._qmp, is_needed=not self._serial.is_traced)
+        except Held as error:
+            self.outcome.held = str(error)
+            self._end(Reason.HELD)
+            is_all = True
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch was not looked at: {error}")
             is_all = True

@@ -31,6 +31,7 @@ class Reason(Enum):
     STOPPED = "QEMU stopped the guest"
     TIMEOUT = "the time was up"
     INTERRUPTED = "interrupted"
+    HELD = "the guest could not be let go"
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Outcome:
     run_state: str = ""  # QEMU's, when the guest was asked
     triple_fault: bool = False  # the log ends with QEMU's word for it
     watchdog: str = ""  # what a watchdog device did that has barked
+    held: str = ""  # why the guest could not be let go from where it was stopped
     gave_up: str = ""  # how the firmware showed that nothing is left to boot
     looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs
     serial: bytes = b""

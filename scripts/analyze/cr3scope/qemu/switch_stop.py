@@ -23,6 +23,10 @@ Sites = Callable[[Qmp], Sequence[int]]
 Look = Callable[[Qmp], None]
 
 
+class Held(QmpError):
+    """The guest stands, and could not be let go: what it does from there on is not its own."""
+
+
 class SwitchStop:
     """``sites`` tells where a guest that stands may switch, ``look`` is called when it is about to."""
 
@@ -53,7 +57,8 @@ class SwitchStop:
                 qmp.execute("cont")
 
     def stopped(self, qmp: Qmp, is_needed: bool = True) -> bool:
-        """Look if the guest has stopped, and let it go on; return whether that was all. ``is_needed`` as above."""
+        """Look if the guest has stopped, and let it go on; return whether that was all. ``is_needed`` as above.
+        ``Held`` if it cannot be let go."""
         assert self.stub is not None
         if not self.stub.has_stopped():
             return False
@@ -85,6 +90,8 @@ class SwitchStop:
             for address in self._set:
                 stub.clear_breakpoint(address)
             stub.let_go()
+        except QmpError as error:
+            raise Held(str(error)) from error
         finally:
             with contextlib.suppress(OSError):
                 stub.close()

@@ -33,7 +33,7 @@ class RunEnd:
 
     ``exit_status``: of QEMU, where it ended by itself or by the guest; ``passed`` and ``failed``: it is what the
     guest itself gave. ``findings``, ``walk``, ``mended``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
-    paused machine told, ``at_switch`` what it told before, when its loader was about to switch; ``is_firmwares``: it stood under the firmware's own tables. ``panic``: what the guest
+    paused machine told, ``at_switch`` what it told before, when its loader was about to switch; ``is_firmwares``: it stood under the firmware's own tables. ``held``: why it could not be let go from where it was stopped, "" if it was. ``panic``: what the guest
     said when it gave up, None if it did not. ``said``: its last words.
     """
 
@@ -43,6 +43,7 @@ class RunEnd:
     words: str = ""  # QEMU's last ones on standard error
     never_ran: bool = False
     is_interrupted: bool = False
+    held: str = ""
     asked_for_reset: bool = False
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
@@ -155,12 +156,13 @@ def _with_end(case: Case, end: RunEnd) -> Case:
     if end.never_ran:  # -S with a debugger that never said "continue"
         case = _plus(replace(case, observation=None, agreement=None), Circumstance.NEVER_RAN)
         heads.append("the guest never ran: -S, and nobody told QEMU to continue")
-    if end.is_interrupted:
+    if end.is_interrupted or end.held:
         seen = case.observation
         if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come
             case = replace(case, observation=None, agreement=None)
         where = "" if end.rip is None else f", at RIP={end.rip:#x}"
-        heads.append(f"interrupted after {end.seconds:.1f} s{where}")
+        what = f"the guest stood at its switch and could not be let go: {end.held}:" if end.held else "interrupted"
+        heads.append(f"{what} after {end.seconds:.1f} s{where}")
         case = _plus(case, Circumstance.CUT_SHORT)
     first, last = map(Diagnostic, heads), map(Diagnostic, end.notes)
     return replace(case, diagnostics=(*first, *case.diagnostics, *last))

@@ -60,7 +60,7 @@ def _is_sled(boot: Boot, loaded: LoadedRecord) -> bool:
 def _frame(boot: Boot, loaded: LoadedRecord, virt: int) -> Iterator[Message]:
     """Where the segment was loaded, and what the memory map says of that memory."""
     for segment in boot.segments:
-        if (segment.of, segment.index) == (loaded.of, loaded.index) and segment.phys is not None:
+        if (segment.of, segment.index) == (loaded.of, loaded.index) and segment.phys is not None and virt >= segment.virt:
             phys = segment.phys + virt - segment.virt
             kind = next((d.type for d in boot.memory_map if d.first <= phys <= d.last), None)
             if kind is not None:
