@@ -12,7 +12,7 @@ import pytest
 
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.command import read_command
-from cr3scope.qemu.gdb_stub import GdbStub
+from cr3scope.qemu.gdb_stub import GdbStub, StubClosed
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.qemu.switch_stop import Held, SwitchStop
 from cr3scope.verdict.run import RunEnd, judge_untraced
@@ -134,6 +134,22 @@ def test_a_guest_that_cannot_be_let_go_is_said_to_be_held(tmp_path: Path) -> Non
     assert seen.diagnostics[0].message == (
         "the guest stood at its switch and could not be let go: gdb stub: D: E01: after 3.0 s, at RIP=0x1000"
     )
+
+
+@pytest.mark.parametrize("packet", ["c", "D"])
+def test_a_guest_that_ends_meanwhile_is_neither_held_nor_a_failure(tmp_path: Path, packet: str) -> None:
+    """The stub says so (W: exited), and QEMU's own end tells the rest."""
+    leaving = Stub(tmp_path / "gdb", lambda said: [b"W00"] if said == packet else obliging(said))
+    at = stop(tmp_path, SITES[:1])
+    guest: Any = Guest("prelaunch")
+    at.begin()
+    at.search(guest)
+    with pytest.raises(StubClosed):
+        while not at.stopped(guest):
+            pass
+    if at.stub is not None:
+        at.stub.close()
+    leaving.close()
 
 
 def test_a_guest_without_a_place_to_stop_goes_on(tmp_path: Path) -> None:

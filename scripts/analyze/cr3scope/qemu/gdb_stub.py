@@ -14,9 +14,14 @@ from pathlib import Path
 from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#]*)#[0-9a-fA-F]{2}")
+_EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
 _HARDWARE = 1  # type of a breakpoint: nothing is written to the guest's memory
 _SHORTEST = 1  # length of one
+
+
+class StubClosed(QmpError):
+    """QEMU has closed the connection: it has ended, or is about to."""
 
 
 class GdbStub:
@@ -85,9 +90,9 @@ class GdbStub:
                 try:
                     data = self._socket.recv(1 << 12)
                 except ConnectionError as error:
-                    raise QmpError(f"gdb stub: {error.strerror}") from error
+                    raise StubClosed(f"gdb stub: {error.strerror}") from error
                 if not data:
-                    raise QmpError("gdb stub: QEMU has left")
+                    raise StubClosed("gdb stub: QEMU has left")
             if not data:
                 return None
             self._unread += data
@@ -95,4 +100,6 @@ class GdbStub:
         self._unread = self._unread[match.end() :]
         with contextlib.suppress(OSError):  # who has left needs no answer: the next question tells
             self._socket.sendall(b"+")
+        if match[1][:1] in _EXITED:
+            raise StubClosed("gdb stub: QEMU has left")
         return match[1]

@@ -24,6 +24,7 @@ from cr3scope.qemu.command import Command, Serial
 from cr3scope.qemu.log_pipe import LogPipe, read_end
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.progress import Figures, Progress
+from cr3scope.qemu.gdb_stub import StubClosed
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
@@ -326,6 +327,8 @@ class _Watcher:
         except Held as error:
             self.outcome.held = str(error)
             self._end(Reason.HELD)
+            is_all = True
+        except StubClosed:  # before any switch; why it has ended is seen elsewhere
             is_all = True
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch was not looked at: {error}")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cr3scope.qemu.gdb_stub import GdbStub
+from cr3scope.qemu.gdb_stub import GdbStub, StubClosed
 from cr3scope.qemu.qmp import Qmp, QmpError
 
 _LOADING_SECONDS = 0.02  # between two looks at a saved machine that is not there yet
@@ -90,6 +90,8 @@ class SwitchStop:
             for address in self._set:
                 stub.clear_breakpoint(address)
             stub.let_go()
+        except StubClosed:
+            raise
         except QmpError as error:
             raise Held(str(error)) from error
         finally:
