@@ -24,8 +24,9 @@ SITES = (0x1000, 0x2000)
 class Stub:
     """QEMU's side of the connection: answers each packet, and keeps what it was sent."""
 
-    def __init__(self, path: Path, answers: Callable[[str], Sequence[bytes]]) -> None:
+    def __init__(self, path: Path, answers: Callable[[str], Sequence[bytes]], ends_at: str = "") -> None:
         self.sent: list[str] = []
+        self._ends_at = ends_at
         self._answers = answers
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
@@ -46,6 +47,8 @@ class Stub:
                     assert int(check, 16) == sum(packet) & 0xFF
                     self.sent.append(packet.decode())
                     peer.sendall(b"+" + b"".join(map(framed, self._answers(packet.decode()))))
+                    if self.sent[-1] == self._ends_at:
+                        return
 
     def close(self) -> None:
         """Wait for the end of what is sent."""
@@ -195,6 +198,30 @@ def test_a_trace_makes_the_look_needless(tmp_path: Path, stub: Stub) -> None:
         pass
     stub.close()
     assert looked == [] and stub.sent[-1] == "D"
+
+
+def test_a_guest_that_ends_before_it_switches_is_no_error(tmp_path: Path) -> None:
+    other = Stub(tmp_path / "gdb", lambda packet: [] if packet == "c" else [b"OK"], ends_at="c")
+    guest: Any = Guest("prelaunch")
+    at = stop(tmp_path, SITES)
+    at.begin()
+    at.search(guest)
+    while not at.stopped(guest):
+        pass
+    other.close()
+    assert at.stub is None
+
+
+def test_a_qemu_that_leaves_as_soon_as_it_is_let_go_is_no_error(tmp_path: Path) -> None:
+    other = Stub(tmp_path / "gdb", obliging, ends_at="D")
+    guest: Any = Guest("prelaunch")
+    at = stop(tmp_path, SITES)
+    at.begin()
+    at.search(guest)
+    while not at.stopped(guest):
+        pass
+    other.close()
+    assert other.sent[-1] == "D" and at.stub is None
 
 
 ANSWERS = {"nothing known": [b""], "an error": [b"E22"]}

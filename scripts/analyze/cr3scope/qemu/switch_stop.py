@@ -60,8 +60,13 @@ class SwitchStop:
         """Look if the guest has stopped, and let it go on; return whether that was all. ``is_needed`` as above.
         ``Held`` if it cannot be let go."""
         assert self.stub is not None
-        if not self.stub.has_stopped():
-            return False
+        try:
+            if not self.stub.has_stopped():
+                return False
+        except QmpError:  # the guest has ended before it came there, and QEMU with it: that is told elsewhere
+            self.stub.close()
+            self.stub = None
+            return True
         try:
             if is_needed:
                 self._look(qmp)
