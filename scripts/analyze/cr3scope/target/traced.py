@@ -45,9 +45,9 @@ def _are_equal(one: Dump, other: Dump) -> bool:
 def _dump(boot: Boot, now: StoppedCpu) -> Dump:
     cpu = replace(now.cpu, cr3=new_cr3(now))
     tables = {
-        phys: entries
+        phys: stage.entries[number]
         for stage in stages(now, cpu)
-        for phys, entries in zip(integers(stage.phys), stage.entries, strict=True)
+        for number, phys in enumerate(integers(stage.phys))
     }
     recorded = boot.dumps.get(_NEW)
     line = recorded.line if recorded else 0
