@@ -22,7 +22,7 @@ from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
 
 if TYPE_CHECKING:
-    from cr3scope.qemu.switch_look import AtSwitch
+    from cr3scope.qemu.switch_look import SwitchLook
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -94,13 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
     return verdict.exit_status
 
 
-def _at_switch(files: list[ElfFile]) -> AtSwitch | None:
+def _at_switch(files: list[ElfFile]) -> SwitchLook | None:
     """Of a kernel that says in its file that it is handed a boot info."""
     if not any(ElfTwin(file.path).declared_accesses() for file in files):
         return None
-    from cr3scope.qemu.switch_look import AtSwitch
+    from cr3scope.qemu.switch_look import SwitchLook
 
-    return AtSwitch(files)
+    return SwitchLook(files)
 
 
 def _check_twin(twin: ElfTwin) -> None:

@@ -14,12 +14,12 @@ from cr3scope.diagnose.stopped import context
 from cr3scope.model.handlers import handlers
 from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.faulted_access import faulted_access
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind, Fault
-from cr3scope.x86.cpu_state import CR4_SMEP, EFER_NXE, CpuState
 from cr3scope.x86.descriptors import GATE_BYTES
-from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_FETCH, PF_USER, PF_WRITE
+from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_USER
 
 _INT = 0xCD  # INT imm8 (SDM 2A, INT n)
 # Signature at the start of a table of the firmware's, and its size (UEFI 2.10, 4.3 to 4.5).
@@ -41,7 +41,7 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
     if error is None or virt is None or fault.rip is None:
         return
     cpu = now.cpu if fault.cr3 is None else replace(now.cpu, cr3=fault.cr3)
-    kind = _kind(cpu, error, virt == fault.rip)
+    kind = faulted_access(cpu, fault)
     refused = access(now, cpu, virt, kind, bool(error & PF_USER), platform=now.platform)
     if not isinstance(refused, PageFault) or not refused.guilty:
         return
@@ -69,14 +69,6 @@ def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
     if vector < FIRST_INTERRUPT or instruction.startswith(there):  # also where RIP cannot be read, or its page ends
         return None
     return vector
-
-
-def _kind(cpu: CpuState, error: int, is_at_rip: bool) -> AccessKind:
-    """Return what the access was. Without NXE and SMEP error codes do not tell fetches (SDM 3A, 5.7)."""
-    tells_fetches = cpu.efer & EFER_NXE or cpu.cr4 & CR4_SMEP
-    if error & PF_FETCH or (not tells_fetches and is_at_rip and not error & PF_WRITE):
-        return AccessKind.FETCH
-    return AccessKind.WRITE if error & PF_WRITE else AccessKind.READ
 
 
 def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind) -> Iterator[Strike]:

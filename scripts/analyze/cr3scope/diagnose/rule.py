@@ -34,7 +34,7 @@ TRACE = frozenset({Need.SWITCH, Need.TRACE})
 
 
 @dataclass(frozen=True, slots=True)
-class AtSwitch:
+class SwitchState:
     """The CPU as the switch finds it: ``tables`` are the new ones."""
 
     cpu: CpuState
@@ -56,7 +56,7 @@ class Context:
     intent: Intent
     attribution: Attribution
     restarts: int = 0
-    switch: AtSwitch | None = None
+    switch: SwitchState | None = None
     platform: Platform = Platform.HARDWARE
     mended: Tables | None = None
     prediction: Prediction | None = None
@@ -86,7 +86,7 @@ class Context:
         return self._at_switch.tables
 
     @property
-    def _at_switch(self) -> AtSwitch:
+    def _at_switch(self) -> SwitchState:
         assert self.switch is not None, "a rule that looks at the switch does not say so in `needs`"
         return self.switch
 

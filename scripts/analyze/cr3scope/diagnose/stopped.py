@@ -8,7 +8,7 @@ from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding
-from cr3scope.diagnose.rule import AtSwitch, Context
+from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import PlanStep
@@ -56,7 +56,7 @@ def context(
     meaning = inferred(now, registers, [(one.virt, one.rsp, _rip(one)) for one in struck], known)
     return Context(
         boot=meaning.boot, intent=meaning, attribution=Attribution(meaning.boot, meaning, NoSymbols()),
-        switch=AtSwitch(cpu, registers, now), platform=now.platform,
+        switch=SwitchState(cpu, registers, now), platform=now.platform,
         prediction=Prediction(False), is_told=False, current=None if is_dead else now.cpu,
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def watch(
     timeout: float,
     meanwhile: Callable[[], None] = lambda: None,
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
-    at_switch: AtSwitch | None = None,
+    at_switch: LooksAtSwitch | None = None,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
@@ -118,7 +118,7 @@ class _Signals:
             os.write(self._write, b".")
 
 
-class AtSwitch(Protocol):
+class LooksAtSwitch(Protocol):
     """What to do when a loader is about to switch. Both raise QmpError if QEMU does not answer."""
 
     def sites(self, qmp: Qmp) -> Sequence[int]:
@@ -145,7 +145,7 @@ class _Watcher:
         channels: Path,
         signals: _Signals,
         meanwhile: Callable[[], None],
-        at_switch: AtSwitch | None,
+        at_switch: LooksAtSwitch | None,
     ) -> None:
         self.outcome = Outcome()
         self._command = command

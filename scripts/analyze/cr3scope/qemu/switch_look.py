@@ -16,7 +16,7 @@ from cr3scope.target.switch import switch_at_pc
 _MOST_SITES = 16  # a CPU has room for four breakpoints, QEMU's TCG for any number
 
 
-class AtSwitch:
+class SwitchLook:
     """For guests whose kernel is one of ``files``."""
 
     def __init__(self, files: Sequence[ElfFile]) -> None:

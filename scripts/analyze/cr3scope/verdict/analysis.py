@@ -9,7 +9,7 @@ from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.merge import merged
-from cr3scope.diagnose.rule import AtSwitch, Context
+from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture
@@ -72,7 +72,7 @@ def case_of_capture(
         attribution=Attribution(boot, intent, lines or NoSymbols()),
         restarts=_restarts(capture.boots),
         platform=platform,
-        switch=AtSwitch(predicted.cpu, predicted.registers, predicted.tables) if predicted else None,
+        switch=SwitchState(predicted.cpu, predicted.registers, predicted.tables) if predicted else None,
         mended=predicted.mended if predicted else None,
         prediction=prediction,
         observation=observation,
