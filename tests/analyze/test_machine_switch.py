@@ -92,6 +92,15 @@ def stop(folder: Path, sites: Sequence[int], look: Callable[[Any], None] = lambd
     return SwitchStop(folder, lambda _qmp: sites, look)
 
 
+def run_into_it(at: SwitchStop) -> None:
+    """Begin, and wait until the guest has stopped and was let go, or whatever it raises instead."""
+    guest: Any = Guest("prelaunch")
+    at.begin()
+    at.search(guest)
+    while not at.stopped(guest):
+        pass
+
+
 def test_it_stops_at_every_place_looks_and_takes_all_back(tmp_path: Path, stub: Stub) -> None:
     looked: list[str] = []
     guest: Any = Guest("prelaunch")
@@ -112,12 +121,8 @@ def test_it_goes_on_even_if_the_look_fails(tmp_path: Path, stub: Stub) -> None:
         raise QmpError("no answer")
 
     at = stop(tmp_path, SITES[:1], fails)
-    guest: Any = Guest("prelaunch")
-    at.begin()
-    at.search(guest)
     with pytest.raises(QmpError):
-        while not at.stopped(guest):
-            pass
+        run_into_it(at)
     stub.close()
     assert stub.sent[-2:] == ["z1,1000,1", "D"]
 
@@ -125,12 +130,8 @@ def test_it_goes_on_even_if_the_look_fails(tmp_path: Path, stub: Stub) -> None:
 def test_a_guest_that_cannot_be_let_go_is_said_to_be_held(tmp_path: Path) -> None:
     silent = Stub(tmp_path / "gdb", lambda packet: [b"E01"] if packet == "D" else obliging(packet))
     at = stop(tmp_path, SITES[:1])
-    guest: Any = Guest("prelaunch")
-    at.begin()
-    at.search(guest)
     with pytest.raises(Held, match="D: E01"):
-        while not at.stopped(guest):
-            pass
+        run_into_it(at)
     silent.close()
     seen = judge_untraced(RunEnd(held="gdb stub: D: E01", seconds=3, rip=0x1000), LogReport(), None)
     assert (seen.status, seen.exit_status, seen.observation) == (Status.INCOMPLETE, 2, None)
@@ -143,12 +144,8 @@ def test_a_guest_that_ends_while_it_is_let_go_is_not_held(tmp_path: Path) -> Non
     """The stub says so (W: exited), and QEMU's own end tells the rest."""
     leaving = Stub(tmp_path / "gdb", lambda packet: [b"W00"] if packet == "D" else obliging(packet))
     at = stop(tmp_path, SITES[:1])
-    guest: Any = Guest("prelaunch")
-    at.begin()
-    at.search(guest)
     with pytest.raises(StubClosed):
-        while not at.stopped(guest):
-            pass
+        run_into_it(at)
     leaving.close()
 
 
