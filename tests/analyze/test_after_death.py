@@ -16,7 +16,12 @@ from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.message import Message
+from cr3scope.model.prediction import Prediction
+from cr3scope.qemu.outcome import Outcome
+from cr3scope.render.fault_walk import as_text
 from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.verdict.fault_walk import walk_in_memory
+from cr3scope.verdict.run import RunEnd, judge_untraced
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import WRITABLE
@@ -85,3 +90,30 @@ def test_without_the_registers_at_the_fault_nobody_knows(tmp_path: Path, lost: s
     assert at_death(dead(tmp_path), AT_FAULT) is not None
     in_user_mode = replace(dead(tmp_path), selectors={"CS": 0x23})
     assert at_death(in_user_mode, AT_FAULT) is None
+
+
+def test_what_explains_more_is_put_first_and_nothing_is_said_of_the_way_behind_it() -> None:
+    """With overwritten code nobody knows what the mends of tables would lead to."""
+    outcome = Outcome(findings=(found(),), mended=Prediction(True))
+    outcome.put_first([])
+    assert outcome.mended is not None
+    outcome.put_first([found("code-overwritten")])
+    assert [one.rule for one in outcome.findings] == ["code-overwritten", "nx-upper-level"]
+    assert outcome.mended is None
+
+
+def test_of_a_kernel_that_gave_up_nothing_is_said_of_the_way_behind_a_mend() -> None:
+    end = RunEnd(findings=(found(),), mended=Prediction(True))
+    assert judge_untraced(end, report(FETCH), None).mended is not None
+    assert judge_untraced(replace(end, panic="no root"), report(FETCH), None).mended is None
+
+
+@pytest.mark.parametrize(("cr2", "words"), [(BEHIND, "refused: no-execute"), (0x800000, "refused: read-only")])
+def test_the_walk_shows_the_tables_as_they_lie_in_memory_now(tmp_path: Path, cr2: int, words: str) -> None:
+    write = cr2 != BEHIND
+    fault = Fault(14, 3 if write else 0x11, cr2, BEHIND, NEW)
+    walk = walk_in_memory(dead(tmp_path), fault)
+    assert walk is not None
+    assert next(line for line in as_text(walk, False) if line).endswith(words)
+    changed = walk_in_memory(dead(tmp_path), replace(fault, cr2=0x200000, error_code=3))
+    assert changed is not None and "let through now: they were changed since" in " ".join(as_text(changed, False))

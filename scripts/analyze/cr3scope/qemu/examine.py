@@ -136,11 +136,11 @@ def _look_around(
     wrong = handed_over.findings(judged, seen, known(judged))
     if wrong:
         told = {one.rule for one in outcome.findings}
-        outcome.findings = (*(one for one in wrong if one.rule not in told), *outcome.findings)
+        outcome.put_first([one for one in wrong if one.rule not in told])
         return
     changed = None if rip is None else overwritten_code(judged, rip, pieces)
     if changed is not None:
-        outcome.findings = (changed, *outcome.findings)
+        outcome.put_first([changed])
 
 
 def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | None:

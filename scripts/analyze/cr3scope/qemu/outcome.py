@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -74,6 +75,11 @@ class Outcome:
         """
         ended = self.reason in (Reason.EXITED, Reason.SHUT_DOWN)
         return self.exit_status if ended and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) else None
+
+    def put_first(self, findings: Sequence[Finding]) -> None:
+        """Put what explains more before what was found; how it would go on with that mended then tells nothing."""
+        if findings:
+            self.findings, self.mended = (*findings, *self.findings), None
 
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""

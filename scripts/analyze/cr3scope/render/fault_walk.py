@@ -11,13 +11,13 @@ from cr3scope.verdict.types import FaultWalk, WalkLevel
 from cr3scope.x86.entry import entry_name
 
 
+_LET_THROUGH = "let through: the CPU used other tables, or a stale translation"
+_LET_THROUGH_NOW = "let through now: they were changed since, or a stale translation was used"
+
+
 def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
     """Yield a heading, then the levels from the top."""
-    outcome = (
-        f"refused: {walk.refused}"
-        if walk.refused
-        else "let through: the CPU used other tables, or a stale translation"
-    )
+    outcome = f"refused: {walk.refused}" if walk.refused else _LET_THROUGH if walk.dump else _LET_THROUGH_NOW
     yield ""
     where = f"in dump `{printable(walk.dump)}`" if walk.dump else "in memory"
     yield f"  {paint('walk', 'label', colour)}  {walk.virt:#x} {where}, CR3={walk.cr3:#x}: {walk.access} {outcome}"

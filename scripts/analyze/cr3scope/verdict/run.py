@@ -123,7 +123,7 @@ def _with_panic(case: Case, end: RunEnd) -> Case:
         what = describe(seen.first.vector, seen.first.error_code)
         detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"
         seen = replace(seen, ending=None, detail=detail, chain=())
-    return _plus(replace(case, findings=(found, *case.findings), observation=seen), Circumstance.GAVE_UP)
+    return _plus(replace(case, findings=(found, *case.findings), observation=seen, mended=None), Circumstance.GAVE_UP)
 
 
 def _with_last_words(case: Case, end: RunEnd) -> Case:
