@@ -87,6 +87,9 @@ class Guest:
         self.said.append(line.split(" ")[0])
         return ""
 
+    def activate_disks(self) -> None:
+        self.said.append("disks")
+
 
 def stop(folder: Path, sites: Sequence[int], look: Callable[[Any], None] = lambda _qmp: None) -> SwitchStop:
     return SwitchStop(folder, lambda _qmp: sites, look)
@@ -167,6 +170,19 @@ def test_a_saved_machine_is_looked_at_once_it_is_there(tmp_path: Path) -> None:
     assert guest.said == [] and at.next_try < float("inf")
     at.search(guest)
     assert guest.said == ["stop", "cont"]
+
+
+def test_a_saved_machine_can_write_to_its_disks_before_the_stub_starts_it(tmp_path: Path, stub: Stub) -> None:
+    """QEMU 10 aborts else: its disks wait for `cont`."""
+    guest: Any = Guest("inmigrate", "paused")
+    at = stop(tmp_path, SITES[:1])
+    at.begin()
+    at.search(guest)
+    at.search(guest)
+    assert guest.said == ["stop", "gdbserver", "disks"]
+    while not at.stopped(guest):
+        pass
+    stub.close()
 
 
 def test_a_guest_that_cannot_be_asked_goes_on(tmp_path: Path) -> None:

@@ -25,8 +25,6 @@ _STOPPED, _RUNS = b"io-error\0", b"running\0\0"
 SAVING = ("-S", "-no-reboot", "-global", "migration.store-global-state=off")
 WAITING = ("-S", "-incoming", "defer")
 
-_ACTIVATE = "blockdev-set-active"
-
 Event = dict[str, Any]
 
 
@@ -75,9 +73,7 @@ def load(qmp: Qmp, state: Path) -> None:
     _set_up(qmp)
     qmp.execute("migrate-incoming", uri=f"exec:cat {shlex.quote(str(state))}")
     _wait_for_migration(qmp, f"the machine's state was not loaded from {state}")
-    # Since QEMU 10 the disks of a paused machine wait for `cont`, and a debugger's continue is none.
-    if any(command["name"] == _ACTIVATE for command in qmp.execute("query-commands")):
-        qmp.execute(_ACTIVATE, active=True)
+    qmp.activate_disks()
 
 
 def wait_for_event(qmp: Qmp, is_it: Callable[[Event], bool], seconds: float, otherwise: str) -> Event:

@@ -18,6 +18,7 @@ from cr3scope.target.memory import MemoryUnavailable
 
 REPLY_SECONDS = 3.0
 _MAX_MESSAGE = 1 << 24
+_ACTIVATE = "blockdev-set-active"
 
 
 class QmpError(MemoryUnavailable):
@@ -115,6 +116,14 @@ class Qmp:
         """Return QEMU's RunState: "running", "paused", "prelaunch", "internal-error", ..."""
         answer = self.execute("query-status")
         return str(answer.get("status", "")) if isinstance(answer, dict) else ""
+
+    def activate_disks(self) -> None:
+        """Let a paused machine that was restored write to its disks, before anything but `cont` starts it.
+
+        Since QEMU 10 they wait for `cont`, and a debugger's continue is none: QEMU aborts at the first write.
+        """
+        if any(command["name"] == _ACTIVATE for command in self.execute("query-commands")):
+            self.execute(_ACTIVATE, active=True)
 
     def monitor(self, line: str) -> str:
         """Return what the human monitor prints in answer to a line."""

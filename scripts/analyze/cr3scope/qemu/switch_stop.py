@@ -36,6 +36,7 @@ class SwitchStop:
         self._set: list[int] = []
         self.stub: GdbStub | None = None
         self.next_try = _NEVER
+        self._is_restored = False
 
     def begin(self) -> None:
         """Let the first search be now."""
@@ -45,6 +46,7 @@ class SwitchStop:
         """Stop the guest if it runs, look for places to stop at, and let it go on. QmpError if QEMU does not answer."""
         if qmp.run_state() == _INCOMING:
             self.next_try = time.monotonic() + _LOADING_SECONDS
+            self._is_restored = True
             return
         self.next_try = _NEVER
         qmp.execute("stop")
@@ -81,6 +83,8 @@ class SwitchStop:
             for address in found:
                 stub.set_breakpoint(address)
                 self._set.append(address)
+            if self._is_restored:
+                qmp.activate_disks()
             stub.go()
         except QmpError:
             stub.close()
