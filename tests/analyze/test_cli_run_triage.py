@@ -221,7 +221,7 @@ def test_triage_json_has_the_fields_of_the_contract(tmp_path: Path) -> None:
     assert triage(tmp_path / "log", pieces, "--json", str(target)) == 1
     verdict = json.loads(target.read_text())
     assert verdict["prediction"] is None and verdict["agreement"] is None
-    assert verdict["observation"]["outcome"] == "handled"
+    assert verdict["observation"]["outcome"] == "delivered"
     assert verdict["observation"]["records"] == 1
     assert verdict["observation"]["first"] == {
         "vector": 14, "error_code": 17, "cr2": hex(SWITCH), "rip": hex(SWITCH), "cr3": hex(NEW_CR3),

@@ -357,5 +357,5 @@ def test_cpu_that_fell_silent_is_told_though_another_goes_on(tmp_path: Path) -> 
              for n in range(151, 180)]  # fmt: skip
     probe = of_task(record(149, 14, 2, rip=0x5000, cr2=1), 0xFFFF_8000_0000_3000)
     status, verdict = triage(tmp_path, "".join([*firmware(149), probe, fault, *ticks]))
-    assert (status, verdict["observation"]["outcome"]) == (1, "handled")
+    assert (status, verdict["observation"]["outcome"]) == (1, "delivered")
     assert verdict["observation"]["first"]["cr2"] == hex(SWITCH)

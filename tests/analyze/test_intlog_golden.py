@@ -16,7 +16,7 @@ from cr3scope.x86.ending import Ending
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 VERSIONS = ("7.2", "10.0", "11.1")
 PF, UD, GP = 14, 6, 13
-ENDINGS = {"7.2": Ending.TRIPLE_FAULT, "10.0": Ending.TRIPLE_FAULT, "11.1": Ending.HANDLED}
+ENDINGS = {"7.2": Ending.TRIPLE_FAULT, "10.0": Ending.TRIPLE_FAULT, "11.1": Ending.DELIVERED}
 
 
 def log(version: str, name: str) -> Path:

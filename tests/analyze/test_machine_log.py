@@ -22,10 +22,10 @@ from analyze.storm_log import (
 )
 
 from cr3scope.input.logs.formats.qemu_int import observe
-from cr3scope.qemu import log_filter
-from cr3scope.qemu.log_filter import LogFilter
+from cr3scope.input.logs.int_log import log_filter
+from cr3scope.input.logs.int_log.log_filter import LogFilter
 from cr3scope.qemu.log_pipe import LogPipe
-from cr3scope.qemu.storm import STORM_RECORDS, Storm, StormDetector
+from cr3scope.input.logs.int_log.storm import STORM_RECORDS, Storm, StormDetector
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 

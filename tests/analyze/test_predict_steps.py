@@ -17,6 +17,7 @@ from step_scenes import (
 )  # fmt: skip
 
 from cr3scope.input.capture.records import FaultRecord
+from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.screen import read_screen
@@ -227,9 +228,11 @@ def test_an_undelivered_interrupt_is_the_first_exception_of_the_log(read: Read) 
     assert judged(scene, report).agreement is True
 
 
-def test_an_interrupt_of_a_vector_that_is_no_exception_is_not_the_first(read: Read) -> None:
+def test_an_interrupt_of_a_vector_that_is_no_exception_is_not_the_first_though_it_began_it_all(read: Read) -> None:
     report = read(int3_record(vector=0x80), fault_record(151, b.IDT + 0x80 * 16))
-    assert report.first == Fault(14, 0, b.IDT + 0x80 * 16, INT3, b.ROOT)
+    assert report.events[0].record.vector == 0x80 and report.events[0].why is Why.IDT_UNMAPPED
+    assert report.first == report.fatal == Fault(14, 0, b.IDT + 0x80 * 16, INT3, b.ROOT)
+    assert f"IDT gate 128 at {b.IDT + 0x80 * 16:#x} cannot be read" in report.chain[0]
 
 
 @pytest.mark.parametrize("rsp", [b.STACK_TOP - 40, b.IST_TOP - 40])
@@ -249,7 +252,7 @@ def test_an_interrupt_that_was_handled_is_not_the_exception_that_came_later(read
     scene.unmap(b.KERNEL)
     verdict = judged(scene, report)
     assert verdict.agreement is True
-    assert verdict.observation is not None and verdict.observation.ending is Ending.HANDLED
+    assert verdict.observation is not None and verdict.observation.ending is Ending.DELIVERED
 
 
 def test_a_healthy_boot_with_an_interrupt_ran(read: Read) -> None:

@@ -13,7 +13,7 @@ from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.qemu.ending import with_ending
-from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
+from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words
 from cr3scope.render.message import plain
 from cr3scope.verdict.run import RunEnd, judge_traced, judge_untraced
@@ -29,7 +29,7 @@ def judge_run(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
 ) -> Verdict:
     """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's."""
-    if outcome.debug_exit == DEBUG_EXIT_PASS:
+    if outcome.passed:
         outcome.forget_examination()
     if SENTINEL in capture:
         return _judge_traced(capture, log, elf_files, outcome)
@@ -78,7 +78,7 @@ def _end(outcome: Outcome) -> RunEnd:
     status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
     return RunEnd(
         exit_status=status,
-        passed=status == DEBUG_EXIT_PASS,
+        passed=outcome.passed,
         failed=status == DEBUG_EXIT_FAIL,
         words=outcome.words.strip().split("\n")[-1],
         never_ran=outcome.run_state == "prelaunch",

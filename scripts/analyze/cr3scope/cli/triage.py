@@ -80,7 +80,7 @@ def opened(path: Path) -> Iterator[LogFile]:
         with LogFile(path) as log:
             yield log
         return
-    from cr3scope.qemu.log_filter import LogFilter
+    from cr3scope.input.logs.int_log.log_filter import LogFilter
 
     name = "standard input" if str(path) == _STDIN else str(path)
     folder = tempfile.mkdtemp(prefix="cr3scope-")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from cr3scope.images.place import Place
 from cr3scope.input.logs.count import Count
+from cr3scope.input.logs.event import NO_DUMP, RegisterDump
+from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
@@ -30,6 +32,12 @@ class Observation:
     places: tuple[Place, ...] = ()  # of RIP, CR2 and return addresses, as far as files and images tell
     said: tuple[str, ...] = ()  # what a guest that died or hung printed last
     counted: Count | None = None  # of what kind ``records`` are; None where nobody counted
+    earliest: Fault | None = None  # the first exception of all that were seen, whatever became of it
+    events: tuple[Happened, ...] = ()  # the fatal event, and the chain from it on, as far as a log tells
+    dump: RegisterDump = NO_DUMP  # the registers at the fatal event
+    cpu_number: int | None = None  # of several CPUs, where that is certain
+    boots: int = 1  # of which the log tells
+    is_routine: bool = False  # exceptions of the same kind were survived before the last one
 
 
 def observed(report: LogReport) -> Observation:
@@ -37,4 +45,6 @@ def observed(report: LogReport) -> Observation:
     return Observation(
         report.ending, report.first, report.records, report.source, report.detail, report.chain,
         report.standing, report.switch, report.cpu, counted=report.counted,
+        earliest=report.exceptions[0] if report.exceptions else None, events=report.events, dump=report.dump,
+        cpu_number=report.cpu_number, boots=report.boots, is_routine=report.is_routine,
     )  # fmt: skip

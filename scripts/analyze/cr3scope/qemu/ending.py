@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cr3scope.input.logs.chain import is_past, what
+from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.target.standstill import interrupts_on, standing
+from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
+_SAME_STACK = 16 << 10  # bytes above an exception: further up is another stack, as that of a handler (IST)
 _HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
 
 
@@ -25,6 +29,13 @@ def with_ending(
     if seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
         return seen
     screen = read_screen(outcome.serial)
+    if seen.ending in (Ending.HANDLED, Ending.DELIVERED):
+        if outcome.passed:
+            return _survived(seen, "the guest handled it and ended with success")
+        if outcome.debug_exit is not None and seen.is_routine:
+            return _survived(seen, "the guest handled others like it, and ended itself")
+    if seen.ending is Ending.DELIVERED:
+        seen = _with_what_came_of_it(seen, outcome, screen)
     if screen is not None and seen.first is None:
         return replace(
             seen, first=screen, ending=Ending.HANDLED, records=1, source="the firmware's screen"
@@ -54,7 +65,28 @@ def with_ending(
             return replace(seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run")
         words = "the guest asked for a reset: there was no triple fault"
         return replace(seen, notes=(*seen.notes, words))
-    return report
+    return seen if report is not None else None
+
+
+def _with_what_came_of_it(seen: LogReport, outcome: Outcome, screen: Fault | None) -> LogReport:
+    """The report on an exception that was delivered: the firmware may have told of it, or the guest stands behind it."""
+    first = seen.first
+    if screen is not None and first is not None and (screen.vector, screen.rip) == (first.vector, first.rip):
+        return replace(seen, ending=Ending.HANDLED)
+    origin = seen.events[0].record
+    registers = outcome.registers
+    rsp = registers.get("RSP", registers.get("ESP"))
+    now = RegisterDump(rsp=rsp, cr3=registers.get("CR3"), cpl=registers.get("CPL"))
+    if rsp is None or origin.rsp is None or not is_past(origin, now) or rsp - origin.rsp > _SAME_STACK:
+        return seen
+    return _survived(seen, f"{what(origin)} was handled: the guest stands behind it")
+
+
+def _survived(seen: LogReport, words: str) -> LogReport:
+    counted = seen.counted.handled_words if seen.counted is not None else words
+    return replace(
+        seen, ending=None, first=None, fatal=None, chain=(), events=(), detail=counted, is_routine=False
+    )
 
 
 def hang_words(outcome: Outcome) -> str:

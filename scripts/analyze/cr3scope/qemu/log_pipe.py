@@ -9,8 +9,8 @@ import select
 import threading
 from pathlib import Path
 
-from cr3scope.qemu.log_filter import LogFilter
-from cr3scope.qemu.storm import Storm, StormDetector
+from cr3scope.input.logs.int_log.log_filter import LogFilter
+from cr3scope.input.logs.int_log.storm import Storm, StormDetector
 
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; in Python from 3.10
 PIPE_BYTES = 1 << 20

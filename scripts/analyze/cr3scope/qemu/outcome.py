@@ -84,3 +84,8 @@ class Outcome:
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the guest itself ended QEMU and said that all is well."""
+        return self.debug_exit == DEBUG_EXIT_PASS

@@ -11,6 +11,8 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
 from cr3scope.images.place import Place
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.event import InterruptRecord, Kind
+from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
 from cr3scope.render import finding as words
@@ -18,6 +20,8 @@ from cr3scope.render import message
 from cr3scope.render.text import step_words
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
 from cr3scope.x86.standing import Standing
 
 SCHEMA = "cr3scope.verdict/1"
@@ -120,6 +124,9 @@ def _observation(observation: Observation | None, verdict: Verdict) -> dict[str,
     return {
         "outcome": observation.ending.value if observation.ending else "ran",
         "first": _fault(observation.first),
+        "fatal": _fatal(observation),
+        "events": [_happened(each) for each in observation.events],
+        "boots": observation.boots,
         "records": observation.records,
         "interrupts": observation.counted.interrupts if observation.counted else None,
         "source": observation.source,
@@ -131,6 +138,38 @@ def _observation(observation: Observation | None, verdict: Verdict) -> dict[str,
         "last": observation.last,
         "places": [_place(place, verdict) for place in observation.places],
         "said": list(observation.said),
+    }
+
+
+def _fatal(observation: Observation) -> dict[str, object] | None:
+    """What the guest did not survive."""
+    if observation.ending is None or observation.ending is Ending.HANG:
+        return None
+    dump, first = observation.dump, observation.first
+    where = {"cr3": _hex(dump.cr3), "cpl": dump.cpl, "cpu": observation.cpu_number}
+    if observation.events:
+        record = observation.events[0].record
+        return {**_record(record), **where, "access": record.access}
+    if first is None:
+        died = {"kind": None, "vector": None, "error_code": None, "cr2": _hex(dump.cr2), "rip": _hex(dump.rip)}
+        return {**died, **where, "access": None}
+    known = first.vector in PAGE_FAULTS and first.error_code is not None
+    access = page_fault_access(first.error_code) if known and first.error_code is not None else None
+    return {"kind": Kind.EXCEPTION.value, **(_fault(first) or {}), "cpl": None, "cpu": None, "access": access}
+
+
+def _happened(happened: Happened) -> dict[str, object]:
+    return {**_record(happened.record), "why": happened.why.value if happened.why else None}
+
+
+def _record(record: InterruptRecord) -> dict[str, object]:
+    fault = record.fault
+    return {
+        "kind": record.kind.value,
+        "vector": fault.vector,
+        "error_code": fault.error_code,
+        "cr2": _hex(fault.cr2),
+        "rip": _hex(fault.rip),
     }
 
 

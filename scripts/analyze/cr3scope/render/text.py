@@ -15,6 +15,7 @@ from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
 from cr3scope.verdict.types import Status, Verdict
+from cr3scope.input.logs.chain import what
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.names import entry_words, range_words
@@ -89,6 +90,9 @@ def _faulted(
     # A machine that ran had its exceptions handled: they are not the answer.
     ended = observation is not None and observation.ending is not None
     first = observation.first if observation and ended else None
+    if observation is not None and observation.events and ended and not verdict.agreement:
+        origin = observation.events[0].record
+        return f"{what(origin)}{f' at RIP={_hex(origin.rip)}' if origin.rip is not None else ''}"
     if first is None:
         detail = observation.detail if observation else ""
         return _first_error(verdict) or detail or "the machine did not run as it should"
@@ -144,7 +148,8 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         if prediction.ends is not None:
             yield from _labelled("  ", "ends", prediction.ends.value, 8, colour)
     elif observation is not None and observation.first is not None and observation.ending:
-        yield _place(observation.first)
+        is_exception = not observation.events or observation.events[0].record.is_exception
+        yield _place(observation.first, is_exception)
         yield from _symbols(verdict, colour)
         for words in observation.chain:
             yield from _labelled("  ", "then", words, 8, colour)
@@ -191,9 +196,9 @@ def _symbols(verdict: Verdict, colour: bool) -> Iterator[str]:
         yield from _source_text(place.source, verdict, 8, colour)
 
 
-def _place(fault: Fault) -> str:
+def _place(fault: Fault, is_exception: bool = True) -> str:
     """CR2 tells something of a page fault alone."""
-    cr2 = f"CR2={_hex(fault.cr2)}  " if fault.vector in exceptions.PAGE_FAULTS else ""
+    cr2 = f"CR2={_hex(fault.cr2)}  " if is_exception and fault.vector in exceptions.PAGE_FAULTS else ""
     return f"  {cr2}RIP={_hex(fault.rip)}"
 
 

@@ -9,6 +9,7 @@ from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.merge import merged
+from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
@@ -88,7 +89,7 @@ def case_of_capture(
         diagnostics.extend(notes)
     return Case(
         findings, prediction, observation, agreement, walk,
-        circumstances=frozenset(_circumstances(capture, boot, predicted)), diagnostics=tuple(diagnostics),
+        circumstances=frozenset(_circumstances(capture, boot, predicted, observation)), diagnostics=tuple(diagnostics),
     )  # fmt: skip
 
 
@@ -186,7 +187,11 @@ def _missing(boot: Boot) -> str:
     return ", ".join(absent) + " is not in the capture"
 
 
-def _circumstances(capture: Capture, boot: Boot, predicted: PlanPrediction | None) -> Iterator[Circumstance]:
+def _circumstances(
+    capture: Capture, boot: Boot, predicted: PlanPrediction | None, observation: Observation | None
+) -> Iterator[Circumstance]:
+    if observation is not None and observation.is_routine and observation.ending is not None:
+        yield Circumstance.ROUTINE
     if capture.damage:
         yield Circumstance.DAMAGED
     if predicted is None:

@@ -29,6 +29,7 @@ class Circumstance(Enum):
     ENDED_WITH_FAILURE = "the guest ended itself with failure, or by a reset"
     CUT_SHORT = "whoever watched was interrupted, or QEMU was"
     TOLD_NOTHING = "the log tells nothing"
+    ROUTINE = "the log ends in an exception, and others of the same kind were handled before"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from cr3scope.input.logs.observe import LogReport
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.types import Verdict
+from cr3scope.x86.exceptions import name
 
 if TYPE_CHECKING:
     from cr3scope.images.symbols import Symbols
@@ -38,7 +39,12 @@ def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
 def case_of_log(report: LogReport) -> Case:
     """Return what a log says of exceptions."""
     notes = tuple(Diagnostic(note) for note in report.notes)
-    return Case(observation=observed(report), diagnostics=notes)
+    routine = frozenset({Circumstance.ROUTINE} if report.is_routine else ())
+    if routine:
+        assert report.first is not None
+        words = f"the log ends in {name(report.first.vector)} at RIP={report.first.rip or 0:#x}; the guest survived others like it"
+        notes = (Diagnostic(words), *notes)
+    return Case(observation=observed(report), circumstances=routine, diagnostics=notes)
 
 
 def _ran_on(case: Case, story: Story) -> Case:

@@ -28,13 +28,15 @@ def observe(boot: Boot, report: LogReport | None) -> Observation | None:
     ran = boot.summary is not None
     if report is not None:
         seen = observed(report)
-        died = seen.ending not in (None, Ending.HANDLED)
+        died = seen.ending not in (None, Ending.HANDLED, Ending.DELIVERED)
+        if seen.ending is Ending.DELIVERED and boot.faults:  # somebody took it, and said so
+            seen = replace(seen, ending=Ending.HANDLED)
         if died or (seen.first is not None and not ran):
             return seen
         if ran:
             counted = seen.counted or Count(seen.records, seen.records, 0)
             handled = counted.handled_words if seen.records else ""
-            return replace(seen, ending=None, first=None, detail=seen.detail or handled)
+            return replace(seen, ending=None, first=None, detail=seen.detail or handled, events=(), chain=())
     if boot.faults:
         return _from_record(boot.faults[0])
     if ran:
@@ -74,11 +76,14 @@ def agree(
         return _agree_astray(prediction.diverges, observation, boot)
     if prediction.survives and observation.ending is Ending.HANG:
         return None  # a kernel that stands still does so beyond the plan
+    if prediction.survives and observation.is_routine:
+        return None  # the log ends too early
     if prediction.survives or observation.ending is None:
         return prediction.survives and observation.ending is None
     if prediction.first is None or observation.first is None:
         return True if prediction.ends is observation.ending is Ending.HANG else None
-    return same_fault(prediction.first, observation.first, any_version)
+    seen = [observation.first, *([observation.earliest] if observation.earliest else [])]
+    return any(same_fault(prediction.first, each, any_version) for each in seen)
 
 
 def _is_before_the_switch(observation: Observation, boot: Boot) -> bool:

@@ -93,8 +93,6 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
     if end.is_firmwares and seen.switch is not None and not seen.switch.before:
         own = "under the firmware's own tables: nobody has switched yet"
         seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
-    if end.passed and seen.ending is Ending.HANDLED:
-        seen = replace(seen, ending=None, detail="the guest handled it and ended with success")
     found = end.findings or end.at_switch
     case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended)
     return _plus(case, Circumstance.STOPPED_BY_IT) if end.findings else case
@@ -118,11 +116,11 @@ def _with_panic(case: Case, end: RunEnd) -> Case:
         Message("said on the serial port"),
     )
     seen = case.observation
-    if seen is not None and seen.ending is Ending.HANDLED and seen.first is not None:
+    if seen is not None and seen.ending in (Ending.HANDLED, Ending.DELIVERED) and seen.first is not None:
         # Who can still speak has handled it; what came of it, the message says.
         what = describe(seen.first.vector, seen.first.error_code)
         detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"
-        seen = replace(seen, ending=None, detail=detail, chain=())
+        seen = replace(seen, ending=None, detail=detail, chain=(), events=())
     return _plus(replace(case, findings=(found, *case.findings), observation=seen, mended=None), Circumstance.GAVE_UP)
 
 

@@ -25,6 +25,7 @@ TABLE: tuple[tuple[Callable[[Case], bool], Status], ...] = (
     (_is(Is.LOADER_REFUSED), Status.WILL_FAULT),
     (_is(Is.LOADER_FAILED), Status.INCOMPLETE),
     (lambda case: _ended(case) is Ending.HANG, Status.HUNG),
+    (_is(Is.ROUTINE), Status.INCOMPLETE),
     (lambda case: _ended(case) is not None, Status.FAULTED),
     (_is(Is.ABSENT), Status.INCOMPLETE),
     (_is(Is.DEADLY_INTERRUPT), Status.WILL_FAULT),

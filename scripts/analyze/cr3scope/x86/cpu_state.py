@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CR0_PE = 1 << 0
 CR0_EM = 1 << 2
 CR0_TS = 1 << 3
 CR0_WP = 1 << 16

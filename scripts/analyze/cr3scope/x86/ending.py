@@ -11,4 +11,6 @@ class Ending(Enum):
     TRIPLE_FAULT = "triple-fault"
     STORM = "storm"
     HANG = "hang"
-    HANDLED = "handled"
+    HANDLED = "handled"  # somebody took it, and said so
+    DELIVERED = "delivered"  # nothing tells what came of it
+    STOPPED = "stopped"  # whoever runs the guest gave it up

@@ -5,7 +5,7 @@ Intel SDM volume 3A: sections 7.3.1 (names), 7.13 (error codes), 7.15 (double fa
 
 from __future__ import annotations
 
-DIVIDE, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT, NOT_PRESENT = 0, 3, 6, 7, 8, 11
+DIVIDE, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 0, 3, 6, 7, 8, 10, 11
 STACK_FAULT, PROTECTION, PAGE_FAULT = 12, 13, 14
 
 NAMES = {
@@ -23,6 +23,9 @@ WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 30})
 
 # Of these, those whose error code names a descriptor; #DF's and #AC's is 0, others have their own.
 SELECTOR_ERRORS = frozenset({10, 11, 12, 13})
+
+# Of such an error code (SDM 3A, figure 7-7).
+EXTERNAL, IN_IDT, IN_LDT = 1, 2, 4
 
 # Classes of SDM 3A table 7-4; any other vector is benign.
 CONTRIBUTORY = frozenset({0, 10, 11, 12, 13, 21})
@@ -64,9 +67,12 @@ def page_fault_access(error_code: int) -> str:
     return "write" if error_code & PF_WRITE else "read"
 
 
-def page_fault_words(error_code: int) -> str:
-    """Return in words what a page fault's error code says: ``instruction fetch, present``."""
-    access = page_fault_access(error_code)
+def page_fault_words(error_code: int, is_fetch: bool = False) -> str:
+    """Return in words what a page fault's error code says: ``instruction fetch, present``.
+
+    ``is_fetch``: it was one, which the code of a CPU without NX and SMEP does not tell (SDM 3A, 5.7).
+    """
+    access = "fetch" if is_fetch else page_fault_access(error_code)
     words = ["instruction fetch" if access == "fetch" else access]
     if error_code & PF_USER:
         words.append("user mode")
@@ -83,13 +89,13 @@ def page_fault_words(error_code: int) -> str:
     return ", ".join(words)
 
 
-def describe(vector: int, error_code: int | None) -> str:
+def describe(vector: int, error_code: int | None, is_fetch: bool = False) -> str:
     """Return an exception in words, with its error code if it has one: ``#PF (error 0011: instruction fetch,
-    present)``."""
+    present)``. ``is_fetch``: as for :func:`page_fault_words`."""
     if error_code is None:
         return name(vector)
     if vector in PAGE_FAULTS:
-        return f"{name(vector)} (error {error_code:04x}: {page_fault_words(error_code)})"
+        return f"{name(vector)} (error {error_code:04x}: {page_fault_words(error_code, is_fetch)})"
     if vector not in WITH_ERROR_CODE:
         return name(vector)
     words = f": {selector_words(error_code)}" if vector in SELECTOR_ERRORS and error_code else ""
@@ -101,7 +107,7 @@ def selector_words(error_code: int) -> str:
 
     QEMU before 8.0 has vector * 16 + 2 for a gate; an even number may be twice the gate's.
     """
-    external, in_idt, local = error_code & 1, error_code & 2, error_code & 4
+    external, in_idt, local = error_code & EXTERNAL, error_code & IN_IDT, error_code & IN_LDT
     gate = error_code >> 3 & 0x1FFF
     if in_idt:
         words = f"gate {gate} of the IDT"
@@ -118,10 +124,9 @@ def same_selector_error(predicted: int, seen: int, any_version: bool = False) ->
     ``any_version``: nobody told which QEMU ran, and ``seen`` may name a gate as QEMU before 8.0 does, by
     vector * 16 + 2, where ``predicted`` has vector * 8 + 2.
     """
-    external, in_idt, local = 1, 2, 4
-    predicted, seen = predicted & ~external, seen & ~external
-    if any_version and predicted & in_idt and not (predicted | seen) & local:
-        return seen in (predicted, 2 * (predicted - in_idt) + in_idt)
+    predicted, seen = predicted & ~EXTERNAL, seen & ~EXTERNAL
+    if any_version and predicted & IN_IDT and not (predicted | seen) & IN_LDT:
+        return seen in (predicted, 2 * (predicted - IN_IDT) + IN_IDT)
     return predicted == seen
 
 

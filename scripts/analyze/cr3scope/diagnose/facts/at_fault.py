@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.input.logs.int_log.record import dump_at
-from cr3scope.input.logs.register_dump import read_registers
-
-_CODE_BITS = re.compile(r"\bCS =[^\n]* CS(64|32|16)\b")
+from cr3scope.input.logs.int_log.record import registers_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,5 @@ def read_at_fault(log: Path, report: LogReport) -> AtFault:
     if fault is None or fault.offset is None:
         return AtFault()
     with LogFile(log) as file:
-        dump = dump_at(file, fault)
-    bits = _CODE_BITS.search(dump)
-    return AtFault(read_registers(dump), int(bits[1]) if bits else None)
+        dump = registers_at(file, fault)
+    return AtFault(dump.general, dump.code_bits)

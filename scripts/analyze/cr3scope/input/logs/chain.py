@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord
+from cr3scope.input.logs.delivery import Why, gate_at, has_no_idt, is_delivery
+from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump, TripleFault
+from cr3scope.input.logs.happened import Happened
 from cr3scope.x86 import exceptions
-from cr3scope.x86.descriptors import GATE_BYTES
-from cr3scope.x86.exceptions import FIRST_INTERRUPT, FRAME_REACH, PAGE_FAULT
+from cr3scope.x86.exceptions import FRAME_REACH, PAGE_FAULT
 
 STORM_RUN = exceptions.STORM_RUN
-_INTERRUPT_FRAME = 40  # without an error code
-_OTHER_STACK = 1 << 16
 _MAX_WORDS = 8
+_USER = 3  # CPL
+_GENERAL = {f"{width}{name}" for width in "RE" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP")} | {
+    f"R{number}" for number in range(8, 16)
+}
+
+
+def what(record: InterruptRecord) -> str:
+    """Return an event without its place, as ``#PF (error 0011: instruction fetch, present)``."""
+    if record.kind is Kind.INT:
+        return f"INT {record.vector:#04x} (the instruction)"
+    if record.kind is Kind.INTERRUPT:
+        return f"hardware interrupt {record.vector:#04x}"
+    fault = record.fault
+    return exceptions.describe(fault.vector, fault.error_code, record.access == "fetch")
 
 
 def title(record: InterruptRecord) -> str:
-    """Return an exception with its place, as ``#PF (error 0011: instruction fetch, present) at RIP=.., CR2=..``."""
-    fault = record.fault
-    words = f"{exceptions.describe(fault.vector, fault.error_code)} at RIP={record.rip:#x}"
-    return words if fault.cr2 is None else f"{words}, CR2={fault.cr2:#x}"
+    """Return an event with its place, as ``#PF (error 0011: instruction fetch, present) at RIP=.., CR2=..``."""
+    words = what(record)
+    if record.rip is not None:
+        words += f" at RIP={record.rip:#x}"
+    return words if record.fault.cr2 is None else f"{words}, CR2={record.fault.cr2:#x}"
 
 
 def storm_start(records: Sequence[InterruptRecord]) -> int | None:
@@ -38,11 +52,6 @@ def storm_start(records: Sequence[InterruptRecord]) -> int | None:
     return None
 
 
-def is_delivery(record: InterruptRecord) -> bool:
-    """Return whether an exception was raised while another one was delivered."""
-    return record.old not in (None, NO_EXCEPTION)
-
-
 def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int:
     """Return the index after the last record that is part of the storm; 0 if none is."""
     return max((i + 1 for i, r in enumerate(records) if r.identity == storm.identity), default=0)
@@ -51,39 +60,26 @@ def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int
 def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
     """Return whether the interrupted code ran again: a handler's own faults lie below it on its stack.
 
-    Another CR3 than the fault's tells so as well: the next address space was switched to.
+    Another CR3 than the fault's tells so as well: the next address space was switched to. Of user code nothing else
+    tells than user code that runs: handlers have stacks of their own.
     """
-    return any(
-        not is_delivery(record)
-        and (record.rsp >= first.rsp or record.cr3 not in (None, first.cr3))
-        and record.identity != first.identity
-        for record in later
-    )
+    return any(not is_delivery(record) and record.identity != first.identity and is_past(first, record.cpu) for record in later)
 
 
-def undelivered(interrupt: InterruptRecord, first: InterruptRecord) -> bool:
-    """Return whether ``first`` kept an INT instruction from its handler.
-
-    It was raised in the instruction itself, or it is the fetch of the handler: five quadwords below the aligned
-    RSP, or on another stack (SDM 3A, 7.14.2). An INT is no exception in QEMU's eyes, and benign, so that
-    ``first`` does not tell what it interrupted.
-    """
-    is_exception = interrupt.is_software and interrupt.vector < FIRST_INTERRUPT
-    if not is_exception or is_delivery(first):
-        return False
-    if (first.rip, first.rsp) == (interrupt.rip, interrupt.rsp):
+def is_past(first: InterruptRecord, cpu: RegisterDump) -> bool:
+    """Return whether these later registers are of code that is behind an event and its handler."""
+    if cpu.cr3 not in (None, first.cr3):
         return True
-    is_fetch = first.vector == PAGE_FAULT and first.fault.cr2 == first.rip
-    pushed = (interrupt.rsp & ~0xF) - _INTERRUPT_FRAME
-    is_far = abs(first.rsp - interrupt.rsp) > _OTHER_STACK
-    return is_fetch and (first.rsp == pushed or is_far)
+    if first.cpu.cpl == _USER or cpu.cpl == _USER:
+        return cpu.cpl == _USER
+    return cpu.rsp is not None and first.rsp is not None and cpu.rsp >= first.rsp
 
 
-def chain_words(records: Sequence[InterruptRecord]) -> tuple[str, ...]:
-    """Return one line for each exception after the first. The last ones are kept if there are too many."""
+def chain_words(happened: Sequence[Happened]) -> tuple[str, ...]:
+    """Return one line for each event after the first. The last ones are kept if there are too many."""
     words = [
-        f"{_follows(before, record)}{title(record)}{_reaching(before, record)}"
-        for before, record in zip(records, records[1:], strict=False)
+        f"{_follows(before.record, after)}{title(after.record)}{_reason(before)}"
+        for before, after in zip(happened, happened[1:], strict=False)
     ]
     if len(words) > _MAX_WORDS:
         left_out = len(words) - _MAX_WORDS
@@ -93,10 +89,12 @@ def chain_words(records: Sequence[InterruptRecord]) -> tuple[str, ...]:
 
 def storm_words(storm: InterruptRecord, last: InterruptRecord, count: int) -> str:
     """Return what repeats, and what becomes of RSP."""
-    words = f"the same {exceptions.name(storm.vector)} at RIP={storm.rip:#x} again and again"
+    words = f"the same {exceptions.name(storm.vector)} at RIP={storm.rip or 0:#x} again and again"
     words += f", {count} records"
     if storm.vector == PAGE_FAULT and storm.cr2 == storm.rip:
         words += ": the handler itself cannot be fetched"
+    if storm.rsp is None or last.rsp is None:
+        return words
     if last.rsp < storm.rsp:
         return f"{words}; RSP falls from {storm.rsp:#x} to {last.rsp:#x}"
     return f"{words}; RSP stays at {storm.rsp:#x}: it does not end by itself"
@@ -107,62 +105,106 @@ def interrupt_note(interrupt: InterruptRecord, first: InterruptRecord) -> str | 
 
     Else None.
     """
-    if first.fault.cr2 is None or _gate(interrupt, first.fault.cr2) != interrupt.vector:
+    cr2 = first.fault.cr2
+    if cr2 is None or gate_at(interrupt.cpu, cr2) != interrupt.vector:
         return None
     return (
-        f"interrupt {interrupt.vector:#x} came while its IDT gate at {first.fault.cr2:#x} cannot be"
+        f"interrupt {interrupt.vector:#x} came while its IDT gate at {cr2:#x} cannot be"
         " read: interrupts were not masked (cli) before the switch"
     )
 
 
-def _follows(before: InterruptRecord, record: InterruptRecord) -> str:
-    if is_delivery(record):
-        return f"while {exceptions.name(record.old or 0)} was delivered: "
+def _follows(before: InterruptRecord, after: Happened) -> str:
+    record = after.record
+    if after.of_delivery:
+        what = {Kind.INT: f"INT {before.vector:#04x}", Kind.INTERRUPT: f"interrupt {before.vector:#04x}"}
+        old = before.vector if record.old is None or record.old == NO_EXCEPTION else record.old
+        name = what.get(before.kind) or exceptions.name(old)
+        return f"while {name} was delivered: "
     if before.is_exception and record.rip != before.rip:
-        return f"in the handler of {exceptions.name(before.vector)}: "
+        likely = "" if record.access == "fetch" and record.cr2 == record.rip else "most likely "
+        return f"{likely}in the handler of {exceptions.name(before.vector)}: "
     return ""
 
 
-def _reaching(before: InterruptRecord, record: InterruptRecord) -> str:
-    """What the CPU touched when the delivery of ``before`` failed; CR2 tells."""
-    touched = record.cr2
-    if not (is_delivery(record) or before.is_software) or touched is None or touched == before.cr2:
-        return ""
-    gate = _gate(before, touched)
-    if gate is not None:
-        return f"; IDT gate {gate} at {touched:#x} cannot be read"
-    if 0 < (before.rsp - touched) % (1 << 64) <= FRAME_REACH:
-        return f"; the push to the stack at {touched:#x} failed"
-    if before.gdt is not None and before.gdt[0] <= touched <= before.gdt[0] + before.gdt[1]:
-        return f"; GDT entry {(touched - before.gdt[0]) & ~7:#x} at {touched:#x} cannot be read"
-    return f"; the CPU reached for {touched:#x}"
+def _reason(before: Happened) -> str:
+    """Why the delivery of ``before`` failed."""
+    words = reason_words(before)
+    return f"; {words}" if words else ""
 
 
-def _gate(record: InterruptRecord, address: int) -> int | None:
-    """The vector whose gate holds ``address``."""
-    if record.idt_base is None or not 0 <= address - record.idt_base < 256 * GATE_BYTES:
-        return None
-    return (address - record.idt_base) // GATE_BYTES
+def reason_words(failed: Happened) -> str:
+    """Return in words why an event could not be delivered; empty where nothing bears out one reason."""
+    record, reason = failed.record, failed.why
+    cpu, vector = record.cpu, record.vector
+    at = "" if failed.touched is None else f" at {failed.touched:#x}"
+    if reason is Why.NO_IDT:
+        assert cpu.idt is not None
+        return f"no IDT is loaded (base 0, limit {cpu.idt[1]:x}h)"
+    if reason is Why.BEYOND_IDT:
+        assert cpu.idt is not None
+        return f"gate {vector} is beyond the IDT's limit {cpu.idt[1]:x}h"
+    if reason is Why.IDT_UNMAPPED and failed.touched is not None:
+        return f"IDT gate {gate_at(cpu, failed.touched)}{at} cannot be read"
+    if reason is Why.GDT_UNMAPPED and failed.touched is not None and cpu.gdt is not None:
+        return f"GDT entry {(failed.touched - cpu.gdt[0]) & ~7:#x}{at} cannot be read"
+    if reason is Why.STACK_UNMAPPED and record.rsp is not None and failed.touched is not None:
+        own = 0 < (record.rsp - failed.touched) % (1 << 64) <= FRAME_REACH
+        return f"the push to the stack{at} failed" if own else f"the push to the stack of the TSS,{at}, failed"
+    named = f"{failed.selector:x}h" if failed.selector is not None else ""
+    limit = "" if cpu.gdt is None else f" {cpu.gdt[1]:x}h"
+    gate = f"gate {vector}"
+    words = {
+        Why.GATE_NOT_PRESENT: f"{gate}, or the code segment that it names, is not present",
+        Why.GATE_BAD: f"{gate} or its selector is bad",
+        Why.NULL_SELECTOR: f"{gate} has a null selector",
+        Why.BEYOND_GDT: f"{gate} has selector {named}, beyond the GDT's limit{limit}",
+        Why.BAD_SELECTOR: f"{gate} has selector {named}, which is no usable code segment",
+        Why.SEGMENT_NOT_PRESENT: f"{gate} has selector {named}, whose segment is not present",
+        Why.NO_TSS: "the TSS is bad or was never loaded",
+        Why.TSS_UNMAPPED: f"the TSS{at} cannot be read",
+        Why.STACK_BAD: "the stack's address is bad (not canonical, or beyond its segment)",
+        Why.HANDLER_UNMAPPED: f"its handler{at} cannot be fetched",
+    }
+    if reason in words:
+        return words[reason]
+    return f"the CPU reached for {failed.touched:#x}" if failed.touched is not None else ""
 
 
-def form_words(
-    first: InterruptRecord, chain: Sequence[InterruptRecord], is_storm: bool
-) -> str | None:
+def form_words(happened: Sequence[Happened], is_storm: bool) -> str | None:
     """Return what kind of death it is, from the structure alone; None if it is none of the known."""
     if is_storm:
         return "the handler was reached and faulted itself, over and over"
-    second = chain[1] if len(chain) > 1 else None
-    if second is None or not is_delivery(second):
-        return None
-    touched = second.cr2 if second.cr2 != first.cr2 else None  # CR2 as it was tells of an older fault
-    cr2 = first.fault.cr2
-    if cr2 is not None and 0 < (first.rsp - cr2) % (1 << 64) <= FRAME_REACH:
-        return "the stack itself is bad: the fault could not be pushed either"
-    if touched is not None and _gate(first, touched) is not None:
-        return "the IDT is not readable under the new CR3: no exception can be delivered"
-    if touched is not None and 0 < (first.rsp - touched) % (1 << 64) <= FRAME_REACH:
-        return "the stack is not writable under the new CR3: no exception can be delivered"
-    if first.gdt is not None and touched is not None:
-        if first.gdt[0] <= touched <= first.gdt[0] + first.gdt[1]:
-            return "the GDT is not readable under the new CR3: no exception can be delivered"
-    return None
+    first = happened[0]
+    cr2, rsp = first.record.fault.cr2, first.record.rsp
+    if len(happened) > 1 and cr2 is not None and rsp is not None and 0 < (rsp - cr2) % (1 << 64) <= FRAME_REACH:
+        if first.why is Why.STACK_UNMAPPED:
+            return "the stack itself is bad: the fault could not be pushed either"
+    nothing = "no exception can be delivered"
+    return {
+        Why.NO_IDT: f"no IDT is loaded: {nothing}",
+        Why.IDT_UNMAPPED: f"the IDT is not readable{_under(first)}: {nothing}",
+        Why.GDT_UNMAPPED: f"the GDT is not readable{_under(first)}: {nothing}",
+        Why.STACK_UNMAPPED: f"the stack is not writable{_under(first)}: {nothing}",
+    }.get(first.why) if first.why else None
+
+
+def _under(happened: Happened) -> str:
+    cr3 = happened.record.cr3
+    return "" if cr3 is None else f" under CR3={cr3:#x}"
+
+
+def death_words(end: TripleFault) -> Iterator[str]:
+    """Yield what the registers at a triple fault tell, of which no record stands in the log."""
+    cpu = end.cpu
+    if cpu.rip is None:
+        return
+    where = "in real mode" if cpu.is_protected is False else "with paging off" if cpu.has_paging is False else ""
+    yield f"at RIP={cpu.rip:#x}{f', {where}' if where else ''}"
+    if has_no_idt(cpu):
+        yield "no IDT is loaded"
+    elif cpu.cr2 is not None and cpu.has_paging and (gate := gate_at(cpu, cpu.cr2)) is not None:
+        yield f"CR2={cpu.cr2:#x} is gate {gate} of the IDT ({exceptions.name(gate)}), which cannot be read"
+    holders = [name for name, value in cpu.general.items() if name in _GENERAL and cpu.cr3 and value == cpu.cr3]
+    if cpu.has_paging and holders:
+        yield f"{holders[0]} holds what is in CR3: most likely right behind `mov cr3, {holders[0].lower()}`"

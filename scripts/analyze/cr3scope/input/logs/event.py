@@ -1,46 +1,151 @@
-"""What a log tells, whoever wrote it: exceptions and interrupts, loads of CR3, the end by a triple fault."""
+"""What a log tells, whoever wrote it: exceptions, interrupts, loads of CR3, resets, and how the machine ended.
+
+A producer of logs (``formats/``) yields these; nothing else in the package knows its text.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 
 from cr3scope.x86.access import Fault
-from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
+from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
+
+
+class Kind(Enum):
+    """Where an event came from."""
+
+    EXCEPTION = "exception"  # the CPU's own
+    INT = "int"  # an INT instruction
+    INTERRUPT = "interrupt"  # a device
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterDump:
+    """The registers of a CPU as a log shows them; None (or empty) where it does not.
+
+    ``linear`` is RIP with the base of CS; ``idt`` and ``gdt`` are base and limit; ``task`` is the base of the TSS, 0
+    until somebody loads TR, ``task_limit`` its limit; ``code_bits`` 16, 32 or 64; ``general``: registers by the names
+    that QEMU's monitor gives them, of a dump that is more than a step on the way.
+    """
+
+    rip: int | None = None
+    rsp: int | None = None
+    linear: int | None = None
+    flags: int | None = None
+    cpl: int | None = None
+    cs: int | None = None
+    code_bits: int | None = None
+    cr0: int | None = None
+    cr2: int | None = None
+    cr3: int | None = None
+    cr4: int | None = None
+    efer: int | None = None
+    idt: tuple[int, int] | None = None
+    gdt: tuple[int, int] | None = None
+    task: int | None = None
+    task_limit: int | None = None
+    gs_base: int | None = None
+    halted: bool | None = None
+    general: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_protected(self) -> bool | None:
+        """Return whether CR0.PE is set; None where CR0 is not known."""
+        return None if self.cr0 is None else bool(self.cr0 & CR0_PE)
+
+    @property
+    def has_paging(self) -> bool | None:
+        """Return whether CR0.PG is set; None where CR0 is not known."""
+        return None if self.cr0 is None else bool(self.cr0 & CR0_PG)
+
+    @property
+    def in_long_mode(self) -> bool | None:
+        """Return whether the CPU is in long mode, 64-bit or compatible (SDM 3A, 2.2.1); None where nothing tells."""
+        if self.efer is not None:
+            return bool(self.efer & EFER_LMA)
+        if self.code_bits == 64:
+            return True
+        if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
+            return False
+        return None
+
+    @property
+    def reports_fetches(self) -> bool | None:
+        """Return whether a page fault's error code tells fetches from reads (SDM 3A, 5.7); None where nothing tells."""
+        if self.cr4 is not None and self.cr4 & CR4_SMEP:
+            return True
+        if self.cr4 is not None and not self.cr4 & CR4_PAE:
+            return False
+        return None if self.efer is None or self.cr4 is None else bool(self.efer & EFER_NXE)
+
+
+NO_DUMP = RegisterDump()
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptRecord:
     """One interrupt or exception. What the log does not hold (it may be cut) is None.
 
-    ``offset`` is the byte of the log, ``number`` counts the records. ``cr2`` is the register at the time of the
-    dump: for a double fault, the address of the second fault.
+    ``offset`` is the byte of the log, ``number`` counts the records. ``cpu``: the registers when it was raised;
+    its CR2 is the register's at the time of the dump: for a double fault, the address of the second fault.
+    ``old``: the exception that was being delivered when this one, or ``struck`` which made a double fault of it,
+    was raised. ``is_whole``: its registers were dumped. ``reported_by``: who of the guest's own code took it and said so,
+    in words (``the firmware's screen``); empty of an emulator's record. ``whose``: which of several CPUs it
+    was, in words, where the log says so.
     """
 
     offset: int
     number: int
     vector: int
-    error_code: int
-    rip: int
-    rsp: int
-    cr2: int | None = None
-    cr3: int | None = None
-    idt_base: int | None = None
-    gdt: tuple[int, int] | None = None  # base, limit
-    old: int | None = None  # the exception that was being delivered
-    is_exception: bool = True
-    is_software: bool = False  # of an INT instruction
-    task: int | None = None  # base of the TSS: 0 until somebody loads TR
-    gs_base: int | None = None
+    error_code: int | None = None
+    cpu: RegisterDump = NO_DUMP
+    old: int | None = None
+    struck: int | None = None
+    kind: Kind = Kind.EXCEPTION
+    is_whole: bool = True
+    reported_by: str = ""
+    whose: str = ""
+
+    @property
+    def is_exception(self) -> bool:
+        return self.kind is Kind.EXCEPTION
+
+    @property
+    def is_software(self) -> bool:
+        return self.kind is Kind.INT
+
+    @property
+    def rip(self) -> int | None:
+        return self.cpu.rip
+
+    @property
+    def rsp(self) -> int | None:
+        return self.cpu.rsp
+
+    @property
+    def cr2(self) -> int | None:
+        return self.cpu.cr2
+
+    @property
+    def cr3(self) -> int | None:
+        return self.cpu.cr3
+
+    @property
+    def task(self) -> int | None:
+        return self.cpu.task
 
     @property
     def fault(self) -> Fault:
         """Return the exception as the verdict states it."""
         return Fault(
             self.vector,
-            self.error_code if self.vector in WITH_ERROR_CODE else None,
-            self.cr2 if self.vector == PAGE_FAULT else None,
+            self.error_code if self.is_exception and self.vector in WITH_ERROR_CODE else None,
+            self.cr2 if self.is_exception and self.vector == PAGE_FAULT else None,
             self.rip,
             self.cr3,
             self.rsp,
@@ -48,9 +153,28 @@ class InterruptRecord:
         )
 
     @property
-    def identity(self) -> tuple[int, int, int, int | None]:
+    def identity(self) -> tuple[Kind, int, int | None, int | None, int | None]:
         """Return what is equal in all exceptions of a storm."""
-        return self.vector, self.error_code, self.rip, self.fault.cr2
+        return self.kind, self.vector, self.error_code, self.rip, self.fault.cr2
+
+    @property
+    def access(self) -> str | None:
+        """Return ``read``, ``write`` or ``fetch`` of a page fault; None of anything else, and where it is not known.
+
+        Where the error code does not tell fetches (no NX, no SMEP), CR2 does: an instruction that does not lie in
+        a page that is there cannot read itself.
+        """
+        error = self.error_code
+        if not self.is_exception or self.vector != PAGE_FAULT or error is None:
+            return None
+        if error & PF_FETCH:
+            return "fetch"
+        if error & PF_WRITE:
+            return "write"
+        if self.cr2 is None:
+            return None if not self.cpu.reports_fetches else "read"
+        place = self.rip if self.cpu.linear is None else self.cpu.linear
+        return "fetch" if not self.cpu.reports_fetches and place == self.cr2 else "read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +187,52 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class TripleFault:
-    """No exception could be delivered: the machine resets or stops."""
+    """No exception could be delivered: the machine resets or stops.
+
+    ``struck``: the vector that was raised while #DF was delivered; None where the log does not tell. ``cpu``: the registers
+    as they were.
+    """
 
     offset: int
+    struck: int | None = None
+    cpu: RegisterDump = NO_DUMP
 
 
-Event = InterruptRecord | Loaded | TripleFault
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The machine began anew. ``cpu``: the registers as they were before, where the log shows them."""
+
+    offset: int
+    cpu: RegisterDump = NO_DUMP
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Whoever runs the guest gave it up, and says ``why`` in words of ours. ``delivering``: the vector that was being
+    delivered then; None if none was, or nobody says."""
+
+    offset: int
+    why: str
+    delivering: int | None = None
+    cpu: RegisterDump = NO_DUMP
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The registers of a CPU of which nothing is said to have happened; ``whose`` says in words where they come from."""
+
+    offset: int
+    cpu: RegisterDump
+    whose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A walk that the guest's own kernel printed: (level, entry) from the root down, as far as it went."""
+
+    offset: int
+    virt: int
+    entries: tuple[tuple[int, int], ...]
+
+
+Event = InterruptRecord | Loaded | TripleFault | Reset | Stopped | Shown | Walked

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 
@@ -17,26 +18,26 @@ class Story:
     last: str = ""  # what the guest was doing when last seen, in words
     last_rip: int | None = None
     reset: str = ""  # a reset that no exception explains, in words
+    reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
+    struck: int | None = None  # of a triple fault: what was raised while #DF was delivered
     tells_nothing: str = ""  # why nothing can be judged
-
-
-def no_beginning(_beginning: bytes) -> bool:
-    """Return False: such a log is not known by its beginning."""
-    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """One format of log. Each is the ``FORMAT`` of its module in ``formats/``.
 
-    ``begins`` is asked about the first bytes of a log; no two formats may claim the same ones. ``signs``: bytes
-    of which any one makes a log one of this format, wherever it stands. ``story``: what the log tells, given the
-    CR3 of the switch if a capture tells it; ``stream.stories`` makes one of a function that yields events.
+    ``source``: what a verdict calls such a log. ``events`` yields what stands in it, in its order; offsets are bytes of
+    the log. ``signs``: bytes of which any one makes a log one of this format, wherever it stands; a log may be of
+    several. ``story``: a quicker way than by all events, of a log that is of this format alone, given the CR3 of the
+    switch if a capture tells it. ``is_guess``: asked only where no other format knows anything.
     """
 
-    story: Callable[[LogFile, int | None], Story]
-    begins: Callable[[bytes], bool] = no_beginning
-    signs: tuple[bytes, ...] = ()
+    source: str
+    events: Callable[[LogFile], Iterator[Event]]
+    signs: tuple[bytes, ...]
+    story: Callable[[LogFile, int | None], Story] | None = None
+    is_guess: bool = False
 
     def is_in(self, log: LogFile) -> bool:
         """Return whether one of the signs stands in the log."""

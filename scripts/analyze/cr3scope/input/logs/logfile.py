@@ -9,6 +9,7 @@ from pathlib import Path
 from cr3scope.errors import UnusableInput
 
 WINDOW = 1 << 20
+_FIRST_WINDOW = 1 << 14  # what is looked for is often near
 _PROBE = 64
 
 
@@ -78,12 +79,37 @@ class LogFile:
             start += end
 
     def _windows(self, start: int, end: int, overlap: int) -> Iterator[tuple[int, bytes]]:
+        window = _FIRST_WINDOW
         while start < end:
-            data = self.read(start, min(WINDOW + overlap, end - start))
+            data = self.read(start, min(window + overlap, end - start))
             if not data:
                 return
             yield start, data
-            start += WINDOW
+            start += window
+            window = min(2 * window, WINDOW)
+
+
+class LogPart:
+    """The part ``first``..``end`` (excluded) of a log, by the offsets of the whole; ``size`` is the end.
+
+    Nothing is found outside of it; what is before it can be read.
+    """
+
+    def __init__(self, whole: LogFile, first: int, end: int) -> None:
+        self.whole, self.first, self.size = whole, first, end
+        self.name = whole.name
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from ``start``; fewer at the end of the part."""
+        return self.whole.read(start, min(size, self.size - start))
+
+    def find(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
+        """Return the first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        return self.whole.find(wanted, max(start, self.first), self.size if end is None else min(end, self.size))
+
+    def rfind(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
+        """Return the last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        return self.whole.rfind(wanted, max(start, self.first), self.size if end is None else min(end, self.size))
 
 
 def _encoding(begin: bytes) -> tuple[int, int | None]:

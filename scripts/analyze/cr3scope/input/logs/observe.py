@@ -1,30 +1,36 @@
-"""What a log says about the switch: the first exception under the new CR3, its chain, its end."""
+"""What a log says of one boot: the event that it did not survive, what followed from that, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cr3scope.input.logs import chain
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.delivery import is_delivery, raised_by, why
+from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump, Stopped, TripleFault
+from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
+from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.exceptions import name
+from cr3scope.x86.exceptions import BREAKPOINT, FIRST_INTERRUPT, IN_IDT, PAGE_FAULT, SELECTOR_ERRORS
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 from cr3scope.x86.standing import Standing
 
 KEPT = 64  # of the first exceptions under a CR3
+_STACK = 64 << 10  # bytes of one stack below an exception
+_BIOS = range(0xE0000, 0x100000)
 
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """``first`` is None if no exception came under the new CR3; ``ending`` is None if it ran on.
+    """``first`` is the event whose chain ended the machine, or after which the log is silent, if it is an exception or an INT
+    instruction of a vector of theirs; else the exception that it raised; None if all were handled, or none came. ``ending`` is None if it ran on. ``fatal``: the exception that could not be delivered and made a double
+    fault, or stormed, or was delivered; it is another than ``first`` where the delivery of that, or its handler, raised it.
 
-    ``fatal`` is the exception whose chain ended the machine; it is another than ``first`` if
-    earlier ones were handled.
+    ``exceptions``: the first ones under the CR3 that the report is about, whatever became of them.
     """
 
     first: Fault | None = None
@@ -32,17 +38,23 @@ class LogReport:
     ending: Ending | None = None
     records: int = 0  # exceptions under the new CR3; of a storm by their numbers, whatever came between
     switch_offset: int | None = None
-    exceptions: tuple[Fault, ...] = ()  # the first ones under the new CR3
+    exceptions: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     fatal: Fault | None = None
     detail: str = ""
     source: str = "interrupt log"
     switch: Switch | None = None
     cpu: str = ""  # which of several CPUs this is of, in words
+    cpu_number: int | None = None  # the same, where it is certain
     followed: tuple[Fault, ...] = ()  # what came of the fatal exception, or the storm that it became
     counted: Count | None = None  # of what kind ``records`` are; None where nobody counted
     saw_interrupts: bool = False  # the log tells of interrupts: exceptions would stand in it, too
     standing: Standing | None = None  # no log tells it: of whoever has asked the machine
+    events: tuple[Happened, ...] = ()  # the chain, its origin first; empty if no event was fatal
+    dump: RegisterDump = NO_DUMP  # the registers at its origin; of a death without a record, those at the end
+    is_routine: bool = False  # exceptions of the same kind were handled before the last one
+    boots: int = 1  # of which the log tells
+    alike: int = 0  # boots beside this one that died of the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +62,31 @@ class Excerpt:
     """What a log tells of one address space, as far as it matters: its first exceptions and its last ones.
 
     All lists are in the order of the log and of one CPU, where CPUs can be told apart; ``late`` may hold
-    what ``early`` holds. Without exceptions both are empty.
+    what ``early`` holds. Without exceptions both are empty. ``before``: returns the record right before an exception.
+    ``end``: that no exception could be delivered after the last one, or that somebody stopped the guest.
     """
 
     switch: Switch
     early: Sequence[InterruptRecord] = ()
     late: Sequence[InterruptRecord] = ()
-    before: InterruptRecord | None = None  # the record right before the first exception
+    before: Callable[[InterruptRecord], InterruptRecord | None] = field(default=lambda _record: None)
     after: Sequence[InterruptRecord] = ()  # interrupts after the last exception, up to a reset
-    is_dead: bool = False  # no exception could be delivered after the last one: triple fault
+    end: TripleFault | Stopped | None = None
     records: int | None = None  # exceptions of several CPUs that share the log; None of one: as its numbers tell
     place: int = 0  # byte of the log where the address space first shows
     cut: int | None = None  # the byte at which the log breaks off in its last record
 
 
+@dataclass(frozen=True, slots=True)
+class WhichCpu:
+    """One CPU of several, in words; ``number`` is None unless it is certain."""
+
+    words: str = ""
+    number: int | None = None
+
+
 class Spaces(Protocol):
-    """The address spaces of which a log tells, by CR3."""
+    """The address spaces of which a log tells of one boot, by CR3."""
 
     @property
     def saw_interrupts(self) -> bool:
@@ -77,8 +98,8 @@ class Spaces(Protocol):
     def under(self, cr3: int) -> Excerpt | None:
         """Return what happened under ``cr3``; None if it never stands in the log."""
 
-    def cpu(self, excerpt: Excerpt) -> str:
-        """Return words for the CPU of the last exception; empty if nothing tells of more than one."""
+    def cpu(self, excerpt: Excerpt) -> WhichCpu:
+        """Return which CPU the last exception is of; nothing if nothing tells of more than one."""
 
     def count(self, excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
         """Return what comes from ``first`` to ``last``, two of the excerpt's exceptions, both included.
@@ -87,10 +108,44 @@ class Spaces(Protocol):
         """
 
 
-def report_on(spaces: Spaces, planned: int | None = None) -> LogReport:
-    """Return what came under the planned CR3; without one, under that of the last chain of exceptions."""
+def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
+    """Return what came of the last boot that died of something, else of the last one; ``boots`` in the order of the log.
+
+    Told is what came under the planned CR3; without one, under that of the last chain of exceptions.
+    """
+    planned = None if planned is None else planned & ~NO_FLUSH
+    reports = []
+    for spaces in reversed(boots):
+        report = _of_boot(spaces, planned)
+        is_silent = report.ending is None and not report.records and not spaces.saw_interrupts
+        if not is_silent and not _is_reboot_of_firmware(report):
+            reports.append(report)
+    if not reports:
+        return _of_boot(boots[-1], planned)
+    died = [report for report in reports if report.ending is not None]
+    chosen = died[0] if died else reports[0]
+    alike = sum(_identity(report) == _identity(chosen) for report in died[1:])
+    words = f"the same in {alike + 1} of {len(reports)} boots" if alike else ""
+    if not alike and died and len(reports) > 1:
+        words = f"of {len(reports)} boots that the log tells of, this is number {len(reports) - reports.index(chosen)}"
+    return replace(chosen, boots=len(reports), alike=alike, notes=(*chosen.notes, words) if words else chosen.notes)
+
+
+def _identity(report: LogReport) -> object:
+    return report.ending, report.events[0].record.identity if report.events else None
+
+
+def _is_reboot_of_firmware(report: LogReport) -> bool:
+    """Whether SeaBIOS reset the machine: it executes INT3 on an empty IDT when it finds that it has run before."""
+    if report.ending is not Ending.TRIPLE_FAULT or not report.events:
+        return False
+    origin = report.events[0].record
+    is_trap = origin.kind is Kind.INT and origin.vector == BREAKPOINT
+    return is_trap and origin.cpu.linear in _BIOS and origin.cpu.has_paging is not True and not origin.cpu.cpl
+
+
+def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:
     if planned is not None:
-        planned &= ~NO_FLUSH
         excerpt = spaces.under(planned)
         if excerpt is not None:
             return _of_space(spaces, excerpt)
@@ -114,95 +169,134 @@ def report_on(spaces: Spaces, planned: int | None = None) -> LogReport:
 def _of_space(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     if not excerpt.early:
         return LogReport(switch_offset=excerpt.place, switch=excerpt.switch)
-    report = replace(_report(spaces, excerpt), switch=excerpt.switch)
-    if report.ending is not None:
-        report = replace(report, cpu=spaces.cpu(excerpt))
-        if excerpt.records is not None:
-            report = replace(report, records=excerpt.records, counted=None)
-    first, before = excerpt.early[0], excerpt.before
-    # No exception was announced for an INT instruction; one that was handled is none at all.
-    if before is not None and before.cr3 == first.cr3 and chain.undelivered(before, first):
-        return _with_interrupt(report, before, first)
+    report = _report(spaces, excerpt)
+    if report.ending is None:
+        return replace(report, switch=excerpt.switch)
+    origin, which = report.events[0].record.cpu, spaces.cpu(excerpt)
+    is_told = origin.has_paging is not False and origin.cr3 is not None
+    report = replace(
+        report, cpu=which.words, cpu_number=which.number, switch=excerpt.switch if is_told else None
+    )
+    if excerpt.records is not None:
+        report = replace(report, records=excerpt.records, counted=None)
     return report
 
 
-def _with_interrupt(
-    report: LogReport, interrupt: InterruptRecord, first: InterruptRecord
-) -> LogReport:
-    """The report as it is with the INT instruction as the beginning of it all."""
-    words = f"{name(interrupt.vector)} could not be delivered: that raised {chain.title(first)}"
-    return replace(
-        report,
-        first=interrupt.fault,
-        chain=(*chain.chain_words([interrupt, first]), *report.chain),
-        records=report.records + 1,
-        exceptions=(interrupt.fault, *report.exceptions)[:KEPT],
-        notes=(words, *report.notes),
-    )
-
-
 def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
-    early, late, dead = excerpt.early, excerpt.late, excerpt.is_dead
+    early, late = excerpt.early, excerpt.late
+    known = sorted({record.offset: record for record in (*early, *late)}.values(), key=lambda record: record.offset)
+    dead = isinstance(excerpt.end, TripleFault)
     first, end = early[0], late[-1]
     counted: Count | None = None
     records = max(end.number - first.number + 1, len(early))
-    notes = _notes(excerpt)
     storm = _storm(early, late)
     if storm is not None:
         after = late[chain.storm_end(late, storm) :]
-        lead = [r for r in early[: KEPT // 4] if r.offset < storm.offset][-2:]
+        lead = _lead(early, storm)
         repeated = [r for r in late if r.identity == storm.identity] or [storm]
-        origin = lead[0] if lead and not chain.went_on(lead[0], [storm]) else storm
+        row = _with_origin(excerpt, [*lead, storm])
         words = (
-            *(chain.chain_words([*lead, storm]) if lead else ()),
+            *chain.chain_words(row),
             chain.storm_words(storm, repeated[-1], repeated[-1].number - storm.number + 1),
-            *chain.chain_words([repeated[-1], *after]),
+            *chain.chain_words(_happened([repeated[-1], *after], excerpt.end)),
         )
         ending: Ending | None = Ending.STORM
-        row = [origin, storm]
+        fatal = lead[0] if lead else storm
     else:
-        row = _last_chain(late)
-        origin, words = row[0], chain.chain_words(row)
+        reported = [record for record in known if record.reported_by]
+        row = _with_origin(excerpt, reported[:1] or _last_chain(known))
+        fatal = reported[0] if reported else known[_origin(known, len(known) - 1)]
+        words = chain.chain_words(row)
         counted = spaces.count(excerpt, first, end)
         records = counted.records if counted.exceptions is None else max(counted.exceptions, len(early))
-        ending = _ending(dead, first, [*early, *late, *excerpt.after])
+        ending = _ending(excerpt, row)
     if dead:
         words = (*words, "no exception could be delivered: triple fault, the machine resets")
-    if ending in (None, Ending.HANDLED):
-        origin, row, words = first, [first], ()
-    detail = chain.form_words(origin, row, storm is not None) or ""
-    if ending is None and counted is not None:
-        detail = counted.handled_words
-    if origin.offset != first.offset:
-        notes.append(_before_the_fatal_one(spaces, excerpt, origin))
+    if ending is None:
+        handled = counted.handled_words if counted is not None else ""
+        return LogReport(
+            records=records, counted=counted, switch_offset=excerpt.place, notes=_notes(excerpt, first),
+            exceptions=tuple(record.fault for record in early), detail=handled,
+        )  # fmt: skip
+    origin = row[0].record
+    detail = chain.form_words(row, storm is not None) or ""
+    if ending is Ending.DELIVERED:
+        fatal = next(happened.record for happened in row if happened.record.is_exception)
+    if isinstance(excerpt.end, Stopped):
+        detail = excerpt.end.why
+    earlier = _earlier_words(spaces, excerpt, row)
+    is_headline = origin.vector < FIRST_INTERRUPT and origin.kind is not Kind.INTERRUPT
+    exceptions = (happened.record for happened in row if happened.record.is_exception)
     return LogReport(
-        first=first.fault,
+        first=origin.fault if is_headline else next(exceptions).fault,
         chain=words,
         ending=ending,
-        records=records,
+        records=records + (not origin.is_exception),
         counted=counted,
         switch_offset=excerpt.place,
         exceptions=tuple(record.fault for record in early),
-        notes=tuple(notes),
-        fatal=origin.fault if ending not in (None, Ending.HANDLED) else None,
+        notes=(*_notes(excerpt, origin), *earlier),
+        fatal=fatal.fault,
         detail=detail,
-        followed=tuple(dict.fromkeys(record.fault for record in row[1:])),
+        followed=tuple(dict.fromkeys(happened.record.fault for happened in row[1:])),
+        events=tuple(row),
+        dump=origin.cpu,
+        is_routine=ending is Ending.DELIVERED and _survived_alike(_before(known, origin), origin),
     )
 
 
-def _before_the_fatal_one(spaces: Spaces, excerpt: Excerpt, origin: InterruptRecord) -> str:
-    """A benign exception makes no double fault: what its delivery raises stands for itself (table 7-5)."""
-    first = excerpt.early[0]
-    words = chain.title(origin)
-    if origin.number == first.number + 1 and (origin.rip, origin.rsp) == (first.rip, first.rsp):
-        return f"{name(first.vector)} could not be delivered: fatal is what that raised, {words}"
-    before = spaces.count(excerpt, first, origin).without_last
-    return f"{before.words} came first and {'was' if before.exceptions == 1 else 'were'} handled; fatal: {words}"
+def _happened(records: Sequence[InterruptRecord], end: TripleFault | Stopped | None) -> list[Happened]:
+    """The records of one chain, each with why it could not be delivered, if the next one or the end is of its delivery."""
+    found = []
+    for index, record in enumerate(records):
+        is_last = index + 1 == len(records)
+        following = None if is_last else records[index + 1]
+        of_delivery = index > 0 and raised_by(records[index - 1], record)
+        struck: int | None = None
+        after: RegisterDump | None = None
+        error: int | None = None
+        if following is not None and raised_by(record, following):
+            struck = following.struck if is_delivery(following) else following.vector
+            error = following.error_code if struck == following.vector else None
+            after = following.cpu
+        elif following is None and isinstance(end, TripleFault):
+            struck, after = end.struck, end.cpu
+        if after is None:
+            found.append(Happened(record, of_delivery))
+            continue
+        if struck is None and after.cr2 not in (None, record.cr2):
+            struck = PAGE_FAULT  # whoever wrote the log does not say so, but CR2 is new
+        selects = error is not None and struck in SELECTOR_ERRORS and not error & IN_IDT
+        found.append(Happened(
+            record, of_delivery, why(record, struck, error, after), after.cr2 if struck == PAGE_FAULT else None,
+            error & ~7 if selects and error is not None else None,
+        ))  # fmt: skip
+    return found
 
 
-def _storm(
-    early: Sequence[InterruptRecord], late: Sequence[InterruptRecord]
-) -> InterruptRecord | None:
+def _with_origin(excerpt: Excerpt, records: Sequence[InterruptRecord]) -> list[Happened]:
+    """The chain with the interrupts, INT instructions and benign exceptions before it whose delivery raised it: what they
+    raise makes no double fault, and stands for itself (SDM 3A, table 7-5)."""
+    row = list(records)
+    while (before := excerpt.before(row[0])) is not None and len(row) < KEPT and raised_by(before, row[0]):
+        row.insert(0, before)
+    return _happened(row, excerpt.end)
+
+
+def _earlier_words(spaces: Spaces, excerpt: Excerpt, row: Sequence[Happened]) -> tuple[str, ...]:
+    """What came before the fatal one, and was handled."""
+    first, origin = excerpt.early[0], row[0].record
+    fatal = next((happened.record for happened in row if happened.record.is_exception), first)
+    if fatal.offset <= first.offset:
+        return ()
+    before = spaces.count(excerpt, first, fatal).without_last
+    if not before.exceptions and before.exceptions is not None:
+        return ()
+    was = "was" if before.exceptions == 1 else "were"
+    return (f"{before.words} came first and {was} handled; fatal: {chain.title(origin)}",)
+
+
+def _storm(early: Sequence[InterruptRecord], late: Sequence[InterruptRecord]) -> InterruptRecord | None:
     for records in (early, late):
         start = chain.storm_start(records)
         if start is not None:
@@ -210,28 +304,79 @@ def _storm(
     return None
 
 
-def _last_chain(late: Sequence[InterruptRecord]) -> list[InterruptRecord]:
-    """The last exception that was raised on its own account, and what came of its delivery."""
-    start = len(late) - 1
-    while start > 0 and chain.is_delivery(late[start]):
-        start -= 1
-    return list(late[start:])
+def _lead(early: Sequence[InterruptRecord], storm: InterruptRecord) -> list[InterruptRecord]:
+    """The exceptions that led into the storm."""
+    lead = [record for record in early[: KEPT // 4] if record.offset < storm.offset][-2:]
+    if lead and storm.access == "fetch" and storm.cr2 == storm.rip:  # a handler, which nothing has ever entered
+        return lead if not chain.went_on(lead[0], [storm]) else lead[-1:]
+    return [] if lead and chain.went_on(lead[0], [storm]) else lead
 
 
-def _ending(
-    dead: bool, first: InterruptRecord, records: list[InterruptRecord]
-) -> Ending | None:
-    if dead:
+def _last_chain(records: Sequence[InterruptRecord]) -> list[InterruptRecord]:
+    """The last exception that was raised on its own account, with what came of its delivery; before it the one whose
+    handler it was raised in, where nothing shows that the guest was out of that again."""
+    start = _origin(records, len(records) - 1)
+    while start > 0:
+        before = _origin(records, start - 1)
+        adjacent = records[start].number == records[start - 1].number + 1
+        if not adjacent or not all(_is_inside(records[before], later) for later in records[before + 1 :]):
+            break
+        if _survived_alike(records[:before], records[before]):
+            break
+        start = before
+    return list(records[start:])
+
+
+def _origin(records: Sequence[InterruptRecord], last: int) -> int:
+    while last > 0 and is_delivery(records[last]):
+        last -= 1
+    return last
+
+
+def _is_inside(first: InterruptRecord, later: InterruptRecord) -> bool:
+    """Whether ``later`` may well be of the handler of ``first``: below it on the same stack."""
+    if is_delivery(later):
+        return True
+    if first.cpu.cpl or later.cpu.cpl or chain.is_past(first, later.cpu) or first.rsp is None or later.rsp is None:
+        return False
+    both = (first.cpu.flags or 0) & (later.cpu.flags or 0)
+    return 0 < first.rsp - later.rsp <= _STACK and not both & RFLAGS_IF
+
+
+def _ending(excerpt: Excerpt, row: Sequence[Happened]) -> Ending | None:
+    """Of a boot without a storm: the last exception decides."""
+    if isinstance(excerpt.end, TripleFault):
         return Ending.TRIPLE_FAULT
-    return None if chain.went_on(first, records) else Ending.HANDLED
+    if isinstance(excerpt.end, Stopped):
+        return Ending.STOPPED
+    if row[0].record.reported_by:  # who says so cannot mend it, and later ones follow from it
+        return Ending.HANDLED
+    return None if chain.went_on(row[0].record, excerpt.after) else Ending.DELIVERED
 
 
-def _notes(excerpt: Excerpt) -> list[str]:
+def _before(records: Sequence[InterruptRecord], one: InterruptRecord) -> list[InterruptRecord]:
+    return [record for record in records if record.offset < one.offset]
+
+
+def _survived_alike(before: Sequence[InterruptRecord], record: InterruptRecord) -> bool:
+    """Whether the guest survived exceptions of the same kind before: it may well survive this one."""
+    return any(
+        (one.vector, one.cpu.cpl) == (record.vector, record.cpu.cpl) and chain.went_on(one, [*before[at + 1 :], record])
+        for at, one in enumerate(before)
+    )
+
+
+def _notes(excerpt: Excerpt, origin: InterruptRecord) -> tuple[str, ...]:
     notes = []
-    if excerpt.before is not None and not excerpt.before.is_exception:
-        note = chain.interrupt_note(excerpt.before, excerpt.early[0])
+    before = excerpt.before(excerpt.early[0])
+    if before is not None and before.kind is Kind.INTERRUPT and origin is not before:
+        note = chain.interrupt_note(before, excerpt.early[0])
+        if note:
+            notes.append(note)
+    elif origin.kind is Kind.INTERRUPT:
+        note = chain.interrupt_note(origin, excerpt.early[0])
         if note:
             notes.append(note)
     if excerpt.cut is not None:
         notes.append(f"the last record is cut short, at byte {excerpt.cut}")
-    return notes
+    return tuple(notes)

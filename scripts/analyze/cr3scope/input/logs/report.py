@@ -4,33 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs import formats
 from cr3scope.input.logs.log_format import Format, Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.screen import screen_report
+from cr3scope.input.logs.stream import story_of
 
 _CAPTURE = b"@c3s"
-_BEGINNING = 4096
+# What QEMU and kernels of other architectures write when an exception is taken.
+_ELSEWHERE = {
+    "aarch64": (b"...from EL", b"...to EL", b"with ESR 0x", b" X30=", b"Internal error: Oops: 0000000096"),
+    "arm (32-bit)": (b"Taking exception ", b" R15="),
+    "riscv": (b"riscv_cpu_do_interrupt:", b" mcause ", b" scause", b"mhartid"),
+    "mips": (b"mips_cpu_do_interrupt ",),
+    "powerpc": (b"Raise exception at ", b"NIP "),
+    "s390x": (b"s390_cpu_do_interrupt",),
+    "loongarch": (b"loongarch_cpu_do_interrupt",),
+}
 
 
 def read_story(log: LogFile, cr3: int | None = None) -> Story:
     """Return what a log tells. ``cr3``: that of the switch, if a capture tells. UnusableInput if it is no log."""
     if not log.size:
         raise UnusableInput(f"{log.name}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
-    recognised = format_of(log)
-    return _serial_story(log) if recognised is None else recognised.story(log, cr3)
+    found = formats_of(log)
+    if not found:
+        raise UnusableInput(_refusal(log))
+    if len(found) == 1:
+        only = found[0]
+        return only.story(log, cr3) if only.story is not None else story_of(only.events(log), cr3, only.source)
+    events = sorted(chain.from_iterable(one.events(log) for one in found), key=lambda event: event.offset)
+    return story_of(events, cr3, " and ".join(one.source for one in found))
 
 
-def format_of(log: LogFile) -> Format | None:
-    """Return the format that a log begins like, else one whose signs stand in it; None if it is of none."""
-    beginning = log.read(0, _BEGINNING)
-    known = list(all_formats())
-    return next((one for one in known if one.begins(beginning)), None) or next(
-        (one for one in known if one.is_in(log)), None
-    )
+def formats_of(log: LogFile) -> list[Format]:
+    """Return the formats whose signs stand in a log: issue texts hold several. Those that guess, where no other does."""
+    known = [one for one in all_formats() if one.is_in(log)]
+    return [one for one in known if not one.is_guess] or known
 
 
 def all_formats() -> Iterator[Format]:
@@ -42,15 +55,10 @@ def all_formats() -> Iterator[Format]:
         yield import_module(f"{formats.__name__}.{file.stem}").FORMAT
 
 
-def _serial_story(log: LogFile) -> Story:
-    shown = screen_report(log)
-    if shown is not None:
-        return Story(shown)
+def _refusal(log: LogFile) -> str:
     if log.find(_CAPTURE) >= 0:
-        raise UnusableInput(
-            f"{log.name}: a capture, not a `-d int` log: use `cr3scope analyze {log.name}`"
-        )
-    raise UnusableInput(
-        f"{log.name}: not a QEMU `-d int` log: it holds no interrupt record, and no exception screen"
-        " of the firmware"
-    )
+        return f"{log.name}: a capture, not a log: use `cr3scope analyze {log.name}`"
+    other = next((name for name, signs in _ELSEWHERE.items() if any(log.find(sign) >= 0 for sign in signs)), None)
+    if other is not None:
+        return f"{log.name}: a log of {other}: cr3scope reads those of x86"
+    return f"{log.name}: not a QEMU `-d int` log, nor anything else that is known (docs/any-guest.md)"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from cr3scope.input.logs.event import Event, InterruptRecord, RegisterDump
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
 from cr3scope.x86.access import Fault
-from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
 
 SCREEN = b"!!!! X64 Exception Type - "
@@ -46,18 +46,13 @@ def apic_id(serial: bytes) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def screen_report(log: LogFile) -> LogReport | None:
-    """Return what the first screen of a log shows; None if there is none."""
-    place = log.find(SCREEN)
-    text = log.read(place, _SCREEN_BYTES) if place >= 0 else b""
+def events_of_screen(log: LogFile, place: int) -> Iterator[Event]:
+    """Yield the exception of the first screen of a log, which begins at ``place``."""
+    text = log.read(place, _SCREEN_BYTES)
     first = read_screen(text)
     if first is None:
-        return None
-    cpu = apic_id(text)
-    return LogReport(
-        first=first,
-        ending=Ending.HANDLED,
-        records=1,
-        source="the firmware's screen",
-        cpu="" if cpu is None else f"the one with APIC id {cpu}",
-    )
+        return
+    cpu = RegisterDump(rip=first.rip, rsp=first.rsp, cr2=first.cr2, cr3=first.cr3)
+    number = apic_id(text)
+    whose = "" if number is None else f"the one with APIC id {number}"
+    yield InterruptRecord(place, 0, first.vector, first.error_code, cpu, reported_by="the firmware's screen", whose=whose)

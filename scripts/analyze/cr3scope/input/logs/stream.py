@@ -6,16 +6,16 @@ For formats whose lines must be read one by one. What a format leaves out is fil
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs import chain
+from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, TripleFault
+from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, Reset, Shown, Stopped, TripleFault, Walked
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import KEPT, Excerpt, report_on
+from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu, report_on
 from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
@@ -23,39 +23,59 @@ from cr3scope.x86.mov_cr3 import NO_FLUSH
 
 _LATE = 2 * KEPT
 _MOST_SPACES = 64  # an operating system that runs has no end of CR3 values
-_AT_RESET = 0  # CR3 (SDM 3A, table 11-1)
+_MOST_BOOTS = 256
+_NO_SPACE = -1  # in the place of a CR3 that nothing tells
 
-Events = Callable[[LogFile], Iterator[Event]]
+def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
+    """Return the story that events tell, in their order. ``cr3``: that of the switch, None if nobody tells."""
+    boots = boots_of_events(events, cr3)
+    report = replace(report_on(boots, cr3), source=source)
+    if report.ending is not None:
+        return Story(report)
+    end = boots[-1].end
+    if end is None:
+        return Story(report, tells_nothing="the log holds no exception, no interrupt and no load of CR3")
+    if isinstance(end, TripleFault):
+        return Story(report, reset="triple fault, with no exception before it", reset_cpu=end.cpu, struck=end.struck)
+    if isinstance(end, Stopped):
+        return Story(report, reset=end.why, reset_cpu=end.cpu)
+    if isinstance(end, Reset):
+        return Story(report, reset="the machine was reset without an exception", reset_cpu=end.cpu)
+    return Story(report, last=_words(end), last_rip=end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None)
 
 
-def stories(events: Events, source: str) -> Callable[[LogFile, int | None], Story]:
-    """Return what makes the story of a log from its events. ``source``: what a verdict calls such a log."""
+def boots_of_events(events: Iterable[Event], planned: int | None = None) -> list[StreamedSpaces]:
+    """Return the boots of which events tell, at least one; the last ones of very many.
 
-    def story(log: LogFile, cr3: int | None) -> Story:
-        spaces = StreamedSpaces(events(log), cr3)
-        report = replace(report_on(spaces, cr3), source=source)
-        if report.ending is not None:
-            return Story(report)
-        end = spaces.end
-        if end is None:
-            return Story(report, tells_nothing="the log holds no exception, no interrupt and no load of CR3")
-        if isinstance(end, TripleFault):
-            return Story(report, reset="triple fault, with no exception before it")
-        return Story(report, last=_words(end), last_rip=end.rip if isinstance(end, InterruptRecord) else None)
-
-    return story
+    ``planned``: the CR3 whose address space is kept however many others there are.
+    """
+    planned = None if planned is None else planned & ~NO_FLUSH
+    boots: deque[StreamedSpaces] = deque([StreamedSpaces(planned)], maxlen=_MOST_BOOTS)
+    for event in events:
+        if boots[-1].is_over:
+            if isinstance(event, (Reset, TripleFault)):  # of the same end
+                continue
+            boots.append(StreamedSpaces(planned))
+        boots[-1].take(event)
+    return list(boots)
 
 
 class StreamedSpaces:
-    """The address spaces of one log, which is read once. ``planned`` is kept however many others there are."""
+    """The address spaces of one boot, whose events come one by one. ``planned``: as above."""
 
-    def __init__(self, events: Iterable[Event], planned: int | None = None) -> None:
+    def __init__(self, planned: int | None = None) -> None:
+        self._planned = planned
         self._spaces: dict[int, _Space] = {}  # the one in force last is the last one
+        self._space: _Space | None = None
         self._last: int | None = None
         self._after: deque[_Told] = deque(maxlen=KEPT)  # the last interrupts
+        self._loaded = self._cr3 = _NO_SPACE
+        self._before: _Told | None = None
+        self._vector: int | None = None  # of the last exception
+        self._count = self._interrupts = 0
         self.saw_interrupts = False
+        self.is_over = False  # it was reset, or given up
         self.end: Event | None = None
-        self._read(events, None if planned is None else planned & ~NO_FLUSH)
 
     def last(self) -> int | None:
         """Return the CR3 of the last exception that was raised on its own account."""
@@ -66,62 +86,70 @@ class StreamedSpaces:
         space = self._spaces.get(cr3)
         return None if space is None else space.excerpt(self._after)
 
-    def cpu(self, _excerpt: Excerpt) -> str:
-        """Return nothing: which CPU it was, events do not tell."""
-        return ""
+    def cpu(self, excerpt: Excerpt) -> WhichCpu:
+        """Return which CPU it was, as far as the events tell."""
+        return WhichCpu(excerpt.late[-1].whose)
 
     def count(self, excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
         """Return the exceptions of the excerpt's address space, and the interrupts of all, from ``first`` to ``last``."""
         return self._spaces[excerpt.switch.cr3].count(first, last)
 
-    def _read(self, events: Iterable[Event], planned: int | None) -> None:
-        loaded, cr3, vector, before = _AT_RESET, None, None, None
-        space: _Space | None = None
-        interrupts = 0
-        for count, event in enumerate(events):
-            self.end = event
-            if isinstance(event, TripleFault):
+    def take(self, event: Event) -> None:
+        """Take the next event."""
+        self.end = event
+        self._count += 1
+        if isinstance(event, (TripleFault, Stopped, Reset)):
+            self.is_over = True
+            if not isinstance(event, Reset):
                 for one in self._spaces.values():
-                    one.reset(self._after, is_dead=before is not None and one.ends_with(before))
-                continue
-            if isinstance(event, Loaded):
-                loaded = event.cr3 & ~NO_FLUSH
-            now = loaded if isinstance(event, Loaded) or event.cr3 is None else event.cr3
-            if now != cr3 or space is None:
-                space = self._spaces.pop(now, None) or _Space(Switch(now, cr3, event.offset))
-                self._spaces[now] = space
-                cr3 = now
-                if len(self._spaces) > _MOST_SPACES:
-                    del self._spaces[next(one for one in self._spaces if one != planned)]
-            if isinstance(event, Loaded):
-                continue
-            self.saw_interrupts = True
-            if event.is_exception:
-                if event.vector == DOUBLE_FAULT and event.old is None:
-                    event = replace(event, old=vector)
-                told = _Told(event, now, count, interrupts)
-                space.take(told, before)
-                vector = event.vector
-                if not chain.is_delivery(event):
-                    self._last = now
-            else:
-                interrupts += 1
-                told = _Told(event, now, count, interrupts)
-                self._after.append(told)
-            before = told
+                    one.finish(event if self._before is not None and one.ends_with(self._before) else None)
+        elif isinstance(event, Loaded):
+            self._loaded = event.cr3 & ~NO_FLUSH
+            self._enter(self._loaded, event.offset)
+        elif isinstance(event, InterruptRecord):
+            self._enter(self._loaded if event.cr3 is None else event.cr3, event.offset)
+            self._take_record(event)
+
+    def _enter(self, cr3: int, offset: int) -> None:
+        """Be in the address space of ``cr3`` from now on."""
+        if cr3 == self._cr3 and self._space is not None:
+            return
+        before = None if self._space is None or self._cr3 == _NO_SPACE else self._cr3
+        self._space = self._spaces.pop(cr3, None) or _Space(Switch(cr3, before, offset))
+        self._spaces[cr3] = self._space
+        self._cr3 = cr3
+        if len(self._spaces) > _MOST_SPACES:
+            del self._spaces[next(one for one in self._spaces if one != self._planned)]
+
+    def _take_record(self, event: InterruptRecord) -> None:
+        assert self._space is not None
+        self.saw_interrupts = True
+        if event.is_exception and event.vector == DOUBLE_FAULT and event.old is None:
+            event = replace(event, old=self._vector)
+        self._interrupts += not event.is_exception
+        told = _Told(event, self._cr3, self._count, self._interrupts, self._before)
+        if event.is_exception:
+            self._space.take(told)
+            self._vector = event.vector
+            if not is_delivery(event):
+                self._last = self._cr3
+        else:
+            self._after.append(told)
+        self._before = told._replace(before=None)  # one is enough, and a row of all would grow
 
 
 class _Told(NamedTuple):
-    """A record, the CR3 in force, its place among all events, and how many interrupts there were up to it."""
+    """A record, the CR3 in force, its place among all events, how many interrupts there were up to it, and the record before it."""
 
     record: InterruptRecord
     cr3: int
     at: int
     interrupts: int
+    before: _Told | None
 
     def whole(self) -> InterruptRecord:
         """Return the record with its CR3."""
-        return replace(self.record, cr3=self.cr3)
+        return replace(self.record, cpu=replace(self.record.cpu, cr3=None if self.cr3 == _NO_SPACE else self.cr3))
 
 
 class _Space:
@@ -131,30 +159,25 @@ class _Space:
         self._switch = switch
         self._early: list[_Told] = []
         self._late: deque[_Told] = deque(maxlen=_LATE)
-        self._before: _Told | None = None  # the record right before the first exception
-        self._after: tuple[InterruptRecord, ...] | None = None  # None until a reset
         self._exceptions = 0
         self._place = 0  # of the last exception among all events
-        self._is_dead = False
+        self._end: TripleFault | Stopped | None = None
 
-    def take(self, told: _Told, before: _Told | None) -> None:
-        """Take the next exception; ``before`` is the record before it."""
-        if not self._early:
-            self._before = before
+    def take(self, told: _Told) -> None:
+        """Take the next exception."""
         if len(self._early) < KEPT:
             self._early.append(told)
         self._late.append(told)
         self._exceptions += 1
-        self._place, self._is_dead, self._after = told.at, False, None
+        self._place = told.at
 
     def ends_with(self, told: _Told) -> bool:
         """Return whether the last exception is this record."""
         return bool(self._late) and self._place == told.at
 
-    def reset(self, interrupts: Iterable[_Told], is_dead: bool) -> None:
-        """Take that the machine was reset."""
-        if self._after is None:
-            self._after, self._is_dead = self._since(interrupts), is_dead
+    def finish(self, end: TripleFault | Stopped | None) -> None:
+        """Take how the boot ended, if that is of the last exception here."""
+        self._end = end
 
     def excerpt(self, interrupts: Iterable[_Told]) -> Excerpt:
         """Return what was kept; ``interrupts``: the last ones of all."""
@@ -163,14 +186,20 @@ class _Space:
             return Excerpt(switch, place=switch.offset)
         early = _numbered(self._early, 0)
         late = _numbered(self._late, self._first_late)
-        dead = late[-1] if self._is_dead else None
+        dead = late[-1] if self._end is not None else None
         others = len(by_task(late)) > 1
         early, late = of_one_cpu(early, late, lambda record: record is dead)
         return Excerpt(
-            switch, early, late, self._before.whole() if self._before else None,
-            self._since(interrupts) if self._after is None else self._after, late[-1] is dead,
+            switch, early, late, self._record_before,
+            tuple(told.whole() for told in interrupts if told.at > self._place),
+            self._end if late[-1] is dead else None,
             records=self._exceptions if others else None, place=switch.offset,
         )  # fmt: skip
+
+    def _record_before(self, record: InterruptRecord) -> InterruptRecord | None:
+        same = (told for told in (*self._late, *self._early) if told.record.offset == record.offset)
+        before = next((told.before for told in same), None)
+        return None if before is None else before.whole()
 
     def count(self, first: InterruptRecord, last: InterruptRecord) -> Count:
         """Return what comes from ``first`` to ``last``, two of the excerpt's exceptions, both included."""
@@ -188,15 +217,16 @@ class _Space:
         number = record.number
         return self._early[number] if number < len(self._early) else self._late[number - self._first_late]
 
-    def _since(self, interrupts: Iterable[_Told]) -> tuple[InterruptRecord, ...]:
-        return tuple(told.whole() for told in interrupts if told.at > self._place)
-
 
 def _numbered(told: Iterable[_Told], first: int) -> list[InterruptRecord]:
-    return [replace(one.record, number=number, cr3=one.cr3) for number, one in enumerate(told, first)]
+    return [replace(one.whole(), number=number) for number, one in enumerate(told, first)]
 
 
-def _words(end: InterruptRecord | Loaded) -> str:
+def _words(end: InterruptRecord | Loaded | Shown | Walked) -> str:
     if isinstance(end, Loaded):
         return f"CR3={end.cr3:#x} was loaded"
-    return chain.title(end) if end.is_exception else f"interrupt {end.vector:#x} at RIP={end.rip:#x}"
+    if isinstance(end, Walked):
+        return f"a walk of {end.virt:#x}"
+    if isinstance(end, Shown):
+        return end.whose
+    return chain.title(end)

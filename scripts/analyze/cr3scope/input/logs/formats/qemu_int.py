@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.chain import death_words
+from cr3scope.input.logs.event import Event, InterruptRecord, TripleFault
+from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED, boots_of
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import Format, Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport, report_on
-from cr3scope.input.logs.screen import screen_report
+from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 
+SOURCE = "interrupt log"
+_MOST_BYTES = 4 << 20
+_END_BYTES = 64 << 10
+_MOST_NAMED = 8
+_SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
+_HEADS = (
+    "the log holds the first lines of records alone, without registers: which gates and tables the CPU had, and whether"
+    " it was in long mode, it does not tell"
+)
 _SIGNS = (RECORD, b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
 
 
@@ -29,27 +42,82 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
             raise UnusableInput(f"{path}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
         if not FORMAT.is_in(log):
             raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
-        return report_on(IntLogSpaces(log), cr3)
+        return report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
 
 
 def _story(log: LogFile, cr3: int | None) -> Story:
-    report = report_on(IntLogSpaces(log), cr3)
-    if report.first is None and report.ending is None:
-        shown = screen_report(log)
-        if shown is not None:
-            return Story(shown)
+    report = report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
     if report.ending is not None:
         return Story(report)
-    torn = _torn(log)
-    if torn and report.first is None:
-        report = _cut_report(log, report)
-        if report.ending is not None:
-            return Story(report)
+    if report.first is None and not report.records and cr3 is None:
+        pieces = _without_registers(log)
+        if pieces is not None:
+            return pieces
+        died = _died_without_a_record(log)
+        if died is not None:
+            return Story(died)
     again = restart(log)
     reset = "" if again is None else f"the machine was reset without an exception: {again.words()}"
-    silent = torn or ("" if log.find(RECORD) >= 0 else _SILENT)
+    silent = _torn(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
-    return Story(report, last, rip, reset, silent)
+    return Story(report, last, rip, reset, tells_nothing=silent)
+
+
+def _without_registers(log: LogFile) -> Story | None:
+    """What a log tells whose records have lost their registers, or of which the first one is cut; None of any other."""
+    if log.find(RECORD) < 0:
+        return None
+    story = story_of(_events(log), None, SOURCE)
+    if not story.report.events:
+        return None
+    last = story.report.events[-1].record
+    cut = f"the log is cut short in this record, at byte {last.offset}"
+    words = cut if _is_last_line(log, last) else _HEADS
+    return replace(story, report=replace(story.report, notes=(*story.report.notes, words)))
+
+
+def _is_last_line(log: LogFile, record: InterruptRecord) -> bool:
+    """Whether the log ends in the registers of a record, of which some are there."""
+    return b"=" in log.read(record.offset, MAX_RECORD).partition(b"\n")[2]
+
+
+def _died_without_a_record(log: LogFile) -> LogReport | None:
+    """A triple fault of which the log holds nothing but the word, and the registers at the reset; None if it holds no word."""
+    last = None
+    for part in boots_of(log):
+        for event in _ends_in(log.read(max(part.first, part.size - _END_BYTES), _END_BYTES), max(part.first, part.size - _END_BYTES)):
+            last = event if last is None or event.cpu.rip is not None or last.cpu.rip is None else last
+    if last is None:
+        return None
+    words = "; ".join(filter(None, ("triple fault, with no record of an exception before it", *death_words(last))))
+    return LogReport(ending=Ending.TRIPLE_FAULT, detail=words, dump=last.cpu, boots=len(boots_of(log)), source=SOURCE)
+
+
+def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
+    for sign in (UNDELIVERED, TRIPLE_FAULT):
+        place = data.find(sign)
+        while place >= 0:
+            struck = STRUCK.match(data, place)
+            yield TripleFault(base + place, int(struck[1], 16) if struck else None, read_reset(data, place))
+            place = data.find(sign, place + 1)
+
+
+def _silence(log: LogFile) -> str:
+    """Why a log without a record tells nothing."""
+    vectors: list[int] = []
+    for match in _SERVICED.finditer(log.read(max(log.size - _END_BYTES, 0), _END_BYTES)):
+        vectors += [int(match[1], 16)] if int(match[1], 16) not in vectors else []
+    if not vectors:
+        return _SILENT
+    names = ", ".join(f"{vector:#x}" for vector in sorted(vectors)[:_MOST_NAMED])
+    return f"real mode: interrupts came ({names}), and of exceptions there QEMU logs none"
+
+
+def _events(log: LogFile) -> Iterator[Event]:
+    """Of a log that is of other formats as well: a paste, of which the first megabytes are read."""
+    data = log.read(0, _MOST_BYTES)
+    found: list[Event] = [*read_records(data), *_ends_in(data, 0)]
+    yield from sorted(found, key=lambda event: event.offset)
 
 
 _SILENT = (
@@ -64,7 +132,7 @@ def _torn(log: LogFile) -> str:
     announced = log.rfind(b"check_exception", max(log.size - 2 * MAX_RECORD, 0))
     if announced >= 0 and (last is None or announced > last.offset):
         return f"the log ends at byte {log.size}, before the record of an exception"
-    if last is not None and last.is_exception and last.cr3 is None:
+    if last is not None and last.is_exception and not last.is_whole:
         return f"the log is cut short in the record of an exception, at byte {last.offset}"
     return ""
 
@@ -77,15 +145,4 @@ def _last_record(log: LogFile) -> InterruptRecord | None:
     return last
 
 
-def _cut_report(log: LogFile, report: LogReport) -> LogReport:
-    """With the exception whose record is cut, if its first line is there."""
-    last = _last_record(log)
-    if last is None or not last.is_exception or last.cr3 is not None:
-        return report
-    note = f"the log is cut short in this record, at byte {last.offset}"
-    return replace(
-        report, first=last.fault, ending=Ending.HANDLED, records=1, notes=(*report.notes, note)
-    )
-
-
-FORMAT = Format(_story, signs=_SIGNS)
+FORMAT = Format(SOURCE, _events, _SIGNS, _story)

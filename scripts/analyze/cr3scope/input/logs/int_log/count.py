@@ -9,12 +9,12 @@ from __future__ import annotations
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.int_log.record import MAX_RECORD, read_kinds
-from cr3scope.input.logs.logfile import WINDOW, LogFile
+from cr3scope.input.logs.logfile import WINDOW, LogPart
 
 MOST_BYTES = 32 << 20  # a tenth of a second; of a longer stretch the kinds are not told
 
 
-def count(log: LogFile, first: InterruptRecord, last: InterruptRecord) -> Count:
+def count(log: LogPart, first: InterruptRecord, last: InterruptRecord) -> Count:
     """Return what comes from ``first`` to ``last``, both included."""
     records = last.number - first.number + 1
     if last.offset - first.offset > MOST_BYTES:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.int_log.record import MAX_RECORD
-from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.logfile import LogPart
+from cr3scope.input.logs.observe import WhichCpu
 
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
@@ -25,20 +26,20 @@ _STACK = 64 << 10
 _SAME_STACK = 4 << 10
 
 
-def named(log: LogFile) -> set[int]:
+def named(log: LogPart) -> set[int]:
     """Return the CPUs that the log names; none without `-d cpu_reset`."""
-    begin = log.read(0, _BEGIN)
+    begin = log.whole.read(0, _BEGIN)
     return {int(match[1]) for match in _RESET.finditer(begin)}
 
 
 def which(
-    log: LogFile,
+    log: LogPart,
     dead: InterruptRecord,
     place: int,
     before: Sequence[InterruptRecord],
     others: bool,
-) -> str:
-    """Return words about the CPU of ``dead``; empty if nothing tells of more than one.
+) -> WhichCpu:
+    """Return which CPU ``dead`` is of; nothing if nothing tells of more than one.
 
     ``place``: the switch; ``before``: the last records under another CR3; ``others``: there are records of
     other CPUs.
@@ -46,35 +47,36 @@ def which(
     numbers = named(log)
     known = len(numbers)
     if known == 1 and numbers != {0}:  # `-d tid` gives each CPU a log of its own
-        return f"CPU {numbers.pop()}: the only one that this log names"
+        only = numbers.pop()
+        return WhichCpu(f"CPU {only}: the only one that this log names", only)
     if known <= 1 and not others:
-        return ""
+        return WhichCpu()
     number = _reset_as(log, dead, max(known, 1))
     likely = None if number is not None else _stack_owner(log, dead, place)
     of = f" of {known}" if known else ""
     if number is not None:
-        return f"CPU {number}{of}: at the reset it had the registers of the last exception"
+        return WhichCpu(f"CPU {number}{of}: at the reset it had the registers of the last exception", number)
     own = f"TR base={dead.task:#x}, " if dead.task else ""
     own += f"RSP={dead.rsp:#x}"
-    if dead.gs_base:
-        own += f", GS base={dead.gs_base:#x}"
+    if dead.cpu.gs_base:
+        own += f", GS base={dead.cpu.gs_base:#x}"
     if any(_shares_stack(dead, record) for record in before):
-        return f"the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})"
+        return WhichCpu(f"the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})")
     if likely is not None:
-        return f"probably CPU {likely}{of}: at its last reset its stack was there ({own})"
+        return WhichCpu(f"probably CPU {likely}{of}: at its last reset its stack was there ({own})")
     if known == _PAIR and not dead.task and any(record.task and not record.is_exception for record in before):
-        return f"probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})"
-    return (
+        return WhichCpu(f"probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})")
+    return WhichCpu(
         f"one{of or ' of several'}: the log does not say which ({own}); `-d int,cpu_reset,tid -D"
         " int-%d.log` gives each CPU a log of its own"
     )
 
 
 def _shares_stack(one: InterruptRecord, other: InterruptRecord) -> bool:
-    return not other.is_exception and abs(one.rsp - other.rsp) < _STACK
+    return not other.is_exception and _are_near(one.rsp, other.rsp, _STACK)
 
 
-def _reset_as(log: LogFile, dead: InterruptRecord, known: int) -> int | None:
+def _reset_as(log: LogPart, dead: InterruptRecord, known: int) -> int | None:
     """The CPU that the reset after ``dead`` found with its RIP and RSP; None unless it is one."""
     data = log.read(dead.offset, (known + 2) * MAX_RECORD)[: _MOST * MAX_RECORD]
     resets = list(_RESET.finditer(data))
@@ -87,7 +89,7 @@ def _reset_as(log: LogFile, dead: InterruptRecord, known: int) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _stack_owner(log: LogFile, dead: InterruptRecord, end: int) -> int | None:
+def _stack_owner(log: LogPart, dead: InterruptRecord, end: int) -> int | None:
     """The CPU that had its stack where ``dead`` has it, when it was last reset before ``end``."""
     latest: dict[int, int] = {}
     for _ in range(_MOST):
@@ -98,5 +100,9 @@ def _stack_owner(log: LogFile, dead: InterruptRecord, end: int) -> int | None:
         match, at = _RESET.match(data), _AT.search(data)
         if match and at:
             latest.setdefault(int(match[1]), int(at[1], 16))
-    near = [cpu for cpu, rsp in latest.items() if rsp and abs(rsp - dead.rsp) < _SAME_STACK]
+    near = [cpu for cpu, rsp in latest.items() if rsp and _are_near(rsp, dead.rsp, _SAME_STACK)]
     return near[0] if len(near) == 1 else None
+
+
+def _are_near(one: int | None, other: int | None, bytes_: int) -> bool:
+    return one is not None and other is not None and abs(one - other) < bytes_

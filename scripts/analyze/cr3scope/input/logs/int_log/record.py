@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
-from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump
 from cr3scope.input.logs.int_log.marker import MARKER
 from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.x86.access import Fault
 from cr3scope.x86.exceptions import DOUBLE_FAULT, FIRST_INTERRUPT, makes_double_fault
 
@@ -21,32 +23,51 @@ RECORD = b": v="  # in the first line of each, and nowhere else
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
 _BETWEEN = 6144  # the records of two other CPUs
 
+_GAP = rb"[\s>]{1,40}"  # a paste may be wrapped, and quoted
 _HEADER = re.compile(
-    rb"(\d{1,12}): v=([0-9a-f]{2}) e=([0-9a-f]{4,8}) i=([01]) cpl=([0-3])"
-    rb" IP=([0-9a-f]{4}):([0-9a-f]{8,16}) pc=[0-9a-f]{8,16}"
-    rb" SP=([0-9a-f]{4}):([0-9a-f]{8,16})"
-    rb"(?: CR2=([0-9a-f]{8,16}))?"
-)
-_BEFORE_NUMBER = re.compile(rb"\D*")
+    rb"(\d{1,12}): v=([0-9a-f]{2})%b" % _GAP + _GAP.join((
+        rb"e=([0-9a-f]{4,8})", rb"i=([01])", rb"cpl=([0-3])", rb"IP=([0-9a-f]{4}):([0-9a-f]{8,16})",
+        rb"pc=([0-9a-f]{8,16})", rb"SP=([0-9a-f]{4}):([0-9a-f]{8,16})(?=\s)(?:%bCR2=([0-9a-f]{8,16})(?=\s))?" % _GAP,
+    ))
+)  # fmt: skip
+_NUMBER = re.compile(rb"\d+\Z")
 _LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
+_FLOATING = b"FCW="
+_RESET = b"CPU Reset (CPU "
+_AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
     rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
 )
-_CONTROL = re.compile(rb"CR0=[0-9a-f]{8,16} CR2=([0-9a-f]{8,16}) CR3=([0-9a-f]{8,16})\s")
+_FLAGS = re.compile(rb"[RE]FL=([0-9a-f]{8}) [^\n]{0,64}?HLT=([01])")
+_CONTROL = re.compile(_GAP.join(rb"CR%d=([0-9a-f]{8,16})" % each for each in (0, 2, 3, 4)) + rb"\s")
+_EFER = re.compile(rb"EFER=([0-9a-f]{16})")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
-_SEGMENT = re.compile(rb"\b(TR|GS) =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
+_SEGMENT = re.compile(rb"\b(TR|GS|CS) =([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ")
+_CODE_BITS = re.compile(rb"\bCS =[^\n]* CS(64|32|16)\b")
 
 
 def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
     """Yield the records that start in ``data``, a part of a log from offset ``base`` on."""
-    header = _HEADER.search(data)
+    header = _next_header(data, 0)
     while header is not None:
-        following = _HEADER.search(data, header.end())
+        following = _next_header(data, header.end())
         end = following.start() if following else len(data)
         yield _record(data, header, min(end, header.end() + MAX_RECORD), base)
         header = following
+
+
+def _next_header(data: bytes, start: int) -> re.Match[bytes] | None:
+    """The first line of the next record; many times as quick as a search for all that it holds."""
+    sign = data.find(RECORD, start)
+    while sign >= 0:
+        number = _NUMBER.search(data, max(sign - _LONGEST_NUMBER, start), sign)
+        header = _HEADER.match(data, number.start()) if number else None
+        if header is not None:
+            return header
+        sign = data.find(RECORD, sign + len(RECORD))
+    return None
 
 
 def read_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
@@ -54,29 +75,24 @@ def read_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
 
     Many times as quick as :func:`read_records`, since no register dump is looked at.
     """
-    sign = data.find(RECORD, start)
-    while sign >= 0:
-        place = _BEFORE_NUMBER.match(data, max(data.rfind(b"\n", 0, sign) + 1, sign - _LONGEST_NUMBER))
-        header = _HEADER.match(data, place.end()) if place else None
-        if header is not None and start <= header.start() < end:
-            yield header.start(), _is_exception(header, _announced(data, header))
-        elif header is not None and header.start() >= end:
-            return
-        sign = data.find(RECORD, sign + len(RECORD))
+    header = _next_header(data, start)
+    while header is not None and header.start() < end:
+        yield header.start(), _kind(header, _announced(data, header)) is Kind.EXCEPTION
+        header = _next_header(data, header.end())
 
 
-def dump_at(log: LogFile, fault: Fault) -> str:
-    """Return the register dump of an exception's record; empty if the log does not hold it."""
+def registers_at(log: LogFile, fault: Fault) -> RegisterDump:
+    """Return all registers that an exception's record dumps; none if the log does not hold it."""
     if fault.offset is None:
-        return ""
+        return NO_DUMP
     data = log.read(fault.offset, MAX_RECORD)
     header = _HEADER.match(data)
     if header is None:
-        return ""
-    following = _HEADER.search(data, header.end())
+        return NO_DUMP
+    following = _next_header(data, header.end())
     end = following.start() if following else len(data)
     other = _ELSE.search(data, header.end(), end)
-    return data[header.end() : other.start() if other else end].decode("ascii", "replace")
+    return whole_dump(data, header.end(), other.start() if other else end)
 
 
 def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
@@ -86,35 +102,81 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     intruder = _ELSE.search(data, header.end(), end)
     if intruder:
         end = intruder.start()
-    control = _CONTROL.search(data, header.end(), end)
-    dumped = _TABLE.finditer(data, header.end(), end)
-    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in dumped}
-    bases = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(data, header.end(), end)}
-    cr2 = header[10] or (control[1] if control else None)
+    dumped = read_dump(data, header.end(), end)
+    cr2 = int(header[11], 16) if header[11] else dumped.cr2
     return InterruptRecord(
         offset=base + header.start(),
         number=int(header[1]),
         vector=vector,
         error_code=int(header[3], 16),
-        rip=int(header[7], 16),
-        rsp=int(header[9], 16),
-        cr2=int(cr2, 16) if cr2 else None,
-        cr3=int(control[2], 16) if control else None,
-        idt_base=tables[b"I"][0] if b"I" in tables else None,
-        gdt=tables.get(b"G"),
+        cpu=replace(
+            dumped, rip=int(header[7], 16), linear=int(header[8], 16), rsp=int(header[10], 16), cpl=int(header[5]),
+            cs=int(header[6], 16), cr2=cr2,
+        ),
         old=int(check[1], 16) if check else None,
-        is_exception=_is_exception(header, before),
-        is_software=header[4] == _BY_INSTRUCTION,
-        task=bases.get(b"TR"),
-        gs_base=bases.get(b"GS"),
+        struck=int(check[2], 16) if check else None,
+        kind=_kind(header, before),
+        is_whole=dumped.cr3 is not None,
+    )  # fmt: skip
+
+
+def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
+    """Return what a register dump in ``start``..``end`` (excluded) shows, but for the general registers."""
+    rest = data.find(_FLOATING, start, end)  # of which nothing is wanted, and which is most of it
+    end = rest if rest >= 0 else end
+    control = _CONTROL.search(data, start, end)
+    flags = _FLAGS.search(data, start, end)
+    efer = _EFER.search(data, start, end)
+    bits = _CODE_BITS.search(data, start, end)
+    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in _TABLE.finditer(data, start, end)}
+    segments = {match[1]: match for match in _SEGMENT.finditer(data, start, end)}
+    task, gs = segments.get(b"TR"), segments.get(b"GS")
+    return RegisterDump(
+        flags=int(flags[1], 16) if flags else None,
+        code_bits=int(bits[1]) if bits else None,
+        cr0=int(control[1], 16) if control else None,
+        cr2=int(control[2], 16) if control else None,
+        cr3=int(control[3], 16) if control else None,
+        cr4=int(control[4], 16) if control else None,
+        efer=int(efer[1], 16) if efer else None,
+        idt=tables.get(b"I"),
+        gdt=tables.get(b"G"),
+        task=int(task[3], 16) if task else None,
+        task_limit=int(task[4], 16) if task else None,
+        gs_base=int(gs[3], 16) if gs else None,
+        halted=flags[2] == b"1" if flags else None,
     )
 
 
-def _is_exception(header: re.Match[bytes], before: bytes) -> bool:
-    """Whether a record is of an exception: not of an INT instruction (``i=1``), nor of hardware (``before``)."""
+def read_reset(data: bytes, start: int) -> RegisterDump:
+    """Return the registers that a reset after ``start`` dumps, as they were before it; those of a CPU that has begun anew
+    are none of them."""
+    place = data.find(_RESET, start)
+    if place < 0:
+        return NO_DUMP
+    following = data.find(_RESET, place + len(_RESET))
+    end = min(following if following >= 0 else len(data), place + MAX_RECORD)
+    return whole_dump(data, place, end)
+
+
+def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
+    """Return what a register dump in ``start``..``end`` shows; nothing of a CPU that has not run yet."""
+    general = read_registers(data[start:end].decode("ascii", "replace"))
+    rip, rsp = (general.get(f"R{name}", general.get(f"E{name}")) for name in ("IP", "SP"))
+    if rip is None or rip == _AT_RESET:
+        return NO_DUMP
+    dumped = read_dump(data, start, end)
+    return replace(dumped, rip=rip, rsp=rsp, general=general)
+
+
+def _kind(header: re.Match[bytes], before: bytes) -> Kind:
+    """Of what kind a record is; ``before``: the line that announces it."""
     vector = int(header[2], 16)
-    by_hardware = b"Servicing " in before or vector == _NMI
-    return vector < FIRST_INTERRUPT and not by_hardware and header[4] != _BY_INSTRUCTION
+    if header[4] == _BY_INSTRUCTION:
+        return Kind.INT
+    if vector >= FIRST_INTERRUPT or b"Servicing " in before or vector == _NMI:
+        return Kind.INTERRUPT
+    return Kind.EXCEPTION
 
 
 def _announced(data: bytes, header: re.Match[bytes]) -> bytes:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.event import InterruptRecord, TripleFault
 from cr3scope.input.logs.int_log import cpus, switch
+from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED
 from cr3scope.input.logs.int_log.count import count
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
-from cr3scope.input.logs.logfile import WINDOW, LogFile
-from cr3scope.input.logs.observe import KEPT, Excerpt
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
+from cr3scope.input.logs.logfile import WINDOW, LogPart
+from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu
 from cr3scope.input.logs.same_cpu import are_one, by_task, of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
@@ -23,9 +25,9 @@ _ORIGIN = b"check_exception old: 0xffffffff new 0x"
 
 
 class IntLogSpaces:
-    """The address spaces of one log, by the CR3 of its register dumps."""
+    """The address spaces of one boot, by the CR3 of its register dumps."""
 
-    def __init__(self, log: LogFile) -> None:
+    def __init__(self, log: LogPart) -> None:
         self._log = log
 
     @property
@@ -55,7 +57,7 @@ class IntLogSpaces:
         if place is None:
             return None
         changed = Switch(cr3, switch.dumped_before(log, place), switch.loaded_at(log, cr3, place))
-        early = list(islice(_exceptions(log, max(place - MAX_RECORD, 0), cr3), KEPT))
+        early = list(islice(_exceptions(log, max(place - MAX_RECORD, log.first), cr3), KEPT))
         if not early:
             return Excerpt(changed, place=place)
         last = switch.last_with(log, cr3, place)
@@ -64,23 +66,23 @@ class IntLogSpaces:
         others = len(by_task(late or early)) > 1
         early, late = of_one_cpu(
             early, late or early,
-            died=lambda record: record.vector == DOUBLE_FAULT and _is_triple_fault(log, record),
+            died=lambda record: record.vector == DOUBLE_FAULT and _triple_fault(log, record) is not None,
             fell_silent=lambda record: _is_last_of_its_cpu(log, record),
         )  # fmt: skip
         end = late[-1]
         return Excerpt(
             changed, early, late,
-            before=_record_before(log, early[0]),
+            before=partial(_record_before, log),
             after=_interrupts(log, end, place),
-            is_dead=_is_triple_fault(log, end),
+            end=_triple_fault(log, end),
             # Numbers count the records of all CPUs.
             records=len({record.offset for record in (*early, *late)}) if others else None,
             place=place,
             cut=end.offset if end.cr3 is None else None,
         )  # fmt: skip
 
-    def cpu(self, excerpt: Excerpt) -> str:
-        """Return words for the CPU of the last exception, by what the log tells around it."""
+    def cpu(self, excerpt: Excerpt) -> WhichCpu:
+        """Return which CPU the last exception is of, by what the log tells around it."""
         end, place = excerpt.late[-1], excerpt.place
         before = [r for r in _records_before(self._log, place) if r.cr3 != excerpt.early[0].cr3]
         return cpus.which(self._log, end, place, before, others=excerpt.records is not None)
@@ -90,24 +92,24 @@ class IntLogSpaces:
         return count(self._log, first, last)
 
 
-def _records_before(log: LogFile, place: int) -> list[InterruptRecord]:
-    start = max(place - 4 * MAX_RECORD, 0)
+def _records_before(log: LogPart, place: int) -> list[InterruptRecord]:
+    start = max(place - 4 * MAX_RECORD, log.first)
     return list(read_records(log.read(start, place - start), start))
 
 
-def _is_last_of_its_cpu(log: LogFile, record: InterruptRecord) -> bool:
+def _is_last_of_its_cpu(log: LogPart, record: InterruptRecord) -> bool:
     """Whether the log tells nothing of this CPU after an exception."""
     data = log.read(record.offset, _TAIL)
     later = list(islice(read_records(data, record.offset), 1, None))
     return bool(later) and not any(are_one(record, other) for other in later)
 
 
-def _record_before(log: LogFile, first: InterruptRecord) -> InterruptRecord | None:
-    start = max(first.offset - 2 * MAX_RECORD, 0)
+def _record_before(log: LogPart, first: InterruptRecord) -> InterruptRecord | None:
+    start = max(first.offset - 2 * MAX_RECORD, log.first)
     return next(reversed(list(read_records(log.read(start, first.offset - start), start))), None)
 
 
-def _interrupts(log: LogFile, end: InterruptRecord, place: int) -> list[InterruptRecord]:
+def _interrupts(log: LogPart, end: InterruptRecord, place: int) -> list[InterruptRecord]:
     """What of the hardware came after the last exception, up to a reset.
 
     Of several CPUs, one that is still where all were before the switch is another.
@@ -123,17 +125,26 @@ def _interrupts(log: LogFile, end: InterruptRecord, place: int) -> list[Interrup
     ]
 
 
-def _is_triple_fault(log: LogFile, end: InterruptRecord) -> bool:
-    """Without `cpu_reset` QEMU does not say so; a fault in a double fault's delivery is one."""
+def _triple_fault(log: LogPart, end: InterruptRecord) -> TripleFault | None:
+    """The end of a CPU's last exception; None if it was delivered.
+
+    Without `cpu_reset` QEMU does not say so; a fault in a double fault's delivery is one.
+    """
     after = log.read(end.offset, 4 * MAX_RECORD)
     later = islice(read_records(after, end.offset), 1, None)
     following = next((r.offset for r in later if r.is_exception and are_one(r, end)), None)
     if following is not None:
         after = after[: following - end.offset]
-    return b"Triple fault" in after or b"check_exception old: 0x%x " % DOUBLE_FAULT in after
+    undelivered, told = after.find(UNDELIVERED), after.find(TRIPLE_FAULT)
+    if undelivered < 0 and told < 0:
+        return None
+    struck = STRUCK.match(after, undelivered) if undelivered >= 0 else None
+    place = max(undelivered, told)
+    dumped = read_reset(after, place)
+    return TripleFault(end.offset + place, int(struck[1], 16) if struck else None, dumped)
 
 
-def _exceptions(log: LogFile, start: int, cr3: int | None) -> Iterator[InterruptRecord]:
+def _exceptions(log: LogPart, start: int, cr3: int | None) -> Iterator[InterruptRecord]:
     """Exception records from ``start`` on, with this CR3 or with none in the log.
 
     Before each stands a `check_exception` line, so stretches of interrupts are skipped quickly.

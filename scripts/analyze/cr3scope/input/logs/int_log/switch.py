@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.logfile import LogPart
 
 _DUMPED = re.compile(rb"CR3=([0-9a-f]{8,16}) ")
 _FROM_START = 8 << 20  # as quick as a bisection
@@ -24,7 +24,7 @@ def spelled(cr3: int) -> tuple[bytes, ...]:
     return (wide, b"CR3=%08x " % cr3) if cr3 < 1 << 32 else (wide,)
 
 
-def first_with(log: LogFile, cr3: int) -> int | None:
+def first_with(log: LogPart, cr3: int) -> int | None:
     """Return the offset of the first dump with this CR3; None if there is none."""
     found = _search(log, cr3, 0, min(_FROM_START, log.size))
     if found is not None or log.size <= _FROM_START:
@@ -35,7 +35,7 @@ def first_with(log: LogFile, cr3: int) -> int | None:
     return bisected
 
 
-def loaded_at(log: LogFile, cr3: int, place: int) -> int:
+def loaded_at(log: LogPart, cr3: int, place: int) -> int:
     """Return the offset of the `CR3 update` line (`-d mmu`) that led to the dump at ``place``; else ``place``.
     """
     start = max(place - _UPDATE_REACH, 0)
@@ -44,7 +44,7 @@ def loaded_at(log: LogFile, cr3: int, place: int) -> int:
     return found if found >= 0 else place
 
 
-def last_with(log: LogFile, cr3: int, first: int) -> int:
+def last_with(log: LogPart, cr3: int, first: int) -> int:
     """Return the offset of the last dump with this CR3 in the unbroken row that starts at ``first``."""
     if dumped_before(log, log.size) == cr3:
         return _search_back(log, cr3, first, log.size)
@@ -58,7 +58,7 @@ def last_with(log: LogFile, cr3: int, first: int) -> int:
     return _search_back(log, cr3, first, high + _PROBE)
 
 
-def dumped_after(log: LogFile, offset: int) -> int | None:
+def dumped_after(log: LogPart, offset: int) -> int | None:
     """Return the CR3 of the next register dump; None if there is none."""
     size = _PROBE
     while size <= _MAX_PROBE:
@@ -71,7 +71,7 @@ def dumped_after(log: LogFile, offset: int) -> int | None:
     return None
 
 
-def dumped_before(log: LogFile, offset: int) -> int | None:
+def dumped_before(log: LogPart, offset: int) -> int | None:
     """Return the CR3 of the last register dump before ``offset``; None if there is none."""
     for _ in range(_SAMPLES):
         offset = log.rfind(b"CR3=", 0, offset)
@@ -83,7 +83,7 @@ def dumped_before(log: LogFile, offset: int) -> int | None:
     return None
 
 
-def _search(log: LogFile, cr3: int, start: int, end: int) -> int | None:
+def _search(log: LogPart, cr3: int, start: int, end: int) -> int | None:
     first = None
     for word in spelled(cr3):
         place = log.find(word, start, end)
@@ -92,13 +92,13 @@ def _search(log: LogFile, cr3: int, start: int, end: int) -> int | None:
     return first
 
 
-def _search_back(log: LogFile, cr3: int, start: int, end: int) -> int:
+def _search_back(log: LogPart, cr3: int, start: int, end: int) -> int:
     for word in spelled(cr3):
         start = max(start, log.rfind(word, start, end))
     return start
 
 
-def _bisect(log: LogFile, cr3: int, low: int, high: int) -> int | None:
+def _bisect(log: LogPart, cr3: int, low: int, high: int) -> int | None:
     """``low``: before the switch. None if the log does not end with the new CR3."""
     if dumped_before(log, high) != cr3:
         return None
@@ -111,7 +111,7 @@ def _bisect(log: LogFile, cr3: int, low: int, high: int) -> int | None:
     return _search(log, cr3, low, log.size)
 
 
-def _order_holds(log: LogFile, cr3: int, switch: int) -> bool:
+def _order_holds(log: LogPart, cr3: int, switch: int) -> bool:
     """Samples before the switch must have another CR3, and samples after it this one."""
     for number in range(1, _SAMPLES):
         before = number * switch // _SAMPLES

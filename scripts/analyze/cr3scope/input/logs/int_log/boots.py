@@ -1,0 +1,87 @@
+"""The boots of which a log tells: between two of them the machine was reset."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
+from cr3scope.input.logs.logfile import WINDOW, LogFile, LogPart
+
+_REACH = 2 << 20  # from the end of the log; what is before is one boot more, and may be several
+_MOST = 256
+_MOST_SIGNS = 4096
+_LINE = 256
+TRIPLE_FAULT = b"Triple fault"
+UNDELIVERED = b"check_exception old: 0x8 "  # an exception that was raised while #DF was delivered
+STRUCK = re.compile(re.escape(UNDELIVERED) + rb"new 0x([0-9a-f]{1,2})")
+FIRST = b" 0: v="  # the first record of a log: QEMU counts on through a reset
+_NUMBER = 5  # characters before that, as QEMU aligns it
+RESET = b"CPU Reset (CPU 0)"
+_HAPPENS = (b"check_exception ", b"Servicing ", RECORD, b"SMM: ")
+
+
+def boots_of(log: LogFile) -> list[LogPart]:
+    """Return the parts of a log, in its order, each with the word of its end; the last ones of very many."""
+    starts = [0]
+    quiet = 0  # nothing has happened between the last start and here
+    for place, sign in _signs(log):
+        if place < starts[-1]:
+            continue  # of the same reset
+        if sign in (RESET, FIRST) and _next(log, quiet, place - _NUMBER) is None:
+            quiet = place - _NUMBER  # at the start of all
+            continue
+        if sign == FIRST:
+            starts.append(_announced_at(log, place))
+            quiet = place + len(sign)
+            continue
+        following = _next(log, place + len(sign), log.size)  # the registers at a reset are of the boot before it
+        if following is None:
+            break
+        if log.find(RESET, place, following) < 0 and _is_of_running_machine(log, following):
+            continue  # another CPU, which has not been told yet
+        starts.append(following)
+        quiet = following
+    starts = starts[-_MOST:]
+    return [LogPart(log, start, end) for start, end in zip(starts, [*starts[1:], log.size], strict=True)]
+
+
+def _announced_at(log: LogFile, place: int) -> int:
+    """Where a record begins: with the line that announces it, where there is one."""
+    line = log.rfind(b"\n", max(place - _LINE, 0), place) + 1
+    before = log.rfind(b"\n", max(line - _LINE, 0), max(line - 1, 0)) + 1
+    return before if any(log.find(sign, before, line) >= 0 for sign in _HAPPENS) else line
+
+
+def _is_of_running_machine(log: LogFile, place: int) -> bool:
+    """Whether the next record is of a CPU that has loaded TR: after a reset nobody has."""
+    record = next(read_records(log.read(place, 2 * MAX_RECORD), place), None)
+    return record is not None and bool(record.task)
+
+
+def _signs(log: LogFile) -> list[tuple[int, bytes]]:
+    """The last signs of a reset, with their places, in the order of the log; it is read once."""
+    found: deque[tuple[int, bytes]] = deque(maxlen=_MOST_SIGNS)
+    begin = max(log.size - _REACH, 0)
+    for start in range(begin, log.size, WINDOW):
+        data = log.read(start, WINDOW + _LINE)
+        here: list[tuple[int, bytes]] = []
+        for sign in (TRIPLE_FAULT, UNDELIVERED, RESET, FIRST):
+            place = data.find(sign)
+            while 0 <= place < WINDOW and len(here) < _MOST_SIGNS:
+                here.append((start + place, sign))
+                place = data.find(sign, place + len(sign))
+        found.extend(sorted(here))
+    return list(found)
+
+
+def _next(log: LogFile, start: int, end: int) -> int | None:
+    """The line with which the next event begins in ``start``..``end``; None if there is none."""
+    nearest = end
+    for sign in _HAPPENS:
+        found = log.find(sign, start, nearest)
+        nearest = found if found >= 0 else nearest
+    if nearest == end:
+        return None
+    before = log.rfind(b"\n", max(nearest - _LINE, start), nearest)
+    return nearest if before < 0 else before + 1
