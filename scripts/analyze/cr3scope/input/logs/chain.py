@@ -139,11 +139,9 @@ def reason_words(failed: Happened) -> str:
     cpu, vector = record.cpu, record.vector
     at = "" if failed.touched is None else f" at {failed.touched:#x}"
     if reason is Why.NO_IDT:
-        assert cpu.idt is not None
-        return f"no IDT is loaded (base 0, limit {cpu.idt[1]:x}h)"
+        return no_idt_words(cpu)
     if reason is Why.BEYOND_IDT:
-        assert cpu.idt is not None
-        return f"gate {vector} is beyond the IDT's limit {cpu.idt[1]:x}h"
+        return f"gate {vector} is beyond the IDT's limit" + ("" if cpu.idt is None else f" {cpu.idt[1]:x}h")
     if reason is Why.IDT_UNMAPPED and failed.touched is not None:
         return f"IDT gate {gate_at(cpu, failed.touched)}{at} cannot be read"
     if reason is Why.GDT_UNMAPPED and failed.touched is not None and cpu.gdt is not None:
@@ -171,6 +169,11 @@ def reason_words(failed: Happened) -> str:
     return f"the CPU reached for {failed.touched:#x}" if failed.touched is not None else ""
 
 
+def no_idt_words(cpu: RegisterDump) -> str:
+    """Return that no IDT is loaded, with what stands in the register if the log shows it."""
+    return "no IDT is loaded" + ("" if cpu.idt is None else f" (base {cpu.idt[0]:x}, limit {cpu.idt[1]:x}h)")
+
+
 def form_words(happened: Sequence[Happened], is_storm: bool) -> str | None:
     """Return what kind of death it is, from the structure alone; None if it is none of the known."""
     if is_storm:
@@ -194,17 +197,29 @@ def _under(happened: Happened) -> str:
     return "" if cr3 is None else f" under CR3={cr3:#x}"
 
 
-def death_words(end: TripleFault) -> Iterator[str]:
-    """Yield what the registers at a triple fault tell, of which no record stands in the log."""
+def death_words(end: TripleFault) -> str:
+    """Return a triple fault of which no record stands in the log, with what the registers at it and its witness tell."""
+    return "; ".join(("triple fault, with no record of an exception before it", *_of_death(end)))
+
+
+def _of_death(end: TripleFault) -> Iterator[str]:
     cpu = end.cpu
-    if cpu.rip is None:
-        return
-    where = "in real mode" if cpu.is_protected is False else "with paging off" if cpu.has_paging is False else ""
-    yield f"at RIP={cpu.rip:#x}{f', {where}' if where else ''}"
-    if has_no_idt(cpu):
-        yield "no IDT is loaded"
-    elif cpu.cr2 is not None and cpu.has_paging and (gate := gate_at(cpu, cpu.cr2)) is not None:
-        yield f"CR2={cpu.cr2:#x} is gate {gate} of the IDT ({exceptions.name(gate)}), which cannot be read"
+    if cpu.rip is not None:
+        where = "in real mode" if cpu.is_protected is False else "with paging off" if cpu.has_paging is False else ""
+        yield f"at RIP={cpu.rip:#x}{f', {where}' if where else ''}"
+    if end.why is Why.NO_IDT or has_no_idt(cpu):
+        yield f"{no_idt_words(cpu)}: no exception can be delivered"
+    elif end.struck is not None:
+        yield f"{exceptions.name(end.struck)} was raised while #DF was delivered"
+    if cpu.cr2 and cpu.has_paging:
+        gate = gate_at(cpu, cpu.cr2)
+        if gate is not None:
+            yield f"CR2={cpu.cr2:#x} is gate {gate} of the IDT ({exceptions.name(gate)}), which cannot be read"
+        else:
+            own = cpu.cr2 == (cpu.rip if cpu.linear is None else cpu.linear)
+            yield f"CR2={cpu.cr2:#x}: the address of the last page fault" + (", which is the instruction's own" if own else "")
     holders = [name for name, value in cpu.general.items() if name in _GENERAL and cpu.cr3 and value == cpu.cr3]
     if cpu.has_paging and holders:
         yield f"{holders[0]} holds what is in CR3: most likely right behind `mov cr3, {holders[0].lower()}`"
+    if end.said:
+        yield end.said

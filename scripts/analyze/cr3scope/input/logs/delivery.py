@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump
+from cr3scope.input.logs.why import Why as Why
 from cr3scope.x86 import exceptions
 from cr3scope.x86.exceptions import (
     EXTERNAL,
@@ -24,26 +23,6 @@ _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
 _DESCRIPTOR = 8
 _TSS_BYTES = 104
-
-
-class Why(Enum):
-    """Why an event could not be delivered; the value is the word in JSON."""
-
-    NO_IDT = "no-idt"
-    BEYOND_IDT = "beyond-idt-limit"
-    GATE_NOT_PRESENT = "gate-not-present"
-    GATE_BAD = "gate-bad"
-    NULL_SELECTOR = "null-selector"
-    BEYOND_GDT = "beyond-gdt-limit"
-    BAD_SELECTOR = "bad-selector"
-    SEGMENT_NOT_PRESENT = "segment-not-present"
-    NO_TSS = "no-tss"
-    IDT_UNMAPPED = "idt-unmapped"
-    GDT_UNMAPPED = "gdt-unmapped"
-    TSS_UNMAPPED = "tss-unmapped"
-    STACK_UNMAPPED = "stack-unmapped"
-    STACK_BAD = "stack-bad"
-    HANDLER_UNMAPPED = "handler-unmapped"
 
 
 def is_delivery(record: InterruptRecord) -> bool:

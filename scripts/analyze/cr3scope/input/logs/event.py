@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
@@ -96,7 +97,8 @@ class InterruptRecord:
     ``old``: the exception that was being delivered when this one, or ``struck`` which made a double fault of it,
     was raised. ``is_whole``: its registers were dumped. ``reported_by``: who of the guest's own code took it and said so,
     in words (``the firmware's screen``); empty of an emulator's record. ``whose``: which of several CPUs it
-    was, in words, where the log says so.
+    was, in words, where the log says so. ``why``: the reason that the emulator itself states, why it could not be
+    delivered; ``said``: what it says of the cause, as it says it, behind its name.
     """
 
     offset: int
@@ -110,6 +112,8 @@ class InterruptRecord:
     is_whole: bool = True
     reported_by: str = ""
     whose: str = ""
+    why: Why | None = None
+    said: str = ""
 
     @property
     def is_exception(self) -> bool:
@@ -190,12 +194,14 @@ class TripleFault:
     """No exception could be delivered: the machine resets or stops.
 
     ``struck``: the vector that was raised while #DF was delivered; None where the log does not tell. ``cpu``: the registers
-    as they were.
+    as they were. ``why`` and ``said``: as of a record, where no record of the exceptions before it stands in the log.
     """
 
     offset: int
     struck: int | None = None
     cpu: RegisterDump = NO_DUMP
+    why: Why | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)

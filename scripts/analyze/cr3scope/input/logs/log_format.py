@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
+
+_MOST_BYTES = 4 << 20
+_MOST_PLACES = 128
+_TORN = re.compile(rb"(?:\b[A-Za-z]{1,4}\d{0,2} *= *(?:0x|[0-9a-f]{8,16}:)?|\b[a-z]{1,6}\d?: {2,})[0-9a-f]*\Z")
+_LONGEST_VALUE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +26,6 @@ class Story:
     last_rip: int | None = None
     reset: str = ""  # a reset that no exception explains, in words
     reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
-    struck: int | None = None  # of a triple fault: what was raised while #DF was delivered
     tells_nothing: str = ""  # why nothing can be judged
 
 
@@ -42,3 +48,19 @@ class Format:
     def is_in(self, log: LogFile) -> bool:
         """Return whether one of the signs stands in the log."""
         return any(log.find(sign) >= 0 for sign in self.signs)
+
+
+def last_bytes(log: LogFile) -> tuple[int, bytes]:
+    """Return the end of a log, a few megabytes, and its offset: all of a paste, and of an emulator's log how it ended.
+
+    A register's value with which it breaks off is left out: it may be half a number.
+    """
+    start = max(log.size - _MOST_BYTES, 0)
+    data = log.read(start, _MOST_BYTES)
+    torn = _TORN.search(data, max(len(data) - _LONGEST_VALUE, 0))
+    return start, data[: torn.start()] if torn else data
+
+
+def last_places(pattern: re.Pattern[bytes], data: bytes) -> list[re.Match[bytes]]:
+    """Return the last places of a pattern, as many as matter: a log may repeat itself without end."""
+    return list(deque(pattern.finditer(data), maxlen=_MOST_PLACES))

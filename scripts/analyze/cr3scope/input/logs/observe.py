@@ -11,6 +11,7 @@ from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.delivery import is_delivery, raised_by, why
 from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump, Stopped, TripleFault
 from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.standing_words import stopped_words
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
@@ -219,11 +220,11 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
             exceptions=tuple(record.fault for record in early), detail=handled,
         )  # fmt: skip
     origin = row[0].record
-    detail = chain.form_words(row, storm is not None) or ""
+    detail = "; ".join(filter(None, (chain.form_words(row, storm is not None), origin.said)))
     if ending is Ending.DELIVERED:
         fatal = next(happened.record for happened in row if happened.record.is_exception)
     if isinstance(excerpt.end, Stopped):
-        detail = excerpt.end.why
+        detail = stopped_words(excerpt.end)
     earlier = _earlier_words(spaces, excerpt, row)
     is_headline = origin.vector < FIRST_INTERRUPT and origin.kind is not Kind.INTERRUPT
     exceptions = (happened.record for happened in row if happened.record.is_exception)
@@ -262,13 +263,13 @@ def _happened(records: Sequence[InterruptRecord], end: TripleFault | Stopped | N
         elif following is None and isinstance(end, TripleFault):
             struck, after = end.struck, end.cpu
         if after is None:
-            found.append(Happened(record, of_delivery))
+            found.append(Happened(record, of_delivery, record.why))
             continue
         if struck is None and after.cr2 not in (None, record.cr2):
             struck = PAGE_FAULT  # whoever wrote the log does not say so, but CR2 is new
         selects = error is not None and struck in SELECTOR_ERRORS and not error & IN_IDT
         found.append(Happened(
-            record, of_delivery, why(record, struck, error, after), after.cr2 if struck == PAGE_FAULT else None,
+            record, of_delivery, record.why or why(record, struck, error, after), after.cr2 if struck == PAGE_FAULT else None,
             error & ~7 if selects and error is not None else None,
         ))  # fmt: skip
     return found

@@ -14,6 +14,7 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.stream import story_of
 
 _CAPTURE = b"@c3s"
+_END = 1 << 20
 # What QEMU and kernels of other architectures write when an exception is taken.
 _ELSEWHERE = {
     "aarch64": (b"...from EL", b"...to EL", b"with ESR 0x", b" X30=", b"Internal error: Oops: 0000000096"),
@@ -41,8 +42,15 @@ def read_story(log: LogFile, cr3: int | None = None) -> Story:
 
 
 def formats_of(log: LogFile) -> list[Format]:
-    """Return the formats whose signs stand in a log: issue texts hold several. Those that guess, where no other does."""
-    known = [one for one in all_formats() if one.is_in(log)]
+    """Return the formats whose signs stand in a log: issue texts hold several. Those that guess, where no other does.
+
+    Of a log that is longer than any paste, the two ends tell; all of it is searched where these tell nothing.
+    """
+    ends = log.read(0, _END) + b"\n" + log.read(max(log.size - _END, _END), _END)
+    formats_known = list(all_formats())
+    known = [one for one in formats_known if any(sign in ends for sign in one.signs)]
+    if not known and log.size > 2 * _END:
+        known = [one for one in formats_known if one.is_in(log)]
     return [one for one in known if not one.is_guess] or known
 
 

@@ -17,31 +17,47 @@ from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, Reset, Sho
 from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu, report_on
 from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
+from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch
+from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import DOUBLE_FAULT
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 
 _LATE = 2 * KEPT
 _MOST_SPACES = 64  # an operating system that runs has no end of CR3 values
 _MOST_BOOTS = 256
+_MOST_ENDS = 2
 _NO_SPACE = -1  # in the place of a CR3 that nothing tells
 
 def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
     """Return the story that events tell, in their order. ``cr3``: that of the switch, None if nobody tells."""
     boots = boots_of_events(events, cr3)
     report = replace(report_on(boots, cr3), source=source)
+    ends = [(boot, boot.end) for boot in boots if isinstance(boot.end, (TripleFault, Stopped))]
     if report.ending is not None:
-        return Story(report)
+        other = [end for boot, end in ends if boot.last() is None][-_MOST_ENDS:]
+        also = (f"the log tells of another end as well: {_death(end)[1]}" for end in other)
+        return Story(replace(report, notes=(*report.notes, *dict.fromkeys(also))))
+    if ends:
+        last = ends[-1][1]
+        ending, words = _death(last)
+        notes = () if cr3 is None else report.notes  # that there is no exception is no news then
+        return Story(replace(report, ending=ending, detail=words, dump=last.cpu, notes=notes))
     end = boots[-1].end
-    if end is None:
+    if end is None or isinstance(end, (TripleFault, Stopped)):
         return Story(report, tells_nothing="the log holds no exception, no interrupt and no load of CR3")
-    if isinstance(end, TripleFault):
-        return Story(report, reset="triple fault, with no exception before it", reset_cpu=end.cpu, struck=end.struck)
-    if isinstance(end, Stopped):
-        return Story(report, reset=end.why, reset_cpu=end.cpu)
     if isinstance(end, Reset):
         return Story(report, reset="the machine was reset without an exception", reset_cpu=end.cpu)
-    return Story(report, last=_words(end), last_rip=end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None)
+    rip = end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None
+    alone = standing_note(end) if isinstance(end, Shown) and not report.saw_interrupts else ""
+    return Story(report, _words(end), rip, tells_nothing=alone)
+
+
+def _death(end: TripleFault | Stopped) -> tuple[Ending, str]:
+    """An end of which no record tells, and its words."""
+    if isinstance(end, TripleFault):
+        return Ending.TRIPLE_FAULT, chain.death_words(end)
+    return Ending.STOPPED, stopped_words(end)
 
 
 def boots_of_events(events: Iterable[Event], planned: int | None = None) -> list[StreamedSpaces]:
@@ -53,11 +69,17 @@ def boots_of_events(events: Iterable[Event], planned: int | None = None) -> list
     boots: deque[StreamedSpaces] = deque([StreamedSpaces(planned)], maxlen=_MOST_BOOTS)
     for event in events:
         if boots[-1].is_over:
-            if isinstance(event, (Reset, TripleFault)):  # of the same end
-                continue
+            if isinstance(event, Reset) or isinstance(event, TripleFault) and _is_told(boots[-1].end, event):
+                continue  # of the same end
             boots.append(StreamedSpaces(planned))
         boots[-1].take(event)
     return list(boots)
+
+
+def _is_told(end: Event | None, event: TripleFault) -> bool:
+    """Whether a triple fault is the one that ended a boot: it shows no other registers."""
+    known = end.cpu.rip if isinstance(end, (TripleFault, Stopped)) else None
+    return event.cpu.rip in (None, known)
 
 
 class StreamedSpaces:
@@ -228,5 +250,5 @@ def _words(end: InterruptRecord | Loaded | Shown | Walked) -> str:
     if isinstance(end, Walked):
         return f"a walk of {end.virt:#x}"
     if isinstance(end, Shown):
-        return end.whose
+        return shown_words(end)
     return chain.title(end)

@@ -89,8 +89,7 @@ def _died_without_a_record(log: LogFile) -> LogReport | None:
             last = event if last is None or event.cpu.rip is not None or last.cpu.rip is None else last
     if last is None:
         return None
-    words = "; ".join(filter(None, ("triple fault, with no record of an exception before it", *death_words(last))))
-    return LogReport(ending=Ending.TRIPLE_FAULT, detail=words, dump=last.cpu, boots=len(boots_of(log)), source=SOURCE)
+    return LogReport(ending=Ending.TRIPLE_FAULT, detail=death_words(last), dump=last.cpu, boots=len(boots_of(log)), source=SOURCE)
 
 
 def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
