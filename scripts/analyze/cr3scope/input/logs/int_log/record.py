@@ -45,6 +45,7 @@ _CONTROL = re.compile(_GAP.join(rb"CR%d=([0-9a-f]{8,16})" % each for each in (0,
 _EFER = re.compile(rb"EFER=([0-9a-f]{16})")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 _SEGMENT = re.compile(rb"\b(TR|GS|CS) =([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ")
+_CPL = re.compile(rb"\bCPL=([0-3])\b")
 _CODE_BITS = re.compile(rb"\bCS =[^\n]* CS(64|32|16)\b")
 
 
@@ -166,7 +167,13 @@ def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
     if rip is None or rip == _AT_RESET:
         return NO_DUMP
     dumped = read_dump(data, start, end)
-    return replace(dumped, rip=rip, rsp=rsp, general=general)
+    code = next((match for match in _SEGMENT.finditer(data, start, end) if match[1] == b"CS"), None)
+    cpl = _CPL.search(data, start, end)
+    base = 0 if dumped.code_bits == 64 else None if code is None else int(code[3], 16)
+    return replace(
+        dumped, rip=rip, rsp=rsp, general=general, cs=int(code[2], 16) if code else None,
+        cpl=int(cpl[1]) if cpl else None, linear=None if base is None else rip + base,
+    )  # fmt: skip
 
 
 def _kind(header: re.Match[bytes], before: bytes) -> Kind:
