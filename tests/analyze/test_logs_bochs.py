@@ -166,3 +166,52 @@ def test_a_log_cut_anywhere_is_never_healthy_and_claims_no_more(tmp_path: Path) 
         said = triage(tmp_path, text[:cut])
         assert said.status is (Status.FAULTED if cut >= complete else Status.INCOMPLETE), cut
         assert cut >= complete or said.says_none_of("triple fault"), cut
+
+
+def debugged(*lines: str, **registers: int) -> str:
+    """A log that was told to debug: complaints bear an e, exceptions a d."""
+    text = "".join(log(line, level="e" if line[:9] != "exception" and "vector = " not in line else "d") for line in lines)
+    return text + log(*dump(**registers), level="i") + log(DEATH)
+
+
+FAULT = ("exception(0x0e): error_code=0000", "interrupt(): vector = 0e, TYPE = 3, EXT = 1", "interrupt(): gate not present")
+DOUBLE = ("exception(0x08): error_code=0000", "interrupt(): vector = 08, TYPE = 3, EXT = 1")
+
+
+def test_a_log_that_was_told_to_debug_has_the_whole_chain(tmp_path: Path) -> None:
+    beyond = "fetch_raw_descriptor: GDT: index (40bf) 817 > limit (7f)"
+    paged = {"eip": 0x80001A2C, "cr0": 0xE0000011, "cr2": 0x80001A2C, "cr3": 0x102000}
+    text = debugged(*FAULT, "exception(0x0b): error_code=0073", *DOUBLE, beyond, "exception(0x0d): error_code=40b9", **paged)
+    said = triage(tmp_path, text)
+    assert said.ending is Ending.TRIPLE_FAULT
+    assert said.has("#PF (error 0000: instruction fetch, not present) at RIP=0x80001a2c")
+    assert said.has("gate 14, or the code segment that it names, is not present", f"`{beyond}`", "while #PF was delivered: #DF")
+    assert said.says_none_of("gate 14 or its selector is bad", "vector = ")
+
+
+@pytest.mark.parametrize(("kind", "words"), [("0", "hardware interrupt 0x08"), ("4", "INT 0x08 (the instruction)")])
+def test_there_an_interrupt_is_told_from_an_exception(kind: str, words: str, tmp_path: Path) -> None:
+    text = debugged(
+        f"interrupt(): vector = 08, TYPE = {kind}, EXT = 1", NOT_A_GATE.format(8), "exception(0x0d): error_code=0042",
+        "interrupt(): vector = 0d, TYPE = 3, EXT = 1", NOT_A_GATE.format(13), "exception(0x0d): error_code=006b", *DOUBLE,
+        NOT_A_GATE.format(8), "exception(0x0d): error_code=0043",
+    )  # fmt: skip
+    said = triage(tmp_path, text)
+    assert said.has(f"{words} at RIP=0xb21", "gate 8 or its selector is bad", "while #GP was delivered: #DF")
+    assert said.says_none_of("FAULTED: #DF", "FAULTED: #GP")
+
+
+@pytest.mark.parametrize("complaint", ["return_protected: SS.dpl != cs.rpl", "LTR: doesn't point to an available TSS descriptor!"])
+def test_whatever_the_cpu_complained_of_then_is_quoted(complaint: str, tmp_path: Path) -> None:
+    other = log("IO read from port 0x0060 with len 4", device="DEV   ") + log(complaint, device="CPU1  ")
+    assert triage(tmp_path, death(complaint, *GATES)).has(f"`{complaint}`")
+    assert triage(tmp_path, other + death(*GATES)).says_none_of(complaint, "IO read")
+
+
+def test_another_prefix_of_lines_and_another_cpu(tmp_path: Path) -> None:
+    text = death(*GATES).replace("CPU0", "CPU3")
+    assert triage(tmp_path, text).has("#GP at RIP=0xb21")
+    bare = "".join(f"[CPU0  ]{line[11]}| {line.partition('] ')[2]}\n" for line in death(*GATES).splitlines())
+    assert triage(tmp_path, bare).has("#GP at RIP=0xb21", "triple fault")
+    assert triage(tmp_path, "Bochs is exiting with the following message:\n[CPU0 ] exception(): 3rd (14) exception with no resolution"
+                  ).has("triple fault", "#PF was raised while #DF was delivered")  # fmt: skip

@@ -9,8 +9,10 @@ from cr3scope.x86.cpu_state import RFLAGS_IF
 
 
 def place_words(cpu: RegisterDump) -> str:
-    """Return where a CPU stands, as ``at RIP=0x.., CR3=0x.., 64-bit, CPL 0, halted, interrupts off``; empty if no RIP is
-    known. What the dump does not hold is left out; without paging CR2 and CR3 mean nothing."""
+    """Return where a CPU stands, as ``at RIP=0x.., CR3=0x.., 64-bit, CPL 0, halted, interrupts off``.
+
+    Empty if no RIP is known. What the dump does not hold is left out; without paging CR2 and CR3 mean nothing.
+    """
     if cpu.rip is None:
         return ""
     words = [f"at {'EIP' if cpu.code_bits in (16, 32) else 'RIP'}={cpu.rip:#x}"]

@@ -1,39 +1,20 @@
-"""QEMU that gives up by itself: ``Trying to execute code outside RAM or ROM``, and its other ``fatal`` messages."""
+"""QEMU that gives up by itself."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from cr3scope.input.logs.event import NO_DUMP, Event, Stopped
-from cr3scope.input.logs.log_format import Format, last_bytes, last_places
+from cr3scope.input.logs.event import Event
+from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.qemu_dumps import dump_behind
 
-_TRYING, _PREFIX = b"Trying to execute code outside RAM or ROM at ", b"qemu: fatal: "
-_FATAL = re.compile(
-    rb"(?:-system-(?P<arch>\w{1,16})(?:\.exe)?: |qemu: )(?:fatal: )?"
-    rb"(?:(?P<trying>%b)(?P<at>0x[0-9a-f]{1,16})|(?<=%b)(?P<words>[ -~]{1,120}))" % (_TRYING, _PREFIX)
-)
-_OURS = (b"x86_64", b"i386")
+TRYING, FATAL = b"Trying to execute code outside RAM or ROM at ", b"qemu: fatal: "
 
 
 def _events(log: LogFile) -> Iterator[Event]:
-    start, data = last_bytes(log)
-    found: dict[str, Stopped] = {}
-    for match in last_places(_FATAL, data):
-        cpu = dump_behind(data, match.start("trying" if match["at"] else 0))
-        arch = match["arch"]
-        who = "QEMU" if arch in (None, *_OURS) else f"QEMU ({arch.decode('ascii')})"
-        words = f"{who} gave up: `{match['words'].decode('ascii').strip()}`" if match["words"] else ""
-        if match["at"]:
-            place = int(match["at"], 16)
-            words = f"{who} gave up: the guest went on to code at {place:#x}, where there is neither RAM nor ROM"
-            if cpu.has_paging:
-                words += " (a linear address)"
-        if words not in found or found[words].cpu is NO_DUMP:  # a title says it as well
-            found[words] = Stopped(start + match.start(), words, cpu=cpu)
-    yield from sorted(found.values(), key=lambda event: event.offset)
+    from cr3scope.input.logs.emulators.qemu_fatal import events_of_qemu_fatal  # most logs are none of these
+
+    return events_of_qemu_fatal(log)
 
 
-FORMAT = Format("QEMU's last words", _events, (_TRYING, _PREFIX))
+FORMAT = Format("QEMU's last words", _events, (TRYING, FATAL))

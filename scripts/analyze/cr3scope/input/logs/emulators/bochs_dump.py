@@ -8,7 +8,8 @@ from cr3scope.input.logs.event import RegisterDump
 from cr3scope.x86.descriptors import RPL
 
 _GENERAL = re.compile(rb"\b([ER](?:AX|BX|CX|DX|SI|DI|SP|BP)|R(?:8|9|1[0-5]))=([0-9a-f]{8,16})\b")
-_RIP = re.compile(rb"\| [RE]IP=([0-9a-f]{8,16})(?: \(([0-9a-f]{8,16})\))?")  # in parentheses: where the instruction begins
+# In parentheses: where the instruction begins.
+_RIP = re.compile(rb"\| [RE]IP=([0-9a-f]{8,16})(?: \(([0-9a-f]{8,16})\))?")
 _CONTROL = re.compile(rb"\b(CR[0234])=0x([0-9a-f]{8,16})\b")
 _EFER = re.compile(rb"\bEFER *= 0x([0-9a-f]{8})\b")
 _BITS = re.compile(rb"\bCS\.(?:mode|d_b) = (16|32|64) bit")
@@ -18,8 +19,8 @@ _FLAGS = re.compile(rb"\| EFLAGS=([0-9a-f]{8})")
 _FLAG_NAMES = re.compile(rb"\| (?:\w\w\w? ){0,7}IOPL=([0-3])((?: \w{2,3}){8,17})", re.IGNORECASE)
 _TABLE = re.compile(rb"\b([gi])dtr:base=0x([0-9a-f]{1,16}), limit=0x([0-9a-f]{1,4})")
 _HALTED = (b"halted", b"wait")
-_BIT = {b"CF": 0, b"PF": 2, b"AF": 4, b"ZF": 6, b"SF": 7, b"TF": 8, b"IF": 9, b"DF": 10, b"OF": 11, b"NT": 14, b"RF": 16,
-        b"VM": 17, b"AC": 18, b"VIF": 19, b"VIP": 20, b"ID": 21}  # fmt: skip
+_BIT = {b"CF": 0, b"PF": 2, b"AF": 4, b"ZF": 6, b"SF": 7, b"TF": 8, b"IF": 9, b"DF": 10, b"OF": 11, b"NT": 14,
+        b"RF": 16, b"VM": 17, b"AC": 18, b"VIF": 19, b"VIP": 20, b"ID": 21}  # fmt: skip
 
 
 def read_bochs_dump(data: bytes) -> RegisterDump:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope.input.logs.event import NO_DUMP, RegisterDump
+from cr3scope.input.logs.formats.qemu_fatal import FATAL, TRYING
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, whole_dump
 
 _BEGIN = re.compile(rb"\b[ER]AX=[0-9a-f]{8,16} [ER]BX=")
@@ -14,7 +15,7 @@ _HEADER = re.compile(
     rb"(?P<log>" + re.escape(RECORD) + rb"[0-9a-f]{2} |CPU Reset \(CPU |SMM: |Triple fault|Trace \w|IN: )"
     rb"|(?P<kvm>KVM internal error\. Suberror: |KVM: entry failed, hardware error |KVM: unknown exit, hardware reason "
     rb"|error: kvm run failed )"
-    rb"|(?P<fatal>qemu: fatal: |Trying to execute code outside RAM or ROM at 0x)"
+    rb"|(?P<fatal>" + FATAL + rb"|" + TRYING + rb")"
     rb"|(?P<monitor>info registers|CPU#\d{1,4}\b)"
 )
 _REACH = 2048  # from a header to its dump: QEMU explains a failed entry in ten lines
@@ -22,8 +23,10 @@ _REACH = 2048  # from a header to its dump: QEMU explains a failed entry in ten 
 
 @dataclass(frozen=True, slots=True)
 class QemuDump:
-    """One dump in a text: ``start``..``end``. ``kind`` is ``log``, ``kvm``, ``fatal`` or ``monitor``; empty if no header stands
-    before it. ``header`` is the header's place."""
+    """One dump in a text: ``start``..``end``.
+
+    ``kind`` is ``log``, ``kvm``, ``fatal`` or ``monitor``; empty if no header stands before it. ``header``: its place.
+    """
 
     start: int
     end: int

@@ -1,4 +1,7 @@
-"""What VMX says of an event that was being delivered, and of an entry that failed (SDM 3C, 25.9.3 and 27.8; 3D, appendix C)."""
+"""What VMX says of an event that was being delivered, and of an entry that failed.
+
+SDM volume 3C: 25.9.3 (IDT-vectoring information), 27.8; volume 3D: appendix C (exit reasons).
+"""
 
 from __future__ import annotations
 
