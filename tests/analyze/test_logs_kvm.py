@@ -39,7 +39,7 @@ extra data[4]: 0x0000000000000010
 def test_an_event_that_was_being_delivered_is_named(form: str, tmp_path: Path) -> None:
     said = triage(tmp_path, disguised(OLD.format(0xBFEFC) + DUMP)[form])
     assert said.status is Status.FAULTED and said.ending is Ending.STOPPED
-    assert said.has("while #PF was delivered", "guest-physical 0xbfefc", "EIP=0xc01be3c0", "CR2=0xc00cfffc", "KVM's report")
+    assert said.has("while #PF was delivered", "guest-physical 0xbfefc, where KVM has no RAM", "EIP=0xc01be3c0", "CR2=0xc00cfffc", "KVM's report")
     assert said.has("may be the push to the stack below RSP=0xc00cff00")
     assert said.says_none_of("triple fault", "double fault", "not present", "HEALTHY")
 

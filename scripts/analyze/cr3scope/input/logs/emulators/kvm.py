@@ -90,7 +90,7 @@ def _touched(data: Sequence[int], cpu: RegisterDump) -> str:
         return f": exit reason {reason:#x}"
     if reason == _EPT_VIOLATION or len(data) < 4:
         return ": it touched memory that KVM does not map"
-    words = f": it touched guest-physical {data[3]:#x}, which is a device's, not RAM"
+    words = f": it touched guest-physical {data[3]:#x}, where KVM has no RAM"
     below = None if cpu.rsp is None else (cpu.rsp - data[3]) & _PAGE
     if below is not None and 0 < below <= FRAME_REACH:
         words += ", and by its place in the page may be the push to the stack below RSP"
