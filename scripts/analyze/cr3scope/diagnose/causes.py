@@ -22,7 +22,7 @@ from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, st
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR4_PCIDE
+from cr3scope.x86.cpu_state import CR0_PE, CR4_PCIDE
 from cr3scope.x86.decode.instruction import can_decode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.ending import Ending
@@ -33,7 +33,6 @@ from cr3scope.x86.standing import Standing
 _SLED_BYTES = 16
 _ZEROS, _NO_MEMORY = bytes(_SLED_BYTES), b"\xff" * _SLED_BYTES
 _SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
-_CR0_PE = 1
 
 
 def first_cause(
@@ -83,7 +82,7 @@ def _outside_long_mode(
 ) -> Iterator[Finding]:
     """What needs no walk of 64-bit tables."""
     there = standing(snapshot.registers, snapshot.number)
-    in_real_mode = not snapshot.registers.get("CR0", _CR0_PE) & _CR0_PE
+    in_real_mode = not snapshot.registers.get("CR0", CR0_PE) & CR0_PE
     if report.ending is Ending.TRIPLE_FAULT and report.first is None and in_real_mode:
         yield _died_in_real_mode(snapshot)
     elif report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):

@@ -29,9 +29,6 @@ from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.word import MASK64, QWORD
 
-# Bits of an error code that names a descriptor (SDM 3A, 7.13).
-_EXTERNAL, _IN_IDT = 1, 2
-
 
 @dataclass(frozen=True, slots=True)
 class Entered:
@@ -84,7 +81,7 @@ class Delivery:
         ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear in that of
         an exception on the way (SDM 3A, 7.4.2, 7.13).
         """
-        external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else _EXTERNAL
+        external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else exceptions.EXTERNAL
         gate = self._gate(vector, registers, external)
         if not isinstance(gate, Gate):
             return gate
@@ -105,7 +102,7 @@ class Delivery:
     def _gate(
         self, vector: int, registers: Registers, external: int
     ) -> Gate | Raised | Unknown:
-        index = vector << (4 if self.platform.has(Quirk.GATE_TIMES_16) else 3) | _IN_IDT | external
+        index = vector << (4 if self.platform.has(Quirk.GATE_TIMES_16) else 3) | exceptions.IN_IDT | external
         if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
             limit = Hex(registers.idt_limit)
             words = message("gate {gate}, beyond the IDT's limit {limit},", gate=vector, limit=limit)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 GATE_BYTES = 16
 DESCRIPTOR_BYTES = 8
 RPL = 3  # of a selector: bits 1:0
+DPL_SHIFT = 5  # of a segment's attributes as a VM's state has them: bits 6:5
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
 _AVAILABLE_TSS = 9
 

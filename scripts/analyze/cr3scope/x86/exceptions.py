@@ -5,7 +5,7 @@ Intel SDM volume 3A: sections 7.3.1 (names), 7.13 (error codes), 7.15 (double fa
 
 from __future__ import annotations
 
-DIVIDE, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 0, 3, 6, 7, 8, 10, 11
+DIVIDE, NMI, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 0, 2, 3, 6, 7, 8, 10, 11
 STACK_FAULT, PROTECTION, PAGE_FAULT = 12, 13, 14
 
 NAMES = {

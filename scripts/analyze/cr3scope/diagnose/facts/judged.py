@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.target.standstill import Look, by_cpu, is_spinning
 from cr3scope.target.stopped_cpu import StoppedCpu
-
-_PE = 1  # CR0.PE
+from cr3scope.x86.cpu_state import CR0_PE
 
 
 def in_order(
@@ -31,7 +30,7 @@ def in_order(
         died = fault is not None and fault.rip is not None and cpu.rip == fault.rip
         if died and fault is not None and fault.cr3 is not None:
             died = cpu.cpu.cr3 == fault.cr3
-        in_real_mode = unseen and not cpu.registers.get("CR0", _PE) & _PE
+        in_real_mode = unseen and not cpu.registers.get("CR0", CR0_PE) & CR0_PE
         spins = cpu.number < len(spinning) and spinning[cpu.number]
         return not died, not in_real_mode, not spins, cpu.number
 

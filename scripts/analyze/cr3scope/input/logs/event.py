@@ -120,10 +120,6 @@ class InterruptRecord:
         return self.kind is Kind.EXCEPTION
 
     @property
-    def is_software(self) -> bool:
-        return self.kind is Kind.INT
-
-    @property
     def rip(self) -> int | None:
         return self.cpu.rip
 

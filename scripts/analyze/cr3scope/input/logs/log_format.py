@@ -11,7 +11,7 @@ from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 
-_MOST_BYTES = 4 << 20
+MOST_BYTES = 4 << 20
 _MOST_PLACES = 128
 _TORN = re.compile(rb"(?:\b[A-Za-z]{1,4}\d{0,2} *= *(?:0x|[0-9a-f]{8,16}:)?|\b[a-z]{1,6}\d?: {2,})[0-9a-f]*\Z")
 _LONGEST_VALUE = 64
@@ -55,8 +55,8 @@ def last_bytes(log: LogFile) -> tuple[int, bytes]:
 
     A register's value with which it breaks off is left out: it may be half a number.
     """
-    start = max(log.size - _MOST_BYTES, 0)
-    data = log.read(start, _MOST_BYTES)
+    start = max(log.size - MOST_BYTES, 0)
+    data = log.read(start, MOST_BYTES)
     torn = _TORN.search(data, max(len(data) - _LONGEST_VALUE, 0))
     return start, data[: torn.start()] if torn else data
 

@@ -20,8 +20,9 @@ from cr3scope.x86.exceptions import BREAKPOINT, FIRST_INTERRUPT, IN_IDT, PAGE_FA
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 from cr3scope.x86.standing import Standing
 
+MOST_BOOTS = 256  # of one log, the last ones
 KEPT = 64  # of the first exceptions under a CR3
-_STACK = 64 << 10  # bytes of one stack below an exception
+STACK = 64 << 10  # bytes of one stack below an exception
 _BIOS = range(0xE0000, 0x100000)
 
 
@@ -341,7 +342,7 @@ def _is_inside(first: InterruptRecord, later: InterruptRecord) -> bool:
     if first.cpu.cpl or later.cpu.cpl or chain.is_past(first, later.cpu) or first.rsp is None or later.rsp is None:
         return False
     both = (first.cpu.flags or 0) & (later.cpu.flags or 0)
-    return 0 < first.rsp - later.rsp <= _STACK and not both & RFLAGS_IF
+    return 0 < first.rsp - later.rsp <= STACK and not both & RFLAGS_IF
 
 
 def _ending(excerpt: Excerpt, row: Sequence[Happened]) -> Ending | None:

@@ -15,7 +15,7 @@ from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, Reset, Shown, Stopped, TripleFault, Walked
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu, report_on
+from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, WhichCpu, report_on
 from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
 from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch
@@ -25,7 +25,6 @@ from cr3scope.x86.mov_cr3 import NO_FLUSH
 
 _LATE = 2 * KEPT
 _MOST_SPACES = 64  # an operating system that runs has no end of CR3 values
-_MOST_BOOTS = 256
 _MOST_ENDS = 2
 _NO_SPACE = -1  # in the place of a CR3 that nothing tells
 
@@ -66,7 +65,7 @@ def boots_of_events(events: Iterable[Event], planned: int | None = None) -> list
     ``planned``: the CR3 whose address space is kept however many others there are.
     """
     planned = None if planned is None else planned & ~NO_FLUSH
-    boots: deque[StreamedSpaces] = deque([StreamedSpaces(planned)], maxlen=_MOST_BOOTS)
+    boots: deque[StreamedSpaces] = deque([StreamedSpaces(planned)], maxlen=MOST_BOOTS)
     for event in events:
         if boots[-1].is_over:
             if isinstance(event, Reset) or isinstance(event, TripleFault) and _is_told(boots[-1].end, event):

@@ -10,6 +10,7 @@ from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.emulators.qemu_dumps import dump_behind
 from cr3scope.input.logs.emulators.vectoring import Vectored, entry_failure, vectored
+from cr3scope.x86.entry import PAGE_OFFSET
 from cr3scope.x86.exceptions import FRAME_REACH
 
 _REFUSAL = re.compile(
@@ -18,12 +19,11 @@ _REFUSAL = re.compile(
 )
 _DATA = re.compile(rb"extra data\[(\d{1,2})\]: (?:0x)?([0-9a-f]{1,16})\b")
 _CODE = re.compile(rb"\bCode=[0-9a-f ?]{0,200}<([0-9a-f]{2})>((?: [0-9a-f]{2}){0,7})")
-_REACH = 2048
+_REFUSAL_BYTES = 2 << 10
 _DUMP_REACH = 8192
 _EMULATION, _SIMULTANEOUS, _DELIVERY, _UNKNOWN_EXIT = 1, 2, 3, 4
 # Exit reasons of VMX (SDM 3D, appendix C); KVM makes its entries for devices misconfigured on purpose.
 _TASK_SWITCH, _EPT_VIOLATION, _EPT_MISCONFIG, _MOST_REASONS = 0x9, 0x30, 0x31, 0x100
-_PAGE = 0xFFF
 
 
 def events_of_kvm(log: LogFile) -> Iterator[Event]:
@@ -31,8 +31,8 @@ def events_of_kvm(log: LogFile) -> Iterator[Event]:
     start, data = last_bytes(log)
     found: list[Stopped] = []
     for refusal in last_places(_REFUSAL, data):
-        following = _REFUSAL.search(data, refusal.end(), refusal.end() + _REACH)
-        end = following.start() if following else refusal.end() + _REACH
+        following = _REFUSAL.search(data, refusal.end(), refusal.end() + _REFUSAL_BYTES)
+        end = following.start() if following else refusal.end() + _REFUSAL_BYTES
         cpu = dump_behind(data, refusal.start())
         numbers = {int(match[1]): int(match[2], 16) for match in _DATA.finditer(data, refusal.end(), end)}
         given = [numbers[index] for index in range(len(numbers)) if index in numbers]
@@ -91,7 +91,7 @@ def _touched(data: Sequence[int], cpu: RegisterDump) -> str:
     if reason == _EPT_VIOLATION or len(data) < 4:
         return ": it touched memory that KVM does not map"
     words = f": it touched guest-physical {data[3]:#x}, where KVM has no RAM"
-    below = None if cpu.rsp is None else (cpu.rsp - data[3]) & _PAGE
+    below = None if cpu.rsp is None else (cpu.rsp - data[3]) & PAGE_OFFSET
     if below is not None and 0 < below <= FRAME_REACH:
         words += ", and by its place in the page may be the push to the stack below RSP"
         words += f"={cpu.rsp:#x}"

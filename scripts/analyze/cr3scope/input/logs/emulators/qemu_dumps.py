@@ -18,7 +18,7 @@ _HEADER = re.compile(
     rb"|(?P<fatal>" + FATAL + rb"|" + TRYING + rb")"
     rb"|(?P<monitor>info registers|CPU#\d{1,4}\b)"
 )
-_REACH = 2048  # from a header to its dump: QEMU explains a failed entry in ten lines
+_REACH = 2 << 10  # from a header to its dump: QEMU explains a failed entry in ten lines
 
 
 @dataclass(frozen=True, slots=True)

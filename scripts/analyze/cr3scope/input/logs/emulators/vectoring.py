@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cr3scope.x86.exceptions import name
+from cr3scope.x86.exceptions import NMI, name
+from cr3scope.x86.word import MASK64
 
 _VALID, _UNUSED = 1 << 31, 0x7FFF_E000
-_INTERRUPT, _NMI, _EXCEPTION, _INT, _PRIVILEGED, _SOFTWARE = 0, 2, 3, 4, 5, 6
+_INTERRUPT, _NMI_TYPE, _EXCEPTION, _INT, _PRIVILEGED, _SOFTWARE = 0, 2, 3, 4, 5, 6
 _FAILED_ENTRY = 1 << 31
 _REASONS = {
     33: "the guest's state is invalid", 34: "an MSR could not be loaded", 41: "a machine check came",
 }  # fmt: skip
-_SVM_INVALID = (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF)  # VMEXIT_INVALID (APM 2, 15.5.1)
+_SVM_INVALID = (0xFFFF_FFFF, MASK64)  # VMEXIT_INVALID (APM 2, 15.5.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Vectored:
             return f"hardware interrupt {self.vector:#04x}"
         if self.kind == _INT:
             return f"INT {self.vector:#04x} (the instruction)"
-        return "an NMI" if self.kind == _NMI else name(self.vector)
+        return "an NMI" if self.kind == _NMI_TYPE else name(self.vector)
 
 
 def vectored(info: int) -> Vectored | None:
@@ -45,7 +46,7 @@ def vectored(info: int) -> Vectored | None:
     kind = info >> 8 & 7
     if info >> 32 or not info & _VALID or info & _UNUSED or kind in (1, 7):
         return None
-    if kind == _EXCEPTION and info & 0xFF > 31 or kind == _NMI and info & 0xFF != 2:
+    if kind == _EXCEPTION and info & 0xFF > 31 or kind == _NMI_TYPE and info & 0xFF != NMI:
         return None
     return Vectored(info & 0xFF, kind)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump, Shown, Stopped, TripleFault
 from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.descriptors import DPL_SHIFT, RPL
 
 _GURU = re.compile(rb"(?:VCPU(\d{1,4}): )?Guru Meditation (-?\d{1,6})(?: \((\w{1,64})\))?")
 _TRIPLE_FAULT = b"1155"  # VINF_EM_TRIPLE_FAULT
@@ -24,7 +24,7 @@ _SEGMENT = re.compile(
     rb"\b(cs|ss|gs|tr) {0,2}=\{([0-9a-f]{4}) base=([0-9a-f]{8,16}) limit=([0-9a-f]{8}) flags=([0-9a-f]{8})\}"
 )
 _EFER = re.compile(rb"\bEFER {0,12}=([0-9a-f]{16})\b")
-_DPL, _LONG, _BIG = 5, 1 << 13, 1 << 14  # in the flags of a segment; CPL is that of SS
+_LONG, _BIG = 1 << 13, 1 << 14  # in the flags of a segment; CPL is that of SS
 
 
 def events_of_virtualbox(log: LogFile) -> Iterator[Event]:
@@ -73,7 +73,7 @@ def _state(data: bytes, head: re.Match[bytes]) -> RegisterDump:
         rsp=registers.get("RSP", registers.get("ESP")),
         linear=None if rip is None or base is None else rip + base,
         flags=flags,
-        cpl=int(stack[5], 16) >> _DPL & RPL if stack and cr0 is not None and cr0 & 1 else None,
+        cpl=int(stack[5], 16) >> DPL_SHIFT & RPL if stack and cr0 is not None and cr0 & 1 else None,
         cs=int(code[2], 16) if code else None,
         code_bits=bits,
         cr0=cr0,

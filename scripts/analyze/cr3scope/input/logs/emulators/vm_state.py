@@ -11,7 +11,7 @@ from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.emulators.vectoring import entry_failure, vectored
 from cr3scope.x86.cpu_state import CR0_PE, EFER_LMA
-from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.descriptors import DPL_SHIFT, RPL
 
 _BEGIN = re.compile(re.escape(VMCS) + b"|" + re.escape(VMCB))
 _ELSE = re.compile(rb"\*\*\* (?:Host|Control) State")
@@ -36,7 +36,6 @@ _ROW = re.compile(
 )
 _CPL = re.compile(rb"\bcpl: {1,16}([0-3])\b")
 _IN_VMCS, _IN_VMCB = (13, 14), (9, 10)  # where L and D/B are in a segment's attributes (SDM 3C, 25.4.1; APM 2, 15.5.1)
-_DPL = 5
 
 
 def events_of_vm_state(log: LogFile) -> Iterator[Event]:
@@ -100,7 +99,7 @@ def _dump(
         is_64 = bool(code[1] >> bits[0] & 1) and (efer is None or bool(efer & EFER_LMA))
         code_bits = 64 if is_64 else 32 if code[1] >> bits[1] & 1 else 16
     if cpl is None and stack is not None and cr0 is not None and cr0 & CR0_PE:
-        cpl = stack[1] >> _DPL & RPL
+        cpl = stack[1] >> DPL_SHIFT & RPL
     base = 0 if code_bits == 64 else None if code is None else code[3]
     return RegisterDump(
         rip=rip, rsp=values.get(b"RSP"), linear=None if rip is None or base is None else rip + base,

@@ -14,14 +14,13 @@ from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED,
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
-from cr3scope.input.logs.log_format import Format, Story
+from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport, report_on
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 
 SOURCE = "interrupt log"
-_MOST_BYTES = 4 << 20
 _END_BYTES = 64 << 10
 _MOST_NAMED = 8
 _SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
@@ -114,7 +113,7 @@ def _silence(log: LogFile) -> str:
 
 def _events(log: LogFile) -> Iterator[Event]:
     """Of a log that is of other formats as well: a paste, of which the first megabytes are read."""
-    data = log.read(0, _MOST_BYTES)
+    data = log.read(0, MOST_BYTES)
     found: list[Event] = [*read_records(data), *_ends_in(data, 0)]
     yield from sorted(found, key=lambda event: event.offset)
 

@@ -6,10 +6,10 @@ import re
 from collections import deque
 
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
+from cr3scope.input.logs.observe import MOST_BOOTS
 from cr3scope.input.logs.logfile import WINDOW, LogFile, LogPart
 
 _REACH = 2 << 20  # from the end of the log; what is before is one boot more, and may be several
-_MOST = 256
 _MOST_SIGNS = 4096
 _LINE = 256
 TRIPLE_FAULT = b"Triple fault"
@@ -42,7 +42,7 @@ def boots_of(log: LogFile) -> list[LogPart]:
             continue  # another CPU, which has not been told yet
         starts.append(following)
         quiet = following
-    starts = starts[-_MOST:]
+    starts = starts[-MOST_BOOTS:]
     return [LogPart(log, start, end) for start, end in zip(starts, [*starts[1:], log.size], strict=True)]
 
 

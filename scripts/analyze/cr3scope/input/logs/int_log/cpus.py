@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogPart
-from cr3scope.input.logs.observe import WhichCpu
+from cr3scope.input.logs.observe import STACK, WhichCpu
 
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
 _BEGIN = 1 << 20  # every CPU is reset before the firmware starts
-_MOST = 256
+_MOST_CPUS = 256
 _PAIR = 2  # CPUs; the boot CPU is number 0
-_STACK = 64 << 10
 _SAME_STACK = 4 << 10
 
 
@@ -73,12 +72,12 @@ def which(
 
 
 def _shares_stack(one: InterruptRecord, other: InterruptRecord) -> bool:
-    return not other.is_exception and _are_near(one.rsp, other.rsp, _STACK)
+    return not other.is_exception and _are_near(one.rsp, other.rsp, STACK)
 
 
 def _reset_as(log: LogPart, dead: InterruptRecord, known: int) -> int | None:
     """The CPU that the reset after ``dead`` found with its RIP and RSP; None unless it is one."""
-    data = log.read(dead.offset, (known + 2) * MAX_RECORD)[: _MOST * MAX_RECORD]
+    data = log.read(dead.offset, (known + 2) * MAX_RECORD)[: _MOST_CPUS * MAX_RECORD]
     resets = list(_RESET.finditer(data))
     ends = [match.start() for match in resets[1:]] + [len(data)]
     found = set()
@@ -92,7 +91,7 @@ def _reset_as(log: LogPart, dead: InterruptRecord, known: int) -> int | None:
 def _stack_owner(log: LogPart, dead: InterruptRecord, end: int) -> int | None:
     """The CPU that had its stack where ``dead`` has it, when it was last reset before ``end``."""
     latest: dict[int, int] = {}
-    for _ in range(_MOST):
+    for _ in range(_MOST_CPUS):
         end = log.rfind(b"CPU Reset (CPU ", 0, end)
         if end < 0:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cr3scope.input.logs.int_log.boots import RESET
 from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, name
@@ -18,7 +19,6 @@ _WHOSE = re.compile(
     rb"(\d{1,12}): v=([0-9a-f]{2}) |CPU Reset \(CPU (\d{1,5})\)|(SMM: enter)|(SMM: after RSM)"
 )
 _UPDATE = re.compile(CR3_UPDATE + rb"([0-9a-f]{8,16})")
-_RESET = b"CPU Reset (CPU 0)"
 _INTERRUPTS, _PROTECTED = 1 << 9, 1
 _START = (0, 0xFFF0)  # IP of a CPU that has not run yet
 _TRIES = 64
@@ -70,8 +70,8 @@ def restart(log: LogFile) -> Dump | None:
     """
     end = log.size
     for _ in range(_TRIES):
-        end = log.rfind(_RESET, 0, end)
-        dump = dump_around(log, end + len(_RESET)) if end >= 0 else None
+        end = log.rfind(RESET, 0, end)
+        dump = dump_around(log, end + len(RESET)) if end >= 0 else None
         if end < 0 or (dump is not None and dump.ip not in _START):
             return dump
     return None

@@ -16,9 +16,8 @@ from cr3scope.input.logs.int_log.marker import MARKER
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.x86.access import Fault
-from cr3scope.x86.exceptions import DOUBLE_FAULT, FIRST_INTERRUPT, makes_double_fault
+from cr3scope.x86.exceptions import DOUBLE_FAULT, FIRST_INTERRUPT, NMI, makes_double_fault
 
-_NMI = 2
 RECORD = b": v="  # in the first line of each, and nowhere else
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
 _BETWEEN = 6144  # the records of two other CPUs
@@ -181,7 +180,7 @@ def _kind(header: re.Match[bytes], before: bytes) -> Kind:
     vector = int(header[2], 16)
     if header[4] == _BY_INSTRUCTION:
         return Kind.INT
-    if vector >= FIRST_INTERRUPT or b"Servicing " in before or vector == _NMI:
+    if vector >= FIRST_INTERRUPT or b"Servicing " in before or vector == NMI:
         return Kind.INTERRUPT
     return Kind.EXCEPTION
 
