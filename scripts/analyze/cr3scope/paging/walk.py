@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import reduce
+from typing import TYPE_CHECKING
 
-from cr3scope.paging.tables import Tables
 from cr3scope.x86 import entry as bits
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -26,8 +26,11 @@ from cr3scope.x86.cpu_state import (
 from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.word import MASK64
 
+if TYPE_CHECKING:  # a walk that was printed needs no arrays
+    from cr3scope.paging.tables import Tables
+
 __all__ = [
-    "AccessKind", "PageFault", "Platform", "Reason", "Tables", "Translation", "Walk", "access",
+    "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
     "is_canonical", "walk",
 ]  # fmt: skip
 
@@ -172,15 +175,21 @@ def walk(
         index = bits.level_index(virt, level)
         value = int(entries[index])
         met.append(EntryRef(level, index, table + bits.ENTRY_BYTES * index, value))
-        if not value & bits.PRESENT:
-            return Walk(virt, tuple(met), Reason.NOT_PRESENT)
-        if value & bits.reserved_mask(level, value, cpu, platform):
-            return Walk(virt, tuple(met), Reason.RESERVED)
+        stop = stops(level, value, cpu, platform)
+        if stop is not None:
+            return Walk(virt, tuple(met), stop)
         table = bits.frame(value, level)
         if bits.is_leaf(value, level):
             break
     size = bits.level_bytes(level)
     return Walk(virt, tuple(met), None, table | virt & (size - 1), size)
+
+
+def stops(level: int, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE) -> Reason | None:
+    """Return why a walk ends at an entry of this level, whatever the access; None if it does not."""
+    if not value & bits.PRESENT:
+        return Reason.NOT_PRESENT
+    return Reason.RESERVED if value & bits.reserved_mask(level, value, cpu, platform) else None
 
 
 def access(
@@ -219,6 +228,11 @@ def access(
             return PageFault(exceptions.PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     assert first.phys is not None
     return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)
+
+
+def refusal(path: Walk, cpu: CpuState, kind: AccessKind, user: bool) -> PageFault | None:
+    """Return the fault that an access to the page of a walk raises, None if the entries allow it."""
+    return _refusal(path, _Request(cpu, kind, user, False, False, Platform.HARDWARE))
 
 
 def behind(fault: PageFault) -> int:

@@ -17,20 +17,36 @@ _LET_THROUGH_NOW = "let through now: they were changed since, or a stale transla
 
 def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
     """Yield a heading, then the levels from the top."""
-    outcome = f"refused: {walk.refused}" if walk.refused else _LET_THROUGH if walk.dump else _LET_THROUGH_NOW
     yield ""
-    where = f"in dump `{printable(walk.dump)}`" if walk.dump else "in memory"
-    yield f"  {paint('walk', 'label', colour)}  {walk.virt:#x} {where}, CR3={walk.cr3:#x}: {walk.access} {outcome}"
+    where = "" if walk.cr3 is None else f", CR3={walk.cr3:#x}"
+    yield f"  {paint('walk', 'label', colour)}  {walk.virt:#x} {_source(walk)}{where}: {walk.access} {_outcome(walk)}"
     for level in walk.levels:
-        yield _level(level)
+        yield _level(level, walk.is_printed)
+    if walk.remark:
+        yield f"        {printable(walk.remark)}"
 
 
-def _level(level: WalkLevel) -> str:
+def _source(walk: FaultWalk) -> str:
+    if walk.is_printed:
+        return "as it was printed"
+    return f"in dump `{printable(walk.dump)}`" if walk.dump else "in memory"
+
+
+def _outcome(walk: FaultWalk) -> str:
+    if walk.refused:
+        return f"refused: {walk.refused}"
+    if walk.is_printed:
+        return "not refused by what is shown"
+    return _LET_THROUGH if walk.dump else _LET_THROUGH_NOW
+
+
+def _level(level: WalkLevel, is_printed: bool) -> str:
     entry = level.entry
     mark = "<- here" if level.is_guilty else ""
     by = printable(level.source) if level.source else ""
+    at = "" if is_printed else f"{entry.phys:#x} = "
     row = (
-        f"        {entry_name(entry.level, entry.index):<9}  {entry.phys:#x} ="
-        f" {entry.value:#018x}  {bit_names(entry):<16}  {mark:<7}  {by}"
+        f"        {entry_name(entry.level, entry.index):<9}  {at}"
+        f"{entry.value:#018x}  {bit_names(entry):<16}  {mark:<7}  {by}"
     )
     return row.rstrip()

@@ -51,13 +51,14 @@ def _hex(value: int | None) -> str | None:
     return None if value is None else f"{value:#x}"
 
 
-def _entry(entry: EntryRef | None) -> dict[str, object] | None:
+def _entry(entry: EntryRef | None, is_printed: bool = False) -> dict[str, object] | None:
+    """``is_printed``: nobody knows where it lies."""
     if entry is None:
         return None
     return {
         "level": entry.level,
         "index": entry.index,
-        "phys": _hex(entry.phys),
+        "phys": None if is_printed else _hex(entry.phys),
         "value": _hex(entry.value),
     }
 
@@ -210,8 +211,10 @@ def _walk(walk: FaultWalk | None, verdict: Verdict) -> dict[str, object] | None:
         "access": walk.access,
         "refused": walk.refused,
         "dump": walk.dump,
+        "printed": walk.is_printed,
+        "remark": walk.remark,
         "levels": [
-            {"entry": _entry(each.entry), "guilty": each.is_guilty, "source": each.source,
+            {"entry": _entry(each.entry, walk.is_printed), "guilty": each.is_guilty, "source": each.source,
              "source_text": _source_text(each.source, verdict)}
             for each in walk.levels
         ],  # fmt: skip

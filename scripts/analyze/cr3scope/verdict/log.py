@@ -28,6 +28,10 @@ def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
     case = case_of_log(story.report)
     if story.report.ending is None:
         case = _ran_on(case, story)
+    if story.walked is not None:
+        from cr3scope.verdict.printed_walk import walk_as_printed  # most logs hold no walk
+
+        case = replace(case, walk=walk_as_printed(story.walked, story.report.fatal, story.report.dump))
     if symbols is not None and case.observation is not None:
         from cr3scope.verdict.places import placed  # names want ELF files read, which most logs come without
 

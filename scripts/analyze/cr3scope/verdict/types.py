@@ -41,14 +41,20 @@ class WalkLevel:
 @dataclass(frozen=True, slots=True)
 class FaultWalk:
     """The address of a page fault in tables that somebody holds, from the top. ``refused`` is None if
-    these tables let the access through: then they are not what the CPU used."""
+    these tables let the access through: then they are not what the CPU used.
+
+    ``is_printed``: nobody holds tables, but the guest's own kernel printed the entries, without their addresses, and
+    perhaps not all of them. ``remark``: what is uncertain, in words.
+    """
 
     virt: int
-    cr3: int
+    cr3: int | None
     access: str  # "supervisor fetch"
     refused: str | None
     dump: str  # id of the capture's dump; "" of tables in memory
     levels: tuple[WalkLevel, ...]
+    is_printed: bool = False
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ class InterruptRecord:
     was raised. ``is_whole``: its registers were dumped. ``reported_by``: who of the guest's own code took it and said so,
     in words (``the firmware's screen``); empty of an emulator's record. ``whose``: which of several CPUs it
     was, in words, where the log says so. ``why``: the reason that the emulator itself states, why it could not be
-    delivered; ``said``: what it says of the cause, as it says it, behind its name.
+    delivered; ``said``: what it says of the cause, as it says it, behind its name. ``remarks``:
+    what else the log says of it, and what of it is uncertain, in words of ours.
     """
 
     offset: int
@@ -114,6 +115,7 @@ class InterruptRecord:
     whose: str = ""
     why: Why | None = None
     said: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_exception(self) -> bool:
@@ -230,7 +232,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """A walk that the guest's own kernel printed: (level, entry) from the root down, as far as it went."""
+    """A walk that the guest's own kernel printed: (level, entry) from the root down, as far as it went.
+
+    The level of the root tells the kind of the tables: 5 or 4 in long mode, 3 of PAE, 2 of two levels (SDM 3A, 5.3 ff.).
+    """
 
     offset: int
     virt: int

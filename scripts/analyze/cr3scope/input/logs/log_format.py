@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump
+from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump, Walked
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 
@@ -27,6 +27,7 @@ class Story:
     reset: str = ""  # a reset that no exception explains, in words
     reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
     tells_nothing: str = ""  # why nothing can be judged
+    walked: Walked | None = None  # the walk that the guest's kernel printed of the fault, or of whatever else
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Format:
     ``source``: what a verdict calls such a log. ``events`` yields what stands in it, in its order; offsets are bytes of
     the log. ``signs``: bytes of which any one makes a log one of this format, wherever it stands; a log may be of
     several. ``story``: a quicker way than by all events, of a log that is of this format alone, given the CR3 of the
-    switch if a capture tells it. ``is_guess``: asked only where no other format knows anything.
+    switch if a capture tells it. ``is_guess``: asked only where no other format knows anything, and only of this format
+    if it has events.
     """
 
     source: str

@@ -379,6 +379,7 @@ def _notes(excerpt: Excerpt, origin: InterruptRecord) -> tuple[str, ...]:
         note = chain.interrupt_note(origin, excerpt.early[0])
         if note:
             notes.append(note)
+    notes.extend(origin.remarks)
     if excerpt.cut is not None:
         notes.append(f"the last record is cut short, at byte {excerpt.cut}")
     return tuple(notes)

@@ -44,14 +44,16 @@ def read_story(log: LogFile, cr3: int | None = None) -> Story:
 def formats_of(log: LogFile) -> list[Format]:
     """Return the formats whose signs stand in a log: issue texts hold several. Those that guess, where no other does.
 
-    Of a log that is longer than any paste, the two ends tell; all of it is searched where these tell nothing.
+    Of a log that is longer than any paste, the two ends tell; all of it is searched where these tell nothing. What guesses
+    must have events, too: its signs are words of prose as well.
     """
     ends = log.read(0, _END) + b"\n" + log.read(max(log.size - _END, _END), _END)
     formats_known = list(all_formats())
     known = [one for one in formats_known if any(sign in ends for sign in one.signs)]
-    if not known and log.size > 2 * _END:
+    if all(one.is_guess for one in known) and log.size > 2 * _END:
         known = [one for one in formats_known if one.is_in(log)]
-    return [one for one in known if not one.is_guess] or known
+    certain = [one for one in known if not one.is_guess]
+    return certain or [one for one in known if any(True for _ in one.events(log))]
 
 
 def all_formats() -> Iterator[Format]:

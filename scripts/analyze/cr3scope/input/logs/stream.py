@@ -6,7 +6,7 @@ For formats whose lines must be read one by one. What a format leaves out is fil
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, Reset, Shown, Stopped, TripleFault, Walked
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, WhichCpu, report_on
+from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu, report_on
 from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
 from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch
@@ -28,25 +28,29 @@ _MOST_SPACES = 64  # an operating system that runs has no end of CR3 values
 _MOST_ENDS = 2
 _NO_SPACE = -1  # in the place of a CR3 that nothing tells
 
+
 def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
     """Return the story that events tell, in their order. ``cr3``: that of the switch, None if nobody tells."""
     boots = boots_of_events(events, cr3)
     report = replace(report_on(boots, cr3), source=source)
     ends = [(boot, boot.end) for boot in boots if isinstance(boot.end, (TripleFault, Stopped))]
+    walked = _walk_of(report, boots)
     if report.ending is not None:
         other = [end for boot, end in ends if boot.last() is None][-_MOST_ENDS:]
         also = (f"the log tells of another end as well: {_death(end)[1]}" for end in other)
-        return Story(replace(report, notes=(*report.notes, *dict.fromkeys(also))))
+        return Story(replace(report, notes=(*report.notes, *dict.fromkeys(also))), walked=walked)
     if ends:
         last = ends[-1][1]
         ending, words = _death(last)
         notes = () if cr3 is None else report.notes  # that there is no exception is no news then
-        return Story(replace(report, ending=ending, detail=words, dump=last.cpu, notes=notes))
+        return Story(replace(report, ending=ending, detail=words, dump=last.cpu, notes=notes), walked=walked)
     end = boots[-1].end
     if end is None or isinstance(end, (TripleFault, Stopped)):
         return Story(report, tells_nothing="the log holds no exception, no interrupt and no load of CR3")
     if isinstance(end, Reset):
         return Story(report, reset="the machine was reset without an exception", reset_cpu=end.cpu)
+    if isinstance(end, Walked):
+        return Story(report, tells_nothing=_ALONE, walked=walked)
     rip = end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None
     alone = standing_note(end) if isinstance(end, Shown) and not report.saw_interrupts else ""
     return Story(report, _words(end), rip, tells_nothing=alone)
@@ -57,6 +61,22 @@ def _death(end: TripleFault | Stopped) -> tuple[Ending, str]:
     if isinstance(end, TripleFault):
         return Ending.TRIPLE_FAULT, chain.death_words(end)
     return Ending.STOPPED, stopped_words(end)
+
+
+_ALONE = "a walk is shown, and no exception with it: what the access was is not told"
+
+
+def _walk_of(report: LogReport, boots: Sequence[StreamedSpaces]) -> Walked | None:
+    """The walk of the page fault that the report is about, of the nearest place; of no fault, the last one."""
+    walks = [walk for boot in boots for walk in boot.walks]
+    if report.ending is None:
+        return walks[-1] if walks else None
+    fault = report.fatal or report.first
+    if fault is None or fault.cr2 is None or fault.offset is None:
+        return None
+    at = fault.offset
+    its = [walk for walk in walks if walk.virt == fault.cr2]
+    return min(its, key=lambda walk: abs(walk.offset - at)) if its else None
 
 
 def boots_of_events(events: Iterable[Event], planned: int | None = None) -> list[StreamedSpaces]:
@@ -97,6 +117,7 @@ class StreamedSpaces:
         self.saw_interrupts = False
         self.is_over = False  # it was reset, or given up
         self.end: Event | None = None
+        self.walks: deque[Walked] = deque(maxlen=KEPT)
 
     def last(self) -> int | None:
         """Return the CR3 of the last exception that was raised on its own account."""
@@ -109,7 +130,8 @@ class StreamedSpaces:
 
     def cpu(self, excerpt: Excerpt) -> WhichCpu:
         """Return which CPU it was, as far as the events tell."""
-        return WhichCpu(excerpt.late[-1].whose)
+        reported = next((record for record in excerpt.early if record.reported_by), None)
+        return WhichCpu((reported or excerpt.late[-1]).whose)
 
     def count(self, excerpt: Excerpt, first: InterruptRecord, last: InterruptRecord) -> Count:
         """Return the exceptions of the excerpt's address space, and the interrupts of all, from ``first`` to ``last``."""
@@ -124,6 +146,8 @@ class StreamedSpaces:
             if not isinstance(event, Reset):
                 for one in self._spaces.values():
                     one.finish(event if self._before is not None and one.ends_with(self._before) else None)
+        elif isinstance(event, Walked):
+            self.walks.append(event)
         elif isinstance(event, Loaded):
             self._loaded = event.cr3 & ~NO_FLUSH
             self._enter(self._loaded, event.offset)
