@@ -10,21 +10,20 @@ from enum import Enum
 from pathlib import Path
 
 from cr3scope.input.capture.framing import SENTINEL
+from cr3scope.input.logs.panic import LINUX_PANIC, XEN_LINE
+from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
 
 MAX_BYTES = 32 << 20
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
 
 _RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
-_SCREEN = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
-_XEN = rb"\(XEN\) (?:\[[^\]\r\n]{1,20}\] )?"  # before each line of the hypervisor's
 _PANIC = re.compile(
-    rb"(?:Kernel panic - not syncing: ?|"  # Linux, kernel/panic.c
-    + _XEN + rb"Panic on CPU \d+:\r?\n" + _XEN + rb"|"  # Xen, xen/drivers/char/console.c
-    + _XEN + rb"(?=Hardware Dom0 crashed))"  # Xen, xen/common/shutdown.c
+    rb"(?:" + re.escape(LINUX_PANIC.rstrip()) + rb" ?|"
+    + XEN_LINE + rb"Panic on CPU \d+:\r?\n" + XEN_LINE + rb"|"  # Xen, xen/drivers/char/console.c
+    + XEN_LINE + rb"(?=Hardware Dom0 crashed))"  # Xen, xen/common/shutdown.c
     rb"([^\r\n]{0,200})[^\n]{0,200}\n"
 )  # fmt: skip
 _BOOTING = re.compile(rb"BdsDxe: starting Boot")  # edk2, on every console, before the first instruction of what it starts
-_SCREEN_STARTS = b"!!!! X64 Exception Type"
 
 
 def panic_words(serial: bytes) -> str | None:
@@ -99,8 +98,8 @@ class SerialPort:
             signs.append(Sign.BOOTING)
         if any(match.end() > old for match in _PANIC.finditer(window)):
             signs.append(Sign.KERNEL_PANIC)
-        if any(match.end() > old for match in _SCREEN.finditer(window)):
+        if any(match.end() > old for match in SCREEN_ENDS.finditer(window)):
             signs.append(Sign.SCREEN_COMPLETE)
-        elif window.find(_SCREEN_STARTS, max(old - len(_SCREEN_STARTS) + 1, 0)) >= 0:
+        elif any(match.end() > old for match in SCREEN.finditer(window)):
             signs.append(Sign.SCREEN_STARTED)
         return signs

@@ -22,7 +22,7 @@ def last_words(serial: bytes) -> tuple[str, ...]:
     Of a kernel that says "panic", return that line and those around it: a list of addresses often comes last.
     """
     # A cursor that is moved begins another line for the reader.
-    guest = serial.split(SCREEN, 1)[0]  # what comes then is the firmware's
+    guest = SCREEN.split(serial, 1)[0]  # what comes then is the firmware's
     text = _CONTROL.sub(b"\n", guest[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
     lines = [printable(line.strip()) for line in text.split("\n")]
     spoken = [line for line in lines if any(map(str.isalnum, line)) and not _OTHERS.search(line)]

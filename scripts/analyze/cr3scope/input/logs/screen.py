@@ -1,21 +1,57 @@
-"""The exception screen that edk2 firmware prints on the serial port (CpuExceptionHandlerLib)."""
+"""The exception screen that edk2 firmware prints on the serial port (CpuExceptionHandlerLib), of X64 and of IA32."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
-from cr3scope.input.logs.event import Event, InterruptRecord, RegisterDump
-from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.x86.access import Fault
-from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
+from cr3scope.x86.exceptions import WITH_ERROR_CODE, raised_at
 
-SCREEN = b"!!!! X64 Exception Type - "
-_HEAD = re.compile(re.escape(SCREEN) + rb"([0-9A-F]{2})\(")
-_FIELD = re.compile(rb"\b(ExceptionData|RIP|RSP|CR2|CR3) +- ([0-9A-F]{16})\b")
-_APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8}) ")
-_LONGEST = 4096
-_SCREEN_BYTES = 64 << 10
+SCREENS = (b"!!!! X64 Exception Type - ", b"!!!! IA32 Exception Type - ")  # how one begins
+SCREEN = re.compile(b"|".join(map(re.escape, SCREENS)))
+SCREEN_ENDS = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
+LONGEST = 4096  # bytes of one
+BY = "the firmware's screen"  # who says so
+
+# Older firmware gives the vector 8 or 16 digits and no name.
+_HEAD = re.compile(rb"!!!! (X64|IA32) Exception Type - (?:0{6}|0{14})?([0-9A-F]{2})[( ]")
+_NAME = rb"\b(ExceptionData|CR[0-8]|[ER][A-Z]{2}|R[89]|R1[0-5]|[ER]FLAGS|CS) +- "
+_TABLE = rb"\b(GDTR|IDTR) +- "
+_APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8})\b")
+_RPL = 3
+
+
+class _Width(NamedTuple):
+    """How wide the registers of a screen are, so that a number that is cut is none."""
+
+    bits: int
+    letter: bytes  # of RIP or EIP
+    field: re.Pattern[bytes]
+    table: re.Pattern[bytes]
+
+
+def _width(bits: int, letter: bytes) -> _Width:
+    number = rb"([0-9A-F]{%d})" % (bits // 4)
+    limit = number if bits == 64 else rb"([0-9A-F]{8})"
+    return _Width(bits, letter, re.compile(_NAME + number + rb"\b"), re.compile(_TABLE + number + rb" " + limit + rb"\b"))
+
+
+_WIDTHS = {b"X64": _width(64, b"R"), b"IA32": _width(32, b"E")}
+
+
+def read_screens(text: bytes, base: int = 0) -> Iterator[InterruptRecord]:
+    """Yield the exception of each screen in a part of a log from offset ``base`` on, as far as it is there."""
+    head = _HEAD.search(text)
+    while head is not None:
+        following = SCREEN.search(text, head.end())
+        end = min(head.end() + LONGEST, following.start() if following else len(text))
+        record = _record(head, text[head.end() : end])
+        yield replace(record, offset=base + head.start())
+        head = _HEAD.search(text, end)
 
 
 def read_screen(serial: bytes) -> Fault | None:
@@ -23,36 +59,28 @@ def read_screen(serial: bytes) -> Fault | None:
 
     Further ones may be of the screen's own search.
     """
-    head = _HEAD.search(serial)
-    if head is None:
-        return None
-    screen = serial[head.end() : head.end() + _LONGEST].split(b"!!!! X64", 1)[0]
-    fields = {match[1]: int(match[2], 16) for match in _FIELD.finditer(screen)}
-    vector = int(head[1], 16)
-    return Fault(
-        vector,
-        fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None,
-        fields.get(b"CR2") if vector == PAGE_FAULT else None,
-        raised_at(vector, fields.get(b"RIP")),
-        fields.get(b"CR3"),
-        fields.get(b"RSP"),
-    )
+    first = next(read_screens(serial), None)
+    return None if first is None else first.fault
 
 
-def apic_id(serial: bytes) -> int | None:
-    """Return the APIC ID of the CPU whose exception the first screen shows; None if it shows none."""
-    head = _HEAD.search(serial)
-    match = _APIC.search(serial, head.end(), head.end() + 128) if head else None
-    return int(match[1], 16) if match else None
-
-
-def events_of_screen(log: LogFile, place: int) -> Iterator[Event]:
-    """Yield the exception of the first screen of a log, which begins at ``place``."""
-    text = log.read(place, _SCREEN_BYTES)
-    first = read_screen(text)
-    if first is None:
-        return
-    cpu = RegisterDump(rip=first.rip, rsp=first.rsp, cr2=first.cr2, cr3=first.cr3)
-    number = apic_id(text)
-    whose = "" if number is None else f"the one with APIC id {number}"
-    yield InterruptRecord(place, 0, first.vector, first.error_code, cpu, reported_by="the firmware's screen", whose=whose)
+def _record(head: re.Match[bytes], screen: bytes) -> InterruptRecord:
+    width = _WIDTHS[head[1]]
+    fields: dict[bytes, int] = {}
+    for match in width.field.finditer(screen):
+        fields.setdefault(match[1], int(match[2], 16))
+    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in width.table.finditer(screen)}
+    vector, selector = int(head[2], 16), fields.get(b"CS")
+    apic = _APIC.search(screen)
+    cpu = RegisterDump(
+        rip=raised_at(vector, fields.get(width.letter + b"IP")), rsp=fields.get(width.letter + b"SP"),
+        flags=fields.get(width.letter + b"FLAGS"),
+        cpl=None if selector is None else selector & _RPL, cs=selector, code_bits=width.bits,
+        cr0=fields.get(b"CR0"), cr2=fields.get(b"CR2"), cr3=fields.get(b"CR3"), cr4=fields.get(b"CR4"),
+        gdt=tables.get(b"GDTR"), idt=tables.get(b"IDTR"),
+        general={name.decode(): value for name, value in fields.items() if name[:1] in b"RE" and len(name) < 7},
+    )  # fmt: skip
+    return InterruptRecord(
+        0, 0, vector, fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None, cpu,
+        is_whole=cpu.rip is not None, reported_by=BY,
+        whose=f"the one with APIC id {int(apic[1], 16)}" if apic else "",
+    )  # fmt: skip

@@ -1,19 +1,30 @@
-"""The exception screen that edk2 firmware prints on the serial port (CpuExceptionHandlerLib)."""
+"""The exception screens that edk2 firmware prints on the serial port: one or several, of several boots too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.input.logs.event import Event
+from cr3scope.input.logs.event import Event, Reset
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.screen import SCREEN, events_of_screen
+from cr3scope.input.logs.pieces import places
+from cr3scope.input.logs.screen import BY, LONGEST, SCREENS, read_screens
+
+_MOST = 256  # screens that are looked at
+_BOOT = b"BdsDxe: loading Boot"  # after a screen the firmware stands: it says so in the next boot
 
 
 def _events(log: LogFile) -> Iterator[Event]:
-    place = log.find(SCREEN)
-    if place >= 0:
-        yield from events_of_screen(log, place)
+    before: int | None = None
+    for number, place in enumerate(places(log, SCREENS)):
+        if number == _MOST:
+            return
+        booted = log.find(_BOOT, before, place) if before is not None else -1
+        if booted >= 0:
+            yield Reset(booted)
+        before = place
+        text = log.read(place, LONGEST)
+        yield from (record for record in read_screens(text, place) if record.offset == place)
 
 
-FORMAT = Format("the firmware's screen", _events, (SCREEN,))
+FORMAT = Format(BY, _events, SCREENS)

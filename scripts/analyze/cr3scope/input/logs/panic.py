@@ -1,0 +1,6 @@
+"""How kernels begin the line in which they give up."""
+
+from __future__ import annotations
+
+LINUX_PANIC = b"Kernel panic - not syncing: "  # kernel/panic.c
+XEN_LINE = rb"\(XEN\) (?:\[[^\]\r\n]{1,20}\] )?"  # a pattern: before each line of the hypervisor's
