@@ -5,8 +5,8 @@ Intel SDM volume 3A: sections 7.3.1 (names), 7.13 (error codes), 7.15 (double fa
 
 from __future__ import annotations
 
-DIVIDE, NMI, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 0, 2, 3, 6, 7, 8, 10, 11
-STACK_FAULT, PROTECTION, PAGE_FAULT = 12, 13, 14
+DIVIDE, DEBUG, NMI, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT = 0, 1, 2, 3, 6, 7, 8
+INVALID_TSS, NOT_PRESENT, STACK_FAULT, PROTECTION, PAGE_FAULT, ALIGNMENT = 10, 11, 12, 13, 14, 17
 
 NAMES = {
     0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF",
