@@ -234,7 +234,7 @@ def test_another_form_in_the_same_text_is_said_to_be_left_out(tmp_path: Path) ->
     ("text", "says"),
     [
         ("00400000: 01400000 -GPDA---W\r\n", "32-bit"),
-        ("00000000-00400000 00400000 -rw\r\n", "32-bit"),
+        ("00000000-00400001 00400000 -rw\r\n", "makes sense"),
         ("0xc0000000-0xc0100000           1M     RW             GLB x  pte\n", "32-bit"),
         (leaf_line(0xC000_0000, 0x8000_0000_0040_0000, "XGPDA---W"), "32-bit"),
         ("".join(leaf_line(n << 22, n << 22, "--PDA---W") for n in range(4)), "32-bit"),

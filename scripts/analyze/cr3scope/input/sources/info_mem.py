@@ -1,5 +1,7 @@
 """``info mem`` of QEMU's monitor (target/i386/monitor.c): ranges with U and W of all levels.
 
+Up to QEMU 1.2, and in the forks made of it, addresses of 32-bit guests have 8 digits.
+
 The printed end is the address behind the last byte. Addresses count through the canonical hole, and
 the end of the address space is 2^48, with five levels 2^57.
 """
@@ -7,6 +9,7 @@ the end of the address space is 2^48, with five levels 2^57.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
     Grammar,
+    Lines,
     hex_column,
     last_listing,
     matrix,
@@ -31,20 +35,34 @@ GRAMMAR = Grammar(
         rb"-[0-9a-f]{16} |^[0-9a-f]* ?[u-]r[w-]$"
     ),
 )
-SHORT = re.compile(rb"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{8} [0-9a-f]{8} [u-]r[w-]")
+SHORT = Grammar(
+    re.compile(rb"(?<![0-9a-f])[0-9a-f]{8}-[0-9a-f]{8} [0-9a-f]{8} [u-]r[w-]"),
+    re.compile(rb"^[0-9a-f]{1,8}(-([0-9a-f]{1,8}( [0-9a-f]{0,8}( [ur-]*)?)?)?)?$|^-[0-9a-f]{8} |^[0-9a-f]* ?[u-]r[w-]$"),
+)
+_GAP = (
+    "`info mem` shows no execute right, no frames, no page sizes and no memory types, and takes entries with reserved bits"
+    " as if they mapped"
+)
 FORM = Form(
     "`info mem`",
     Tells(int(RIGHT_WRITE | RIGHT_USER), frames=False, cache_bits=0, types=False),
     levels=False,
+    gaps=(f"{_GAP}; w and u are those of all levels together",),
+)
+SHORT_FORM = Form(
+    FORM.name,
+    replace(FORM.tells, is_bound=True),
+    levels=False,
     gaps=(
-        "`info mem` shows no execute right, no frames, no page sizes and no memory types, and takes"
-        " entries with reserved bits as if they mapped; w and u are those of all levels together",
+        f"{_GAP}; QEMU that prints 8 digits shows w and u of all levels together, or in its oldest versions those of the leaf"
+        " alone: an entry above may deny more",
     ),
 )
 _WIDTH = 54
 _FIRST, _END, _SIZE = slice(0, 16), slice(17, 33), slice(34, 50)
 _U, _W = 51, 53
 _DASH = ord("-")
+_SHORT_WIDTH = 32
 # Bits of an address with four and with five levels.
 _WIDTHS = (48, 57)
 
@@ -52,12 +70,26 @@ _WIDTHS = (48, 57)
 def read_info_mem(text: Data, path: str) -> Listing:
     """Return the ranges of the last listing in the text; UnusableInput if no line makes sense."""
     found = read_lines(text, GRAMMAR)
-    cells = matrix(found.lines, _WIDTH)
+    return _read(found, found.lines, path, FORM)
+
+
+def read_short_info_mem(text: Data, path: str) -> Listing:
+    """Return the same of addresses that have 8 digits."""
+    found = read_lines(text, SHORT)
+    lines = [b"%b%b-%b%b %b%b %b" % (_HALF, line[:8], _HALF, line[9:17], _HALF, line[18:26], line[27:]) for line in found.lines]
+    return _read(found, lines, path, SHORT_FORM)
+
+
+_HALF = b"0" * 8
+
+
+def _read(found: Lines, lines: list[bytes], path: str, form: Form) -> Listing:
+    cells = matrix(lines, _WIDTH)
     first = hex_column(cells[:, _FIRST])
     chosen = last_listing(found, first)
     cells, first = cells[chosen.numbers], first[chosen.numbers]
     end, size = hex_column(cells[:, _END]), hex_column(cells[:, _SIZE])
-    width = _address_bits(first, end)
+    width = _SHORT_WIDTH if form is SHORT_FORM else _address_bits(first, end)
     if width == _WIDTHS[-1]:
         chosen.losses.append(
             "the guest has five levels: many versions of QEMU (7.2 for one) then read PDPTEs"
@@ -79,10 +111,12 @@ def read_info_mem(text: Data, path: str) -> Listing:
             f"{int((~good).sum())} lines contradict themselves and are left out; the first:"
             f" {int(first[bad]):016x}-{int(end[bad]):016x}"
         )
-    low, last, kept = _at_hole(linear[good], stop[good] - np.uint64(1), rights[good], width)
+    low, last, kept = linear[good], stop[good] - np.uint64(1), rights[good]
+    if width != _SHORT_WIDTH:
+        low, last, kept = _at_hole(low, last, kept, width)
     unknown = np.zeros_like(low)
     rows = Rows(low, last, unknown, kept, unknown, unknown)
-    return merged(FORM, rows, chosen.notes, chosen.losses)
+    return merged(form, rows, chosen.notes, chosen.losses)
 
 
 def _address_bits(first: U64, end: U64) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources import info_mem, info_tlb, ptdump
+from cr3scope.input.sources import info_mem, info_pg, info_tlb, ptdump
 from cr3scope.input.sources.listing import Form, Listing
 from cr3scope.input.sources.listing_text import Grammar, normalised
 from cr3scope.input.sources.physical_memory import Data
@@ -20,13 +20,15 @@ _NO_PAGING = re.compile(rb"^PG disabled\r?$", re.MULTILINE)
 class _Reader(NamedTuple):
     form: Form
     grammar: Grammar
-    short: re.Pattern[bytes]
+    short: re.Pattern[bytes] | None  # a line of a 32-bit guest, where only long mode is understood
     read: Callable[[Data, str], Listing]
 
 
 _READERS = (
     _Reader(info_tlb.FORM, info_tlb.GRAMMAR, info_tlb.SHORT, info_tlb.read_info_tlb),
-    _Reader(info_mem.FORM, info_mem.GRAMMAR, info_mem.SHORT, info_mem.read_info_mem),
+    _Reader(info_mem.FORM, info_mem.GRAMMAR, None, info_mem.read_info_mem),
+    _Reader(info_mem.SHORT_FORM, info_mem.SHORT, None, info_mem.read_short_info_mem),
+    _Reader(info_pg.FORM, info_pg.GRAMMAR, None, info_pg.read_info_pg),
     _Reader(ptdump.FORM, ptdump.GRAMMAR, ptdump.SHORT, ptdump.read_ptdump),
 )
 
@@ -43,7 +45,7 @@ def open_listing(data: Data, path: str) -> Listing | None:
         others = [reader.form.name for _, reader in places if reader is not first]
         return listing.with_notes(f"the text also holds {name}: left out" for name in others)
     for reader in _READERS:
-        if reader.short.search(head):
+        if reader.short is not None and reader.short.search(head):
             raise UnusableInput(
                 f"{path}: {reader.form.name} of a 32-bit guest: only long mode is understood"
             )
