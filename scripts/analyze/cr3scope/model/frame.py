@@ -13,7 +13,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.exceptions import PF_FETCH, PF_USER, PF_WRITE
 from cr3scope.x86.word import QWORD
 
-_ALIGNMENT, _CONTROL_PROTECTION, _HYPERVISOR = 17, 21, (29, 30)
+_CONTROL_PROTECTION, _HYPERVISOR = 21, (29, 30)
 _CET = 1 << 23  # of CR4
 # RFLAGS: bit 1 is always set; bits 3, 5, 15 and those from 22 on never (Intel SDM volume 1, figure 3-8).
 _ALWAYS, _NEVER = 1 << 1, (1 << 3 | 1 << 5 | 1 << 15 | ((1 << 42) - 1) << 22)
@@ -85,7 +85,7 @@ def _can_come(now: StoppedCpu, vector: int) -> bool:
     """#AC comes at CPL 3 only, #CP with CET, #VC and #SX under a hypervisor (SDM 3A, 7.15; AMD's manual)."""
     if vector == exceptions.PAGE_FAULT:
         return _is_page_fault(now)
-    if vector == _ALIGNMENT:
+    if vector == exceptions.ALIGNMENT:
         return bool(frame_at_rsp(now, vector).cs & 3)
     if vector == _CONTROL_PROTECTION:
         return bool(now.cpu.cr4 & _CET)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cr3scope.input.logs.event import Event, InterruptRecord, RegisterDump, Walked
+from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at
-
-_RPL = 3
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class OwnReport:
         rip = get("rip") if self.vector is None else raised_at(self.vector, get("rip"))
         cr2 = self.address if self.address is not None else get("cr2")
         return RegisterDump(
-            rip=rip, rsp=get("rsp"), flags=get("flags"), cs=cs, cpl=None if cs is None else cs & _RPL,
+            rip=rip, rsp=get("rsp"), flags=get("flags"), cs=cs, cpl=None if cs is None else cs & RPL,
             code_bits=self.bits, cr0=get("cr0"), cr2=cr2, cr3=get("cr3"), cr4=get("cr4"), efer=get("efer"),
         )  # fmt: skip
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from cr3scope.input.logs.logfile import WINDOW, LogFile
 
-_MOST_BYTES = 4 << 20  # that are looked at closely: no more of a log is signs, unless somebody made it so
+MOST_REPORTS = 256  # of one log
+REPORT_BYTES = 16 << 10  # of one report, with its walk and its stack
+_MOST_CLOSE = 4 << 20  # that are looked at closely: no more of a log is signs, unless somebody made it so
 
 
 def places(log: LogFile, signs: Sequence[bytes]) -> Iterator[int]:
@@ -30,7 +32,7 @@ def regions(log: LogFile, signs: Sequence[bytes], before: int, reach: int) -> It
             yield start, log.read(start, end - start)
             total += end - start
             start = end = max(end, place - before)
-            if total > _MOST_BYTES:
+            if total > _MOST_CLOSE:
                 return
         elif not end:
             start = max(place - before, 0)

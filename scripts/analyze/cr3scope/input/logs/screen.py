@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.x86.access import Fault
+from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import WITH_ERROR_CODE, raised_at
 
 SCREENS = (b"!!!! X64 Exception Type - ", b"!!!! IA32 Exception Type - ")  # how one begins
@@ -22,7 +23,6 @@ _HEAD = re.compile(rb"!!!! (X64|IA32) Exception Type - (?:0{6}|0{14})?([0-9A-F]{
 _NAME = rb"\b(ExceptionData|CR[0-8]|[ER][A-Z]{2}|R[89]|R1[0-5]|[ER]FLAGS|CS) +- "
 _TABLE = rb"\b(GDTR|IDTR) +- "
 _APIC = re.compile(rb"CPU Apic ID - ([0-9A-F]{8})\b")
-_RPL = 3
 
 
 class _Width(NamedTuple):
@@ -74,7 +74,7 @@ def _record(head: re.Match[bytes], screen: bytes) -> InterruptRecord:
     cpu = RegisterDump(
         rip=raised_at(vector, fields.get(width.letter + b"IP")), rsp=fields.get(width.letter + b"SP"),
         flags=fields.get(width.letter + b"FLAGS"),
-        cpl=None if selector is None else selector & _RPL, cs=selector, code_bits=width.bits,
+        cpl=None if selector is None else selector & RPL, cs=selector, code_bits=width.bits,
         cr0=fields.get(b"CR0"), cr2=fields.get(b"CR2"), cr3=fields.get(b"CR3"), cr4=fields.get(b"CR4"),
         gdt=tables.get(b"GDTR"), idt=tables.get(b"IDTR"),
         general={name.decode(): value for name, value in fields.items() if name[:1] in b"RE" and len(name) < 7},

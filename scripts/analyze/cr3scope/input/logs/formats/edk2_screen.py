@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event, Reset
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.pieces import places
+from cr3scope.input.logs.pieces import MOST_REPORTS, places
 from cr3scope.input.logs.screen import BY, LONGEST, SCREENS, read_screens
 
-_MOST = 256  # screens that are looked at
 _BOOT = b"BdsDxe: loading Boot"  # after a screen the firmware stands: it says so in the next boot
 
 
 def _events(log: LogFile) -> Iterator[Event]:
     before: int | None = None
     for number, place in enumerate(places(log, SCREENS)):
-        if number == _MOST:
+        if number == MOST_REPORTS:
             return
         booted = log.find(_BOOT, before, place) if before is not None else -1
         if booted >= 0:

@@ -13,7 +13,7 @@ from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
 from cr3scope.input.logs.panic import LINUX_PANIC
-from cr3scope.input.logs.pieces import regions
+from cr3scope.input.logs.pieces import MOST_REPORTS, REPORT_BYTES, regions
 from cr3scope.x86.cpu_state import CR4_LA57
 from cr3scope.x86.exceptions import (
     ALIGNMENT,
@@ -29,8 +29,6 @@ from cr3scope.x86.exceptions import (
 )
 
 _BY = "the kernel's oops"
-_MOST = 256  # reports that are looked at
-_REACH = 16 << 10  # bytes of one
 _MOST_WORDS = 160
 
 # A number of 8 digits is none that was cut at 16.
@@ -77,10 +75,10 @@ _TOP, _FOLDED = 5, 4
 def _events(log: LogFile) -> Iterator[Event]:
     number, now = 0, None
     for place, token in _tokens(log):
-        if now is not None and place - now.offset > _REACH:
+        if now is not None and place - now.offset > REPORT_BYTES:
             yield from _finished(now, number)
             number, now = number + 1, None
-        if number > _MOST:
+        if number > MOST_REPORTS:
             return
         if _begins(token, now):
             if now is not None:
@@ -97,7 +95,7 @@ def _events(log: LogFile) -> Iterator[Event]:
 
 
 def _tokens(log: LogFile) -> Iterator[tuple[int, re.Match[bytes]]]:
-    for start, data in regions(log, _SIGNS, _MOST_WORDS, _REACH):
+    for start, data in regions(log, _SIGNS, _MOST_WORDS, REPORT_BYTES):
         yield from ((start + token.start(), token) for token in _TOKEN.finditer(data))
 
 

@@ -13,7 +13,7 @@ from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
-from cr3scope.input.logs.pieces import regions
+from cr3scope.input.logs.pieces import MOST_REPORTS, regions
 from cr3scope.x86.entry import level_index
 from cr3scope.x86.exceptions import (
     ALIGNMENT,
@@ -40,9 +40,8 @@ from cr3scope.x86.exceptions import (
 
 _BY = "a kernel's own words"
 _SURE = "these words are of no form that is known: taken is what stands beside the names of registers, which is a guess"
-_MOST = 256  # reports
 _NEAR = 600  # bytes between two parts of one report
-_BEFORE, _REACH = 1 << 10, 2 << 10  # bytes around a sign
+_BEFORE, _BEHIND = 1 << 10, 2 << 10  # bytes around a sign
 _LEAST = 2  # numbers
 _TRAPS = (DEBUG, BREAKPOINT)  # mostly provoked on purpose
 
@@ -129,13 +128,13 @@ def _events(log: LogFile) -> Iterator[Event]:
         if group.is_enough:
             yield from group.report().events(number)
             number += 1
-            if number > _MOST:
+            if number > MOST_REPORTS:
                 return
 
 
 def _groups(log: LogFile) -> Iterator[_Group]:
     group: _Group | None = None
-    for start, data in regions(log, _SIGNS, _BEFORE, _REACH):
+    for start, data in regions(log, _SIGNS, _BEFORE, _BEHIND):
         for token in _TOKEN.finditer(data):
             place = start + token.start()
             if group is not None and (place - group.last > _NEAR or _is_of_another(token, group)):

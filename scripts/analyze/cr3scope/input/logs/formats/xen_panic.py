@@ -10,13 +10,12 @@ from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
 from cr3scope.input.logs.panic import XEN_LINE
-from cr3scope.input.logs.pieces import regions
+from cr3scope.input.logs.pieces import MOST_REPORTS, REPORT_BYTES, regions
 from cr3scope.x86.entry import level_index
 from cr3scope.x86.exceptions import DOUBLE_FAULT, PAGE_FAULT, PROTECTION
 
 _BY = "Xen's own report"
-_MOST = 256  # reports that are looked at
-_BEFORE, _REACH = 1 << 10, 16 << 10  # bytes around a sign
+_LEAD = 512  # bytes before a sign
 _HEX = rb"([0-9a-f]{16})"
 _SHORT = rb"(?:, #?\w{2,12}\[(?P<%b>[0-9a-f]{4})\])?"  # in newer versions
 _TOKEN = re.compile(
@@ -42,10 +41,10 @@ _NAMES = {b"FATAL PAGE FAULT": PAGE_FAULT, b"GENERAL PROTECTION FAULT": PROTECTI
 def _events(log: LogFile) -> Iterator[Event]:
     number, now = 0, None
     for place, token in _tokens(log):
-        if now is not None and (place - now.offset > _REACH or _begins(token, now)):
+        if now is not None and (place - now.offset > REPORT_BYTES or _begins(token, now)):
             yield from _finished(now, number)
             number, now = number + 1, None
-            if number > _MOST:
+            if number > MOST_REPORTS:
                 return
         if now is None:
             now = OwnReport(place, _BY, bits=64)
@@ -65,7 +64,7 @@ def _finished(now: OwnReport, number: int) -> Iterator[Event]:
 
 
 def _tokens(log: LogFile) -> Iterator[tuple[int, re.Match[bytes]]]:
-    for start, data in regions(log, _SIGNS, _BEFORE, _REACH):
+    for start, data in regions(log, _SIGNS, _LEAD, REPORT_BYTES):
         yield from ((start + token.start(), token) for token in _TOKEN.finditer(data))
 
 
