@@ -7,7 +7,8 @@ from dataclasses import replace
 from cr3scope.input.logs.chain import is_past, what
 from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.observe import LogReport
-from cr3scope.input.logs.screen import BY, read_screen
+from cr3scope.input.logs.panic import SCREEN_BY
+from cr3scope.input.logs.screen import read_screen
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.target.standstill import interrupts_on, standing
 from cr3scope.x86.access import Fault
@@ -38,7 +39,7 @@ def with_ending(
         seen = _with_what_came_of_it(seen, outcome, screen)
     if screen is not None and seen.first is None:
         return replace(
-            seen, first=screen, ending=Ending.HANDLED, records=1, source=BY
+            seen, first=screen, ending=Ending.HANDLED, records=1, source=SCREEN_BY
         )
     there = standing(outcome.registers, outcome.cpu) if outcome.registers else None
     if outcome.reason is Reason.NOTHING_BOOTED and seen.ending is None:

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
+from cr3scope.input.logs.panic import SCREEN_BY, SCREENS
 from cr3scope.x86.access import Fault
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import WITH_ERROR_CODE, raised_at
 
-SCREENS = (b"!!!! X64 Exception Type - ", b"!!!! IA32 Exception Type - ")  # how one begins
 SCREEN = re.compile(b"|".join(map(re.escape, SCREENS)))
 SCREEN_ENDS = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
 LONGEST = 4096  # bytes of one
-BY = "the firmware's screen"  # who says so
 
 # Older firmware gives the vector 8 or 16 digits and no name.
 _HEAD = re.compile(rb"!!!! (X64|IA32) Exception Type - (?:0{6}|0{14})?([0-9A-F]{2})[( ]")
@@ -81,6 +80,6 @@ def _record(head: re.Match[bytes], screen: bytes) -> InterruptRecord:
     )  # fmt: skip
     return InterruptRecord(
         0, 0, vector, fields.get(b"ExceptionData") if vector in WITH_ERROR_CODE else None, cpu,
-        is_whole=cpu.rip is not None, reported_by=BY,
+        is_whole=cpu.rip is not None, reported_by=SCREEN_BY,
         whose=f"the one with APIC id {int(apic[1], 16)}" if apic else "",
     )  # fmt: skip

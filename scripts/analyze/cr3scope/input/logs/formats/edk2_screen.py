@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.input.logs.event import Event, Reset
+from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.pieces import MOST_REPORTS, places
-from cr3scope.input.logs.screen import BY, LONGEST, SCREENS, read_screens
-
-_BOOT = b"BdsDxe: loading Boot"  # after a screen the firmware stands: it says so in the next boot
+from cr3scope.input.logs.panic import SCREEN_BY, SCREENS
 
 
 def _events(log: LogFile) -> Iterator[Event]:
-    before: int | None = None
-    for number, place in enumerate(places(log, SCREENS)):
-        if number == MOST_REPORTS:
-            return
-        booted = log.find(_BOOT, before, place) if before is not None else -1
-        if booted >= 0:
-            yield Reset(booted)
-        before = place
-        text = log.read(place, LONGEST)
-        yield from (record for record in read_screens(text, place) if record.offset == place)
+    from cr3scope.input.logs.guests.edk2_screen import events_of_screens  # most logs are none of these
+
+    return events_of_screens(log)
 
 
-FORMAT = Format(BY, _events, SCREENS)
+FORMAT = Format(SCREEN_BY, _events, SCREENS)
