@@ -27,15 +27,18 @@ from cr3scope.diagnose.rules.code import (
     jump_to_null,
     non_canonical,
     overlapping_image,
+    overwritten_address,
     paddr_misload,
     wrong_entry,
     zero_sled,
 )
 from cr3scope.diagnose.rules.descriptors import (
+    gdt_not_loaded,
     gdt_unmapped,
     handler_faults,
     handler_unmapped,
     idt_gate_bad,
+    idt_not_loaded,
     idt_unmapped,
     selector_mismatch,
 )
@@ -63,6 +66,7 @@ from cr3scope.diagnose.rules.kernel import (
 from cr3scope.diagnose.rules.machine import (
     asked_for_reset,
     interrupt_red_herring,
+    pic_not_remapped,
     preflight_disagrees,
     restarted,
     serial_absent,
@@ -81,7 +85,9 @@ from cr3scope.diagnose.rules.rights import (
 )
 from cr3scope.diagnose.rules.stack import (
     guard_missing,
+    iret_frame,
     red_zone,
+    ring0_stack_missing,
     stack_misaligned,
     stack_readonly,
     stack_top_wrong,
@@ -98,6 +104,7 @@ from cr3scope.diagnose.rules.switch import (
     long_mode_off,
     missing_cli,
     other_cpus,
+    paging_without_pe,
     pcide_order,
 )
 from cr3scope.diagnose.rules.tables import (
@@ -203,6 +210,14 @@ RULES: tuple[Rule, ...] = (
     kernel_panic.RULE,
     nothing_booted.RULE,
     loader_returned.RULE,
+    # Found in a log (diagnose/logged.py), as some of the others are, too:
+    pic_not_remapped.RULE,
+    paging_without_pe.RULE,
+    overwritten_address.RULE,
+    iret_frame.RULE,
+    gdt_not_loaded.RULE,
+    ring0_stack_missing.RULE,
+    idt_not_loaded.RULE,
     # Explained only: no capture proves them.
     red_zone.RULE,
     serial_absent.RULE,

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.observation import Observation
-from cr3scope.input.capture.records import Boot
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.message import Message
-from cr3scope.model.intent import Intent
-from cr3scope.model.prediction import Prediction
-from cr3scope.model.strike import Strike
-from cr3scope.paging.tables import Tables
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform
-from cr3scope.x86.registers import Registers
+
+if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy takes longer to load than a log to judge
+    from cr3scope.diagnose.facts.attribution import Attribution
+    from cr3scope.diagnose.observation import Observation
+    from cr3scope.input.capture.records import Boot
+    from cr3scope.model.intent import Intent
+    from cr3scope.model.prediction import Prediction
+    from cr3scope.model.strike import Strike
+    from cr3scope.paging.tables import Tables
+    from cr3scope.x86.registers import Registers
 
 
 class Need(Enum):
@@ -121,13 +125,19 @@ def finds_nothing(_context: Context) -> Iterator[Finding]:
     return iter(())
 
 
+def finds_nothing_logged(_death: LoggedDeath) -> Iterator[Finding]:
+    """Yield nothing: what a rule finds that a log alone cannot bear out."""
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of mistake, and how it is told from others.
 
     ``claim`` is asked about every access that the tables refuse, in the order of
     ``catalogue.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
-    ``needs``: without it neither is asked (a strike that is claimed always has its switch).
+    ``needs``: without it neither is asked (a strike that is claimed always has its switch). ``logged`` looks at a death of
+    which a log alone tells; a rule that has it stands in ``logged.RULES`` too.
     ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
     """
 
@@ -142,6 +152,7 @@ class Rule:
     check: Callable[[Context], Iterator[Finding]] = finds_nothing
     needs: frozenset[Need] = NOTHING
     yields: bool = False
+    logged: Callable[[LoggedDeath], Iterator[Finding]] = finds_nothing_logged
 
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""

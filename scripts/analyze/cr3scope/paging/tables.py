@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # numpy takes longer to load than a log to judge
+    import numpy as np
+    import numpy.typing as npt
 
-Entries = npt.NDArray[np.uint64]
+Entries: TypeAlias = "npt.NDArray[np.uint64]"
 
 
 class Tables(Protocol):

@@ -30,10 +30,11 @@ if TYPE_CHECKING:  # a walk that was printed needs no arrays
     from cr3scope.paging.tables import Tables
 
 __all__ = [
-    "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
+    "MOST_LEVELS", "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
     "is_canonical", "walk",
 ]  # fmt: skip
 
+MOST_LEVELS = 5  # of tables: an address that is not canonical with them is so with fewer, too
 _KEY_ACCESS_DISABLE, _KEY_WRITE_DISABLE = 1, 2
 
 

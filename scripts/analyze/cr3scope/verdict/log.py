@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cr3scope.diagnose.logged import findings_of_log
 from cr3scope.diagnose.observation import observed
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_format import Story
@@ -41,14 +42,14 @@ def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
 
 
 def case_of_log(report: LogReport) -> Case:
-    """Return what a log says of exceptions."""
+    """Return what a log says of exceptions, and what the rules find in that alone."""
     notes = tuple(Diagnostic(note) for note in report.notes)
     routine = frozenset({Circumstance.ROUTINE} if report.is_routine else ())
     if routine:
         assert report.first is not None
         words = f"the log ends in {name(report.first.vector)} at RIP={report.first.rip or 0:#x}; the guest survived others like it"
         notes = (Diagnostic(words), *notes)
-    return Case(observation=observed(report), circumstances=routine, diagnostics=notes)
+    return Case(findings_of_log(report), observation=observed(report), circumstances=routine, diagnostics=notes)
 
 
 def _ran_on(case: Case, story: Story) -> Case:

@@ -100,20 +100,6 @@ def storm_words(storm: InterruptRecord, last: InterruptRecord, count: int) -> st
     return f"{words}; RSP stays at {storm.rsp:#x}: it does not end by itself"
 
 
-def interrupt_note(interrupt: InterruptRecord, first: InterruptRecord) -> str | None:
-    """Return a note that an interrupt is the cause, if its gate is what the very next fault reached for.
-
-    Else None.
-    """
-    cr2 = first.fault.cr2
-    if cr2 is None or gate_at(interrupt.cpu, cr2) != interrupt.vector:
-        return None
-    return (
-        f"interrupt {interrupt.vector:#x} came while its IDT gate at {cr2:#x} cannot be"
-        " read: interrupts were not masked (cli) before the switch"
-    )
-
-
 def _follows(before: InterruptRecord, after: Happened) -> str:
     record = after.record
     if after.of_delivery:

@@ -17,7 +17,8 @@ from cr3scope.x86.exceptions import (
     STACK_FAULT,
 )
 
-_INTERRUPT_FRAME = 40  # without an error code
+_FRAME_WORDS, _SHORT_FRAME_WORDS = 5, 3  # without an error code: RSP and SS are pushed always in long mode only
+_FRAME_ALIGNMENT = 16  # in long mode (SDM 3A, 7.14.2)
 _OTHER_STACK = 1 << 16
 _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1.4)
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
@@ -84,7 +85,7 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
         return False
     if gate_at(record.cpu, record.cr2) == before.vector or _in_table(record.cpu.gdt, record.cr2) or _in_task(record):
         return True
-    return before.kind is not Kind.INTERRUPT and _is_push(before, record.cr2)
+    return before.kind is not Kind.INTERRUPT and is_push(before, record.cr2)
 
 
 def _fetches_handler(before: InterruptRecord, record: InterruptRecord) -> bool:
@@ -94,8 +95,26 @@ def _fetches_handler(before: InterruptRecord, record: InterruptRecord) -> bool:
         return False
     if before.vector >= exceptions.FIRST_INTERRUPT:
         return False
-    pushed = (before.rsp & ~0xF) - _INTERRUPT_FRAME
-    return record.rsp == pushed or abs(record.rsp - before.rsp) > _OTHER_STACK
+    return record.rsp == rsp_at_handler(before) or abs(record.rsp - before.rsp) > _OTHER_STACK
+
+
+def rsp_at_handler(record: InterruptRecord) -> int | None:
+    """Return RSP at the first instruction of an event's handler, if it is taken on the stack that is in use; None where
+    that cannot be: it came in user mode, or the log does not tell all that it takes."""
+    if record.rsp is None or record.cpu.cpl or record.cpu.in_long_mode is None:
+        return None
+    with_code = record.is_exception and record.vector in exceptions.WITH_ERROR_CODE
+    if record.cpu.in_long_mode:
+        return (record.rsp & -_FRAME_ALIGNMENT) - 8 * (_FRAME_WORDS + with_code)
+    return record.rsp - 4 * (_SHORT_FRAME_WORDS + with_code)
+
+
+def enters_handler(before: InterruptRecord, record: InterruptRecord) -> bool:
+    """Return whether ``record`` is the fetch of the first instruction of the handler of ``before``, on the frame that its
+    delivery pushed."""
+    if is_delivery(record) or record.access != "fetch" or record.rip is None or record.rip == before.rip:
+        return False
+    return record.rsp is not None and record.rsp == rsp_at_handler(before)
 
 
 def why(before: InterruptRecord, struck: int | None, error: int | None, after: RegisterDump) -> Why | None:
@@ -144,16 +163,17 @@ def _unmapped(before: InterruptRecord, after: RegisterDump) -> Why | None:
         return Why.IDT_UNMAPPED
     if _in_table(cpu.gdt, touched):
         return Why.GDT_UNMAPPED
-    if cpu.task and cpu.task <= touched < cpu.task + _TSS_BYTES:
+    if cpu.task is not None and (cpu.task or cpu.cpl) and cpu.task <= touched < cpu.task + _TSS_BYTES:
         return Why.TSS_UNMAPPED
-    if _is_push(before, touched):
+    if is_push(before, touched):
         return Why.STACK_UNMAPPED
     # Nothing else is touched but the stack that the TSS tells of.
     known = cpu.idt is not None and cpu.gdt is not None and cpu.task is not None and gate_bytes(cpu) is not None
     return Why.STACK_UNMAPPED if known else None
 
 
-def _is_push(before: InterruptRecord, touched: int) -> bool:
+def is_push(before: InterruptRecord, touched: int) -> bool:
+    """Return whether ``touched`` is where the frame of an event goes on the stack that is in use."""
     return before.rsp is not None and 0 < (before.rsp - touched) % (1 << 64) <= FRAME_REACH
 
 

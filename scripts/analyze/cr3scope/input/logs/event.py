@@ -69,7 +69,7 @@ class RegisterDump:
         """Return whether the CPU is in long mode, 64-bit or compatible (SDM 3A, 2.2.1); None where nothing tells."""
         if self.efer is not None:
             return bool(self.efer & EFER_LMA)
-        if self.code_bits == 64:
+        if self.code_bits == 64 or (self.rip or 0) >> 32:
             return True
         if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
             return False

@@ -369,17 +369,5 @@ def _survived_alike(before: Sequence[InterruptRecord], record: InterruptRecord) 
 
 
 def _notes(excerpt: Excerpt, origin: InterruptRecord) -> tuple[str, ...]:
-    notes = []
-    before = excerpt.before(excerpt.early[0])
-    if before is not None and before.kind is Kind.INTERRUPT and origin is not before:
-        note = chain.interrupt_note(before, excerpt.early[0])
-        if note:
-            notes.append(note)
-    elif origin.kind is Kind.INTERRUPT:
-        note = chain.interrupt_note(origin, excerpt.early[0])
-        if note:
-            notes.append(note)
-    notes.extend(origin.remarks)
-    if excerpt.cut is not None:
-        notes.append(f"the last record is cut short, at byte {excerpt.cut}")
-    return tuple(notes)
+    cut = () if excerpt.cut is None else (f"the last record is cut short, at byte {excerpt.cut}",)
+    return (*origin.remarks, *cut)

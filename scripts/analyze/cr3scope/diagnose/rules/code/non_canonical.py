@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Hex, message
+from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.misled import misled
+from cr3scope.input.logs.delivery import Why
+from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import Reason
+from cr3scope.paging.walk import MOST_LEVELS, Reason, is_canonical
+from cr3scope.x86.cpu_state import CR4_LA57
+
+
+_LEVELS = 4  # of tables, without CR4.LA57
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is not Reason.NON_CANONICAL:
         return None
-    levels = context.cpu.levels if context.cpu else 4
+    return Claim(_title(strike.virt, context.cpu.levels if context.cpu else _LEVELS))
+
+
+def _title(virt: int, levels: int) -> Message:
     sign = 12 + 9 * levels - 1
-    return Claim(
-        message("{virt} is not canonical: bits 63:{sign_bit} differ", virt=Hex(strike.virt), sign_bit=sign)
-    )
+    return message("{virt} is not canonical: bits 63:{sign_bit} differ", virt=Hex(virt), sign_bit=sign)
+
+
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    """RIP of an emulator, which jumps before it faults, and RSP where a push was refused for its address."""
+    record = death.origin
+    if record is None or not record.cpu.in_long_mode:
+        return
+    if _is_wrong(record, record.rip) and misled(record) is None:
+        yield RULE.finding(_title(record.rip or 0, _levels(record)), Message("it is RIP: the CPU was sent there"))
+        return
+    failed = death.failed
+    if failed is not None and failed.why is Why.STACK_BAD and _is_wrong(failed.record, failed.record.rsp):
+        title = _title(failed.record.rsp or 0, _levels(failed.record))
+        yield RULE.finding(title, Message("it is RSP: nothing can be pushed there"), undelivered(failed.record))
+
+
+def _levels(record: InterruptRecord) -> int:
+    cr4 = record.cpu.cr4
+    if cr4 is None:
+        return MOST_LEVELS  # what is wrong with them is wrong with fewer
+    return MOST_LEVELS if cr4 & CR4_LA57 else _LEVELS
+
+
+def _is_wrong(record: InterruptRecord, virt: int | None) -> bool:
+    return virt is not None and not is_canonical(virt, _levels(record))
 
 
 RULE = Rule(
@@ -31,4 +68,5 @@ RULE = Rule(
     fix="Sign-extend the address: ffff800000000000 and above for the upper half with 4 levels.",
     manual="Intel SDM volume 1, 3.3.7.1",
     claim=_claim,
+    logged=_logged,
 )

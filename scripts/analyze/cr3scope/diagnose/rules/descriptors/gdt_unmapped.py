@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.ring0_stack import is_of_ring0_stack
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Span, message
+from cr3scope.input.logs.delivery import Why
+from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -18,6 +25,19 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if asked and context.intent.role_at(strike.virt) in ("gdt", "tss"):
         return Claim(message("the GDT at {gdt} or its TSS is not mapped as the trace asked", gdt=gdt))
     return None
+
+
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is None or failed.touched is None or is_of_ring0_stack(failed):
+        return
+    cpu, virt = failed.record.cpu, Hex(failed.touched)
+    if failed.why is Why.GDT_UNMAPPED and cpu.gdt is not None:
+        selector = Hex((failed.touched - cpu.gdt[0]) & ~(DESCRIPTOR_BYTES - 1))
+        title = message("the GDT is not readable: the descriptor of {selector:02x}h at {virt} is not mapped", selector=selector, virt=virt)
+        yield RULE.finding(title, undelivered(failed.record))
+    elif failed.why is Why.TSS_UNMAPPED:
+        yield RULE.finding(message("the TSS is not readable: {virt} is not mapped", virt=virt), undelivered(failed.record))
 
 
 RULE = Rule(
@@ -32,4 +52,5 @@ RULE = Rule(
     fix="Map the GDT (and the TSS), or load a GDT that lives in the new tables before the switch.",
     manual="Intel SDM volume 3A, 3.4.3, 3.5.1, 7.14",
     claim=_claim,
+    logged=_logged,
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.logged_event import name
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.input.logs.delivery import Why, enters_handler
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 
@@ -17,6 +22,22 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         severity_of(context, "idt"),
         proof=(Message("an exception would fault again at its handler"),),
     )
+
+
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is not None and failed.why is Why.HANDLER_UNMAPPED and failed.touched is not None:
+        yield _unfetched(failed.touched, name(failed.record))
+        return
+    for before, after in zip(death.events, death.events[1:]):
+        if before.why is None and enters_handler(before.record, after.record):
+            yield _unfetched(after.record.rip or 0, name(before.record))
+            return
+
+
+def _unfetched(handler: int, event: Message) -> Finding:
+    title = message("the handler at {handler} cannot be executed", handler=Hex(handler))
+    return RULE.finding(title, message("{event} was delivered, and the first instruction of its handler faults", event=event))
 
 
 RULE = Rule(
@@ -34,4 +55,5 @@ RULE = Rule(
     fix="Map the code that the gates point to, executable, together with the IDT.",
     manual="Intel SDM volume 3A, 7.14, 7.15 (interrupt 8)",
     claim=_claim,
+    logged=_logged,
 )

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Rule
+from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.input.logs.delivery import Why, gate_bytes
+from cr3scope.input.logs.event import InterruptRecord, Kind
+from cr3scope.message import Hex, Message, message
+
+
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is None:
+        return
+    record = failed.record
+    said = _refused(failed.why, record, death.refusal(failed))
+    if said is not None:
+        yield RULE.finding(message("gate {gate} of the IDT {said}", gate=record.vector, said=said), undelivered(record), *_place(record))
+
+
+def _refused(why: Why | None, record: InterruptRecord, error: int | None) -> Message | None:
+    """What is wrong with a gate; ``error``: as the CPU said it, None if that was lost in a double fault."""
+    idt = record.cpu.idt
+    if why is Why.GATE_NOT_PRESENT:
+        return Message("is not present" if error is not None else "is not present, or the code segment that it names is not")
+    if why is Why.BEYOND_IDT and idt is not None and idt[1]:
+        return message("lies beyond the IDT's limit {idt_limit:x}h", idt_limit=Hex(idt[1]))
+    if why is not Why.GATE_BAD:
+        return None
+    if error is None:
+        return Message("is refused, or the selector in it: #GP")
+    if record.kind is Kind.INT and record.cpu.cpl:
+        return message("is no gate of the IDT, or its DPL does not let ring {ring} use it", ring=record.cpu.cpl)
+    return Message("is no interrupt or trap gate: #GP")
+
+
+def _place(record: InterruptRecord) -> Iterator[Message]:
+    size, idt = gate_bytes(record.cpu), record.cpu.idt
+    if size is not None and idt is not None:
+        yield message(
+            "its {gate_bytes} bytes lie at {virt}", gate_bytes=size, virt=Hex(idt[0] + record.vector * size)
+        )
+
 
 RULE = Rule(
     id="idt-gate-bad",
@@ -21,4 +63,5 @@ RULE = Rule(
     ),
     fix="Give the gates the selector of a 64-bit code segment in the GDT that is loaded.",
     manual="Intel SDM volume 3A, 7.13 and 7.14",
+    logged=_logged,
 )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.logged_event import undelivered
 from cr3scope.diagnose.shared.safety_net import severity_of
-from cr3scope.message import Message, Span, message
+from cr3scope.input.logs.delivery import Why, gate_at, gate_bytes
+from cr3scope.input.logs.event import Kind, RegisterDump
+from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.strike import Strike, Target
+from cr3scope.x86.exceptions import DOUBLE_FAULT
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -26,6 +33,23 @@ def _meaning(severity: Severity) -> Message:
     return Message("the first exception becomes a triple fault: nothing can report it")
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is not None and failed.why is Why.IDT_UNMAPPED and failed.touched is not None:
+        if failed.record.kind is not Kind.INTERRUPT:  # that is missing-cli
+            yield _unreadable(failed.record.cpu, failed.touched, undelivered(failed.record))
+    elif death.is_silent and death.dump.has_paging is not False:
+        idt, size, cr2 = death.dump.idt, gate_bytes(death.dump), death.dump.cr2
+        if idt is not None and size is not None and cr2 == idt[0] + DOUBLE_FAULT * size and gate_at(death.dump, cr2) is not None:
+            yield _unreadable(death.dump, cr2, Message("a triple fault, and CR2 is the gate of the double fault"))
+
+
+def _unreadable(cpu: RegisterDump, virt: int, proof: Message) -> Finding:
+    title = message("the IDT is not readable: gate {gate} at {virt} is not mapped", gate=gate_at(cpu, virt), virt=Hex(virt))
+    under = [] if cpu.cr3 is None else [message("CR3={cr3}", cr3=Hex(cpu.cr3))]
+    return RULE.finding(title, proof, *under)
+
+
 RULE = Rule(
     id="idt-unmapped",
     title="the IDT is not mapped",
@@ -41,4 +65,5 @@ RULE = Rule(
     fix="Map the IDT, the handlers and their stacks, or load an IDT that lives in the new tables.",
     manual="Intel SDM volume 3A, 7.10, 7.14.1, 7.15 (interrupt 8)",
     claim=_claim,
+    logged=_logged,
 )

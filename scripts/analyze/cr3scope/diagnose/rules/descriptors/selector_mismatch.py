@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
+from cr3scope.diagnose.shared.logged_event import undelivered
 from cr3scope.diagnose.shared.refused_gate import refused_selector
 from cr3scope.diagnose.shared.safety_net import severity_of
+from cr3scope.input.logs.delivery import Why
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.registers import Registers
 
 _VITAL = (3, 8, 13, 14)
+_OF_SELECTOR = (Why.BEYOND_GDT, Why.BAD_SELECTOR, Why.SEGMENT_NOT_PRESENT)
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -68,6 +72,28 @@ def _refusal(context: Context, registers: Registers, selector: int) -> Message |
     return refused_selector(selector, registers.gdt_limit, descriptor)
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is None:
+        return
+    cpu = failed.record.cpu
+    gate, selector = failed.record.vector, failed.selector
+    if failed.why is Why.NULL_SELECTOR:
+        title = message("gate {gate} of the IDT names the null selector", gate=gate)
+    elif failed.why not in _OF_SELECTOR or selector is None:
+        return
+    elif failed.why is Why.BEYOND_GDT and cpu.gdt is not None:
+        title = message("gate {gate} of the IDT names selector {selector:02x}h, beyond the GDT's limit {gdt_limit:x}h",
+                        gate=gate, selector=Hex(selector), gdt_limit=Hex(cpu.gdt[1]))  # fmt: skip
+    elif failed.why is Why.SEGMENT_NOT_PRESENT:
+        title = message("gate {gate} of the IDT names selector {selector:02x}h, whose segment is not present",
+                        gate=gate, selector=Hex(selector))  # fmt: skip
+    else:
+        title = message("gate {gate} of the IDT names selector {selector:02x}h, which is no code segment that it may lead to",
+                        gate=gate, selector=Hex(selector))  # fmt: skip
+    yield RULE.finding(title, undelivered(failed.record))
+
+
 RULE = Rule(
     id="selector-mismatch",
     title="the IDT's gates name a code segment that the GDT lacks",
@@ -85,4 +111,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 7.13, 7.14.1 and 3.4.5 (L, D, DPL)",
     check=_check,
     needs=SWITCH,
+    logged=_logged,
 )

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
-from cr3scope.diagnose.shared.meant import Meant, unless_struck
-from cr3scope.message import Hex, message
+from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.cpu_state import CR4_PAE, EFER_NXE
 from cr3scope.x86.entry import NO_EXECUTE, reserved_mask
+from cr3scope.x86.exceptions import PAGE_FAULT, PF_RESERVED
 from cr3scope.x86.names import covered
 
 
@@ -33,6 +35,9 @@ def _check(context: Context) -> Iterator[Finding]:
     """Entries that no step touches. What the trace asked for is refused there, and claimed."""
     if context.cpu.has_nx:
         return
+    from cr3scope.diagnose.shared.meant import Meant, unless_struck  # numpy: a log alone needs none of it
+    from cr3scope.paging.reach import stages
+
     found = []
     count = 0
     meant = Meant(context.intent)
@@ -59,6 +64,25 @@ def _check(context: Context) -> Iterator[Finding]:
     yield replace(finding, entry=named, range=covered(entry, virt), source=source)
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    """A reserved bit was met where NX is one. No log shows the entry: others may be it."""
+    record = next((one.record for one in death.events if _meets_reserved_bit(one.record)), None)
+    if record is None or record.cpu.efer is None:
+        return
+    where = Message("an entry") if record.cr2 is None else message("an entry on the way to {cr2}", cr2=Hex(record.cr2))
+    yield RULE.finding(
+        message("{where} has a reserved bit set, and EFER.NXE is clear: NX (bit 63) is reserved then", where=where),
+        message("error code {error_code:04x}; EFER={efer} on this CPU", error_code=Hex(record.error_code or 0),
+                efer=Hex(record.cpu.efer)),
+    )  # fmt: skip
+
+
+def _meets_reserved_bit(record: InterruptRecord) -> bool:
+    cpu = record.cpu
+    is_it = record.is_exception and record.vector == PAGE_FAULT and bool((record.error_code or 0) & PF_RESERVED)
+    return is_it and cpu.efer is not None and not cpu.efer & EFER_NXE and bool((cpu.cr4 or 0) & CR4_PAE)
+
+
 RULE = Rule(
     id="nx-without-nxe",
     title="NX in the tables, EFER.NXE clear",
@@ -77,4 +101,5 @@ RULE = Rule(
     claim=_claim,
     check=_check,
     needs=SWITCH,
+    logged=_logged,
 )

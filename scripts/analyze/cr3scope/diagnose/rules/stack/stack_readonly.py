@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import message
+from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.refused_push import refused_push
+from cr3scope.message import Hex, message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
@@ -22,6 +27,12 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     return Claim(message("the stack is mapped read-only by {entry}", entry=entry))
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    push = refused_push(death)
+    if push is not None and push.is_present:
+        yield RULE.finding(message("the stack is read-only at {virt}", virt=Hex(push.virt)), undelivered(push.record))
+
+
 RULE = Rule(
     id="stack-readonly",
     title="the stack is read-only",
@@ -34,4 +45,5 @@ RULE = Rule(
     fix="Map the stack with R/W set.",
     manual="Intel SDM volume 3A, 5.6.1, 7.15 (interrupt 8)",
     claim=_claim,
+    logged=_logged,
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Hex, message
+from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.refused_push import RefusedPush, refused_push
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.intent import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -23,6 +28,23 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     return Claim(message("the stack is not mapped at {virt}", virt=Hex(strike.virt)))
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    push = refused_push(death)
+    if push is None or push.is_present:
+        return
+    title = message("the stack cannot be written at {virt}: it is not mapped there, or read-only", virt=Hex(push.virt))
+    if push.is_present is False:
+        title = message("the stack is not mapped at {virt}", virt=Hex(push.virt))
+    yield RULE.finding(title, undelivered(push.record), *_whose(push))
+
+
+def _whose(push: RefusedPush) -> Iterator[Message]:
+    if push.is_own and push.record.rsp is not None:
+        yield message("RSP={rsp}", rsp=Hex(push.record.rsp))
+    else:
+        yield Message("it is a stack that the TSS names")
+
+
 RULE = Rule(
     id="stack-unmapped",
     title="the stack is not mapped",
@@ -36,4 +58,5 @@ RULE = Rule(
     fix="Map the whole stack writable in the new tables; RSP starts at its top, above the guard page.",
     manual="Intel SDM volume 3A, 7.14.2, 7.15 (interrupt 8)",
     claim=_claim,
+    logged=_logged,
 )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
+from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.message import Hex, Message, message
-from cr3scope.x86.cpu_state import CR4_PCIDE
-from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, WRITE_THROUGH
+from cr3scope.x86.cpu_state import CR4_PAE, CR4_PCIDE
+from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, PRESENT, WRITE_THROUGH
+from cr3scope.x86.exceptions import PAGE_FAULT
 
 _FLAGS = WRITE_THROUGH | CACHE_DISABLE  # bits 4:3, as in an entry
+_PAE_OFFSET = 0x1F  # outside long mode, with CR4.PAE (SDM 3A, table 5-7)
 _CACHING = {WRITE_THROUGH: "PWT: write-through", CACHE_DISABLE: "PCD: uncached"}
 
 
@@ -40,6 +44,35 @@ def _flags(low_bits: int) -> Message:
     )  # fmt: skip
 
 
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    """Bits that the CPU ignores, and a page fault under them: the top table does not lie where CR3 says."""
+    record = next((one.record for one in death.events if _is_of_paging(one.record)), None)
+    if record is None or record.cr3 is None:
+        return
+    offset = _offset(record.cpu)
+    ignored = record.cr3 & offset & ~_FLAGS
+    if not ignored:
+        return
+    root = Hex(record.cr3 & ~offset)
+    title = message("CR3 is {cr3}: not aligned, the CPU reads the top table at {root}", cr3=Hex(record.cr3), root=root)
+    # An entry that was loaded with its flags leads where it should.
+    severity = Severity.WARNING if ignored & PRESENT else Severity.ERROR
+    yield RULE.finding(title, message("bits {ignored} are ignored", ignored=Hex(ignored)), severity=severity)
+
+
+def _is_of_paging(record: InterruptRecord) -> bool:
+    return record.is_exception and record.vector == PAGE_FAULT and record.cpu.has_paging is not False
+
+
+def _offset(cpu: RegisterDump) -> int:
+    """Bits of CR3 that are no part of the top table's address; 0 where the mode is not known."""
+    if cpu.cr4 is None or cpu.cr4 & CR4_PCIDE:
+        return 0
+    if cpu.in_long_mode is None:
+        return 0
+    return _PAE_OFFSET if not cpu.in_long_mode and cpu.cr4 & CR4_PAE else PAGE_OFFSET
+
+
 RULE = Rule(
     id="cr3-flags",
     title="CR3 holds more than an address",
@@ -57,4 +90,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 5.5.2 (tables 5-12 and 5-13), 5.9.2 and 5.10.1",
     check=_check,
     needs=SWITCH,
+    logged=_logged,
 )

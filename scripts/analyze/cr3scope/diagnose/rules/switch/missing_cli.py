@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
+from cr3scope.diagnose.shared.logged_event import undelivered
 from cr3scope.diagnose.shared.refusal import refusal
+from cr3scope.input.logs.delivery import Why
+from cr3scope.input.logs.event import Kind
 from cr3scope.message import Event, Hex, Message, Span, message
-from cr3scope.model.machine import Chain
 from cr3scope.paging.walk import AccessKind, PageFault, access
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
-from cr3scope.x86.registers import Registers
 
+if TYPE_CHECKING:
+    from cr3scope.model.machine import Chain
+    from cr3scope.x86.registers import Registers
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -66,6 +72,17 @@ def of_interrupt(vector: int, fault: Fault, refused: PageFault) -> Finding:
     if fault.rip is not None:
         proof = message("at RIP={rip}, with interrupts on; {refused}", rip=Hex(fault.rip), refused=proof)
     return replace(RULE.finding(title, proof), entry=entry, range=(refused.virt, refused.virt))
+
+
+def _logged(death: LoggedDeath) -> Iterator[Finding]:
+    failed = death.failed
+    if failed is None or failed.why is not Why.IDT_UNMAPPED or failed.touched is None or failed.record.kind is not Kind.INTERRUPT:
+        return
+    record = failed.record
+    title = message(
+        "interrupt {interrupt:02x}h came while its gate at {virt} is not mapped", interrupt=Hex(record.vector), virt=Hex(failed.touched)
+    )
+    yield RULE.finding(title, undelivered(record), *([message("CR3={cr3}", cr3=Hex(record.cr3))] if record.cr3 is not None else []))
 
 
 def _title(rflags: int) -> Message:
@@ -127,4 +144,5 @@ RULE = Rule(
     manual="Intel SDM volume 3A, 7.8.1 and 7.14.1",
     check=_check,
     needs=SWITCH,
+    logged=_logged,
 )
