@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cr3scope.input.capture.records import Boot
 from cr3scope.x86.entry import PAGE_FRAME
+
+if TYPE_CHECKING:
+    from cr3scope.input.capture.records import Boot
 
 STACK_ROLES = frozenset({"stack"})
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})

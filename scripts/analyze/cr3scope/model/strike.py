@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from cr3scope.input.capture.records import PlanStep
 from cr3scope.model.changes import Mend
 from cr3scope.model.role import Role
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef, Fault
+
+if TYPE_CHECKING:
+    from cr3scope.input.capture.records import PlanStep
 
 
 class Target(Enum):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.logged_event import undelivered
-from cr3scope.diagnose.shared.refused_gate import refused_selector
 from cr3scope.diagnose.shared.safety_net import severity_of
 from cr3scope.input.logs.delivery import Why
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
-from cr3scope.x86.registers import Registers
+
+if TYPE_CHECKING:
+    from cr3scope.x86.registers import Registers
 
 _VITAL = (3, 8, 13, 14)
 _OF_SELECTOR = (Why.BEYOND_GDT, Why.BAD_SELECTOR, Why.SEGMENT_NOT_PRESENT)
@@ -66,6 +68,8 @@ def _gate(context: Context, registers: Registers, vector: int) -> Gate | None:
 
 
 def _refusal(context: Context, registers: Registers, selector: int) -> Message | None:
+    from cr3scope.diagnose.shared.refused_gate import refused_selector  # follows code: a log alone has none
+
     def descriptor(offset: int) -> bytes | None:
         return _bytes(context, "gdt", registers.gdt_base + offset, DESCRIPTOR_BYTES)
 
