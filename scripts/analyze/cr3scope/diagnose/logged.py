@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Finding
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import death_in
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.rules.code import non_canonical, overwritten_address
@@ -43,8 +46,33 @@ RULES: tuple[Rule, ...] = (
     idt_not_loaded.RULE,
 )
 
+# Rules that say one thing: who sees tables and gates says it better than who sees a log.
+_ALIKE: tuple[frozenset[str], ...] = (
+    frozenset({"idt-gate-bad", "selector-mismatch"}),
+    frozenset({"idt-unmapped", "missing-cli"}),
+    frozenset({"stack-unmapped", "stack-readonly", "stack-top-wrong", "guard-missing"}),
+    frozenset({"handler-unmapped", "handler-faults"}),
+    frozenset({"nx-without-nxe", "reserved-bits", "page-size-missing", "gigapage-unsupported", "global-nonleaf",
+               "virt-address-in-entry", "tables-not-zeroed"}),
+    frozenset({"cr3-flags", "bad-root"}),
+    frozenset({"non-canonical", "overwritten-address"}),
+)  # fmt: skip
+
 
 def findings_of_log(report: LogReport) -> tuple[Finding, ...]:
     """Return what the log of a guest that died shows by itself, in the catalogue's order; nothing of one that lived on."""
     death = death_in(report)
     return tuple(found for rule in RULES for found in rule.logged(death))
+
+
+def beside(found: Sequence[Finding], logged: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield what a log shows beside what was found otherwise, and says again nothing of that.
+
+    Where an error was found the cause is known: what the log adds is worth knowing then, and no more.
+    """
+    known = {one.rule for one in found}
+    known = known.union(*(alike for alike in _ALIKE if known & alike))
+    is_known = any(one.severity is Severity.ERROR for one in found)
+    for one in logged:
+        if one.rule not in known:
+            yield replace(one, severity=Severity.NOTE) if is_known else one

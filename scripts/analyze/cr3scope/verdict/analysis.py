@@ -8,9 +8,11 @@ from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged import beside, findings_of_log
 from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context, SwitchState
+from cr3scope.diagnose.rules.machine import unexplained_fault
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture
@@ -80,7 +82,7 @@ def case_of_capture(
         agreement=agreement,
         is_over=standing is None,
     )
-    findings = _findings(context, predicted)
+    findings = _with_logged(_findings(context, predicted), observation, log)
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     walk = _walk(context, log)
@@ -164,6 +166,15 @@ def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Findi
     rest = [finding for finding in (*composed, *untold) if finding.step is None]
     rest.sort(key=lambda finding: _ORDER[finding.severity])
     return merged((*striking, *rest))
+
+
+def _with_logged(found: tuple[Finding, ...], observation: Observation | None, log: LogReport | None) -> tuple[Finding, ...]:
+    """What the log alone shows as well, if nothing else explains how the machine ended."""
+    explained = any(one.severity is Severity.ERROR and one.rule != unexplained_fault.RULE.id for one in found)
+    if explained or log is None or observation is None or observation.ending is None:
+        return found
+    known = [one for one in found if one.rule != unexplained_fault.RULE.id]
+    return (*found, *beside(known, findings_of_log(log)))
 
 
 def _told(finding: Finding, striking: Sequence[Finding]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.logged import beside
 from cr3scope.diagnose.observation import Observation
 from cr3scope.errors import UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
@@ -94,6 +95,8 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
         own = "under the firmware's own tables: nobody has switched yet"
         seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
     found = end.findings or end.at_switch
+    if seen.ending is not None and end.panic is None:  # who can still speak has handled what the log shows
+        found = (*found, *beside(found, case.findings))
     case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended)
     return _plus(case, Circumstance.STOPPED_BY_IT) if end.findings else case
 

@@ -61,7 +61,10 @@ RULE = Rule(
         "The exception, then v=0d (or v=0b) at the same RIP with the selector, or the vector "
         "* 8 + 2, as its error code."
     ),
-    fix="Give the gates the selector of a 64-bit code segment in the GDT that is loaded.",
+    fix=(
+        "Fill in the gates of all that can come: present, interrupt or trap gates of the CPU's mode, with the selector of a "
+        "code segment in the GDT that is loaded (a 64-bit one in long mode)."
+    ),
     manual="Intel SDM volume 3A, 7.13 and 7.14",
     logged=_logged,
 )
