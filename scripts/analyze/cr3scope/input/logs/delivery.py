@@ -140,7 +140,7 @@ def why(before: InterruptRecord, struck: int | None, error: int | None, after: R
     if struck != PROTECTION:
         return None
     if error is None or error & IN_IDT:
-        return Why.GATE_BAD
+        return None if cpu.idt is None else Why.GATE_BAD  # nobody knows whether one is loaded
     if not error & ~EXTERNAL:
         return Why.NULL_SELECTOR
     return Why.BEYOND_GDT if is_beyond_gdt(error, cpu) else Why.BAD_SELECTOR

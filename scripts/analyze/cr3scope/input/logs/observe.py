@@ -196,7 +196,7 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         after = late[chain.storm_end(late, storm) :]
         lead = _lead(early, storm)
         repeated = [r for r in late if r.identity == storm.identity] or [storm]
-        row = _with_origin(excerpt, [*lead, storm])
+        row = _with_origin(excerpt, [*lead, storm], None)  # the end is that of the last one
         words = (
             *chain.chain_words(row),
             chain.storm_words(storm, repeated[-1], repeated[-1].number - storm.number + 1),
@@ -206,7 +206,7 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         fatal = lead[0] if lead else storm
     else:
         reported = [record for record in known if record.reported_by]
-        row = _with_origin(excerpt, reported[:1] or _last_chain(known))
+        row = _with_origin(excerpt, reported[:1] or _last_chain(known), excerpt.end)
         fatal = reported[0] if reported else known[_origin(known, len(known) - 1)]
         words = chain.chain_words(row)
         counted = spaces.count(excerpt, first, end)
@@ -276,13 +276,15 @@ def _happened(records: Sequence[InterruptRecord], end: TripleFault | Stopped | N
     return found
 
 
-def _with_origin(excerpt: Excerpt, records: Sequence[InterruptRecord]) -> list[Happened]:
+def _with_origin(
+    excerpt: Excerpt, records: Sequence[InterruptRecord], end: TripleFault | Stopped | None
+) -> list[Happened]:
     """The chain with the interrupts, INT instructions and benign exceptions before it whose delivery raised it: what they
     raise makes no double fault, and stands for itself (SDM 3A, table 7-5)."""
     row = list(records)
     while (before := excerpt.before(row[0])) is not None and len(row) < KEPT and raised_by(before, row[0]):
         row.insert(0, before)
-    return _happened(row, excerpt.end)
+    return _happened(row, end)
 
 
 def _earlier_words(spaces: Spaces, excerpt: Excerpt, row: Sequence[Happened]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from cr3scope.diagnose.shared.logged_event import undelivered
 from cr3scope.input.logs.delivery import Why, gate_bytes
 from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.descriptors import GATE_BYTES
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -30,13 +31,18 @@ def _refused(why: Why | None, record: InterruptRecord, error: int | None) -> Mes
         return Message("is not present" if error is not None else "is not present, or the code segment that it names is not")
     if why is Why.BEYOND_IDT and idt is not None and idt[1]:
         return message("lies beyond the IDT's limit {idt_limit:x}h", idt_limit=Hex(idt[1]))
-    if why is not Why.GATE_BAD:
+    if why is not Why.GATE_BAD or not _is_within_limit(record):
         return None
     if error is None:
         return Message("is refused, or the selector in it: #GP")
     if record.kind is Kind.INT and record.cpu.cpl:
         return message("is no gate of the IDT, or its DPL does not let ring {ring} use it", ring=record.cpu.cpl)
     return Message("is no interrupt or trap gate: #GP")
+
+
+def _is_within_limit(record: InterruptRecord) -> bool:
+    size = gate_bytes(record.cpu) or GATE_BYTES
+    return record.cpu.idt is not None and (record.vector + 1) * size - 1 <= record.cpu.idt[1]
 
 
 def _place(record: InterruptRecord) -> Iterator[Message]:
