@@ -21,6 +21,7 @@ from analyze.storm_log import (
     storm,
 )
 
+from cr3scope.diagnose.logged import findings_of_log
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import NO_EXCEPTION
@@ -28,6 +29,7 @@ from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.int_log import count as counting
 from cr3scope.input.logs.int_log.record import read_kinds, read_records
 from cr3scope.input.logs.observe import LogReport
+from cr3scope.render.finding import title
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -283,10 +285,12 @@ def test_interrupt_is_the_cause_only_if_its_gate_is_what_the_next_fault_reads(re
         record(152, 8, cr2=IDT + 14 * 16, old=14),
         TRIPLE,
     ]
-    guilty = read(*firmware(), tick, *died)
-    assert any("not masked (cli)" in note for note in guilty.notes)
-    innocent = read(*firmware(), tick, *unmapped_idt(151))
-    assert not any("cli" in note for note in innocent.notes)
+    guilty = findings_of_log(read(*firmware(), tick, *died))
+    assert [(one.rule, title(one)) for one in guilty] == [
+        ("missing-cli", f"interrupt 20h came while its gate at {IDT + 0x20 * 16:#x} is not mapped")
+    ]
+    innocent = findings_of_log(read(*firmware(), tick, *unmapped_idt(151)))
+    assert [one.rule for one in innocent] == ["idt-unmapped"]
 
 
 def test_smm_dumps_between_firmware_and_switch_are_set_aside(read: Read) -> None:

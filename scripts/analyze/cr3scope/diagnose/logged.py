@@ -26,6 +26,11 @@ from cr3scope.input.logs.observe import LogReport
 
 # Those of the catalogue that look at logs, in its order. They import no numpy, which takes longer to load than a log to judge.
 RULES: tuple[Rule, ...] = (
+    pic_not_remapped.RULE,
+    paging_without_pe.RULE,
+    overwritten_address.RULE,
+    iret_frame.RULE,
+    gdt_not_loaded.RULE,
     missing_cli.RULE,
     selector_mismatch.RULE,
     non_canonical.RULE,
@@ -36,14 +41,9 @@ RULES: tuple[Rule, ...] = (
     stack_unmapped.RULE,
     stack_readonly.RULE,
     cr3_flags.RULE,
-    idt_gate_bad.RULE,
-    pic_not_remapped.RULE,
-    paging_without_pe.RULE,
-    overwritten_address.RULE,
-    iret_frame.RULE,
-    gdt_not_loaded.RULE,
     ring0_stack_missing.RULE,
     idt_not_loaded.RULE,
+    idt_gate_bad.RULE,
 )
 
 # Rules that say one thing: who sees tables and gates says it better than who sees a log.

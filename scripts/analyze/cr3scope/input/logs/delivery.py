@@ -77,6 +77,8 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
     if (before.rip, before.rsp) != (record.rip, record.rsp):
         return _fetches_handler(before, record)
     error = record.error_code or 0
+    if record.vector == INVALID_TSS and (before.kind is Kind.INT or before.cpu.cpl):
+        return True  # SS0 may be null: its error code is 0 then. No instruction of user code raises it
     if record.vector in exceptions.SELECTOR_ERRORS:
         if gate_of_error(error, before.vector, record.cpu):
             return True

@@ -29,7 +29,7 @@ def _title(failed: Happened) -> Message:
     if cpu.cpl and cpu.task == 0 and failed.why is not Why.STACK_UNMAPPED:
         return message("no TSS is loaded: nothing tells the stack for what comes in ring {ring}", ring=cpu.cpl)
     if failed.why is Why.NO_TSS or touched is None:
-        return Message("the stack that the TSS should give cannot be loaded: the TSS is bad, too short, or was never loaded")
+        return Message("the TSS gives no stack: SS0 in it is bad, it is too short, or it was never loaded")
     if any(0 < width - touched <= FRAME_REACH for width in _WIDTHS):
         return Message("the stack for ring 0 in the TSS is 0: nobody has filled it in")
     return message("the stack for ring 0, at {virt}, which the TSS names, cannot be written", virt=Hex(touched))
