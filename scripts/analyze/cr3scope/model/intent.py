@@ -15,7 +15,6 @@ from cr3scope.x86.entry import PAGE_FRAME
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
 
-STACK_ROLES = frozenset({"stack"})
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})
 # Nobody hands these over to be looked at only.
 WRITTEN_ROLES = frozenset({"stack", "data", "framebuffer"})

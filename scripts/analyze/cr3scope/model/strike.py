@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.model.changes import Mend
 from cr3scope.model.role import Role
-from cr3scope.paging.walk import Reason
+from cr3scope.paging.reason import Reason
 from cr3scope.x86.access import AccessKind, EntryRef, Fault
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ Intel SDM volume 3A, chapter 5: 5.5 (the walk), 5.6 (access rights), 5.7 (page-f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from cr3scope.paging.canonical import is_canonical
+from cr3scope.paging.reason import Reason
 from cr3scope.x86 import entry as bits
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -30,42 +31,11 @@ if TYPE_CHECKING:  # a walk that was printed needs no arrays
     from cr3scope.paging.tables import Tables
 
 __all__ = [
-    "MOST_LEVELS", "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
+    "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
     "is_canonical", "walk",
 ]  # fmt: skip
 
-MOST_LEVELS = 5  # of tables: an address that is not canonical with them is so with fewer, too
 _KEY_ACCESS_DISABLE, _KEY_WRITE_DISABLE = 1, 2
-
-
-class Reason(Enum):
-    """Why an access faults. The values are words for a person."""
-
-    NOT_PRESENT = "not present"
-    RESERVED = "reserved bit set"
-    TABLE_UNREADABLE = "the table it points to is no readable memory"
-    READ_ONLY = "read-only"
-    NO_EXECUTE = "no-execute"
-    SUPERVISOR = "supervisor only"
-    SMEP = "user page, SMEP forbids the supervisor to execute it"
-    SMAP = "user page, SMAP forbids the supervisor to touch it"
-    PROTECTION_KEY = "protection key"
-    SHADOW_STACK = "no shadow-stack page"
-    NON_CANONICAL = "address is not canonical"
-    MISALIGNED = "misaligned"
-
-    def of(self, entry: str) -> str:
-        """Return this reason said of an entry with that name, as ``PD[3] is not present``."""
-        predicate = _PREDICATES.get(self)
-        return f"{entry} {predicate}" if predicate else f"{entry}: {self.value}"
-
-
-_PREDICATES = {
-    Reason.NOT_PRESENT: "is not present",
-    Reason.READ_ONLY: "is read-only",
-    Reason.NO_EXECUTE: "has NX set",
-    Reason.TABLE_UNREADABLE: "points to a table where no memory can be read",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +123,6 @@ class PageFault:
     guilty: tuple[EntryRef, ...]
     reason: Reason
     virt: int
-
-
-def is_canonical(virt: int, levels: int) -> bool:
-    """Return whether bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
-    top = virt >> (bits.level_shift(levels) + 8)
-    return top == 0 or top == MASK64 >> (bits.level_shift(levels) + 8)
 
 
 def walk(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cr3scope.diagnose.logged import findings_of_log
+from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import observed
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_format import Story
@@ -49,7 +49,15 @@ def case_of_log(report: LogReport) -> Case:
         assert report.first is not None
         words = f"the log ends in {name(report.first.vector)} at RIP={report.first.rip or 0:#x}; the guest survived others like it"
         notes = (Diagnostic(words), *notes)
-    return Case(findings_of_log(report), observation=observed(report), circumstances=routine, diagnostics=notes)
+    return Case(_findings(report), observation=observed(report), circumstances=routine, diagnostics=notes)
+
+
+def _findings(report: LogReport) -> tuple[Finding, ...]:
+    if report.ending is None:
+        return ()
+    from cr3scope.diagnose.logged import findings_of_log  # a log of a guest that lives needs no rules
+
+    return findings_of_log(report)
 
 
 def _ran_on(case: Case, story: Story) -> Case:

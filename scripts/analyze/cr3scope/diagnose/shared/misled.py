@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.message import Message, message
-from cr3scope.paging.walk import MOST_LEVELS, is_canonical
+from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
 
 _LONG, _SHORT = 8, 4  # bytes of an address
 _LEAST_TEXT = 6  # of eight bytes, the rest zeros: a string's end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cr3scope.message import Message
-from cr3scope.paging.walk import Reason
+from cr3scope.paging.reason import Reason
 from cr3scope.x86.access import EntryRef
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope.input.capture.records import Boot
-from cr3scope.model.intent import HANDED_OVER_ROLES, STACK_ROLES, Intent, Named
+from cr3scope.model.intent import HANDED_OVER_ROLES, Intent, Named
+from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.x86.entry import PAGE_BYTES
 
 _TABLES = "tables"

@@ -13,7 +13,8 @@ from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import MOST_LEVELS, Reason, is_canonical
+from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
+from cr3scope.paging.reason import Reason
 from cr3scope.x86.cpu_state import CR4_LA57
 
 

@@ -9,7 +9,7 @@ from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.misled import misled
 from cr3scope.message import Hex, Message, message
-from cr3scope.paging.walk import MOST_LEVELS, is_canonical
+from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
     record = death.origin

@@ -11,7 +11,7 @@ from cr3scope.diagnose.shared.misread_frame import misread_frame
 from cr3scope.input.logs.delivery import is_beyond_gdt, is_delivery
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.message import Hex, Message, message
-from cr3scope.paging.walk import MOST_LEVELS, is_canonical
+from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES
 from cr3scope.x86.exceptions import EXTERNAL, IN_IDT, IN_LDT, NOT_PRESENT, PROTECTION
 

@@ -11,7 +11,7 @@ from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import Reason
+from cr3scope.paging.reason import Reason
 from cr3scope.x86.cpu_state import CR4_PAE, EFER_NXE
 from cr3scope.x86.entry import NO_EXECUTE, reserved_mask
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_RESERVED

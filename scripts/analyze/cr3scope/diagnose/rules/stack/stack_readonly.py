@@ -10,9 +10,9 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.diagnose.shared.logged_event import undelivered
 from cr3scope.diagnose.shared.refused_push import refused_push
 from cr3scope.message import Hex, message
-from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import Reason
+from cr3scope.paging.reason import Reason
 from cr3scope.x86.entry import is_leaf
 
 

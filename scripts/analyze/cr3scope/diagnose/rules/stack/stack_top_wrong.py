@@ -5,7 +5,7 @@ from __future__ import annotations
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
-from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 

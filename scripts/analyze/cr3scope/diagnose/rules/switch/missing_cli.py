@@ -14,14 +14,14 @@ from cr3scope.diagnose.shared.refusal import refusal
 from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.event import Kind
 from cr3scope.message import Event, Hex, Message, Span, message
-from cr3scope.paging.walk import AccessKind, PageFault, access
-from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.access import AccessKind, EntryRef, Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
 
 if TYPE_CHECKING:
     from cr3scope.model.machine import Chain
+    from cr3scope.paging.walk import PageFault
     from cr3scope.x86.registers import Registers
 
 
@@ -107,6 +107,8 @@ def _deadly(context: Context, why: Message, fault: PageFault) -> Finding:
 
 
 def _fault(context: Context, virt: int, kind: AccessKind, width: int) -> PageFault | None:
+    from cr3scope.paging.walk import PageFault, access  # a log alone has no tables to walk
+
     implicit = kind is AccessKind.READ
     found = access(
         context.tables, context.cpu, virt, kind,

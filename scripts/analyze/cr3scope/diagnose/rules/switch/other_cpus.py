@@ -11,7 +11,7 @@ from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model import matrix
-from cr3scope.model.intent import STACK_ROLES
+from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.matrix import Refusal
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.names import covered
