@@ -16,6 +16,9 @@ from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context
 from cr3scope.input.capture.records import Boot, Capture, FaultRecord
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.event import InterruptRecord, RegisterDump
+from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.observe import LogReport
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.analysis import analyze, chosen_boot
@@ -263,3 +266,19 @@ def test_a_gate_is_the_foreseen_one_in_the_form_of_the_qemu_that_ran(seen: int, 
 def test_a_gates_number_is_told_in_both_forms_where_it_may_be_either() -> None:
     assert describe(13, 12 * 8 + 2).endswith("gate 12 of the IDT, or 6 with QEMU before 8.0)")
     assert describe(13, 13 * 8 + 2).endswith("gate 13 of the IDT)")
+
+
+def killed(selector: int) -> LogReport:
+    """What a log says of a #GP with this selector, under a GDT of three entries, after which it is silent."""
+    record = InterruptRecord(0, 0, 13, selector, RegisterDump(rip=0x1234, cr0=0x8000_0011, gdt=(0x7_2000, 0x17)))
+    return LogReport(record.fault, ending=Ending.DELIVERED, records=1, fatal=record.fault, events=(Happened(record),), dump=record.cpu)
+
+
+def test_what_the_log_shows_is_told_where_the_capture_explains_nothing() -> None:
+    assert rules(analyze(healthy().capture(), killed(0x58))) == ["unexplained-fault", "gdt-not-loaded"]
+    assert rules(analyze(healthy().capture(), killed(0x10))) == ["unexplained-fault"]
+
+
+def test_where_the_capture_explains_it_the_log_adds_nothing() -> None:
+    found = rules(analyze(missing_entry().capture(), killed(0x58)))
+    assert len(found) > 1 and "gdt-not-loaded" not in found

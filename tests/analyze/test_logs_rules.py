@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from analyze.short_log import BOTH, NARROW, NO_PAGING, WIDE, Cpu, Log
-from said import detail, fix, title
+from analyze.said import detail, fix, title
 
 from cr3scope.diagnose.catalogue import RULES as CATALOGUE
 from cr3scope.diagnose.finding import Finding, Severity
@@ -463,3 +463,10 @@ def test_what_was_found_otherwise_makes_notes_of_the_rest() -> None:
     assert list(beside((), logged)) == list(logged)
 
 
+
+
+def test_a_guest_that_survived_the_like_before_is_not_said_to_have_died_of_its_registers(read: Read, cpu: Cpu) -> None:
+    odd = replace(cpu, cr3=0x3A84, cr2=LOST)
+    log = Log().exception(14, 0, odd).interrupt(0x20, replace(odd, rsp=cpu.rsp + 0x40)).exception(14, 0, odd)
+    found = read(log)
+    assert found.report.is_routine and found.rules == []
