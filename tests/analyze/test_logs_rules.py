@@ -466,7 +466,8 @@ def test_what_was_found_otherwise_makes_notes_of_the_rest() -> None:
 
 
 def test_a_guest_that_survived_the_like_before_is_not_said_to_have_died_of_its_registers(read: Read, cpu: Cpu) -> None:
-    odd = replace(cpu, cr3=0x3A84, cr2=LOST)
-    log = Log().exception(14, 0, odd).interrupt(0x20, replace(odd, rsp=cpu.rsp + 0x40)).exception(14, 0, odd)
-    found = read(log)
+    odd, log = replace(cpu, cr3=0x3A84, cr2=LOST), Log()
+    for count in range(4):
+        log.exception(14, 0, replace(odd, rip=cpu.rip + 8 * count)).interrupt(0x20, odd)
+    found = read(log.exception(14, 0, replace(odd, rip=cpu.rip + 0x100, rsp=cpu.rsp + 64)))
     assert found.report.is_routine and found.rules == []

@@ -16,7 +16,8 @@ _FLAGS = re.compile(
 )
 _CR3 = re.compile(rb"CR0=([0-9a-f]{8,16}) CR2=[0-9a-f]{8,16} CR3=([0-9a-f]{8,16})\s")
 _WHOSE = re.compile(
-    rb"(\d{1,12}): v=([0-9a-f]{2}) |CPU Reset \(CPU (\d{1,5})\)|(SMM: enter)|(SMM: after RSM)"
+    rb"(Servicing hardware INT=0x[0-9a-f]{2}\s{1,40})?\b(\d{1,12}): v=([0-9a-f]{2}) (?:e=[0-9a-f]{4,8} i=(1))?"
+    rb"|CPU Reset \(CPU (\d{1,5})\)|(SMM: enter)|(SMM: after RSM)"
 )
 _UPDATE = re.compile(CR3_UPDATE + rb"([0-9a-f]{8,16})")
 _INTERRUPTS, _PROTECTED = 1 << 9, 1
@@ -105,13 +106,13 @@ def _whose(before: bytes) -> str:
         pass
     if match is None:
         return "the CPU"
-    if match[1]:
-        vector = int(match[2], 16)
-        kind = f"interrupt {vector:#x}" if vector >= FIRST_INTERRUPT else name(vector)
-        return f"{kind} (record {int(match[1])})"
-    if match[3]:
-        return f"reset of CPU {int(match[3])}"
-    return "entry to SMM" if match[4] else "return from SMM"
+    if match[2]:
+        vector = int(match[3], 16)
+        kind = f"interrupt {vector:#x}" if match[1] or vector >= FIRST_INTERRUPT else name(vector)
+        return f"{f'INT {vector}' if match[4] and vector < FIRST_INTERRUPT else kind} (record {int(match[2])})"
+    if match[5]:
+        return f"reset of CPU {int(match[5])}"
+    return "entry to SMM" if match[6] else "return from SMM"
 
 
 def _afterwards(log: LogFile, place: int) -> str:
