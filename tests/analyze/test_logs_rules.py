@@ -18,6 +18,7 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.message import Message
+from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.run import RunEnd, judge_untraced
 
 Read = Callable[..., "Found"]
@@ -471,3 +472,25 @@ def test_a_guest_that_survived_the_like_before_is_not_said_to_have_died_of_its_r
         log.exception(14, 0, replace(odd, rip=cpu.rip + 8 * count)).interrupt(0x20, odd)
     found = read(log.exception(14, 0, replace(odd, rip=cpu.rip + 0x100, rsp=cpu.rsp + 64)))
     assert found.report.is_routine and found.rules == []
+
+
+def last_of(folder: Path, log: Log) -> tuple[str, list[tuple[str, Severity]], str]:
+    path = folder / "log"
+    path.write_text(log.text)
+    with LogFile(path) as opened:
+        verdict = judge_log(read_story(opened))
+    assert verdict.observation is not None
+    return verdict.status.value, [(one.rule, one.severity) for one in verdict.findings], verdict.observation.last
+
+
+def test_an_interrupt_in_the_place_of_an_exception_is_told_though_it_was_delivered(tmp_path: Path, cpu: Cpu) -> None:
+    """The log ends in the handler of #DF, which the timer has called."""
+    status, found, last = last_of(tmp_path, Log().interrupt(8, cpu))
+    assert (status, found) == ("healthy", [("pic-not-remapped", Severity.WARNING)])
+    assert last.startswith("interrupt 0x8 ") and "#DF" not in last
+    for well in (Log().interrupt(8, cpu).interrupt(0x20, cpu), Log().interrupt(8, replace(cpu, cr0=0x10)), Log().interrupt(0x20, cpu)):
+        assert last_of(tmp_path, well)[1] == []
+
+
+def test_an_int_instruction_seen_last_is_called_one(tmp_path: Path, cpu: Cpu) -> None:
+    assert last_of(tmp_path, Log().instruction(8, cpu))[2].startswith("INT 8 ")

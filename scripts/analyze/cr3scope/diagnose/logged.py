@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.logged_death import death_in
+from cr3scope.diagnose.logged_death import LoggedDeath, death_in
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.rules.code import non_canonical, overwritten_address
 from cr3scope.diagnose.rules.descriptors import (
@@ -22,6 +22,8 @@ from cr3scope.diagnose.rules.machine import pic_not_remapped
 from cr3scope.diagnose.rules.rights import nx_without_nxe
 from cr3scope.diagnose.rules.stack import iret_frame, ring0_stack_missing, stack_readonly, stack_unmapped
 from cr3scope.diagnose.rules.switch import cr3_flags, missing_cli, paging_without_pe
+from cr3scope.input.logs.event import InterruptRecord
+from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.observe import LogReport
 
 # Those of the catalogue that look at logs, in its order. They import no numpy, which takes longer to load than a log to judge.
@@ -63,6 +65,12 @@ def findings_of_log(report: LogReport) -> tuple[Finding, ...]:
     """Return what the log of a guest that died shows by itself, in the catalogue's order; nothing of one that lived on."""
     death = death_in(report)
     return tuple(found for rule in RULES for found in rule.logged(death))
+
+
+def findings_of_last(interrupt: InterruptRecord) -> tuple[Finding, ...]:
+    """Return what a device's interrupt shows after which a log tells of nothing more: a handler took it, of whatever."""
+    found = pic_not_remapped.RULE.logged(LoggedDeath((Happened(interrupt),)))
+    return tuple(replace(one, severity=Severity.WARNING) for one in found)
 
 
 def beside(found: Sequence[Finding], logged: Sequence[Finding]) -> Iterator[Finding]:

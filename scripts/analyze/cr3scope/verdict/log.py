@@ -70,6 +70,10 @@ def _ran_on(case: Case, story: Story) -> Case:
     if story.tells_nothing:
         note = Diagnostic(story.tells_nothing)
         return Case(observation=seen, circumstances=frozenset({Circumstance.TOLD_NOTHING}), diagnostics=(note,))
+    if story.last_interrupt is not None:
+        from cr3scope.diagnose.logged import findings_of_last
+
+        case = replace(case, findings=findings_of_last(story.last_interrupt))
     if story.report.records:
         return replace(case, observation=seen)
     return replace(case, observation=seen, diagnostics=(Diagnostic(_NO_EXCEPTION),))

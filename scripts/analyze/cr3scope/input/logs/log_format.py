@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cr3scope.input.logs.event import NO_DUMP, Event, RegisterDump, Walked
+from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, RegisterDump, Walked
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.observe import LogReport
 
@@ -28,6 +28,7 @@ class Story:
     reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
     tells_nothing: str = ""  # why nothing can be judged
     walked: Walked | None = None  # the walk that the guest's kernel printed of the fault, or of whatever else
+    last_interrupt: InterruptRecord | None = None  # of a device, if it is the last thing that the log tells
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cr3scope.input.logs import chain
 from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, Reset, Shown, Stopped, TripleFault, Walked
+from cr3scope.input.logs.event import Event, InterruptRecord, Kind, Loaded, Reset, Shown, Stopped, TripleFault, Walked
 from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu, report_on
 from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
@@ -53,7 +53,8 @@ def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
         return Story(report, tells_nothing=_ALONE, walked=walked)
     rip = end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None
     alone = standing_note(end) if isinstance(end, Shown) and not report.saw_interrupts else ""
-    return Story(report, _words(end), rip, tells_nothing=alone)
+    last = end if isinstance(end, InterruptRecord) and end.kind is Kind.INTERRUPT else None
+    return Story(report, _words(end), rip, tells_nothing=alone, last_interrupt=last)
 
 
 def _death(end: TripleFault | Stopped) -> tuple[Ending, str]:

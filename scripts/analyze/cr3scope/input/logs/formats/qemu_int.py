@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.chain import death_words
-from cr3scope.input.logs.event import Event, InterruptRecord, TripleFault
+from cr3scope.input.logs.event import Event, InterruptRecord, Kind, TripleFault
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED, boots_of
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, RESET, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
@@ -59,7 +59,19 @@ def _story(log: LogFile, cr3: int | None) -> Story:
     reset = "" if again is None else f"the machine was reset without an exception: {again.words()}"
     silent = _torn(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
-    return Story(report, last, rip, reset, tells_nothing=silent)
+    return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
+
+
+def _last_interrupt(log: LogFile) -> InterruptRecord | None:
+    """The interrupt of a device after which the log tells of no other event."""
+    start = max(log.rfind(RECORD, 0, log.size) - MAX_RECORD, 0)
+    data = log.read(start, 2 * MAX_RECORD)
+    last = None
+    for last in read_records(data, start):
+        pass
+    if last is None or last.kind is not Kind.INTERRUPT or data.find(RESET, last.offset - start) >= 0:
+        return None
+    return last
 
 
 def _without_registers(log: LogFile) -> Story | None:

@@ -33,7 +33,7 @@ _NUMBER = re.compile(rb"\d+\Z")
 _LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
 _FLOATING = b"FCW="
-_RESET = b"CPU Reset (CPU "
+RESET = b"CPU Reset (CPU "
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
@@ -151,10 +151,10 @@ def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
 def read_reset(data: bytes, start: int) -> RegisterDump:
     """Return the registers that a reset after ``start`` dumps, as they were before it; those of a CPU that has begun anew
     are none of them."""
-    place = data.find(_RESET, start)
+    place = data.find(RESET, start)
     if place < 0:
         return NO_DUMP
-    following = data.find(_RESET, place + len(_RESET))
+    following = data.find(RESET, place + len(RESET))
     end = min(following if following >= 0 else len(data), place + MAX_RECORD)
     return whole_dump(data, place, end)
 
