@@ -287,7 +287,7 @@ def test_interrupt_is_the_cause_only_if_its_gate_is_what_the_next_fault_reads(re
     ]
     guilty = findings_of_log(read(*firmware(), tick, *died))
     assert [(one.rule, title(one)) for one in guilty] == [
-        ("missing-cli", f"interrupt 20h came while its gate at {IDT + 0x20 * 16:#x} is not mapped")
+        ("missing-cli", f"interrupt 20h came while its gate at {IDT + 0x20 * 16:#x} cannot be read")
     ]
     innocent = findings_of_log(read(*firmware(), tick, *unmapped_idt(151)))
     assert [one.rule for one in innocent] == ["idt-unmapped"]

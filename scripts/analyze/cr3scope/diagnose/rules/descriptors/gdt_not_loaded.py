@@ -42,8 +42,8 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
 
 def _names_gdt(record: InterruptRecord) -> bool:
     error = record.error_code or 0
-    if not record.is_exception or record.vector not in (PROTECTION, NOT_PRESENT) or is_delivery(record):
-        return False
+    if not record.is_exception or record.vector not in (PROTECTION, NOT_PRESENT) or is_delivery(record) or record.cpu.cpl:
+        return False  # what a user's program loads is no matter of lgdt
     return bool(error & ~(EXTERNAL | DESCRIPTOR_BYTES - 1)) and not error & (IN_IDT | IN_LDT)
 
 

@@ -34,10 +34,10 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     cpu, virt = failed.record.cpu, Hex(failed.touched)
     if failed.why is Why.GDT_UNMAPPED and cpu.gdt is not None:
         selector = Hex((failed.touched - cpu.gdt[0]) & ~(DESCRIPTOR_BYTES - 1))
-        title = message("the GDT is not readable: the descriptor of {selector:02x}h at {virt} is not mapped", selector=selector, virt=virt)
+        title = message("the GDT is not readable: the descriptor of {selector:02x}h at {virt}", selector=selector, virt=virt)
         yield RULE.finding(title, undelivered(failed.record))
     elif failed.why is Why.TSS_UNMAPPED:
-        yield RULE.finding(message("the TSS is not readable: {virt} is not mapped", virt=virt), undelivered(failed.record))
+        yield RULE.finding(message("the TSS is not readable at {virt}", virt=virt), undelivered(failed.record))
 
 
 RULE = Rule(

@@ -45,7 +45,7 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
 
 
 def _unreadable(cpu: RegisterDump, virt: int, proof: Message) -> Finding:
-    title = message("the IDT is not readable: gate {gate} at {virt} is not mapped", gate=gate_at(cpu, virt), virt=Hex(virt))
+    title = message("the IDT is not readable: gate {gate} at {virt}", gate=gate_at(cpu, virt), virt=Hex(virt))
     under = [] if cpu.cr3 is None else [message("CR3={cr3}", cr3=Hex(cpu.cr3))]
     return RULE.finding(title, proof, *under)
 

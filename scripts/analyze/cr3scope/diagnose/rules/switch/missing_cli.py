@@ -80,7 +80,7 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
         return
     record = failed.record
     title = message(
-        "interrupt {interrupt:02x}h came while its gate at {virt} is not mapped", interrupt=Hex(record.vector), virt=Hex(failed.touched)
+        "interrupt {interrupt:02x}h came while its gate at {virt} cannot be read", interrupt=Hex(record.vector), virt=Hex(failed.touched)
     )
     yield RULE.finding(title, undelivered(record), *([message("CR3={cr3}", cr3=Hex(record.cr3))] if record.cr3 is not None else []))
 

@@ -17,7 +17,7 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     if cpu is not None and cpu.cr0 is not None:
         yield RULE.finding(
             message("paging is turned on without protected mode: CR0={cr0} has PG (bit 31), and not PE (bit 0)", cr0=Hex(cpu.cr0)),
-            Message("a real CPU refuses this mov to CR0 with #GP(0); the emulator took it"),
+            Message("PG alone cannot be set: a CPU refuses such a mov to CR0 with #GP(0), and not every emulator does"),
         )
 
 
