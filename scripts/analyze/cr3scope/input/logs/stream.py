@@ -53,8 +53,8 @@ def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
         return Story(report, tells_nothing=_ALONE, walked=walked)
     rip = end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None
     alone = standing_note(end) if isinstance(end, Shown) and not report.saw_interrupts else ""
-    last = end if isinstance(end, InterruptRecord) and end.kind is Kind.INTERRUPT else None
-    return Story(report, _words(end), rip, tells_nothing=alone, last_interrupt=last)
+    interrupt = end if isinstance(end, InterruptRecord) and end.kind is Kind.INTERRUPT else None
+    return Story(report, _words(end), rip, tells_nothing=alone, last_interrupt=interrupt)
 
 
 def _death(end: TripleFault | Stopped) -> tuple[Ending, str]:
