@@ -32,13 +32,12 @@ from cr3scope.x86.word import MASK64, QWORD
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The CPU is at the handler's first instruction. ``pushed`` is the inclusive range written."""
+    """The CPU is at the handler's first instruction."""
 
     handler: int
     rsp: int
     selector: int
     ist: int
-    pushed: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ class Delivery:
             if isinstance(found, PageFault):
                 words = message("the stack at {virt}", virt=Hex(rsp))
                 return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
-        return Entered(gate.offset, rsp, gate.selector, gate.ist, (rsp, rsp + count * QWORD - 1))
+        return Entered(gate.offset, rsp, gate.selector, gate.ist)
 
     def _read(
         self, virt: int, count: int, words: Message, target: Target
