@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD
 from cr3scope.input.logs.observe import MOST_BOOTS
 from cr3scope.input.logs.logfile import WINDOW, LogFile, LogPart
 
 _REACH = 2 << 20  # from the end of the log; what is before is one boot more, and may be several
 _MOST_SIGNS = 4096
 _LINE = 256
+_TASKS_REACH = 64 << 10
+_TASK = re.compile(rb"TR =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 TRIPLE_FAULT = b"Triple fault"
 UNDELIVERED = b"check_exception old: 0x8 "  # an exception that was raised while #DF was delivered
 STRUCK = re.compile(re.escape(UNDELIVERED) + rb"new 0x([0-9a-f]{1,2})")
 FIRST = b" 0: v="  # the first record of a log: QEMU counts on through a reset
-_NUMBER = 5  # characters before that, as QEMU aligns it
 RESET = b"CPU Reset (CPU 0)"
 _HAPPENS = (b"check_exception ", b"Servicing ", RECORD, b"SMM: ")
 
@@ -28,9 +29,11 @@ def boots_of(log: LogFile) -> list[LogPart]:
     for place, sign in _signs(log):
         if place < starts[-1]:
             continue  # of the same reset
-        if sign in (RESET, FIRST) and _next(log, quiet, place - _NUMBER) is None:
-            quiet = place - _NUMBER  # at the start of all
+        if sign == RESET and _next(log, quiet, place) is None:
+            quiet = place  # at the start of all
             continue
+        if sign == FIRST and log.find(RECORD, starts[-1], place) < 0:
+            continue  # the first one: what comes before it are no records
         if sign == FIRST:
             starts.append(_announced_at(log, place))
             quiet = place + len(sign)
@@ -38,7 +41,7 @@ def boots_of(log: LogFile) -> list[LogPart]:
         following = _next(log, place + len(sign), log.size)  # the registers at a reset are of the boot before it
         if following is None:
             break
-        if log.find(RESET, place, following) < 0 and _is_of_running_machine(log, following):
+        if log.find(RESET, place, following) < 0 and _is_of_another_cpu(log, starts[-1], place, following):
             continue  # another CPU, which has not been told yet
         starts.append(following)
         quiet = following
@@ -53,10 +56,15 @@ def _announced_at(log: LogFile, place: int) -> int:
     return before if any(log.find(sign, before, line) >= 0 for sign in _HAPPENS) else line
 
 
-def _is_of_running_machine(log: LogFile, place: int) -> bool:
-    """Whether the next record is of a CPU that has loaded TR: after a reset nobody has."""
-    record = next(read_records(log.read(place, 2 * MAX_RECORD), place), None)
-    return record is not None and bool(record.task)
+def _is_of_another_cpu(log: LogFile, boot: int, dead: int, place: int) -> bool:
+    """Whether the next record is of a CPU that ran beside the one that died at ``dead``, by their task registers: it has
+    another one, and had told something since the ``boot``."""
+    task = _TASK.search(log.read(place, 2 * MAX_RECORD))
+    start = max(dead - _TASKS_REACH, boot)
+    before = log.read(start, dead - start)
+    if task is None or not int(task[1], 16):
+        return False
+    return task[0] in before and not before.startswith(task[0], before.rfind(b"TR ="))
 
 
 def _signs(log: LogFile) -> list[tuple[int, bytes]]:
