@@ -13,9 +13,8 @@ from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.word import MAX_INSTRUCTION_BYTES
 
-# An x86 instruction has at most 15 bytes: a wider fetch covers several (SDM volume 2A, 2.3.11).
-MAX_INSTRUCTION_BYTES = 15
 _STACK_REACH = 4096
 
 
@@ -59,7 +58,7 @@ def exception(
         quirk = platform.has(Quirk.STACK_PROTECTION)
         vector = exceptions.PROTECTION if quirk else exceptions.STACK_FAULT
     rip = step.rip
-    if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:
+    if step.kind is AccessKind.FETCH and fault.virt - step.virt >= MAX_INSTRUCTION_BYTES:  # it covers several
         rip = fault.virt
     return Fault(vector, fault.error_code, fault.cr2, rip, cr3)
 

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 from cr3scope.x86.decode.known_registers import KnownRegisters
-from cr3scope.x86.word import MASK64
+from cr3scope.x86.word import MASK64, MAX_INSTRUCTION_BYTES
 
 OPERAND_SIZE = 0x66  # the prefix
-LONGEST = 15  # bytes of an instruction (Intel SDM volume 2A, 2.3.11)
+LONGEST = MAX_INSTRUCTION_BYTES
 # capstone 5 calls a far transfer through memory a near one (Intel SDM volume 2A, JMP and CALL: FF /3 and /5).
 _GROUP_5, _FAR_OF_GROUP_5 = 0xFF, {3: "lcall", 5: "ljmp"}
 _IDLE_PREFIXES = ("rep", "repz", "bnd", "notrack")  # of a near transfer
