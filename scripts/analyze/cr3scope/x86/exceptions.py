@@ -67,13 +67,15 @@ def page_fault_access(error_code: int) -> str:
     return "write" if error_code & PF_WRITE else "read"
 
 
-def page_fault_words(error_code: int, is_fetch: bool = False) -> str:
+def page_fault_words(error_code: int, is_fetch: bool | None = False) -> str:
     """Return in words what a page fault's error code says: ``instruction fetch, present``.
 
-    ``is_fetch``: it was one, which the code of a CPU without NX and SMEP does not tell (SDM 3A, 5.7).
+    ``is_fetch``: it was one, which the code of a CPU without NX and SMEP does not tell (SDM 3A, 5.7); None if nobody knows.
     """
     access = "fetch" if is_fetch else page_fault_access(error_code)
     words = ["instruction fetch" if access == "fetch" else access]
+    if is_fetch is None and access == "read":
+        words = ["read or instruction fetch"]
     if error_code & PF_USER:
         words.append("user mode")
     if error_code & PF_RESERVED:
@@ -89,7 +91,7 @@ def page_fault_words(error_code: int, is_fetch: bool = False) -> str:
     return ", ".join(words)
 
 
-def describe(vector: int, error_code: int | None, is_fetch: bool = False) -> str:
+def describe(vector: int, error_code: int | None, is_fetch: bool | None = False) -> str:
     """Return an exception in words, with its error code if it has one: ``#PF (error 0011: instruction fetch,
     present)``. ``is_fetch``: as for :func:`page_fault_words`."""
     if error_code is None:

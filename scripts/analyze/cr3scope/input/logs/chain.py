@@ -25,7 +25,8 @@ def what(record: InterruptRecord) -> str:
     if record.kind is Kind.INTERRUPT:
         return f"hardware interrupt {record.vector:#04x}"
     fault = record.fault
-    return exceptions.describe(fault.vector, fault.error_code, record.access == "fetch")
+    access = record.access
+    return exceptions.describe(fault.vector, fault.error_code, None if access is None else access == "fetch")
 
 
 def title(record: InterruptRecord) -> str:
@@ -37,19 +38,25 @@ def title(record: InterruptRecord) -> str:
 
 
 def storm_start(records: Sequence[InterruptRecord]) -> int | None:
-    """Return the index of the first of at least ``STORM_RUN`` equal exceptions in a row; None if there is no such row.
+    """Return the index of the first of at least ``STORM_RUN`` equal exceptions in a row, with which the records end; None if
+    they end otherwise.
 
-    What their own delivery raises does not count: a handler's #PF whose every delivery ends in #DF is one storm.
+    What their own delivery raises does not count: a handler's #PF whose every delivery ends in #DF is one storm. One
+    that eats the stack may end in anything else: what comes of that lies below it.
     """
     start = count = 0
     for index, record in enumerate(records):
-        if record.identity == records[start].identity:
+        first = records[start]
+        if record.identity == first.identity:
             count += 1
-            if count >= STORM_RUN:
-                return start
-        elif not is_delivery(record) or is_delivery(records[start]):
-            start, count = index, 1
-    return None
+        elif not is_delivery(record) or is_delivery(first):
+            if count < STORM_RUN or not _falls(first, records[index - 1]) or is_past(first, record.cpu):
+                start, count = index, 1
+    return start if count >= STORM_RUN else None
+
+
+def _falls(first: InterruptRecord, last: InterruptRecord) -> bool:
+    return first.rsp is not None and last.rsp is not None and last.rsp < first.rsp
 
 
 def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int:
@@ -141,6 +148,7 @@ def reason_words(failed: Happened) -> str:
     words = {
         Why.GATE_NOT_PRESENT: f"{gate}, or the code segment that it names, is not present",
         Why.GATE_BAD: f"{gate} or its selector is bad",
+        Why.GATE_BAD_OR_PRIVILEGED: f"{gate} is bad, or not for programs (its DPL is below 3)",
         Why.NULL_SELECTOR: f"{gate} has a null selector",
         Why.BEYOND_GDT: f"{gate} has selector {named}, beyond the GDT's limit{limit}",
         Why.BAD_SELECTOR: f"{gate} has selector {named}, which is no usable code segment",

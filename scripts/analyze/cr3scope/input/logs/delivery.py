@@ -5,6 +5,8 @@ from __future__ import annotations
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump
 from cr3scope.input.logs.why import Why as Why
 from cr3scope.x86 import exceptions
+from cr3scope.x86.cpu_state import CR4_LA57
+from cr3scope.x86.entry import is_canonical
 from cr3scope.x86.exceptions import (
     EXTERNAL,
     FRAME_REACH,
@@ -24,6 +26,8 @@ _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
 _DESCRIPTOR = 8
 _TSS_BYTES = 104
+_USER = 3  # CPL
+_LEVELS, _FIVE_LEVELS = 4, 5
 
 
 def is_delivery(record: InterruptRecord) -> bool:
@@ -61,6 +65,14 @@ def gate_of_error(error: int, vector: int, cpu: RegisterDump) -> bool:
     return gate == vector or gate == 2 * vector and cpu.in_long_mode is not False
 
 
+def least_frame(record: InterruptRecord) -> int:
+    """Return the bytes by which a handler's RSP lies below that of its event at least, if it has taken no more than one
+    word too many from the stack; 1 where the mode is not known."""
+    if record.cpu.in_long_mode is None:
+        return 1
+    return 8 * (_FRAME_WORDS - 1) if record.cpu.in_long_mode else 4 * (_SHORT_FRAME_WORDS - 1)
+
+
 def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
     """Return whether ``record`` was raised by the delivery of ``before``, the event right before it.
 
@@ -80,11 +92,13 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
     if record.vector == INVALID_TSS and (before.kind is Kind.INT or before.cpu.cpl):
         return True  # SS0 may be null: its error code is 0 then. No instruction of user code raises it
     if record.vector in exceptions.SELECTOR_ERRORS:
-        if gate_of_error(error, before.vector, record.cpu):
-            return True
+        if before.kind is Kind.INT or gate_of_error(error, before.vector, record.cpu):
+            return True  # an INT instruction does nothing else that could raise one
         return bool(error & ~EXTERNAL) and not error & IN_IDT and before.kind is not Kind.INTERRUPT
     if record.vector != PAGE_FAULT or record.cr2 is None:
         return False
+    if record.cpu.cpl == _USER and not error & exceptions.PF_USER:  # what the CPU touched on its own account
+        return True
     if gate_at(record.cpu, record.cr2) == before.vector or _in_table(record.cpu.gdt, record.cr2) or _in_task(record):
         return True
     return before.kind is not Kind.INTERRUPT and is_push(before, record.cr2)
@@ -92,12 +106,17 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
 
 def _fetches_handler(before: InterruptRecord, record: InterruptRecord) -> bool:
     """Whether ``record`` is the fetch of the handler of an INT instruction: five quadwords below the aligned RSP, or on
-    another stack (SDM 3A, 7.14.2)."""
+    another stack (SDM 3A, 7.14.2); three doublewords outside of long mode."""
     if before.kind is not Kind.INT or record.access != "fetch" or before.rsp is None or record.rsp is None:
         return False
     if before.vector >= exceptions.FIRST_INTERRUPT:
         return False
-    return record.rsp == rsp_at_handler(before) or abs(record.rsp - before.rsp) > _OTHER_STACK
+    if record.rsp == rsp_at_handler(before):
+        return True
+    if not record.cpu.in_long_mode or before.cpu.cpl or _has_wild_stack(record):
+        return False
+    is_frame = (record.rsp + 8 * _FRAME_WORDS) % _FRAME_ALIGNMENT == 0
+    return is_frame and abs(record.rsp - before.rsp) > _OTHER_STACK
 
 
 def rsp_at_handler(record: InterruptRecord) -> int | None:
@@ -141,6 +160,10 @@ def why(before: InterruptRecord, struck: int | None, error: int | None, after: R
         return Why.SEGMENT_NOT_PRESENT if error is not None and not error & IN_IDT else Why.GATE_NOT_PRESENT
     if struck != PROTECTION:
         return None
+    if not cpu.cpl and cpu.in_long_mode and _has_wild_stack(before):
+        return Why.STACK_BAD
+    if before.kind is Kind.INT and cpu.cpl == _USER and cpu.idt is not None and (error is None or gate_of_error(error, before.vector, cpu)):
+        return Why.GATE_BAD_OR_PRIVILEGED
     if error is None or error & IN_IDT:
         return None if cpu.idt is None else Why.GATE_BAD  # nobody knows whether one is loaded
     if not error & ~EXTERNAL:
@@ -167,11 +190,18 @@ def _unmapped(before: InterruptRecord, after: RegisterDump) -> Why | None:
         return Why.GDT_UNMAPPED
     if cpu.task is not None and (cpu.task or cpu.cpl) and cpu.task <= touched < cpu.task + _TSS_BYTES:
         return Why.TSS_UNMAPPED
+    if cpu.task == 0 and (cpu.cpl == _USER or touched < _TSS_BYTES):
+        return Why.NO_TSS  # what it read in its place is no stack
     if is_push(before, touched):
         return Why.STACK_UNMAPPED
     # Nothing else is touched but the stack that the TSS tells of.
     known = cpu.idt is not None and cpu.gdt is not None and cpu.task is not None and gate_bytes(cpu) is not None
     return Why.STACK_UNMAPPED if known else None
+
+
+def _has_wild_stack(before: InterruptRecord) -> bool:
+    levels = _FIVE_LEVELS if (before.cpu.cr4 or 0) & CR4_LA57 else _LEVELS
+    return before.rsp is not None and not is_canonical(before.rsp, levels)
 
 
 def is_push(before: InterruptRecord, touched: int) -> bool:

@@ -5,14 +5,16 @@ A producer of logs (``formats/``) yields these; nothing else in the package know
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
+from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
+from cr3scope.x86.word import MAX_INSTRUCTION_BYTES
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
 
@@ -31,7 +33,8 @@ class RegisterDump:
 
     ``linear`` is RIP with the base of CS; ``idt`` and ``gdt`` are base and limit; ``task`` is the base of the TSS, 0
     until somebody loads TR, ``task_limit`` its limit; ``code_bits`` 16, 32 or 64; ``general``: registers by the names
-    that QEMU's monitor gives them, of a dump that is more than a step on the way.
+    that QEMU's monitor gives them, of a dump that is more than a step on the way. ``has_wide_tables``: the bases of IDT
+    and GDT are written in 16 digits, which QEMU does in long mode alone.
     """
 
     rip: int | None = None
@@ -53,6 +56,7 @@ class RegisterDump:
     gs_base: int | None = None
     halted: bool | None = None
     general: Mapping[str, int] = field(default_factory=dict)
+    has_wide_tables: bool | None = None
 
     @property
     def is_protected(self) -> bool | None:
@@ -71,6 +75,8 @@ class RegisterDump:
             return bool(self.efer & EFER_LMA)
         if self.code_bits == 64 or (self.rip or 0) >> 32:
             return True
+        if self.has_wide_tables is not None:
+            return self.has_wide_tables
         if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
             return False
         return None
@@ -154,6 +160,10 @@ class InterruptRecord:
             self.offset,
         )
 
+    def may_share_cpu(self, other: InterruptRecord) -> bool:
+        """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own."""
+        return not self.task or not other.task or self.task == other.task
+
     @property
     def identity(self) -> tuple[Kind, int, int | None, int | None, int | None]:
         """Return what is equal in all exceptions of a storm."""
@@ -164,7 +174,7 @@ class InterruptRecord:
         """Return ``read``, ``write`` or ``fetch`` of a page fault; None of anything else, and where it is not known.
 
         Where the error code does not tell fetches (no NX, no SMEP), CR2 does: an instruction that does not lie in
-        a page that is there cannot read itself.
+        a page that is there cannot read itself. Whether one that may reach into the next page reads there, nothing tells.
         """
         error = self.error_code
         if not self.is_exception or self.vector != PAGE_FAULT or error is None:
@@ -176,7 +186,22 @@ class InterruptRecord:
         if self.cr2 is None:
             return None if not self.cpu.reports_fetches else "read"
         place = self.rip if self.cpu.linear is None else self.cpu.linear
-        return "fetch" if not self.cpu.reports_fetches and place == self.cr2 else "read"
+        if self.cpu.reports_fetches or place is None:
+            return "read" if self.cpu.reports_fetches else None
+        if place == self.cr2:
+            return "fetch"
+        return None if self.cr2 % PAGE_BYTES == 0 and place < self.cr2 < place + MAX_INSTRUCTION_BYTES else "read"
+
+
+def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
+    """Return the records of each CPU where task registers tell them apart; else all as one."""
+    tasks = {record.task for record in records if record.task}
+    if len(tasks) < 2:
+        return [list(records)]
+    groups: dict[int, list[InterruptRecord]] = {}
+    for record in records:
+        groups.setdefault(record.task or 0, []).append(record)
+    return list(groups.values())
 
 
 @dataclass(frozen=True, slots=True)

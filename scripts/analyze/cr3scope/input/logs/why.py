@@ -12,6 +12,7 @@ class Why(Enum):
     BEYOND_IDT = "beyond-idt-limit"
     GATE_NOT_PRESENT = "gate-not-present"
     GATE_BAD = "gate-bad"
+    GATE_BAD_OR_PRIVILEGED = "gate-bad-or-privileged"  # of an INT instruction in user mode: its DPL counts (7.12.1.1)
     NULL_SELECTOR = "null-selector"
     BEYOND_GDT = "beyond-gdt-limit"
     BAD_SELECTOR = "bad-selector"

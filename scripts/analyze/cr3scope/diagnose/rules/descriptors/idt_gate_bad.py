@@ -31,7 +31,7 @@ def _refused(why: Why | None, record: InterruptRecord, error: int | None) -> Mes
         return Message("is not present" if error is not None else "is not present, or the code segment that it names is not")
     if why is Why.BEYOND_IDT and idt is not None and idt[1]:
         return message("lies beyond the IDT's limit {idt_limit:x}h", idt_limit=Hex(idt[1]))
-    if why is not Why.GATE_BAD or not _is_within_limit(record):
+    if why not in (Why.GATE_BAD, Why.GATE_BAD_OR_PRIVILEGED) or not _is_within_limit(record):
         return None
     if error is None:
         return Message("is refused, or the selector in it: #GP")
