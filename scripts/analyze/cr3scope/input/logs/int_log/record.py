@@ -32,8 +32,13 @@ _HEADER = re.compile(
 _NUMBER = re.compile(rb"\d+\Z")
 _LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
+_REACH = 64 << 10
+_FIRST_PIC = range(8, 16)  # vectors that the first PIC has at reset
+_NO_EXCEPTIONS = (9, 15)  # of no CPU since the 80386 (SDM 3A, table 7-1)
+_END_OF_DUMP = re.compile(rb"CCO=|EFER=|XMM\d\d=|DR6=")
 _FLOATING = b"FCW="
 RESET = b"CPU Reset (CPU "
+_MOST_CPUS = 256
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
@@ -44,6 +49,7 @@ _CONTROL = re.compile(_GAP.join(rb"CR%d=([0-9a-f]{8,16})" % each for each in (0,
 _EFER = re.compile(rb"EFER=([0-9a-f]{16})")
 _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 _SEGMENT = re.compile(rb"\b(TR|GS|CS) =([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ")
+_WIDE = 16  # digits
 _CPL = re.compile(rb"\bCPL=([0-3])\b")
 _CODE_BITS = re.compile(rb"\bCS =[^\n]* CS(64|32|16)\b")
 
@@ -77,7 +83,7 @@ def read_kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bool]]:
     """
     header = _next_header(data, start)
     while header is not None and header.start() < end:
-        yield header.start(), _kind(header, _announced(data, header)) is Kind.EXCEPTION
+        yield header.start(), _kind(data, header, _announced(data, header)) is Kind.EXCEPTION
         header = _next_header(data, header.end())
 
 
@@ -115,7 +121,7 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
         ),
         old=int(check[1], 16) if check else None,
         struck=int(check[2], 16) if check else None,
-        kind=_kind(header, before),
+        kind=_kind(data, header, before),
         is_whole=dumped.cr3 is not None,
     )  # fmt: skip
 
@@ -139,6 +145,7 @@ def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
         cr3=int(control[3], 16) if control else None,
         cr4=int(control[4], 16) if control else None,
         efer=int(efer[1], 16) if efer else None,
+        has_wide_tables=_has_wide_tables(data, start, end) if tables else None,
         idt=tables.get(b"I"),
         gdt=tables.get(b"G"),
         task=int(task[3], 16) if task else None,
@@ -148,15 +155,26 @@ def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
     )
 
 
-def read_reset(data: bytes, start: int) -> RegisterDump:
+def _has_wide_tables(data: bytes, start: int, end: int) -> bool | None:
+    """Whether the tables' bases have 16 digits; None of a dump that may have them for another reason."""
+    table = _TABLE.search(data, start, end)
+    return None if table is None else len(table[2]) == _WIDE
+
+
+def read_reset(data: bytes, start: int, dead: InterruptRecord | None = None) -> RegisterDump:
     """Return the registers that a reset after ``start`` dumps, as they were before it; those of a CPU that has begun anew
-    are none of them."""
-    place = data.find(RESET, start)
-    if place < 0:
-        return NO_DUMP
-    following = data.find(RESET, place + len(RESET))
-    end = min(following if following >= 0 else len(data), place + MAX_RECORD)
-    return whole_dump(data, place, end)
+    are none of them. ``dead``: the last record, whose CPU it is of several; without one, the first that has run."""
+    place, dumped = data.find(RESET, start), NO_DUMP
+    for _ in range(_MOST_CPUS):
+        if place < 0:
+            break
+        following = data.find(RESET, place + len(RESET))
+        end = min(following if following >= 0 else len(data), place + MAX_RECORD)
+        dumped = whole_dump(data, place, end)
+        if dumped is not NO_DUMP and (dead is None or (dumped.rip, dumped.rsp) == (dead.rip, dead.rsp)):
+            return dumped
+        place = following
+    return NO_DUMP
 
 
 def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
@@ -175,14 +193,31 @@ def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
     )  # fmt: skip
 
 
-def _kind(header: re.Match[bytes], before: bytes) -> Kind:
+def _kind(data: bytes, header: re.Match[bytes], before: bytes) -> Kind:
     """Of what kind a record is; ``before``: the line that announces it."""
     vector = int(header[2], 16)
     if header[4] == _BY_INSTRUCTION:
         return Kind.INT
     if vector >= FIRST_INTERRUPT or b"Servicing " in before or vector == NMI:
         return Kind.INTERRUPT
+    if vector in _FIRST_PIC and int(header[3], 16) == 0 and _is_unannounced(data, header, before):
+        return Kind.INTERRUPT
     return Kind.EXCEPTION
+
+
+def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool:
+    """Whether nothing announces a record in a log that does announce exceptions: QEMU before 6 says nothing of interrupts,
+    and a PIC that nobody has programmed has them on exceptions' vectors. A #DF is of the record before it."""
+    if int(header[2], 16) in _NO_EXCEPTIONS:
+        return True
+    if _CHECK.search(before) or not _END_OF_DUMP.search(before):
+        return False
+    if int(header[2], 16) != DOUBLE_FAULT:
+        return data.find(b"check_exception", max(header.start() - _REACH, 0), header.end() + _REACH) >= 0
+    sign = data.rfind(RECORD, max(header.start() - MAX_RECORD, 0), header.start())
+    number = _NUMBER.search(data, max(sign - _LONGEST_NUMBER, 0), sign) if sign >= 0 else None
+    last = _HEADER.match(data, number.start()) if number else None
+    return last is None or last.group(6, 7, 9, 10) != header.group(6, 7, 9, 10)
 
 
 def _announced(data: bytes, header: re.Match[bytes]) -> bytes:
@@ -199,7 +234,11 @@ def _announcement(data: bytes, place: int, vector: int) -> bytes:
     if _announces(line, vector):
         return line
     others = data[max(place - _BETWEEN, 0) : place].split(b"\n")
-    announcing = (each for each in reversed(others) if b"check_exception" in each)
+    of_it = b": v=%02x " % vector
+    announcing = (
+        each for each, after in zip(reversed(others[:-1]), reversed(others), strict=False)
+        if b"check_exception" in each and of_it not in after
+    )  # fmt: skip
     return next((each for each in announcing if _announces(each, vector)), line)
 
 
