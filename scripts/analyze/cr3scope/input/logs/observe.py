@@ -8,15 +8,15 @@ from typing import Protocol
 
 from cr3scope.input.logs import chain
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.delivery import is_delivery, raised_by, why
-from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump, Stopped, TripleFault
+from cr3scope.input.logs.delivery import gate_of_error, is_delivery, least_frame, raised_by, why
+from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump, Stopped, TripleFault, by_task
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.standing_words import stopped_words
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.exceptions import BREAKPOINT, FIRST_INTERRUPT, IN_IDT, PAGE_FAULT, SELECTOR_ERRORS
+from cr3scope.x86.exceptions import BREAKPOINT, DOUBLE_FAULT, FIRST_INTERRUPT, IN_IDT, PAGE_FAULT, PROTECTION, SELECTOR_ERRORS
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 from cr3scope.x86.standing import Standing
 
@@ -64,7 +64,8 @@ class Excerpt:
     """What a log tells of one address space, as far as it matters: its first exceptions and its last ones.
 
     All lists are in the order of the log and of one CPU, where CPUs can be told apart; ``late`` may hold
-    what ``early`` holds. Without exceptions both are empty. ``before``: returns the record right before an exception.
+    what ``early`` holds. Without exceptions both are empty. ``before``: returns the record right before an exception,
+    ``recent`` the last ones before it, of all address spaces and CPUs, interrupts too.
     ``end``: that no exception could be delivered after the last one, or that somebody stopped the guest.
     """
 
@@ -77,6 +78,7 @@ class Excerpt:
     records: int | None = None  # exceptions of several CPUs that share the log; None of one: as its numbers tell
     place: int = 0  # byte of the log where the address space first shows
     cut: int | None = None  # the byte at which the log breaks off in its last record
+    recent: Callable[[InterruptRecord], Sequence[InterruptRecord]] = field(default=lambda _record: ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
     if not reports:
         return _of_boot(boots[-1], planned)
     died = [report for report in reports if report.ending is not None]
-    chosen = died[0] if died else reports[0]
-    alike = sum(_identity(report) == _identity(chosen) for report in died[1:])
+    chosen = next((report for report in died if not report.is_routine), died[0] if died else reports[0])
+    alike = sum(_identity(report) == _identity(chosen) for report in died) - bool(died)
     words = f"the same in {alike + 1} of {len(reports)} boots" if alike else ""
     if not alike and died and len(reports) > 1:
         words = f"of {len(reports)} boots that the log tells of, this is number {len(reports) - reports.index(chosen)}"
@@ -139,11 +141,19 @@ def _identity(report: LogReport) -> object:
 
 def _is_reboot_of_firmware(report: LogReport) -> bool:
     """Whether SeaBIOS reset the machine: it executes INT3 on an empty IDT when it finds that it has run before."""
-    if report.ending is not Ending.TRIPLE_FAULT or not report.events:
+    if report.ending not in (Ending.TRIPLE_FAULT, Ending.DELIVERED) or not report.events:
         return False
     origin = report.events[0].record
     is_trap = origin.kind is Kind.INT and origin.vector == BREAKPOINT
-    return is_trap and origin.cpu.linear in _BIOS and origin.cpu.has_paging is not True and not origin.cpu.cpl
+    is_rest = origin.vector == PROTECTION and gate_of_error(origin.error_code or 0, BREAKPOINT, origin.cpu)
+    is_rest = is_rest or origin.vector == DOUBLE_FAULT and origin.old == PROTECTION  # of a log whose head is cut
+    return (is_trap or origin.is_exception and is_rest) and is_reset_of_firmware(origin.cpu)
+
+
+def is_reset_of_firmware(cpu: RegisterDump) -> bool:
+    """Return whether a CPU that could not deliver an exception was in the BIOS, which resets the machine so."""
+    place = cpu.rip if cpu.linear is None else cpu.linear
+    return place in _BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
 
 
 def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:
@@ -191,10 +201,10 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     first, end = early[0], late[-1]
     counted: Count | None = None
     records = max(end.number - first.number + 1, len(early))
-    storm = _storm(early, late)
-    if storm is not None:
+    stormy = _storm(excerpt)
+    if stormy is not None:
+        lead, storm = stormy
         after = late[chain.storm_end(late, storm) :]
-        lead = _lead(early, storm)
         repeated = [r for r in late if r.identity == storm.identity] or [storm]
         row = _with_origin(excerpt, [*lead, storm], None)  # the end is that of the last one
         words = (
@@ -206,7 +216,8 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         fatal = lead[0] if lead else storm
     else:
         reported = [record for record in known if record.reported_by]
-        row = _with_origin(excerpt, reported[:1] or _last_chain(known), excerpt.end)
+        own = [record for record in known if record.may_share_cpu(end)]
+        row = _with_origin(excerpt, reported[:1] or _last_chain(own), excerpt.end)
         fatal = reported[0] if reported else known[_origin(known, len(known) - 1)]
         words = chain.chain_words(row)
         counted = spaces.count(excerpt, first, end)
@@ -221,12 +232,12 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
             exceptions=tuple(record.fault for record in early), detail=handled,
         )  # fmt: skip
     origin = row[0].record
-    detail = "; ".join(filter(None, (chain.form_words(row, storm is not None), origin.said)))
+    detail = "; ".join(filter(None, (chain.form_words(row, stormy is not None), origin.said)))
     if ending is Ending.DELIVERED:
         fatal = next(happened.record for happened in row if happened.record.is_exception)
     if isinstance(excerpt.end, Stopped):
         detail = stopped_words(excerpt.end)
-    earlier = _earlier_words(spaces, excerpt, row)
+    earlier = _earlier_words(spaces, excerpt, known, row)
     is_headline = origin.vector < FIRST_INTERRUPT and origin.kind is not Kind.INTERRUPT
     exceptions = (happened.record for happened in row if happened.record.is_exception)
     return LogReport(
@@ -243,7 +254,7 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         followed=tuple(dict.fromkeys(happened.record.fault for happened in row[1:])),
         events=tuple(row),
         dump=origin.cpu,
-        is_routine=ending is Ending.DELIVERED and _survived_alike(_before(known, origin), origin),
+        is_routine=ending is Ending.DELIVERED and _is_routine(excerpt, known, origin),
     )
 
 
@@ -287,8 +298,10 @@ def _with_origin(
     return _happened(row, end)
 
 
-def _earlier_words(spaces: Spaces, excerpt: Excerpt, row: Sequence[Happened]) -> tuple[str, ...]:
-    """What came before the fatal one, and was handled."""
+def _earlier_words(
+    spaces: Spaces, excerpt: Excerpt, known: Sequence[InterruptRecord], row: Sequence[Happened]
+) -> tuple[str, ...]:
+    """What came before the fatal one."""
     first, origin = excerpt.early[0], row[0].record
     fatal = next((happened.record for happened in row if happened.record.is_exception), first)
     if fatal.offset <= first.offset:
@@ -297,38 +310,82 @@ def _earlier_words(spaces: Spaces, excerpt: Excerpt, row: Sequence[Happened]) ->
     if not before.exceptions and before.exceptions is not None:
         return ()
     was = "was" if before.exceptions == 1 else "were"
-    return (f"{before.words} came first and {was} handled; fatal: {chain.title(origin)}",)
+    handled = f"and {was} handled"
+    if not _is_behind(excerpt, known, origin):
+        handled = f"(whether {'it' if before.exceptions == 1 else 'the last of them'} was handled is not known)"
+    return (f"{before.words} came first {handled}; fatal: {chain.title(origin)}",)
 
 
-def _storm(early: Sequence[InterruptRecord], late: Sequence[InterruptRecord]) -> InterruptRecord | None:
-    for records in (early, late):
-        start = chain.storm_start(records)
-        if start is not None:
-            return records[start]
-    return None
+def _is_behind(excerpt: Excerpt, known: Sequence[InterruptRecord], origin: InterruptRecord) -> bool:
+    """Whether the guest was out of the handlers of all exceptions before ``origin``."""
+    recent = [*excerpt.recent(origin)] or _before(known, origin)
+    return all(_is_over(each, origin if each[0].may_share_cpu(origin) else None) for each in by_task(recent))
 
 
-def _lead(early: Sequence[InterruptRecord], storm: InterruptRecord) -> list[InterruptRecord]:
-    """The exceptions that led into the storm."""
-    lead = [record for record in early[: KEPT // 4] if record.offset < storm.offset][-2:]
-    if lead and storm.access == "fetch" and storm.cr2 == storm.rip:  # a handler, which nothing has ever entered
-        return lead if not chain.went_on(lead[0], [storm]) else lead[-1:]
-    return [] if lead and chain.went_on(lead[0], [storm]) else lead
+def _is_over(records: Sequence[InterruptRecord], origin: InterruptRecord | None) -> bool:
+    """Whether code went on after the last exception of a CPU; ``origin``: what comes next."""
+    last = next((at for at in range(len(records) - 1, -1, -1) if records[at].is_exception and not is_delivery(records[at])), None)
+    later = [*records[last + 1 :], *([origin] if origin else [])] if last is not None else []
+    return last is None or chain.went_on(records[last], [one for one in later if not _may_be_of_delivery(records[last], one)])
+
+
+def _may_be_of_delivery(before: InterruptRecord, record: InterruptRecord) -> bool:
+    """Whether an exception in the very place of another may have come of its delivery, though nothing proves it: #GP(0)."""
+    is_alike = record.is_exception and record.vector in SELECTOR_ERRORS
+    return is_alike and (record.rip, record.rsp) == (before.rip, before.rsp)
+
+
+def _storm(excerpt: Excerpt) -> tuple[list[InterruptRecord], InterruptRecord] | None:
+    """The storm with which the exceptions end, and of which no code ran on, with what led into it; None if there is none."""
+    early, late = excerpt.early, excerpt.late
+    start = chain.storm_start(late)
+    if start is None:
+        return None
+    storm, before = late[start], late[:start]
+    if not start and (began := chain.storm_start(early)) is not None and early[began].identity == storm.identity:
+        storm, before = early[began], early[:began]
+    if any(record.rip != storm.rip for record in excerpt.after) and chain.went_on(storm, excerpt.after):
+        return None
+    return _lead(before, storm), storm
+
+
+def _lead(before: Sequence[InterruptRecord], storm: InterruptRecord) -> list[InterruptRecord]:
+    """The exceptions that led into the storm, out of those before it: it is of the handler of the last one."""
+    if not before or storm.number != before[-1].number + 1:
+        return []
+    is_handler = storm.access == "fetch" and storm.cr2 == storm.cpu.linear  # which nothing has ever entered
+    return _last_chain(before) if is_handler else _last_chain([*before, storm])[:-1]
 
 
 def _last_chain(records: Sequence[InterruptRecord]) -> list[InterruptRecord]:
     """The last exception that was raised on its own account, with what came of its delivery; before it the one whose
     handler it was raised in, where nothing shows that the guest was out of that again."""
-    start = _origin(records, len(records) - 1)
+    start = _raised_first(records, len(records) - 1)
     while start > 0:
-        before = _origin(records, start - 1)
+        before = _raised_first(records, start - 1)
         adjacent = records[start].number == records[start - 1].number + 1
-        if not adjacent or not all(_is_inside(records[before], later) for later in records[before + 1 :]):
+        later = (at for at in range(before + 1, len(records)) if not _is_of_delivery(records, at))
+        if not adjacent or not all(_is_inside(records[before], records[at]) for at in later):
             break
         if _survived_alike(records[:before], records[before]):
             break
         start = before
     return list(records[start:])
+
+
+def _raised_first(records: Sequence[InterruptRecord], last: int) -> int:
+    """The exception out of whose delivery all others up to ``last`` came."""
+    while _is_of_delivery(records, last):
+        last -= 1
+    return last
+
+
+def _is_of_delivery(records: Sequence[InterruptRecord], at: int) -> bool:
+    """Whether an exception was raised by the delivery of the one before it."""
+    if not at or is_delivery(records[at]):
+        return at > 0
+    before, record = records[at - 1], records[at]
+    return record.number == before.number + 1 and raised_by(before, record)
 
 
 def _origin(records: Sequence[InterruptRecord], last: int) -> int:
@@ -339,12 +396,9 @@ def _origin(records: Sequence[InterruptRecord], last: int) -> int:
 
 def _is_inside(first: InterruptRecord, later: InterruptRecord) -> bool:
     """Whether ``later`` may well be of the handler of ``first``: below it on the same stack."""
-    if is_delivery(later):
-        return True
     if first.cpu.cpl or later.cpu.cpl or chain.is_past(first, later.cpu) or first.rsp is None or later.rsp is None:
         return False
-    both = (first.cpu.flags or 0) & (later.cpu.flags or 0)
-    return 0 < first.rsp - later.rsp <= STACK and not both & RFLAGS_IF
+    return least_frame(first) <= first.rsp - later.rsp <= STACK and not (later.cpu.flags or 0) & RFLAGS_IF
 
 
 def _ending(excerpt: Excerpt, row: Sequence[Happened]) -> Ending | None:
@@ -358,14 +412,22 @@ def _ending(excerpt: Excerpt, row: Sequence[Happened]) -> Ending | None:
     return None if chain.went_on(row[0].record, excerpt.after) else Ending.DELIVERED
 
 
+def _is_routine(excerpt: Excerpt, known: Sequence[InterruptRecord], origin: InterruptRecord) -> bool:
+    """Whether exceptions of the same kind were survived before, in this address space or in another."""
+    if not origin.is_exception:
+        return False
+    return _survived_alike(_before(known, origin), origin) or _survived_alike(excerpt.recent(origin), origin)
+
+
 def _before(records: Sequence[InterruptRecord], one: InterruptRecord) -> list[InterruptRecord]:
     return [record for record in records if record.offset < one.offset]
 
 
 def _survived_alike(before: Sequence[InterruptRecord], record: InterruptRecord) -> bool:
     """Whether the guest survived exceptions of the same kind before: it may well survive this one."""
+    before = [one for one in before if one.may_share_cpu(record)]
     return any(
-        (one.vector, one.cpu.cpl) == (record.vector, record.cpu.cpl) and chain.went_on(one, [*before[at + 1 :], record])
+        one.is_exception and (one.vector, one.cpu.cpl) == (record.vector, record.cpu.cpl) and chain.went_on(one, [*before[at + 1 :], record])
         for at, one in enumerate(before)
     )
 

@@ -6,17 +6,19 @@ For formats whose lines must be read one by one. What a format leaves out is fil
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs import chain
 from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import Event, InterruptRecord, Kind, Loaded, Reset, Shown, Stopped, TripleFault, Walked
+from cr3scope.input.logs.event import (
+    Event, InterruptRecord, Kind, Loaded, Reset, Shown, Stopped, TripleFault, Walked, by_task,
+)  # fmt: skip
 from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu, report_on
-from cr3scope.input.logs.same_cpu import by_task, of_one_cpu
+from cr3scope.input.logs.same_cpu import of_one_cpu
 from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.ending import Ending
@@ -111,6 +113,7 @@ class StreamedSpaces:
         self._space: _Space | None = None
         self._last: int | None = None
         self._after: deque[_Told] = deque(maxlen=KEPT)  # the last interrupts
+        self._recent: deque[_Told] = deque(maxlen=_LATE)  # the last records of all
         self._loaded = self._cr3 = _NO_SPACE
         self._before: _Told | None = None
         self._vector: int | None = None  # of the last exception
@@ -127,7 +130,10 @@ class StreamedSpaces:
     def under(self, cr3: int) -> Excerpt | None:
         """Return what happened under ``cr3``; None if no event was."""
         space = self._spaces.get(cr3)
-        return None if space is None else space.excerpt(self._after)
+        return None if space is None else space.excerpt(self._after, self._before_it)
+
+    def _before_it(self, record: InterruptRecord) -> list[InterruptRecord]:
+        return [one.whole() for one in self._recent if one.record.offset < record.offset]
 
     def cpu(self, excerpt: Excerpt) -> WhichCpu:
         """Return which CPU it was, as far as the events tell."""
@@ -181,6 +187,7 @@ class StreamedSpaces:
                 self._last = self._cr3
         else:
             self._after.append(told)
+        self._recent.append(told._replace(before=None))
         self._before = told._replace(before=None)  # one is enough, and a row of all would grow
 
 
@@ -225,8 +232,10 @@ class _Space:
         """Take how the boot ended, if that is of the last exception here."""
         self._end = end
 
-    def excerpt(self, interrupts: Iterable[_Told]) -> Excerpt:
-        """Return what was kept; ``interrupts``: the last ones of all."""
+    def excerpt(
+        self, interrupts: Iterable[_Told], recent: Callable[[InterruptRecord], Sequence[InterruptRecord]]
+    ) -> Excerpt:
+        """Return what was kept; ``interrupts``: the last ones of all, ``recent``: as in the excerpt."""
         switch = self._switch
         if not self._early:
             return Excerpt(switch, place=switch.offset)
@@ -239,7 +248,7 @@ class _Space:
             switch, early, late, self._record_before,
             tuple(told.whole() for told in interrupts if told.at > self._place),
             self._end if late[-1] is dead else None,
-            records=self._exceptions if others else None, place=switch.offset,
+            recent=recent, records=self._exceptions if others else None, place=switch.offset,
         )  # fmt: skip
 
     def _record_before(self, record: InterruptRecord) -> InterruptRecord | None:

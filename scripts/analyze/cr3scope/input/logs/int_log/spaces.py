@@ -6,22 +6,24 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
+from cr3scope.input.logs.chain import storm_start, went_on
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.event import InterruptRecord, TripleFault
+from cr3scope.input.logs.event import InterruptRecord, Kind, TripleFault, by_task
 from cr3scope.input.logs.int_log import cpus, switch
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED
 from cr3scope.input.logs.int_log.count import count
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
 from cr3scope.input.logs.logfile import WINDOW, LogPart
-from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu
-from cr3scope.input.logs.same_cpu import are_one, by_task, of_one_cpu
+from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu, is_reset_of_firmware
+from cr3scope.input.logs.same_cpu import of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
 
 _TAIL = 256 << 10
-_LINE = 64  # holds the line before a record
-_INTERRUPT_SIGNS = (b"Servicing hardware INT", RECORD)
-_ORIGIN = b"check_exception old: 0xffffffff new 0x"
+_LINE = 64  # holds enough of the line before a record, and no header of one
+_SERVICED = b"Servicing hardware INT"
+_ANY = b"check_exception old: 0x"
+_ORIGIN = _ANY + b"ffffffff new 0x"
 
 
 class IntLogSpaces:
@@ -29,26 +31,59 @@ class IntLogSpaces:
 
     def __init__(self, log: LogPart) -> None:
         self._log = log
+        self._latest: tuple[int, int] | None = None  # CR3 and place of what ``last`` found
 
     @property
     def saw_interrupts(self) -> bool:
         """Return whether the log tells of interrupts: exceptions would stand in it, too."""
-        return any(self._log.find(sign) >= 0 for sign in _INTERRUPT_SIGNS)
+        if self._log.find(_SERVICED) >= 0 or self._log.find(UNDELIVERED) >= 0:
+            return True
+        place = self._log.find(RECORD)
+        if place < 0:
+            return False
+        start = max(place - _LINE, self._log.first - _LINE)
+        first = list(islice(read_records(self._log.read(start, 2 * MAX_RECORD), start), 2))
+        return not (len(first) == 1 and first[0].kind is Kind.INT and is_reset_of_firmware(first[0].cpu))
 
     def last(self) -> int | None:
         """Return the CR3 of the last exception that was raised on its own account."""
+        telling = self._of_telling_cpu()
+        if telling is not None and telling.cr3 is not None:
+            self._latest = telling.cr3, telling.offset
+            return telling.cr3
+        return self._last_announced(_ORIGIN) or self._last_announced(_ANY)  # of a log whose head is cut
+
+    def _last_announced(self, sign: bytes) -> int | None:
         end = self._log.size
         for _ in range(KEPT):
-            place = self._log.rfind(_ORIGIN, 0, end)
+            place = self._log.rfind(sign, 0, end)
             if place < 0:
                 return None
             for record in read_records(self._log.read(place, 2 * MAX_RECORD), place):
                 if record.is_exception:  # one of another CPU may stand before it
                     if record.cr3 is not None:
+                        self._latest = record.cr3, record.offset
                         return record.cr3
                     break
             end = place
         return None
+
+    def _of_telling_cpu(self) -> InterruptRecord | None:
+        """Of several CPUs, an exception of the one that storms, else of the last one that tells nothing after an exception
+        while others do; None if there is none, or the last exception of all was the end of the machine."""
+        start = max(self._log.size - _TAIL, self._log.first - _LINE)
+        records = [record for record in read_records(self._log.read(start, self._log.size - start), start) if record.cr3 is not None]
+        groups = by_task(records)
+        last = next((record for record in reversed(records) if record.is_exception), None)
+        if len(groups) < 2 or last is None or _triple_fault(self._log, last) is not None:
+            return None
+        exceptions = [[record for record in group if record.is_exception] for group in groups]
+        for group, raised in zip(groups, exceptions, strict=True):
+            began = storm_start(raised)
+            if began is not None and not went_on(raised[began], [record for record in group if record.offset > raised[-1].offset]):
+                return raised[-1]
+        ends = [group[-1] for group in groups if group[-1] is not records[-1]]
+        return next((record for record in reversed(ends) if record.is_exception), None)
 
     def under(self, cr3: int) -> Excerpt | None:
         """Return what happened under ``cr3``, from the first dump that shows it."""
@@ -61,6 +96,8 @@ class IntLogSpaces:
         if not early:
             return Excerpt(changed, place=place)
         last = switch.last_with(log, cr3, place)
+        if self._latest is not None and self._latest[0] == cr3:
+            last = max(last, switch.last_from(log, cr3, self._latest[1]))  # CPUs take turns, and so do their CR3s
         start = max(last - _TAIL, early[0].offset - _LINE)
         late = [r for r in _exceptions(log, start, cr3) if early[0].offset <= r.offset <= last]
         others = len(by_task(late or early)) > 1
@@ -68,11 +105,13 @@ class IntLogSpaces:
             early, late or early,
             died=lambda record: record.vector == DOUBLE_FAULT and _triple_fault(log, record) is not None,
             fell_silent=lambda record: _is_last_of_its_cpu(log, record),
+            later=partial(_interrupts, log, place=place),
         )  # fmt: skip
         end = late[-1]
         return Excerpt(
             changed, early, late,
             before=partial(_record_before, log),
+            recent=partial(_recent, log),
             after=_interrupts(log, end, place),
             end=_triple_fault(log, end),
             # Numbers count the records of all CPUs.
@@ -101,12 +140,18 @@ def _is_last_of_its_cpu(log: LogPart, record: InterruptRecord) -> bool:
     """Whether the log tells nothing of this CPU after an exception."""
     data = log.read(record.offset, _TAIL)
     later = list(islice(read_records(data, record.offset), 1, None))
-    return bool(later) and not any(are_one(record, other) for other in later)
+    return bool(later) and not any(record.may_share_cpu(other) for other in later)
 
 
 def _record_before(log: LogPart, first: InterruptRecord) -> InterruptRecord | None:
-    start = max(first.offset - 2 * MAX_RECORD, log.first)
+    start = max(first.offset - 2 * MAX_RECORD, log.first - _LINE)
     return next(reversed(list(read_records(log.read(start, first.offset - start), start))), None)
+
+
+def _recent(log: LogPart, record: InterruptRecord) -> list[InterruptRecord]:
+    """The last records before one."""
+    start = max(record.offset - _TAIL, log.first - _LINE)
+    return list(read_records(log.read(start, record.offset - start), start))
 
 
 def _interrupts(log: LogPart, end: InterruptRecord, place: int) -> list[InterruptRecord]:
@@ -115,12 +160,13 @@ def _interrupts(log: LogPart, end: InterruptRecord, place: int) -> list[Interrup
     Of several CPUs, one that is still where all were before the switch is another.
     """
     elsewhere = switch.dumped_before(log, place) if len(cpus.named(log)) > 1 else None
-    after = log.read(end.offset, _TAIL).split(b"CPU Reset (CPU", 1)[0]
+    start = max(end.offset - _LINE, log.first - _LINE)
+    after = log.read(start, _TAIL).split(b"CPU Reset (CPU", 1)[0]
     return [
         record
-        for record in read_records(after, end.offset)
-        if not record.is_exception
-        and are_one(record, end)
+        for record in read_records(after, start)
+        if record.offset > end.offset and not record.is_exception
+        and record.may_share_cpu(end)
         and (elsewhere is None or record.cr3 != elsewhere)
     ]
 
@@ -132,7 +178,7 @@ def _triple_fault(log: LogPart, end: InterruptRecord) -> TripleFault | None:
     """
     after = log.read(end.offset, 4 * MAX_RECORD)
     later = islice(read_records(after, end.offset), 1, None)
-    following = next((r.offset for r in later if r.is_exception and are_one(r, end)), None)
+    following = next((r.offset for r in later if r.is_exception and r.may_share_cpu(end)), None)
     if following is not None:
         after = after[: following - end.offset]
     undelivered, told = after.find(UNDELIVERED), after.find(TRIPLE_FAULT)
@@ -140,7 +186,7 @@ def _triple_fault(log: LogPart, end: InterruptRecord) -> TripleFault | None:
         return None
     struck = STRUCK.match(after, undelivered) if undelivered >= 0 else None
     place = max(undelivered, told)
-    dumped = read_reset(after, place)
+    dumped = read_reset(after, place, end)
     return TripleFault(end.offset + place, int(struck[1], 16) if struck else None, dumped)
 
 

@@ -58,6 +58,11 @@ def last_with(log: LogPart, cr3: int, first: int) -> int:
     return _search_back(log, cr3, first, high + _PROBE)
 
 
+def last_from(log: LogPart, cr3: int, start: int) -> int:
+    """Return the offset of the last dump with this CR3, of all after ``start``; ``start`` if there is none."""
+    return _search_back(log, cr3, start, log.size)
+
+
 def dumped_after(log: LogPart, offset: int) -> int | None:
     """Return the CR3 of the next register dump; None if there is none."""
     size = _PROBE
