@@ -16,7 +16,7 @@ from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, RESET, read_r
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport, report_on
+from cr3scope.input.logs.observe import LogReport, is_reset_of_firmware, report_on
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 
@@ -48,8 +48,8 @@ def _story(log: LogFile, cr3: int | None) -> Story:
     report = report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
     if report.ending is not None:
         return Story(report)
-    if report.first is None and not report.records and cr3 is None:
-        pieces = _without_registers(log)
+    if report.first is None and cr3 is None:
+        pieces = _without_registers(log) if not report.records else None
         if pieces is not None:
             return pieces
         died = _died_without_a_record(log)
@@ -82,6 +82,8 @@ def _without_registers(log: LogFile) -> Story | None:
     if not story.report.events:
         return None
     last = story.report.events[-1].record
+    if last.is_whole:
+        return story
     cut = f"the log is cut short in this record, at byte {last.offset}"
     words = cut if _is_last_line(log, last) else _HEADS
     return replace(story, report=replace(story.report, notes=(*story.report.notes, words)))
@@ -96,8 +98,11 @@ def _died_without_a_record(log: LogFile) -> LogReport | None:
     """A triple fault of which the log holds nothing but the word, and the registers at the reset; None if it holds no word."""
     last = None
     for part in boots_of(log):
+        if part.find(RECORD) >= 0:  # which is judged by that
+            continue
         for event in _ends_in(log.read(max(part.first, part.size - _END_BYTES), _END_BYTES), max(part.first, part.size - _END_BYTES)):
-            last = event if last is None or event.cpu.rip is not None or last.cpu.rip is None else last
+            if not is_reset_of_firmware(event.cpu) and (last is None or event.cpu.rip is not None or last.cpu.rip is None):
+                last = event
     if last is None:
         return None
     return LogReport(ending=Ending.TRIPLE_FAULT, detail=death_words(last), dump=last.cpu, boots=len(boots_of(log)), source=SOURCE)
