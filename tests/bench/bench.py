@@ -24,6 +24,7 @@ RUNS = 5
 STORM_MEGABYTES = 266  # what NX in every PML4 entry under a full identity map once wrote
 TABLES_AT = 16 << 20  # where the million entries lie in the guest's memory
 MAPS_RUNS = 11
+FUZZ_LOGS = 100_000
 
 rows: list[tuple[str, float, str, float]] = []
 
@@ -141,6 +142,23 @@ def _peak_memory(arguments: list[str | Path], output: Path, expected: int) -> in
     return usage.ru_maxrss
 
 
+def bench_logs(folder: Path) -> None:
+    """Random logs against the model of the CPU that wrote them: tests/analyze/logs/fuzz.py says which differ."""
+    counts = [FUZZ_LOGS // (os.cpu_count() or 1)] * (os.cpu_count() or 1)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts/analyze'}:{ROOT / 'tests'}"}
+    running = [
+        subprocess.Popen([ROOT / "scripts/boot/python", ROOT / "tests/analyze/logs/fuzz.py", str(number * count), str(count),
+                          folder / f"fuzz{number}"], env=environment, stdout=subprocess.PIPE, text=True)
+        for number, count in enumerate(counts)
+    ]  # fmt: skip
+    wrong = 0
+    for process in running:
+        said = process.communicate()[0]
+        print(said, file=sys.stderr, end="")
+        wrong += int(said.splitlines()[-1].split()[0])
+    record(f"random logs of {sum(counts)} judged otherwise than meant", wrong, "logs", 0)
+
+
 def bench_maps(folder: Path) -> None:
     """`cr3scope maps` of a million entries, and against `info tlb` on the same guest, in turn.
 
@@ -216,6 +234,7 @@ def main() -> int:
         bench_verdict(faulty / "serial.log")
         bench_overhead(healthy)
         bench_triage(Path(name))
+        bench_logs(Path(name))
         bench_maps(Path(name))
         bench_gdb(Path(name))
         bench_faults()
