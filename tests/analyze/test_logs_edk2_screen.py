@@ -142,3 +142,9 @@ def test_words_about_a_screen_are_none(tmp_path: Path) -> None:
 
 def test_very_many_beginnings_of_screens_take_no_long_time(tmp_path: Path) -> None:
     assert events(tmp_path, "!!!! X64 Exception Type - zz\n" * 200_000) == []
+
+
+@pytest.mark.parametrize("text", [X64, IA32])
+def test_a_screen_shows_no_switch(tmp_path: Path, text: str) -> None:
+    seen = judged(tmp_path, text).observation
+    assert seen is not None and seen.first is not None and seen.first.cr3 and seen.switch is None

@@ -185,7 +185,7 @@ def _of_space(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     if report.ending is None:
         return replace(report, switch=excerpt.switch)
     origin, which = report.events[0].record.cpu, spaces.cpu(excerpt)
-    is_told = origin.has_paging is not False and origin.cr3 is not None
+    is_told = origin.has_paging is not False and origin.cr3 is not None and not report.events[0].record.reported_by
     report = replace(
         report, cpu=which.words, cpu_number=which.number, switch=excerpt.switch if is_told else None
     )
