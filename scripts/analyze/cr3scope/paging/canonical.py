@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from cr3scope.x86.cpu_state import CR4_LA57
 from cr3scope.x86.entry import level_shift
 from cr3scope.x86.word import MASK64
 
-MOST_LEVELS = 5  # of tables: an address that is not canonical with them is so with fewer, too
+MOST_LEVELS, LEVELS = 5, 4  # of tables: an address that is not canonical with five is so with four, too
+
+
+def levels_of(cr4: int | None) -> int:
+    """Return how deep the tables of long mode are; the most where CR4 is not known."""
+    return MOST_LEVELS if cr4 is None or cr4 & CR4_LA57 else LEVELS
 
 
 def is_canonical(virt: int, levels: int) -> bool:

@@ -24,7 +24,6 @@ from cr3scope.x86.cpu_state import (
     RFLAGS_AC,
     CpuState,
 )
-from cr3scope.x86.entry import is_canonical
 from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.word import MASK64
 

@@ -7,8 +7,6 @@ the level and on whether the entry is a leaf.
 
 from __future__ import annotations
 
-from cr3scope.x86.word import MASK64
-
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform, Quirk
 
@@ -112,9 +110,3 @@ def reserved_mask(
 def entry_name(level: int, index: int) -> str:
     """Return the name of an entry, as ``PML4[511]``."""
     return f"{LEVEL_NAMES.get(level, f'level {level}')}[{index}]"
-
-
-def is_canonical(virt: int, levels: int) -> bool:
-    """Return whether bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
-    top = virt >> (level_shift(levels) + 8)
-    return top == 0 or top == MASK64 >> (level_shift(levels) + 8)

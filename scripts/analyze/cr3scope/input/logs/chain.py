@@ -8,11 +8,11 @@ from cr3scope.input.logs.delivery import Why, gate_at, has_no_idt, is_delivery
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump, TripleFault
 from cr3scope.input.logs.happened import Happened
 from cr3scope.x86 import exceptions
+from cr3scope.x86.cpu_state import USER
 from cr3scope.x86.exceptions import FRAME_REACH, PAGE_FAULT
 
 STORM_RUN = exceptions.STORM_RUN
 _MAX_WORDS = 8
-_USER = 3  # CPL
 _GENERAL = {f"{width}{name}" for width in "RE" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP")} | {
     f"R{number}" for number in range(8, 16)
 }
@@ -77,8 +77,8 @@ def is_past(first: InterruptRecord, cpu: RegisterDump) -> bool:
     """Return whether these later registers are of code that is behind an event and its handler."""
     if cpu.cr3 not in (None, first.cr3):
         return True
-    if first.cpu.cpl == _USER or cpu.cpl == _USER:
-        return cpu.cpl == _USER
+    if first.cpu.cpl == USER or cpu.cpl == USER:
+        return cpu.cpl == USER
     return cpu.rsp is not None and first.rsp is not None and cpu.rsp >= first.rsp
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump
 from cr3scope.input.logs.why import Why as Why
+from cr3scope.paging.canonical import is_canonical, levels_of
 from cr3scope.x86 import exceptions
-from cr3scope.x86.cpu_state import CR4_LA57
-from cr3scope.x86.entry import is_canonical
+from cr3scope.x86.cpu_state import USER
 from cr3scope.x86.exceptions import (
     EXTERNAL,
     FRAME_REACH,
@@ -26,8 +26,6 @@ _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
 _DESCRIPTOR = 8
 _TSS_BYTES = 104
-_USER = 3  # CPL
-_LEVELS, _FIVE_LEVELS = 4, 5
 
 
 def is_delivery(record: InterruptRecord) -> bool:
@@ -97,7 +95,7 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
         return bool(error & ~EXTERNAL) and not error & IN_IDT and before.kind is not Kind.INTERRUPT
     if record.vector != PAGE_FAULT or record.cr2 is None:
         return False
-    if record.cpu.cpl == _USER and not error & exceptions.PF_USER:  # what the CPU touched on its own account
+    if record.cpu.cpl == USER and not error & exceptions.PF_USER:  # what the CPU touched on its own account
         return True
     if gate_at(record.cpu, record.cr2) == before.vector or _in_table(record.cpu.gdt, record.cr2) or _in_task(record):
         return True
@@ -113,7 +111,7 @@ def _fetches_handler(before: InterruptRecord, record: InterruptRecord) -> bool:
         return False
     if record.rsp == rsp_at_handler(before):
         return True
-    if not record.cpu.in_long_mode or before.cpu.cpl or _has_wild_stack(record):
+    if not record.cpu.in_long_mode or before.cpu.cpl or record.cpu.cpl or _has_wild_stack(record):
         return False
     is_frame = (record.rsp + 8 * _FRAME_WORDS) % _FRAME_ALIGNMENT == 0
     return is_frame and abs(record.rsp - before.rsp) > _OTHER_STACK
@@ -162,7 +160,7 @@ def why(before: InterruptRecord, struck: int | None, error: int | None, after: R
         return None
     if not cpu.cpl and cpu.in_long_mode and _has_wild_stack(before):
         return Why.STACK_BAD
-    if before.kind is Kind.INT and cpu.cpl == _USER and cpu.idt is not None and (error is None or gate_of_error(error, before.vector, cpu)):
+    if before.kind is Kind.INT and cpu.cpl == USER and cpu.idt is not None and (error is None or gate_of_error(error, before.vector, cpu)):
         return Why.GATE_BAD_OR_PRIVILEGED
     if error is None or error & IN_IDT:
         return None if cpu.idt is None else Why.GATE_BAD  # nobody knows whether one is loaded
@@ -190,7 +188,7 @@ def _unmapped(before: InterruptRecord, after: RegisterDump) -> Why | None:
         return Why.GDT_UNMAPPED
     if cpu.task is not None and (cpu.task or cpu.cpl) and cpu.task <= touched < cpu.task + _TSS_BYTES:
         return Why.TSS_UNMAPPED
-    if cpu.task == 0 and (cpu.cpl == _USER or touched < _TSS_BYTES):
+    if cpu.task == 0 and (cpu.cpl == USER or touched < _TSS_BYTES):
         return Why.NO_TSS  # what it read in its place is no stack
     if is_push(before, touched):
         return Why.STACK_UNMAPPED
@@ -200,8 +198,7 @@ def _unmapped(before: InterruptRecord, after: RegisterDump) -> Why | None:
 
 
 def _has_wild_stack(before: InterruptRecord) -> bool:
-    levels = _FIVE_LEVELS if (before.cpu.cr4 or 0) & CR4_LA57 else _LEVELS
-    return before.rsp is not None and not is_canonical(before.rsp, levels)
+    return before.rsp is not None and not is_canonical(before.rsp, levels_of(before.cpu.cr4))
 
 
 def is_push(before: InterruptRecord, touched: int) -> bool:

@@ -13,18 +13,14 @@ from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
+from cr3scope.paging.canonical import LEVELS, is_canonical, levels_of
 from cr3scope.paging.reason import Reason
-from cr3scope.x86.cpu_state import CR4_LA57
-
-
-_LEVELS = 4  # of tables, without CR4.LA57
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is not Reason.NON_CANONICAL:
         return None
-    return Claim(_title(strike.virt, context.cpu.levels if context.cpu else _LEVELS))
+    return Claim(_title(strike.virt, context.cpu.levels if context.cpu else LEVELS))
 
 
 def _title(virt: int, levels: int) -> Message:
@@ -38,23 +34,16 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     if record is None or not record.cpu.in_long_mode:
         return
     if _is_wrong(record, record.rip) and misled(record) is None:
-        yield RULE.finding(_title(record.rip or 0, _levels(record)), Message("it is RIP: the CPU was sent there"))
+        yield RULE.finding(_title(record.rip or 0, levels_of(record.cpu.cr4)), Message("it is RIP: the CPU was sent there"))
         return
     failed = death.failed
     if failed is not None and failed.why is Why.STACK_BAD and _is_wrong(failed.record, failed.record.rsp):
-        title = _title(failed.record.rsp or 0, _levels(failed.record))
+        title = _title(failed.record.rsp or 0, levels_of(failed.record.cpu.cr4))
         yield RULE.finding(title, Message("it is RSP: nothing can be pushed there"), undelivered(failed.record))
 
 
-def _levels(record: InterruptRecord) -> int:
-    cr4 = record.cpu.cr4
-    if cr4 is None:
-        return MOST_LEVELS  # what is wrong with them is wrong with fewer
-    return MOST_LEVELS if cr4 & CR4_LA57 else _LEVELS
-
-
 def _is_wrong(record: InterruptRecord, virt: int | None) -> bool:
-    return virt is not None and not is_canonical(virt, _levels(record))
+    return virt is not None and not is_canonical(virt, levels_of(record.cpu.cr4))
 
 
 RULE = Rule(

@@ -32,13 +32,13 @@ _HEADER = re.compile(
 _NUMBER = re.compile(rb"\d+\Z")
 _LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
-_REACH = 64 << 10
+_CHECKS_REACH = 64 << 10
 _FIRST_PIC = range(8, 16)  # vectors that the first PIC has at reset
 _NO_EXCEPTIONS = (9, 15)  # of no CPU since the 80386 (SDM 3A, table 7-1)
 _END_OF_DUMP = re.compile(rb"CCO=|EFER=|XMM\d\d=|DR6=")
 _FLOATING = b"FCW="
 RESET = b"CPU Reset (CPU "
-_MOST_CPUS = 256
+_MOST_RESETS = 256
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
@@ -165,7 +165,7 @@ def read_reset(data: bytes, start: int, dead: InterruptRecord | None = None) -> 
     """Return the registers that a reset after ``start`` dumps, as they were before it; those of a CPU that has begun anew
     are none of them. ``dead``: the last record, whose CPU it is of several; without one, the first that has run."""
     place, dumped = data.find(RESET, start), NO_DUMP
-    for _ in range(_MOST_CPUS):
+    for _ in range(_MOST_RESETS):
         if place < 0:
             break
         following = data.find(RESET, place + len(RESET))
@@ -213,7 +213,7 @@ def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool
     if _CHECK.search(before) or not _END_OF_DUMP.search(before):
         return False
     if int(header[2], 16) != DOUBLE_FAULT:
-        return data.find(b"check_exception", max(header.start() - _REACH, 0), header.end() + _REACH) >= 0
+        return data.find(b"check_exception", max(header.start() - _CHECKS_REACH, 0), header.end() + _CHECKS_REACH) >= 0
     sign = data.rfind(RECORD, max(header.start() - MAX_RECORD, 0), header.start())
     number = _NUMBER.search(data, max(sign - _LONGEST_NUMBER, 0), sign) if sign >= 0 else None
     last = _HEADER.match(data, number.start()) if number else None
