@@ -314,3 +314,14 @@ def test_a_log_of_another_architecture_is_refused_by_its_name(tmp_path: Path, te
 
     with pytest.raises(UnusableInput, match=f"a log of {name}"):
         Judged(tmp_path, text)
+
+
+def test_a_death_that_is_certain_goes_before_a_last_exception_that_may_be_survived(judge: Judge, cpu: Cpu) -> None:
+    """The first boot left no record, the second one handles such exceptions."""
+    log = Log()
+    for count in range(3):
+        log.exception(14, 0, replace(cpu, rip=cpu.rip + 8 * count, cr2=0x9000)).interrupt(0x20, cpu)
+    log.exception(14, 0, replace(cpu, rip=cpu.rip + 0x100, cr2=0x9000))
+    head = Log().reset(replace(cpu, cr2=cpu.idt[0] + 8 * (16 if cpu.wide else 8)))
+    found = judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text)
+    assert (found.status, found.seen["outcome"]) == ("faulted", "triple-fault")

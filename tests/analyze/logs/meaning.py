@@ -157,6 +157,8 @@ def _of_boot(boot: Boot, pieces: Sequence[Piece], items: str, version: Version) 
     if not records and died is None:
         return
     at_end = resets[0].cpus[died.cpu.number] if died is not None and resets and not version.late_dump else None
+    if died is not None and at_end is not None and not _is_dumped(pieces, resets[0], died.cpu.number):
+        at_end = None  # the log is cut before that
     if died is not None:
         own = [each for each in records if each.cpu.number == died.cpu.number]
         yield _died(boot, own, died, at_end, version, items)
@@ -184,6 +186,10 @@ def _is_open_elsewhere(records: list[Happening], fatal: Happening) -> bool:
     others = {each.cpu.number for each in before} - {fatal.cpu.number}
     groups = [[each for each in before if each.cpu.number == number] for number in others]
     return any(_is_unsaid(group, len(group)) for group in groups)
+
+
+def _is_dumped(pieces: Sequence[Piece], reset: Reset, number: int) -> bool:
+    return any(piece.what is reset and piece.text.startswith(f"CPU Reset (CPU {number})") for piece in pieces)
 
 
 def _has_run(reset: Reset) -> bool:

@@ -46,15 +46,17 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
 
 def _story(log: LogFile, cr3: int | None) -> Story:
     report = report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
-    if report.ending is not None:
+    if report.ending is not None and not report.is_routine:
         return Story(report)
-    if report.first is None and cr3 is None:
+    if cr3 is None and (report.first is None or report.is_routine):
         pieces = _without_registers(log) if not report.records else None
         if pieces is not None:
             return pieces
         died = _died_without_a_record(log)
         if died is not None:
             return Story(died)
+    if report.ending is not None:
+        return Story(report)
     again = restart(log)
     reset = "" if again is None else f"the machine was reset without an exception: {again.words()}"
     silent = _torn(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
