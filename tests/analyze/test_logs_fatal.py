@@ -325,3 +325,13 @@ def test_a_death_that_is_certain_goes_before_a_last_exception_that_may_be_surviv
     head = Log().reset(replace(cpu, cr2=cpu.idt[0] + 8 * (16 if cpu.wide else 8)))
     found = judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text)
     assert (found.status, found.seen["outcome"]) == ("faulted", "triple-fault")
+
+
+def test_the_reset_of_seabios_is_no_boot_behind_a_death_without_a_record(judge: Judge, cpu: Cpu) -> None:
+    """A head that is cut, SeaBIOS' own reset, and a boot that ends in an exception like others before it."""
+    log = Log().seabios_reset().reset(replace(cpu, rip=0xFFF0))
+    for count in range(3):
+        log.exception(14, 0, replace(cpu, rip=cpu.rip + 8 * count, cr2=0x9000)).interrupt(0x20, cpu)
+    log.exception(14, 0, replace(cpu, rip=cpu.rip + 0x100, cr2=0x9000))
+    head = Log().reset(replace(cpu, cr2=0x1234))
+    assert judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text).seen["boots"] == 2

@@ -52,7 +52,7 @@ def _story(log: LogFile, cr3: int | None) -> Story:
         pieces = _without_registers(log) if not report.records else None
         if pieces is not None:
             return pieces
-        died = _died_without_a_record(log)
+        died = _died_without_a_record(log, report)
         if died is not None:
             return Story(died)
     if report.ending is not None:
@@ -96,18 +96,25 @@ def _is_last_line(log: LogFile, record: InterruptRecord) -> bool:
     return b"=" in log.read(record.offset, MAX_RECORD).partition(b"\n")[2]
 
 
-def _died_without_a_record(log: LogFile) -> LogReport | None:
-    """A triple fault of which the log holds nothing but the word, and the registers at the reset; None if it holds no word."""
+def _died_without_a_record(log: LogFile, report: LogReport) -> LogReport | None:
+    """A triple fault of which the log holds nothing but the word, and the registers at the reset; None if it holds no word.
+
+    ``report``: on the boots of which the log holds more.
+    """
     last = None
+    boots = report.boots if report.records or report.saw_interrupts or report.ending is not None else 0
     for part in boots_of(log):
         if part.find(RECORD) >= 0:  # which is judged by that
             continue
-        for event in _ends_in(log.read(max(part.first, part.size - _END_BYTES), _END_BYTES), max(part.first, part.size - _END_BYTES)):
-            if not is_reset_of_firmware(event.cpu) and (last is None or event.cpu.rip is not None or last.cpu.rip is None):
-                last = event
+        start = max(part.first, part.size - _END_BYTES)
+        ends = [end for end in _ends_in(log.read(start, part.size - start), start) if not is_reset_of_firmware(end.cpu)]
+        boots += bool(ends) and not IntLogSpaces(part).saw_interrupts  # else it is one of the report's
+        for end in ends:
+            if last is None or end.cpu.rip is not None or last.cpu.rip is None:
+                last = end
     if last is None:
         return None
-    return LogReport(ending=Ending.TRIPLE_FAULT, detail=death_words(last), dump=last.cpu, boots=len(boots_of(log)), source=SOURCE)
+    return LogReport(ending=Ending.TRIPLE_FAULT, detail=death_words(last), dump=last.cpu, boots=boots, source=SOURCE)
 
 
 def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
