@@ -215,3 +215,12 @@ def test_another_prefix_of_lines_and_another_cpu(tmp_path: Path) -> None:
     assert triage(tmp_path, bare).has("#GP at RIP=0xb21", "triple fault")
     assert triage(tmp_path, "Bochs is exiting with the following message:\n[CPU0 ] exception(): 3rd (14) exception with no resolution"
                   ).has("triple fault", "#PF was raised while #DF was delivered")  # fmt: skip
+
+
+def test_the_gate_that_an_error_code_of_hardware_names_is_no_other(tmp_path: Path) -> None:
+    """EXT is set where QEMU's TCG, which once counted a gate twice, never sets it."""
+    text = debugged("exception(0x06): error_code=0000", "interrupt(): vector = 06, TYPE = 3, EXT = 1", NO_IDT,
+                    "exception(0x0d): error_code=0033", "interrupt(): vector = 0d, TYPE = 3, EXT = 1", NO_IDT, *DOUBLE)  # fmt: skip
+    said = triage(tmp_path, text)
+    assert said.has("#UD at RIP=0xb21", "(error 0033: gate 6 of the IDT, on delivery of an event)")
+    assert said.says_none_of("QEMU")

@@ -335,3 +335,15 @@ def test_the_reset_of_seabios_is_no_boot_behind_a_death_without_a_record(judge: 
     log.exception(14, 0, replace(cpu, rip=cpu.rip + 0x100, cr2=0x9000))
     head = Log().reset(replace(cpu, cr2=0x1234))
     assert judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text).seen["boots"] == 2
+def test_which_gate_an_error_code_names_is_in_doubt_in_long_mode_alone(judge: Judge, cpu: Cpu) -> None:
+    found = judge(Log().instruction(0x40, cpu).death(13, 0x40 * 8 + 2, cpu))
+    assert "gate 64 of the IDT" in found.words
+    assert ("or 32 with QEMU" in found.words) is cpu.wide
+
+
+def test_in_real_mode_a_vector_takes_four_bytes_whatever_efer_says(judge: Judge) -> None:
+    """Delivery goes by CR0.PE: paging that was turned on without it leaves LMA set and the IVT in use."""
+    end = replace(WIDE, cr0=0x8000_0010, cr2=0x20, idt=(0, 0x3FF))
+    found = judge(Log(["check_exception old: 0x8 new 0xe", "Triple fault"]).reset(end))
+    assert "CR2=0x20 is gate 8 of the IDT (#DF), which cannot be read" in found.words
+    assert "NMI" not in found.words

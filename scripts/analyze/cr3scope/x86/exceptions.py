@@ -91,29 +91,32 @@ def page_fault_words(error_code: int, is_fetch: bool | None = False) -> str:
     return ", ".join(words)
 
 
-def describe(vector: int, error_code: int | None, is_fetch: bool | None = False) -> str:
+def describe(
+    vector: int, error_code: int | None, is_fetch: bool | None = False, in_long_mode: bool | None = None
+) -> str:
     """Return an exception in words, with its error code if it has one: ``#PF (error 0011: instruction fetch,
-    present)``. ``is_fetch``: as for :func:`page_fault_words`."""
+    present)``. ``is_fetch``: as for :func:`page_fault_words`; ``in_long_mode``: as for :func:`selector_words`."""
     if error_code is None:
         return name(vector)
     if vector in PAGE_FAULTS:
         return f"{name(vector)} (error {error_code:04x}: {page_fault_words(error_code, is_fetch)})"
     if vector not in WITH_ERROR_CODE:
         return name(vector)
-    words = f": {selector_words(error_code)}" if vector in SELECTOR_ERRORS and error_code else ""
+    words = f": {selector_words(error_code, in_long_mode)}" if vector in SELECTOR_ERRORS and error_code else ""
     return f"{name(vector)} (error {error_code:04x}{words})"
 
 
-def selector_words(error_code: int) -> str:
+def selector_words(error_code: int, in_long_mode: bool | None = None) -> str:
     """Return what an error code other than 0 says that names a descriptor: ``GDT selector 38h`` (SDM 3A, 7.13).
 
-    QEMU before 8.0 has vector * 16 + 2 for a gate; an even number may be twice the gate's.
+    QEMU's TCG before 8.0 has vector * 16 + 2 for a gate in long mode; an even number may be twice the gate's. It never
+    sets EXT. ``in_long_mode``: None if nobody knows.
     """
     external, in_idt, local = error_code & EXTERNAL, error_code & IN_IDT, error_code & IN_LDT
     gate = error_code >> 3 & 0x1FFF
     if in_idt:
         words = f"gate {gate} of the IDT"
-        if gate % 2 == 0 and not local:
+        if gate % 2 == 0 and not local and not external and in_long_mode is not False:
             words = f"gate {gate} of the IDT, or {gate // 2} with QEMU before 8.0"
     else:
         words = f"{'LDT' if local else 'GDT'} selector {error_code & 0xFFF8:02x}h"

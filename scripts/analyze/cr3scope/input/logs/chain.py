@@ -26,7 +26,8 @@ def what(record: InterruptRecord) -> str:
         return f"hardware interrupt {record.vector:#04x}"
     fault = record.fault
     access = record.access
-    return exceptions.describe(fault.vector, fault.error_code, None if access is None else access == "fetch")
+    is_fetch = None if access is None else access == "fetch"
+    return exceptions.describe(fault.vector, fault.error_code, is_fetch, record.cpu.in_long_mode)
 
 
 def title(record: InterruptRecord) -> str:

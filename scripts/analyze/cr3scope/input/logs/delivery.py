@@ -35,10 +35,10 @@ def is_delivery(record: InterruptRecord) -> bool:
 
 def gate_bytes(cpu: RegisterDump) -> int | None:
     """Return the size of a gate of the IDT; None where the CPU's mode is not known."""
+    if cpu.is_protected is False:  # EFER.LMA may stand where PE was cleared, or never set: delivery goes by PE
+        return _REAL_GATE
     if cpu.in_long_mode:
         return _LONG_GATE
-    if cpu.is_protected is False:
-        return _REAL_GATE
     return None if cpu.in_long_mode is None else _GATE
 
 
