@@ -308,6 +308,12 @@ def test_a_record_that_is_cut_does_not_say_that_there_is_none(judge: Judge, cpu:
 @pytest.mark.parametrize(("text", "name"), [
     ("Taking exception 4 [Data Abort] on CPU 0\n...from EL1 to EL1\n...with ESR 0x25/0x96000046\n", "aarch64"),
     ("riscv_cpu_do_interrupt: hart:0, async:0, cause:000000000000000d, epc:0x80200abc\n", "riscv"),
+    ("CPU Reset (CPU 0)\n V      =   0\n pc       0000000000001000\n mhartid  0000000000000000\n", "riscv"),
+    ("CPU Reset (CPU 0)\n PC=0000000000000000 X00=0000000000000000\nX28=0000000000000000 X29=0000000000000000 X30=00\n", "aarch64"),
+    ("CPU Reset (CPU 0)\nR12=00000000 R13=00000000 R14=00000000 R15=00008000\nPSR=400001d3 -Z-- A S svc32\n", "arm"),
+    ("CPU Reset (CPU 0)\n PC=000000001c000000  FCSR0 0x00000000\nCRMD=0000000000000008\n", "loongarch"),
+    ("CPU Reset (CPU 0)\nNIP 00000000fff00100   LR 0000000000000000\n", "powerpc"),
+    ("panic: kerneltrap\nscause 0x000000000000000d\nsepc=0x0000000080001bde stval=0x0000000000000000\n", "riscv"),
 ])  # fmt: skip
 def test_a_log_of_another_architecture_is_refused_by_its_name(tmp_path: Path, text: str, name: str) -> None:
     from cr3scope.errors import UnusableInput
@@ -335,6 +341,17 @@ def test_the_reset_of_seabios_is_no_boot_behind_a_death_without_a_record(judge: 
     log.exception(14, 0, replace(cpu, rip=cpu.rip + 0x100, cr2=0x9000))
     head = Log().reset(replace(cpu, cr2=0x1234))
     assert judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text).seen["boots"] == 2
+@pytest.mark.parametrize("text", [
+    "R12=0000000000000000 R13=0000000000000000 R14=0000000000000000 R15=0000000000000000\n",
+    "<SNIP some lines>\nthe mcause register is none of x86\n",
+])  # fmt: skip
+def test_registers_of_x86_and_prose_are_of_no_other_architecture(tmp_path: Path, text: str) -> None:
+    from cr3scope.errors import UnusableInput
+
+    with pytest.raises(UnusableInput, match="nor anything else that is known"):
+        Judged(tmp_path, text)
+
+
 def test_which_gate_an_error_code_names_is_in_doubt_in_long_mode_alone(judge: Judge, cpu: Cpu) -> None:
     found = judge(Log().instruction(0x40, cpu).death(13, 0x40 * 8 + 2, cpu))
     assert "gate 64 of the IDT" in found.words

@@ -15,16 +15,18 @@ from cr3scope.input.logs.stream import story_of
 
 _CAPTURE = b"@c3s"
 _END = 1 << 20
-# What QEMU and kernels of other architectures write when an exception is taken.
+# What QEMU and kernels of other architectures write when an exception is taken, and QEMU when it dumps registers.
 _ELSEWHERE = {
     "aarch64": (b"...from EL", b"...to EL", b"with ESR 0x", b" X30=", b"Internal error: Oops: 0000000096"),
-    "arm (32-bit)": (b"Taking exception ", b" R15="),
-    "riscv": (b"riscv_cpu_do_interrupt:", b" mcause ", b" scause", b"mhartid"),
-    "mips": (b"mips_cpu_do_interrupt ",),
-    "powerpc": (b"Raise exception at ", b"NIP "),
-    "s390x": (b"s390_cpu_do_interrupt",),
-    "loongarch": (b"loongarch_cpu_do_interrupt",),
+    "arm (32-bit)": (b"Taking exception ", b"PSR="),
+    "riscv": (b"riscv_cpu_do_interrupt:", b" mcause  ", b" scause  ", b"scause 0x", b"scause=", b"scause: ", b" mhartid  "),
+    "mips": (b"mips_cpu_do_interrupt ", b"CP0 Status  0x"),
+    "powerpc": (b"Raise exception at ", b"NIP 0", b"NIP c0", b"NIP [c0", b"NIP:  c0"),
+    "s390x": (b"s390_cpu_do_interrupt", b"PSW=mask "),
+    "loongarch": (b"loongarch_cpu_do_interrupt", b"CRMD="),
 }
+_RESET, _DUMP_BYTES = b"CPU Reset (CPU ", 4 << 10  # QEMU writes it whatever the architecture: the dump behind it tells which
+_OF_X86 = b"IP="
 
 
 def read_story(log: LogFile, cr3: int | None = None) -> Story:
@@ -32,6 +34,9 @@ def read_story(log: LogFile, cr3: int | None = None) -> Story:
     if not log.size:
         raise UnusableInput(f"{log.name}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
     found = formats_of(log)
+    elsewhere = _reset_elsewhere(log) if len(found) == 1 else None
+    if elsewhere is not None:
+        raise UnusableInput(f"{log.name}: a log of {elsewhere}: cr3scope reads those of x86")
     if not found:
         raise UnusableInput(_refusal(log))
     if len(found) == 1:
@@ -63,6 +68,15 @@ def all_formats() -> Iterator[Format]:
     """
     for file in sorted(Path(formats.__path__[0]).glob("[a-z]*.py")):
         yield import_module(f"{formats.__name__}.{file.stem}").FORMAT
+
+
+def _reset_elsewhere(log: LogFile) -> str | None:
+    """The other architecture whose registers QEMU dumped at the first reset; None if that is x86, or there is none."""
+    head = log.read(0, _END)
+    dump = head[head.find(_RESET) :][:_DUMP_BYTES] if _RESET in head else b""
+    if not dump or _OF_X86 in dump:
+        return None
+    return next((name for name, signs in _ELSEWHERE.items() if any(sign in dump for sign in signs)), None)
 
 
 def _refusal(log: LogFile) -> str:
