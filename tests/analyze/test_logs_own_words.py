@@ -58,6 +58,11 @@ PROSE = [
     "#PF #GP #DF: RIP, CR2, CR3 are printed, for example.\n",
     "cr2: 0xffff800000001000 rip=0x1000 rsp=0x2000\n",  # no exception
     "page fault, RIP unknown. CR2 unknown.\n",
+    "When a page fault occurs, CR2 = 0xdead0000, RIP = 0xffffffff80001000 and err = 0x2, for instance.\n",
+    "GPF: if EIP=0x08048000 and ERR 0x0 are shown, see the manual.\n",
+    "Breakpoint 1, page_fault_handler (frame=0xc0105fa0)\nrip 0xffffffff80001136\ncr2 0x0\ncr3 0x10a000\n",
+    "[ok] page fault handler installed\n[ok] CR3: 0x10a000\n[ok] RIP: 0xffffffff80100000\n",
+    "page_fault+0x1a called: rip=0x1000 rsp=0x2000\n",
     "EXCEPTION: BREAKPOINT\nrip=0x1000 rsp=0x2000 int3, vector 3\n",
 ]
 
@@ -117,6 +122,41 @@ def test_the_walk_of_a_kernel_tells_the_entry(tmp_path: Path) -> None:
     assert walk is not None and walk.refused == "not present"
     assert [each.entry.level for each in walk.levels if each.is_guilty] == [3]
     assert judged(tmp_path, C_KERNEL.replace("PML4[0x100]", "PML4[0x101]")).walk is None
+
+
+@pytest.mark.parametrize("form", ["{:04x}:{:08x}", "{:#x}:{:#x}", "{:#06x}:{:#010x}"])
+@pytest.mark.parametrize("sign", [" = ", ": ", "="])
+def test_a_selector_is_not_the_address_behind_it(form: str, sign: str, tmp_path: Path) -> None:
+    text = f"PANIC: page fault\nEIP{sign}{form.format(8, 0xC0101234)}  ESP{sign}{form.format(16, 0xC0203FF0)}\nCR2: 0x4\n"
+    (record,) = found(tmp_path, text)
+    assert (record.rip, record.rsp, record.fault.cr2) == (0xC0101234, 0xC0203FF0, 4)
+    assert found(tmp_path, f"page fault\nRIP{sign}0010:memset+0x4/0x20 rsp=0x2000\n") == []
+    (record,) = found(tmp_path, f"page fault at cs:eip {form.format(8, 0xC0101234)} cr2=0x10 \n")
+    assert (record.rip, record.fault.cr2) == (0xC0101234, 0x10)
+    (record,) = found(tmp_path, "CRASH: Page Fault\n  pc=0008:c0146ece flags=0086\n cr2=c3f5f000 cr3=008eb000\n")
+    assert record.rip == 0xC0146ECE
+
+
+def test_numbers_of_freebsd_are_no_vectors(tmp_path: Path) -> None:
+    text = "Fatal trap {}: {} while in kernel mode\n{}instruction pointer\t= 0x20:0xffffffff80f3a1b4\nstack pointer\t        = 0x28:0xfffffe00a1b2c3d0\ntrap number\t\t= {}\n"
+    (record,) = found(tmp_path, text.format(12, "page fault", "fault virtual address\t= 0x28\n", 12))
+    assert (record.vector, record.rip, record.fault.cr2) == (14, 0xFFFF_FFFF_80F3_A1B4, 0x28)
+    (record,) = found(tmp_path, text.format(9, "general protection fault", "", 9))
+    assert (record.vector, record.rsp) == (13, 0xFFFF_FE00_A1B2_C3D0)
+
+
+@pytest.mark.parametrize("behind", ["handled, continuing", "recovered", "[test] resolved by the pager"])
+def test_a_fault_that_the_kernel_says_it_handled_is_no_death(behind: str, tmp_path: Path) -> None:
+    fault = "page fault: rip=0xffffffff80101234 cr2=0xdead000 err=0x2\n"
+    assert found(tmp_path, f"{fault}{behind}\n") == []
+    assert [record.vector for record in found(tmp_path, f"{fault}{behind}\n{SHORT}")] == [13]
+    for word in ("not handled", "Unhandled", "could not be handled", "handled_faults"):
+        assert len(found(tmp_path, f"{fault}{word}\n")) == 1
+
+
+def test_what_happened_to_a_program_of_wine_is_none_of_a_kernel(tmp_path: Path) -> None:
+    text = "Unhandled exception: page fault on read access to 0x00000000 in 32-bit code (0x7cb70001).\n"
+    assert found(tmp_path, f"{text} EIP:7cb70001 ESP:0163e000 EBP:0163e400 EFLAGS:00210246(   - 00)\n") == []
 
 
 @pytest.mark.parametrize("text", PROSE, ids=range(len(PROSE)))

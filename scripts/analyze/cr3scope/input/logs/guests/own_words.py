@@ -42,6 +42,9 @@ _SURE = "these words are of no form that is known: taken is what stands beside t
 _NEAR = 600  # bytes between two parts of one report
 _BEFORE, _BEHIND = 1 << 10, 2 << 10  # bytes around a sign
 _LEAST = 2  # numbers
+_FOLLOWS = 120  # bytes between a report and the word that it came to nothing
+_LONGEST_SENTENCE = 400
+_PROSE = 2  # words that no panic has, in one line
 _TRAPS = (DEBUG, BREAKPOINT)  # mostly provoked on purpose
 
 _NAMES = {
@@ -53,7 +56,7 @@ _NAMES = {
     b"device not available": NO_FPU, b"#nm": NO_FPU,
 }  # fmt: skip
 _FIELDS = {
-    "rip": "rip", "eip": "rip", "instruction pointer": "rip", "rsp": "rsp", "esp": "rsp", "stack pointer": "rsp",
+    "rip": "rip", "eip": "rip", "pc": "rip", "instruction pointer": "rip", "rsp": "rsp", "esp": "rsp", "stack pointer": "rsp",
     "rflags": "flags", "eflags": "flags", "cpu flags": "flags", "cs": "cs", "code segment": "cs",
     "cr0": "cr0", "cr2": "cr2", "cr3": "cr3", "cr4": "cr4",
 }  # fmt: skip
@@ -63,19 +66,28 @@ _FLAG_NAMES = {
     b"MALFORMED_TABLE": PF_RESERVED, b"INSTRUCTION_FETCH": PF_FETCH, b"PROTECTION_KEY": PF_KEY, b"SHADOW_STACK": PF_SHADOW_STACK,
 }  # fmt: skip
 _LEVELS = {b"pml5": 5, b"pml4": 4, b"pdpt": 3, b"pdp": 3, b"pd": 2, b"pt": 1}
+_DESCRIBING = re.compile(
+    rb"\b(?:when(?:ever)?|if|must|may|can(?:not)?|should|would|will|is|are|means?|occurs?|holds?|contains?|see|e\.g|i\.e"
+    rb"|(?:for|the) (?:example|instance))\b",
+    re.IGNORECASE,
+)
 # Behind a number something must stand: at the end of a text it may be cut.
 _NUMBER = rb"(?:0x[0-9a-f_]{1,20}|[0-9a-f]{8,16}|[0-9]{1,4})(?=[^0-9a-z_])"
 _TOKEN = re.compile(
     rb"(?P<name>(?:page|general|double|invalid|undefined|divi(?:de|sion)|stack|segment|alignment|device)[ _-]"
-    rb"(?:fault|protection|opcode|error|by[ _]zero|segment[ _-]fault|not[ _-](?:present|available)|tss|check)"
+    rb"(?:fault|protection(?:[ _-]fault)?|opcode|error|by[ _]zero|segment[ _-]fault|not[ _-](?:present|available)|tss|check)"
+    rb"(?!\w|\+0x|[ _-]handlers?\b[^\n]{0,24}?\b(?:installed|registered|set|loaded|ready|ok|initiali[sz]ed|enabled)\b)"
     rb"|(?<!\w)(?:#(?:pf|gp|df|ud|de|ss|np|ts|ac|nm)|gpf)\b)"
+    # Of FreeBSD, whose numbers are no vectors.
+    rb"|\bfatal trap [0-9]{1,2}: |\btrap number\t{1,4}= [0-9]{1,2}"
+    rb"|(?P<none>(?<!not )(?<!be )(?<!been )\b(?:handled|recovered|resolved|survived)\b|\bin (?:16|32|64)-bit code\b|\bwine: unhandled\b)"
     rb"|\b(?:vec(?:tor)?|int(?:errupt)?(?:[ _]?(?:no|num|number))?|isr|trap(?:[ _]?(?:no|num|number))?|exception(?:[ _]?(?:no|num|number|vector))?)"
     rb"\s{0,2}[#:=]{0,2}\s{0,3}(?P<vector>0x[0-9a-f]{1,2}|[0-9]{1,2})(?=[^0-9a-z_])"
     rb"|\b(?P<error>err(?:or)?(?:[ _-]?code)?)\b\s{0,4}[:=]{0,2}\s{0,8}(?:PageFaultErrorCode\(\s{0,24})?"
     rb"(?:(?P<flags>[A-Z]{2,12}(?:_[A-Z]{2,12}){1,3}(?:\s{0,24}\|\s{0,24}[A-Z_]{2,24}){0,6})|(?P<code>%(number)s))"
-    rb"|(?<![\w%%])(?:(?P<field>rip|eip|rsp|esp|[re]flags|cr[0234]|cs|instruction[ _]pointer|stack[ _]pointer|code[ _]segment|cpu[ _]flags)"
+    rb"|(?<![\w%%])(?:(?P<field>rip|eip|pc(?==[0-9a-f]{4}:)|rsp|esp|[re]flags|cr[0234]|cs|instruction[ _]pointer|stack[ _]pointer|code[ _]segment|cpu[ _]flags)"
     rb"|(?P<address>(?:accessed|access|fault(?:ing|ed)?|bad)[ _](?:virtual |linear |memory )?addr(?:ess)?))\b"
-    rb"\s{0,4}(?:\([^)\n]{0,16}\)\s{0,4})?(?:[:=]{1,2}|-?>|\bis\b|\s)\s{0,12}(?:VirtAddr\((?:\r?\n[^\n]{0,60}?(?=0x))?)?(?P<value>%(number)s)"
+    rb"\s{0,12}(?:\([^)\n]{0,16}\)\s{0,4})?(?:[:=]{1,2}|-?>|\bis\b|\s)\s{0,12}(?:VirtAddr\((?:\r?\n[^\n]{0,60}?(?=0x))?)?(?:(?P<selector>(?:0x)?[0-9a-f]{1,4}):(?=\w))?(?P<value>%(number)s)(?!:\w)"
     rb"|\b(?P<table>pml5|pml4|pdpt|pdp|pd|pt)e? {0,4}\[(?P<index>(?:0x)?[0-9a-f]{1,3})\] {0,3}[:=]? {0,3}(?P<entry>(?:0x)?[0-9a-f]{8,16})(?=[^0-9a-z_])"
     % {b"number": _NUMBER},
     re.IGNORECASE,
@@ -94,11 +106,12 @@ class _Group:
     bits: int | None = None
     is_decimal: bool = False
     doubts: list[str] = field(default_factory=list)
+    is_none: bool = False  # the kernel went on, or it is a program's own
 
     @property
     def is_enough(self) -> bool:
         """Return whether this is an exception with enough beside it."""
-        if len(self.vectors) != 1 or self.vectors & set(_TRAPS):
+        if self.is_none or len(self.vectors) != 1 or self.vectors & set(_TRAPS):
             return False
         return len(self.numbers) >= _LEAST and not self.numbers.keys().isdisjoint({"rip", _ADDRESS})
 
@@ -132,6 +145,12 @@ def _groups(log: LogFile) -> Iterator[_Group]:
     for start, data in regions(log, SIGNS, _BEFORE, _BEHIND):
         for token in _TOKEN.finditer(data):
             place = start + token.start()
+            if token["none"] is not None:
+                if group is not None and place - group.last <= _FOLLOWS:
+                    group.is_none = True
+                continue
+            if _is_prose(data, token.start()):
+                continue
             if group is not None and (place - group.last > _NEAR or _is_of_another(token, group)):
                 yield group
                 group = None
@@ -144,13 +163,23 @@ def _groups(log: LogFile) -> Iterator[_Group]:
 
 def _is_of_another(token: re.Match[bytes], group: _Group) -> bool:
     """Whether another report begins, once this one is whole: by its exception, or another value of a register."""
-    if not group.is_enough:
+    if not group.is_enough and not group.is_none:
         return False
     vector = _vector(token)
     if vector is not None:
         return True
     name, value = _field(token)
     return name is not None and value is not None and group.numbers.get(name, value) != value
+
+
+def _is_prose(data: bytes, place: int) -> bool:
+    """Whether the line describes what happens, and reports nothing."""
+    first = data.rfind(b"\n", max(place - _LONGEST_SENTENCE, 0), place) + 1
+    end = data.find(b"\n", place, place + _LONGEST_SENTENCE)
+    if not first and place > _LONGEST_SENTENCE:
+        return False
+    line = data[first : end if end >= 0 else place + _LONGEST_SENTENCE]
+    return len(_DESCRIBING.findall(line)) >= _PROSE
 
 
 def _take(group: _Group, token: re.Match[bytes]) -> None:
@@ -178,7 +207,7 @@ def _vector(token: re.Match[bytes]) -> int | None:
     """The exception that a token names; None if it names none."""
     if token["name"] is not None:
         words = re.sub(rb"[ _-]+", b" ", token["name"].lower())
-        return _NAMES.get(words)
+        return _NAMES.get(words.removesuffix(b" fault"), _NAMES.get(words))
     if token["vector"] is None:
         return None
     text = token["vector"].lower()
@@ -197,6 +226,8 @@ def _field(token: re.Match[bytes]) -> tuple[str | None, int | None]:
     if token["value"] is None:
         return None, None
     name = _ADDRESS if token["address"] is not None else _FIELDS[_text(token["field"]).lower().replace("_", " ")]
+    if token["selector"] is not None and name == "cs":
+        return name, int(token["selector"], 16)
     return name, _value(token["value"])
 
 
