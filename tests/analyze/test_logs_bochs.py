@@ -224,3 +224,12 @@ def test_the_gate_that_an_error_code_of_hardware_names_is_no_other(tmp_path: Pat
     said = triage(tmp_path, text)
     assert said.has("#UD at RIP=0xb21", "(error 0033: gate 6 of the IDT, on delivery of an event)")
     assert said.says_none_of("QEMU")
+
+
+@pytest.mark.parametrize("eip", [0, 0xFFF0])
+def test_what_bochs_lacks_before_the_guest_runs_is_not_the_guests_death(eip: int, tmp_path: Path) -> None:
+    text = log(">>PANIC<< ata0-1: could not open hard drive image file", device="HD   ", level="p") + log(*dump(eip), level="i")
+    said = triage(tmp_path, text)
+    assert said.status is Status.INCOMPLETE
+    assert said.has("could not open hard drive image file", "before the guest ran") and said.says_none_of("FAULTED", "HEALTHY")
+    assert triage(tmp_path, text.replace(f"{eip:08x}", "00100a20")).status is Status.FAULTED

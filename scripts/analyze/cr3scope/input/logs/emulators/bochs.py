@@ -60,6 +60,7 @@ _REASONS = (
 _RAISED = re.compile(rb"exception\(0x([0-9a-f]{2})\): error_code=([0-9a-f]{4})")
 _TAKEN = re.compile(rb"interrupt\(\): vector = ([0-9a-f]{2}), (?:TYPE = ([0-9])|INT = ([01]))")
 _KINDS = {b"0": Kind.INTERRUPT, b"2": Kind.INTERRUPT, b"4": Kind.INT, b"5": Kind.INT, b"6": Kind.INT}  # by TYPE
+_NOT_BEGUN = (0, 0xFFF0)  # EIP until the first instruction was executed
 _OF_A_GATE = 2  # failed deliveries of an exception that makes a double fault: its own, and that of the double fault
 _MOST_QUOTES = 4
 _MOST_ENDS = 64
@@ -104,7 +105,9 @@ def events_of_bochs(log: LogFile) -> Iterator[Event]:
         else:
             words = line.text.removeprefix(PANIC).strip().decode("ascii", "replace")
             why = f"Bochs gave up ({line.device.decode('ascii')}): `{words}`"
-            if why not in [event.why for event in found if isinstance(event, Stopped)]:  # the console says it once more
+            if not line.is_of_cpu and cpu.rip in _NOT_BEGUN:
+                found.append(Shown(line.offset, cpu, f"{why}, before the guest ran:"))
+            elif why not in [event.why for event in found if isinstance(event, Stopped)]:  # the console says it once more
                 found.append(Stopped(line.offset, why, cpu=cpu))
         done = index + 1
     if not found:
