@@ -364,3 +364,19 @@ def test_in_real_mode_a_vector_takes_four_bytes_whatever_efer_says(judge: Judge)
     found = judge(Log(["check_exception old: 0x8 new 0xe", "Triple fault"]).reset(end))
     assert "CR2=0x20 is gate 8 of the IDT (#DF), which cannot be read" in found.words
     assert "NMI" not in found.words
+
+
+@pytest.mark.parametrize("keep", [10, 14, 20, 30, 48, 60])
+def test_a_record_whose_first_line_lost_its_end_makes_no_guest_healthy(judge: Judge, cpu: Cpu, keep: int) -> None:
+    """Columns that a terminal cut, and a log that breaks off in that line."""
+    lines = Log().interrupt(0x20, cpu).exception(14, 2, replace(cpu, cr2=0x200)).lines
+    heads = "\n".join(line[:keep] if ": v=0e" in line else line for line in lines if "check" not in line) + "\n"
+    for text in (heads, heads + 9 * "CPU Reset (CPU 0)\n", "\n".join(lines)[: "\n".join(lines).index(": v=0e") + keep - 4]):
+        found = judge(text)
+        assert found.status == "incomplete" and "holds no exception" not in found.words, text
+
+
+def test_a_record_that_is_followed_by_much_else_is_read(judge: Judge, cpu: Cpu) -> None:
+    calm = Log().interrupt(0x20, cpu)
+    found = judge(calm.text + 600 * "Servicing hardware INT=0x08\nSMM: enter\n")
+    assert found.status == "healthy" and "cannot be read" not in found.words

@@ -38,7 +38,7 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     if failed is not None and failed.why is Why.IDT_UNMAPPED and failed.touched is not None:
         if failed.record.kind is not Kind.INTERRUPT:  # that is missing-cli
             yield _unreadable(failed.record.cpu, failed.touched, undelivered(failed.record))
-    elif death.is_silent and death.dump.has_paging is not False:
+    elif death.is_silent and death.dump.has_paging is not False and death.dump.is_protected is not False:
         idt, size, cr2 = death.dump.idt, gate_bytes(death.dump), death.dump.cr2
         if idt is not None and size is not None and cr2 == idt[0] + DOUBLE_FAULT * size and gate_at(death.dump, cr2) is not None:
             yield _unreadable(death.dump, cr2, Message("a triple fault, and CR2 is the gate of the double fault"))

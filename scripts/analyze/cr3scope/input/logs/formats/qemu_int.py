@@ -23,6 +23,7 @@ from cr3scope.x86.ending import Ending
 SOURCE = "interrupt log"
 _END_BYTES = 64 << 10
 _MOST_NAMED = 8
+_LONGEST_NUMBER = 12  # digits of a record's
 _SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
 _HEADS = (
     "the log holds the first lines of records alone, without registers: which gates and tables the CPU had, and whether"
@@ -152,6 +153,9 @@ _SILENT = (
 
 def _torn(log: LogFile) -> str:
     """Words for a log that ends in an exception, so that nobody knows what came of it."""
+    head = log.rfind(RECORD)
+    if head >= 0 and not _is_read(log, head):
+        return f"the first line of the last record cannot be read, at byte {head}: what came, it does not tell"
     last = _last_record(log)
     announced = log.rfind(b"check_exception", max(log.size - 2 * MAX_RECORD, 0))
     if announced >= 0 and (last is None or announced > last.offset):
@@ -159,6 +163,13 @@ def _torn(log: LogFile) -> str:
     if last is not None and last.is_exception and not last.is_whole:
         return f"the log is cut short in the record of an exception, at byte {last.offset}"
     return ""
+
+
+def _is_read(log: LogFile, head: int) -> bool:
+    """Whether a record is read from the first line at this place."""
+    start = max(head - _LONGEST_NUMBER, 0)
+    first = next(read_records(log.read(start, MAX_RECORD), start), None)
+    return first is not None and first.offset < head
 
 
 def _last_record(log: LogFile) -> InterruptRecord | None:
