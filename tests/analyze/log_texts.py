@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ def disguised(text: str) -> dict[str, str | bytes]:
         "CRLF": text.replace("\n", "\r\n"),
         "quoted": "".join(f"> {line}\n" for line in text.splitlines()),
         "indented": "".join(f"    {line}\n" for line in text.splitlines()),
+        "HTML": escape(text),
         "UTF-16": b"\xff\xfe" + text.encode("utf-16-le"),
         "between prose": f"Hello, my kernel does not boot. This is all I get:\n```\n{text}```\nWhat is wrong?\n",
     }

@@ -233,3 +233,9 @@ def test_what_bochs_lacks_before_the_guest_runs_is_not_the_guests_death(eip: int
     assert said.status is Status.INCOMPLETE
     assert said.has("could not open hard drive image file", "before the guest ran") and said.says_none_of("FAULTED", "HEALTHY")
     assert triage(tmp_path, text.replace(f"{eip:08x}", "00100a20")).status is Status.FAULTED
+
+
+def test_a_panic_that_a_web_page_quotes_is_one(tmp_path: Path) -> None:
+    text = log(">>PANIC<< prefetch: running in bogus memory", level="p") + log(*dump(), level="i")
+    said = triage(tmp_path, disguised(text)["HTML"])
+    assert said.status is Status.FAULTED and said.has("Bochs gave up (CPU0): `prefetch: running in bogus memory`")

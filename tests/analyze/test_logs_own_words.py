@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -195,11 +196,12 @@ def test_a_panic_cut_anywhere_tells_nothing_that_is_not_there(text: str, tmp_pat
 @pytest.mark.parametrize(
     "disguise",
     [
+        escape,
         lambda text: text.replace("\n", "\r\n"),
         lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
         lambda text: "".join(f"[   1.{number:03}] (kernel) {line}\n" for number, line in enumerate(text.splitlines())),
     ],
-    ids=["crlf", "quoted", "timestamps"],
+    ids=["html", "crlf", "quoted", "timestamps"],
 )
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_a_panic_in_disguise_says_the_same(disguise: Callable[[str], str], text: str, tmp_path: Path) -> None:

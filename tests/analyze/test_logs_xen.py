@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -153,12 +154,13 @@ def test_a_report_cut_anywhere_tells_nothing_that_is_not_there(text: str, tmp_pa
 @pytest.mark.parametrize(
     "disguise",
     [
+        escape,
         lambda text: text.replace("\n", "\r\n"),
         lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
         lambda text: text.replace("(XEN) ", ""),
         lambda text: "the machine did not boot:\n" * 9 + text + "what is that?\n",
     ],
-    ids=["crlf", "quoted", "prefix lost", "in prose"],
+    ids=["html", "crlf", "quoted", "prefix lost", "in prose"],
 )
 @pytest.mark.parametrize("text", [HYPERVISOR, GUEST, NEWER, OLDER], ids=range(4))
 def test_a_report_in_disguise_says_the_same(disguise: Callable[[str], str], text: str, tmp_path: Path) -> None:

@@ -103,7 +103,8 @@ def events_of_bochs(log: LogFile) -> Iterator[Event]:
         if death is not None:
             found += _dead(before, line, int(death[1]) if death[1] else None, cpu)
         else:
-            words = line.text.removeprefix(PANIC).strip().decode("ascii", "replace")
+            sign = next(sign for sign in PANIC if line.text.startswith(sign))
+            words = line.text.removeprefix(sign).strip().decode("ascii", "replace")
             why = f"Bochs gave up ({line.device.decode('ascii')}): `{words}`"
             if not line.is_of_cpu and cpu.rip in _NOT_BEGUN:
                 found.append(Shown(line.offset, cpu, f"{why}, before the guest ran:"))

@@ -18,7 +18,7 @@ _REFUSAL = re.compile(
     rb"|KVM: unknown exit, hardware reason (?:0x)?(?P<exit>[0-9a-f]{1,16})|error: kvm run failed (?P<run>[ -~]{1,60})"
 )
 _DATA = re.compile(rb"extra data\[(\d{1,2})\]: (?:0x)?([0-9a-f]{1,16})\b")
-_CODE = re.compile(rb"\bCode=[0-9a-f ?]{0,200}<([0-9a-f]{2})>((?: [0-9a-f]{2}){0,7})")
+_CODE = re.compile(rb"\bCode=[0-9a-f ?]{0,200}(?:<|&lt;)([0-9a-f]{2})(?:>|&gt;)((?: [0-9a-f]{2}){0,7})")
 _REFUSAL_BYTES = 2 << 10
 _DUMP_REACH = 8192
 _EMULATION, _SIMULTANEOUS, _DELIVERY, _UNKNOWN_EXIT = 1, 2, 3, 4

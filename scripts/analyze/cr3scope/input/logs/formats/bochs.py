@@ -8,7 +8,7 @@ from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
 
-PANIC = b">>PANIC<<"
+PANIC = (b">>PANIC<<", b"&gt;&gt;PANIC&lt;&lt;")  # the second as web pages quote it
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -17,4 +17,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_bochs(log)
 
 
-FORMAT = Format("Bochs' log", _events, (b"[CPU0 ", b"[CPU  ]", b"exception(): 3rd ", PANIC))
+FORMAT = Format("Bochs' log", _events, (b"[CPU0 ", b"[CPU  ]", b"exception(): 3rd ", *PANIC))

@@ -43,7 +43,7 @@ _TOKEN = re.compile(
     rb" error (?P<early_error>[0-9a-f]{1,8}) cr2 (?:0x)?(?P<early_cr2>%(short)s)"
     rb"|PANIC: double fault, error_code: 0x(?P<double>%(short)s)"
     rb"|kernel (?P<check>BUG at [^\s!]{1,120})"
-    rb"|\b(?P<ip>[RE]?IP):? {1,3}(?:(?P<cs>[0-9a-f]{4}):)?(?:\[<(?P<place>%(hex)s)>\]|0x(?P<plain>%(short)s)"
+    rb"|\b(?P<ip>[RE]?IP):? {1,3}(?:(?P<cs>[0-9a-f]{4}):)?(?:\[(?:<|&lt;)(?P<place>%(hex)s)(?:>|&gt;)\]|0x(?P<plain>%(short)s)"
     rb"|(?P<symbol>[A-Za-z_][\w.]{0,120}\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}))"
     rb"|\b(?P<sp>[RE]SP): (?:[0-9a-f]{4}:)?(?P<stack>%(hex)s)"
     rb"|\bE?FLAGS: (?P<flags>[0-9a-f]{8})\b|\bCS: {1,3}(?P<segment>[0-9a-f]{4})\b"

@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     rb"|Unhandled [^\n\[]{0,80}\[#(?P<guest>[0-9]{1,3}), ec=(?P<guest_error>[0-9a-f]{4})\]"
     rb"|Unhandled: vec (?P<unhandled>[0-9]{1,3})(?=[^0-9])%(other)s"
     rb"|\[error_code=(?P<error>[0-9a-f]{4})\]|Faulting linear address: (?P<linear>%(hex)s)"
-    rb"|\bRIP: {1,6}(?P<cs>[0-9a-f]{4}):\[<(?P<rip>%(hex)s)>\](?: (?P<symbol>[\w.#/]{1,120}\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}))?"
+    rb"|\bRIP: {1,6}(?P<cs>[0-9a-f]{4}):\[(?:<|&lt;)(?P<rip>%(hex)s)(?:>|&gt;)\](?: (?P<symbol>[\w.#/]{1,120}\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}))?"
     rb"|\b(?P<register>rsp|cr[0234]): {1,4}(?P<value>%(hex)s)|RFLAGS: (?P<flags>%(hex)s)"
     rb"|Panic on CPU (?P<cpu>[0-9]{1,5}):(?=\r?\n[^\n]{0,40}?%(line)s(?P<words>[^\r\n]{1,160}))?|(?P<end>Reboot in |Manual reset required)"
     rb"|(?P<domain>[Dd]omain [0-9]{1,5}(?: \(vcpu#[0-9]{1,5}\))?) crashed on cpu#(?P<on>[0-9]{1,5})"
