@@ -364,6 +364,7 @@ def test_in_real_mode_a_vector_takes_four_bytes_whatever_efer_says(judge: Judge)
     found = judge(Log(["check_exception old: 0x8 new 0xe", "Triple fault"]).reset(end))
     assert "CR2=0x20 is gate 8 of the IDT (#DF), which cannot be read" in found.words
     assert "NMI" not in found.words
+    assert [one["rule"] for one in found.json["findings"]] == ["paging-without-pe"], "that hid the IVT"
 
 
 @pytest.mark.parametrize("keep", [10, 14, 20, 30, 48, 60])

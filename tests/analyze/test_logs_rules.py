@@ -498,8 +498,3 @@ def test_an_interrupt_in_the_place_of_an_exception_is_told_though_it_was_deliver
 
 def test_an_int_instruction_seen_last_is_called_one(tmp_path: Path, cpu: Cpu) -> None:
     assert last_of(tmp_path, Log().instruction(8, cpu))[2].startswith("INT 8 ")
-
-
-def test_an_ivt_that_paging_without_protection_hid_needs_no_other_mend(read: Read) -> None:
-    end = replace(WIDE, cr0=0x8000_0010, cr2=0x20, cr3=0, idt=(0, 0x3FF))
-    assert read(Log(["check_exception old: 0x8 new 0xe", "Triple fault"]).reset(end)).rules == ["paging-without-pe"]

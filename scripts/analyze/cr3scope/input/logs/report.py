@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs import formats
+from cr3scope.input.logs.int_log.record import RESET
 from cr3scope.input.logs.log_format import Format, Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.stream import story_of
@@ -25,7 +26,7 @@ _ELSEWHERE = {
     "s390x": (b"s390_cpu_do_interrupt", b"PSW=mask "),
     "loongarch": (b"loongarch_cpu_do_interrupt", b"CRMD="),
 }
-_RESET, _DUMP_BYTES = b"CPU Reset (CPU ", 4 << 10  # QEMU writes it whatever the architecture: the dump behind it tells which
+_DUMP_BYTES = 4 << 10  # behind the word of a reset, which QEMU writes whatever the architecture
 _OF_X86 = b"IP="
 
 
@@ -73,7 +74,7 @@ def all_formats() -> Iterator[Format]:
 def _reset_elsewhere(log: LogFile) -> str | None:
     """The other architecture whose registers QEMU dumped at the first reset; None if that is x86, or there is none."""
     head = log.read(0, _END)
-    dump = head[head.find(_RESET) :][:_DUMP_BYTES] if _RESET in head else b""
+    dump = head[head.find(RESET) :][:_DUMP_BYTES] if RESET in head else b""
     if not dump or _OF_X86 in dump:
         return None
     return next((name for name, signs in _ELSEWHERE.items() if any(sign in dump for sign in signs)), None)

@@ -12,7 +12,7 @@ from cr3scope.input.logs.chain import death_words
 from cr3scope.input.logs.event import Event, InterruptRecord, Kind, TripleFault
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED, boots_of
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, RESET, read_records, read_reset
+from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECORD, RESET, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
@@ -23,7 +23,6 @@ from cr3scope.x86.ending import Ending
 SOURCE = "interrupt log"
 _END_BYTES = 64 << 10
 _MOST_NAMED = 8
-_LONGEST_NUMBER = 12  # digits of a record's
 _SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
 _HEADS = (
     "the log holds the first lines of records alone, without registers: which gates and tables the CPU had, and whether"
@@ -167,7 +166,7 @@ def _torn(log: LogFile) -> str:
 
 def _is_read(log: LogFile, head: int) -> bool:
     """Whether a record is read from the first line at this place."""
-    start = max(head - _LONGEST_NUMBER, 0)
+    start = max(head - LONGEST_NUMBER, 0)
     first = next(read_records(log.read(start, MAX_RECORD), start), None)
     return first is not None and first.offset < head
 

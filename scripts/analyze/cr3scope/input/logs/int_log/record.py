@@ -30,7 +30,7 @@ _HEADER = re.compile(
     ))
 )  # fmt: skip
 _NUMBER = re.compile(rb"\d+\Z")
-_LONGEST_NUMBER = 12  # digits
+LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
 _CHECKS_REACH = 64 << 10
 _FIRST_PIC = range(8, 16)  # vectors that the first PIC has at reset
@@ -68,7 +68,7 @@ def _next_header(data: bytes, start: int) -> re.Match[bytes] | None:
     """The first line of the next record; many times as quick as a search for all that it holds."""
     sign = data.find(RECORD, start)
     while sign >= 0:
-        number = _NUMBER.search(data, max(sign - _LONGEST_NUMBER, start), sign)
+        number = _NUMBER.search(data, max(sign - LONGEST_NUMBER, start), sign)
         header = _HEADER.match(data, number.start()) if number else None
         if header is not None:
             return header
@@ -215,7 +215,7 @@ def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool
     if int(header[2], 16) != DOUBLE_FAULT:
         return data.find(b"check_exception", max(header.start() - _CHECKS_REACH, 0), header.end() + _CHECKS_REACH) >= 0
     sign = data.rfind(RECORD, max(header.start() - MAX_RECORD, 0), header.start())
-    number = _NUMBER.search(data, max(sign - _LONGEST_NUMBER, 0), sign) if sign >= 0 else None
+    number = _NUMBER.search(data, max(sign - LONGEST_NUMBER, 0), sign) if sign >= 0 else None
     last = _HEADER.match(data, number.start()) if number else None
     return last is None or last.group(6, 7, 9, 10) != header.group(6, 7, 9, 10)
 
