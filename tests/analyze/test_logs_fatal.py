@@ -341,6 +341,8 @@ def test_the_reset_of_seabios_is_no_boot_behind_a_death_without_a_record(judge: 
     log.exception(14, 0, replace(cpu, rip=cpu.rip + 0x100, cr2=0x9000))
     head = Log().reset(replace(cpu, cr2=0x1234))
     assert judge("check_exception old: 0x8 new 0xe\nTriple fault\n" + head.text + log.text).seen["boots"] == 2
+
+
 @pytest.mark.parametrize("text", [
     "R12=0000000000000000 R13=0000000000000000 R14=0000000000000000 R15=0000000000000000\n",
     "<SNIP some lines>\nthe mcause register is none of x86\n",
