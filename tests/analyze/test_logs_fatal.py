@@ -383,3 +383,9 @@ def test_a_record_that_is_followed_by_much_else_is_read(judge: Judge, cpu: Cpu) 
     calm = Log().interrupt(0x20, cpu)
     found = judge(calm.text + 600 * "Servicing hardware INT=0x08\nSMM: enter\n")
     assert found.status == "healthy" and "cannot be read" not in found.words
+
+
+def test_the_reset_of_seabios_alone_is_a_reset_without_an_exception(judge: Judge, cpu: Cpu) -> None:
+    found = judge(Log().interrupt(0x21, cpu).seabios_reset())
+    assert (found.status, found.fatal) == ("faulted", None)
+    assert "the machine was reset: by SeaBIOS" in found.words and "INT 0x03" not in found.words

@@ -122,7 +122,7 @@ def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
     for spaces in reversed(boots):
         report = _of_boot(spaces, planned)
         is_silent = report.ending is None and not report.records and not spaces.saw_interrupts
-        if not is_silent and not _is_reboot_of_firmware(report):
+        if not is_silent and not is_reboot_of_firmware(report):
             reports.append(report)
     if not reports:
         return _of_boot(boots[-1], planned)
@@ -139,8 +139,8 @@ def _identity(report: LogReport) -> object:
     return report.ending, report.events[0].record.identity if report.events else None
 
 
-def _is_reboot_of_firmware(report: LogReport) -> bool:
-    """Whether SeaBIOS reset the machine: it executes INT3 on an empty IDT when it finds that it has run before."""
+def is_reboot_of_firmware(report: LogReport) -> bool:
+    """Return whether SeaBIOS reset the machine: it executes INT3 on an empty IDT when it finds that it has run before."""
     if report.ending not in (Ending.TRIPLE_FAULT, Ending.DELIVERED) or not report.events:
         return False
     origin = report.events[0].record

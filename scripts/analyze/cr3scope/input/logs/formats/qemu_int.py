@@ -16,7 +16,7 @@ from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECOR
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport, is_reset_of_firmware, report_on
+from cr3scope.input.logs.observe import LogReport, is_reboot_of_firmware, is_reset_of_firmware, report_on
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 
@@ -46,6 +46,8 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
 
 def _story(log: LogFile, cr3: int | None) -> Story:
     report = report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
+    if cr3 is None and is_reboot_of_firmware(report):  # and no boot before it died
+        return Story(LogReport(saw_interrupts=True, boots=report.boots), reset=_RESET_BY_BIOS)
     if report.ending is not None and not report.is_routine:
         return Story(report)
     if cr3 is None and (report.first is None or report.is_routine):
@@ -144,6 +146,7 @@ def _events(log: LogFile) -> Iterator[Event]:
     yield from sorted(found, key=lambda event: event.offset)
 
 
+_RESET_BY_BIOS = "the machine was reset: by SeaBIOS (INT3 on an empty IDT), with no exception of the guest's before it in the log"
 _SILENT = (
     "the log holds resets and no interrupt or exception at all: QEMU logs none under KVM (use"
     " -accel tcg), and a guest that ends early or hangs with interrupts off takes none"
