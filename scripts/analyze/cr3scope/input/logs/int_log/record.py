@@ -210,7 +210,8 @@ def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool
     and a PIC that nobody has programmed has them on exceptions' vectors. A #DF is of the record before it."""
     if int(header[2], 16) in _NO_EXCEPTIONS:
         return True
-    if _CHECK.search(before) or not _END_OF_DUMP.search(before):
+    of_another = _CHECK.search(before) and int(header[2], 16) == DOUBLE_FAULT and not _announces(before, DOUBLE_FAULT)
+    if not of_another and (_CHECK.search(before) or not _END_OF_DUMP.search(before)):
         return False
     if int(header[2], 16) != DOUBLE_FAULT:
         return data.find(b"check_exception", max(header.start() - _CHECKS_REACH, 0), header.end() + _CHECKS_REACH) >= 0

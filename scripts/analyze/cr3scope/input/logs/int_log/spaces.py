@@ -36,7 +36,10 @@ class IntLogSpaces:
     @property
     def saw_interrupts(self) -> bool:
         """Return whether the log tells of interrupts: exceptions would stand in it, too."""
-        if self._log.find(_SERVICED) >= 0 or self._log.find(UNDELIVERED) >= 0:
+        undelivered = self._log.find(UNDELIVERED)
+        if undelivered >= 0 and is_reset_of_firmware(read_reset(self._log.read(undelivered, 2 * MAX_RECORD), 0)):
+            undelivered = -1
+        if self._log.find(_SERVICED) >= 0 or undelivered >= 0:
             return True
         place = self._log.find(RECORD)
         if place < 0:
