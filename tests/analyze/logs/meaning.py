@@ -267,8 +267,18 @@ def _chain(boot: Boot, records: list[Happening]) -> Told:
             fatals, certain = [], before
         fatals.append(records[before])
         first = before
+    if start > 0 and _looks_like_handler(records[start - 1], records[start]):
+        fatals.append(records[start - 1])
     unsaid = [_is_unsaid(records, _place(records, fatal)) for fatal in fatals]
     return Told(boot, DELIVERED, fatals, records[certain : last + 1] if len(fatals) == 1 else None, unsaid)
+
+
+def _looks_like_handler(before: Happening, one: Happening) -> bool:
+    """Whether a jump astray behind an INT instruction pushed just as much as its delivery would have."""
+    if before.kind != INT or one.access != "fetch" or one.cpu.rip != one.cpu.cr2 or one.by_delivery:
+        return False
+    rsp = before.cpu.rsp
+    return one.cpu.rsp == ((rsp & ~0xF) - 40 if before.cpu.is_long else rsp - 12)
 
 
 def _is_unsaid(records: list[Happening], first: int) -> bool:
