@@ -19,7 +19,7 @@ _EXIT_BROKEN_PIPE = 141  # as a shell reports SIGPIPE
 # A verb's module is imported only when the verb is used: `triage` needs no numpy.
 VERBS = {
     "analyze": "judge a capture: what will the switch do?",
-    "triage": "find the first exception that matters in QEMU's `-d int` log",
+    "triage": "find in a log, or in what people paste, what a guest did not survive",
     "run": "run QEMU, observe the guest, and judge",
     "maps": "list the effective mappings of an address space",
     "walk": "show every entry that an address meets, and which one vetoes",

@@ -1,4 +1,4 @@
-"""``cr3scope triage``: a ``-d int`` log in, a verdict out. It needs no capture."""
+"""``cr3scope triage``: a log or a paste in, a verdict out. It needs no capture."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser(
         "triage",
-        help="find the first exception that matters in QEMU's `-d int` log",
-        description="Finds the switch of address spaces in QEMU's log, the first exception under the"
-        " new CR3, and what came of it. A serial log with the firmware's exception screen is read"
-        " as well.",
+        help="find in a log, or in what people paste, what a guest did not survive",
+        description="Finds the boot that died, the event that it did not survive, why that could not be delivered, and"
+        " what the log shows of the cause. Logs of QEMU, KVM, Bochs and VirtualBox are read, exception screens of the"
+        " firmware, an oops of Linux or Xen, and any text that holds some of them.",
     )
     parser.add_argument(
-        "log", metavar="INTLOG", type=Path,
-        help="what QEMU wrote with `-d int,cpu_reset -D INTLOG`; - for standard input",
+        "log", metavar="LOG", type=Path,
+        help="what QEMU wrote with `-d int,cpu_reset -D LOG`, or any of the above; - for standard input",
     )  # fmt: skip
     parser.add_argument(
         "--capture", metavar="FILE", type=Path,
