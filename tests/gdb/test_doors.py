@@ -59,7 +59,6 @@ AT_SWITCH, MOST_WEAKER = ("check", "core"), 10
 WEAKER: dict[tuple[str, str], Weaker] = {
     **{(row, door): Weaker("", _BEHIND) for row in ("hang-hlt", "hang-loop") for door in AT_SWITCH},
     ("cr3-high-bits", "check"): Weaker("cr3-high-bits", _REFUSED),
-    **{("overlapping-image", door): Weaker("overlapping-image", _ASTRAY) for door in AT_SWITCH},
     ("wrong-frame", "core"): Weaker("wrong-frame", _ASTRAY),
     **{(row, "run"): Weaker(rule, why) for row, (rule, why) in _FOR_RUN.items()},
 }
