@@ -53,7 +53,8 @@ def formats_of(log: LogFile) -> list[Format]:
     Of a log that is longer than any paste, the two ends tell; all of it is searched where these tell nothing. What guesses
     must have events, too: its signs are words of prose as well.
     """
-    ends = log.read(0, _END) + b"\n" + log.read(max(log.size - _END, _END), _END)
+    end = _END if log.size <= 4 * _END else _END // 4
+    ends = log.read(0, end) + b"\n" + log.read(max(log.size - end, end), end)
     formats_known = list(all_formats())
     known = [one for one in formats_known if any(sign in ends for sign in one.signs)]
     if all(one.is_guess for one in known) and log.size > 2 * _END:

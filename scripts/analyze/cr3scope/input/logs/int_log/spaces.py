@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -19,6 +20,7 @@ from cr3scope.input.logs.same_cpu import of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
 
+_TASK = re.compile(rb"\bTR =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 _TAIL = 256 << 10
 _LINE = 64  # holds enough of the line before a record, and no header of one
 _SERVICED = b"Servicing hardware INT"
@@ -75,7 +77,10 @@ class IntLogSpaces:
         """Of several CPUs, an exception of the one that storms, else of the last one that tells nothing after an exception
         while others do; None if there is none, or the last exception of all was the end of the machine."""
         start = max(self._log.size - _TAIL, self._log.first - _LINE)
-        records = [record for record in read_records(self._log.read(start, self._log.size - start), start) if record.cr3 is not None]
+        data = self._log.read(start, self._log.size - start)
+        if len(set(_TASK.findall(data))) < 2:  # most logs are of one CPU, and records take longer to read
+            return None
+        records = [record for record in read_records(data, start) if record.cr3 is not None]
         groups = by_task(records)
         last = next((record for record in reversed(records) if record.is_exception), None)
         if len(groups) < 2 or last is None or _triple_fault(self._log, last) is not None:
