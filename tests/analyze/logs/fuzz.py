@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from analyze.logs.cpu import Died
 from analyze.logs.guest import invent
 from analyze.logs.meaning import RAN, Meaning, Told, event_fields, fatal_fields, finds, forbidden, judge
 from analyze.logs.qemu_writer import VERSIONS, Version, pieces
@@ -49,6 +50,8 @@ def make(seed: int) -> Case:
         written = written[: rng.randrange(len(written) // 2, len(written)) + 1]
     if written and not version.services and " v=08 " in written[0].text.split("\n")[0]:
         del written[0]  # whether an interrupt or a double fault that lost the line before it, nobody could tell
+    if written and items == "int" and isinstance(written[0].what, Died):
+        del written[0]  # whether the guest's death or SeaBIOS' own reset, nobody could tell without its registers
     text = "".join(piece.text for piece in written)
     if rng.random() < 0.1:
         text = "".join(f"> {line}\n" for line in text.splitlines())
