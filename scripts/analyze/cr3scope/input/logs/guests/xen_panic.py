@@ -53,6 +53,8 @@ def events_of_xen(log: LogFile) -> Iterator[Event]:
 
 
 def _finished(now: OwnReport, number: int) -> Iterator[Event]:
+    if not now.registers and not now.whose and now.error is None and now.address is None:
+        return  # words about Xen
     yield from now.events(number)
     if now.vector is None and now.gave_up:
         yield Stopped(now.offset, f"Xen gave up: {now.gave_up}", cpu=now.cpu)
