@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -44,14 +45,19 @@ def triage(folder: Path, text: str | bytes) -> Said:
     return Said(verdict, " ".join(render(verdict).split()))
 
 
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "quoted": lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
+    "HTML": escape,
+}
+
+
 def disguised(text: str) -> dict[str, str | bytes]:
     """Return a text in the forms in which people paste it."""
     return {
         "as it is": text,
-        "CRLF": text.replace("\n", "\r\n"),
-        "quoted": "".join(f"> {line}\n" for line in text.splitlines()),
+        **{name: disguise(text) for name, disguise in DISGUISES.items()},
         "indented": "".join(f"    {line}\n" for line in text.splitlines()),
-        "HTML": escape(text),
         "UTF-16": b"\xff\xfe" + text.encode("utf-16-le"),
         "between prose": f"Hello, my kernel does not boot. This is all I get:\n```\n{text}```\nWhat is wrong?\n",
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 import pytest
+from analyze.log_texts import DISGUISES
 
 from cr3scope.input.logs.event import Event, InterruptRecord, Walked
 from cr3scope.input.logs.formats.linux_oops import FORMAT
@@ -235,13 +235,11 @@ def test_an_oops_cut_anywhere_tells_nothing_that_is_not_there(text: str, tmp_pat
 @pytest.mark.parametrize(
     "disguise",
     [
-        escape,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
+        *DISGUISES.values(),
         lambda text: "".join(f"      <1>[  12.{number:06}][  T1] {line}\n" for number, line in enumerate(text.splitlines())),
         lambda text: "some words before it\n" * 40 + text + "and after it\n",
     ],
-    ids=["html", "crlf", "quoted", "prefixed", "in prose"],
+    ids=[*DISGUISES, "prefixed", "in prose"],
 )
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_an_oops_in_disguise_says_the_same(disguise: Callable[[str], str], text: str, tmp_path: Path) -> None:

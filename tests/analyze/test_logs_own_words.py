@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 
 import pytest
+from analyze.log_texts import DISGUISES
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.event import InterruptRecord
@@ -196,12 +196,10 @@ def test_a_panic_cut_anywhere_tells_nothing_that_is_not_there(text: str, tmp_pat
 @pytest.mark.parametrize(
     "disguise",
     [
-        escape,
-        lambda text: text.replace("\n", "\r\n"),
-        lambda text: "".join(f"> {line}\n" for line in text.splitlines()),
+        *DISGUISES.values(),
         lambda text: "".join(f"[   1.{number:03}] (kernel) {line}\n" for number, line in enumerate(text.splitlines())),
     ],
-    ids=["html", "crlf", "quoted", "timestamps"],
+    ids=[*DISGUISES, "timestamps"],
 )
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_a_panic_in_disguise_says_the_same(disguise: Callable[[str], str], text: str, tmp_path: Path) -> None:

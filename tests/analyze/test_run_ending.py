@@ -1,0 +1,63 @@
+"""What becomes of an exception after which the log is silent, by what the end of the run tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from analyze.test_logs_edk2_screen import X64
+
+from cr3scope.input.logs.event import InterruptRecord, RegisterDump
+from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.screen import read_screen
+from cr3scope.qemu.ending import with_ending
+from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
+from cr3scope.x86.ending import Ending
+
+RSP, CR3 = 0x9_0F80, 0x3000
+
+
+def delivered(vector: int = 14, rip: int | None = 0x20_1230, cpl: int = 0) -> LogReport:
+    """A report on a guest of which nothing shows what came of its exception."""
+    record = InterruptRecord(100, 7, vector, 2, RegisterDump(rip=rip, rsp=RSP, cr2=0x45, cr3=CR3, cpl=cpl))
+    return LogReport(first=record.fault, fatal=record.fault, ending=Ending.DELIVERED, records=1, events=(Happened(record),))
+
+
+def paused(rsp: int, cr3: int = CR3) -> Outcome:
+    return Outcome(Reason.TIMEOUT, registers={"RIP": 0x30_0000, "RSP": rsp, "CR3": cr3, "RFL": 0x202}, seconds=5)
+
+
+def test_a_guest_that_stands_behind_it_has_survived_it() -> None:
+    seen = with_ending(delivered(), paused(RSP + 64), traced=False)
+    assert seen is not None and (seen.ending, seen.first, seen.events) == (None, None, ())
+
+
+@pytest.mark.parametrize(("rsp", "cr3"), [(RSP - 64, CR3), (RSP + (64 << 10), CR3)], ids=["in its handler", "another stack"])
+def test_one_that_may_be_in_the_handler_has_not(rsp: int, cr3: int) -> None:
+    seen = with_ending(delivered(), paused(rsp, cr3), traced=False)
+    assert seen is not None and seen.ending is Ending.DELIVERED
+
+
+def test_of_user_code_the_kernels_stack_tells_nothing() -> None:
+    seen = with_ending(delivered(cpl=3), paused(RSP + 64), traced=False)
+    assert seen is not None and seen.ending is Ending.DELIVERED
+
+
+def test_the_firmwares_screen_of_the_same_exception_says_who_took_it() -> None:
+    screen = read_screen(X64.encode())
+    assert screen is not None
+    same, other = delivered(rip=screen.rip), delivered(rip=0x1234)
+    for report, ending in ((same, Ending.HANDLED), (other, Ending.DELIVERED)):
+        seen = with_ending(report, Outcome(Reason.SCREEN, serial=X64.encode()), traced=False)
+        assert seen is not None and seen.ending is ending
+
+
+@pytest.mark.parametrize(
+    ("status", "is_routine", "ending"),
+    [(DEBUG_EXIT_PASS, False, None), (DEBUG_EXIT_FAIL, True, None), (DEBUG_EXIT_FAIL, False, Ending.DELIVERED), (0, True, Ending.DELIVERED)],
+)
+def test_a_guest_that_ends_itself_has_survived_what_it_survived_before(status: int, is_routine: bool, ending: Ending | None) -> None:
+    report = replace(delivered(), is_routine=is_routine)
+    seen = with_ending(report, Outcome(Reason.EXITED, exit_status=status))
+    assert seen is not None and seen.ending is ending
