@@ -5,16 +5,11 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
+from cr3scope import limits
 from cr3scope.input.capture.dump_stream import Budget, Pages, decode_tables, decode_words
 from cr3scope.input.capture.fields import Fields, Malformed
 from cr3scope.input.capture.records import Boot, Dump, MemoryContents
 from cr3scope.input.capture.word_stream import StreamError
-
-# A few bytes of a stream can stand for many: what one capture may decode to is bounded. The largest
-# honest dump known, 1 TiB mapped with 2 MiB pages, has 1024 tables.
-MOST_TABLES = 1 << 16
-MOST_MEMORY_BYTES = 1 << 20
-_MOST_DECODED_BYTES = 1 << 26
 
 
 @dataclass(slots=True)
@@ -36,8 +31,8 @@ class Contents:
 
     def __init__(self) -> None:
         self._open: _Open | None = None
-        self._tables = Budget(MOST_TABLES)
-        self._bytes_left = _MOST_DECODED_BYTES
+        self._tables = Budget(limits.CAPTURE_TABLES)
+        self._bytes_left = limits.CAPTURE_DECODED_BYTES
         # A machine that resets and boots again dumps the same tables again: decoded once.
         self._decoded: dict[bytes, Pages] = {}
 
@@ -58,7 +53,7 @@ class Contents:
             name = fields.text("name")
             fields.word("when", "entry", "handoff")
             fields.number("virt")
-            fields.number("length", MOST_MEMORY_BYTES)
+            fields.number("length", limits.CAPTURE_MEMORY_BYTES)
             fields.number("words")
         self._open = _Open(kind, name, line, fields)
         if unclosed is not None:
@@ -116,7 +111,7 @@ class Contents:
         length, planes = fields.number("length"), fields.number("words")
         self._bytes_left -= length
         if self._bytes_left < 0:
-            raise Malformed(f"more than {_MOST_DECODED_BYTES} bytes of memory in one capture")
+            raise Malformed(f"more than {limits.CAPTURE_DECODED_BYTES} bytes of memory in one capture")
         if planes:
             data = decode_words(data, length, planes)
         if len(data) != length:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
@@ -19,7 +20,6 @@ from cr3scope.input.capture.sections import Sections
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.text import printable
 
-_MOST_BOOTS = 4096
 _MOST_UNKNOWN_KINDS = 64
 _MOST_DIGITS = 20
 
@@ -134,8 +134,8 @@ class _Reader:
 
     def _begin(self, record: RawRecord, fields: Fields) -> None:
         self._finish_boot()
-        if len(self._boots) >= _MOST_BOOTS:
-            raise Malformed(f"more than {_MOST_BOOTS} boots in one capture")
+        if len(self._boots) >= limits.CAPTURE_BOOTS:
+            raise Malformed(f"more than {limits.CAPTURE_BOOTS} boots in one capture")
         self._sections = Sections(fields.text("producer"))
         self._sections.count(record)
         self._due = 1
