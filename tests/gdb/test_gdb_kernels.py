@@ -70,6 +70,28 @@ def test_step_goes_on_to_the_exception(case: str, lines: list[str], tmp_path: Pa
         assert "caught" not in text and "rule: " not in text, text
 
 
+_DROPPED = """python
+from cr3scope_commands import step
+made, times = step.step_over, []
+def dropped(*arguments):
+    times.append(arguments)
+    if len(times) > {dropped}:
+        made(*arguments)
+step.step_over, step.SECONDS = dropped, {seconds}
+end
+"""
+
+
+def test_a_step_that_gdb_gives_up_is_made_again(tmp_path: Path) -> None:
+    text = at_last_switch(tmp_path, "LATE_DIVIDE", f"{_DROPPED.format(dropped=2, seconds=30)}cr3scope step\n")
+    assert "after the switch: RIP=0x" in text and "caught #DE" in text, text
+
+
+def test_a_guest_that_never_steps_is_told_with_the_time(tmp_path: Path) -> None:
+    text = at_last_switch(tmp_path, "LATE_DIVIDE", f"{_DROPPED.format(dropped=10**9, seconds=0.2)}cr3scope step\n")
+    assert "cr3scope step: the guest did not step within 0.2 s" in text and "after the switch" not in text, text
+
+
 def test_the_vector_of_a_shared_handler_is_taken_from_the_frame(tmp_path: Path) -> None:
     """#DE pushes no error code: none of the vectors that push one can it be."""
     divide = multiboot(tmp_path, "SHARED_HANDLER", "hbreak last_switch\ncontinue\n"

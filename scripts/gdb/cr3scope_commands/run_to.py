@@ -57,14 +57,14 @@ def run_for(seconds: float) -> None:
         _go("continue", seconds)
 
 
-def step_over() -> None:
+def step_over(seconds: float = STEP_SECONDS) -> None:
     """Step one instruction of the selected CPU; the others stand still.
 
     gdb complains once it stands where the new tables map nothing, but it has stepped. The time is bounded: a
     CPU that is halted makes no step.
     """
     with _alone(), setting("scheduler-locking", "on"), suppress(gdb.MemoryError):
-        _go("stepi", STEP_SECONDS)
+        _go("stepi", seconds)
 
 
 def hardware_break(virt: int) -> gdb.Breakpoint:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from cr3scope.errors import UnusableInput
 from cr3scope.render import crossing
 from cr3scope.render.code_prediction import headline
+from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import NO_SWITCH, switch_at_pc
 from cr3scope_commands import trace
 from cr3scope_commands.command import Command, show
@@ -13,6 +16,7 @@ from cr3scope_commands.run_to import step_over
 from cr3scope_commands.target import stop
 
 _ENTRY = "--entry"
+SECONDS = 30.0  # a mov cr3 takes no time, but the machine that emulates it may be busy
 
 
 class Step(Command):
@@ -42,9 +46,20 @@ class Step(Command):
             show(["not stepped: the switch itself is refused"])
             return
         changes = list(crossing.changes(now, seen))
-        step_over()
-        after = stop()
-        if after.rip == now.rip:
-            raise UnusableInput("the guest did not step")
+        after = _stepped(now)
         show([f"after the switch: RIP={after.rip:#x} CR3={after.cpu.cr3:#x}", *changes, ""])
         Pursuit(now.number, to_entry=bool(words)).run(now.under(seen.cpu.cr3), seen)
+
+
+def _stepped(now: StoppedCpu) -> StoppedCpu:
+    """Return the CPU behind the instruction at which it stands. An error if that is never executed.
+
+    gdb may give a step up before the stub has made it: what has not happened is asked for again.
+    """
+    until = time.monotonic() + SECONDS
+    while (left := until - time.monotonic()) > 0:
+        step_over(left)
+        after = stop()
+        if after.rip != now.rip:
+            return after
+    raise UnusableInput(f"the guest did not step within {SECONDS:g} s")
