@@ -9,7 +9,7 @@ import boot_builder as b
 from boot_builder import Scene, healthy
 
 from cr3scope.input.capture.records import MemoryContents, PlanStep
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction

@@ -14,7 +14,7 @@ from cr3scope.diagnose.after_death import at_death, joined, next_after
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message
 from cr3scope.model.prediction import Prediction
 from cr3scope.qemu.outcome import Outcome

@@ -18,7 +18,7 @@ from cr3scope.input.capture.records import Boot, Capture, FaultRecord
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.input.logs.happened import Happened
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.intent import Intent
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.analysis import analyze, chosen_boot

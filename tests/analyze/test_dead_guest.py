@@ -12,7 +12,7 @@ from analyze.said import title
 from cr3scope.diagnose.causes import causes
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.render.finding import facts
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending

@@ -11,7 +11,7 @@ from analyze.storm_log import NEW_CR3, SWITCH, firmware, record, storm
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.formats.qemu_int import observe
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 

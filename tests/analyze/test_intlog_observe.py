@@ -28,7 +28,7 @@ from cr3scope.input.logs.event import NO_EXCEPTION
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.int_log import count as counting
 from cr3scope.input.logs.int_log.record import read_kinds, read_records
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.render.finding import title
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending

@@ -22,7 +22,7 @@ from cr3scope.images import boot_info
 from cr3scope.images.boot_info import BYTES, MAGIC, read_boot_info
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.kernel_notes import Base, DeclaredAccess, declared_accesses
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.known import Known
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import Fault

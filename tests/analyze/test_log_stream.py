@@ -15,7 +15,8 @@ from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.int_log.record import read_records
 from cr3scope.input.logs.log_format import Format, Story
 from cr3scope.input.logs.logfile import WINDOW, LogFile
-from cr3scope.input.logs.observe import LogReport, report_on
+from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.observe import report_on
 from cr3scope.input.logs.report import all_formats, formats_of
 from cr3scope.input.logs.stream import boots_of_events, story_of
 from cr3scope.verdict.log import judge_log

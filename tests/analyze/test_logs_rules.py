@@ -15,7 +15,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged import RULES, beside, findings_of_log
 from cr3scope.diagnose.rule import finds_nothing_logged
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.message import Message
 from cr3scope.verdict.log import judge_log

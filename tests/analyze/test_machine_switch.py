@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.gdb_stub import GdbStub, StubClosed
 from cr3scope.qemu.qmp import QmpError

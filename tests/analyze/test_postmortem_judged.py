@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from cr3scope.diagnose.facts.judged import in_order
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.target.standstill import LOOKS
 from cr3scope.target.memory import Memory
 from cr3scope.target.stopped_cpu import StoppedCpu

@@ -10,7 +10,7 @@ from boot_builder import Scene, healthy
 from step_scenes import fits, foreseen, judged, predicted, wrong_frame
 
 from cr3scope.input.capture.records import LoadedRecord, MemoryContents
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.render import message, text
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending

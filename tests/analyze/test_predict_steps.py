@@ -19,7 +19,7 @@ from step_scenes import (
 from cr3scope.input.capture.records import FaultRecord
 from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.formats.qemu_int import observe
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Target

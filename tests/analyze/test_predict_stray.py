@@ -11,7 +11,7 @@ from step_scenes import PUSH, fits, judged, predicted, with_step, wrong_frame
 
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import FaultRecord
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.render import json as json_form, message, text
 from cr3scope.verdict.observation import agree
 from cr3scope.x86.access import AccessKind, Fault

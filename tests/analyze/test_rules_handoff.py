@@ -23,7 +23,7 @@ from cr3scope.input.capture.records import (
     MemoryContents,
     SegmentRecord,
 )
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.standing import Standing

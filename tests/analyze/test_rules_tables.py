@@ -41,7 +41,7 @@ from cr3scope.input.capture.records import (
     RegionRecord,
     SetRecord,
 )
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.verdict.analysis import analyze
 
 Break = Callable[[Scene], object]

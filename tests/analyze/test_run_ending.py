@@ -9,7 +9,7 @@ from analyze.test_logs_edk2_screen import X64
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.input.logs.happened import Happened
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason

@@ -11,7 +11,7 @@ from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.formats.qemu_int import observe
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words

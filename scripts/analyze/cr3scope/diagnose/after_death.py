@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.next_causes import NextCauses, next_causes
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.code_prediction import judged
 from cr3scope.model.known import NOTHING, Known
 from cr3scope.target.stopped_cpu import StoppedCpu, widened

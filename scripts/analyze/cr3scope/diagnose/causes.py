@@ -11,7 +11,7 @@ from cr3scope.diagnose.facts.long_mode_off import long_mode_off
 from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.dead import page_fault_cause
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
 from cr3scope.message import Hex, Message, Vector, message

@@ -10,7 +10,7 @@ from cr3scope.diagnose.rule import Rule, SwitchState
 from cr3scope.diagnose.rules.asked import wrong_frame
 from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
 from cr3scope.diagnose.stopped import context
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.known import Known
 from cr3scope.paging.walk import walk
 from cr3scope.target.overlay import Overlay

@@ -24,7 +24,7 @@ from cr3scope.diagnose.rules.stack import iret_frame, ring0_stack_missing, stack
 from cr3scope.diagnose.rules.switch import cr3_flags, missing_cli, paging_without_pe
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.happened import Happened
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 
 # Those of the catalogue that look at logs, in its order. They import no numpy, which takes longer to load than a log to judge.
 RULES: tuple[Rule, ...] = (

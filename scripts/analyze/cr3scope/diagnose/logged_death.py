@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, RegisterDump
 from cr3scope.input.logs.happened import Happened
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import SELECTOR_ERRORS
 

@@ -8,7 +8,7 @@ from cr3scope.images.place import Place
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import NO_DUMP, RegisterDump
 from cr3scope.input.logs.happened import Happened
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending

@@ -21,7 +21,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.logs.formats.qemu_int import observe
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.model.known import Known
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up

@@ -17,7 +17,7 @@ from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
 from cr3scope.verdict.assemble import assemble

@@ -9,7 +9,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import observed
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.types import Verdict

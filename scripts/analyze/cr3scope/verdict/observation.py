@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.observation import Observation, observed
 from cr3scope.input.capture.records import Boot, FaultRecord, PlanStep
 from cr3scope.input.logs.count import Count
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86 import exceptions

@@ -10,7 +10,7 @@ from cr3scope.images.load_address import base_from_switch
 from cr3scope.images.place import Place
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import PAGE_FAULTS

@@ -12,7 +12,7 @@ from cr3scope.diagnose.logged import beside
 from cr3scope.diagnose.observation import Observation
 from cr3scope.errors import UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.assemble import assemble

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.int_log.record import registers_at
 
 

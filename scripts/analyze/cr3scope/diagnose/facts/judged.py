@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.target.standstill import Look, by_cpu, is_spinning
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CR0_PE

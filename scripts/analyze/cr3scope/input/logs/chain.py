@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cr3scope.input.logs.delivery import Why, gate_at, has_no_idt, is_delivery
+from cr3scope.input.logs.delivery import Why, gate_at, has_no_idt
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump, TripleFault
 from cr3scope.input.logs.happened import Happened
 from cr3scope.x86 import exceptions
-from cr3scope.x86.cpu_state import USER
 from cr3scope.x86.exceptions import FRAME_REACH, PAGE_FAULT
 
-STORM_RUN = exceptions.STORM_RUN
 _MAX_WORDS = 8
 _GENERAL = {f"{width}{name}" for width in "RE" for name in ("AX", "BX", "CX", "DX", "SI", "DI", "BP")} | {
     f"R{number}" for number in range(8, 16)
@@ -36,51 +34,6 @@ def title(record: InterruptRecord) -> str:
     if record.rip is not None:
         words += f" at RIP={record.rip:#x}"
     return words if record.fault.cr2 is None else f"{words}, CR2={record.fault.cr2:#x}"
-
-
-def storm_start(records: Sequence[InterruptRecord]) -> int | None:
-    """Return the index of the first of at least ``STORM_RUN`` equal exceptions in a row, with which the records end; None if
-    they end otherwise.
-
-    What their own delivery raises does not count: a handler's #PF whose every delivery ends in #DF is one storm. One
-    that eats the stack may end in anything else: what comes of that lies below it.
-    """
-    start = count = 0
-    for index, record in enumerate(records):
-        first = records[start]
-        if record.identity == first.identity:
-            count += 1
-        elif not is_delivery(record) or is_delivery(first):
-            if count < STORM_RUN or not _falls(first, records[index - 1]) or is_past(first, record.cpu):
-                start, count = index, 1
-    return start if count >= STORM_RUN else None
-
-
-def _falls(first: InterruptRecord, last: InterruptRecord) -> bool:
-    return first.rsp is not None and last.rsp is not None and last.rsp < first.rsp
-
-
-def storm_end(records: Sequence[InterruptRecord], storm: InterruptRecord) -> int:
-    """Return the index after the last record that is part of the storm; 0 if none is."""
-    return max((i + 1 for i, r in enumerate(records) if r.identity == storm.identity), default=0)
-
-
-def went_on(first: InterruptRecord, later: Sequence[InterruptRecord]) -> bool:
-    """Return whether the interrupted code ran again: a handler's own faults lie below it on its stack.
-
-    Another CR3 than the fault's tells so as well: the next address space was switched to. Of user code nothing else
-    tells than user code that runs: handlers have stacks of their own.
-    """
-    return any(not is_delivery(record) and record.identity != first.identity and is_past(first, record.cpu) for record in later)
-
-
-def is_past(first: InterruptRecord, cpu: RegisterDump) -> bool:
-    """Return whether these later registers are of code that is behind an event and its handler."""
-    if cpu.cr3 not in (None, first.cr3):
-        return True
-    if first.cpu.cpl == USER or cpu.cpl == USER:
-        return cpu.cpl == USER
-    return cpu.rsp is not None and first.rsp is not None and cpu.rsp >= first.rsp
 
 
 def chain_words(happened: Sequence[Happened]) -> tuple[str, ...]:

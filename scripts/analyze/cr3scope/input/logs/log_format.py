@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, RegisterDump, Walked
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport
+from cr3scope.input.logs.log_report import LogReport
 
 MOST_BYTES = 4 << 20
 _MOST_PLACES = 128

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cr3scope.input.logs import chain
 from cr3scope.input.logs.event import InterruptRecord, by_task
-from cr3scope.input.logs.observe import KEPT
+from cr3scope.input.logs.log_report import KEPT
+from cr3scope.input.logs.survival import storm_start, went_on
 
 
 def _never(_record: InterruptRecord) -> bool:
@@ -14,8 +14,8 @@ def _never(_record: InterruptRecord) -> bool:
 
 
 def _storms(group: Sequence[InterruptRecord], later: Sequence[InterruptRecord]) -> bool:
-    start = chain.storm_start(group)
-    return start is not None and not chain.went_on(group[start], later)
+    start = storm_start(group)
+    return start is not None and not went_on(group[start], later)
 
 
 def of_one_cpu(

@@ -17,7 +17,8 @@ from cr3scope.input.logs.event import (
     Event, InterruptRecord, Kind, Loaded, Reset, Shown, Stopped, TripleFault, Walked, by_task,
 )  # fmt: skip
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.observe import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu, report_on
+from cr3scope.input.logs.log_report import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu
+from cr3scope.input.logs.observe import report_on
 from cr3scope.input.logs.same_cpu import of_one_cpu
 from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch

@@ -16,7 +16,8 @@ from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECOR
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.observe import LogReport, is_reboot_of_firmware, is_reset_of_firmware, report_on
+from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 

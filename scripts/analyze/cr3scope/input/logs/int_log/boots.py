@@ -6,7 +6,7 @@ import re
 from collections import deque
 
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD
-from cr3scope.input.logs.observe import MOST_BOOTS
+from cr3scope.input.logs.log_report import MOST_BOOTS
 from cr3scope.input.logs.logfile import WINDOW, LogFile, LogPart
 
 _REACH = 2 << 20  # from the end of the log; what is before is one boot more, and may be several

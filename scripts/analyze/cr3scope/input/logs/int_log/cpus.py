@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from cr3scope.input.logs.event import InterruptRecord
 from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogPart
-from cr3scope.input.logs.observe import STACK, WhichCpu
+from cr3scope.input.logs.log_report import WhichCpu
+from cr3scope.input.logs.survival import STACK
 
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)

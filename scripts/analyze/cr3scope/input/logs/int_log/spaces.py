@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
-from cr3scope.input.logs.chain import storm_start, went_on
+from cr3scope.input.logs.survival import storm_start, went_on
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import InterruptRecord, Kind, TripleFault, by_task
 from cr3scope.input.logs.int_log import cpus, switch
@@ -15,7 +15,8 @@ from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED
 from cr3scope.input.logs.int_log.count import count
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
 from cr3scope.input.logs.logfile import WINDOW, LogPart
-from cr3scope.input.logs.observe import KEPT, Excerpt, WhichCpu, is_reset_of_firmware
+from cr3scope.input.logs.log_report import KEPT, Excerpt, WhichCpu
+from cr3scope.input.logs.observe import is_reset_of_firmware
 from cr3scope.input.logs.same_cpu import of_one_cpu
 from cr3scope.input.logs.switched import Switch
 from cr3scope.x86.exceptions import DOUBLE_FAULT
