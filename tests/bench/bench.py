@@ -94,6 +94,13 @@ def bench_verdict(capture: Path) -> None:
     record(f"verdict of {capture.parent.name}, whole process", statistics.median(times), "s", 0.5)
 
 
+def bench_borders(capture: Path) -> None:
+    """How far a reader of one verdict's code has to jump."""
+    words = [ROOT / "tests/bench/folder_borders.py", "analyze", capture]
+    done = subprocess.run([ROOT / "scripts/boot/python", *words], check=True, capture_output=True, text=True)
+    record("folders that one verdict goes to and from", int(done.stderr), "borders", 80)
+
+
 def bench_overhead(folder: Path) -> None:
     """`make run-trace` against a bare boot of the same image, in turn, pair by pair."""
     bare = bare_boot(folder)
@@ -236,6 +243,7 @@ def main() -> int:
         bench_incompressible()
         bench_verdict(healthy / "serial.log")
         bench_verdict(faulty / "serial.log")
+        bench_borders(healthy / "serial.log")
         bench_overhead(healthy)
         bench_triage(Path(name))
         bench_logs(Path(name))
