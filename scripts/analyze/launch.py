@@ -13,6 +13,7 @@ import sys
 NEEDED = {"numpy": "numpy", "elftools": "pyelftools"}
 OLDEST = (3, 10)
 EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 def missing():
@@ -46,4 +47,7 @@ def start(candidates, arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(start([name for name in sys.argv[1].split(":") if name], sys.argv[2:]))
+    try:
+        sys.exit(start([name for name in sys.argv[1].split(":") if name], sys.argv[2:]))
+    except KeyboardInterrupt:  # before the command could take it
+        sys.exit(EXIT_INTERRUPTED)

@@ -25,6 +25,14 @@ CR0  - 0000000080010033, CR2 - FFFF900000000000, CR3 - 000000000E531000\r
 """
 
 
+REGISTERS = (
+    "RAX=0000000000000001 RBX=0000000000000002\r\n"
+    "RIP=00000000000abcde RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n"
+    "CS =0038 0000000000000000 ffffffff 00af9a00\r\n"
+    "CR0=80010033 CR2=0000000000001234 CR3=000000000e531000 CR4=00000668\r\n"
+)
+
+
 def trace_record(body: str) -> bytes:
     """A record of docs/trace-format.md with its checksum."""
     data = body.encode() + b" "
@@ -49,6 +57,7 @@ class Machine:
         self.answers = threading.Thread(target=self.answer, daemon=True)
         self.deaf = False
         self.state = "running"
+        self.replies: dict[str, bytes | object] = {}  # by command, or by the monitor's line
 
     def send(self, message: dict[str, object]) -> None:
         self.monitor.sendall(json.dumps(message).encode() + b"\r\n")
@@ -63,13 +72,13 @@ class Machine:
             if request["execute"] == "query-status":
                 reply = {"status": self.state}
             if request["execute"] == "human-monitor-command":
-                reply = (
-                    "RAX=0000000000000001 RBX=0000000000000002\r\n"
-                    "RIP=00000000000abcde RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=1\r\n"
-                    "CS =0038 0000000000000000 ffffffff 00af9a00\r\n"
-                    "CR0=80010033 CR2=0000000000001234 CR3=000000000e531000 CR4=00000668\r\n"
-                )
-            self.send({"return": reply, "id": request.get("id")})
+                reply = REGISTERS
+            line_of = request.get("arguments", {}).get("command-line", "").split(" /")[0]
+            special = self.replies.get(line_of, self.replies.get(request["execute"]))
+            if isinstance(special, bytes):
+                self.monitor.sendall(special.replace(b"ID", json.dumps(request.get("id")).encode()))
+                continue
+            self.send({"return": reply if special is None else special, "id": request.get("id")})
             if request["execute"] == "cont":
                 self.serial.write(b"continued\n")
             if request["execute"] == "set-action":
@@ -83,6 +92,40 @@ class Machine:
         sys.exit()
 
 
+# Answers that no QEMU gives: a whole message as bytes (ID is the question's), or what is returned.
+LIES: dict[str, dict[str, bytes | object]] = {
+    "error-is-a-word": {"query-status": b'{"error": "x", "id": ID}\n'},
+    "error-is-null": {"query-status": b'{"error": null, "id": ID}\n'},
+    "answer-of-lists": {"query-status": [[[]]]},
+    "registers-of-none": {"info registers": "", "info registers -a": ""},
+    "registers-are-a-number": {"info registers": 7},
+    "wide-words": {"xp": "0000000000000000: 0xffff 0xfffffffffffffffffff\r\n" * 200},
+    "junk-words": {"xp": "0000000000000000: 0xzz 0x\x1b[31m\r\n" * 200},
+    "width-without-end": {"query-cpus-fast": [{"qom-path": "/x"}], "qom-get": b'{"return": 1e999, "id": ID}\n'},
+    "memory-without-end": {
+        "info mtree -f": " 0000000000000000-ffffffffffffffff (prio 0, ram): x\r\n",
+        "info registers -a": REGISTERS + "EFER=0000000000000d00\r\n",
+    },
+    "cpu-without-registers": {"info registers -a": "CPU#0\r\n\r\nCPU#1\r\n"},
+}
+
+
+def flood(machine: Machine, scenario: str) -> NoReturn:
+    """Sends more than anybody can take."""
+    endless = {
+        "flood-line": b"x" * 65536,
+        "flood-events": b'{"event": "X", "data": {}}\r\n' * 2000,
+        "flood-answers": b'{"return": 1, "id": "zz"}\r\n' * 2000,
+    }
+    if scenario in endless:
+        machine.deaf = True  # else two threads would write into one line
+        machine.answers.join(0.2)
+        while True:
+            machine.monitor.sendall(endless[scenario])
+    while True:
+        os.write(2, b"\x1b[31m" * 10000)
+
+
 def main(scenario: str) -> NoReturn:
     if scenario == "refuses":
         print("qemu: warning: something else\nqemu: no such machine", file=sys.stderr)
@@ -93,6 +136,32 @@ def main(scenario: str) -> NoReturn:
     machine.deaf = scenario == "deaf"
     machine.answers.start()
     machine.log.write("".join(firmware(3)).encode())
+    if "FAKE_TELLS" in os.environ:  # a pipe, for whoever waits until it runs
+        Path(os.environ["FAKE_TELLS"]).write_text(str(os.getpid()))
+    machine.replies = LIES.get(scenario, {})
+    if scenario.startswith("flood-"):
+        flood(machine, scenario)
+    if scenario.startswith("fails-"):
+        machine.answers.join(0.3)
+        print("qemu-system-x86_64: fatal: could not read the disk", file=sys.stderr, flush=True)
+        os._exit(int(scenario.removeprefix("fails-")))
+    if scenario.startswith("ended-by-"):
+        machine.send({"event": "SHUTDOWN", "data": {"guest": False, "reason": scenario.removeprefix("ended-by-")}})
+    if scenario in ("deep", "huge-number"):
+        machine.answers.join(0.2)
+        junk = b"[" * 200_000 if scenario == "deep" else b'{"event": ' + b"9" * 100_000 + b"}"
+        machine.monitor.sendall(junk + b"\r\n")
+    if scenario == "hangs-up":
+        machine.answers.join(0.3)
+        machine.monitor.sendall(b'{"return": {"status"')
+        machine.monitor.shutdown(socket.SHUT_RDWR)
+        threading.Event().wait()
+    if scenario == "late-panic":
+        machine.serial.write(b"chatter of a kernel\n" * 4096)
+        machine.serial.write(b"Kernel panic - not syncing: late\n")
+    if scenario == "detaches":
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        machine.serial.write(b"child %d\n" % child.pid)
     if scenario.startswith("exit-"):
         machine.serial.write(b"hello from the guest\n" * 1000)
         sys.stderr.flush()

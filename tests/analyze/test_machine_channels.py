@@ -57,14 +57,34 @@ def test_damaged_records_and_other_words_are_no_sign(tmp_path: Path, data: bytes
     assert signs(tmp_path, data, 10_000) == []
 
 
-def test_endless_output_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cr3scope.qemu.serial_port.MAX_BYTES", 1000)
+def test_endless_output_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cr3scope.limits.SERIAL_BYTES", 1000)
     port = SerialPort(tmp_path / "serial.log")
     for _ in range(100):
         port.feed(b"x" * 100)
     port.feed(FAULT)
     port.close()
-    assert len(port.received) == 1000 and port.left_out == 9000 + len(FAULT)
+    assert port.left_out == 9000 + len(FAULT)
+    marker = b"\n[cr3scope: %d bytes left out]\n" % port.left_out
+    assert len(port.received) == 1000 + len(marker) and port.received.endswith(FAULT)
+    assert port.received.index(marker) == 750
+    assert (tmp_path / "serial.log").read_bytes() == port.received
+
+
+def test_a_panic_is_known_wherever_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cr3scope.limits.SERIAL_BYTES", 1000)
+    port = SerialPort(tmp_path / "serial.log")
+    for data in (b"x" * 5000, b"\nKernel panic - not syncing: no init\n", b"x" * 5000):
+        port.feed(data)
+    port.close()
+    assert port.panic == "no init" and b"no init" not in port.received
+
+
+def test_a_full_disk_costs_the_file_and_not_what_is_judged() -> None:
+    port = SerialPort(Path("/dev/full"))
+    port.feed(b"hello")
+    port.close()
+    assert port.received == b"hello" and port.error is not None
 
 
 def test_screen_is_read_as_the_exception_that_it_shows() -> None:

@@ -14,3 +14,16 @@ CAPTURE_BOOTS: Final = 4096
 CAPTURE_TABLES: Final = 1 << 16
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
+
+# A run: what QEMU answers, what its guest sends, and what else is started for it.
+SERIAL_BYTES: Final = 32 << 20  # of the serial port: three quarters for its beginning, the rest for its end
+STDERR_BYTES: Final = 1 << 16  # of what QEMU itself says
+STDOUT_BYTES: Final = 4 << 20  # where the guest's serial port goes elsewhere
+COMMAND_CAPTURE_BYTES: Final = CAPTURE_DECODED_BYTES  # of what --capture-command prints
+QMP_MESSAGE_BYTES: Final = 1 << 24  # the longest answer that is known, the registers of 4096 CPUs, has 8 MiB
+QMP_TURN_BYTES: Final = 1 << 18  # taken before the clock is looked at again
+QMP_EVENTS: Final = 4096  # that nobody has asked for yet; a QEMU sends a few in a second
+QMP_DIGITS: Final = 20  # of a number: 2^64 has as many
+STUB_PACKET_BYTES: Final = 1 << 16  # to a breakpoint's question; QEMU's own limit of a packet is 4 KiB
+MONITOR_CPUS: Final = 4096  # QEMU's own limit is below that
+MONITOR_RAM_RANGES: Final = 1 << 12  # each address space lists each; memory devices make some hundred

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.source_options import add_json_option, as_json, publish
+from cr3scope.cli.streams import say
 from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.rule import Rule
 from cr3scope.render.table import WIDTH, Cell, Table
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if rule is None:
         close = difflib.get_close_matches(arguments.rule, BY_ID, n=3, cutoff=0.4)
         hint = f"; did you mean {', '.join(close)}?" if close else "; `cr3scope explain` lists them"
-        print(f"cr3scope: no rule {printable(arguments.rule)}{hint}", file=sys.stderr)
+        say(f"cr3scope: no rule {printable(arguments.rule)}{hint}")
         return 2
     publish(as_json(_report([rule])), _explain(rule), (), arguments.json)
     return 0

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
+from typing import NoReturn
 
-from cr3scope.errors import UnusableInput
+from cr3scope.cli.streams import hang_up, prepare, say, settle
+from cr3scope.errors import Ended, UnusableInput
 from cr3scope.text import printable
 
 EXIT_UNUSABLE = 2
-_EXIT_INTERRUPTED = 130  # as a shell reports SIGINT
-_EXIT_BROKEN_PIPE = 141  # as a shell reports SIGPIPE
+_EXIT_SIGNAL = 128  # and its number: as a shell reports who was ended by one
 
 # A verb's module is imported only when the verb is used: `triage` needs no numpy.
 VERBS = {
@@ -35,23 +39,60 @@ exit status: 0 healthy; 1 at least one error found, or the guest faulted or hung
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare()
     try:
-        status = _run(words)
-        sys.stdout.flush()
-        return status
-    except UnusableInput as error:
-        return _fail(str(error))
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _EXIT_BROKEN_PIPE
-    except KeyboardInterrupt:
-        return _EXIT_INTERRUPTED
-    except Exception as error:  # whatever a parser missed: a user never sees a traceback
-        if os.environ.get("CR3SCOPE_DEBUG"):
+        with _ending():
+            status = _settled(_run(words))
+    except SystemExit:  # of argparse, which has said why
+        status = _settled(0)
+        if not status:
             raise
-        kind = type(error).__name__
-        return _fail(f"internal error: {kind}: {error} (CR3SCOPE_DEBUG=1 shows where)")
+    except UnusableInput as error:
+        status = _fail(str(error))
+    except BrokenPipeError:  # the reader went away (`| head`)
+        hang_up()
+        status = _EXIT_SIGNAL + signal.SIGPIPE
+    except KeyboardInterrupt:
+        status = _EXIT_SIGNAL + signal.SIGINT
+    except Ended as error:
+        status = _fail(f"ended by {error.by.name}", _EXIT_SIGNAL + error.by)
+    except Exception as error:  # whatever a parser missed: a user never sees a traceback
+        status = _settled(0)
+        if not status:
+            if os.environ.get("CR3SCOPE_DEBUG"):
+                raise
+            kind = type(error).__name__
+            status = _fail(f"internal error: {kind}: {error} (CR3SCOPE_DEBUG=1 shows where)")
+    return status
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """Let a signal that ends the process leave by the same door as an error: what was begun is cleared away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        for one in before:  # once is enough
+            signal.signal(one, signal.SIG_IGN)
+        raise Ended(signal.Signals(number))
+
+    for one, handler in before.items():
+        if handler == signal.SIG_DFL:  # else who has started it wants it to go on (nohup)
+            signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _settled(status: int) -> int:
+    """The status, unless what it stands for could not be printed."""
+    why = settle()
+    return status if why is None else _fail(f"standard output: {why}")
 
 
 def _run(words: Sequence[str]) -> int:
@@ -95,7 +136,7 @@ def _version() -> str:
     return __version__
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = EXIT_UNUSABLE) -> int:
     line = printable(" ".join(message.split("\n")))
-    print(f"cr3scope: {line}", file=sys.stderr)
-    return EXIT_UNUSABLE
+    say(f"cr3scope: {line}")
+    return status

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import shutil
-import subprocess
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.run_verdict import judge_run
-from cr3scope.errors import UnusableInput
+from cr3scope.errors import Ended, UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.input.capture.framing import SENTINEL
+from cr3scope.qemu.capture_command import capture_by
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
+from cr3scope.render.output_file import write_asked, write_whole
 
 if TYPE_CHECKING:
     from cr3scope.qemu.switch_look import SwitchLook
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SERIAL, LOG, COMMAND = "serial.log", "interrupts.log", "qemu.cmd"
-_CAPTURE_SECONDS = 30
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -63,6 +63,18 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Boot, judge, print; return the exit status of the verdict."""
+    try:
+        outcome, program = _boot(arguments)
+    except (KeyboardInterrupt, Ended) as error:  # while it was watched, they end the watching
+        raise UnusableInput("interrupted before QEMU was started") from error
+    try:
+        return _judge(arguments, program, outcome)
+    except (KeyboardInterrupt, Ended) as error:
+        raise UnusableInput(f"interrupted while it was judged; {arguments.folder} has what was captured") from error
+
+
+def _boot(arguments: argparse.Namespace) -> tuple[Outcome, str]:
+    """What came of it, and the program's name."""
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
     for file in arguments.elf:
@@ -71,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
-        (folder / COMMAND).write_text(line + "\n", errors="surrogateescape")
+        write_whole(folder / COMMAND, [os.fsencode(line + "\n")])
         examine = partial(_examine, folder, arguments.elf)
         outcome = watch(command, folder, arguments.timeout, _import_analysis, examine, _at_switch(arguments.elf))
     except OSError as error:
@@ -79,18 +91,20 @@ def run(arguments: argparse.Namespace) -> int:
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
         if target is not None:
             _copy(folder / source, target, outcome)
+    return outcome, command.words[0]
+
+
+def _judge(arguments: argparse.Namespace, program: str, outcome: Outcome) -> int:
     if not outcome.started and outcome.reason is Reason.EXITED:
-        raise UnusableInput(_did_not_start(command.words[0], outcome))
+        raise UnusableInput(_did_not_start(program, outcome))
     if not outcome.started and outcome.reason is Reason.TIMEOUT:
-        raise UnusableInput(_did_not_call(command.words[0], outcome))
+        raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
-    verdict = judge_run(capture, folder / LOG, arguments.elf, outcome)
+    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome)
 
     from cr3scope.cli.publish import publish
 
-    publish(verdict, arguments.json, arguments.html)
-    if arguments.json != "-":
-        print(*outcome.kept, sep="\n", end="\n" if outcome.kept else "")
+    publish(verdict, arguments.json, arguments.html, outcome.kept)
     return verdict.exit_status
 
 
@@ -127,16 +141,16 @@ def _import_analysis() -> None:
 def _copy(source: Path, target: Path, outcome: Outcome) -> None:
     """To where the command itself wanted it."""
     try:
-        shutil.copyfile(source, target)
+        write_asked(target, [source.read_bytes()])
     except OSError as error:
         outcome.notes.append(f"{target}: {error.strerror}: see {source}")
 
 
 def _did_not_start(program: str, outcome: Outcome) -> str:
-    said = outcome.words.strip() or outcome.stdout.decode(errors="replace").strip()
-    lines = [line for line in said.split("\n") if "warning:" not in line]
+    lines = [line for line in outcome.words.split("\n") if line.strip() and "warning:" not in line]
     own = f"{Path(program).name}: "
-    why = next((line for line in lines if line.startswith(own)), lines[0] if lines else "")
+    printed = outcome.stdout.decode(errors="replace").strip().split("\n")[0]
+    why = next((line for line in lines if line.startswith(own)), lines[0] if lines else printed)
     return (
         f"{program}: no guest was started (exit status {outcome.exit_status}):"
         f" {why.removeprefix(own) or 'it printed nothing'}"
@@ -153,18 +167,10 @@ def _did_not_call(program: str, outcome: Outcome) -> str:
 def _capture(command: str | None, outcome: Outcome) -> bytes:
     """What the trace's sink received: the named source, else the serial port, else stdout."""
     if command is not None:
-        try:
-            done = subprocess.run(
-                command, shell=True, stdin=subprocess.DEVNULL, capture_output=True,
-                timeout=_CAPTURE_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            outcome.notes.append(f"--capture-command took more than {_CAPTURE_SECONDS} s")
-        else:
-            if done.returncode == 0:
-                return done.stdout
-            said = done.stderr.decode(errors="replace").strip().split("\n")[-1]
-            outcome.notes.append(f"--capture-command: exit status {done.returncode}: {said}")
+        found = capture_by(command)
+        if not found.why:
+            return found.capture
+        outcome.lose(f"--capture-command: {found.why}")
     if SENTINEL not in outcome.serial and SENTINEL in outcome.stdout:
         return outcome.stdout
     return outcome.serial

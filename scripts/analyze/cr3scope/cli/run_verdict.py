@@ -13,6 +13,7 @@ from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu.ending import with_ending
+from cr3scope.qemu.left import exit_notes, failure_words, last_words as own_words
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
 from cr3scope.qemu.serial_port import panic_words
 from cr3scope.render.message import plain
@@ -34,7 +35,7 @@ def judge_run(
     if SENTINEL in capture:
         return _judge_traced(capture, log, elf_files, outcome)
     report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-    return judge_untraced(_end(outcome), report, _symbols(elf_files, outcome))
+    return judge_untraced(_end(outcome, is_traced=False), report, _symbols(elf_files, outcome))
 
 
 def _judge_traced(
@@ -48,10 +49,10 @@ def _judge_traced(
         seen = with_ending(_report(log, None, outcome), outcome, traced=False)
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
-            return judge_untraced(_end(outcome), seen, _symbols(elf_files, outcome))
+            return judge_untraced(_end(outcome, is_traced=False), seen, _symbols(elf_files, outcome))
     report = with_ending(_report(log, planned_cr3(read), outcome), outcome)
     symbols = symbols_of_boot(read, elf_files)
-    return judge_traced(_end(outcome), case_of_capture(read, report, symbols, outcome.qemu), symbols)
+    return judge_traced(_end(outcome, is_traced=True), case_of_capture(read, report, symbols, outcome.qemu), symbols)
 
 
 def _symbols(elf_files: Sequence[ElfFile], outcome: Outcome) -> Symbols | None:
@@ -74,13 +75,16 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
         return None
 
 
-def _end(outcome: Outcome) -> RunEnd:
+def _end(outcome: Outcome, is_traced: bool) -> RunEnd:
+    failure = failure_words(outcome, is_traced)
+    lost = [*([failure] if failure else []), *outcome.losses]
     status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
     return RunEnd(
         exit_status=status,
         passed=outcome.passed,
         failed=status == DEBUG_EXIT_FAIL,
-        words=outcome.words.strip().split("\n")[-1],
+        words=own_words(outcome),
+        lost=lost,
         never_ran=outcome.run_state == "prelaunch",
         is_interrupted=outcome.reason is Reason.INTERRUPTED,
         held=outcome.held,
@@ -94,7 +98,7 @@ def _end(outcome: Outcome) -> RunEnd:
         rip=outcome.registers.get("RIP", outcome.registers.get("EIP")),
         callers=outcome.callers,
         is_firmwares=bool(outcome.images),
-        panic=panic_words(outcome.serial),
+        panic=outcome.panic if outcome.panic is not None else panic_words(outcome.serial),
         said=last_words(outcome.screen.encode() if outcome.screen else outcome.serial),
-        notes=outcome.notes,
+        notes=[*(note for note in outcome.notes if note not in lost), *exit_notes(outcome)],
     )

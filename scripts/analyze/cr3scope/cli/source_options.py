@@ -6,12 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.streams import say
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.input.sources.open import open_any
 from cr3scope.input.sources.source import DUMPS, Source
+from cr3scope.render.output_file import write_asked
 from cr3scope.render.table import Block, lines_of
 from cr3scope.render.terminal import show, wants_colour
 from cr3scope.text import printable
@@ -91,20 +94,26 @@ def publish(
     With ``-`` as target nothing but JSON goes to standard output.
     """
     for warning in warnings:
-        print(f"cr3scope: warning: {printable(warning)}", file=sys.stderr)
+        say(f"cr3scope: warning: {printable(warning)}")
     if target == "-":
         _print(document)
         return
-    if target is not None:
-        try:
-            with open(target, "w", encoding="utf-8") as file:
-                file.writelines(document)
-        except OSError as error:
-            raise UnusableInput(f"{target}: {error.strerror}") from error
+    refused = _write(target, document) if target is not None else ""
     if wants_colour(sys.stdout):
         show(blocks, sys.stdout)
     else:
         _print(f"{line}\n" for line in lines_of(blocks))
+    if refused:
+        raise UnusableInput(refused)
+
+
+def _write(target: str, document: Iterable[str]) -> str:
+    """What went wrong, "" if nothing did."""
+    try:
+        write_asked(Path(target), (piece.encode(errors="backslashreplace") for piece in document))
+    except OSError as error:
+        return f"{target}: {error.strerror}"
+    return ""
 
 
 def _print(pieces: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory, GuestRam
@@ -94,16 +95,24 @@ def _image_of(guest: GuestMemory, info: int) -> Image | None:
 
 
 def _system_tables(guest: GuestRam) -> Iterator[int]:
-    """What the pointers in RAM point to, from 4 GiB downwards; then what lies above."""
-    places = {
-        at
-        for first, last in guest.ram()
-        for at in range(first + -first % _BOUNDARY, last, _BOUNDARY)
-    }
-    low, high = (sorted((p for p in places if (p < _LOW) is side), reverse=True) for side in (True, False))
-    for data in guest.heads((*low, *high)[:_MOST_PLACES], 16):
+    """What the pointers in RAM point to."""
+    for data in guest.heads(list(islice(_places(guest.ram()), _MOST_PLACES)), 16):
         if len(data) == 16 and data.startswith(_SIGNATURE):
             yield int.from_bytes(data[8:16], "little")
+
+
+def _places(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
+    """Each boundary in RAM once, from 4 GiB downwards; then what lies above. None is made that nobody asks for."""
+    known = sorted(ranges, key=lambda one: one[1], reverse=True)
+    for bottom, top in ((0, _LOW), (_LOW, 1 << 64)):
+        lowest = top  # overlapping ranges come after one another: what lies above was told
+        for first, last in known:
+            begin = max(first, bottom)
+            at = min(last - 1, lowest - 1) & -_BOUNDARY
+            while at >= begin:
+                yield at
+                lowest = at
+                at -= _BOUNDARY
 
 
 def _file_name(guest: GuestMemory, path: int) -> str | None:

@@ -25,6 +25,7 @@ _FLAGS = frozenset(
     S sdl semihosting singlestep snapshot usb version win2k-hack xen-attach
     xen-domid-restrict""".split()
 )
+_DEBUG_EXIT = re.compile(r"(?:driver=)?isa-debug-exit(?:,|$)")
 _ISA_SERIAL = re.compile(r"(?:driver=)?isa-serial(?:,|$)")
 
 
@@ -50,6 +51,12 @@ class Command:
     has_action: bool = False  # -action, which overrides -no-reboot and -no-shutdown
     waits: bool = False  # -S
     has_debugger: bool = False  # -s or -gdb
+    has_debug_exit: bool = False  # -device isa-debug-exit
+
+    @property
+    def is_bare(self) -> bool:
+        """Return whether it is QEMU itself, by its name, and no script around it."""
+        return Path(self.words[0]).name.startswith("qemu-system-")
 
     def watched(self, log: Path, serial: Path, qmp: Path, is_held: bool = False) -> list[str]:
         """Return the command with its log, serial port and QMP on the given FIFOs and (listening) socket.
@@ -61,7 +68,7 @@ class Command:
             words[self.tap] += f",logfile={_escaped(serial)}"
         return [
             *words,
-            *self._log(log),
+            *self._items(), *_log_file(log),
             *self._serial(f"file:{serial}"),
             *("-qmp", f"unix:{_escaped(qmp)}"),
             *("-no-reboot", "-no-shutdown"),
@@ -70,10 +77,12 @@ class Command:
 
     def to_repeat(self, log: Path) -> str:
         """Return one shell line that boots the same again: serial on standard output, log in a file."""
-        return shlex.join([*self.words, *self._log(log), *self._serial("stdio"), "-no-reboot"])
+        line = shlex.join([*self.words, *self._items(), *self._serial("stdio"), "-no-reboot"])
+        # In the name of a log QEMU puts its number for `%d`, and takes no other `%`; without one the log is on standard error.
+        return f"{line} 2>{shlex.quote(str(log))}" if "%" in str(log) else f"{line} {shlex.join(_log_file(log))}"
 
-    def _log(self, log: Path) -> list[str]:
-        return ["-d", ",".join(self.log_items), "-D", str(log)]
+    def _items(self) -> list[str]:
+        return ["-d", ",".join(self.log_items)]
 
     def _serial(self, target: str) -> list[str]:
         return ["-serial", target] if self.serial is Serial.OURS else []
@@ -103,6 +112,7 @@ def read_command(words: Sequence[str]) -> Command:
         has_action="action" in names,
         waits="S" in names,
         has_debugger=bool(names & {"s", "gdb"}),
+        has_debug_exit=any(name == "device" and _DEBUG_EXIT.match(value) for _, name, value in options),
     )
 
 
@@ -162,6 +172,10 @@ def _properties(value: str) -> dict[str, str]:
     """``backend,name=value,...``; a comma within a value is doubled."""
     parts = (part.replace("\0", ",") for part in value.replace(",,", "\0").split(","))
     return {name: word for name, found, word in (part.partition("=") for part in parts) if found}
+
+
+def _log_file(log: Path) -> list[str]:
+    return ["-D", str(log)]
 
 
 def _escaped(path: Path) -> str:

@@ -47,6 +47,8 @@ def with_ending(
         return replace(seen, detail=outcome.gave_up, source="run", standing=there)
     if outcome.reason is Reason.TIMEOUT and seen.ending is None and outcome.registers and not traced:
         return replace(seen, detail=running_words(outcome), source="run", standing=there)
+    if outcome.reason is Reason.TIMEOUT and seen.ending is None and not outcome.registers and not traced:
+        return replace(seen, detail=f"not done after {outcome.seconds:.0f} s", source="run")
     if outcome.reason in _HANGS and seen.ending is None:
         words = hang_words(outcome)
         return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)

@@ -45,8 +45,8 @@ def examine(
     ``files``: of images that the guest may have loaded. QmpError if QEMU does not answer.
     """
     cpus = stopped_cpus(qmp)
-    if not cpus:
-        raise QmpError("info registers -a: no CPU")
+    if not all(cpu.registers for cpu in cpus):
+        raise QmpError("info registers -a: a CPU without registers")
     try:
         report = observe(log)
     except UnusableInput:

@@ -11,6 +11,7 @@ import socket
 import time
 from pathlib import Path
 
+from cr3scope import limits
 from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#]*)#[0-9a-fA-F]{2}")
@@ -68,7 +69,10 @@ class GdbStub:
     def _ask(self, packet: str) -> None:
         self._send(packet)
         until = time.monotonic() + REPLY_SECONDS
-        while (found := self._receive(until)) is None or found.startswith(_STOPPED):
+        while True:
+            found = self._receive(until)
+            if found is not None and not found.startswith(_STOPPED):
+                break
             if time.monotonic() >= until:
                 raise QmpError(f"gdb stub: no answer to {packet}")
         if found != b"OK":
@@ -96,6 +100,8 @@ class GdbStub:
             if not data:
                 return None
             self._unread += data
+            if len(self._unread) > limits.STUB_PACKET_BYTES:
+                raise QmpError("gdb stub: what comes is no packet")
         self._socket.settimeout(REPLY_SECONDS)
         self._unread = self._unread[match.end() :]
         with contextlib.suppress(OSError):  # who has left needs no answer: the next question tells

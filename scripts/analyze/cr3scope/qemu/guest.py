@@ -6,20 +6,20 @@ Every wait is for an event: a byte, a QMP message, the end of the process, a sig
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import select
 import selectors
-import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, Protocol
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
+from cr3scope.qemu.brood import Brood
+from cr3scope.qemu.channels import channels_in
 from cr3scope.qemu.command import Command, Serial
 from cr3scope.qemu.log_pipe import LogPipe, read_end
 from cr3scope.qemu.outcome import Outcome, Reason
@@ -28,7 +28,9 @@ from cr3scope.qemu.gdb_stub import StubClosed
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
+from cr3scope.qemu.signals import HURRY_SECONDS, Signals
 from cr3scope.qemu.switch_stop import Held, SwitchStop
+from cr3scope.target.memory import MemoryUnavailable
 
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
@@ -37,7 +39,6 @@ CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
 _TRIPLE_FAULT = b"Triple fault\n"
 _CHUNK = 1 << 16
 _MOST_CHUNKS = 64  # at a time; no pipe holds more (pipe-max-size is 1 MiB)
-_MAX_WORDS = 1 << 16  # of what QEMU itself says on standard error
 # How long a guest may go on after a sign that it is done: it may still exit, or write a file.
 _GRACE = {
     Sign.FAULT_RECORD: 0.25,
@@ -55,6 +56,7 @@ _MEANING = {
     Sign.KERNEL_PANIC: Reason.PANICKED,
 }
 _SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
+_FROM_OUTSIDE = "host-"  # ShutdownCause (qapi/run-state.json): a signal, the window's button, another QMP client
 _BARKS = {"reset": Reason.RESET, "shutdown": Reason.SHUT_DOWN, "poweroff": Reason.SHUT_DOWN,
           "pause": Reason.STOPPED}  # fmt: skip
 
@@ -76,8 +78,8 @@ def watch(
     ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
     and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. Whatever happens, no QEMU is left behind.
     """
-    with tempfile.TemporaryDirectory(prefix="cr3scope-") as channels, _Signals() as signals:
-        watcher = _Watcher(command, folder, Path(channels), signals, meanwhile, at_switch)
+    with Signals() as signals, channels_in(folder) as channels:
+        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch)
         try:
             watcher.start(timeout)
             watcher.loop()
@@ -85,37 +87,6 @@ def watch(
         finally:
             watcher.stop()
     return watcher.outcome
-
-
-class _Signals:
-    """SIGINT and SIGTERM as one more readable descriptor."""
-
-    def __enter__(self) -> _Signals:
-        self._count = 0
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self._read)
-        os.close(self._write)
-
-    def fileno(self) -> int:
-        return self._read
-
-    def another(self) -> Callable[[], bool]:
-        """Return a function that tells whether a signal has come since this call."""
-        before = self._count
-        return lambda: self._count > before
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._count += 1
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._write, b".")
 
 
 class LooksAtSwitch(Protocol):
@@ -128,26 +99,17 @@ class LooksAtSwitch(Protocol):
         """Look at the guest, which stands there."""
 
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _end_with_parent() -> None:
-    """In the child: even a run that is killed outright leaves no QEMU behind."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class _Watcher:
     def __init__(
         self,
         command: Command,
         folder: Path,
         channels: Path,
-        signals: _Signals,
+        signals: Signals,
         meanwhile: Callable[[], None],
         at_switch: LooksAtSwitch | None,
     ) -> None:
-        self.outcome = Outcome()
+        self.outcome = Outcome(has_debug_exit=command.has_debug_exit, is_bare=command.is_bare)
         self._command = command
         self._signals = signals
         self._meanwhile = meanwhile
@@ -171,6 +133,8 @@ class _Watcher:
         self._progress = Progress()
         self._stdout = bytearray()
         self._stderr = bytearray()
+        self._unasked = ""
+        self._brood = Brood()
 
     def start(self, timeout: float) -> None:
         words = self._command.watched(
@@ -180,14 +144,7 @@ class _Watcher:
         self._deadline = self._began + timeout
         self._sight.begin(self._began)
         try:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                preexec_fn=_end_with_parent,
-            )
+            self._process = self._brood.start(words)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise UnusableInput(f"{words[0]}: cannot be started: {why}") from error
@@ -225,41 +182,44 @@ class _Watcher:
         if self._qmp is None or self.outcome.reason is Reason.EXITED:
             return
         try:
-            self.outcome.run_state = self._qmp.run_state()
-            self._qmp.execute("stop")
-            self.outcome.registers = self._qmp.registers()
-            self._serial_ready()
-            self._log.finish()
-            self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
-            self.outcome.serial = self._serial.received
-            self.outcome.seconds = time.monotonic() - self._began
-            self._qmp.bound(time.monotonic() + EXAMINE_SECONDS, self._signals.another())
-            examine(self._qmp, self.outcome)
-        except QmpError as error:
-            self.outcome.notes.append(f"not all was asked of the paused guest: {error}")
+            with self._signals.cut():
+                self._qmp.bound(time.monotonic() + EXAMINE_SECONDS, self._signals.another(), self._signals.fileno())
+                self.outcome.run_state = self._qmp.run_state()
+                self._qmp.execute("stop")
+                self.outcome.registers = self._qmp.registers()
+                self._serial_ready()
+                self._log.finish()
+                self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
+                self.outcome.serial = self._serial.received
+                self.outcome.seconds = time.monotonic() - self._began
+                examine(self._qmp, self.outcome)
+        except MemoryUnavailable as error:
+            self._unasked = f"not all was asked of the paused guest: {error}"
         self._qmp.quit()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            assert self._process is not None
-            self._process.wait(LEAVE_SECONDS)
+        is_hurried = self._signals.has_come()
+        self._signals.another()  # what has come is known
+        select.select([self._process_end, self._signals], [], [], HURRY_SECONDS if is_hurried else LEAVE_SECONDS)
 
     def stop(self) -> None:
         """End QEMU with all its children, and take what is left in the channels."""
         self._progress.close()
+        for pid in self._brood.end():
+            self.outcome.notes.append(f"process {pid}, which the command has started, cannot be ended")
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self.outcome.exit_status = self._process.wait()
+            self.outcome.exit_status = self._process.poll()
             self._notice_late_call()
             for ready in (self._serial_ready, self._stdout_ready, self._stderr_ready):
                 ready()
-            for stream in (self._process.stdout, self._process.stderr):
-                assert stream is not None
-                stream.close()
             os.close(self._process_end)
             self.outcome.seconds = time.monotonic() - self._began
+        self._brood.close()
+        if self._qmp is not None and self._qmp.damage:
+            self.outcome.lose(f"on QEMU's QMP socket came what is no QMP: {self._qmp.damage}")
+        if self._unasked:
+            (self.outcome.notes.append if self.outcome.passed else self.outcome.lose)(self._unasked)
         self._log.finish()
         if self._log.error is not None:
-            self.outcome.notes.append(f"interrupts.log: {self._log.error.strerror}")
+            self.outcome.lose(f"interrupts.log is not whole: {self._log.error.strerror}")
         if self._qmp is not None:
             self._qmp.close()
         self._listener.close()
@@ -268,7 +228,9 @@ class _Watcher:
         self._serial.close()
         if self._serial.left_out:
             self.outcome.notes.append(f"serial.log: {self._serial.left_out} bytes left out")
-        self.outcome.serial = self._serial.received
+        if self._serial.error is not None:
+            self.outcome.notes.append(f"serial.log is not whole: {self._serial.error.strerror}; all that came was judged")
+        self.outcome.serial, self.outcome.panic = self._serial.received, self._serial.panic
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
 
@@ -344,6 +306,8 @@ class _Watcher:
         )
 
     def _exited(self) -> None:
+        if self._qmp is not None and self._qmp.ready:
+            self._take_events()  # why, its last event tells
         self._end(Reason.EXITED)
 
     def _interrupted(self) -> None:
@@ -352,6 +316,7 @@ class _Watcher:
     def _called(self) -> None:
         if self._qmp is None:
             self._qmp = self._listener.accept()
+            self._qmp.bound(float("inf"), self._signals.has_come, self._signals.fileno())
             self._on(self._qmp, self._qmp_ready)
         self._selector.unregister(self._listener)
 
@@ -368,9 +333,7 @@ class _Watcher:
 
     def _qmp_ready(self) -> None:
         assert self._qmp is not None
-        for event in self._qmp.events():
-            data = event.get("data")
-            self._take_event(str(event.get("event")), data if isinstance(data, dict) else {})
+        self._take_events()
         if self._qmp.ready and not self.outcome.started:
             self.outcome.started = True
             self.outcome.qemu = self._qmp.version
@@ -380,9 +343,18 @@ class _Watcher:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(self._qmp)
 
+    def _take_events(self) -> None:
+        assert self._qmp is not None
+        for event in self._qmp.events():
+            data = event.get("data")
+            self._take_event(str(event.get("event")), data if isinstance(data, dict) else {})
+
     def _take_event(self, name: str, data: dict[str, Any]) -> None:
         if name == "SHUTDOWN":
-            self._end(_SHUTDOWN_REASONS.get(str(data.get("reason")), Reason.SHUT_DOWN))
+            why = str(data.get("reason"))
+            if why.startswith(_FROM_OUTSIDE) and not self._done:
+                self.outcome.ended_by = why
+            self._end(Reason.ENDED if why.startswith(_FROM_OUTSIDE) else _SHUTDOWN_REASONS.get(why, Reason.SHUT_DOWN))
         elif name == "GUEST_PANICKED":
             self._end(Reason.PANICKED)
         elif name == "WATCHDOG":
@@ -417,14 +389,14 @@ class _Watcher:
         assert self._process is not None and self._process.stdout is not None
         for data in self._chunks(self._process.stdout):
             if self._command.serial in (Serial.OURS, Serial.TAPPED):
-                self._stdout += data[: _MAX_WORDS * 64 - len(self._stdout)]
+                self._stdout += data[: max(limits.STDOUT_BYTES - len(self._stdout), 0)]
             else:
                 self._take_serial(data)
 
     def _stderr_ready(self) -> None:
         assert self._process is not None and self._process.stderr is not None
         for data in self._chunks(self._process.stderr):
-            self._stderr += data[: max(_MAX_WORDS - len(self._stderr), 0)]
+            self._stderr += data[: max(limits.STDERR_BYTES - len(self._stderr), 0)]
 
     def _take_serial(self, data: bytes) -> None:
         for sign in self._serial.feed(data):

@@ -17,6 +17,7 @@ from cr3scope.paging.reach import stages
 from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import access, walk
 from cr3scope.qemu.qmp import QmpError
+from cr3scope.render.output_file import write_whole
 from cr3scope.render.walk import as_text
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.text import printable
@@ -62,13 +63,13 @@ def keep(
     A silent QEMU only costs the rest, no QmpError.
     """
     kept = Kept(folder / STATE)
-    with kept.state.open("w", encoding="utf-8") as out:
-        try:
-            for line in _state(cpus, judged, images):
-                out.write(line + "\n")
-        except QmpError as error:
-            out.write(f"(cut short: {error})\n")
-            kept.notes.append(f"{STATE} is cut short: {error}")
+    lines: list[str] = []
+    try:
+        lines.extend(_state(cpus, judged, images))
+    except QmpError as error:
+        lines.append(f"(cut short: {error})")
+        kept.notes.append(f"{STATE} is cut short: {error}")
+    write_whole(kept.state, (f"{line}\n".encode() for line in lines))
     # A CPU that died in real mode has no tables: those of another one are told of then.
     in_long_mode = sorted((cpu for cpu in cpus if cpu.in_long_mode), key=lambda cpu: cpu is not judged)
     if not in_long_mode:
@@ -82,7 +83,7 @@ def keep(
         state = in_long_mode[0].cpu
         registers = {"CR0": state.cr0, "CR3": state.cr3, "CR4": state.cr4}
         words = {"efer": f"{state.efer:#x}"}
-        (folder / CORE).write_bytes(write_core(CoreCpu(registers), tables.pages, words))
+        write_whole(folder / CORE, [write_core(CoreCpu(registers), tables.pages, words)])
         kept.core, kept.pages = folder / CORE, len(tables.pages)
         kept.cr3 = state.cr3
     return kept

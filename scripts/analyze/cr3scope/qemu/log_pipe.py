@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
 import threading
+import time
 from pathlib import Path
 
 from cr3scope.input.logs.int_log.log_filter import LogFilter
 from cr3scope.input.logs.int_log.storm import Storm, StormDetector
+from cr3scope.render.output_file import open_new
 
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; in Python from 3.10
 PIPE_BYTES = 1 << 20
 # QEMU writes every record by itself; one wake-up for each would cost more than the record.
 _GATHER_MILLISECONDS = 4
+LAST_SECONDS = 1.0  # for what is in the pipe when QEMU has ended or is paused; it holds 1 MiB
 
 
 def read_end(path: Path) -> int:
@@ -35,7 +39,7 @@ class LogPipe:
 
     def __init__(self, fifo: Path, target: Path) -> None:
         self._fifo = read_end(fifo)
-        self._out = target.open("wb")
+        self._out = open_new(target)
         self._filter = LogFilter(self._out)
         self._detector = StormDetector()
         self._notice_read, self._notice_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -71,10 +75,10 @@ class LogPipe:
         """
         if self._finished:
             return
-        self._finished = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._stop_write, b".")
         self._thread.join()
+        self._finished = True
         for descriptor in (
             self._fifo, self._notice_read, self._notice_write, self._stop_read, self._stop_write,
         ):  # fmt: skip
@@ -92,9 +96,13 @@ class LogPipe:
         while True:
             both.poll()
             stopping = bool(stop_only.poll(_GATHER_MILLISECONDS))
+            until = time.monotonic() + LAST_SECONDS
             while data := self._read():
                 self._take(data)
                 if not stopping and len(data) < PIPE_BYTES:
+                    break
+                if time.monotonic() > until:
+                    self._note_endless(stopping)
                     break
             if stopping:
                 break
@@ -105,6 +113,10 @@ class LogPipe:
                 self._filter.finish()
             except OSError as error:
                 self.error = error
+
+    def _note_endless(self, stopping: bool) -> None:
+        if stopping and self.error is None:
+            self.error = OSError(errno.EBUSY, "QEMU goes on writing, although it is paused")
 
     def _read(self) -> bytes | None:
         """What is there; b"" if no writer is left, None if there is nothing now."""

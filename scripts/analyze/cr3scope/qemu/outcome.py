@@ -30,6 +30,7 @@ class Reason(Enum):
     STANDSTILL = "no CPU can ever go on"
     NOTHING_BOOTED = "the firmware has nothing left to boot"
     STOPPED = "QEMU stopped the guest"
+    ENDED = "somebody else ended QEMU"
     TIMEOUT = "the time was up"
     INTERRUPTED = "interrupted"
     HELD = "the guest could not be let go"
@@ -58,6 +59,11 @@ class Outcome:
     words: str = ""  # QEMU's standard error
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)  # those of the notes without whose matter nobody can say that all is well
+    ended_by: str = ""  # who ended it, in QEMU's word, if that was not the guest
+    has_debug_exit: bool = False  # the command gives the guest an isa-debug-exit
+    is_bare: bool = False  # the command is QEMU itself, and no script around it
+    panic: str | None = None  # why a kernel gave up, in its own words, as seen when they came
     findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
     at_switch: tuple[Finding, ...] = ()  # of whoever looked at it right before it switched
     walk: FaultWalk | None = None  # of the address of the page fault that it died of
@@ -75,6 +81,11 @@ class Outcome:
         """
         ended = self.reason in (Reason.EXITED, Reason.SHUT_DOWN)
         return self.exit_status if ended and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) else None
+
+    def lose(self, words: str) -> None:
+        """Add a note of what of the evidence is missing: a guest of which not all was seen is never healthy."""
+        self.notes.append(words)
+        self.losses.append(words)
 
     def put_first(self, findings: Sequence[Finding]) -> None:
         """Put what explains more before what was found; how it would go on with that mended then tells nothing."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from cr3scope import limits
 from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.paging.tables import Entries
 from cr3scope.qemu import memory_map
@@ -24,11 +27,14 @@ _SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
 _CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
 _BASE = re.compile(r"\b([FG]S) ?=[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
-_VALUE = re.compile(r" 0x([0-9a-f]+)\b")
-_WORD_BYTES = 8
+_FORMS = {"g": 8, "b": 1}  # bytes of a word that `xp` prints, with all its digits
+_VALUES = {form: re.compile(rf" 0x([0-9a-f]{{{2 * size}}})\b") for form, size in _FORMS.items()}
+_WORD_BYTES = _FORMS["g"]
+_MOST_LIMIT = 0xFFFF  # of a descriptor table (Intel SDM volume 3A, 2.4.1)
 _MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
 _CPU_HEAD = "CPU#"
-_CPU = re.compile(r"^\s*CPU#(\d+)\s*$", re.MULTILINE)
+_CPU = re.compile(r"^[ \r]*CPU#(\d{1,9})[ \r]*$", re.MULTILINE)
+_PHYS_BITS = re.compile(r"3[2-9]|4\d|5[0-2]")  # MAXPHYADDR
 
 
 class Monitor(Protocol):
@@ -52,7 +58,7 @@ class MonitorMemory:
     def table(self, phys: int) -> Entries | None:
         """Return a page of entries, asked for once; None where there is no memory."""
         if phys not in self._tables:
-            words = self._dump(f"xp /{ENTRIES}gx {phys:#x}")
+            words = self._dump("g", ENTRIES, phys)
             whole = len(words) == ENTRIES
             self._tables[phys] = np.array(words, dtype=np.uint64) if whole else None
         return self._tables[phys]
@@ -67,13 +73,13 @@ class MonitorMemory:
                 return data[phys - first :][:length]
         if length <= _MOST_AS_TEXT:
             return self._as_text(phys, length)
-        with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
-            file = Path(folder, "memory")
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
+                file = Path(folder, "memory")
                 self._monitor.execute("pmemsave", val=phys, size=length, filename=str(file))
-                return file.read_bytes()
-            except (MemoryUnavailable, OSError):
-                return b""
+                return _read_plain(file, length)
+        except (MemoryUnavailable, OSError):
+            return b""
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         """Yield the first bytes at each of many places, of which nothing else is wanted."""
@@ -87,19 +93,29 @@ class MonitorMemory:
     def _as_text(self, phys: int, length: int) -> bytes:
         """By quadwords, an eighth of the words; then byte by byte what is left, or where the memory ends in a line."""
         whole = length // _WORD_BYTES
-        words = self._dump(f"xp /{whole}gx {phys:#x}") if whole else []
+        words = self._dump("g", whole, phys) if whole else []
         data = struct.pack(f"<{len(words)}Q", *words)
         left = length - len(data)
-        return data + bytes(self._dump(f"xp /{left}bx {phys + len(data):#x}")) if left else data
+        return data + bytes(self._dump("b", left, phys + len(data))) if left else data
 
-    def _dump(self, command: str) -> list[int]:
-        return [int(word, 16) for word in _VALUE.findall(self._monitor.monitor(command))]
+    def _dump(self, form: str, count: int, phys: int) -> list[int]:
+        """At most so many words: what is no word of that size ends them, as QEMU's refusal does."""
+        told = self._monitor.monitor(f"xp /{count}{form}x {phys:#x}")
+        return [int(word, 16) for word in _VALUES[form].findall(told)[:count]]
+
+
+def _read_plain(file: Path, length: int) -> bytes:
+    """What QEMU has put into a file, if that is one of its length."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        return opened.read(length) if stat.S_ISREG(found.st_mode) and found.st_size == length else b""
 
 
 def look(monitor: Monitor) -> Look:
     """Return the registers of every CPU. Raises MemoryUnavailable if QEMU does not answer."""
     text = monitor.monitor("info registers -a")
-    parts = text.split(_CPU_HEAD)
+    parts = text.split(_CPU_HEAD, limits.MONITOR_CPUS)
     return tuple(read_registers(part) for part in (parts[1:] or parts))
 
 
@@ -109,39 +125,48 @@ def stopped_cpus(monitor: Monitor, memory: Memory | None = None) -> tuple[Stoppe
     Raises MemoryUnavailable if QEMU does not answer.
     """
     phys_bits = _phys_bits(monitor)
+
+    @cache
+    def ram() -> tuple[tuple[int, int], ...]:
+        return tuple(memory_map.asked(monitor.monitor))
+
     memory = memory or MonitorMemory(monitor)
-    head, *told = _CPU.split(monitor.monitor("info registers -a"))
+    head, *told = _CPU.split(monitor.monitor("info registers -a"), limits.MONITOR_CPUS)
     numbers, texts = told[::2] or ["0"], told[1::2] or [head]
     return tuple(
-        _stopped(monitor, memory, int(number), text, phys_bits)
-        for number, text in zip(numbers, texts, strict=True)
+        _stopped(memory, int(number), text, phys_bits, ram) for number, text in zip(numbers, texts, strict=True)
     )
 
 
-def _stopped(monitor: Monitor, memory: Memory, number: int, text: str, phys_bits: int) -> StoppedCpu:
-    tables = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
+def _stopped(
+    memory: Memory, number: int, text: str, phys_bits: int, ram: Callable[[], Iterable[tuple[int, int]]]
+) -> StoppedCpu:
+    found = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
+    tables = {name: table for name, table in found.items() if table.limit <= _MOST_LIMIT}
     selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
     bits = _CODE_BITS.search(text)
     registers = read_registers(text) | {f"{m[1]}_BASE": int(m[2], 16) for m in _BASE.finditer(text)}
     return StoppedCpu(
         memory, registers, phys_bits, selectors, tables.get("IDT"), tables.get("GDT"), number,
-        int(bits[1]) if bits else 64, ram_ranges=partial(memory_map.asked, monitor.monitor),
+        int(bits[1]) if bits else 64, ram_ranges=ram,
     )  # fmt: skip
 
 
 def has_gigapages(monitor: Monitor) -> bool:
     """Return whether CPUID offers 1 GiB pages; true if QEMU does not tell."""
-    try:
-        path = monitor.execute("query-cpus-fast")[0]["qom-path"]
-        return bool(monitor.execute("qom-get", path=path, property="pdpe1gb"))
-    except (MemoryUnavailable, LookupError, TypeError):
-        return True
+    return _property(monitor, "pdpe1gb") not in (False, "false")
 
 
 def _phys_bits(monitor: Monitor) -> int:
+    told = str(_property(monitor, "phys-bits"))
+    return int(told) if _PHYS_BITS.fullmatch(told) else PHYS_BITS
+
+
+def _property(monitor: Monitor, name: str) -> object:
+    """A property of the first CPU: a value over QMP, its text by the monitor's words; None if QEMU does not tell."""
     try:
         path = monitor.execute("query-cpus-fast")[0]["qom-path"]
-        bits = int(monitor.execute("qom-get", path=path, property="phys-bits"))
-    except (MemoryUnavailable, LookupError, TypeError, ValueError):
-        return PHYS_BITS
-    return bits if 32 <= bits <= 52 else PHYS_BITS
+        told: object = monitor.execute("qom-get", path=path, property=name)
+    except (MemoryUnavailable, LookupError, TypeError):
+        return None
+    return told

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import select
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cr3scope import limits
 from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.target.memory import MemoryUnavailable
 
 REPLY_SECONDS = 3.0
-_MAX_MESSAGE = 1 << 24
+_PIECE = 1 << 16
 _ACTIVATE = "blockdev-set-active"
 
 
@@ -31,6 +34,28 @@ def _version(greeting: dict[str, Any]) -> tuple[int, int] | None:
         return int(told["major"]), int(told["minor"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def _integer(text: str) -> int:
+    if len(text) > limits.QMP_DIGITS:
+        raise ValueError("a number of more digits than QEMU has")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number that is none")
+    return value
+
+
+def _read_message(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None if that is no message."""
+    try:
+        read = json.loads(line, parse_int=_integer, parse_float=_fraction, parse_constant=_fraction)
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None
 
 
 class Listener:
@@ -63,14 +88,18 @@ class Qmp:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._socket.setblocking(False)
-        self._unread = b""
+        self._unread = bytearray()
+        self._awaited = ""  # the id of the command whose answer is waited for
+        self._given_up = 0  # how many had no answer in time: it may still come, and answers nothing else
         self._events: list[dict[str, Any]] = []
         self._replies: list[dict[str, Any]] = []
         self._until = float("inf")
         self._is_cancelled: Callable[[], bool] = lambda: False
+        self._cancel: int | None = None
         self.version: tuple[int, int] | None = None  # QEMU's, as its greeting tells
         self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
+        self.damage = ""  # what came that is no QMP: what it may have hidden nobody knows
         with contextlib.suppress(QmpError):  # QEMU may have left at once: its exit tells more
             self._send({"execute": "qmp_capabilities", "id": "hello"})
 
@@ -80,9 +109,12 @@ class Qmp:
     def close(self) -> None:
         self._socket.close()
 
-    def bound(self, until: float, is_cancelled: Callable[[], bool]) -> None:
-        """Let commands raise QmpError from now on after ``until`` (monotonic), or when cancelled."""
-        self._until, self._is_cancelled = until, is_cancelled
+    def bound(self, until: float, is_cancelled: Callable[[], bool], cancel: int | None = None) -> None:
+        """Let commands raise QmpError from now on after ``until`` (monotonic), or when cancelled.
+
+        ``cancel``: a descriptor that is readable when that may be so, which ends a wait.
+        """
+        self._until, self._is_cancelled, self._cancel = until, is_cancelled, cancel
 
     def events(self) -> list[dict[str, Any]]:
         """Return every event that has come in; call it when the socket is readable. Never waits."""
@@ -90,44 +122,66 @@ class Qmp:
         events, self._events = self._events, []
         return events
 
-    def execute(self, command: str, **arguments: Any) -> Any:
-        """Return what a command returns; QmpError if it is refused or takes over three seconds."""
+    def _check(self) -> None:
+        """QmpError if no more may be asked."""
         if self._is_cancelled():
             raise QmpError("interrupted")
         if time.monotonic() > self._until:
             raise QmpError("the time for it was up")
-        self._send({"execute": command, "arguments": arguments, "id": command})
-        until = time.monotonic() + REPLY_SECONDS
-        while True:
-            for reply in self._replies:
-                if reply.get("id") == command:
-                    self._replies.clear()
-                    if "return" not in reply:
-                        why = reply.get("error", {}).get("desc", "refused")
-                        raise QmpError(f"{command}: {why}")
-                    return reply["return"]
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        """Return what a command returns; QmpError if it is refused or takes over three seconds."""
+        self._check()
+        self._awaited = f"{command} {self._given_up}" if self._given_up else command
+        self._replies.clear()
+        self._send({"execute": command, "arguments": arguments, "id": self._awaited})
+        until = min(time.monotonic() + REPLY_SECONDS, self._until)
+        self._given_up += 1
+        while not self._replies:
             self._wait(until, command)
+        self._given_up -= 1
+        reply = self._replies.pop()
+        self._awaited = ""
+        if "return" in reply:
+            return reply["return"]
+        error = reply["error"]
+        why = error.get("desc") if isinstance(error, dict) else None
+        raise QmpError(f"{command}: {why if isinstance(why, str) else 'refused'}")
 
     def registers(self) -> dict[str, int]:
-        """Return the registers of the first CPU, by the names that `info registers` gives them."""
-        return read_registers(self.monitor("info registers"))
+        """Return the registers of the first CPU, by the names that `info registers` gives them.
+
+        QmpError if it names none.
+        """
+        registers = read_registers(self.monitor("info registers"))
+        if not registers:
+            raise QmpError("info registers: no register in the answer")
+        return registers
 
     def run_state(self) -> str:
         """Return QEMU's RunState: "running", "paused", "prelaunch", "internal-error", ..."""
         answer = self.execute("query-status")
-        return str(answer.get("status", "")) if isinstance(answer, dict) else ""
+        state = answer.get("status", "") if isinstance(answer, dict) else None
+        if not isinstance(state, str):
+            raise QmpError("query-status: the answer is no state")
+        return state
 
     def activate_disks(self) -> None:
         """Let a paused machine that was restored write to its disks, before anything but `cont` starts it.
 
         Since QEMU 10 they wait for `cont`, and a debugger's continue is none: QEMU aborts at the first write.
         """
-        if any(command["name"] == _ACTIVATE for command in self.execute("query-commands")):
+        known = self.execute("query-commands")
+        names = [each.get("name") for each in known if isinstance(each, dict)] if isinstance(known, list) else []
+        if _ACTIVATE in names:
             self.execute(_ACTIVATE, active=True)
 
     def monitor(self, line: str) -> str:
         """Return what the human monitor prints in answer to a line."""
-        return str(self.execute("human-monitor-command", **{"command-line": line}))
+        told = self.execute("human-monitor-command", **{"command-line": line})
+        if not isinstance(told, str):
+            raise QmpError(f"{line}: the answer is no text")
+        return told
 
     def quit(self) -> None:
         """Ask QEMU to leave; do not wait for it."""
@@ -143,43 +197,66 @@ class Qmp:
     def _wait(self, until: float, command: str) -> None:
         left = until - time.monotonic()
         if left <= 0:
+            self._check()
             raise QmpError(f"{command}: no answer within {REPLY_SECONDS:g} s")
-        self._socket.settimeout(left)
+        watched = [self._socket, *([] if self._cancel is None else [self._cancel])]
         try:
-            data = self._socket.recv(1 << 16)
-        except TimeoutError:
-            return  # the next turn says so
+            ready = select.select(watched, [], [], left)[0]
+            data = self._socket.recv(_PIECE) if self._socket in ready else None
         except OSError as error:
             raise QmpError(f"{command}: {error.strerror}") from error
-        finally:
-            self._socket.setblocking(False)
-        if not data:
+        if data == b"":
             raise QmpError(f"{command}: QEMU has left")
-        self._take(data)
+        if data:
+            self._take(data)
+        if self._cancel in ready:
+            self._check()
 
     def _receive(self) -> None:
+        """Take what is there, but not without end: who sends for ever must not keep us from the clock."""
         with contextlib.suppress(BlockingIOError):
             try:
-                while data := self._socket.recv(1 << 16):
+                for _ in range(limits.QMP_TURN_BYTES // _PIECE):
+                    data = self._socket.recv(_PIECE)
+                    if not data:
+                        break
                     self._take(data)
+                else:
+                    return
             except ConnectionError:
                 pass
             self.closed = True
 
     def _take(self, data: bytes) -> None:
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        self._unread = self._unread[-_MAX_MESSAGE:]
+        begin = len(self._unread)
+        self._unread += data
+        end = self._unread.rfind(b"\n", begin)
+        if end < 0:
+            if len(self._unread) > limits.QMP_MESSAGE_BYTES:
+                self._damaged(f"a message of more than {limits.QMP_MESSAGE_BYTES} bytes")
+                self._unread.clear()
+            return
+        lines = bytes(self._unread[:end]).split(b"\n")
+        del self._unread[: end + 1]
         for line in lines:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                continue
-            if not isinstance(message, dict):
-                continue
-            if "QMP" in message:
-                self.version = _version(message)
-            elif "event" in message:
+            message = _read_message(line)
+            if message is not None:
+                self._sort(message)
+            elif line.strip():
+                self._damaged("a line that is no message")
+
+    def _sort(self, message: dict[str, Any]) -> None:
+        if "QMP" in message:
+            self.version = _version(message)
+        elif "event" in message:
+            if len(self._events) < limits.QMP_EVENTS:
                 self._events.append(message)
-            elif "return" in message or "error" in message:
-                self.ready = True
+            else:
+                self._damaged(f"more than {limits.QMP_EVENTS} events at once")
+        elif "return" in message or "error" in message:
+            self.ready = True
+            if self._awaited and message.get("id") == self._awaited:
                 self._replies.append(message)
+
+    def _damaged(self, what: str) -> None:
+        self.damage = self.damage or what

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
 import zlib
 from enum import Enum
 from pathlib import Path
 
+from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.panic import LINUX_PANIC, XEN_LINE
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
+from cr3scope.render.output_file import open_new
 
-MAX_BYTES = 32 << 20
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
 
 _RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
@@ -45,24 +45,31 @@ class Sign(Enum):
 
 
 class SerialPort:
-    """Everything received, bounded; ``path`` gets the same bytes as they come."""
+    """Everything received, bounded: its beginning and its end; ``path`` gets the same bytes, the beginning as it comes."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
+        self._file = open_new(path, buffering=0)
         self._window = b""
-        self._bytes = bytearray()
-        self.left_out = 0
+        self._head, self._tail = bytearray(), bytearray()
+        self._most_tail = limits.SERIAL_BYTES // 4
+        self._most_head = limits.SERIAL_BYTES - self._most_tail
+        self.total = 0  # bytes so far, left-out ones included
+        self.panic: str | None = None  # why a kernel gave up, in its own words, wherever that was said
+        self.error: OSError | None = None  # the disk is full, say; what is received is still judged
         self.is_traced = False  # a trace has begun
         self.fed_at = time.monotonic()
 
     @property
     def received(self) -> bytes:
-        return bytes(self._bytes)
+        """Return what was kept; a line of its own stands where bytes were left out."""
+        if not self.left_out:
+            return bytes(self._head + self._tail)
+        return b"%b\n[cr3scope: %d bytes left out]\n%b" % (self._head, self.left_out, self._end())
 
     @property
-    def total(self) -> int:
-        """Return the number of bytes so far, left-out ones included."""
-        return len(self._bytes) + self.left_out
+    def left_out(self) -> int:
+        """Return the number of bytes between the beginning and the end."""
+        return self.total - len(self._head) - min(len(self._tail), self._most_tail)
 
     @property
     def last_line(self) -> bytes:
@@ -72,19 +79,36 @@ class SerialPort:
     def feed(self, data: bytes) -> list[Sign]:
         """Take what has come; return the signs that it completes, in no special order."""
         self.fed_at = time.monotonic()
-        room = MAX_BYTES - len(self._bytes)
-        self._bytes += data[:room]
-        self.left_out += max(len(data) - room, 0)
-        with contextlib.suppress(OSError):  # a full disk costs the file, not the verdict
-            self._file.write(data[:room])
+        self.total += len(data)
+        room = self._most_head - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:]
+        if len(self._tail) > 2 * self._most_tail:  # moved seldom
+            self._tail = self._end()
+        self._write(data[:room])
         window = self._window + data
         self.is_traced = self.is_traced or SENTINEL in window
         signs = list(self._signs(window))
+        if Sign.KERNEL_PANIC in signs and self.panic is None:
+            self.panic = panic_words(window)
         self._window = window[-_LONGEST:]
         return signs
 
     def close(self) -> None:
+        """Write the end, and close the file."""
+        self._write(self.received[len(self._head) :])
         self._file.close()
+
+    def _end(self) -> bytearray:
+        return self._tail[-self._most_tail :]
+
+    def _write(self, data: bytes) -> None:
+        """A full disk costs the file, not the verdict."""
+        while data and self.error is None:
+            try:
+                data = data[self._file.write(data) :]
+            except OSError as error:
+                self.error = error
 
     def _signs(self, window: bytes) -> list[Sign]:
         """Looks only at what ends in the new data, so that nothing is told twice."""

@@ -24,7 +24,7 @@ def shown_text(qmp: Qmp) -> str:
 
 def read_text_screen(qmp: Qmp) -> str:
     """Return the screen's lines, without trailing spaces; QmpError if QEMU does not answer."""
-    words = _CELL.findall(qmp.monitor(f"xp /{_COLUMNS * _ROWS}hx {_SCREEN:#x}"))
+    words = _CELL.findall(qmp.monitor(f"xp /{_COLUMNS * _ROWS}hx {_SCREEN:#x}"))[: _COLUMNS * _ROWS]
     cells = "".join(chr(int(word, 16) & 0x7F or 0x20) for word in words)
     rows = (cells[at : at + _COLUMNS].rstrip() for at in range(0, len(cells), _COLUMNS))
     return "\n".join(rows).rstrip()

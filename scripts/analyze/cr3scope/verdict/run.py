@@ -42,6 +42,7 @@ class RunEnd:
     passed: bool = False
     failed: bool = False
     words: str = ""  # QEMU's last ones on standard error
+    lost: Sequence[str] = ()  # what is missing of the evidence: without it nobody can say that all is well
     never_ran: bool = False
     is_interrupted: bool = False
     held: str = ""
@@ -157,13 +158,17 @@ def _with_end(case: Case, end: RunEnd) -> Case:
     if end.never_ran:  # -S with a debugger that never said "continue"
         case = _plus(replace(case, observation=None, agreement=None), Circumstance.NEVER_RAN)
         heads.append("the guest never ran: -S, and nobody told QEMU to continue")
-    if end.is_interrupted or end.held:
+    if end.lost:
+        case = _plus(case, Circumstance.CUT_SHORT)
+    if end.lost or end.is_interrupted or end.held:
         seen = case.observation
         if seen is not None and seen.ending is None:  # not "ran": nobody knows what would have come
             case = replace(case, observation=None, agreement=None)
+    if end.is_interrupted or end.held:
         where = "" if end.rip is None else f", at RIP={end.rip:#x}"
         what = f"the guest stood at its switch and could not be let go: {end.held}:" if end.held else "interrupted"
         heads.append(f"{what} after {end.seconds:.1f} s{where}")
         case = _plus(case, Circumstance.CUT_SHORT)
+    heads.extend(end.lost)
     first, last = map(Diagnostic, heads), map(Diagnostic, end.notes)
     return replace(case, diagnostics=(*first, *case.diagnostics, *last))

@@ -1,0 +1,79 @@
+"""The standard streams as a command gets them: closed, full, of eight bits, or with nobody at the other end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+
+_INPUT, _OUTPUT, _ERROR = 0, 1, 2
+
+
+def prepare() -> None:
+    """Let no stream be missing, and no character be one that an encoding lacks.
+
+    A file that is opened later would else take a closed stream's place. What is read from it, or written to it, fails.
+    """
+    for descriptor, mode in ((_INPUT, os.O_WRONLY), (_OUTPUT, os.O_RDONLY), (_ERROR, os.O_RDONLY)):
+        if _is_closed(descriptor):
+            os.open(os.devnull, mode)  # it gets the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(_INPUT, closefd=False)
+    if sys.stdout is None:
+        sys.stdout = _writer(_OUTPUT)
+    if sys.stderr is None:
+        sys.stderr = _writer(_ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(line: str) -> None:
+    """Print a line on standard error, if that takes it: who does not listen changes no answer."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _silence(_ERROR)
+
+
+def settle() -> str | None:
+    """Write what still waits to be printed; return why standard output does not take it, None if it does.
+
+    Nothing is left that could fail at the end of the process.
+    """
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _silence(_ERROR)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _silence(_OUTPUT)
+        return error.strerror or str(error)
+    return None
+
+
+def hang_up() -> None:
+    """Print nothing more on standard output, not even at the end of the process: its reader went away."""
+    _silence(_OUTPUT)
+    settle()
+
+
+def _writer(descriptor: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)), encoding="utf-8")
+
+
+def _is_closed(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return True
+    return False
+
+
+def _silence(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
