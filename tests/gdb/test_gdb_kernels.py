@@ -77,7 +77,7 @@ def dropped(*arguments):
     times.append(arguments)
     if len(times) > {dropped}:
         made(*arguments)
-step.step_over, step.SECONDS = dropped, {seconds}
+step.step_over, step.PATIENT_SECONDS = dropped, {seconds}
 end
 """
 

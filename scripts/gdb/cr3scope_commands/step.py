@@ -16,7 +16,7 @@ from cr3scope_commands.run_to import step_over
 from cr3scope_commands.target import stop
 
 _ENTRY = "--entry"
-SECONDS = 30.0  # a mov cr3 takes no time, but the machine that emulates it may be busy
+PATIENT_SECONDS = 30.0  # a mov cr3 takes no time, but the machine that emulates it may be busy
 
 
 class Step(Command):
@@ -56,10 +56,10 @@ def _stepped(now: StoppedCpu) -> StoppedCpu:
 
     gdb may give a step up before the stub has made it: what has not happened is asked for again.
     """
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + PATIENT_SECONDS
     while (left := until - time.monotonic()) > 0:
         step_over(left)
         after = stop()
         if after.rip != now.rip:
             return after
-    raise UnusableInput(f"the guest did not step within {SECONDS:g} s")
+    raise UnusableInput(f"the guest did not step within {PATIENT_SECONDS:g} s")

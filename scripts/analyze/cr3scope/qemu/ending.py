@@ -49,6 +49,8 @@ def with_ending(
         return replace(seen, detail=running_words(outcome), source="run", standing=there)
     if outcome.reason is Reason.TIMEOUT and seen.ending is None and not outcome.registers and not traced:
         return replace(seen, detail=f"not done after {outcome.seconds:.0f} s", source="run")
+    if outcome.reason is Reason.STANDSTILL and outcome.parked is not None and seen.ending is None:
+        return replace(seen, ending=Ending.PARKED, detail=parked_words(outcome), source="run", standing=there)
     if outcome.reason in _HANGS and seen.ending is None:
         words = hang_words(outcome)
         return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)
@@ -106,6 +108,15 @@ def hang_words(outcome: Outcome) -> str:
         on = interrupts_on(registers)
         words += ", halted with interrupts " + ("on" if on else "off: nothing can wake it")
     return words
+
+
+def parked_words(outcome: Outcome) -> str:
+    """Return where a guest is parked, and how."""
+    registers = outcome.registers
+    flag = "on, and none comes" if interrupts_on(registers) else "off"
+    how = outcome.parked.value if outcome.parked else ""
+    place = registers.get("RIP", registers.get("EIP", 0))
+    return f"{how} at RIP={place:#x}, interrupts {flag}; seen after {outcome.seconds:.1f} s"
 
 
 def running_words(outcome: Outcome) -> str:

@@ -14,6 +14,7 @@ from cr3scope.diagnose.facts.callers import callers
 from cr3scope.diagnose.facts.file_code import file_code
 from cr3scope.diagnose.facts.judged import in_order
 from cr3scope.diagnose.facts.known import known_of
+from cr3scope.diagnose.facts.last_words import gave_up_in_words
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
@@ -28,13 +29,15 @@ from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.kept_evidence import keep
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.park import is_emulated, parked
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.text_screen import read_text_screen, shown_text
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.verdict.fault_walk import walk_in_memory
 from cr3scope.verdict.stopped import prediction_of
-from cr3scope.x86.ending import Ending
+from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.ending import WITHOUT_EXCEPTION, Ending
 
 
 def examine(
@@ -53,6 +56,7 @@ def examine(
         report = None
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged = cpus[0]
+    _look_for_park(qmp, log, cpus, outcome)
     seen = with_ending(report, outcome, traced=False) or LogReport()
     known = _Known(seen, log, files)
     try:
@@ -60,6 +64,20 @@ def examine(
         _look_around(judged, report, known, qmp, outcome)
     finally:
         _keep(folder, cpus, judged, outcome)
+
+
+def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> None:
+    """Whether the guest stands where it stands on purpose; and what nobody can know of that."""
+    if outcome.reason is not Reason.STANDSTILL or gave_up_in_words(outcome.serial, shown_text(qmp)):
+        return
+    outcome.parked = parked(qmp, cpus)
+    if outcome.parked is None:
+        return
+    has_paging = cpus[0].registers.get("CR0", 0) & CR0_PG
+    if not is_emulated(qmp):
+        outcome.lose("the guest is parked; whether an exception brought it there is not known: QEMU logs none but under TCG")
+    elif has_paging and cpus[0].registers.get("CR3") == firmware_cr3(log):
+        outcome.lose("the guest is parked under the firmware's own tables: it has not switched, and whether it gave up is not known")
 
 
 class _Known:
@@ -87,6 +105,8 @@ def _judge(cpus: tuple[StoppedCpu, ...], known: _Known, qmp: Qmp, outcome: Outco
         outcome.findings = (found,)
     elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
         outcome.findings = (reset_cause(judged, known.log, outcome.watchdog),)
+    elif seen.ending is Ending.PARKED:
+        outcome.findings = ()
     elif seen.ending is None and outcome.reason is Reason.TIMEOUT:
         outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
@@ -128,7 +148,7 @@ def _look_around(
     seen = with_ending(report, outcome, traced=False) or LogReport()
     if seen.ending is None:
         return
-    fault = None if seen.ending is Ending.HANG else seen.fatal or seen.first
+    fault = None if seen.ending in WITHOUT_EXCEPTION else seen.fatal or seen.first
     rip, rsp = (fault.rip, fault.rsp) if fault else (judged.rip, judged.registers.get("RSP"))
     pieces = list(file_code(known.files, outcome.bases))
     if rsp is not None:
@@ -141,6 +161,7 @@ def _look_around(
     changed = None if rip is None else overwritten_code(judged, rip, pieces)
     if changed is not None:
         outcome.put_first([changed])
+        outcome.parked = None  # whatever stands there now, nobody meant it
 
 
 def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | None:

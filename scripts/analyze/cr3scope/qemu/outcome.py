@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.images.loaded import Image
+from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.types import FaultWalk
 from cr3scope.target.standstill import Look, Registers
@@ -51,6 +52,7 @@ class Outcome:
     triple_fault: bool = False  # the log ends with QEMU's word for it
     watchdog: str = ""  # what a watchdog device did that has barked
     held: str = ""  # why the guest could not be let go from where it was stopped
+    parked: Park | None = None  # how its own code keeps it where it stands
     gave_up: str = ""  # how the firmware showed that nothing is left to boot
     looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs
     serial: bytes = b""

@@ -10,7 +10,7 @@ from cr3scope.qemu.paused_guest import look
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.text_screen import read_text_screen
-from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, stands_still
+from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, is_left_alone, stands_still
 from cr3scope.x86.cpu_state import EFER_LMA
 
 QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
@@ -61,6 +61,11 @@ class Sight:
         interrupted = not records or self._quiet_looks < LOOKS
         if stands_still(self._outcome.looks, interrupted):
             return Reason.STANDSTILL
+        if not interrupted and is_left_alone(self._outcome.looks):
+            from cr3scope.qemu.park import parked  # it decodes: most guests never come here
+
+            if parked(qmp) is not None:
+                return Reason.STANDSTILL
         if time.monotonic() - serial.fed_at < QUIET_SECONDS:
             return None
         if serial.total != self._read_at:

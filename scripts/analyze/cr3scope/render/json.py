@@ -20,7 +20,7 @@ from cr3scope.render import message
 from cr3scope.render.text import step_words
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
-from cr3scope.x86.ending import Ending
+from cr3scope.x86.ending import WITHOUT_EXCEPTION
 from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
 from cr3scope.x86.standing import Standing
 
@@ -144,7 +144,7 @@ def _observation(observation: Observation | None, verdict: Verdict) -> dict[str,
 
 def _fatal(observation: Observation) -> dict[str, object] | None:
     """What the guest did not survive."""
-    if observation.ending is None or observation.ending is Ending.HANG:
+    if observation.ending is None or observation.ending in WITHOUT_EXCEPTION:
         return None
     dump, first = observation.dump, observation.first
     where = {"cr3": _hex(dump.cr3), "cpl": dump.cpl, "cpu": observation.cpu_number}

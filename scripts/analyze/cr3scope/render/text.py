@@ -18,6 +18,7 @@ from cr3scope.verdict.types import Status, Verdict
 from cr3scope.input.logs.chain import what
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
+from cr3scope.x86.ending import Ending
 from cr3scope.x86.names import entry_words, range_words
 
 _MAX_DIAGNOSTICS = 8
@@ -61,6 +62,8 @@ def headline(verdict: Verdict) -> str:
     """Return the answer in one line."""
     prediction, observation = verdict.prediction, verdict.observation
     if verdict.status is Status.HEALTHY:
+        if observation is not None and observation.ending is Ending.PARKED:
+            return "HEALTHY: no exception ended this boot, and the guest parks on purpose"
         if prediction is None:
             return "HEALTHY: no exception ended this boot"
         if prediction.followed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cr3scope.x86.cpu_state import RFLAGS_IF
+from cr3scope.x86.cpu_state import CR0_PE, RFLAGS_IF
 from cr3scope.x86.standing import Standing
 
 LOOK_SECONDS = 1.0
@@ -39,6 +39,18 @@ def stands_still(looks: Sequence[Look], interrupted: bool = True) -> bool:
     return bool(cpus) and all(is_halted(cpu) or is_spinning(cpu, interrupted) for cpu in cpus)
 
 
+def is_left_alone(looks: Sequence[Look]) -> bool:
+    """Return whether no CPU went anywhere, of a guest that no interrupt came to meanwhile: each is halted, whether
+    an interrupt could wake it or not, or in a tight loop."""
+    cpus = by_cpu(looks)
+    return bool(cpus) and all(_stays_halted(cpu) or is_spinning(cpu, interrupted=False) for cpu in cpus)
+
+
+def waits_to_be_started(registers: Registers) -> bool:
+    """Return whether this may be a CPU that nobody has started: halted with interrupts off, in real mode."""
+    return bool(registers.get("HLT")) and not interrupts_on(registers) and not registers.get("CR0", CR0_PE) & CR0_PE
+
+
 def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
     """Return what each CPU showed in every look; nothing as long as there are too few."""
     return list(zip(*looks, strict=False)) if len(looks) >= LOOKS else []
@@ -47,6 +59,10 @@ def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
 def is_halted(looks: Sequence[Registers]) -> bool:
     """Return whether every look shows hlt with interrupts off; CPUs that wait for their start show that too."""
     return all(seen.get("HLT") and not interrupts_on(seen) for seen in looks)
+
+
+def _stays_halted(looks: Sequence[Registers]) -> bool:
+    return all(seen.get("HLT") and seen.get("RIP", seen.get("EIP")) == looks[0].get("RIP", looks[0].get("EIP")) for seen in looks)
 
 
 def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:

@@ -12,7 +12,7 @@ from cr3scope.images.symbols import Symbols
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.x86.access import Fault
-from cr3scope.x86.ending import Ending
+from cr3scope.x86.ending import WITHOUT_EXCEPTION
 from cr3scope.x86.exceptions import PAGE_FAULTS
 
 
@@ -32,7 +32,7 @@ def placed(
     if seen.ending is not None:
         notes = tuple(Diagnostic(note) for note in _settle(symbols, report.first))
     found: list[Place] = []
-    if seen.ending in (None, Ending.HANG) and last_rip is not None:
+    if (seen.ending is None or seen.ending in WITHOUT_EXCEPTION) and last_rip is not None:
         found += filter(None, [symbols.place("RIP", last_rip)])
     if seen.ending is not None:
         found += _places(symbols, seen, report)

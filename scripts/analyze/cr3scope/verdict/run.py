@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ from cr3scope.x86.exceptions import describe
 
 if TYPE_CHECKING:
     from cr3scope.images.symbols import Symbols
+
+
+_GIVES_UP = re.compile(r"panic|abort|assert|fatal|oops|stack_chk|(?:^|_)(?:die|bug|fail|failed)(?:$|[_+])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,15 @@ def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> V
             notes = (Diagnostic(str(error)),)
             symbols = None
         else:
-            case = replace(case, observation=seen)
+            case = replace(case, observation=_gives_up(seen))
         case = replace(case, diagnostics=(*case.diagnostics, *notes))
     return assemble(_with_end(_with_last_words(case, end), end), symbols)
+
+
+def _gives_up(seen: Observation) -> Observation:
+    """A guest that is parked in a function whose name says that it cannot go on hangs."""
+    names = [place.symbol or "" for place in seen.places if seen.ending is Ending.PARKED and place.name in ("RIP", "stack")]
+    return replace(seen, ending=Ending.HANG) if any(map(_GIVES_UP.search, names)) else seen
 
 
 def _plus(case: Case, *circumstances: Circumstance) -> Case:

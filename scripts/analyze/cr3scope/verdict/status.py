@@ -26,7 +26,7 @@ TABLE: tuple[tuple[Callable[[Case], bool], Status], ...] = (
     (_is(Is.LOADER_FAILED), Status.INCOMPLETE),
     (lambda case: _ended(case) is Ending.HANG, Status.HUNG),
     (_is(Is.ROUTINE), Status.INCOMPLETE),
-    (lambda case: _ended(case) is not None, Status.FAULTED),
+    (lambda case: _ended(case) not in (None, Ending.PARKED), Status.FAULTED),
     (_is(Is.ABSENT), Status.INCOMPLETE),
     (_is(Is.DEADLY_INTERRUPT), Status.WILL_FAULT),
     (lambda case: case.prediction is not None and not case.prediction.survives, Status.WILL_FAULT),
