@@ -32,6 +32,9 @@ REGISTERS = (
     "CR0=80010033 CR2=0000000000001234 CR3=000000000e531000 CR4=00000668\r\n"
 )
 
+# At work: halted with interrupts off, it stands still.
+RUNNING = REGISTERS.replace("HLT=1", "HLT=0").replace("RFL=00000046", "RFL=00000246")
+
 
 def trace_record(body: str) -> bytes:
     """A record of docs/trace-format.md with its checksum."""
@@ -182,6 +185,9 @@ def main(scenario: str) -> NoReturn:
         machine.send({"event": "WATCHDOG", "data": {"action": action}})
     elif scenario.startswith("state-"):
         machine.state = scenario.removeprefix("state-")
+    elif scenario.startswith("says:"):
+        machine.replies = {"info registers": RUNNING, "info registers -a": RUNNING} if "busy" in scenario else {}
+        machine.serial.write(scenario.removeprefix("says:").encode())
     elif scenario == "panic":
         machine.log.write(record(150, 14, 0x2, rip=0x5000, cr2=0x6000).encode())
         machine.serial.write(b"all was well\r\nKernel panic - not syncing: no init\r\n")

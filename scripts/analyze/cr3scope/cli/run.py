@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.capture_command import capture_by
+from cr3scope.qemu.awaited import Awaited
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
@@ -47,6 +49,12 @@ def add_parser(subparsers: Subparsers) -> None:
         "--timeout", metavar="SECONDS", type=_seconds, default=60.0,
         help="when a guest that is not done counts as hung (default: %(default)g)",
     )  # fmt: skip
+    words = parser.add_argument_group("what the guest says on its serial port (Python's regular expressions)")
+    for name, what in (("expect", "must be said, else the guest hung"), ("fail", "must not be said: the guest failed"),
+                       ("until", "ends the run at once: the guest is done")):  # fmt: skip
+        words.add_argument(f"--{name}", metavar="REGEX", type=_pattern, help=what)
+    words.add_argument("--idle", metavar="SECONDS", type=_seconds,
+                       help="ends the run of a guest that has said nothing and halted for so long: it is done")  # fmt: skip
     add_elf_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
@@ -84,8 +92,9 @@ def _boot(arguments: argparse.Namespace) -> tuple[Outcome, str]:
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
         write_whole(folder / COMMAND, [os.fsencode(line + "\n")])
+        awaited = Awaited(arguments.expect, arguments.fail, arguments.until, arguments.idle)
         examine = partial(_examine, folder, arguments.elf)
-        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine, _at_switch(arguments.elf))
+        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine, _at_switch(arguments.elf), awaited)
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
@@ -100,7 +109,8 @@ def _judge(arguments: argparse.Namespace, program: str, outcome: Outcome) -> int
     if not outcome.started and outcome.reason is Reason.TIMEOUT:
         raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
-    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome)
+    expected = None if arguments.expect is None else arguments.expect.pattern.decode(errors="replace")
+    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome, expected)
 
     from cr3scope.cli.publish import publish
 
@@ -123,6 +133,13 @@ def _check_twin(twin: ElfTwin) -> None:
     for _ in twin.code():  # first: of a file that is cut, that tells it
         pass
     twin.declared_accesses()
+
+
+def _pattern(text: str) -> re.Pattern[bytes]:
+    try:
+        return re.compile(os.fsencode(text), re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
 
 def _seconds(text: str) -> float:

@@ -27,19 +27,22 @@ if TYPE_CHECKING:
 
 
 def judge_run(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None
 ) -> Verdict:
-    """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's."""
+    """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's.
+
+    ``expected``: the pattern of what the guest must have said; None for nothing.
+    """
     if outcome.passed:
         outcome.forget_examination()
     if SENTINEL in capture:
-        return _judge_traced(capture, log, elf_files, outcome)
+        return _judge_traced(capture, log, elf_files, outcome, expected)
     report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-    return judge_untraced(_end(outcome, is_traced=False), report, _symbols(elf_files, outcome))
+    return judge_untraced(_end(outcome, expected, is_traced=False), report, _symbols(elf_files, outcome))
 
 
 def _judge_traced(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None
 ) -> Verdict:
     from cr3scope.input.capture.reader import read_capture
     from cr3scope.verdict.analysis import case_of_capture, planned_cr3, symbols_of_boot
@@ -49,10 +52,10 @@ def _judge_traced(
         seen = with_ending(_report(log, None, outcome), outcome, traced=False)
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
-            return judge_untraced(_end(outcome, is_traced=False), seen, _symbols(elf_files, outcome))
+            return judge_untraced(_end(outcome, expected, is_traced=False), seen, _symbols(elf_files, outcome))
     report = with_ending(_report(log, planned_cr3(read), outcome), outcome)
     symbols = symbols_of_boot(read, elf_files)
-    return judge_traced(_end(outcome, is_traced=True), case_of_capture(read, report, symbols, outcome.qemu), symbols)
+    return judge_traced(_end(outcome, expected, is_traced=True), case_of_capture(read, report, symbols, outcome.qemu), symbols)
 
 
 def _symbols(elf_files: Sequence[ElfFile], outcome: Outcome) -> Symbols | None:
@@ -75,7 +78,7 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
         return None
 
 
-def _end(outcome: Outcome, is_traced: bool) -> RunEnd:
+def _end(outcome: Outcome, expected: str | None, is_traced: bool) -> RunEnd:
     failure = failure_words(outcome, is_traced)
     lost = [*([failure] if failure else []), *outcome.losses]
     status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
@@ -88,6 +91,9 @@ def _end(outcome: Outcome, is_traced: bool) -> RunEnd:
         never_ran=outcome.run_state == "prelaunch",
         is_interrupted=outcome.reason is Reason.INTERRUPTED,
         held=outcome.held,
+        refused=outcome.refused,
+        unsaid=expected if expected is not None and not outcome.has_said_it else "",
+        ended=outcome.reason.name.lower().replace("_", "-"),
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,
         findings=outcome.findings,

@@ -35,6 +35,7 @@ class Observation:
     earliest: Fault | None = None  # the first exception of all that were seen, whatever became of it
     events: tuple[Happened, ...] = ()  # the fatal event, and the chain from it on, as far as a log tells
     dump: RegisterDump = NO_DUMP  # the registers at the fatal event
+    ended: str = ""  # why the watching of a run ended, in a word
     cpu_number: int | None = None  # of several CPUs, where that is certain
     boots: int = 1  # of which the log tells
     is_routine: bool = False  # exceptions of the same kind were survived before the last one

@@ -20,6 +20,7 @@ from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.qemu.brood import Brood
 from cr3scope.qemu.channels import channels_in
+from cr3scope.qemu.awaited import NOTHING, Awaited
 from cr3scope.qemu.command import Command, Serial
 from cr3scope.qemu.log_pipe import LogPipe, read_end
 from cr3scope.qemu.outcome import Outcome, Reason
@@ -45,6 +46,8 @@ _GRACE = {
     Sign.ERROR_RECORD: 0.25,
     Sign.TRACE_ENDED: 1.0,
     Sign.KERNEL_PANIC: 0.5,
+    Sign.AWAITED: 0.0,
+    Sign.REFUSED: 0.5,
     Sign.SCREEN_STARTED: 1.0,
     Sign.SCREEN_COMPLETE: 0.0,
 }
@@ -54,6 +57,8 @@ _MEANING = {
     Sign.SCREEN_STARTED: Reason.SCREEN,
     Sign.SCREEN_COMPLETE: Reason.SCREEN,
     Sign.KERNEL_PANIC: Reason.PANICKED,
+    Sign.AWAITED: Reason.AWAITED,
+    Sign.REFUSED: Reason.REFUSED,
 }
 _SHUTDOWN_REASONS = {"guest-reset": Reason.RESET, "guest-panic": Reason.PANICKED}
 _FROM_OUTSIDE = "host-"  # ShutdownCause (qapi/run-state.json): a signal, the window's button, another QMP client
@@ -72,14 +77,16 @@ def watch(
     meanwhile: Callable[[], None] = lambda: None,
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
     at_switch: LooksAtSwitch | None = None,
+    awaited: Awaited = NOTHING,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
     ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
-    and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. Whatever happens, no QEMU is left behind.
+    and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. ``awaited``: what the guest is to
+    say, and how long it may be idle. Whatever happens, no QEMU is left behind.
     """
     with Signals() as signals, channels_in(folder) as channels:
-        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch)
+        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch, awaited)
         try:
             watcher.start(timeout)
             watcher.loop()
@@ -108,6 +115,7 @@ class _Watcher:
         signals: Signals,
         meanwhile: Callable[[], None],
         at_switch: LooksAtSwitch | None,
+        awaited: Awaited,
     ) -> None:
         self.outcome = Outcome(has_debug_exit=command.has_debug_exit, is_bare=command.is_bare)
         self._command = command
@@ -115,7 +123,7 @@ class _Watcher:
         self._meanwhile = meanwhile
         self._channels = channels
         self._selector = selectors.DefaultSelector()
-        self._serial = SerialPort(folder / "serial.log")
+        self._serial = SerialPort(folder / "serial.log", awaited)
         self._serial_fifo = read_end(channels / "serial")
         self._log = LogPipe(channels / "log", folder / "interrupts.log")
         self._listener = Listener(channels / "qmp")
@@ -125,7 +133,7 @@ class _Watcher:
         self._began = self._deadline = 0.0
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
-        self._sight = Sight(self.outcome)
+        self._sight = Sight(self.outcome, awaited.idle)
         self._switch: SwitchStop | None = None
         if at_switch is not None and not command.has_debugger:
             look = partial(at_switch.look, outcome=self.outcome)
@@ -231,6 +239,7 @@ class _Watcher:
         if self._serial.error is not None:
             self.outcome.notes.append(f"serial.log is not whole: {self._serial.error.strerror}; all that came was judged")
         self.outcome.serial, self.outcome.panic = self._serial.received, self._serial.panic
+        self.outcome.has_said_it, self.outcome.refused = self._serial.has_said_it, self._serial.refused
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
 

@@ -26,6 +26,9 @@ class Reason(Enum):
     RESET = "the guest reset"
     PANICKED = "the guest panicked"
     SAID_ALL = "the trace is complete"
+    AWAITED = "the guest said what was waited for"
+    REFUSED = "the guest said what it must not say"
+    IDLE = "the guest was idle"
     SCREEN = "the firmware printed its exception screen"
     STORM = "the same exception came without end"
     STANDSTILL = "no CPU can ever go on"
@@ -52,6 +55,8 @@ class Outcome:
     triple_fault: bool = False  # the log ends with QEMU's word for it
     watchdog: str = ""  # what a watchdog device did that has barked
     held: str = ""  # why the guest could not be let go from where it was stopped
+    has_said_it: bool = True  # what was expected of it
+    refused: str | None = None  # the line that it must not say
     parked: Park | None = None  # how its own code keeps it where it stands
     gave_up: str = ""  # how the firmware showed that nothing is left to boot
     looks: list[Look] = field(default_factory=list)  # the last ones at all CPUs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.panic import LINUX_PANIC, XEN_LINE
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
+from cr3scope.qemu.awaited import NOTHING, Awaited, line_of
 from cr3scope.render.output_file import open_new
 
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
@@ -38,6 +40,8 @@ class Sign(Enum):
     FAULT_RECORD = "fault"
     ERROR_RECORD = "error"
     TRACE_ENDED = "end"
+    AWAITED = "what the run waits for"
+    REFUSED = "what must not be said"
     BOOTING = "the firmware starts a boot option"
     KERNEL_PANIC = "a kernel gives up"
     SCREEN_STARTED = "the firmware's exception screen begins"
@@ -47,13 +51,16 @@ class Sign(Enum):
 class SerialPort:
     """Everything received, bounded: its beginning and its end; ``path`` gets the same bytes, the beginning as it comes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, awaited: Awaited = NOTHING) -> None:
+        self._awaited = awaited
         self._file = open_new(path, buffering=0)
         self._window = b""
         self._head, self._tail = bytearray(), bytearray()
         self._most_tail = limits.SERIAL_BYTES // 4
         self._most_head = limits.SERIAL_BYTES - self._most_tail
         self.total = 0  # bytes so far, left-out ones included
+        self.has_said_it = awaited.expect is None  # what was expected
+        self.refused: str | None = None  # the first line that must not be said
         self.panic: str | None = None  # why a kernel gave up, in its own words, wherever that was said
         self.error: OSError | None = None  # the disk is full, say; what is received is still judged
         self.is_traced = False  # a trace has begun
@@ -88,6 +95,8 @@ class SerialPort:
         self._write(data[:room])
         window = self._window + data
         self.is_traced = self.is_traced or SENTINEL in window
+        expected = self._awaited.expect
+        self.has_said_it = self.has_said_it or expected is not None and expected.search(window) is not None
         signs = list(self._signs(window))
         if Sign.KERNEL_PANIC in signs and self.panic is None:
             self.panic = panic_words(window)
@@ -118,6 +127,7 @@ class SerialPort:
             whole = match.end() > old and zlib.crc32(match[1]) == int(match[3], 16)
             if whole and (match[2] != b"end" or b" next=none " in match[1]):
                 signs.append(Sign(match[2].decode()))
+        signs += self._awaited_signs(window)
         if any(match.end() > old for match in _BOOTING.finditer(window)):
             signs.append(Sign.BOOTING)
         if any(match.end() > old for match in _PANIC.finditer(window)):
@@ -127,3 +137,12 @@ class SerialPort:
         elif any(match.end() > old for match in SCREEN.finditer(window)):
             signs.append(Sign.SCREEN_STARTED)
         return signs
+
+    def _awaited_signs(self, window: bytes) -> Iterator[Sign]:
+        """Of one that must not be said the first counts."""
+        until, fail = self._awaited.until, self._awaited.fail
+        if fail is not None and self.refused is None and (match := fail.search(window)):
+            self.refused = line_of(window, match)
+            yield Sign.REFUSED
+        if until is not None and until.search(window):
+            yield Sign.AWAITED

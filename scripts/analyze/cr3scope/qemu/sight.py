@@ -22,8 +22,10 @@ _STUCK = ("internal-error", "io-error")
 class Sight:
     """What the looks have shown; ``outcome`` gets the last ones."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, idle: float | None = None) -> None:
         self._outcome = outcome
+        self._idle = idle
+        self._busy_at = time.monotonic()  # when a CPU was last seen at work
         self._records = 0
         self._quiet_looks = 0
         self._read_at = -1  # bytes of serial output that were read for the boot manager's words
@@ -66,6 +68,10 @@ class Sight:
 
             if parked(qmp) is not None:
                 return Reason.STANDSTILL
+        if not all(registers.get("HLT") for registers in seen):
+            self._busy_at = time.monotonic()
+        if self._idle is not None and time.monotonic() - max(self._busy_at, serial.fed_at) >= self._idle:
+            return Reason.IDLE
         if time.monotonic() - serial.fed_at < QUIET_SECONDS:
             return None
         if serial.total != self._read_at:

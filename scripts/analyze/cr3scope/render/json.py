@@ -139,6 +139,7 @@ def _observation(observation: Observation | None, verdict: Verdict) -> dict[str,
         "last": observation.last,
         "places": [_place(place, verdict) for place in observation.places],
         "said": list(observation.said),
+        "ended": observation.ended or None,
     }
 
 

@@ -77,6 +77,8 @@ def headline(verdict: Verdict) -> str:
     if verdict.status is Status.FAULTED:
         return f"FAULTED: {_faulted(prediction, observation, verdict)}"
     if verdict.status is Status.HUNG:
+        if observation is None or observation.ending is not Ending.HANG:
+            return f"HUNG: {_first_diagnostic(verdict) or 'the guest is not done'}"
         return "HUNG: the machine stopped without an exception"
     damage = next((d for d in verdict.diagnostics if d.line is not None), None)
     if damage is not None and verdict.status is Status.INCOMPLETE:

@@ -28,6 +28,7 @@ class Circumstance(Enum):
     CHECK_FAILED = "the kernel's own checks failed"
     ENDED_WITH_FAILURE = "the guest ended itself with failure, or by a reset"
     CUT_SHORT = "whoever watched was interrupted, or QEMU was"
+    UNSAID = "the guest never said what it was expected to"
     TOLD_NOTHING = "the log tells nothing"
     ROUTINE = "the log ends in an exception, and others of the same kind were handled before"
 

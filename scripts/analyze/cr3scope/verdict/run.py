@@ -61,6 +61,9 @@ class RunEnd:
     callers: tuple[int, ...] = ()
     is_firmwares: bool = False
     panic: str | None = None
+    refused: str | None = None  # the line that it must not say
+    unsaid: str = ""  # the pattern of what it was expected to say, and did not
+    ended: str = ""  # why the watching ended, in a word
     said: tuple[str, ...] = ()
     notes: Sequence[str] = ()
 
@@ -138,6 +141,15 @@ def _with_panic(case: Case, end: RunEnd) -> Case:
     return _plus(replace(case, findings=(found, *case.findings), observation=seen, mended=None), Circumstance.GAVE_UP)
 
 
+def _with_refused(case: Case, end: RunEnd) -> Case:
+    if end.refused is None:
+        return case
+    found = BY_ID["kernel-panic"].finding(
+        message("the guest said what it must not say: {words}", words=end.refused), Message("said on the serial port; --fail asks for it")
+    )
+    return _plus(replace(case, findings=(found, *case.findings), mended=None), Circumstance.GAVE_UP)
+
+
 def _with_last_words(case: Case, end: RunEnd) -> Case:
     """Of a guest that is not well."""
     well = status_of(case) is Status.HEALTHY and not case.findings
@@ -161,6 +173,7 @@ def _with_end(case: Case, end: RunEnd) -> Case:
             fix=Message("give the kernel a trace sink that outlives ExitBootServices, and run again"),
         )
         case = _plus(replace(case, findings=(*case.findings, found)), Circumstance.ENDED_WITH_FAILURE)
+    case = _with_refused(case, end)
     heads: list[str] = []  # what explains the verdict: the first of them is its headline
     if end.exit_status is not None and end.exit_status < 0:
         heads.append(f"QEMU itself was ended by signal {-end.exit_status}{': ' if end.words else ''}{end.words}")
@@ -180,5 +193,10 @@ def _with_end(case: Case, end: RunEnd) -> Case:
         heads.append(f"{what} after {end.seconds:.1f} s{where}")
         case = _plus(case, Circumstance.CUT_SHORT)
     heads.extend(end.lost)
+    if end.unsaid and status_of(case) is Status.HEALTHY:
+        heads.insert(0, f"the guest never said {end.unsaid!r} (--expect)")
+        case = _plus(case, Circumstance.UNSAID)
+    if case.observation is not None:
+        case = replace(case, observation=replace(case.observation, ended=end.ended))
     first, last = map(Diagnostic, heads), map(Diagnostic, end.notes)
     return replace(case, diagnostics=(*first, *case.diagnostics, *last))

@@ -35,6 +35,7 @@ TABLE: tuple[tuple[Callable[[Case], bool], Status], ...] = (
     (lambda case: case.has_error and Is.STOPPED_BY_IT in case.circumstances, Status.FAULTED),
     (lambda case: case.has_error, Status.WILL_FAULT),
     (_is(Is.CUT_SHORT, Is.TOLD_NOTHING), Status.INCOMPLETE),
+    (_is(Is.UNSAID), Status.HUNG),
 )
 
 
