@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from cr3scope.cli.streams import hang_up, prepare, say, settle
+from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
 from cr3scope.errors import Ended, UnusableInput
 from cr3scope.text import printable
 
 EXIT_UNUSABLE = 2
+_UNPRINTED = "standard output: {}"
 _EXIT_SIGNAL = 128  # and its number: as a shell reports who was ended by one
 
 # A verb's module is imported only when the verb is used: `triage` needs no numpy.
@@ -56,13 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _EXIT_SIGNAL + signal.SIGINT
     except Ended as error:
         status = _fail(f"ended by {error.by.name}", _EXIT_SIGNAL + error.by)
+    except NotPrinted as error:
+        hang_up()
+        status = _fail(_UNPRINTED.format(error.strerror))
     except Exception as error:  # whatever a parser missed: a user never sees a traceback
-        status = _settled(0)
-        if not status:
-            if os.environ.get("CR3SCOPE_DEBUG"):
-                raise
-            kind = type(error).__name__
-            status = _fail(f"internal error: {kind}: {error} (CR3SCOPE_DEBUG=1 shows where)")
+        if os.environ.get("CR3SCOPE_DEBUG"):
+            raise
+        kind = type(error).__name__
+        status = _fail(f"internal error: {kind}: {error} (CR3SCOPE_DEBUG=1 shows where)")
     return status
 
 
@@ -91,8 +93,11 @@ def _ending() -> Iterator[None]:
 
 def _settled(status: int) -> int:
     """The status, unless what it stands for could not be printed."""
-    why = settle()
-    return status if why is None else _fail(f"standard output: {why}")
+    try:
+        why = settle()
+    except BrokenPipeError:
+        return _EXIT_SIGNAL + signal.SIGPIPE
+    return status if why is None else _fail(_UNPRINTED.format(why))
 
 
 def _run(words: Sequence[str]) -> int:

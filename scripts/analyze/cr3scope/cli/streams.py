@@ -6,8 +6,25 @@ import contextlib
 import io
 import os
 import sys
+from typing import Any
 
 _INPUT, _OUTPUT, _ERROR = 0, 1, 2
+
+
+class NotPrinted(OSError):
+    """Standard output does not take what is printed: its disk is full, say."""
+
+
+class _Output(io.FileIO):
+    """Standard output, of which an error is told from those of other files."""
+
+    def write(self, data: Any, /) -> Any:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise NotPrinted(error.errno, error.strerror) from error
 
 
 def prepare() -> None:
@@ -20,10 +37,14 @@ def prepare() -> None:
             os.open(os.devnull, mode)  # it gets the lowest free number, which is this one
     if sys.stdin is None:
         sys.stdin = open(_INPUT, closefd=False)
-    if sys.stdout is None:
-        sys.stdout = _writer(_OUTPUT)
+    if sys.stdout is None or sys.stdout is sys.__stdout__:
+        own = sys.stdout
+        raw = io.BufferedWriter(_Output(_OUTPUT, "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(
+            raw, encoding=own.encoding if own else "utf-8", line_buffering=bool(own) and own.isatty()
+        )
     if sys.stderr is None:
-        sys.stderr = _writer(_ERROR)
+        sys.stderr = open(_ERROR, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -40,7 +61,7 @@ def say(line: str) -> None:
 def settle() -> str | None:
     """Write what still waits to be printed; return why standard output does not take it, None if it does.
 
-    Nothing is left that could fail at the end of the process.
+    BrokenPipeError if its reader went away. Nothing is left that could fail at the end of the process.
     """
     try:
         sys.stderr.flush()
@@ -48,6 +69,9 @@ def settle() -> str | None:
         _silence(_ERROR)
     try:
         sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(_OUTPUT)
+        raise
     except OSError as error:
         _silence(_OUTPUT)
         return error.strerror or str(error)
@@ -58,10 +82,6 @@ def hang_up() -> None:
     """Print nothing more on standard output, not even at the end of the process: its reader went away."""
     _silence(_OUTPUT)
     settle()
-
-
-def _writer(descriptor: int) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)), encoding="utf-8")
 
 
 def _is_closed(descriptor: int) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
@@ -83,20 +82,25 @@ def opened(path: Path) -> Iterator[LogFile]:
     from cr3scope.input.logs.int_log.log_filter import LogFilter
 
     name = "standard input" if str(path) == _STDIN else str(path)
-    folder = tempfile.mkdtemp(prefix="cr3scope-")
-    try:
-        target = Path(folder, "log")
-        with target.open("wb") as out, _stream(path) as source:
-            kept = LogFilter(out)
-            while piece := source.read(_PIECE):
-                kept.feed(piece)
-            kept.finish()
-        with LogFile(target, name) as log:
+    with _copy(name) as copy:
+        try:
+            with _stream(path) as source:
+                kept = LogFilter(copy)
+                while piece := source.read(_PIECE):
+                    kept.feed(piece)
+                kept.finish()
+        except OSError as error:
+            raise UnusableInput(f"{name}: {error.strerror}") from error
+        with LogFile(Path(f"/dev/fd/{copy.fileno()}"), name) as log:
             yield log
+
+
+def _copy(name: str) -> BinaryIO:
+    """A file without a name: however the command ends, nothing of it is left."""
+    try:
+        return cast(BinaryIO, tempfile.TemporaryFile(prefix="cr3scope-"))
     except OSError as error:
-        raise UnusableInput(f"{name}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise UnusableInput(f"{name}: no room for a copy (TMPDIR): {error.strerror}") from error
 
 
 def _stream(path: Path) -> BinaryIO:
