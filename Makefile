@@ -73,30 +73,30 @@ help: ## list the verbs
 run-trace: $(BUILD)/deps-run.stamp ## build, boot under QEMU, capture, analyze, print the verdict
 	@[ -e $(BUILD)/kernel/kernel.elf ] || echo "building loader and kernel" >&2
 	@$(MAKE) --no-print-directory -s build
-	@scripts/boot/run-trace $(BUILD) $(RUN)
+	@scripts/boot/run-trace $(BUILD) $(call quoted,$(RUN))
 
 run: $(BUILD)/deps-run.stamp ## boot for a person: console on the terminal, monitor on Ctrl-T
 	@$(MAKE) --no-print-directory -s build
-	@scripts/boot/run $(BUILD) $(RUN)
+	@scripts/boot/run $(BUILD) $(call quoted,$(RUN))
 
 debug: $(BUILD)/deps-test.stamp ## boot and open gdb, stopped right before mov cr3
 	@$(MAKE) --no-print-directory -s build
-	@$(PYTHON) scripts/gdb/debug.py $(BUILD) $(RUN)
+	@$(PYTHON) scripts/gdb/debug.py $(BUILD) $(call quoted,$(RUN))
 
 debug-batch: $(BUILD)/deps-test.stamp ## the same without a terminal: print where it stands, step across, end
 	@$(MAKE) --no-print-directory -s build
-	@$(PYTHON) scripts/gdb/debug.py --batch $(BUILD) $(RUN)
+	@$(PYTHON) scripts/gdb/debug.py --batch $(BUILD) $(call quoted,$(RUN))
 
 debug-server: $(BUILD)/deps-test.stamp ## boot, and wait for any gdb: make debug-server PORT=1234
 	@$(MAKE) --no-print-directory -s build
-	@$(PYTHON) scripts/gdb/debug.py --server $(or $(PORT),1234) $(BUILD) $(RUN)
+	@$(PYTHON) scripts/gdb/debug.py --server $(or $(PORT),1234) $(BUILD) $(call quoted,$(RUN))
 
 blame: $(BUILD)/deps-test.stamp ## who wrote a page-table entry: make blame ENTRY=0xdda0000 INJECT=...
 	@$(MAKE) --no-print-directory -s build
-	@$(PYTHON) scripts/gdb/debug.py --blame '$(or $(ENTRY),$(error blame: set ENTRY, as in ENTRY=0xdda0000 or ENTRY=0x100000:PML4))' $(BUILD) $(RUN)
+	@$(PYTHON) scripts/gdb/debug.py --blame '$(or $(ENTRY),$(error blame: set ENTRY, as in ENTRY=0xdda0000 or ENTRY=0x100000:PML4))' $(BUILD) $(call quoted,$(RUN))
 
 analyze: ## judge a saved capture: make analyze CAPTURE=build/runs/last/serial.log
-	@scripts/cr3scope analyze $(CAPTURE) --elf $(BUILD)/loader/loader.elf --elf $(BUILD)/kernel/kernel.elf
+	@scripts/cr3scope analyze $(if $(CAPTURE),$(call quoted,$(CAPTURE))) --elf $(BUILD)/loader/loader.elf --elf $(BUILD)/kernel/kernel.elf
 
 faults: ## list the faults that INJECT= takes
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
