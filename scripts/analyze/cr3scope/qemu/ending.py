@@ -47,8 +47,9 @@ def with_ending(
         return replace(seen, detail=outcome.gave_up, source="run", standing=there)
     if outcome.reason is Reason.TIMEOUT and seen.ending is None and outcome.registers and not traced:
         return replace(seen, detail=running_words(outcome), source="run", standing=there)
-    if outcome.reason is Reason.TIMEOUT and seen.ending is None and not outcome.registers and not traced:
-        return replace(seen, detail=f"not done after {outcome.seconds:.0f} s", source="run")
+    is_known = outcome.is_log_whole and (traced or outcome.registers or outcome.reason is not Reason.TIMEOUT)
+    if outcome.reason in _HANGS and seen.ending is None and not is_known:
+        return replace(seen, detail=hang_words(outcome), source="run", standing=there)
     if outcome.reason is Reason.STANDSTILL and outcome.parked is not None and seen.ending is None:
         return replace(seen, ending=Ending.PARKED, detail=parked_words(outcome), source="run", standing=there)
     if outcome.reason in _HANGS and seen.ending is None:

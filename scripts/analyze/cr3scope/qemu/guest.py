@@ -201,7 +201,7 @@ class _Watcher:
                 self.outcome.serial = self._serial.received
                 self.outcome.seconds = time.monotonic() - self._began
                 examine(self._qmp, self.outcome)
-        except MemoryUnavailable as error:
+        except (MemoryUnavailable, UnusableInput) as error:
             self._unasked = f"not all was asked of the paused guest: {error}"
         self._qmp.quit()
         is_hurried = self._signals.has_come()
@@ -226,8 +226,9 @@ class _Watcher:
         if self._unasked:
             (self.outcome.notes.append if self.outcome.passed else self.outcome.lose)(self._unasked)
         self._log.finish()
-        if self._log.error is not None:
-            self.outcome.lose(f"interrupts.log is not whole: {self._log.error.strerror}")
+        if self._log.loss:
+            self.outcome.is_log_whole = False
+            self.outcome.lose(f"interrupts.log is not whole: {self._log.loss}")
         if self._qmp is not None:
             self._qmp.close()
         self._listener.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
+import io
 import os
 import select
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from cr3scope.input.logs.int_log.log_filter import LogFilter
 from cr3scope.input.logs.int_log.storm import Storm, StormDetector
@@ -31,6 +32,30 @@ def read_end(path: Path) -> int:
     return descriptor
 
 
+class _Kept(io.RawIOBase):
+    """A file that takes everything: what comes after its disk is full is lost, and ``error`` says so."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_new(path, buffering=0)
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data)
+        while left and self.error is None:
+            try:
+                left = left[self._file.write(left) :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class LogPipe:
     """Reads ``fifo`` until told to finish; keeps the bounded log in ``target``.
 
@@ -39,7 +64,8 @@ class LogPipe:
 
     def __init__(self, fifo: Path, target: Path) -> None:
         self._fifo = read_end(fifo)
-        self._out = open_new(target)
+        self._kept = _Kept(target)
+        self._out = io.BufferedWriter(self._kept)
         self._filter = LogFilter(self._out)
         self._detector = StormDetector()
         self._notice_read, self._notice_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -47,11 +73,18 @@ class LogPipe:
         self._finished = False
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.storm: Storm | None = None
-        self.error: OSError | None = None  # the disk is full, say; QEMU's log is still drained
+        self._is_endless = False
         self._thread.start()
 
     def fileno(self) -> int:
         return self._notice_read
+
+    @property
+    def loss(self) -> str:
+        """Return why what is kept is not all that there is to keep; "" if it is."""
+        if self._kept.error is not None:
+            return self._kept.error.strerror or str(self._kept.error)
+        return "QEMU goes on writing, although it is paused" if self._is_endless else ""
 
     @property
     def records(self) -> int:
@@ -83,10 +116,7 @@ class LogPipe:
             self._fifo, self._notice_read, self._notice_write, self._stop_read, self._stop_write,
         ):  # fmt: skip
             os.close(descriptor)
-        try:
-            self._out.close()
-        except OSError as error:
-            self.error = self.error or error
+        self._out.close()
 
     def _run(self) -> None:
         both, stop_only = select.poll(), select.poll()
@@ -102,21 +132,13 @@ class LogPipe:
                 if not stopping and len(data) < PIPE_BYTES:
                     break
                 if time.monotonic() > until:
-                    self._note_endless(stopping)
+                    self._is_endless = stopping
                     break
             if stopping:
                 break
             if data == b"":  # QEMU closed its end: nothing more until told to finish
                 stop_only.poll()
-        if self.error is None:
-            try:
-                self._filter.finish()
-            except OSError as error:
-                self.error = error
-
-    def _note_endless(self, stopping: bool) -> None:
-        if stopping and self.error is None:
-            self.error = OSError(errno.EBUSY, "QEMU goes on writing, although it is paused")
+        self._filter.finish()
 
     def _read(self) -> bytes | None:
         """What is there; b"" if no writer is left, None if there is nothing now."""
@@ -126,13 +148,7 @@ class LogPipe:
             return None
 
     def _take(self, data: bytes) -> None:
-        if self.error is not None:
-            return
-        try:
-            lines = self._filter.feed(data)
-        except OSError as error:
-            self.error = error
-            return
+        lines = self._filter.feed(data)
         if self.storm is None and lines:
             self.storm = self._detector.feed(lines)
             if self.storm is not None:

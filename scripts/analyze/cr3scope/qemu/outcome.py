@@ -68,6 +68,7 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)  # those of the notes without whose matter nobody can say that all is well
     ended_by: str = ""  # who ended it, in QEMU's word, if that was not the guest
+    is_log_whole: bool = True  # as far as it is to be kept
     has_debug_exit: bool = False  # the command gives the guest an isa-debug-exit
     is_bare: bool = False  # the command is QEMU itself, and no script around it
     panic: str | None = None  # why a kernel gave up, in its own words, as seen when they came
