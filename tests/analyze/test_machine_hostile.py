@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,16 @@ from analyze.test_machine_guest import AT_ONCE, FAKE, LIMIT, is_alive, play
 
 from cr3scope.cli.main import main
 from cr3scope.errors import UnusableInput
+from cr3scope.images.debug_table import table_counts
 from cr3scope.qemu.channels import channels_in
 from cr3scope.qemu.command import read_command
+from cr3scope.qemu.gdb_stub import GdbStub
 from cr3scope.qemu.left import exit_notes, failure_words
 from cr3scope.qemu.memory_map import ram_ranges
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.target.memory import MemoryUnavailable
 
-NOT_HEALTHY = (1, 2)
 PROGRAM = "import sys; from cr3scope.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -253,3 +259,55 @@ def test_no_place_for_channels_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("cr3scope.qemu.channels._is_fit", lambda _: False)
     with pytest.raises(UnusableInput, match="XDG_RUNTIME_DIR"), channels_in(tmp_path):
         pass
+
+
+def test_an_answer_that_comes_late_answers_no_other_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cr3scope.qemu.qmp.REPLY_SECONDS", 0.05)
+    ours, theirs = socket.socketpair()
+    client = Qmp(ours)
+    with pytest.raises(QmpError, match="no answer"):
+        client.monitor("info registers")
+    theirs.recv(1 << 16)
+    theirs.sendall(b'{"return": "old", "id": "human-monitor-command"}\n')
+    with pytest.raises(QmpError, match="no answer"):
+        client.monitor("xp /1gx 0")
+    client.close()
+    theirs.close()
+
+
+def test_a_debugger_stub_that_sends_no_packet_is_given_up(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "gdb"))
+        listener.listen()
+        stub = GdbStub(tmp_path / "gdb")
+        theirs = listener.accept()[0]
+
+        def flood() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    theirs.sendall(b"x" * 4096)
+
+        thread = threading.Thread(target=flood, daemon=True)
+        thread.start()
+        with pytest.raises(QmpError, match="no packet"):
+            while not stub.has_stopped():
+                pass
+        stub.close()
+        thread.join(LIMIT)
+        theirs.close()
+
+
+def test_firmware_pointers_are_looked_for_where_ram_is_and_no_list_of_all_places_is_made() -> None:
+    asked: list[int] = []
+
+    class Guest:
+        def ram(self) -> list[tuple[int, int]]:
+            return [(0, (1 << 52) - 1), (0, (1 << 52) - 1), (4 << 30, (5 << 30) - 1)]
+
+        def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
+            asked.extend(places)
+            return iter([bytes(length)] * len(asked))
+
+    assert table_counts(Guest()) == []
+    assert asked[0] == (4 << 30) - (4 << 20) and asked[1023] == 0 and asked[1024] == (1 << 52) - (4 << 20)
+    assert len(asked) == len(set(asked)) == 1 << 14

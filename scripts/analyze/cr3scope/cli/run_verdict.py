@@ -15,7 +15,6 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.left import exit_notes, failure_words, last_words as own_words
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
-from cr3scope.qemu.serial_port import panic_words
 from cr3scope.render.message import plain
 from cr3scope.verdict.run import RunEnd, judge_traced, judge_untraced
 from cr3scope.verdict.types import Verdict
@@ -104,7 +103,7 @@ def _end(outcome: Outcome, expected: str | None, is_traced: bool) -> RunEnd:
         rip=outcome.registers.get("RIP", outcome.registers.get("EIP")),
         callers=outcome.callers,
         is_firmwares=bool(outcome.images),
-        panic=outcome.panic if outcome.panic is not None else panic_words(outcome.serial),
+        panic=outcome.panic,
         said=last_words(outcome.screen.encode() if outcome.screen else outcome.serial),
         notes=[*(note for note in outcome.notes if note not in lost), *exit_notes(outcome)],
     )
