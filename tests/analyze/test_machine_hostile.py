@@ -28,8 +28,8 @@ from cr3scope.qemu.gdb_stub import GdbStub
 from cr3scope.qemu.left import exit_notes, failure_words
 from cr3scope.qemu.memory_map import ram_ranges
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.paused_guest import look, stopped_cpus
 from cr3scope.qemu.qmp import Qmp, QmpError
-from cr3scope.target.memory import MemoryUnavailable
 
 PROGRAM = "import sys; from cr3scope.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -175,13 +175,26 @@ def test_a_signal_ends_the_run_whatever_qemu_does(tmp_path: Path, scenario: str,
     assert (tmp_path / "interrupts.log").stat().st_size
 
 
+def test_more_cpus_than_a_machine_has_are_refused() -> None:
+    class Monitor:
+        def monitor(self, line: str) -> str:
+            return "CPU#0\r\n" * 5000
+
+        def execute(self, command: str, **arguments: Any) -> Any:
+            raise QmpError(command)
+
+    for ask in (look, stopped_cpus):
+        with pytest.raises(QmpError, match="more than 4096 CPUs"):
+            ask(Monitor())
+
+
 def test_ranges_of_ram_are_checked() -> None:
     line = " {:016x}-{:016x} (prio 0, ram): x\n"
     assert ram_ranges(line.format(0, 0xFFF) * 3) == ((0, 0xFFF),)
     for first, last in ((0, (1 << 64) - 1), (0x2000, 0x1000), (0, 1 << 52)):
-        with pytest.raises(MemoryUnavailable, match="no machine has RAM at"):
+        with pytest.raises(QmpError, match="no machine has RAM at"):
             ram_ranges(line.format(first, last))
-    with pytest.raises(MemoryUnavailable, match="more than"):
+    with pytest.raises(QmpError, match="more than"):
         ram_ranges("".join(line.format(at << 12, at << 12 | 0xFFF) for at in range(5000)))
 
 

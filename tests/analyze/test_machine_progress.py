@@ -43,3 +43,19 @@ def test_a_short_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.show(Figures(0.4, 0, 0, 0, b""))
     progress.close()
     assert stream.getvalue() == ""
+
+
+class Gone(Terminal):
+    """A terminal whose window was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_is_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setenv("TERM", "xterm")
+    progress = Progress()
+    for _ in range(2):
+        progress.show(FIGURES)
+    progress.close()

@@ -25,5 +25,6 @@ QMP_TURN_BYTES: Final = 1 << 18  # taken before the clock is looked at again
 QMP_EVENTS: Final = 4096  # that nobody has asked for yet; a QEMU sends a few in a second
 QMP_DIGITS: Final = 20  # of a number: 2^64 has as many
 STUB_PACKET_BYTES: Final = 1 << 16  # to a breakpoint's question; QEMU's own limit of a packet is 4 KiB
+KEPT_TABLE_PAGES: Final = 4096  # of tables.core: 16 MiB
 MONITOR_CPUS: Final = 4096  # QEMU's own limit is below that
 MONITOR_RAM_RANGES: Final = 1 << 12  # each address space lists each; memory devices make some hundred

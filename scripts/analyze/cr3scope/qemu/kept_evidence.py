@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cr3scope import limits
 from cr3scope.images.loaded import Image
 from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.write_core import write_core
@@ -26,7 +27,6 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform
 
 CORE, STATE = "tables.core", "machine.txt"
-MOST_PAGES = 4096  # 16 MiB of tables
 MOST_SECONDS = 5.0
 _CODE_BEFORE, _CODE_BYTES = 16, 80
 _STACK_BYTES = 128
@@ -100,8 +100,8 @@ class _Bounded:
 
     def table(self, phys: int) -> Entries | None:
         """Return the entries; None where there is no memory, or no more is read."""
-        if len(self.pages) >= MOST_PAGES:
-            self.refused = self.refused or f"more than {MOST_PAGES} table pages"
+        if len(self.pages) >= limits.KEPT_TABLE_PAGES:
+            self.refused = self.refused or f"more than {limits.KEPT_TABLE_PAGES} table pages"
         elif time.monotonic() > self._until:
             self.refused = self.refused or f"not done after {MOST_SECONDS:g} s"
         if self.refused:

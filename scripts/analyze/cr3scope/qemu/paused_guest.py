@@ -18,6 +18,7 @@ from cr3scope import limits
 from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.paging.tables import Entries
 from cr3scope.qemu import memory_map
+from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.memory import Memory, MemoryUnavailable
 from cr3scope.target.standstill import Look
 from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table
@@ -115,8 +116,14 @@ def _read_plain(file: Path, length: int) -> bytes:
 def look(monitor: Monitor) -> Look:
     """Return the registers of every CPU. Raises MemoryUnavailable if QEMU does not answer."""
     text = monitor.monitor("info registers -a")
-    parts = text.split(_CPU_HEAD, limits.MONITOR_CPUS)
+    _check_count(text)
+    parts = text.split(_CPU_HEAD)
     return tuple(read_registers(part) for part in (parts[1:] or parts))
+
+
+def _check_count(text: str) -> None:
+    if text.count(_CPU_HEAD) > limits.MONITOR_CPUS:
+        raise QmpError(f"info registers -a: more than {limits.MONITOR_CPUS} CPUs")
 
 
 def stopped_cpus(monitor: Monitor, memory: Memory | None = None) -> tuple[StoppedCpu, ...]:
@@ -131,7 +138,9 @@ def stopped_cpus(monitor: Monitor, memory: Memory | None = None) -> tuple[Stoppe
         return tuple(memory_map.asked(monitor.monitor))
 
     memory = memory or MonitorMemory(monitor)
-    head, *told = _CPU.split(monitor.monitor("info registers -a"), limits.MONITOR_CPUS)
+    text = monitor.monitor("info registers -a")
+    _check_count(text)
+    head, *told = _CPU.split(text)
     numbers, texts = told[::2] or ["0"], told[1::2] or [head]
     return tuple(
         _stopped(memory, int(number), text, phys_bits, ram) for number, text in zip(numbers, texts, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,9 +34,15 @@ class Progress:
         self._wanted = sys.stderr.isatty()
 
     def show(self, figures: Figures) -> None:
-        """Draw the line anew."""
+        """Draw the line anew; no more once the terminal is gone."""
         if not self._wanted or figures.seconds < AFTER_SECONDS:
             return
+        try:
+            self._draw(figures)
+        except OSError:
+            self._wanted = False
+
+    def _draw(self, figures: Figures) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text
@@ -49,9 +56,10 @@ class Progress:
 
     def close(self) -> None:
         """Remove the line."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            with contextlib.suppress(OSError):
+                live.stop()
 
 
 def words(figures: Figures) -> str:

@@ -100,6 +100,8 @@ class Qmp:
         self.ready = False  # QEMU answers, so the machine is set up
         self.closed = False  # QEMU has hung up
         self.damage = ""  # what came that is no QMP: what it may have hidden nobody knows
+        self._is_flooded = False  # nothing more is read
+        self._strays = 0  # answers to what nobody has asked
         with contextlib.suppress(QmpError):  # QEMU may have left at once: its exit tells more
             self._send({"execute": "qmp_capabilities", "id": "hello"})
 
@@ -126,6 +128,8 @@ class Qmp:
         """QmpError if no more may be asked."""
         if self._is_cancelled():
             raise QmpError("interrupted")
+        if self._is_flooded:
+            raise QmpError("QEMU's QMP socket is not read any more")
         if time.monotonic() > self._until:
             raise QmpError("the time for it was up")
 
@@ -138,6 +142,7 @@ class Qmp:
         until = min(time.monotonic() + REPLY_SECONDS, self._until)
         self._given_up += 1
         while not self._replies:
+            self._check()
             self._wait(until, command)
         self._given_up -= 1
         reply = self._replies.pop()
@@ -221,6 +226,8 @@ class Qmp:
                     if not data:
                         break
                     self._take(data)
+                    if self._is_flooded:
+                        break
                 else:
                     return
             except ConnectionError:
@@ -228,13 +235,14 @@ class Qmp:
             self.closed = True
 
     def _take(self, data: bytes) -> None:
+        if self._is_flooded:
+            return
         begin = len(self._unread)
         self._unread += data
         end = self._unread.rfind(b"\n", begin)
         if end < 0:
             if len(self._unread) > limits.QMP_MESSAGE_BYTES:
-                self._damaged(f"a message of more than {limits.QMP_MESSAGE_BYTES} bytes")
-                self._unread.clear()
+                self._flooded(f"a message of more than {limits.QMP_MESSAGE_BYTES} bytes")
             return
         lines = bytes(self._unread[:end]).split(b"\n")
         del self._unread[: end + 1]
@@ -252,11 +260,22 @@ class Qmp:
             if len(self._events) < limits.QMP_EVENTS:
                 self._events.append(message)
             else:
-                self._damaged(f"more than {limits.QMP_EVENTS} events at once")
+                self._flooded(f"more than {limits.QMP_EVENTS} events at once")
         elif "return" in message or "error" in message:
             self.ready = True
             if self._awaited and message.get("id") == self._awaited:
                 self._replies.append(message)
+            else:
+                self._strays += 1
+                if self._strays > limits.QMP_EVENTS:
+                    self._flooded(f"more than {limits.QMP_EVENTS} answers that nobody had asked for")
 
     def _damaged(self, what: str) -> None:
         self.damage = self.damage or what
+
+    def _flooded(self, what: str) -> None:
+        """Read nothing more: who sends so much sends for ever."""
+        self._damaged(what)
+        self._is_flooded = self.closed = True
+        self._unread.clear()
+        self._events.clear()
