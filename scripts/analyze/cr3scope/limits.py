@@ -11,6 +11,8 @@ from typing import Final
 # Captures. A few bytes of a stream can stand for many: what one capture may decode to is bounded. The largest
 # honest dump known, 1 TiB mapped with 2 MiB pages, has 1024 tables.
 CAPTURE_BOOTS: Final = 4096
+CAPTURE_JUDGED_BOOTS: Final = 16  # each is judged like a capture of its own, in a twentieth of a second
+CAPTURE_BYTES: Final = 1 << 28  # the longest captures known, of weeks of boots, have some megabytes
 CAPTURE_TABLES: Final = 1 << 16
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all

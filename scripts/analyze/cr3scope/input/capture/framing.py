@@ -42,6 +42,11 @@ class RawRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Torn(Diagnostic):
+    """What begins like a record and cannot be read: a record that was damaged, or text that looks like one."""
+
+
+@dataclass(frozen=True, slots=True)
 class OtherVersion:
     """A record of a format that this reader does not know; ``intact`` if its checksum is right."""
 
@@ -64,7 +69,7 @@ def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
         if newline < 0:
             why = "another record starts inside it" if following >= 0 else "the capture ends in it"
             yield from _other_version(data[start : start + RECORD_BYTES])
-            yield Diagnostic(f"damaged record: {why}", line, start)
+            yield Torn(f"damaged record: {why}", line, start)
         else:
             yield from _record(data, start, newline, line)
             after_record = newline + 1
@@ -79,23 +84,23 @@ def _record(
     end = newline - 1 if data[newline - 1] == ord("\r") else newline
     if end + 1 - start > RECORD_BYTES:
         yield from _other_version(data[start : start + RECORD_BYTES])
-        yield Diagnostic(f"damaged record: longer than {RECORD_BYTES} bytes", line, start)
+        yield Torn(f"damaged record: longer than {RECORD_BYTES} bytes", line, start)
         return
     body = data[start:end]
     checksum = _CHECKSUM.search(body)
     if checksum is None:
         yield from _other_version(body)
-        yield Diagnostic("damaged record: it does not end with a checksum", line, start)
+        yield Torn("damaged record: it does not end with a checksum", line, start)
         return
     if zlib.crc32(body[: checksum.start(1) - 1]) != int(checksum[1], 16):
         yield from _other_version(body)
-        yield Diagnostic("damaged record: its checksum differs", line, start)
+        yield Torn("damaged record: its checksum differs", line, start)
         return
     match = _RECORD.fullmatch(body)
     if match is None or match["version"] != MAJOR_VERSION:
         yield from _other_version(body, intact=True)
     if match is None:
-        yield Diagnostic("damaged record: it breaks the grammar", line, start)
+        yield Torn("damaged record: it breaks the grammar", line, start)
     elif match["version"] == MAJOR_VERSION:
         kind = match["kind"].decode()
         yield RawRecord(
