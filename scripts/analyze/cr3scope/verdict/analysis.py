@@ -138,13 +138,14 @@ def _case_of_boot(
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     if boot.is_unpromised:
         diagnostics.append(Diagnostic(_UNPROMISED))
+    diagnostics += (Diagnostic(f"past the budget of this judgement, and not told: {what}") for what in intent.left_out)
     walk = _walk(context, log)
     if observation is not None and log is not None and isinstance(lines, Symbols) and lines.has_files:
         observation, notes = placed(observation, log, lines)
         diagnostics.extend(notes)
     return Case(
         findings, prediction, observation, agreement, walk,
-        circumstances=frozenset(_circumstances(boot, predicted, observation)), diagnostics=tuple(diagnostics),
+        circumstances=frozenset(_circumstances(boot, predicted, observation, intent)), diagnostics=tuple(diagnostics),
     )  # fmt: skip
 
 
@@ -230,7 +231,7 @@ def _missing(boot: Boot) -> str:
 
 
 def _circumstances(
-    boot: Boot, predicted: PlanPrediction | None, observation: Observation | None
+    boot: Boot, predicted: PlanPrediction | None, observation: Observation | None, intent: Intent
 ) -> Iterator[Circumstance]:
     if observation is not None and observation.is_routine and observation.ending is not None:
         yield Circumstance.ROUTINE
@@ -242,5 +243,7 @@ def _circumstances(
         yield Circumstance.LOADER_REFUSED if refused and foreseen else Circumstance.LOADER_FAILED
     if not boot.complete:
         yield Circumstance.UNFINISHED
+    if intent.left_out:
+        yield Circumstance.LEFT_OUT
     if boot.summary is not None and boot.summary[1] > 0:
         yield Circumstance.CHECK_FAILED

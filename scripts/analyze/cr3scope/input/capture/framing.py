@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cr3scope.input.diagnostic import Diagnostic
 
@@ -23,11 +24,11 @@ _RECORD = re.compile(
     re.VERBOSE,
 )
 _VERSION = re.compile(rb"@c3s([0-9]+) ")
-_CHECKSUM = re.compile(rb" #([0-9a-f]{8})$")
+_CHECKSUM = re.compile(rb" #([0-9a-f]{8})")
+_CHECKSUM_BYTES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """An intact record: its checksum and its grammar are right, its fields not yet looked at.
 
     ``wire`` is what the totals of ``end`` count: from ``@`` to LF, without a CR.
@@ -87,12 +88,12 @@ def _record(
         yield Torn(f"damaged record: longer than {RECORD_BYTES} bytes", line, start)
         return
     body = data[start:end]
-    checksum = _CHECKSUM.search(body)
+    checksum = _CHECKSUM.fullmatch(body[-_CHECKSUM_BYTES:])
     if checksum is None:
         yield from _other_version(body)
         yield Torn("damaged record: it does not end with a checksum", line, start)
         return
-    if zlib.crc32(body[: checksum.start(1) - 1]) != int(checksum[1], 16):
+    if zlib.crc32(body[: 1 - _CHECKSUM_BYTES]) != int(checksum[1], 16):
         yield from _other_version(body)
         yield Torn("damaged record: its checksum differs", line, start)
         return

@@ -85,6 +85,8 @@ class _Reader:
         self._damage_before = 0
         self._torn: list[Torn] = []  # in the section in hand, of which nothing else is known to be damaged
         self._unknown: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()  # of the boot in hand
+        self._too_many: set[str] = set()
         self._unnamed = 0  # of kinds past _MOST_UNKNOWN_KINDS
         self._notes = Journal()
 
@@ -211,6 +213,15 @@ class _Reader:
 
     def _dispatch(self, record: RawRecord, fields: Fields) -> None:
         kind = record.kind
+        if kind in HANDLERS:
+            self._kinds[kind] += 1
+            if self._kinds[kind] <= limits.CAPTURE_KINDS.get(kind, limits.CAPTURE_KIND):
+                HANDLERS[kind](fields, record.line, self._boot)
+            elif kind not in self._too_many:
+                self._too_many.add(kind)
+                most = limits.CAPTURE_KINDS.get(kind, limits.CAPTURE_KIND)
+                raise Malformed(f"more than {most} of this kind in one boot: the others are not read")
+            return
         if kind == "d":
             self._contents.add(fields)
             return
@@ -221,8 +232,6 @@ class _Reader:
             self._contents.open(kind, fields, record.line)
         elif kind == "mmap":
             self._memory_map.add(fields, self._boot)
-        elif kind in HANDLERS:
-            HANDLERS[kind](fields, record.line, self._boot)
         elif kind in self._unknown or len(self._unknown) < _MOST_UNKNOWN_KINDS:
             self._unknown[kind] += 1
         else:
@@ -240,6 +249,8 @@ class _Reader:
             self._boot.complete = is_whole and not gave_up
             self._boots.append(self._boot)
         self._boot = Boot()
+        self._kinds.clear()
+        self._too_many.clear()
         self._sections = None
         self._contents.interrupt()
         self._memory_map = MemoryMap()
