@@ -85,6 +85,43 @@ def test_a_range_whose_frames_wrap_is_a_finding() -> None:
     assert found and found[0].range is not None and found[0].range[0] == b.FRAMEBUFFER
 
 
+@pytest.mark.parametrize("width", [1 << 28, (1 << 28) - 5])
+def test_a_plan_of_wide_accesses_is_walked_by_tables(width: int) -> None:
+    scene = healthy()
+    first, pages = FAR, (1 << 28) // b.PAGE
+    scene.map("wide", "data", first, 0x1_0000_0000, 1 << 28, "rw-")
+    step = scene.boot.plan[-1]
+    wide = (replace(step, step=len(scene.boot.plan) + n, virt=first + n % 2, width=width - 8, rip=b.ENTRY + 8) for n in range(50))
+    scene.boot.plan.extend(wide)
+    before = time.process_time()
+    verdict = analyze(scene.capture())
+    assert time.process_time() - before < SECONDS
+    assert verdict.prediction is not None and verdict.prediction.survives and verdict.prediction.diverges is None
+    for page, what in ((pages - 700, 0), (pages // 2, 0x7000_0000 | b.P | b.W | b.NX)):
+        broken = scene.tables.slot(first + page * b.PAGE, 1)
+        kept = scene.tables.get(broken)
+        scene.tables.put(broken, what)
+        prediction = analyze(scene.capture()).prediction
+        scene.tables.put(broken, kept)
+        assert prediction is not None
+        if what:
+            assert prediction.survives and prediction.diverges == len(scene.boot.plan) - 50
+        else:
+            assert prediction.first is not None and prediction.first.cr2 == first + page * b.PAGE
+
+
+def test_tables_that_lead_to_themselves_in_every_entry_end_and_are_not_healthy() -> None:
+    scene = healthy()
+    scene.tables.records.clear()
+    page = scene.tables.pages[b.ROOT]
+    page[page & 1 == 0] = b.ROOT | b.P | b.W
+    before = time.process_time()
+    verdict = analyze(scene.capture())
+    assert time.process_time() - before < SECONDS
+    assert verdict.status is not Status.HEALTHY
+    assert any("the tables map beside what was asked for" in plain(each.message) for each in verdict.diagnostics)
+
+
 def test_guards_are_looked_at_by_ranges() -> None:
     scene = healthy()
     scene.boot.regions.append(RegionRecord(0, "huge", "guard", 1 << 32, (1 << 47) - 1, None))

@@ -18,7 +18,7 @@ CAPTURE_BYTES: Final = 1 << 28  # the longest captures known, of weeks of boots,
 CAPTURE_KIND: Final = 1 << 10
 CAPTURE_KINDS: Final = {"map": 1 << 17, "set": 1 << 17, "table": 1 << 16, "region": 1 << 16, "plan": 1 << 12,
                         "preflight": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
-CAPTURE_TABLES: Final = 1 << 16
+CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
 
@@ -27,6 +27,7 @@ CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
 SCAN_RANGES: Final = 1 << 16  # into which tables are cut: more are no loader's work
 SCAN_STEPS: Final = 1 << 14  # walks of what is not granted at once
 REFUSED_PARTS: Final = 1 << 10
+EDGES: Final = 1 << 10  # of named ranges within one access: it has as many pages, or more, but the same few names
 PROBE_STEPS: Final = 1 << 13  # parts of ranges that are tried on other CPUs; a healthy boot takes some dozen
 
 # A run: what QEMU answers, what its guest sends, and what else is started for it.

@@ -6,12 +6,14 @@ Everything here comes from the trace's own words (``map``, ``region``, ``segment
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
+from cr3scope import limits
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PAGE_FRAME
 
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
@@ -162,6 +164,21 @@ class Intent:
             and not self._calls_by_place.has_any((first, last), (named.virt, named.last))
         ]
         yield from sorted([*mapped, *named_only], key=lambda named: named.virt)
+
+    def edges(self, first: int, last: int) -> list[int]:
+        """Return the beginnings of pages behind ``first``, up to ``last``, at which what is named may change, in order.
+
+        The first ones of very many.
+        """
+        begin, end = bisect_right(self._edges, first), bisect_right(self._edges, last)
+        if end - begin > limits.EDGES:
+            self.left_out["whether all that the plan touches is where it was meant to be"] = None
+        return self._edges[begin : min(end, begin + limits.EDGES)]
+
+    @cached_property
+    def _edges(self) -> list[int]:
+        named = (*self.images, *self.segments, *self.regions, *self.maps)
+        return sorted({edge & PAGE_FRAME for one in named for edge in (one.virt, one.last + PAGE_BYTES)})
 
     @cached_property
     def calls(self) -> Painted:

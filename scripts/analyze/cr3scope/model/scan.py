@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-import numpy as np
-
 from cr3scope import limits
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.granted import Granted, granted_by
@@ -16,18 +14,16 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.canonical import next_canonical
 from cr3scope.paging.reason import Reason
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import PageFault, Translation, access, behind
+from cr3scope.paging.walk import PageFault, Translation, access, alike, behind
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
-from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, LEAST_PHYS_BITS, PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.word import MASK64
 
 _LEFT_OUT = "what the tables refuse of all that was asked for"
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
-# Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -73,7 +69,7 @@ def _refused_parts(
                 return
             found = access(tables, cpu, virt, kind, platform=platform)
             if isinstance(found, Translation):
-                virt = (virt & -found.page_size) + _alike(tables, found) * found.page_size
+                virt = (virt & -found.page_size) + alike(tables, found.leaf, found.page_size) * found.page_size
                 continue
             guard = guards.at(virt)
             if guard is not None:
@@ -83,21 +79,6 @@ def _refused_parts(
                 yield Strike(Target.RANGE, kind, virt, found.reason, entry)
             is_wild = found.reason is Reason.NON_CANONICAL
             virt = next_canonical(virt, cpu.levels) if is_wild else behind(found)
-
-
-def _alike(tables: Tables, found: Translation) -> int:
-    """How many entries from the leaf on, in its table, differ from it in their frame alone.
-
-    All of them answer an access alike, so that a long range takes one walk for each table.
-    """
-    leaf = found.leaf
-    entries = tables.table(leaf.phys & -PAGE_BYTES)
-    assert entries is not None
-    # The low frame bits of a large leaf are reserved as well.
-    may_differ = (1 << LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
-    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~np.uint64(may_differ)
-    others = np.flatnonzero(differs)
-    return int(others[0]) if others.size else ENTRIES - leaf.index
 
 
 def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:

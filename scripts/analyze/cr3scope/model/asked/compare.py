@@ -35,9 +35,7 @@ from cr3scope.x86.platform import Platform
 
 _WRITE, _USER, _EXECUTE = int(RIGHT_WRITE), int(RIGHT_USER), int(RIGHT_EXECUTE)
 _RIGHTS = _WRITE | _USER | _EXECUTE
-# More ranges than this are no loader's work, and more tables (16 GiB in 4 KiB pages) take too long
-# for a verdict: such boots are judged by the other rules.
-_MOST_TABLES = 1 << 13
+_LEFT_OUT = f"what the tables map beside what was asked for, in more than {limits.SCAN_RANGES} ranges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +188,12 @@ def compare(
 def _compare(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
 ) -> Comparison | None:
-    top, dump = tables.table(cpu.root), intent.boot.dumps.get("new")
-    if top is None or (dump is not None and len(dump.tables) > _MOST_TABLES):
+    top = tables.table(cpu.root)
+    if top is None:
         return None
     ranges = mappings(_OwnTables(tables, intent), cpu, platform, limits.SCAN_RANGES)
     if ranges.is_cut:
+        intent.left_out[_LEFT_OUT] = None
         return None
     row_first = (ranges.first >> np.uint64(PAGE_SHIFT)).astype(np.int64)
     row_end = (ranges.last >> np.uint64(PAGE_SHIFT)).astype(np.int64) + 1
