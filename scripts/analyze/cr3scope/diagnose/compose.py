@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Fact, Message, Some, Span, message
+from cr3scope.model.intent import Intent, Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -158,17 +158,26 @@ def _denied(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> Som
     others = 0
     own = [strike for strike in strikes if strike.culprit == entry]
     for (first, last), struck in _by_reach(entry, own).items():
-        letters, places = {_LETTER[strike.kind] for strike in struck}, sorted(strike.virt for strike in struck)
-        for named in context.intent.within(first, last):
-            at = bisect_left(places, named.virt)
-            is_struck = at < len(places) and places[at] <= named.last
-            if not is_struck and letters.isdisjoint(named.rights or "rwx"):
-                continue
-            if len(found) < _MAX_KEPT:
-                found[Span(max(first, named.virt), min(last, named.last), named.label)] = None
-            else:
-                others += 1
+        wanted, more = _asked_below(context.intent, first, last, frozenset(_LETTER[strike.kind] for strike in struck))
+        places = (strike.virt for strike in struck if strike.target is not Target.RANGE)  # these were asked for
+        met = [_part(named, first, last) for virt in dict.fromkeys(places) for named in context.intent.within(virt, virt)]
+        found.update(dict.fromkeys(sorted({*wanted, *met}, key=lambda span: span.first)))
+        others += more
     return Some(tuple(found), _MAX_LISTED, others)
+
+
+def _asked_below(intent: Intent, first: int, last: int, letters: frozenset[str]) -> tuple[tuple[Span, ...], int]:
+    """The named parts of a range that need one of some rights, the first few, and how many others there are."""
+    key = first, last, letters
+    if key not in intent.asked_below:
+        wanting = [named for named in intent.within(first, last) if not letters.isdisjoint(named.rights or "rwx")]
+        parts = tuple(_part(named, first, last) for named in wanting[:_MAX_KEPT])
+        intent.asked_below[key] = parts, max(len(wanting) - _MAX_KEPT, 0)
+    return intent.asked_below[key]
+
+
+def _part(named: Named, first: int, last: int) -> Span:
+    return Span(max(first, named.virt), min(last, named.last), named.label)
 
 
 def _by_reach(entry: EntryRef, strikes: Iterable[Strike]) -> dict[tuple[int, int], list[Strike]]:

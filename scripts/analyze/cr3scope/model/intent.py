@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from cr3scope import limits
+from cr3scope.message import Span
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PAGE_FRAME
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Intent:
 
     def __init__(self, boot: Boot) -> None:
         self.boot = boot
+        self.asked_below: dict[tuple[int, int, frozenset[str]], tuple[tuple[Span, ...], int]] = {}  # worked out once
         self.left_out: dict[str, None] = {}  # what was not looked at, past a budget, in words
         self.maps = [
             Named(m.name, m.role, m.virt, m.last, m.phys, m.rights, m.caller) for m in boot.maps
