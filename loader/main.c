@@ -205,10 +205,17 @@ static bool run(void) {
     if (boot.config.misdeeds.edit_firmware_tables) {
         spoil_firmware_tables(&boot);
     }
-    trace_end(&boot.trace, "loader",
-              (boot.kernel.note_flags & HANDOFF_FLAG_TRACES) != 0 ? "kernel" : "none");
+    if (kernel_image_traces(&boot)) {
+        trace_end(&boot.trace, "loader", "kernel");
+    }
     save_trace_file();
-    return leave_firmware();
+    if (!leave_firmware()) {
+        return false;
+    }
+    if (!kernel_image_traces(&boot)) { /* with nothing to follow, it is the last word */
+        trace_end(&boot.trace, "loader", "none");
+    }
+    return true;
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {

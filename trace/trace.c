@@ -3,7 +3,7 @@
 #include "trace/crc32.h"
 #include "base64.h"
 
-#define SENTINEL_AND_VERSION "@c3s1 "
+#define SENTINEL_AND_VERSION TRACE_SENTINEL "1 "
 /* What stands after the fields: " #", eight digits, LF. */
 #define TRAILER_BYTES 11u
 #define FIELDS_END (TRACE_LINE_BYTES - TRAILER_BYTES)

@@ -35,11 +35,21 @@ bool firmware_start(struct firmware *firmware, EFI_HANDLE image, EFI_SYSTEM_TABL
     return true;
 }
 
+/* The console and the trace may share a wire: a name out of a file must not look like a record. */
+static CHAR16 shown(const char *text) {
+    static const char sentinel[] = TRACE_SENTINEL;
+    size_t alike = 0;
+    while (sentinel[alike] != '\0' && text[alike] == sentinel[alike]) {
+        alike++;
+    }
+    return sentinel[alike] == '\0' ? L'?' : (CHAR16)*text;
+}
+
 void firmware_tell(struct firmware *firmware, const char *line) {
     CHAR16 wide[TEXT_CHARS];
     size_t length = 0;
     while (length < TEXT_CHARS - 3 && line[length] != '\0') {
-        wide[length] = (CHAR16)line[length];
+        wide[length] = shown(line + length);
         length++;
     }
     wide[length++] = L'\r';

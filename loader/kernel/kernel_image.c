@@ -3,6 +3,10 @@
 #include "boot.h"
 #include "kernel/cpio.h"
 
+bool kernel_image_traces(const struct boot *boot) {
+    return (boot->kernel.note_flags & HANDOFF_FLAG_TRACES) != 0;
+}
+
 static void trace_elf(struct boot *boot) {
     const struct elf_image *kernel = &boot->kernel;
     char build_id[2 * ELF_BUILD_ID_BYTES + 1];
@@ -15,6 +19,7 @@ static void trace_elf(struct boot *boot) {
     if (kernel->build_id_bytes > 0) {
         trace_text(&boot->trace, "build_id", build_id);
     }
+    trace_text(&boot->trace, "traces", kernel_image_traces(boot) ? "yes" : "no");
     trace_close(&boot->trace);
 }
 

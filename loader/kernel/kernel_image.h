@@ -10,3 +10,6 @@ struct boot;
  * lists the segments there. False: where and why the boot is refused is in *boot.
  */
 bool kernel_image_load(struct boot *boot) __attribute__((warn_unused_result));
+
+/** Whether the kernel's notes say that it goes on with the trace. */
+bool kernel_image_traces(const struct boot *boot);

@@ -165,15 +165,15 @@ def test_a_foreseen_fault_that_did_not_come_is_said_aloud() -> None:
     assert verdict.exit_status == 1
 
 
-def test_the_last_complete_boot_is_judged_and_the_restart_before_it_is_told() -> None:
+def test_the_boot_that_dies_is_judged_and_its_restart_is_told() -> None:
     broken, sound = missing_entry(), healthy()
     broken.boot.complete = False
     broken.boot.closed = ["loader"]
     capture = Capture(boots=[broken.capture().boots[0], sound.capture().boots[0]])
     verdict = analyze(capture)
     assert chosen_boot(capture) is sound.boot
-    assert verdict.prediction == Prediction(survives=True)
-    assert rules(verdict) == ["restarted"]
+    assert verdict.status is Status.WILL_FAULT
+    assert rules(verdict) == ["code-unmapped", "restarted"]
     assert verdict.exit_status == 1
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trace_writer import Writer, dump_stream, entries, plane, repeat, varint, zigzag
 
+from cr3scope import limits
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Boot, Dump
 from cr3scope.input.capture.word_stream import Stream, StreamError
@@ -132,9 +133,10 @@ def test_an_absurd_repetition_is_damage_and_takes_no_memory(count: int, step: in
 
 def test_many_dumps_together_cannot_exceed_the_bound_either() -> None:
     writer = Writer()
+    count = limits.CAPTURE_TABLES * 5 // 8
     for value, name in enumerate(("old", "new", "after")):
-        stream = dump_stream([(0x1000, 4, [value] * 512)])[:-1] + repeat(40_000, 1, 0) + b"\0"
-        writer.dump(name, 0x1000, 4, stream, 40_001)
+        stream = dump_stream([(0x1000, 4, [value] * 512)])[:-1] + repeat(count, 1, 0) + b"\0"
+        writer.dump(name, 0x1000, 4, stream, count + 1)
     capture = read_capture(writer.data)
     assert len(capture.boots[0].dumps) == 1
     assert any("limit" in found.message for found in capture.damage)

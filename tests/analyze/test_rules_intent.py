@@ -279,12 +279,12 @@ def test_a_real_boot_has_a_piece_for_each_call() -> None:
     assert {(piece.virt, piece.last) for piece in everything} == asked
 
 
-def test_tables_beyond_all_measure_are_not_compared() -> None:
+def test_any_number_of_tables_that_no_walk_reaches_keeps_nothing_from_being_compared() -> None:
     scene = healthy()
     stray_page("rwx")(scene)
     for number in range(1 << 13):
         scene.tables.pages[0x8_0000_0000 + number * b.PAGE] = scene.tables.pages[b.ROOT]
-    assert of_rule(scene, "mapping-unasked") == []
+    assert len(of_rule(scene, "mapping-unasked")) == 1
 
 
 def test_the_comparison_takes_no_time() -> None:

@@ -11,9 +11,24 @@ from typing import Final
 # Captures. A few bytes of a stream can stand for many: what one capture may decode to is bounded. The largest
 # honest dump known, 1 TiB mapped with 2 MiB pages, has 1024 tables.
 CAPTURE_BOOTS: Final = 4096
-CAPTURE_TABLES: Final = 1 << 16
+CAPTURE_JUDGED_BOOTS: Final = 16  # each is judged like a capture of its own, in a twentieth of a second
+CAPTURE_BYTES: Final = 1 << 28  # the longest captures known, of weeks of boots, have some megabytes
+# Records of a kind in one boot. The loader here loads 8 segments and plans some dozen steps; of `map`, `set`, `table`
+# and `region` a loader may write one a page. All others that stand alone: far more than any writer has.
+CAPTURE_KIND: Final = 1 << 10
+CAPTURE_KINDS: Final = {"map": 1 << 17, "set": 1 << 17, "table": 1 << 16, "region": 1 << 16, "plan": 1 << 12,
+                        "preflight": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
+CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
+
+# What was asked for, held against the tables. A kernel maps some dozen ranges, whatever maps page by page some
+# thousand; what lies below one entry that refuses is told with that entry.
+SCAN_RANGES: Final = 1 << 16  # into which tables are cut: more are no loader's work
+SCAN_STEPS: Final = 1 << 14  # walks of what is not granted at once
+REFUSED_PARTS: Final = 1 << 10
+EDGES: Final = 1 << 10  # of named ranges within one access: it has as many pages, or more, but the same few names
+PROBE_STEPS: Final = 1 << 13  # parts of ranges that are tried on other CPUs; a healthy boot takes some dozen
 
 # A run: what QEMU answers, what its guest sends, and what else is started for it.
 SERIAL_BYTES: Final = 32 << 20  # of the serial port: three quarters for its beginning, the rest for its end

@@ -48,10 +48,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Several facts of one kind, of which at most ``most`` are shown, and of the rest how many they are."""
+    """Several facts of one kind, of which at most ``most`` are shown, and of the rest how many they are.
+
+    ``others``: how many there are beside ``items``.
+    """
 
     items: tuple[Fact, ...]
     most: int
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)

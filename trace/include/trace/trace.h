@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #define TRACE_LINE_BYTES 512
+/* With which each record begins, and nothing else on the wire may. */
+#define TRACE_SENTINEL "@c3s"
 #define TRACE_MAX_SINKS 4
 
 /** Where bytes go. `write` must return in bounded time. Sink and context are the caller's. */

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope import limits
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.capture.reader import read_capture
-from cr3scope.input.capture.records import Capture
+from cr3scope.images.symbols import Symbols
+from cr3scope.input.capture.records import Boot, Capture
+from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.input.sources.elf_core import MAGIC
-from cr3scope.verdict.analysis import analyze, planned_cr3, symbols_of_boot
+from cr3scope.verdict.analysis import analyze, planned_cr3
+from cr3scope.verdict.boots import planned_cr3 as planned_cr3_of
 from cr3scope.verdict.types import Verdict
 
 if TYPE_CHECKING:
@@ -60,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 def read(path: Path) -> Capture:
     """Return the capture in a file; UnusableInput if it cannot be read."""
     try:
-        return read_capture(path.read_bytes())
+        with path.open("rb") as file:
+            return read_capture(file.read(limits.CAPTURE_BYTES + 1))
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror}") from error
 
@@ -82,12 +88,17 @@ def is_core(path: Path) -> bool:
 def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:
     """Return the verdict on a capture, with the log and the ELF twins if there are any."""
     if log is None:
-        return analyze(capture, lines=symbols_of_boot(capture, elf_files))
+        return analyze(capture, lines=lambda boot: Symbols(boot.images, elf_files))
     with LogFile(log) as opened:
         return judge_with(capture, opened, elf_files)
 
 
 def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> Verdict:
     """Return the verdict on a capture and an opened log."""
-    report = read_story(log, planned_cr3(capture)).report
-    return analyze(capture, report, symbols_of_boot(capture, elf_files))
+
+
+    def reports(boots: Sequence[Boot]) -> Sequence[LogReport] | LogReport:
+        several = by_boot(log, [planned_cr3_of(boot) for boot in boots]) if len(boots) > 1 else None
+        return several or read_story(log, planned_cr3(capture)).report
+
+    return analyze(capture, reports, lambda boot: Symbols(boot.images, elf_files))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Fact, Message, Some, Span, message
+from cr3scope.model.intent import Intent, Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -15,6 +17,8 @@ from cr3scope.x86.entry import PAGE_BYTES, PRESENT, is_leaf
 from cr3scope.x86.names import covered
 
 _MAX_LISTED = 6
+_MAX_KEPT = 256  # beyond, ranges are counted
+_MAX_CAUSES = 64  # of one rule: the same mistake over and over
 _DENIED = {
     AccessKind.FETCH: "execution of",
     AccessKind.WRITE: "writing to",
@@ -49,6 +53,7 @@ def compose(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) 
 def causes(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -> list[Cause]:
     """Return each cause in the order of its first strike."""
     groups: dict[Key, _Group] = {}
+    counts: Counter[str] = Counter()  # of causes, by rule
     blamed: set[tuple[int, Reason]] = set()  # entries that the plan or an exception met
     for strike in strikes:
         cause = (strike.culprit.phys, strike.reason) if strike.culprit else None
@@ -61,11 +66,18 @@ def causes(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -
             if claim is None:
                 continue
             key = (rule.id, 0, "") if claim.stands_alone else _key(context, rule, strike)
+            if key not in groups:
+                counts[rule.id] += 1
+                if counts[rule.id] > _MAX_CAUSES:
+                    break
             group = groups.setdefault(key, _Group(rule, claim, []))
             group.strikes.append(strike)
             if cause and strike.target is not Target.RANGE and claim.severity is not Severity.NOTE:
                 blamed.add(cause)
             break
+    for rule_id, count in counts.items():
+        if count > _MAX_CAUSES:
+            context.intent.left_out[f"{count - _MAX_CAUSES} more causes of {rule_id}"] = None
     return [
         Cause(_finding(context, group), group.strikes[0], group.claim.stands_alone)
         for group in groups.values()
@@ -143,12 +155,33 @@ def _denies(strike: Strike) -> str:
 def _denied(context: Context, entry: EntryRef, strikes: Sequence[Strike]) -> Some:
     """Every named range below a guilty entry that needs what the entry denies."""
     found: dict[Span, None] = {}
+    others = 0
+    own = [strike for strike in strikes if strike.culprit == entry]
+    for (first, last), struck in _by_reach(entry, own).items():
+        wanted, more = _asked_below(context.intent, first, last, frozenset(_LETTER[strike.kind] for strike in struck))
+        places = (strike.virt for strike in struck if strike.target is not Target.RANGE)  # these were asked for
+        met = [_part(named, first, last) for virt in dict.fromkeys(places) for named in context.intent.within(virt, virt)]
+        found.update(dict.fromkeys(sorted({*wanted, *met}, key=lambda span: span.first)))
+        others += more
+    return Some(tuple(found), _MAX_LISTED, others)
+
+
+def _asked_below(intent: Intent, first: int, last: int, letters: frozenset[str]) -> tuple[tuple[Span, ...], int]:
+    """The named parts of a range that need one of some rights, the first few, and how many others there are."""
+    key = first, last, letters
+    if key not in intent.asked_below:
+        wanting = [named for named in intent.within(first, last) if not letters.isdisjoint(named.rights or "rwx")]
+        parts = tuple(_part(named, first, last) for named in wanting[:_MAX_KEPT])
+        intent.asked_below[key] = parts, max(len(wanting) - _MAX_KEPT, 0)
+    return intent.asked_below[key]
+
+
+def _part(named: Named, first: int, last: int) -> Span:
+    return Span(max(first, named.virt), min(last, named.last), named.label)
+
+
+def _by_reach(entry: EntryRef, strikes: Iterable[Strike]) -> dict[tuple[int, int], list[Strike]]:
+    found: dict[tuple[int, int], list[Strike]] = {}
     for strike in strikes:
-        if strike.culprit != entry:
-            continue
-        first, last = covered(entry, strike.virt)
-        for named in context.intent.within(first, last):
-            wanted = _LETTER[strike.kind] in (named.rights or "rwx")
-            if wanted or strike.virt in named:
-                found[Span(max(first, named.virt), min(last, named.last), named.label)] = None
-    return Some(tuple(found), _MAX_LISTED)
+        found.setdefault(covered(entry, strike.virt), []).append(strike)
+    return found

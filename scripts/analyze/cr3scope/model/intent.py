@@ -6,14 +6,19 @@ Everything here comes from the trace's own words (``map``, ``region``, ``segment
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from cr3scope.x86.entry import PAGE_FRAME
+from cr3scope import limits
+from cr3scope.message import Span
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PAGE_FRAME
 
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
+    from cr3scope.model.painted import Overlaps, Painted
 
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})
 # Nobody hands these over to be looked at only.
@@ -74,6 +79,8 @@ class Intent:
 
     def __init__(self, boot: Boot) -> None:
         self.boot = boot
+        self.asked_below: dict[tuple[int, int, frozenset[str]], tuple[tuple[Span, ...], int]] = {}  # worked out once
+        self.left_out: dict[str, None] = {}  # what was not looked at, past a budget, in words
         self.maps = [
             Named(m.name, m.role, m.virt, m.last, m.phys, m.rights, m.caller) for m in boot.maps
         ]
@@ -106,8 +113,7 @@ class Intent:
 
         None if nothing is named.
         """
-        covering = sorted(self._covering(virt), key=lambda named: named.size)
-        return covering[0] if covering else None
+        return self._narrowest.at(virt)
 
     def role_at(self, virt: int) -> str:
         """Return the role of what lives at ``virt``; "" if nobody named it."""
@@ -121,14 +127,12 @@ class Intent:
 
         Of several the last, which is the one that counts.
         """
-        return next((named for named in reversed(self.maps) if virt in named), None)
+        return self.calls.at(virt)
 
     def frame_of(self, virt: int) -> int | None:
         """Return the frame that was meant for ``virt``, by whoever named it; None if nobody did."""
-        for named in reversed([*self.images, *self.segments, *self.regions, *self.maps]):
-            if virt in named and named.phys is not None:
-                return named.frame(virt)
-        return None
+        named = self._framed.at(virt)
+        return None if named is None else named.frame(virt)
 
     def is_code(self, virt: int) -> bool | None:
         """Return whether ``virt`` was meant to be executed; None if nobody said anything of it."""
@@ -149,26 +153,89 @@ class Intent:
 
         None if nobody did.
         """
-        for named in [*self.segments, *reversed(self.maps)]:
-            if virt in named:
-                return named.rights
-        return None
+        named = next((one for one in self.segments if virt in one), None) or self.mapping_of(virt)
+        return None if named is None else named.rights
 
     def within(self, first: int, last: int) -> Iterator[Named]:
         """Yield everything that was mapped, or that must be, inside an inclusive range, by address."""
-        mapped = [named for named in self.maps if named.overlaps(first, last)]
+        mapped = self._calls_by_place.overlapping(first, last)
         named_only = [
             named
             for named in [*self.segments, *self.images]
             if named.overlaps(first, last)
-            and not any(m.overlaps(named.virt, named.last) for m in mapped)
+            and not self._calls_by_place.has_any((first, last), (named.virt, named.last))
         ]
         yield from sorted([*mapped, *named_only], key=lambda named: named.virt)
 
-    def _covering(self, virt: int) -> Iterator[Named]:
+    def edges(self, first: int, last: int) -> list[int]:
+        """Return the beginnings of pages behind ``first``, up to ``last``, at which what is named may change, in order.
+
+        The first ones of very many.
+        """
+        begin, end = bisect_right(self._edges, first), bisect_right(self._edges, last)
+        if end - begin > limits.EDGES:
+            self.left_out["whether all that the plan touches is where it was meant to be"] = None
+        return self._edges[begin : min(end, begin + limits.EDGES)]
+
+    @cached_property
+    def _edges(self) -> list[int]:
+        named = (*self.images, *self.segments, *self.regions, *self.maps)
+        return sorted({edge & PAGE_FRAME for one in named for edge in (one.virt, one.last + PAGE_BYTES)})
+
+    @cached_property
+    def calls(self) -> Painted:
+        """Return the ``map`` calls by address; the last one counts, which wrote the entry."""
+        return _painted(reversed(self.maps))
+
+    @cached_property
+    def pools(self) -> Painted:
+        """Return the pools of tables by what an entry can hold of their virtual addresses, where that is no physical one."""
+        named = (one for one in (*self.maps, *self.regions) if one.role == "tables" and one.phys != one.virt)
+        lows = ((one, one.virt & ADDRESS_MASK) for one in named)
+        return _painted(replace(one, virt=low, last=low + one.size - 1) for one, low in lows)
+
+    @cached_property
+    def table_pages(self) -> frozenset[int]:
+        """Return the physical addresses of the tables that the trace tells of."""
+        return frozenset(record.phys for record in self.boot.tables)
+
+    def first_call(self, virt: int, letter: str) -> Named | None:
+        """Return the first ``map`` call that asked for a right at ``virt``; None if none did."""
+        if letter not in self._first_calls:
+            self._first_calls[letter] = _painted(one for one in self.maps if letter in (one.rights or ""))
+        return self._first_calls[letter].at(virt)
+
+    @cached_property
+    def _first_calls(self) -> dict[str, Painted]:
+        return {}
+
+    @cached_property
+    def call_numbers(self) -> dict[int, int]:
+        """Return the number of each ``map`` call, by its identity."""
+        return {id(named): number for number, named in enumerate(self.maps)}
+
+    @cached_property
+    def _framed(self) -> Painted:
+        everything = [*self.images, *self.segments, *self.regions, *self.maps]
+        return _painted(named for named in reversed(everything) if named.phys is not None)
+
+    @cached_property
+    def _narrowest(self) -> Painted:
         everything = [*self.images, *self.segments, *self.maps, *self.tables, *self.regions]
-        return (named for named in reversed(everything) if virt in named)
+        return _painted(sorted(reversed(everything), key=lambda named: named.size))
+
+    @cached_property
+    def _calls_by_place(self) -> Overlaps:
+        from cr3scope.model.painted import Overlaps
+
+        return Overlaps(self.maps)
 
     def _near_stack(self, virt: int) -> bool:
         cpu = self.boot.cpus.get("handoff")
         return cpu is not None and abs(virt - cpu.registers.get("rsp", 0)) <= _NEAR_STACK
+
+
+def _painted(ordered: Iterable[Named]) -> Painted:
+    from cr3scope.model.painted import Painted  # a log alone needs no arrays
+
+    return Painted(ordered)

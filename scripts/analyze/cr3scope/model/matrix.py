@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cr3scope import limits
 from cr3scope.arrays import integers
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
@@ -34,7 +35,7 @@ from cr3scope.x86.entry import (
 from cr3scope.x86.word import MASK64
 
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
-_MAX_RUNS_PER_RANGE = 4096
+_LEFT_OUT = "what other CPUs would refuse in all that was asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class _Probes:
         self._cpu = cpu
         self._intent = intent
         self._seen: set[tuple[AccessKind, tuple[int, ...]]] = set()
+        self._steps = iter(range(limits.PROBE_STEPS))
 
     def of(self, plan: Iterable[PlanStep]) -> Iterator[_Probe]:
         for step in plan:
@@ -175,8 +177,9 @@ class _Probes:
         was meant is particular of it.
         """
         virt = first
-        for _ in range(_MAX_RUNS_PER_RANGE):
-            if virt > last:
+        while virt <= last:
+            if next(self._steps, None) is None:
+                self._intent.left_out[_LEFT_OUT] = None
                 return
             path = walk(self._tables, self._cpu, virt)
             if not path.entries:

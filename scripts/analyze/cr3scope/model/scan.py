@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
-import numpy as np
-
+from cr3scope import limits
 from cr3scope.model.delivery import Delivery
-from cr3scope.model.intent import Intent, Named
+from cr3scope.model.granted import Granted, granted_by
+from cr3scope.model.intent import Intent
+from cr3scope.model.painted import Painted
 from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.canonical import next_canonical
+from cr3scope.paging.reason import Reason
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import PageFault, Translation, access, behind
+from cr3scope.paging.walk import PageFault, Translation, access, alike, behind
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
-from cr3scope.x86.entry import ACCESSED, DIRTY, ENTRIES, LEAST_PHYS_BITS, PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.word import MASK64
 
+_LEFT_OUT = "what the tables refuse of all that was asked for"
 _KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
-MAX_STEPS_PER_RANGE = 4096
-# Frame bits beyond MAXPHYADDR are reserved: 36 bits are the least that any 64-bit CPU has.
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -28,58 +31,54 @@ _VITAL_VECTORS = (14, 13, 8)
 def ranges(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
 ) -> Iterator[Strike]:
-    """Yield strikes for each part of a range that the tables refuse, one for each guilty entry."""
-    for named in [*intent.maps, *intent.segments]:
-        if named.role == "recursive" or named.rights is None:
-            continue
-        for letter, kind in _KINDS:
-            if letter in named.rights:
-                yield from _refused(tables, cpu, intent, platform, named, kind)
+    """Yield strikes for each part of a range that the tables refuse, one for each guilty entry, the first ones of very many.
 
-
-def _refused(
-    tables: Tables,
-    cpu: CpuState,
-    intent: Intent,
-    platform: Platform,
-    named: Named,
-    kind: AccessKind,
-) -> Iterator[Strike]:
-    virt = named.virt
-    for _ in range(MAX_STEPS_PER_RANGE):
-        found = access(tables, cpu, virt, kind, platform=platform)
-        if isinstance(found, Translation):
-            after = (virt & -found.page_size) + _alike(tables, found) * found.page_size
-        else:
-            after = behind(found)
-            if _is_meant(intent, named, virt):
-                for entry in found.guilty or (None,):
-                    yield Strike(Target.RANGE, kind, virt, found.reason, entry)
-        virt = after
-        if virt > named.last:
-            return
-
-
-def _alike(tables: Tables, found: Translation) -> int:
-    """How many entries from the leaf on, in its table, differ from it in their frame alone.
-
-    All of them answer an access alike, so that a long range takes one walk for each table.
+    What a later call mapped otherwise, and guard pages, which are absent on purpose, are left out.
     """
-    leaf = found.leaf
-    entries = tables.table(leaf.phys & -PAGE_BYTES)
-    assert entries is not None
-    # The low frame bits of a large leaf are reserved as well.
-    may_differ = (1 << LEAST_PHYS_BITS) - found.page_size | ACCESSED | DIRTY
-    differs = (entries[leaf.index :] ^ np.uint64(leaf.value)) & ~np.uint64(may_differ)
-    others = np.flatnonzero(differs)
-    return int(others[0]) if others.size else ENTRIES - leaf.index
+    granted = granted_by(tables, cpu, platform)
+    strikes = _refused_parts(tables, cpu, intent, platform, granted)
+    yield from islice(strikes, limits.REFUSED_PARTS)
+    if next(strikes, None) is not None:
+        intent.left_out[_LEFT_OUT] = None
 
 
-def _is_meant(intent: Intent, named: Named, virt: int) -> bool:
-    """A later call may have mapped this page otherwise, and a guard page is absent on purpose."""
-    if any(virt in region for region in intent.regions if region.role == "guard"):
-        return False
-    return named.caller is None or intent.mapping_of(virt) is named
+def _refused_parts(
+    tables: Tables, cpu: CpuState, intent: Intent, platform: Platform, granted: Granted
+) -> Iterator[Strike]:
+    guards = Painted(region for region in intent.regions if region.role == "guard")
+    parts: dict[int, list[tuple[int, int]]] = {}
+    for first, last, named in intent.calls.parts():
+        parts.setdefault(id(named), []).append((first, last))
+    wanted = [(named, parts.get(id(named), [])) for named in intent.maps]
+    wanted += [(named, [(named.virt, min(named.last, MASK64))]) for named in intent.segments]
+    asked = [
+        (named, kind, part)
+        for named, own in wanted
+        if named.role != "recursive" and named.rights is not None
+        for letter, kind in _KINDS
+        if letter in named.rights
+        for part in own
+    ]
+    steps = limits.SCAN_STEPS
+    for number in granted.not_all([(kind, *part) for _, kind, part in asked]):
+        _, kind, (virt, last) = asked[number]
+        while virt <= last:
+            steps -= 1
+            if steps < 0:
+                intent.left_out[_LEFT_OUT] = None
+                return
+            found = access(tables, cpu, virt, kind, platform=platform)
+            if isinstance(found, Translation):
+                virt = (virt & -found.page_size) + alike(tables, found.leaf, found.page_size) * found.page_size
+                continue
+            guard = guards.at(virt)
+            if guard is not None:
+                virt = guard.last + 1
+                continue
+            for entry in found.guilty or (None,):
+                yield Strike(Target.RANGE, kind, virt, found.reason, entry)
+            is_wild = found.reason is Reason.NON_CANONICAL
+            virt = next_canonical(virt, cpu.levels) if is_wild else behind(found)
 
 
 def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:

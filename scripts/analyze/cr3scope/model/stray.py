@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.owners import collisions, owners
 from cr3scope.model.intent import Intent
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import walk
-from cr3scope.x86.access import AccessKind
+from cr3scope.paging.walk import alike, walk
+from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES
 from cr3scope.x86.platform import Platform
 
 _MOST_COLLISIONS = 64
@@ -51,8 +53,8 @@ def first_stray(
         for one, two in islice(collisions(owners(intent)), _MOST_COLLISIONS)
     ]
     for step in plan:
-        for virt, phys in _places(tables, cpu, step, platform):
-            why = _why(intent, step, virt, phys, shared)
+        for part in _places(tables, cpu, step, platform):
+            why = _why(intent, step, part, shared)
             if why is not None:
                 words = "from step {step} ({access}) on the bytes are not those that were meant: {why}"
                 return Stray(step, message(words, step=step.step, access=step.name, why=why))
@@ -61,33 +63,48 @@ def first_stray(
 
 def _places(
     tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform
-) -> Iterator[tuple[int, int]]:
-    """Virtual and physical address of the step's first byte in each page."""
+) -> Iterator[tuple[int, int, int]]:
+    """The step's bytes in parts whose frames are neighbours: first and last virtual address, first physical one."""
     virt, last = step.virt, step.virt + max(step.width, 1) - 1
     while virt <= last:
         path = walk(tables, cpu, virt, platform)
         if path.phys is None:
             return
-        after = (virt | path.page_size - 1) + 1
-        yield virt, path.phys
-        for page in range((virt | PAGE_BYTES - 1) + 1, min(after, last + 1), PAGE_BYTES):
-            yield page, path.phys + page - virt
-        virt = after
+        behind = (virt | path.page_size - 1) + 1
+        if behind <= last:
+            behind += (_neighbours(tables, path.leaf, path.page_size) - 1) * path.page_size
+        yield virt, min(behind - 1, last), path.phys
+        virt = behind
+
+
+def _neighbours(tables: Tables, leaf: EntryRef, page_size: int) -> int:
+    """How many entries from a leaf on, in its table, lead to one frame after the other; at least 1."""
+    entries = tables.table(leaf.phys & -PAGE_BYTES)
+    assert entries is not None
+    count = alike(tables, leaf, page_size)
+    frames = entries[leaf.index : leaf.index + count] & np.uint64(ADDRESS_MASK)
+    breaks = np.flatnonzero(frames[1:] - frames[:-1] != np.uint64(page_size))
+    return int(breaks[0]) + 1 if len(breaks) else count
 
 
 def _why(
-    intent: Intent, step: PlanStep, virt: int, phys: int, shared: Iterable[_Shared]
+    intent: Intent, step: PlanStep, part: tuple[int, int, int], shared: Iterable[_Shared]
 ) -> Message | None:
-    meant = _meant(intent, virt)
-    if meant is not None and meant != phys:
-        return message("{virt} leads to {phys}, not {meant}", virt=Hex(virt), phys=Hex(phys), meant=Hex(meant))
-    if step.kind is AccessKind.FETCH and _is_nobodys_code(intent, virt):
-        return message("no segment and no image lies at {virt}", virt=Hex(virt))
+    first, last, phys = part
+    for virt in (first, *intent.edges(first, last)):
+        there, meant = phys + virt - first, _meant(intent, virt)
+        if meant is not None and meant != there:
+            words = "{virt} leads to {phys}, not {meant}"
+            return message(words, virt=Hex(virt), phys=Hex(there), meant=Hex(meant))
+        if step.kind is AccessKind.FETCH and _is_nobodys_code(intent, virt):
+            return message("no segment and no image lies at {virt}", virt=Hex(virt))
     if step.kind is AccessKind.WRITE:
         for both in shared:
-            if both.first <= phys <= both.last:
+            there = max(both.first, phys)
+            if there <= min(both.last, phys + last - first):
                 words = "{virt} leads to {phys}, where {one} and {other} lie"
-                return message(words, virt=Hex(virt), phys=Hex(phys), one=both.one, other=both.other)
+                virt = first + there - phys
+                return message(words, virt=Hex(virt), phys=Hex(there), one=both.one, other=both.other)
     return None
 
 

@@ -14,6 +14,12 @@ def levels_of(cr4: int | None) -> int:
     return MOST_LEVELS if cr4 is None or cr4 & CR4_LA57 else LEVELS
 
 
+def next_canonical(virt: int, levels: int) -> int:
+    """Return the first canonical address from ``virt`` on, which is at most 64 bits wide."""
+    upper = MASK64 - (1 << (level_shift(levels) + 8)) + 1
+    return virt if is_canonical(virt, levels) else upper
+
+
 def is_canonical(virt: int, levels: int) -> bool:
     """Return whether bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1)."""
     top = virt >> (level_shift(levels) + 8)

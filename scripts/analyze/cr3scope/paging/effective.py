@@ -153,15 +153,16 @@ class _Rows:
 
 
 def mappings(
-    tables: Tables, cpu: CpuState, platform: Platform = Platform.HARDWARE
+    tables: Tables, cpu: CpuState, platform: Platform = Platform.HARDWARE, most: int | None = None
 ) -> Mappings:
-    """Return everything that the tables under CR3 map."""
+    """Return everything that the tables under CR3 map; ``most``: how many ranges at the most, None: MOST_ROWS."""
+    most = MOST_ROWS if most is None else most
     survey = _Survey(tables, cpu, platform)
     levels = survey.descend()
     rows: _Rows | None = None
     cut = survey.is_cut
     for level in reversed(levels):
-        rows, was_cut = _assemble(level, rows, cpu.levels)
+        rows, was_cut = _assemble(level, rows, cpu.levels, most)
         cut = cut or was_cut
     if rows is None:
         empty = np.empty(0, dtype=np.uint64)
@@ -291,13 +292,13 @@ class _Survey:
             where.append(entry)
 
 
-def _assemble(level: _Level, below: _Rows | None, depth: int) -> tuple[_Rows, bool]:
+def _assemble(level: _Level, below: _Rows | None, depth: int, most: int) -> tuple[_Rows, bool]:
     """The rows of a level's nodes, from their leaves and from the rows of the tables below."""
     nodes = np.arange(len(level.phys) + 1) * _ENTRIES
     if not len(level.pointers):
-        rows = _leaves(level, slice(MOST_ROWS), depth)
-        rows.begin = np.minimum(np.searchsorted(level.position, nodes), MOST_ROWS)
-        return _merge(rows), len(level.value) > MOST_ROWS
+        rows = _leaves(level, slice(most), depth)
+        rows.begin = np.minimum(np.searchsorted(level.position, nodes), most)
+        return _merge(rows), len(level.value) > most
     is_leaf = np.ones(len(level.value), dtype=np.bool_)
     is_leaf[level.pointers] = False
     count = is_leaf.astype(np.int64)
@@ -306,7 +307,7 @@ def _assemble(level: _Level, below: _Rows | None, depth: int) -> tuple[_Rows, bo
     if below is not None:
         count[pointers] = below.begin[child + 1] - below.begin[child]
     end = np.cumsum(count)
-    kept = int(np.searchsorted(end, MOST_ROWS, side="right"))
+    kept = int(np.searchsorted(end, most, side="right"))
     leaf = np.flatnonzero(is_leaf[:kept])
     rows = _leaves(level, leaf, depth)
     rows.begin = np.insert(end[:kept], 0, 0)[np.searchsorted(level.position[:kept], nodes)]

@@ -150,6 +150,21 @@ def walk(
     return Walk(virt, tuple(met), None, table | virt & (size - 1), size)
 
 
+def alike(tables: Tables, leaf: EntryRef, page_size: int) -> int:
+    """Return how many entries from a leaf on, in its table, differ from it in their frame alone; at least 1.
+
+    All of them answer an access alike, so that a long range takes one walk for each table.
+    """
+    entries = tables.table(leaf.phys & -bits.PAGE_BYTES)
+    assert entries is not None
+    # Frame bits beyond MAXPHYADDR are reserved, and the low ones of a large leaf are.
+    may_differ = (1 << bits.LEAST_PHYS_BITS) - page_size | bits.ACCESSED | bits.DIRTY
+    word = entries.dtype.type
+    differs = (entries[leaf.index :] ^ word(leaf.value)) & word(MASK64 & ~may_differ)
+    others = differs.nonzero()[0]
+    return int(others[0]) if len(others) else len(differs)
+
+
 def stops(level: int, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE) -> Reason | None:
     """Return why a walk ends at an entry of this level, whatever the access; None if it does not."""
     if not value & bits.PRESENT:
@@ -187,6 +202,9 @@ def access(
             return fault
         first = first or path
         virt = (virt | path.page_size - 1) + 1
+        if virt > last:
+            break
+        virt += (alike(tables, path.leaf, path.page_size) - 1) * path.page_size
         if virt > last:
             break
         if not is_canonical(virt & MASK64, cpu.levels):

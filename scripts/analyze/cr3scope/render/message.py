@@ -45,7 +45,7 @@ def _span(span: Span, _spec: str) -> str:
 
 def _some(some: Some, spec: str) -> str:
     shown = _each(some.items[: some.most], spec)
-    rest = len(some.items) - some.most
+    rest = max(len(some.items) - some.most, 0) + some.others
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
@@ -18,8 +19,10 @@ from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.message import message
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
+from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.fault_walk import walk_in_capture
@@ -28,39 +31,87 @@ from cr3scope.verdict.places import placed
 from cr3scope.verdict.types import FaultWalk, Verdict
 from cr3scope.x86.platform import Platform, Version
 
+_UNPROMISED = (
+    "the loader promises no section of the kernel's, and whether the kernel goes on with the trace its `elf` record does"
+    " not tell: nobody knows whether it ran"
+)
 _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
-def analyze(capture: Capture, log: LogReport | None = None, lines: LineSource | None = None) -> Verdict:
+LogsOfBoots = Callable[[Sequence[Boot]], Sequence[LogReport | None] | LogReport]
+LinesOfBoot = Callable[[Boot], LineSource]
+
+
+def analyze(
+    capture: Capture, log: LogReport | LogsOfBoots | None = None, lines: LineSource | LinesOfBoot | None = None
+) -> Verdict:
     """Return the verdict on a capture, as `cr3scope analyze` gives one: see :func:`case_of_capture`."""
-    texts = lines if isinstance(lines, Symbols) else None
-    return assemble(case_of_capture(capture, log, lines), texts)
+    chosen = chosen_boot(capture)
+    texts = lines(chosen) if callable(lines) and chosen is not None else lines
+    return assemble(case_of_capture(capture, log, lines), texts if isinstance(texts, Symbols) else None)
 
 
 def case_of_capture(
     capture: Capture,
-    log: LogReport | None = None,
-    lines: LineSource | None = None,
+    log: LogReport | LogsOfBoots | None = None,
+    lines: LineSource | LinesOfBoot | None = None,
     qemu: Version | None = None,
     standing: Platform | None = None,
 ) -> Case:
-    """Return what is known of the last boot that can be judged; damage anywhere forbids a clean verdict.
+    """Return what is known of the boot that decides (``boots.decisive``), with a line on each of several.
 
-    ``lines``: of the boot's images, None without their files. ``qemu``: the version of the QEMU that wrote
-    ``log``; None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that
-    nothing can have come of it yet; None of one that went on.
+    Damage anywhere forbids a clean verdict. ``log``: what a log tells, or what returns that for each of some boots;
+    ``lines``: of a boot's images, None without their files. ``qemu``: the version of the QEMU that wrote ``log``;
+    None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that nothing can
+    have come of it yet; None of one that went on.
     """
-    diagnostics = [*capture.damage, *capture.notes]
     if not capture.boots:
-        diagnostics.append(Diagnostic("the capture holds no boot: no `begin` record was found"))
-        return Case(circumstances=frozenset({Circumstance.NOTHING_TO_JUDGE}), diagnostics=tuple(diagnostics))
-    number = _chosen(capture.boots)
-    boot = capture.boots[number]
-    if len(capture.boots) > 1:
-        words = f"{len(capture.boots)} boots in the capture; judged is number {number + 1}"
-        diagnostics.append(Diagnostic(words))
+        nothing = Diagnostic("the capture holds no boot: no `begin` record was found")
+        said = (*capture.damage, nothing, *capture.notes)
+        return Case(circumstances=frozenset({Circumstance.NOTHING_TO_JUDGE}), diagnostics=said)
+    reports, remarks = _reports(capture.boots, log(capture.boots) if callable(log) else log)
+    lines_of = lines if callable(lines) else _lines_of(capture, lines)
 
+    def case_of(number: int, restarts: int) -> Case:
+        boot = capture.boots[number]
+        return _case_of_boot(boot, reports[number], lines_of(boot), qemu, standing, restarts)
+
+    case = boots.judge(capture.boots, case_of)
+    if capture.damage:
+        case = replace(case, circumstances=case.circumstances | {Circumstance.DAMAGED})
+    return replace(case, diagnostics=(*capture.damage, *case.diagnostics, *remarks, *capture.notes))
+
+
+def _reports(
+    all_boots: Sequence[Boot], told: Sequence[LogReport | None] | LogReport | None
+) -> tuple[Sequence[LogReport | None], tuple[Diagnostic, ...]]:
+    """What a log tells of each boot, and what is uncertain in that. No death in it is none of any of them."""
+    if told is not None and not isinstance(told, LogReport):
+        return told, ()
+    reports: list[LogReport | None] = [told] * len(all_boots)
+    if told is None or told.ending is None or len(all_boots) == 1:
+        return reports, ()
+    number = boots.whose(told, all_boots)
+    reports = [told if one == number else None for one in range(len(all_boots))]
+    words = "the log tells of {log_boots} boots, the capture of {count}: its death is taken for that of number {number}"
+    if told.boots == 1:
+        words = "the log tells of one boot, the capture of {count}: its death is taken for that of number {number}"
+    said = message(words, log_boots=told.boots, count=len(all_boots), number=number + 1)
+    return reports, (Diagnostic(said),)
+
+
+def _lines_of(capture: Capture, lines: LineSource | None) -> LinesOfBoot:
+    """Those that were made for the boot of `chosen_boot`: another may have its images elsewhere."""
+    chosen = chosen_boot(capture)
+    images = chosen.images if chosen else []
+    return lambda boot: lines if lines is not None and boot.images == images else NoSymbols()
+
+
+def _case_of_boot(
+    boot: Boot, log: LogReport | None, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int
+) -> Case:
+    diagnostics: list[Diagnostic] = []
     intent = Intent(boot)
     platform = standing or _platform(log, qemu)
     predicted = predict_plan(boot, intent, platform)
@@ -72,8 +123,8 @@ def case_of_capture(
     context = Context(
         boot=boot,
         intent=intent,
-        attribution=Attribution(boot, intent, lines or NoSymbols()),
-        restarts=_restarts(capture.boots),
+        attribution=Attribution(boot, intent, lines),
+        restarts=restarts,
         platform=platform,
         switch=SwitchState(predicted.cpu, predicted.registers, predicted.tables) if predicted else None,
         mended=predicted.mended if predicted else None,
@@ -85,13 +136,16 @@ def case_of_capture(
     findings = _with_logged(_findings(context, predicted), observation, log)
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
+    if boot.is_unpromised:
+        diagnostics.append(Diagnostic(_UNPROMISED))
+    diagnostics += (Diagnostic(f"past the budget of this judgement, and not told: {what}") for what in intent.left_out)
     walk = _walk(context, log)
     if observation is not None and log is not None and isinstance(lines, Symbols) and lines.has_files:
         observation, notes = placed(observation, log, lines)
         diagnostics.extend(notes)
     return Case(
         findings, prediction, observation, agreement, walk,
-        circumstances=frozenset(_circumstances(capture, boot, predicted, observation)), diagnostics=tuple(diagnostics),
+        circumstances=frozenset(_circumstances(boot, predicted, observation, intent)), diagnostics=tuple(diagnostics),
     )  # fmt: skip
 
 
@@ -112,44 +166,22 @@ def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
 
 
 def chosen_boot(capture: Capture) -> Boot | None:
-    """Return the boot that ``analyze`` judges; None if the capture holds none."""
-    return capture.boots[_chosen(capture.boots)] if capture.boots else None
+    """Return the boot of a capture that stands for it where none is judged: the last that came to its switch, else
+    the last that says how it went, else the last; None if the capture holds none.
+    """
+    return boots.last_telling(capture.boots)
 
 
 def planned_cr3(capture: Capture) -> int | None:
-    """Return the CR3 of the switch in the boot that ``analyze`` judges; None if the capture does not tell it."""
+    """Return the CR3 of the switch in the chosen boot; None if the capture does not tell it."""
     boot = chosen_boot(capture)
-    planned = boot.cpus.get("handoff") if boot else None
-    return planned.registers.get("cr3") if planned else None
+    return None if boot is None else boots.planned_cr3(boot)
 
 
 def symbols_of_boot(capture: Capture, elf_files: Sequence[ElfFile]) -> Symbols:
-    """Return the ELF twins of the boot that ``analyze`` judges, where its images lie."""
+    """Return the ELF twins of the chosen boot, where its images lie."""
     boot = chosen_boot(capture)
     return Symbols(boot.images if boot else (), elf_files)
-
-
-def _chosen(boots: Sequence[Boot]) -> int:
-    """Return which boot to judge: the last complete one; else the last that closed a section; else the last.
-
-    Firmware without a shell boots once more what came back to it: a boot that only began does not hide one
-    that says why it gave up.
-    """
-    numbers = range(len(boots))
-    complete = [number for number in numbers if boots[number].complete]
-    closed = [number for number in numbers if boots[number].closed]
-    telling = [number for number in numbers if _tells_how_it_went(boots[number])]
-    return (complete or closed or telling or list(numbers))[-1]
-
-
-def _tells_how_it_went(boot: Boot) -> bool:
-    """Return whether a boot says that it failed, or holds what a prediction takes."""
-    return bool(boot.errors or boot.faults or (boot.plan and "new" in boot.dumps))
-
-
-def _restarts(boots: Sequence[Boot]) -> int:
-    """How often the machine switched, was not heard of again, and began anew."""
-    return sum(bool(b.closed) and not b.complete and not b.errors for b in boots[:-1])
 
 
 def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Finding, ...]:
@@ -199,12 +231,10 @@ def _missing(boot: Boot) -> str:
 
 
 def _circumstances(
-    capture: Capture, boot: Boot, predicted: PlanPrediction | None, observation: Observation | None
+    boot: Boot, predicted: PlanPrediction | None, observation: Observation | None, intent: Intent
 ) -> Iterator[Circumstance]:
     if observation is not None and observation.is_routine and observation.ending is not None:
         yield Circumstance.ROUTINE
-    if capture.damage:
-        yield Circumstance.DAMAGED
     if predicted is None:
         yield Circumstance.NOTHING_TO_JUDGE
     if boot.errors:
@@ -213,5 +243,7 @@ def _circumstances(
         yield Circumstance.LOADER_REFUSED if refused and foreseen else Circumstance.LOADER_FAILED
     if not boot.complete:
         yield Circumstance.UNFINISHED
+    if intent.left_out:
+        yield Circumstance.LEFT_OUT
     if boot.summary is not None and boot.summary[1] > 0:
         yield Circumstance.CHECK_FAILED

@@ -30,6 +30,8 @@ class Circumstance(Enum):
     CUT_SHORT = "whoever watched was interrupted, or QEMU was"
     UNSAID = "the guest never said what it was expected to"
     TOLD_NOTHING = "the log tells nothing"
+    LEFT_OUT = "something was not looked at, past a budget"
+    OTHER_BOOT = "another boot of the capture is not healthy, or was not judged"
     ROUTINE = "the log ends in an exception, and others of the same kind were handled before"
 
 

@@ -34,7 +34,7 @@ TABLE: tuple[tuple[Callable[[Case], bool], Status], ...] = (
     (_is(Is.CHECK_FAILED, Is.ENDED_WITH_FAILURE), Status.FAULTED),
     (lambda case: case.has_error and Is.STOPPED_BY_IT in case.circumstances, Status.FAULTED),
     (lambda case: case.has_error, Status.WILL_FAULT),
-    (_is(Is.CUT_SHORT, Is.TOLD_NOTHING), Status.INCOMPLETE),
+    (_is(Is.CUT_SHORT, Is.TOLD_NOTHING, Is.OTHER_BOOT, Is.LEFT_OUT), Status.INCOMPLETE),
     (_is(Is.UNSAID), Status.HUNG),
 )
 

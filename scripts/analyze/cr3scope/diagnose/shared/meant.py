@@ -8,10 +8,10 @@ import numpy as np
 
 from cr3scope.diagnose.rule import Context
 from cr3scope.model.intent import Intent
+from cr3scope.model.painted import Merged
 from cr3scope.paging.reach import U64, Mask, Stage
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import level_bytes
-from cr3scope.x86.word import MASK64
 
 
 class Meant:
@@ -23,15 +23,7 @@ class Meant:
         ]  # fmt: skip
         ranges = [(n.virt, n.last) for n in named]
         ranges += [(s.virt, s.virt + max(s.width, 1) - 1) for s in intent.boot.plan]
-        merged: list[tuple[int, int]] = []
-        for virt, last in sorted(ranges):
-            if merged and virt <= merged[-1][1]:
-                merged[-1] = merged[-1][0], max(last, merged[-1][1])
-            else:
-                merged.append((virt, last))
-        limit = MASK64
-        self._virt = np.array([min(v, limit) for v, _ in merged], dtype=np.uint64)
-        self._last = np.array([min(last, limit) for _, last in merged], dtype=np.uint64)
+        self._named = Merged(ranges)
 
     def is_below(self, stage: Stage, chosen: Mask) -> Mask:
         """Return which of the chosen entries translate an address that somebody named."""
@@ -39,10 +31,7 @@ class Meant:
         first = stage.first_addresses(rows, indices)
         last = first + np.uint64(level_bytes(stage.level) - 1)
         found = np.zeros_like(chosen)
-        if len(self._virt):
-            begun = np.searchsorted(self._virt, last, side="right")
-            ended = np.searchsorted(self._last, first, side="left")
-            found[rows, indices] = begun > ended
+        found[rows, indices] = self._named.touches(first, last)
         return found
 
 
@@ -61,7 +50,4 @@ def unless_struck(context: Context, entry: EntryRef) -> EntryRef | None:
 
 def is_within(addresses: U64, ranges: Iterable[tuple[int, int]]) -> Mask:
     """Return which addresses lie in one of some inclusive ranges."""
-    found = np.zeros(addresses.shape, dtype=np.bool_)
-    for first, last in ranges:
-        found |= (addresses >= np.uint64(first)) & (addresses <= np.uint64(last))
-    return found
+    return Merged(ranges).touches(addresses, addresses)

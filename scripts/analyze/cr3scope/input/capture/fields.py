@@ -22,12 +22,11 @@ class Fields:
     """Access to ``key=value`` pairs by the type that the format gives them."""
 
     def __init__(self, raw: bytes) -> None:
-        self._values: dict[str, str] = {}
-        for pair in raw.decode("ascii").split():
-            key, _, value = pair.partition("=")
-            if key in self._values:
-                raise Malformed(f"field {key} stands twice")
-            self._values[key] = value
+        pairs = [pair.split("=", 1) for pair in raw.decode("ascii").split()]
+        self._values: dict[str, str] = dict(pairs)
+        if len(self._values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise Malformed(f"field {next(key for key in keys if keys.count(key) > 1)} stands twice")
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -98,9 +97,9 @@ def number(value: str, key: str) -> int:
 
 def text(value: str, key: str) -> str:
     """Return a value with each ``%xx`` undone. Bytes that are no UTF-8 are kept visible as escapes."""
+    if "%" not in value and "=" not in value and "," not in value:
+        return value
     if _TEXT.fullmatch(value) is None:
         raise Malformed(f"field {key} is no text: {value[:_SHOWN]}")
-    if "%" not in value:
-        return value
     plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)
     return plain.encode("latin-1").decode("utf-8", "backslashreplace")

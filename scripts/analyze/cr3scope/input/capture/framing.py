@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cr3scope.input.diagnostic import Diagnostic
 
@@ -23,11 +24,11 @@ _RECORD = re.compile(
     re.VERBOSE,
 )
 _VERSION = re.compile(rb"@c3s([0-9]+) ")
-_CHECKSUM = re.compile(rb" #([0-9a-f]{8})$")
+_CHECKSUM = re.compile(rb" #([0-9a-f]{8})")
+_CHECKSUM_BYTES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """An intact record: its checksum and its grammar are right, its fields not yet looked at.
 
     ``wire`` is what the totals of ``end`` count: from ``@`` to LF, without a CR.
@@ -39,6 +40,11 @@ class RawRecord:
     kind: str
     fields: bytes
     wire: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Torn(Diagnostic):
+    """What begins like a record and cannot be read: a record that was damaged, or text that looks like one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
         if newline < 0:
             why = "another record starts inside it" if following >= 0 else "the capture ends in it"
             yield from _other_version(data[start : start + RECORD_BYTES])
-            yield Diagnostic(f"damaged record: {why}", line, start)
+            yield Torn(f"damaged record: {why}", line, start)
         else:
             yield from _record(data, start, newline, line)
             after_record = newline + 1
@@ -79,23 +85,23 @@ def _record(
     end = newline - 1 if data[newline - 1] == ord("\r") else newline
     if end + 1 - start > RECORD_BYTES:
         yield from _other_version(data[start : start + RECORD_BYTES])
-        yield Diagnostic(f"damaged record: longer than {RECORD_BYTES} bytes", line, start)
+        yield Torn(f"damaged record: longer than {RECORD_BYTES} bytes", line, start)
         return
     body = data[start:end]
-    checksum = _CHECKSUM.search(body)
+    checksum = _CHECKSUM.fullmatch(body[-_CHECKSUM_BYTES:])
     if checksum is None:
         yield from _other_version(body)
-        yield Diagnostic("damaged record: it does not end with a checksum", line, start)
+        yield Torn("damaged record: it does not end with a checksum", line, start)
         return
-    if zlib.crc32(body[: checksum.start(1) - 1]) != int(checksum[1], 16):
+    if zlib.crc32(body[: 1 - _CHECKSUM_BYTES]) != int(checksum[1], 16):
         yield from _other_version(body)
-        yield Diagnostic("damaged record: its checksum differs", line, start)
+        yield Torn("damaged record: its checksum differs", line, start)
         return
     match = _RECORD.fullmatch(body)
     if match is None or match["version"] != MAJOR_VERSION:
         yield from _other_version(body, intact=True)
     if match is None:
-        yield Diagnostic("damaged record: it breaks the grammar", line, start)
+        yield Torn("damaged record: it breaks the grammar", line, start)
     elif match["version"] == MAJOR_VERSION:
         kind = match["kind"].decode()
         yield RawRecord(

@@ -126,6 +126,7 @@ def _elf(fields: Fields, line: int, boot: Boot) -> None:
             fields.number("size"),
             fields.number("machine"),
             fields.optional_text("build_id") or None,
+            fields.word("traces", "yes", "no") == "yes" if "traces" in fields else None,
         )
     )
 

@@ -11,28 +11,35 @@ from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
-from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, records
+from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, Torn, records
 from cr3scope.input.capture.journal import Journal
 from cr3scope.input.capture.kinds import HANDLERS
 from cr3scope.input.capture.memory_map import MemoryMap
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.capture.sections import Sections
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.wide_text import narrowed
+from cr3scope.message import Message
 from cr3scope.text import printable
 
 _MOST_UNKNOWN_KINDS = 64
 _MOST_DIGITS = 20
+# What a loader still says behind its own `end`, where no section is to follow.
+_AFTERWORDS = frozenset({"exit", "call", "fault", "error"})
 
 
 def read_capture(data: bytes, name: str = "the capture") -> Capture:
     """Return every boot in ``data``. Damage becomes a diagnostic of the capture, never an exception.
 
-    UnusableInput if there is no record at all, or if the records are of another major version. ``name`` is what
-    the message calls the input.
+    UnusableInput if there is no record at all, if the records are of another major version, or if ``data`` is too
+    long. ``name`` is what the message calls the input.
     """
+    if len(data) > limits.CAPTURE_BYTES:
+        most = limits.CAPTURE_BYTES >> 20
+        raise UnusableInput(f"{printable(name)} has more than {most} MiB: cut away what comes before the trace")
     reader = _Reader()
     other: OtherVersion | None = None
-    for found in records(data):
+    for found in records(narrowed(data)):
         if isinstance(found, RawRecord):
             reader.take(found)
         elif isinstance(found, Diagnostic):
@@ -55,6 +62,13 @@ def _refusal(version: str) -> UnusableInput:
     )
 
 
+def _declares_accesses(boot: Boot) -> bool:
+    """Return whether the plan holds accesses of the kernel's own code, which only notes in its file can tell."""
+    entries = {elf.entry for elf in boot.elfs}
+    own = (step.rip for step in boot.plan if step.rip not in entries)
+    return any(segment.virt <= rip <= segment.last for rip in own for segment in boot.segments)
+
+
 class _Reader:
     """The state between two records."""
 
@@ -67,14 +81,22 @@ class _Reader:
         self._contents = Contents()
         self._memory_map = MemoryMap()
         self._due = 0  # the next sequence number
+        self._begun_at = -1  # where the `begin` of the boot in hand ends
         self._damage_before = 0
+        self._torn: list[Torn] = []  # in the section in hand, of which nothing else is known to be damaged
         self._unknown: Counter[str] = Counter()
+        self._kinds: Counter[str] = Counter()  # of the boot in hand
+        self._too_many: set[str] = set()
         self._unnamed = 0  # of kinds past _MOST_UNKNOWN_KINDS
         self._notes = Journal()
 
     def damaged(self, found: Diagnostic) -> None:
-        """Record that a record cannot be used."""
-        self.damage.report(found.message, found.line, found.offset)
+        """Record that a record cannot be used, unless the totals of its section prove that it is none."""
+        is_within = self._sections is not None and self._sections.expects_more
+        if isinstance(found, Torn) and is_within and self.damage.count == self._damage_before:
+            self._torn.append(found)
+        else:
+            self._report(found.message, found.line, found.offset)
 
     def take(self, record: RawRecord) -> None:
         """Put an intact record where it belongs."""
@@ -82,7 +104,7 @@ class _Reader:
         try:
             self._take(record)
         except Malformed as error:
-            self.damage.report(f"{record.kind} record: {error}", record.line, record.offset)
+            self._report(f"{record.kind} record: {error}", record.line, record.offset)
 
     def finish(self) -> Capture:
         """Close the last boot and return the capture."""
@@ -95,6 +117,16 @@ class _Reader:
             self._notes.report(what)
         return Capture(self._boots, self.damage.entries(), self._notes.entries())
 
+    def _report(self, words: str | Message, line: int | None, offset: int | None) -> None:
+        """Record damage, behind what was torn before it."""
+        self._flush()
+        self.damage.report(words, line, offset)
+
+    def _flush(self) -> None:
+        torn, self._torn = self._torn, []
+        for found in torn:
+            self.damage.report(found.message, found.line, found.offset)
+
     def _take(self, record: RawRecord) -> None:
         fields = Fields(record.fields)
         if record.kind == "begin":
@@ -103,14 +135,16 @@ class _Reader:
         if self._sections is None:
             if not self._due:
                 what = "the capture does not start with a begin record"
-                self.damage.report(what, record.line, record.offset)
+                self._report(what, record.line, record.offset)
             self._due = record.sequence + 1
             return
         if not self._in_sequence(record):
             return
         if not self._sections.expects_more:
-            raise Malformed("it stands after the end of its boot")
-        if record.kind in ("end", "close"):
+            if record.kind not in _AFTERWORDS or self._sections.is_closed:
+                raise Malformed("it stands after the end of its boot")
+            self._dispatch(record, fields)
+        elif record.kind in ("end", "close"):
             self._close_section(record, fields)
         elif record.kind == "section":
             self._sections.count(record)
@@ -126,14 +160,18 @@ class _Reader:
         if gap > 0:
             what = "1 record is" if gap == 1 else f"{gap} records are"
             before = f"before record {record.sequence:#x}"
-            self.damage.report(f"{what} missing {before}", record.line, record.offset)
+            self._report(f"{what} missing {before}", record.line, record.offset)
         elif gap < 0:
             what = f"record {record.sequence:#x} is duplicated or out of order"
-            self.damage.report(what, record.line, record.offset)
+            self._report(what, record.line, record.offset)
         return gap >= 0
 
     def _begin(self, record: RawRecord, fields: Fields) -> None:
+        if self._due == 1 and record.offset - self._begun_at in (0, 1):  # a CR is none of the record's bytes
+            self._in_sequence(record)  # no machine begins anew without a word of its firmware
+            return
         self._finish_boot()
+        self._begun_at = record.offset + len(record.wire)
         if len(self._boots) >= limits.CAPTURE_BOOTS:
             raise Malformed(f"more than {limits.CAPTURE_BOOTS} boots in one capture")
         self._sections = Sections(fields.text("producer"))
@@ -147,7 +185,7 @@ class _Reader:
         assert self._sections is not None
         unclosed = self._contents.interrupt() or self._memory_map.missing()
         if unclosed is not None:
-            self.damage.report(unclosed, record.line, record.offset)
+            self._report(unclosed, record.line, record.offset)
         if record.kind == "close":
             self._sections.close(fields)
             return
@@ -155,9 +193,35 @@ class _Reader:
             self._sections.end(fields)
         finally:
             self._sections.count(record)
+        if not self._sections.expects_more:
+            self._check_promise()
+        if self._torn:
+            first, count = self._torn[0], len(self._torn)
+            what = "text that looks like a record is" if count == 1 else f"{count} texts that look like records are"
+            self._notes.report(f"line {first.line}: {what} none: the totals of the section prove that it lacks nothing")
+            self._torn.clear()
+
+    def _check_promise(self) -> None:
+        """Hold it against the kernel's file that a loader promises no section of the kernel's."""
+        assert self._sections is not None
+        if len(self._sections.ended) > 1:
+            return
+        told = [elf.traces for elf in self._boot.elfs if elf.traces is not None]
+        if any(told):
+            raise Malformed("no section is to follow, but by its file the kernel goes on with the trace")
+        self._boot.is_unpromised = not told and _declares_accesses(self._boot)
 
     def _dispatch(self, record: RawRecord, fields: Fields) -> None:
         kind = record.kind
+        if kind in HANDLERS:
+            self._kinds[kind] += 1
+            if self._kinds[kind] <= limits.CAPTURE_KINDS.get(kind, limits.CAPTURE_KIND):
+                HANDLERS[kind](fields, record.line, self._boot)
+            elif kind not in self._too_many:
+                self._too_many.add(kind)
+                most = limits.CAPTURE_KINDS.get(kind, limits.CAPTURE_KIND)
+                raise Malformed(f"more than {most} of this kind in one boot: the others are not read")
+            return
         if kind == "d":
             self._contents.add(fields)
             return
@@ -168,8 +232,6 @@ class _Reader:
             self._contents.open(kind, fields, record.line)
         elif kind == "mmap":
             self._memory_map.add(fields, self._boot)
-        elif kind in HANDLERS:
-            HANDLERS[kind](fields, record.line, self._boot)
         elif kind in self._unknown or len(self._unknown) < _MOST_UNKNOWN_KINDS:
             self._unknown[kind] += 1
         else:
@@ -178,13 +240,17 @@ class _Reader:
     def _finish_boot(self) -> None:
         """Closes the boot in hand, if there is one. What is still open then was cut off, which a
         machine that died explains: the boot is not complete, but the capture not damaged."""
+        self._flush()
         if self._sections is not None:
             self._boot.closed = self._sections.ended
             undamaged = self.damage.count == self._damage_before
             gave_up = bool(self._boot.errors)
-            self._boot.complete = undamaged and self._sections.complete and not gave_up
+            is_whole = undamaged and self._sections.complete and not self._boot.is_unpromised
+            self._boot.complete = is_whole and not gave_up
             self._boots.append(self._boot)
         self._boot = Boot()
+        self._kinds.clear()
+        self._too_many.clear()
         self._sections = None
         self._contents.interrupt()
         self._memory_map = MemoryMap()

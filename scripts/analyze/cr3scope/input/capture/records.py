@@ -56,6 +56,7 @@ class ElfRecord:
     size: int
     machine: int
     build_id: str | None
+    traces: bool | None = None  # by its notes the kernel goes on with the trace; None: older writers do not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +234,7 @@ class Boot:
     errors: list[tuple[str, str, int]] = field(default_factory=list)  # where, what, status
     closed: list[str] = field(default_factory=list)  # producers whose section ended
     complete: bool = False
+    is_unpromised: bool = False  # its loader promises no section of the kernel's, and nobody tells whether one was due
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ class Sections:
     def __init__(self, producer: str) -> None:
         self._open: str | None = producer
         self._promised: str | None = None
-        self._is_closed = False  # the channel, by a `close` record
+        self.is_closed = False  # the channel, by a `close` record
         self._records = 0
         self._bytes = 0
         self._crc = 0
@@ -26,7 +26,7 @@ class Sections:
     def complete(self) -> bool:
         """Return whether nothing more is due: every section is closed and none promised, or the channel ended.
         """
-        return self._is_closed or (self._open is None and self._promised is None)
+        return self.is_closed or (self._open is None and self._promised is None)
 
     @property
     def expects_more(self) -> bool:
@@ -69,6 +69,6 @@ class Sections:
         """Take a ``close`` record: this channel ends here, in the midst of a section or before a promised one.
         """
         fields.text("sink")
-        self._is_closed = True
+        self.is_closed = True
         if self._open is not None:
             self.ended.append(self._open)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
+from cr3scope.input.wide_text import PROBE, encoding_of
 
 WINDOW = 1 << 20
 _FIRST_WINDOW = 1 << 14  # what is looked for is often near
-_PROBE = 64
 
 
 class LogFile:
@@ -22,10 +22,10 @@ class LogFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._bytes = os.fstat(self._descriptor).st_size
-            begin = os.pread(self._descriptor, _PROBE, 0)
+            begin = os.pread(self._descriptor, PROBE, 0)
         except OSError as error:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
-        self._skip, self._wide = _encoding(begin)
+        self._skip, self._wide = encoding_of(begin)
         self.size = self._bytes if self._wide is None else (self._bytes - self._skip) // 2
 
     def __enter__(self) -> LogFile:
@@ -110,14 +110,3 @@ class LogPart:
     def rfind(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
         """Return the last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
         return self.whole.rfind(wanted, max(start, self.first), self.size if end is None else min(end, self.size))
-
-
-def _encoding(begin: bytes) -> tuple[int, int | None]:
-    """Bytes before the text, and which byte of each pair is the character: None if all are."""
-    marked = {b"\xff\xfe": 0, b"\xfe\xff": 1}.get(begin[:2])
-    if marked is not None:
-        return 2, marked
-    for character in (0, 1):
-        if all(begin[character::2]) and not any(begin[1 - character :: 2]) and begin[2:]:
-            return 0, character
-    return 0, None

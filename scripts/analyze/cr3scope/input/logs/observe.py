@@ -30,8 +30,7 @@ def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
     reports = []
     for spaces in reversed(boots):
         report = _of_boot(spaces, planned)
-        is_silent = report.ending is None and not report.records and not spaces.saw_interrupts
-        if not is_silent and not is_reboot_of_firmware(report):
+        if _is_told(spaces, report):
             reports.append(report)
     if not reports:
         return _of_boot(boots[-1], planned)
@@ -42,6 +41,20 @@ def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
     if not alike and died and len(reports) > 1:
         words = f"of {len(reports)} boots that the log tells of, this is number {len(reports) - reports.index(chosen)}"
     return replace(chosen, boots=len(reports), alike=alike, notes=(*chosen.notes, words) if words else chosen.notes)
+
+
+def reports_by_boot(boots: Sequence[Spaces], planned: Sequence[int | None]) -> list[LogReport] | None:
+    """Return what came of each boot of a log; None unless it tells of as many as ``planned`` has CR3s, in their order."""
+    told = [spaces for spaces in boots if _is_told(spaces, _of_boot(spaces, None))]
+    if len(told) != len(planned):
+        return None
+    cr3s = (None if cr3 is None else cr3 & ~NO_FLUSH for cr3 in planned)
+    return [_of_boot(spaces, cr3) for spaces, cr3 in zip(told, cr3s, strict=True)]
+
+
+def _is_told(spaces: Spaces, report: LogReport) -> bool:
+    is_silent = report.ending is None and not report.records and not spaces.saw_interrupts
+    return not is_silent and not is_reboot_of_firmware(report)
 
 
 def _identity(report: LogReport) -> object:

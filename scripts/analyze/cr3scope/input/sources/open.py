@@ -12,11 +12,11 @@ from cr3scope.input.sources.elf_core import MAGIC, Core, open_core, read_core
 from cr3scope.input.sources.listing import UTF_16, Listing
 from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
+from cr3scope.input.wide_text import narrowed
 from cr3scope.x86.cpu_state import CpuState
 
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
-# A capture shows itself in its beginning; the memory of a guest may hold records too, but
-# most of it is no text.
+# The memory of a guest may hold records too, but most of its beginning is no text.
 _CAPTURE_LOOK_BYTES = 16 << 20
 _TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\x1b"])
 _LEAST_TEXT = 0.5
@@ -77,7 +77,7 @@ def _recognise(
             f"{name}: a compressed dump: dump-guest-memory writes an ELF core without -z, -l, -s"
             " or -w"
         )
-    if _is_capture(data[:_CAPTURE_LOOK_BYTES]):
+    if _is_capture(data):
         from cr3scope.input.sources.capture_dump import open_dump
 
         return open_dump(data[:], name, overrides, dump)
@@ -99,8 +99,14 @@ def _recognise(
     return Source(container, memory, cpu, warnings=tuple(warnings))
 
 
-def _is_capture(head: bytes) -> bool:
-    return _RECORD.search(head) is not None and _is_text(head)
+def _is_capture(data: Data) -> bool:
+    head = narrowed(data[:_CAPTURE_LOOK_BYTES])
+    if not _is_text(head):
+        return False
+    if _RECORD.search(head) is not None or len(data) <= _CAPTURE_LOOK_BYTES:
+        return _RECORD.search(head) is not None
+    is_wide = head != data[: len(head)]
+    return _RECORD.search(narrowed(data[:]) if is_wide else data) is not None
 
 
 def _is_text(head: bytes) -> bool:

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from cr3scope.arrays import integers
 from cr3scope.model.intent import Intent, Named
+from cr3scope.model.painted import NOBODY, painted_over
 from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-NOBODY = -1
 _NO_FRAME = 1 << 62  # frame minus page, of a range whose frame nobody told
 _LARGE_PAGES = (level_bytes(2), level_bytes(3))
 _MOST_OVERWRITES = 64
@@ -52,6 +52,7 @@ class Calls:
         maps = [
             _pages(named, record.size) for named, record in zip(intent.maps, intent.boot.maps)
         ]
+        self._maps = maps
         self._segments = [_pages(segment, PAGE_BYTES) for segment in intent.segments]
         bounds = [bound for pages in (*maps, *self._segments) for bound in pages]
         self.edges = np.unique(np.array(bounds, dtype=np.int64))
@@ -59,7 +60,11 @@ class Calls:
         self._call = np.full(len(self.edges) + 1, NOBODY, dtype=np.int64)
         self._segment = self._call.copy()
         self.overwrites: tuple[Overwrite, ...] = ()
-        self._paint(maps)
+        begin, end = np.searchsorted(self.edges, np.array(maps, dtype=np.int64).reshape(-1, 2)).T
+        self._call[:-1] = painted_over(begin, end, len(self.edges))
+        order = np.argsort(begin, kind="stable")
+        if (end[order][:-1] > begin[order][1:]).any():
+            self._note_overwrites(begin.tolist(), end.tolist())
         for number, pages in enumerate(self._segments):
             self._segment[self._slice(pages)] = number
         self._segment_rights = np.zeros(len(self.edges) + 1, dtype=np.int64)
@@ -102,19 +107,21 @@ class Calls:
             is_right |= here & ((first + offset == frame) | (offset == _NO_FRAME))
         return is_right
 
-    def _paint(self, maps: Sequence[tuple[int, int]]) -> None:
-        """Later calls over earlier ones."""
+    def _note_overwrites(self, begin: Sequence[int], end: Sequence[int]) -> None:
+        """Later calls over earlier ones, the first few: until there are so many, each costs what lies below it."""
         found: list[Overwrite] = []
-        for number, pages in enumerate(maps):
-            part = self._slice(pages)
-            before = self._call[part]
-            if len(found) < _MOST_OVERWRITES and (before != NOBODY).any():
-                for earlier in integers(np.unique(before[before != NOBODY])):
-                    first = max(pages[0], maps[earlier][0])
-                    end = min(pages[1], maps[earlier][1])
-                    last = (end << PAGE_SHIFT) - 1
+        call = np.full(len(self.edges), NOBODY, dtype=np.int64)
+        for number, part in enumerate(map(slice, begin, end)):
+            before = call[part]
+            if (before != NOBODY).any():
+                pages = self._maps[number]
+                for earlier in integers(np.unique(before[before != NOBODY]))[: _MOST_OVERWRITES - len(found)]:
+                    first = max(pages[0], self._maps[earlier][0])
+                    last = (min(pages[1], self._maps[earlier][1]) << PAGE_SHIFT) - 1
                     found.append(Overwrite(earlier, number, first << PAGE_SHIFT, last))
-            self._call[part] = number
+                if len(found) == _MOST_OVERWRITES:
+                    break
+            call[part] = number
         self.overwrites = tuple(found)
 
     def _slice(self, pages: tuple[int, int]) -> slice:

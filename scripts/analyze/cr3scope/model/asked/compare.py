@@ -14,10 +14,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope import limits
 from cr3scope.arrays import integers
-from cr3scope.model.asked.calls import I64, NOBODY, Calls, Mask, Overwrite, right_bits
+from cr3scope.model.asked.calls import I64, Calls, Mask, Overwrite, right_bits
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.model.intent import Intent, Named
+from cr3scope.model.painted import NOBODY
 from cr3scope.paging.effective import (
     RIGHT_EXECUTE,
     RIGHT_USER,
@@ -33,10 +35,7 @@ from cr3scope.x86.platform import Platform
 
 _WRITE, _USER, _EXECUTE = int(RIGHT_WRITE), int(RIGHT_USER), int(RIGHT_EXECUTE)
 _RIGHTS = _WRITE | _USER | _EXECUTE
-# More ranges than this are no loader's work, and more tables (16 GiB in 4 KiB pages) take too long
-# for a verdict: such boots are judged by the other rules.
-_MOST_RANGES = 1 << 16
-_MOST_TABLES = 1 << 13
+_LEFT_OUT = f"what the tables map beside what was asked for, in more than {limits.SCAN_RANGES} ranges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +188,12 @@ def compare(
 def _compare(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
 ) -> Comparison | None:
-    top, dump = tables.table(cpu.root), intent.boot.dumps.get("new")
-    if top is None or (dump is not None and len(dump.tables) > _MOST_TABLES):
+    top = tables.table(cpu.root)
+    if top is None:
         return None
-    ranges = mappings(_OwnTables(tables, intent), cpu, platform)
-    if len(ranges) > _MOST_RANGES:
+    ranges = mappings(_OwnTables(tables, intent), cpu, platform, limits.SCAN_RANGES)
+    if ranges.is_cut:
+        intent.left_out[_LEFT_OUT] = None
         return None
     row_first = (ranges.first >> np.uint64(PAGE_SHIFT)).astype(np.int64)
     row_end = (ranges.last >> np.uint64(PAGE_SHIFT)).astype(np.int64) + 1

@@ -11,7 +11,7 @@ from cr3scope.message import Message, message
 
 def _check(context: Context) -> Iterator[Finding]:
     boot = context.boot
-    if not context.is_over or boot.complete or boot.errors or context.observation is not None:
+    if not context.is_over or boot.complete or boot.is_unpromised or boot.errors or context.observation is not None:
         return
     if context.prediction is None or not context.prediction.survives:
         return

@@ -54,12 +54,8 @@ def _deprived(context: Context, virt: int, letter: str, later: Named) -> Named |
         if virt in segment and letter in (segment.rights or "") and whose is not None:
             if _share(segment, later) < _share(whose, later):
                 return segment
-    for named in intent.maps:
-        if named is later:
-            break
-        if virt in named and letter in (named.rights or ""):
-            return named
-    return None
+    first, numbers = intent.first_call(virt, letter), intent.call_numbers
+    return first if first is not None and numbers[id(first)] < numbers[id(later)] else None
 
 
 def _share(segment: Named, named: Named) -> float:

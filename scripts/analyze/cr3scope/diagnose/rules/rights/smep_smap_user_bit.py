@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cr3scope.arrays import integers
+from cr3scope import limits
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.message import Hex, Message, Span, message
@@ -35,20 +36,21 @@ def _check(context: Context) -> Iterator[Finding]:
     top, cpu = context.tables.table(context.cpu.root), context.cpu
     if top is None or not (top & np.uint64(USER)).any():
         return
-    found = mappings(context.tables, cpu, context.platform)
+    found = mappings(context.tables, cpu, context.platform, limits.SCAN_RANGES)
     is_code = found.attributes & RIGHT_EXECUTE != 0
     spared = np.where(is_code, not cpu.cr4 & CR4_SMEP, not cpu.cr4 & CR4_SMAP)
     rows = np.flatnonzero(spared & (found.attributes & RIGHT_USER != 0))
     told: dict[Span, None] = {}
-    for named in context.intent.maps:
-        if named.role == "recursive" or "u" in (named.rights or ""):
-            continue
-        hit = rows[(found.first[rows] <= named.last) & (found.last[rows] >= named.virt)]
-        for row in integers(hit[:MOST_NAMED]):
-            virt = max(int(found.first[row]), named.virt)
-            last = min(int(found.last[row]), named.last)
-            if context.intent.mapping_of(virt) is named:
-                told[Span(virt, last, named.label)] = None
+    asked = [one for one in context.intent.calls.parts() if one[2].role != "recursive" and "u" not in (one[2].rights or "")]
+    first, last = (np.array([part[side] for part in asked], dtype=np.uint64) for side in (0, 1))
+    begin = np.searchsorted(found.last[rows], first)
+    end = np.searchsorted(found.first[rows], last, side="right")
+    for number in integers(np.flatnonzero(begin < end)):
+        for row in integers(rows[begin[number] : end[number]][:MOST_NAMED]):
+            part = asked[number]
+            told[Span(max(int(found.first[row]), part[0]), min(int(found.last[row]), part[1]), part[2].label)] = None
+        if len(told) >= MOST_NAMED:
+            break
     if not told:
         return
     ranges = tuple(told)[:MOST_NAMED]

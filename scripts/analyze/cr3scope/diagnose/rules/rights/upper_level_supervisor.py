@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope import limits
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Message, Span, message
-from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import USER, level_bytes
 from cr3scope.x86.names import covered
 
-_MOST_STEPS = 4096  # pages, or larger parts that one entry denies, of one range
+_LEFT_OUT = "whether all that was mapped for user mode can be used there"
 
 
 def _check(context: Context) -> Iterator[Finding]:
     told: set[EntryRef] = set()
-    for named in context.intent.maps:
+    steps = iter(range(limits.SCAN_STEPS))
+    for part, last, named in context.intent.calls.parts():
         if "u" not in (named.rights or ""):
             continue
-        for virt, parent, leaf in _denied(context, named):
+        for virt, parent, leaf in _denied(context, part, last, steps):
             if parent in told:
                 continue
             told.add(parent)
-            first, last = covered(parent, virt)
-            denied = Span(max(first, named.virt), min(last, named.last), named.label)
+            reach = covered(parent, virt)
+            denied = Span(max(reach[0], named.virt), min(reach[1], named.last), named.label)
             finding = RULE.finding(
                 message("{entry} has U clear: no user mode in {denied}", entry=parent, denied=denied),
                 message("{entry:full}, above the user leaf {leaf:full}", entry=parent, leaf=leaf),
@@ -36,23 +37,22 @@ def _check(context: Context) -> Iterator[Finding]:
                 ),
             )
             source = context.attribution.source(parent, virt)
-            yield replace(finding, entry=parent, range=(first, last), source=source)
+            yield replace(finding, entry=parent, range=reach, source=source)
 
 
-def _denied(context: Context, named: Named) -> Iterator[tuple[int, EntryRef, EntryRef]]:
+def _denied(context: Context, virt: int, last: int, steps: Iterator[int]) -> Iterator[tuple[int, EntryRef, EntryRef]]:
     """Each part of a range whose leaf has U and some parent has not: address, parent, leaf."""
-    virt = named.virt
-    for _ in range(_MOST_STEPS):
+    for _ in steps:
         path = walk(context.tables, context.cpu, virt, context.platform)
         level = path.leaf.level if path.entries else 1
         lacking = path.lacking(USER)
         if path.stop is None and lacking and path.leaf.value & USER:
-            if context.intent.mapping_of(virt) is named:
-                yield from ((virt, parent, path.leaf) for parent in lacking)
-                level = lacking[0].level
+            yield from ((virt, parent, path.leaf) for parent in lacking)
+            level = lacking[0].level
         virt = (virt & -level_bytes(level)) + level_bytes(level)
-        if virt > named.last:
+        if virt > last:
             return
+    context.intent.left_out[_LEFT_OUT] = None
 
 
 RULE = Rule(

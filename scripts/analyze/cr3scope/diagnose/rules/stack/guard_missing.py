@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, Span, message
+from cr3scope.model.granted import granted_by
 from cr3scope.model.intent import Named
-from cr3scope.model.scan import MAX_STEPS_PER_RANGE
-from cr3scope.paging.walk import Translation, access, behind
+from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 
 
@@ -29,15 +29,11 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _mapped(context: Context, guard: Named) -> Translation | None:
-    """The first part of it that can be read, of as many as are looked at: who names it may claim any size."""
-    virt = guard.virt
-    for _ in range(MAX_STEPS_PER_RANGE):
-        if virt > guard.last:
-            break
+    """The first part of it that can be read."""
+    for virt in granted_by(context.tables, context.cpu, context.platform).mapped(guard.virt, guard.last):
         found = access(context.tables, context.cpu, virt, AccessKind.READ, platform=context.platform)
         if isinstance(found, Translation):
             return found
-        virt = behind(found)
     return None
 
 

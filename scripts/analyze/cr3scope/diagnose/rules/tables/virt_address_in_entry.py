@@ -48,13 +48,7 @@ def _told(context: Context, entry: EntryRef) -> Claim | None:
 
 def _pool_of(context: Context, address: int) -> Named | None:
     """The pool of tables whose virtual range holds the address that an entry can keep of it."""
-    tables = {record.phys for record in context.boot.tables}
-    for named in [*context.intent.maps, *context.intent.regions]:
-        if named.role != "tables" or named.phys == named.virt or address in tables:
-            continue
-        if 0 <= address - (named.virt & ADDRESS_MASK) < named.size:
-            return named
-    return None
+    return None if address in context.intent.table_pages else context.intent.pools.at(address)
 
 
 def _whole(address: int) -> int:

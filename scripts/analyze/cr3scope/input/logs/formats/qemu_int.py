@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
-from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on
+from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
 
@@ -43,6 +43,11 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
         if not FORMAT.is_in(log):
             raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
         return report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
+
+
+def by_boot(log: LogFile, planned: Sequence[int | None]) -> list[LogReport] | None:
+    """Return what the log says of each boot; None if it is no such log, or tells of fewer or more than ``planned``."""
+    return reports_by_boot([IntLogSpaces(part) for part in boots_of(log)], planned) if FORMAT.is_in(log) else None
 
 
 def _story(log: LogFile, cr3: int | None) -> Story:

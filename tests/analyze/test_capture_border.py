@@ -1,0 +1,112 @@
+"""What captures meet on their way: redirects, consoles that speak in between, loaders and kernels that say less."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+from trace_writer import Writer, golden, seal
+
+from cr3scope.cli.main import main
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.sources.open import open_source
+from cr3scope.render.message import plain
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status
+
+CAPTURES = Path(__file__).resolve().parent.parent / "captures"
+HEALTHY = (CAPTURES / "healthy.serial.log").read_bytes()
+LINES = golden().lines
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_begin_that_stands_twice_is_damage_and_no_second_boot(newline: bytes) -> None:
+    data = b"".join([LINES[0], *LINES]).replace(b"\n", newline)
+    capture = read_capture(data)
+    assert [found.message for found in capture.damage] == ["record 0x0 is duplicated or out of order"]
+    assert len(capture.boots) == 1 and not capture.boots[0].complete
+
+
+@pytest.mark.parametrize("kind", ["exit", "call", "fault"])
+def test_what_a_loader_still_says_behind_its_own_end_is_read(kind: str) -> None:
+    writer = Writer()
+    writer.end()
+    if kind == "fault":
+        names = "vector error cr2 cr3 rip rsp rflags cs ss rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15"
+        writer.put("fault", dict.fromkeys(names.split(), 0), by="safe-idt")
+    else:
+        writer.put(kind, status=0, attempts=1, what="ConOut->OutputString")
+    (boot,) = (capture := read_capture(writer.data)).boots
+    assert capture.damage == [] and boot.complete
+    assert boot.exit or boot.calls or boot.faults
+
+
+def test_text_that_looks_like_a_record_is_none_where_the_totals_prove_it() -> None:
+    at = next(number for number, line in enumerate(LINES) if b" end producer=loader" in line)
+    shown = [b"cr3scope: step 3, @c3s1 2f evil: fault\r\n", b"@c3s1 \r\n"]
+    capture = read_capture(b"".join([*LINES[:at], *shown, *LINES[at:]]))
+    assert capture.damage == [] and capture.boots[0].complete
+    assert "2 texts that look like records are none" in capture.notes[0].message
+    lost = read_capture(b"".join([*LINES[: at - 1], *shown, *LINES[at:]]))
+    assert lost.damage[0].message.startswith("damaged record") and len(lost.damage) > 2
+    behind = read_capture(b"".join([*LINES, *shown]))
+    assert behind.damage and not behind.boots[0].complete
+
+
+# --- what is promised ------------------------------------------------------------------------------------------------
+
+
+def real_loader_alone(traces: str = "") -> bytes:
+    """A real boot up to its loader's `end`, which now promises nothing, with all sums right again."""
+    writer = Writer()
+    writer.lines.clear()
+    for line in HEALTHY[HEALTHY.index(b"@c3s1 0 ") :].splitlines():
+        if not line.startswith(b"@c3s1 "):
+            continue
+        body = line.decode().rsplit(" #", 1)[0]
+        if " end producer=loader" in body:
+            break
+        writer.lines.append(seal(body + traces if " elf " in body else body))
+    writer.producer = "loader"
+    writer.end()
+    return writer.data
+
+
+@pytest.mark.parametrize(
+    ("traces", "said"),
+    [("", "nobody knows whether it ran"), (" traces=yes", "by its file the kernel goes on with the trace")],
+)
+def test_a_loader_that_promises_nothing_is_not_believed_against_the_kernels_file(traces: str, said: str) -> None:
+    verdict = analyze(read_capture(real_loader_alone(traces)))
+    assert verdict.status is Status.INCOMPLETE and verdict.exit_status != 0
+    assert any(said in plain(one.message) for one in verdict.diagnostics)
+
+
+def test_a_kernel_that_by_its_file_does_not_trace_need_not_be_heard_of() -> None:
+    assert analyze(read_capture(real_loader_alone(" traces=no"))).status is Status.HEALTHY
+
+
+# --- ways to a file --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"), [(codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"), (b"", "utf-16-le")]
+)
+def test_a_capture_of_two_bytes_a_character_is_read(
+    mark: bytes, encoding: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "capture.log"
+    file.write_bytes(mark + HEALTHY.decode("latin-1").replace("\n", "\r\n").encode(encoding))
+    assert main(["analyze", str(file)]) == 0
+    assert capsys.readouterr().out.startswith("HEALTHY")
+    assert open_source(file).boot is not None
+
+
+def test_a_trace_behind_more_chatter_than_anybody_looks_through_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "capture.log"
+    file.write_bytes(b"BdsDxe: chatter\r\n" * (1 << 20) + HEALTHY)
+    assert open_source(file).boot is not None
