@@ -43,3 +43,14 @@ STUB_PACKET_BYTES: Final = 1 << 16  # to a breakpoint's question; QEMU's own lim
 KEPT_TABLE_PAGES: Final = 4096  # of tables.core: 16 MiB
 MONITOR_CPUS: Final = 4096  # QEMU's own limit is below that
 MONITOR_RAM_RANGES: Final = 1 << 12  # each address space lists each; memory devices make some hundred
+
+# ELF files: cores and the files that images were made from. A core of a guest that is written with paging has a
+# segment for each mapping, a kernel a section for each function at most. QEMU writes two notes for each of at most
+# 4096 CPUs; the trace that `cr3scope save` adds is the largest of them.
+ELF_SEGMENTS: Final = 1 << 17
+ELF_SECTIONS: Final = 1 << 18
+CORE_NOTES: Final = 1 << 14
+CORE_NOTE_BYTES: Final = 1 << 27  # of all
+CORE_WORDS_BYTES: Final = 1 << 20  # of what `cr3scope save` notes beside QEMU's registers
+CORE_RAM_RANGES: Final = 1 << 10
+CORE_COMPARED_BYTES: Final = 1 << 27  # of memory that a core holds more than once

@@ -14,7 +14,7 @@ from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.input.sources.open import open_core_file
-from cr3scope.target.core_cpu import EFER, stopped_cpu
+from cr3scope.target.core_cpu import stopped_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.verdict.analysis import symbols_of_boot
@@ -47,7 +47,7 @@ def _notes(core: Core, now: StoppedCpu, trace: Trace | None) -> Iterator[str]:
         more = f" and {len(now.absent) - 1} more places" if len(now.absent) > 1 else ""
         yield f"the core does not hold the memory at {min(now.absent):#x}{more}, which the verdict needs"
     yield from core.warnings
-    if core.word(EFER) is None:
+    if core.words.efer is None:
         yield f"the core does not tell EFER: {now.cpu.efer:#x} is assumed"
     if len(core.cpus) > 1:
         yield f"judged is CPU {now.number} of {len(core.cpus)}"

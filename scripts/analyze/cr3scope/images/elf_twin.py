@@ -18,7 +18,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
 from cr3scope.images.kernel_notes import DeclaredAccess, declared_accesses
 from cr3scope.images.source_text import SourceLine
-from cr3scope.input.sources.elf_core import MAGIC
+from cr3scope.input.sources.elf_head import MAGIC
 
 PF_X, PF_W = 1, 2  # flags of a segment
 

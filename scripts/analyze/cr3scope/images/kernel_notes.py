@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-_OWNER = b"CR3SCOPE\0"
+from cr3scope.input.sources.elf_notes import read_notes
+
+_OWNER = b"CR3SCOPE"
 _ACCESS = 2  # the note's type
-_NOTE_HEAD = struct.Struct("<III")  # lengths of name and description, type
 _ACCESS_HEAD = struct.Struct("<QqIII")  # rip, offset, kind, base, width; the name follows
-_ALIGNED = 4
 
 
 class Base(IntEnum):
@@ -34,17 +34,13 @@ class DeclaredAccess:
 
 
 def declared_accesses(section: bytes) -> Iterator[DeclaredAccess]:
-    """Yield the accesses to what is handed over; nothing of notes of other owners, or that are cut."""
-    at = 0
-    while at + _NOTE_HEAD.size <= len(section):
-        name_bytes, bytes_, kind = _NOTE_HEAD.unpack_from(section, at)
-        name_at = at + _NOTE_HEAD.size
-        begin = name_at + name_bytes + -name_bytes % _ALIGNED
-        at = begin + bytes_ + -bytes_ % _ALIGNED
-        if kind != _ACCESS or section[name_at : name_at + name_bytes] != _OWNER:
-            continue
-        if bytes_ < _ACCESS_HEAD.size or begin + bytes_ > len(section):
-            continue
-        rip, offset, _, base, _ = _ACCESS_HEAD.unpack_from(section, begin)
-        if base in Base._value2member_map_:
-            yield DeclaredAccess(rip, offset, Base(base))
+    """Yield the accesses to what is handed over; nothing of notes of other owners, or behind one that is cut."""
+    try:
+        for note in read_notes(section):
+            if note.kind != _ACCESS or note.owner != _OWNER or len(note.contents) < _ACCESS_HEAD.size:
+                continue
+            rip, offset, _, base, _ = _ACCESS_HEAD.unpack_from(note.contents)
+            if base in Base._value2member_map_:
+                yield DeclaredAccess(rip, offset, Base(base))
+    except ValueError:
+        return

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.core_note import CoreCpu, Segment
 from cr3scope.input.sources.elf_core import Core
-from cr3scope.target.stopped_cpu import BASES, Range, StoppedCpu, Table
+from cr3scope.target.stopped_cpu import BASES, StoppedCpu, Table
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, CpuState
-from cr3scope.x86.platform import Platform
 
-PLATFORM, EFER, MAX_PHYS_BITS, RAM = "platform", "efer", "maxphyaddr", "ram"
-_RANGE = re.compile(r"\b([0-9a-f]{1,16})-([0-9a-f]{1,16})\b")
 _TABLES = ("IDT", "GDT")
 _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
 _UNTOLD_EFER = CpuState(cr3=0).efer
 
 
-def told_ranges(words: str) -> tuple[Range, ...]:
-    """Return the ranges of RAM as :func:`ram_words` writes them; none where the core does not tell."""
-    return tuple((int(first, 16), int(last, 16)) for first, last in _RANGE.findall(words))
-
-
-def ram_words(ranges: Iterable[Range]) -> str:
-    """Return the first and last physical address of each range of RAM, as ``0-9ffff,100000-fffffff``."""
-    return ",".join(f"{first:x}-{last:x}" for first, last in ranges)
-
-
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
     """Return the first CPU that stands at a `mov cr3`, else the first one in long mode.
 
-    UnusableInput if the core tells of none.
+    UnusableInput if the core tells of none, or if the registers of one cannot be read: it may be the one at the switch.
     """
+    for number, why in core.unread[:1]:
+        raise UnusableInput(f"{path}: the registers of CPU {number} cannot be read: {why}")
     cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
     if not cpus:
         raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
@@ -51,16 +37,14 @@ def _one(core: Core, number: int, one: CoreCpu) -> StoppedCpu:
         segment = one.segments.get(name.partition("_")[0])
         if segment is not None:
             registers[name] = segment.base
-    efer = core.word(EFER)
+    efer = core.words.efer
     if efer is None:
         is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
         efer = _UNTOLD_EFER if is_long else 0
     registers["EFER"] = efer
-    platform = Platform.read(core.words.get(PLATFORM, ""))
     selectors = {name: one.segments[name].selector for name in _SELECTORS if name in one.segments}
-    ram = told_ranges(core.words.get(RAM, ""))
     return StoppedCpu(
-        core.memory, registers, core.word(MAX_PHYS_BITS) or 52, selectors,
+        core.memory, registers, core.words.phys_bits, selectors,
         Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
-        platform, lambda: ram, is_recorded=True,
+        core.words.platform, lambda: core.words.ram, is_recorded=True,
     )  # fmt: skip

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cr3scope.input.sources.core_note import CoreCpu, Segment, code_flags
-from cr3scope.input.sources.elf_core import SHOWN_CR3
+from cr3scope.input.sources.core_words import words_of
 from cr3scope.input.sources.write_core import write_core
-from cr3scope.target.core_cpu import EFER, MAX_PHYS_BITS, PLATFORM, RAM, ram_words
 from cr3scope.target.stopped_cpu import BASES, StoppedCpu
 
 _FLAT = 0xFFFFFFFF
@@ -29,8 +28,5 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int, trace: byte
     for name, table in (("IDT", now.idt), ("GDT", now.gdt)):
         if table is not None:
             segments[name] = Segment(0, table.base, table.limit)
-    words = {
-        SHOWN_CR3: f"{shown:#x}", EFER: f"{now.cpu.efer:#x}", MAX_PHYS_BITS: str(now.phys_bits), PLATFORM: now.platform.word,
-        RAM: ram_words(now.ram()),
-    }  # fmt: skip
+    words = words_of(shown, now.cpu.efer, now.phys_bits, now.platform, now.ram())
     return write_core(CoreCpu(now.registers, segments), pages, words, trace)

@@ -34,7 +34,8 @@ KEY_SHIFT = 59  # protection key, bits 62:59 of a leaf
 KEY_MASK = 15 << KEY_SHIFT
 
 ADDRESS_MASK = 0x000F_FFFF_FFFF_F000  # 51:12; what of it is above MAXPHYADDR is reserved
-_MAX_PHYS_BITS = 52
+MAX_PHYS_BITS = 52
+PHYS_BITS = range(32, MAX_PHYS_BITS + 1)  # MAXPHYADDR as CPUID can tell it (SDM 3A, 5.1.4; QEMU takes no other)
 
 LEVEL_NAMES = {5: "PML5", 4: "PML4", 3: "PDPT", 2: "PD", 1: "PT"}
 
@@ -92,8 +93,8 @@ def reserved_mask(
     keys; 11:9 belong to software.
     """
     mask = 0
-    if cpu.max_phys_bits < _MAX_PHYS_BITS:
-        mask |= (1 << _MAX_PHYS_BITS) - (1 << cpu.max_phys_bits)
+    if cpu.max_phys_bits < MAX_PHYS_BITS:
+        mask |= (1 << MAX_PHYS_BITS) - (1 << cpu.max_phys_bits)
     if not cpu.has_nx:
         mask |= NO_EXECUTE
     if level >= 4:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 Version = tuple[int, int]  # QEMU's, major and minor
 _NEWEST: Version = (1 << 16, 0)  # what a TCG of unknown version is taken for
-_WORD = re.compile(r"tcg(?: (\d{1,4})\.(\d{1,4}))?")
+_WORD = re.compile(r"tcg(?: ([0-9]{1,4})\.([0-9]{1,4}))?")
 
 
 class Quirk(Enum):
@@ -80,17 +80,17 @@ class Platform:
 
     @property
     def word(self) -> str:
-        """Return ``hardware``, ``tcg`` or ``tcg 7.2``, which :meth:`read` takes."""
+        """Return ``hardware``, ``tcg`` or ``tcg 7.2``, which :meth:`named` takes."""
         if self.qemu is None:
             return "hardware"
         return "tcg" if self == Platform.TCG else f"tcg {self.qemu[0]}.{self.qemu[1]}"
 
     @staticmethod
-    def read(word: str) -> Platform:
-        """Return the platform that a word of :attr:`word` names; HARDWARE for anything else."""
+    def named(word: str) -> Platform | None:
+        """Return the platform of which this is the :attr:`word`; None if it is none's."""
         match = _WORD.fullmatch(word)
         if match is None:
-            return Platform.HARDWARE
+            return Platform.HARDWARE if word == Platform.HARDWARE.word else None
         return Platform((int(match[1]), int(match[2]))) if match[1] else Platform.TCG
 
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cr3scope import limits
 from cr3scope.x86.cpu_state import CpuState
 
 QEMU_NOTE, OWN_NOTE, TRACE_NOTE = "QEMU", "cr3scope", "cr3scope-trace"
@@ -20,12 +21,12 @@ _GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", 
             "R14", "R15", "RIP", "RFL")  # fmt: skip
 _REGISTERS = struct.Struct(f"<{len(_GENERAL)}Q")
 _SEGMENTS = ("CS", "DS", "ES", "FS", "GS", "SS", "LDT", "TR", "GDT", "IDT")
+_TABLES, _MOST_LIMIT = ("GDT", "IDT"), 0xFFFF
 _SEGMENT = struct.Struct("<IIIIQ")  # selector, limit, flags, padding, base
 _CONTROL = struct.Struct("<5Q")
 _AFTER_CONTROL = 8  # kernel_gs_base
 _SIZE = _HEAD.size + _REGISTERS.size + len(_SEGMENTS) * _SEGMENT.size + _CONTROL.size + _AFTER_CONTROL
 _LONG, _DEFAULT = 1 << 21, 1 << 22  # of a segment's flags, which are a descriptor's upper half
-_NAME = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,15 @@ class CoreCpu:
         return 32 if flags & _DEFAULT else 16
 
 
-def read_cpu(note: bytes) -> CoreCpu | None:
-    """Return the CPU of QEMU's note; None if it is of another version."""
-    if len(note) < _SIZE - _AFTER_CONTROL or _HEAD.unpack_from(note)[0] != _VERSION:
-        return None
+def read_cpu(note: bytes) -> CoreCpu | str:
+    """Return the CPU of QEMU's note; words for why not, if it is of another version, cut, or no CPU can be like that."""
+    if len(note) < _HEAD.size:
+        return f"the note has {len(note)} bytes"
+    version = _HEAD.unpack_from(note)[0]
+    if version != _VERSION:
+        return f"the note is of version {version}, not {_VERSION}"
+    if len(note) < _SIZE - _AFTER_CONTROL:
+        return f"the note has {len(note)} bytes, not {_SIZE}"
     registers = dict(zip(_GENERAL, _REGISTERS.unpack_from(note, _HEAD.size), strict=True))
     at = _HEAD.size + _REGISTERS.size
     segments = {}
@@ -71,6 +77,8 @@ def read_cpu(note: bytes) -> CoreCpu | None:
         selector, limit, flags, _, base = _SEGMENT.unpack_from(note, at)
         segments[name] = Segment(selector, base, limit, flags)
         at += _SEGMENT.size
+        if name in _TABLES and limit > _MOST_LIMIT:
+            return f"the limit of its {name} is {limit:#x}: it has 16 bits"
     control = _CONTROL.unpack_from(note, at)
     registers |= {f"CR{number}": value for number, value in enumerate(control)}
     return CoreCpu(registers, segments)
@@ -93,23 +101,21 @@ def code_flags(bits: int) -> int:
     return {64: _LONG, 32: _DEFAULT}.get(bits, 0)
 
 
-def read_own(note: bytes) -> dict[str, str]:
-    """Return words by key; what is no word of ours is left out."""
+def read_own(note: bytes) -> dict[str, str] | str:
+    """Return words by key; words for why not, if it has a key twice, with two values. What is no pair is left out."""
+    if len(note) > limits.CORE_WORDS_BYTES:
+        return f"it has {len(note)} bytes: at most {limits.CORE_WORDS_BYTES} are read"
     text = note.rstrip(b"\0").decode("ascii", errors="replace")
-    pairs = (word.partition("=") for word in text.split())
-    return {key: value for key, equals, value in pairs if equals}
+    found: dict[str, str] = {}
+    for key, equals, value in (word.partition("=") for word in text.split()):
+        if equals and found.setdefault(key, value) != value:
+            return f"it tells two values of {key}"
+    return found
 
 
 def write_own(words: Mapping[str, str]) -> bytes:
     """Return the second note's contents."""
     return " ".join(f"{key}={value}" for key, value in words.items()).encode("ascii")
-
-
-def packed_note(name: str, contents: bytes) -> bytes:
-    """Return a note as a core holds it: name and contents padded to four bytes each."""
-    label = name.encode() + b"\0"
-    head = _NAME.pack(len(label), len(contents), 0)
-    return head + label + bytes(-len(label) % 4) + contents + bytes(-len(contents) % 4)
 
 
 def _packed(segment: Segment) -> bytes:

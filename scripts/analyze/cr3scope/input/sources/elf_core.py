@@ -2,57 +2,70 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from cr3scope import limits
+from cr3scope.arrays import integers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, TRACE_NOTE, CoreCpu, read_cpu, read_own
+from cr3scope.input.sources.core_words import CoreWords, read_words
+from cr3scope.input.sources.elf_head import CORE, I386, LOAD, NOTE, X86_64, ElfHead, read_head
+from cr3scope.input.sources.elf_notes import Note, read_notes
 from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
+from cr3scope.x86.entry import MAX_PHYS_BITS
 
-MAGIC = b"\x7fELF"
-SHOWN_CR3 = "shown_cr3"  # among the words of a core: whose tables are meant, if nobody names others
-_MOST_ROOTS = 4
+_MOST_ROOTS, _MOST_TOLD = 4, 4
+_LAST_PHYS = np.uint64((1 << MAX_PHYS_BITS) - 1)
+_CUT = "the file is cut: a part of the memory is missing"
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core as it lies in the file. ``words``: those that `cr3scope save` adds.
+    """A core as it lies in the file. ``words``: what `cr3scope save` adds.
 
-    ``trace``: of the boot, as its sink received it; empty if the core holds none.
+    ``trace``: of the boot, as its sink received it; empty if the core holds none. ``losses``: what of the memory is
+    missing. ``unread``: number of each CPU whose registers cannot be read, and why.
     """
 
     memory: PhysicalMemory
     cpus: Sequence[CoreCpu]
-    is_cut: bool
-    words: Mapping[str, str] = field(default_factory=dict)
+    losses: Sequence[str] = ()
+    words: CoreWords = CoreWords()
     trace: bytes = b""
+    unread: Sequence[tuple[int, str]] = ()
 
     @property
     def warnings(self) -> list[str]:
-        return ["the file is cut: a part of the memory is missing"] if self.is_cut else []
-
-    def word(self, key: str) -> int | None:
-        """Return a number among the words; None if it is not there, or is none."""
-        try:
-            return int(self.words.get(key, ""), 0)
-        except ValueError:
-            return None
+        """Return what of the core is missing or left out, one line each."""
+        left_out = [f"the registers of CPU {number} cannot be read, and are left out: {why}" for number, why in self.unread]
+        return [*self.losses, *left_out[:_MOST_TOLD]]
 
 
 def read_core(data: Data, path: str) -> Core:
     """Return what the core holds; UnusableInput if it is no core of an x86-64 guest, or holds no memory."""
-    runs, notes, is_cut = _parse(data, path)
+    head = read_head(data, path, "ELF core", with_sections=False)
+    _check_kind(head, path)
+    runs, losses = _runs(data, head)
     if not runs:
         raise UnusableInput(f"{path}: the core holds no memory (no PT_LOAD segment)")
-    cpus = [read_cpu(note) for name, note in notes if name == QEMU_NOTE]
-    own = next((note for name, note in notes if name == OWN_NOTE), b"")
-    trace = next((note for name, note in notes if name == TRACE_NOTE), b"")
-    known = [one for one in cpus if one is not None]
-    return Core(PhysicalMemory(data, runs), known, is_cut, read_own(own), trace)
+    notes = list(_notes(data, head, path))
+    cpus = list(enumerate(read_cpu(note.contents) for note in notes if note.owner == QEMU_NOTE.encode()))
+    own = read_own(_only(notes, OWN_NOTE, path))
+    if isinstance(own, str):
+        raise UnusableInput(f"{path}: of the core's own note, {own}")
+    try:
+        memory = PhysicalMemory(data, runs)
+    except ValueError as error:
+        raise UnusableInput(f"{path}: {error}") from error
+    return Core(
+        memory, [one for _, one in cpus if not isinstance(one, str)], losses, read_words(own, path), _only(notes, TRACE_NOTE, path),
+        [(number, why) for number, why in cpus if isinstance(why, str)],
+    )  # fmt: skip
 
 
 def open_core(data: Data, path: str, overrides: Overrides) -> Source:
@@ -63,23 +76,24 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     core = read_core(data, path)
     warnings = core.warnings
     cpus = [one.cpu for one in core.cpus]
-    efer = core.word("efer")
+    efer = core.words.efer
     if cpus:
         cpu = _choose(cpus, overrides.cr3)
         warnings += _about_cpus(cpus, cpu, overrides.cr3)
     elif overrides.cr3 is not None:
         cpu = CpuState(cr3=overrides.cr3)
     else:
-        raise UnusableInput(f"{path}: the core has no QEMU note with CR3; give --cr3")
+        why = next((f" ({why})" for _, why in core.unread), "")
+        raise UnusableInput(f"{path}: the core has no QEMU note with CR3{why}; give --cr3")
     if efer is not None:
         cpu = replace(cpu, efer=efer)
-    shown = core.word(SHOWN_CR3)
+    shown = core.words.shown_cr3
     if shown is not None:
         cpu = replace(cpu, cr3=shown)
     cpu = overrides.apply(cpu)
     if efer is None:
         warnings += overrides.assumed(cpu, *(("efer",) if cpus else ("cr4", "efer")))
-    container = "cut ELF core" if core.is_cut else "ELF core"
+    container = "cut ELF core" if _CUT in core.losses else "ELF core"
     return Source(container, core.memory, cpu, None, tuple(warnings))
 
 
@@ -105,37 +119,54 @@ def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> 
         )
 
 
-def _parse(data: Data, path: str) -> tuple[list[Run], list[tuple[str, bytes]], bool]:
-    from elftools.elf.elffile import ELFFile
-
-    size = len(data)
-    runs: list[Run] = []
-    notes: list[tuple[str, bytes]] = []
-    is_cut = False
-    try:
-        elf = ELFFile(io.BytesIO(data) if isinstance(data, bytes) else data)
-        kind, machine = elf.header["e_type"], elf.header["e_machine"]
-        if kind != "ET_CORE":
-            raise UnusableInput(f"{path}: an ELF file, but no core (e_type {kind})")
-        if machine != "EM_X86_64":
-            words = "a 32-bit guest" if machine == "EM_386" else "another machine"
-            raise UnusableInput(f"{path}: a core of {words} (e_machine {machine})")
-        for segment in elf.iter_segments():
-            offset, length = segment["p_offset"], segment["p_filesz"]
-            if segment["p_type"] == "PT_LOAD":
-                there = max(min(length, size - offset), 0)
-                is_cut = is_cut or there < length
-                runs.append(Run(segment["p_paddr"], there, offset))
-            elif segment["p_type"] == "PT_NOTE" and length and offset + length <= size:
-                notes.extend(_notes(segment))
-    except UnusableInput:
-        raise
-    except Exception as error:  # pyelftools raises many kinds on a broken file
-        raise UnusableInput(f"{path}: a broken ELF core: {error}") from error
-    return [run for run in runs if run.length], notes, is_cut
+def _check_kind(head: ElfHead, path: str) -> None:
+    if head.kind != CORE:
+        raise UnusableInput(f"{path}: an ELF file, but no core (e_type {head.kind})")
+    if head.machine != X86_64:
+        words = "a 32-bit guest" if head.machine == I386 else "another machine"
+        raise UnusableInput(f"{path}: a core of {words} (e_machine {head.machine})")
 
 
-def _notes(segment: Any) -> list[tuple[str, bytes]]:
-    names = (QEMU_NOTE, OWN_NOTE, TRACE_NOTE)
-    notes = ((note["n_name"], note["n_descdata"]) for note in segment.iter_notes())
-    return [(name, contents) for name, contents in notes if name in names]
+def _runs(data: Data, head: ElfHead) -> tuple[list[Run], list[str]]:
+    """What the file holds of each segment, and what is said of what it does not."""
+    loads = head.programs[(head.programs["type"] == LOAD) & (head.programs["filesz"] != 0)]
+    size = np.uint64(len(data))
+    # Kernels that dump themselves give segments that are no RAM an address that no CPU has.
+    is_ram = loads["phys"] <= _LAST_PHYS
+    left = np.where(loads["offset"] < size, size - loads["offset"].astype(np.uint64), np.uint64(0))
+    there = np.minimum(np.minimum(loads["filesz"], left), _LAST_PHYS + np.uint64(1) - loads["phys"])
+    losses = []
+    if (left < loads["filesz"])[is_ram].any():
+        losses.append(_CUT)
+    if not is_ram.all():
+        losses.append(f"segments that lie beyond all physical addresses are left out: {int((~is_ram).sum())}")
+    kept = is_ram & (there > 0)
+    columns = (loads["phys"][kept], there[kept], loads["offset"][kept])
+    return [Run(*row) for row in zip(*map(integers, columns), strict=True)], losses
+
+
+def _notes(data: Data, head: ElfHead, path: str) -> Iterator[Note]:
+    """Yield each note; nothing of a segment that is cut. UnusableInput past a budget."""
+    segments = head.programs[(head.programs["type"] == NOTE) & (head.programs["filesz"] != 0)]
+    places = list(zip(integers(segments["offset"]), integers(segments["filesz"]), strict=True))
+    whole = [(offset, length) for offset, length in places if offset + length <= len(data)]
+    if sum(length for _, length in whole) > limits.CORE_NOTE_BYTES:
+        raise UnusableInput(f"{path}: the core's notes have over {limits.CORE_NOTE_BYTES >> 20} MiB: no more are read")
+    number = 0
+    for offset, length in whole:
+        try:
+            for note in read_notes(data[offset : offset + length]):
+                number += 1
+                if number > limits.CORE_NOTES:
+                    raise UnusableInput(f"{path}: the core has over {limits.CORE_NOTES} notes: no more are read")
+                yield note
+        except ValueError as error:
+            raise UnusableInput(f"{path}: a broken ELF core: of its notes at {offset:#x}, {error}") from error
+
+
+def _only(notes: list[Note], name: str, path: str) -> bytes:
+    """The contents of our own note; empty if there is none. UnusableInput if two say different things."""
+    found = {note.contents for note in notes if note.owner == name.encode()}
+    if len(found) > 1:
+        raise UnusableInput(f"{path}: the core has {len(found)} notes `{name}` that differ: which one counts is not told")
+    return found.pop() if found else b""

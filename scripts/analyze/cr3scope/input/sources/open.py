@@ -8,7 +8,8 @@ import re
 import stat
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.elf_core import MAGIC, Core, open_core, read_core
+from cr3scope.input.sources.elf_core import Core, open_core, read_core
+from cr3scope.input.sources.elf_head import MAGIC
 from cr3scope.input.sources.listing import UTF_16, Listing
 from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source

@@ -10,15 +10,15 @@ from cr3scope.input.sources.core_note import (
     QEMU_NOTE,
     TRACE_NOTE,
     CoreCpu,
-    packed_note,
     write_cpu,
     write_own,
 )
+from cr3scope.input.sources.elf_head import CORE, LOAD, NOTE, X86_64
+from cr3scope.input.sources.elf_notes import packed_note
 from cr3scope.x86.entry import PAGE_BYTES
 
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
-_CORE, _X86_64, _LOAD, _NOTES = 4, 62, 1, 4
 _MOST_SEGMENTS = 0xFFFE  # 0xFFFF means that the count stands elsewhere
 
 
@@ -39,13 +39,13 @@ def write_core(
     if trace:
         note += packed_note(TRACE_NOTE, trace)
     at = _ELF.size + _SEGMENT.size * (len(runs) + 1)
-    heads = [_SEGMENT.pack(_NOTES, 0, at, 0, 0, len(note), len(note), 4)]
+    heads = [_SEGMENT.pack(NOTE, 0, at, 0, 0, len(note), len(note), 4)]
     at += len(note)
     for phys, data in runs:
-        heads.append(_SEGMENT.pack(_LOAD, 6, at, 0, phys, len(data), len(data), 1))
+        heads.append(_SEGMENT.pack(LOAD, 6, at, 0, phys, len(data), len(data), 1))
         at += len(data)
     ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    head = _ELF.pack(ident, _CORE, _X86_64, 1, 0, _ELF.size, 0, 0, _ELF.size, _SEGMENT.size,
+    head = _ELF.pack(ident, CORE, X86_64, 1, 0, _ELF.size, 0, 0, _ELF.size, _SEGMENT.size,
                      len(heads), 0, 0, 0)  # fmt: skip
     return b"".join([head, *heads, note, *(data for _, data in runs)])
 
