@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import check_patterns  # noqa: E402
 import check_python  # noqa: E402
 from parts import may_import  # noqa: E402
 
@@ -220,8 +221,15 @@ def check_docstrings() -> Iterator[str]:
     yield from check_python.docstrings(ROOT, (file for file in sources(".py") if file.parts[0] == "scripts"))
 
 
+def check_regular_expressions() -> Iterator[str]:
+    """Yield each regular expression of the package and of gdb's side that can be slow on some line."""
+    package = Path("scripts/analyze/cr3scope")
+    files = [file for file in sources(".py") if file.is_relative_to(package) or file.is_relative_to("scripts/gdb")]
+    yield from check_patterns.breaches(ROOT, files, package)
+
+
 # Those that take longest come first.
-CHECKS = (check_types, check_lint, check_unused, check_constants, check_headers_alone, check_format, check_includes,
+CHECKS = (check_types, check_lint, check_regular_expressions, check_unused, check_constants, check_headers_alone, check_format, check_includes,
           check_loader_table, check_prefixes, check_imports, check_sizes, check_docstrings)
 
 

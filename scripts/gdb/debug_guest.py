@@ -24,8 +24,8 @@ WAIT_SECONDS = 60.0
 _PATIENT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # An intact record ends with its checksum.
-_IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]*\bbase=([0-9a-f]+)[^#\n]*#[0-9a-f]{8}\n")
-_ERROR = re.compile(rb"@c3s1 [0-9a-f]+ error [^#\n]*#[0-9a-f]{8}\r?\n")
+_IMAGE = re.compile(rb"@c3s1 [0-9a-f]+ image [^#\n]{0,2000}?\bbase=([0-9a-f]{1,16})[^#\n]{0,2000}#[0-9a-f]{8}\n")
+_ERROR = re.compile(rb"@c3s1 [0-9a-f]+ error [^#\n]{0,4000}#[0-9a-f]{8}\r?\n")
 _PIECE = 1 << 16
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,15 @@ def test_an_address_that_a_damaged_line_may_have_listed_is_not_said_to_fault(
     assert (status, answer["outcome"], answer["vector"]) == (1, "unknown", None)
     status, answer = ask(capsys, "walk", path, f"{CODE:x}")
     assert (status, answer["outcome"]) == (0, "translated")
+
+
+@pytest.mark.parametrize("line", ["1" * 60_000, " " * 60_000, "0x" + "0" * 60_000, "[000000" + "-0" * 30_000, "0x0000000000000000-" * 3_000])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_line_of_60_000_characters_takes_no_time_for_each_pair_of_them(
+    form: str, line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = put(tmp_path, form)
+    path.write_bytes(path.read_bytes() + line.encode() + b"\n")
+    began = time.process_time()
+    assert main(["maps", str(path)]) == 0
+    assert time.process_time() - began < 2

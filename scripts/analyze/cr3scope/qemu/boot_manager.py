@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cr3scope.text import printable
 
 _CONTROL = re.compile(rb"\x1b\[[0-9;?=]*[A-Za-z]")  # of a terminal (ECMA-48, CSI)
-_FAILED = re.compile(r'BdsDxe: failed to (load|start) Boot[0-9A-F]{4} "([^"\n]{1,80})"[^\n]*: ([^\n:]+)')
+_FAILED = re.compile(r'BdsDxe: failed to (load|start) Boot[0-9A-F]{4} "([^"\n]{1,80})"[^\n]{0,300}: ([^\n:]+)')
 _STARTED = re.compile(r'BdsDxe: starting Boot[0-9A-F]{4} "([^"\n]{1,80})" from ([^\n]*)')
 _IN_FIRMWARE = re.compile(r"^Fv\(|/FvFile\(")  # the shell and the set-up menu are in the flash
 # edk2's UiApp, whatever the option that starts it is called.

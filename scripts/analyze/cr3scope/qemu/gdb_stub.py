@@ -14,7 +14,7 @@ from pathlib import Path
 from cr3scope import limits
 from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
-_PACKET = re.compile(rb"\$([^#]*)#[0-9a-fA-F]{2}")
+_PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")
 _EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
 _HARDWARE = 1  # type of a breakpoint: nothing is written to the guest's memory

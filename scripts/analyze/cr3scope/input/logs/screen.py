@@ -14,7 +14,7 @@ from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import WITH_ERROR_CODE, raised_at
 
 SCREEN = re.compile(b"|".join(map(re.escape, SCREENS)))
-SCREEN_ENDS = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]*\n")
+SCREEN_ENDS = re.compile(rb"!!!! (?:Find image based on IP|Can't find image information)[^\n]{0,1000}\n")
 LONGEST = 4096  # bytes of one
 
 # Older firmware gives the vector 8 or 16 digits and no name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,18 @@ _ENDS = b"\r\n"
 class Grammar:
     """How the lines of a format look. ``line`` and ``broken`` must not match an end of line.
 
-    ``broken`` recognises a line of the format that is damaged or cut.
+    ``broken`` recognises a line of the format that is damaged or cut, ``tokens`` any line, with what stands before one.
     """
 
     line: re.Pattern[bytes]
     broken: re.Pattern[bytes]
+    tokens: re.Pattern[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        line = self.line.pattern
+        # The last alternative takes a whole line, so that no text is looked at more than twice, and is known by its end.
+        tokens = re.compile(rb"%s|[^\r\n]*?%s|[^\r\n]+[\r\n]*" % (line, line))  # linear: whatever begins is a token
+        object.__setattr__(self, "tokens", tokens)
 
 
 def normalised(data: Data) -> Data:
@@ -55,10 +62,7 @@ class Lines:
 
 def read_lines(text: Data, grammar: Grammar) -> Lines:
     """Return all lines that match, without what stands before them."""
-    line = grammar.line.pattern
-    # The last alternative takes a whole line, so that no text is looked at more than twice, and is
-    # known by its end.
-    tokens = re.findall(rb"%s|[^\r\n]*?%s|[^\r\n]+[\r\n]*" % (line, line), text)
+    tokens = grammar.tokens.findall(text)
     is_chatter = np.array([token[-1] in _ENDS for token in tokens], dtype=np.bool_)
     if not grammar.line.search(tokens[-1]):
         is_chatter[-1] = True
@@ -76,7 +80,8 @@ def _complaints(text: Data, broken: list[bytes]) -> Iterator[str]:
     for token in broken[:_MOST_NAMED]:
         end = rb"[^\S\r\n]*(?![^\r\n])" if len(token) <= _SOUGHT else b""
         start = rb"(?<![^\r\n])[^\S\r\n]*"
-        found = re.compile(start + re.escape(token[:_SOUGHT]) + end).search(text, at)
+        sought = re.compile(start + re.escape(token[:_SOUGHT]) + end)  # linear: only where a line begins
+        found = sought.search(text, at)
         place = found.start() if found else at
         number += text[at:place].count(b"\n")
         at = place

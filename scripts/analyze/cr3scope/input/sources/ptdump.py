@@ -30,7 +30,7 @@ GRAMMAR = Grammar(
     re.compile(rb"0x[0-9a-f]{16}-0x[0-9a-f]{16}[ \t]+[0-9]+[BKMGTPE](?:[ \t]+[A-Za-z0-9]+)+"),
     re.compile(
         rb"0x[0-9a-f]{8,16}-|-0x[0-9a-f]{8,16}|^0x[0-9a-f]*$|"
-        rb"^[0-9a-fx]*[ \t]*[0-9]*[BKMGTPE ]?[ \t](?:USR )?[ \t]*(?:RW|ro)[ \t]"
+        rb"^[0-9a-fx]{0,40}[ \t]{0,40}[0-9]{0,20}[BKMGTPE ]?[ \t](?:USR )?[ \t]{0,40}(?:RW|ro)[ \t]"
     ),
 )
 SHORT = re.compile(rb"0x[0-9a-f]{8}-0x[0-9a-f]{8}[ \t]+[0-9]+[BKMGTPE]")

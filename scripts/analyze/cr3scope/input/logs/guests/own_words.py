@@ -65,6 +65,7 @@ _FLAG_NAMES = {
     b"PROTECTION_VIOLATION": PF_PRESENT, b"CAUSED_BY_WRITE": PF_WRITE, b"USER_MODE": PF_USER,
     b"MALFORMED_TABLE": PF_RESERVED, b"INSTRUCTION_FETCH": PF_FETCH, b"PROTECTION_KEY": PF_KEY, b"SHADOW_STACK": PF_SHADOW_STACK,
 }  # fmt: skip
+_BLANKS = re.compile(rb"[ _-]+")
 _LEVELS = {b"pml5": 5, b"pml4": 4, b"pdpt": 3, b"pdp": 3, b"pd": 2, b"pt": 1}
 _DESCRIBING = re.compile(
     rb"\b(?:when(?:ever)?|if|must|may|can(?:not)?|should|would|will|is|are|means?|occurs?|holds?|contains?|see|e\.g|i\.e"
@@ -206,7 +207,7 @@ def _take(group: _Group, token: re.Match[bytes]) -> None:
 def _vector(token: re.Match[bytes]) -> int | None:
     """The exception that a token names; None if it names none."""
     if token["name"] is not None:
-        words = re.sub(rb"[ _-]+", b" ", token["name"].lower())
+        words = _BLANKS.sub(b" ", token["name"].lower())
         return _NAMES.get(words.removesuffix(b" fault"), _NAMES.get(words))
     if token["vector"] is None:
         return None
@@ -218,8 +219,7 @@ def _vector(token: re.Match[bytes]) -> int | None:
 def _field(token: re.Match[bytes]) -> tuple[str | None, int | None]:
     """The name and the value of a token; None for what it is not, or is not certain."""
     if token["flags"] is not None:
-        names = re.split(rb"\s*\|\s*", token["flags"])
-        known = [_FLAG_NAMES.get(name.strip()) for name in names]
+        known = [_FLAG_NAMES.get(name.strip()) for name in token["flags"].split(b"|")]
         return (_ERROR, sum(bit for bit in known if bit)) if all(known) else (None, None)
     if token["code"] is not None:
         return _ERROR, _value(token["code"])

@@ -29,7 +29,7 @@ _HEADER = re.compile(
         rb"pc=([0-9a-f]{8,16})", rb"SP=([0-9a-f]{4}):([0-9a-f]{8,16})(?=\s)(?:%bCR2=([0-9a-f]{8,16})(?=\s))?" % _GAP,
     ))
 )  # fmt: skip
-_NUMBER = re.compile(rb"\d+\Z")
+_NUMBER = re.compile(rb"(?<![0-9])\d+\Z")
 LONGEST_NUMBER = 12  # digits
 _BY_INSTRUCTION = b"1"
 _CHECKS_REACH = 64 << 10
@@ -51,7 +51,7 @@ _TABLE = re.compile(rb"\b([GI])DT= +([0-9a-f]{8,16}) ([0-9a-f]{8})")
 _SEGMENT = re.compile(rb"\b(TR|GS|CS) =([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ")
 _WIDE = 16  # digits
 _CPL = re.compile(rb"\bCPL=([0-3])\b")
-_CODE_BITS = re.compile(rb"\bCS =[^\n]* CS(64|32|16)\b")
+_CODE_BITS = re.compile(rb"\bCS =[^\n]{0,200} CS(64|32|16)\b")
 
 
 def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:

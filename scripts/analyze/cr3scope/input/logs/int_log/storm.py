@@ -72,7 +72,8 @@ class StormDetector:
                 weakest = min(self._suspects, key=lambda other: self._suspects[other].count)
                 del self._suspects[weakest]
             self._suspects[pattern] = _Suspect(
-                re.compile(pattern), int(last[1], 16), int(last[2], 16)
+                re.compile(pattern),  # linear: digits behind a text that has a number of its own
+                int(last[1], 16), int(last[2], 16)
             )
 
     @staticmethod
