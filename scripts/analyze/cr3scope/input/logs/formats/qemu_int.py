@@ -12,7 +12,7 @@ from cr3scope.input.logs.chain import death_words
 from cr3scope.input.logs.event import Event, InterruptRecord, Kind, TripleFault
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED, boots_of
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
-from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECORD, RESET, read_records, read_reset
+from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECORD, RESET, may_be_exception, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
@@ -20,6 +20,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import name
 
 SOURCE = "interrupt log"
 _END_BYTES = 64 << 10
@@ -107,15 +108,20 @@ def _is_last_line(log: LogFile, record: InterruptRecord) -> bool:
 def _died_without_a_record(log: LogFile, report: LogReport) -> LogReport | None:
     """A triple fault of which the log holds nothing but the word, and the registers at the reset; None if it holds no word.
 
+    Records there may be, if the lines are missing that announce them: then they are taken for interrupts.
+
     ``report``: on the boots of which the log holds more.
     """
     last = None
     boots = report.boots if report.records or report.saw_interrupts or report.ending is not None else 0
     for part in boots_of(log):
-        if part.find(RECORD) >= 0:  # which is judged by that
+        has_records = part.find(RECORD) >= 0
+        if has_records and report.ending is not None:  # which is judged by that
             continue
         start = max(part.first, part.size - _END_BYTES)
         ends = [end for end in _ends_in(log.read(start, part.size - start), start) if not is_reset_of_firmware(end.cpu)]
+        if ends and has_records and report_on([IntLogSpaces(part)]).ending is not None:
+            continue  # the firmware's own reset; of any other the report would be
         boots += bool(ends) and not IntLogSpaces(part).saw_interrupts  # else it is one of the report's
         for end in ends:
             if last is None or end.cpu.rip is not None or last.cpu.rip is None:
@@ -168,6 +174,11 @@ def _torn(log: LogFile) -> str:
     announced = log.rfind(b"check_exception", max(log.size - 2 * MAX_RECORD, 0))
     if announced >= 0 and (last is None or announced > last.offset):
         return f"the log ends at byte {log.size}, before the record of an exception"
+    if last is not None and may_be_exception(log.read(max(last.offset - MAX_RECORD, 0), 2 * MAX_RECORD), last):
+        return (
+            f"whether the last record, at byte {last.offset}, is {name(last.vector)} or an interrupt of a device, the log does"
+            " not tell: no line announces it"
+        )
     if last is not None and last.is_exception and not last.is_whole:
         return f"the log is cut short in the record of an exception, at byte {last.offset}"
     return ""

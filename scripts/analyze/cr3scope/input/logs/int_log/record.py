@@ -205,6 +205,24 @@ def _kind(data: bytes, header: re.Match[bytes], before: bytes) -> Kind:
     return Kind.EXCEPTION
 
 
+def may_be_exception(data: bytes, record: InterruptRecord) -> bool:
+    """Return whether a record that was taken for an interrupt may be an exception whose announcement is missing.
+
+    ``data``: of the log, with the end of the record before it.
+    """
+    if record.kind is not Kind.INTERRUPT or record.vector not in _FIRST_PIC or record.vector in _NO_EXCEPTIONS:
+        return False
+    header = next((each for each in _headers(data) if int(each[1]) == record.number), None)
+    return header is not None and b"Servicing " not in _announced(data, header)
+
+
+def _headers(data: bytes) -> Iterator[re.Match[bytes]]:
+    header = _next_header(data, 0)
+    while header is not None:
+        yield header
+        header = _next_header(data, header.end())
+
+
 def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool:
     """Whether nothing announces a record in a log that does announce exceptions: QEMU before 6 says nothing of interrupts,
     and a PIC that nobody has programmed has them on exceptions' vectors. A #DF is of the record before it."""
