@@ -54,3 +54,16 @@ CORE_NOTE_BYTES: Final = 1 << 27  # of all
 CORE_WORDS_BYTES: Final = 1 << 20  # of what `cr3scope save` notes beside QEMU's registers
 CORE_RAM_RANGES: Final = 1 << 10
 CORE_COMPARED_BYTES: Final = 1 << 27  # of memory that a core holds more than once
+
+# What tells symbols and lines of the user's own files: each answer within seconds, whatever the file claims. The
+# debug information of Linux, whole, is some 400 MB; its largest unit and all of its ranges are far below these. A file
+# whose compiler wrote no ranges is searched unit by unit.
+ELF_SYMBOLS: Final = 1 << 22
+ELF_NAME_BYTES: Final = 1 << 27  # of a table of names
+ELF_SYMBOL_NAME: Final = 1 << 12
+ELF_SEGMENT_BYTES: Final = 1 << 28  # of one segment that is compared with memory
+ELF_NOTE_BYTES: Final = 1 << 20  # of one section of notes
+DWARF_BYTES: Final = 3 << 27  # of all sections that are read, unpacked
+DWARF_UNITS: Final = 1 << 14
+DWARF_ABBREVIATION_BYTES: Final = 1 << 20
+DWARF_LINE_BYTES: Final = 1 << 21

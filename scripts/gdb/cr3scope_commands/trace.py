@@ -94,6 +94,10 @@ class _GdbsLines:
         """Return the text of a line that was told; None where gdb's source path has no such file."""
         return source_text_at(self._told[source]) if source in self._told else None
 
+    def left_out(self) -> tuple[str, ...]:
+        """Return nothing: gdb reads the files by itself."""
+        return ()
+
 
 def _compared(now: StoppedCpu, path: Path) -> Iterator[str]:
     """A line for each planned value."""

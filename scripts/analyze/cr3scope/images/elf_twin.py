@@ -7,20 +7,31 @@ the addresses in question: most captures have nothing to attribute, and a verdic
 from __future__ import annotations
 
 import bisect
-import mmap
 import posixpath
+import struct
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from cr3scope import limits
+from cr3scope.arrays import integers
 from cr3scope.errors import UnusableInput
 from cr3scope.images.demangle import demangled
+from cr3scope.images.dwarf_lines import Program, read_program
+from cr3scope.images.dwarf_units import Unit, Units, unit_with
+from cr3scope.images.elf_sections import ElfSections, LeftOut
+from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_notes import DeclaredAccess, declared_accesses
 from cr3scope.images.source_text import SourceLine
-from cr3scope.input.sources.elf_head import MAGIC
+from cr3scope.input.sources.elf_head import LOAD, MAGIC, SHARED
+from cr3scope.input.sources.elf_notes import read_notes
 
 PF_X, PF_W = 1, 2  # flags of a segment
+_NOTES = 7  # sh_type
+_GNU, _BUILD_ID = b"GNU", 3  # owner and type of the note
+_RANGES = "aranges"
+_DEBUG = (_RANGES, "info", "abbrev", "line", "str", "line_str", "str_offsets")
 
 
 class Segment(NamedTuple):
@@ -34,22 +45,12 @@ class Segment(NamedTuple):
     flags: int
 
 
-class _Symbol(NamedTuple):
-    """Of several at one address the last in order counts: a function or what other files may name hides a mere mark."""
-
-    start: int
-    is_function: bool
-    is_global: bool
-    size: int
-    name: str
-
-
 class ElfTwin:
-    """One ELF file that an image was made from."""
+    """One ELF file that an image was made from. ``left_out``: what of it is not read, and why."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._units: dict[int, _UnitLines] = {}
+        self.left_out: dict[str, str] = {}
 
     def check(self) -> None:
         """Raise UnusableInput if this is no ELF file, even when no address is ever looked up."""
@@ -64,227 +65,175 @@ class ElfTwin:
     @cached_property
     def build_id(self) -> str | None:
         """Return the GNU build id as hex digits; None if the file has none."""
-        from elftools.elf.sections import NoteSection
-
-        elf = self._elf
-        try:
-            for section in elf.iter_sections():
-                if isinstance(section, NoteSection):
-                    for note in section.iter_notes():
-                        if note["n_type"] == "NT_GNU_BUILD_ID":
-                            return str(note["n_desc"])
-        except Exception as error:  # pyelftools raises whatever a damaged file makes it trip over
-            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
+        for data in self._notes():
+            try:
+                for note in read_notes(data):
+                    if (note.owner, note.kind) == (_GNU, _BUILD_ID):
+                        return note.contents.hex()
+            except ValueError as error:
+                raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
         return None
 
     @cached_property
     def is_relocatable(self) -> bool:
         """Return whether it may lie anywhere: a PIE, or the shared object that a PE was made from."""
-        return bool(self._elf.header["e_type"] == "ET_DYN")
+        return self._elf.head.kind == SHARED
 
     @cached_property
     def counts_from(self) -> int:
         """Return the address in the file that lies at the base of the loaded image."""
         if self.is_relocatable:
             return 0
-        return min((start for start, _, _ in self._segments), default=0)
+        return min((each.virt for each in self._segments), default=0)
 
     def holds(self, address: int) -> bool:
         """Return whether a segment has this address, as the file counts."""
-        return any(start <= address < end for start, end, _ in self._segments)
+        return any(each.virt <= address < each.virt + each.memsz for each in self._segments)
 
     @cached_property
     def entry(self) -> int:
         """Return the address at which the file wants to be entered."""
-        return int(self._elf.header["e_entry"])
+        return self._elf.head.entry
 
     def segments(self) -> Iterator[Segment]:
         """Yield what is loaded, in the order of the file."""
-        for number, (start, end, segment) in enumerate(self._segments):
-            yield Segment(number, start, segment["p_filesz"], end - start, segment["p_offset"], segment["p_flags"])
+        yield from self._segments
 
     def declared_accesses(self) -> tuple[DeclaredAccess, ...]:
         """Return the accesses that the file declares in notes."""
-        from elftools.elf.sections import NoteSection
-
-        if not self._elf.header["e_shnum"]:
-            return ()
-        try:
-            notes = [each.data() for each in self._elf.iter_sections() if isinstance(each, NoteSection)]
-        except Exception as error:
-            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
-        return tuple(access for data in notes for access in declared_accesses(data))
+        return tuple(access for data in self._notes() for access in declared_accesses(data))
 
     def code(self) -> Iterator[tuple[int, bytes]]:
         """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""
         for number, start, data in self.contents():
-            if self._segments[number][2]["p_flags"] & PF_X:
+            if self._segments[number].flags & PF_X:
                 yield start, data
 
     def contents(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield number, address and bytes of each segment. UnusableInput if the file is cut."""
-        for number, (start, _, segment) in enumerate(self._segments):
-            try:
-                data: bytes = segment.data()
-            except Exception as error:
-                raise UnusableInput(f"{self.path}: damaged segment: {error}") from error
-            if len(data) < segment["p_filesz"]:
+        for each in self._segments:
+            if each.offset + each.filesz > len(self._elf.data):
                 raise UnusableInput(f"{self.path}: cut short: a segment lies beyond its end")
-            yield number, start, data
+            if each.filesz > limits.ELF_SEGMENT_BYTES:
+                raise UnusableInput(
+                    f"{self.path}: segment {each.number} has {each.filesz} bytes, of which at most {limits.ELF_SEGMENT_BYTES} are read"
+                )
+            yield each.number, each.virt, bytes(self._elf.data[each.offset : each.offset + each.filesz])
 
     def symbol(self, address: int) -> str | None:
         """Return the last symbol at or before ``address`` that holds it, as ``name+0x12``; None if none does.
         """
-        starts = self._symbols
-        at = bisect.bisect_right(starts, address, key=lambda each: each.start) - 1
-        if at < 0:
+        found = self._symbols.at(address) if self._symbols is not None else None
+        if found is None:
             return None
-        found = starts[at]
-        # Labels of assembly code have no size: they reach to the next symbol.
-        if found.size and address >= found.start + found.size:
-            return None
-        plain = demangled(found.name)
-        return plain if address == found.start else f"{plain}+{address - found.start:#x}"
+        plain = demangled(found[0])
+        return plain if address == found[1] else f"{plain}+{address - found[1]:#x}"
 
     @cached_property
-    def _symbols(self) -> list[_Symbol]:
-        from elftools.elf.sections import SymbolTableSection
-
-        wanted = {"STT_FUNC", "STT_OBJECT", "STT_NOTYPE"}
-        found = []
-        elf = self._elf
+    def _symbols(self) -> ElfSymbols | None:
         try:
-            for section in elf.iter_sections():
-                if isinstance(section, SymbolTableSection):
-                    for each in section.iter_symbols():
-                        defined = each["st_shndx"] not in ("SHN_UNDEF", "SHN_ABS")
-                        if each.name and defined and each["st_info"]["type"] in wanted:
-                            found.append(_Symbol(each["st_value"], each["st_info"]["type"] == "STT_FUNC",
-                                                 each["st_info"]["bind"] == "STB_GLOBAL", each["st_size"], each.name))
-        except Exception as error:
-            raise UnusableInput(f"{self.path}: damaged symbol table: {error}") from error
-        return sorted(found)
+            return ElfSymbols(self._elf)
+        except LeftOut as error:
+            self.left_out["symbols"] = str(error)
+        return None
 
     @cached_property
-    def _segments(self) -> list[tuple[int, int, Any]]:
-        """Address, end and header of what is loaded."""
-        elf = self._elf
-        try:
-            return [
-                (each["p_vaddr"], each["p_vaddr"] + each["p_memsz"], each)
-                for each in elf.iter_segments()
-                if each["p_type"] == "PT_LOAD"
-            ]
-        except Exception as error:
-            raise UnusableInput(f"{self.path}: damaged program headers: {error}") from error
+    def _segments(self) -> list[Segment]:
+        programs = self._elf.head.programs
+        loads = programs[programs["type"] == LOAD]
+        columns = (integers(loads[name]) for name in ("virt", "filesz", "memsz", "offset", "flags"))
+        return [Segment(number, *row) for number, row in enumerate(zip(*columns, strict=True))]
 
     def line(self, address: int) -> SourceLine | None:
         """Return the line of the instruction that holds ``address``; None if DWARF does not say."""
+        if "lines of code" in self.left_out:
+            return None
         try:
-            for unit in self._units_of(address):
-                found = self._lines(unit).line(address)
-                if found:
-                    return found
-        except Exception as error:
+            return self._lines.line(address) if self._lines is not None else None
+        except LeftOut as error:
+            self.left_out["lines of code"] = str(error)
+        except (IndexError, struct.error) as error:
             raise UnusableInput(f"{self.path}: damaged debug information: {error}") from error
         return None
 
     @cached_property
-    def _elf(self) -> Any:
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
+    def _elf(self) -> ElfSections:
+        return ElfSections(self.path)
 
+    def _notes(self) -> Iterator[bytes]:
         try:
-            with self.path.open("rb") as file:
-                # Mapped, not read: a kernel with debug information may have hundreds of megabytes.
-                return ELFFile(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except OSError as error:
-            raise UnusableInput(f"{self.path}: {error.strerror}") from error
-        except ELFError as error:
-            raise UnusableInput(f"{self.path}: not an ELF file: {error}") from error
-        except Exception as error:  # a header that points beyond the end of the file, for one
-            raise UnusableInput(f"{self.path}: damaged ELF file: {error}") from error
+            for section in self._elf.of_kind(_NOTES):
+                yield self._elf.contents(section, limits.ELF_NOTE_BYTES)
+        except LeftOut as error:
+            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
 
     @cached_property
-    def _dwarf(self) -> Any:
-        return self._elf.get_dwarf_info() if self._elf.has_dwarf_info() else None
-
-    @cached_property
-    def _ranges(self) -> Any:
-        return self._dwarf.get_aranges()
-
-    def _units_of(self, address: int) -> list[Any]:
-        """The unit that .debug_aranges names; every unit where a compiler wrote no such section."""
-        if self._dwarf is None:
-            return []
-        if self._ranges is None:
-            return list(self._dwarf.iter_CUs())
-        offset = self._ranges.cu_offset_at_addr(address)
-        return [] if offset is None else [self._dwarf.get_CU_at(offset)]
-
-    def _lines(self, unit: Any) -> _UnitLines:
-        if unit.cu_offset not in self._units:
-            _teach_checksums(unit.structs)
-            self._units[unit.cu_offset] = _UnitLines(self._dwarf, unit)
-        return self._units[unit.cu_offset]
+    def _lines(self) -> _Lines | None:
+        return _Lines(self._elf) if self._elf.has_debug("info") else None
 
 
-class _UnitLines:
-    """The line table of one compilation unit, sorted by address."""
+class _Lines:
+    """Line programs, each decoded when an address of its unit is asked for."""
 
-    def __init__(self, dwarf: Any, unit: Any) -> None:
-        self._rows: list[tuple[int, int, int, int]] = []  # first address, last address, file, line
-        self._files: _FileNames | None = None
-        program = dwarf.line_program_for_CU(unit)
-        if program is None:
-            return
-        self._files = _FileNames(program, unit)
-        previous = None
-        for entry in program.get_entries():
-            state = entry.state
-            if state is None:
-                continue
-            if previous is not None and state.address > previous.address:
-                self._rows.append((previous.address, state.address - 1, previous.file, previous.line))
-            previous = None if state.end_sequence else state
-        self._rows.sort()
+    def __init__(self, elf: ElfSections) -> None:
+        self._sections: dict[str, bytes] = {}
+        left = limits.DWARF_BYTES
+        for name in _DEBUG:
+            data = elf.debug(name, left) if elf.has_debug(name) else None
+            if data is not None:
+                self._sections[name] = data
+                left -= len(data)
+        self._aranges = self._sections.pop(_RANGES, None)
+        self._units = Units(self._sections)
+        self._programs: dict[int, Program] = {}
+        self._left = limits.DWARF_LINE_BYTES
 
     def line(self, address: int) -> SourceLine | None:
-        at = bisect.bisect_right(self._rows, address, key=lambda row: row[0]) - 1
-        if at < 0 or self._files is None or address > self._rows[at][1]:
+        """Return the line of the first unit that has the address; None if none has."""
+        for unit in self._units_of(address):
+            program = self._program(unit)
+            if program is None:
+                continue
+            at = bisect.bisect_right(program.rows, address, key=lambda row: row[0]) - 1
+            if at >= 0 and address <= program.rows[at][1]:
+                _, _, file, number = program.rows[at]
+                return _named(program, unit, file, number)
+        return None
+
+    def _units_of(self, address: int) -> Iterator[Unit]:
+        """The unit that .debug_aranges names; those that may have it where a compiler wrote no such section."""
+        if self._aranges is None:
+            yield from (unit for unit in self._units.all() if unit.may_have(address))
+            return
+        place = unit_with(self._aranges, address)
+        if place is not None:
+            yield self._units.at(place)
+
+    def _program(self, unit: Unit) -> Program | None:
+        if unit.lines_at is None or "line" not in self._sections:
             return None
-        _, _, file, number = self._rows[at]
-        return SourceLine(self._files.path(file), number, self._files.compiled_in)
+        if unit.lines_at not in self._programs:
+            found, cost = read_program(self._sections, unit.lines_at, unit.address_bytes, self._left)
+            self._programs[unit.lines_at] = found
+            self._left -= cost
+        return self._programs[unit.lines_at]
 
 
-class _FileNames:
-    """Paths of a unit's files, relative to the directory in which it was compiled."""
-
-    def __init__(self, program: Any, unit: Any) -> None:
-        header = program.header
-        top = unit.get_top_DIE().attributes
-        self.compiled_in = _text(top["DW_AT_comp_dir"].value) if "DW_AT_comp_dir" in top else ""
-        self._files = header["file_entry"]
-        self._directories = [_text(name) for name in header["include_directory"]]
-        # Before DWARF 5 both lists count from 1 and directory 0 is the compilation's own.
-        self._first = 0 if header["version"] >= 5 else 1
-
-    def path(self, file: int) -> str:
-        entry = self._files[file - self._first]
-        name, directory = _text(entry.name), entry.dir_index
-        if self._first == 0 or directory > 0:
-            name = posixpath.join(self._directories[directory - self._first], name)
-        name = posixpath.normpath(name)
-        inside = self.compiled_in.rstrip("/") + "/"
-        return name[len(inside) :] if name.startswith(inside) else name
+def _named(program: Program, unit: Unit, file: int, number: int) -> SourceLine:
+    """The line with the path of its file, relative to the directory in which it was compiled. IndexError if it has none."""
+    compiled_in = _text(unit.compiled_in)
+    # Before DWARF 5 both lists count from 1 and directory 0 is the compilation's own.
+    first = 0 if program.version >= 5 else 1
+    if file < first:
+        raise IndexError(f"file {file} of a unit")
+    path, folder = program.files[file - first]
+    name = _text(path)
+    if first == 0 or folder > 0:
+        name = posixpath.join(_text(program.folders[folder - first]), name)
+    name = posixpath.normpath(name)
+    inside = compiled_in.rstrip("/") + "/"
+    return SourceLine(name[len(inside) :] if name.startswith(inside) else name, number, compiled_in)
 
 
-def _teach_checksums(structs: Any) -> None:
-    """clang's DWARF 5 file tables carry MD5 sums in a form that pyelftools before 0.30 lacks."""
-    from elftools.construct import StaticField
-
-    structs.Dwarf_dw_form.setdefault("DW_FORM_data16", StaticField("", 16))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

@@ -82,6 +82,11 @@ class Symbols:
             if twin.is_relocatable and twin not in placed and twin not in self._bases:
                 yield twin
 
+    def left_out(self) -> Iterator[str]:
+        """Yield what of the files was not read when somebody asked for it, and why."""
+        for twin in self._twins:
+            yield from (f"{twin.path}: its {what} are left out: {why}" for what, why in twin.left_out.items())
+
     @property
     def has_files(self) -> bool:
         """Return whether any ELF twin was given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from cr3scope.images.source_text import SourceText
@@ -16,11 +16,14 @@ class TextSource(Protocol):
     def text(self, source: str) -> SourceText | None:
         """Return the text of a line as this object has named it; None if it is not known."""
 
+    def left_out(self) -> Iterable[str]:
+        """Return what of the user's files was not read, and why."""
+
 
 def source_texts(verdict: Verdict, symbols: TextSource) -> tuple[Mapping[str, SourceText], tuple[Diagnostic, ...]]:
     """Return the text of the verdict's lines, as far as ``symbols`` has told them and their files can be read.
 
-    A file that is newer than what was built from it may have other lines: the notes say so.
+    A file that is newer than what was built from it may have other lines, and one past a budget is not read: the notes say so.
     """
     texts = {}
     notes = {}
@@ -31,7 +34,7 @@ def source_texts(verdict: Verdict, symbols: TextSource) -> tuple[Mapping[str, So
             if found.is_newer:
                 words = f"{found.name}: changed since {found.built} was built: its lines may have moved"
                 notes[found.name] = Diagnostic(words)
-    return texts, tuple(notes.values())
+    return texts, (*notes.values(), *map(Diagnostic, symbols.left_out()))
 
 
 def _sources(verdict: Verdict) -> Iterator[str]:

@@ -161,7 +161,7 @@ def _notes(data: Data, head: ElfHead, path: str) -> Iterator[Note]:
                     raise UnusableInput(f"{path}: the core has over {limits.CORE_NOTES} notes: no more are read")
                 yield note
         except ValueError as error:
-            raise UnusableInput(f"{path}: a broken ELF core: of its notes at {offset:#x}, {error}") from error
+            raise UnusableInput(f"{path}: damaged ELF core: of its notes at {offset:#x}, {error}") from error
 
 
 def _only(notes: list[Note], name: str, path: str) -> bytes:

@@ -56,7 +56,7 @@ def read_head(data: Data, path: str, what: str = "ELF file", *, with_sections: b
 
     Without sections those of the file are left alone, whatever they are.
     """
-    broken = f"{path}: a broken {what}"
+    broken = f"{path}: damaged {what}"
     ident = bytes(data[:_IDENT_BYTES])
     layout = ident[_CLASS_AT] if len(ident) == _IDENT_BYTES else 0
     if not ident.startswith(MAGIC) or layout not in _HEADS:
@@ -100,6 +100,6 @@ def _rows(data: Data, broken: str, what: str, at: int, count: int, stride: int, 
     if count > most:
         raise UnusableInput(f"{broken}: {count} {what}, of which at most {most} are read")
     if at + count * stride > len(data):
-        raise UnusableInput(f"{broken}: {count} {what} at {at:#x} reach beyond its end")
+        raise UnusableInput(f"{broken}: {count} {what} at {at:#x} reach beyond its end (cut short?)")
     cells = np.frombuffer(data, np.uint8, count * stride, at).reshape(count, stride)
     return np.ascontiguousarray(cells[:, : row.itemsize]).view(row)[:, 0]
