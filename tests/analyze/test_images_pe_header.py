@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cr3scope.images.pe_header import MOST_IMAGE_BYTES, pdb_name, read_header
+from cr3scope import limits
+from cr3scope.images.pe_header import pdb_name, read_header
 
 
 def image(
@@ -42,7 +43,7 @@ def test_size_entry_and_sections_are_read() -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"MZ", image()[:0x90], image(machine=0x14C), image(magic=0x10B), image(size=0),
-     image(size=MOST_IMAGE_BYTES + 1), b"\x7fELF" + bytes(0x1000)],
+     image(size=limits.PE_IMAGE_BYTES + 1), b"\x7fELF" + bytes(0x1000)],
 )  # fmt: skip
 def test_what_is_no_x86_64_image_is_none(data: bytes) -> None:
     assert read_header(data) is None
@@ -58,7 +59,7 @@ def test_any_damage_gives_a_header_or_none(noise: bytes, at: int) -> None:
     data = bytearray(image())
     data[at : at + len(noise)] = noise
     header = read_header(bytes(data))
-    assert header is None or 0 < header.size <= MOST_IMAGE_BYTES
+    assert header is None or 0 < header.size <= limits.PE_IMAGE_BYTES
 
 
 def test_the_record_of_the_pdb_is_found_and_must_lie_in_the_image() -> None:

@@ -61,9 +61,28 @@ CORE_COMPARED_BYTES: Final = 1 << 27  # of memory that a core holds more than on
 ELF_SYMBOLS: Final = 1 << 22
 ELF_NAME_BYTES: Final = 1 << 27  # of a table of names
 ELF_SYMBOL_NAME: Final = 1 << 12
-ELF_SEGMENT_BYTES: Final = 1 << 28  # of one segment that is compared with memory
+ELF_SEGMENT_BYTES: Final = 1 << 28  # of all segments, which are compared with memory
 ELF_NOTE_BYTES: Final = 1 << 20  # of one section of notes
 DWARF_BYTES: Final = 3 << 27  # of all sections that are read, unpacked
 DWARF_UNITS: Final = 1 << 14
 DWARF_ABBREVIATION_BYTES: Final = 1 << 20
 DWARF_LINE_BYTES: Final = 1 << 21
+
+# Images in a guest's memory and PE files: the firmware's list is the guest's, and may claim any number and size.
+PE_IMAGE_BYTES: Final = 256 << 20
+PE_CODE_BYTES: Final = 1 << 26  # of all sections of a PE file, which may overlap
+PE_SECTION_BYTES: Final = 1 << 24  # of an image, or one section of it, in a guest's memory: a table may claim any size
+PE_NAME_BYTES: Final = 1 << 12  # of the record that names a PDB
+PE_SECTIONS: Final = 96  # what Windows loads at most
+PE_DEBUG_ENTRIES: Final = 16
+PE_SEARCH_BYTES: Final = 64 << 20  # below a PC, for the head of its image
+IMAGES_BYTES: Final = 256 << 20  # of all images that are searched
+UEFI_PLACES: Final = 1 << 14  # of the system table's pointer: 64 GiB
+UEFI_TABLES: Final = 64
+UEFI_IMAGES: Final = 1024
+UEFI_PATH_NODES: Final = 16
+SOURCE_BYTES: Final = 16 << 20  # of a source file
+SOURCE_LINE_BYTES: Final = 1 << 16
+
+# Listings.
+LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one

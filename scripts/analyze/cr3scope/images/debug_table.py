@@ -11,23 +11,20 @@ import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory, GuestRam
 from cr3scope.images.loaded import Image
-from cr3scope.images.pe_header import MOST_IMAGE_BYTES
 
 _SIGNATURE = b"IBI SYST"
 _BOUNDARY = 4 << 20
 _LOW = 4 << 30
-_MOST_PLACES = 1 << 14  # 64 GiB
 _DEBUG_IMAGE_INFO = bytes.fromhex("772e1549da1a6447b7a27afefed95e8b")
 _TABLE_COUNT_AT, _TABLES_AT = 104, 112  # of EFI_SYSTEM_TABLE
-_MOST_TABLES, _MOST_IMAGES = 64, 1024
 _PAGE_OF_POINTERS = 512
 _NORMAL = 1  # EFI_DEBUG_IMAGE_INFO_TYPE_NORMAL
 _PATH_AT, _BASE_AT = 32, 64  # of EFI_LOADED_IMAGE_PROTOCOL
 _MEDIA, _FILE_PATH = 4, 4  # type and subtype of a device path node (UEFI 2.10, 10.3.5.4)
-_MOST_NODES = 16
 
 
 class _Damaged(UnusableInput):
@@ -39,7 +36,7 @@ def debug_table(guest: GuestMemory) -> int | None:
     for system in _system_tables(guest):
         head = guest.physical(system + _TABLE_COUNT_AT, 16)
         count, tables = struct.unpack("<QQ", head) if len(head) == 16 else (0, 0)
-        if not 0 < count <= _MOST_TABLES:
+        if not 0 < count <= limits.UEFI_TABLES:
             continue
         data = guest.physical(tables, 24 * count)
         for at in range(0, len(data) - 23, 24):
@@ -78,7 +75,7 @@ def image_infos(guest: GuestMemory, header: int) -> list[int]:
     """
     head = guest.physical(header, 16)
     _, count, table = struct.unpack("<IIQ", head) if len(head) == 16 else (0, 0, 0)
-    room = min(count, _MOST_IMAGES) + -count % _PAGE_OF_POINTERS
+    room = min(count, limits.UEFI_IMAGES) + -count % _PAGE_OF_POINTERS
     pointers = guest.physical(table, 8 * room)
     found = struct.unpack_from(f"<{len(pointers) // 8}Q", pointers)
     return [info for info in found if info][:count]
@@ -91,12 +88,12 @@ def _image_of(guest: GuestMemory, info: int) -> Image | None:
         return None
     base, size = struct.unpack("<QQ", _bytes(guest, protocol + _BASE_AT, 16))
     path = int.from_bytes(_bytes(guest, protocol + _PATH_AT, 8), "little")
-    return Image(base, min(size, MOST_IMAGE_BYTES), _file_name(guest, path))
+    return Image(base, min(size, limits.PE_IMAGE_BYTES), _file_name(guest, path))
 
 
 def _system_tables(guest: GuestRam) -> Iterator[int]:
     """What the pointers in RAM point to."""
-    for data in guest.heads(list(islice(_places(guest.ram()), _MOST_PLACES)), 16):
+    for data in guest.heads(list(islice(_places(guest.ram()), limits.UEFI_PLACES)), 16):
         if len(data) == 16 and data.startswith(_SIGNATURE):
             yield int.from_bytes(data[8:16], "little")
 
@@ -118,7 +115,7 @@ def _places(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
 def _file_name(guest: GuestMemory, path: int) -> str | None:
     """The last part of a device path's file names."""
     name = ""
-    for _ in range(_MOST_NODES if path else 0):
+    for _ in range(limits.UEFI_PATH_NODES if path else 0):
         kind, subtype, length = struct.unpack("<BBH", _bytes(guest, path, 4))
         if length < 4 or kind & 0x7F == 0x7F:
             break

@@ -110,14 +110,14 @@ class ElfTwin:
                 yield start, data
 
     def contents(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield number, address and bytes of each segment. UnusableInput if the file is cut."""
+        """Yield number, address and bytes of each segment. UnusableInput if the file is cut, or they are too many."""
+        left = limits.ELF_SEGMENT_BYTES
         for each in self._segments:
             if each.offset + each.filesz > len(self._elf.data):
                 raise UnusableInput(f"{self.path}: cut short: a segment lies beyond its end")
-            if each.filesz > limits.ELF_SEGMENT_BYTES:
-                raise UnusableInput(
-                    f"{self.path}: segment {each.number} has {each.filesz} bytes, of which at most {limits.ELF_SEGMENT_BYTES} are read"
-                )
+            left -= each.filesz
+            if left < 0:
+                raise UnusableInput(f"{self.path}: its segments have over {limits.ELF_SEGMENT_BYTES >> 20} MiB: no more are read")
             yield each.number, each.virt, bytes(self._elf.data[each.offset : each.offset + each.filesz])
 
     def symbol(self, address: int) -> str | None:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mov_cr3 import MovCr3, find_mov_cr3
 
-_MOST_BACK = 64 << 20
-_MOST_MEMORY = 16 << 20  # of one image that is searched: a table may claim any size
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,19 @@ class Loaded:
             offset, size = self.header.debug
             record = self.header.code_view(self.guest.physical(self.image.base + offset, size))
             if record is not None:
-                found.append(pdb_name(self.guest.physical(self.image.base + record[0], record[1])))
+                found.append(pdb_name(self.guest.physical(self.image.base + record[0], min(record[1], limits.PE_NAME_BYTES))))
         return tuple(dict.fromkeys(name for name in found if name))
 
     @cached_property
     def memory(self) -> bytes:
         """Return all of the image, or only the beginning if it is too large for a loader."""
-        return self.guest.physical(self.image.base, min(self.image.size, _MOST_MEMORY))
+        return self.guest.physical(self.image.base, min(self.image.size, limits.PE_SECTION_BYTES))
 
     def switches(self) -> Iterator[MovCr3]:
         """Yield the `mov cr3` in its executable sections; their offsets are addresses."""
         for section in self.header.sections if self.header else ():
             if section.executable:
-                code = self.guest.physical(self.image.base + section.offset, section.size)
+                code = self.guest.physical(self.image.base + section.offset, min(section.size, limits.PE_SECTION_BYTES))
                 for found in find_mov_cr3(code):
                     yield found.moved(self.image.base + section.offset)
 
@@ -69,7 +68,7 @@ class Loaded:
 def image_at(guest: GuestMemory, pc: int) -> Image:
     """Return the image that holds ``pc``, by its header in the live tables; UnusableInput if there is none."""
     page = pc & -PAGE_BYTES
-    for base in range(page, max(page - _MOST_BACK, -1), -PAGE_BYTES):
+    for base in range(page, max(page - limits.PE_SEARCH_BYTES, -1), -PAGE_BYTES):
         head = guest.bytes_at(base, HEADER_BYTES)
         if not head:
             break

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import named
@@ -14,7 +15,6 @@ from cr3scope.images.loaded import Loaded
 from cr3scope.images.pe_twin import PeTwin
 
 _NT_GNU_BUILD_ID = 3
-_MOST_MEMORY = 256 << 20  # bytes of all images that are searched
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def opened(path: Path) -> ElfTwin | PeTwin:
 
 def _in_reach(images: Iterable[Loaded]) -> Iterator[Loaded]:
     """The first ones, as many as a machine can hold: a guest's list may claim any number and size."""
-    left = _MOST_MEMORY
+    left = limits.IMAGES_BYTES
     for image in images:
         left -= image.image.size
         if left < 0:

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cr3scope import limits
+
 HEADER_BYTES = 0x1000
 _MACHINE_X64 = 0x8664
 _PE32_PLUS = 0x20B
@@ -25,9 +27,6 @@ _CODEVIEW = 2
 _PATH_AT = {b"RSDS": 24, b"NB10": 16}
 _EXECUTE = 0x20000000
 _WRITE = 0x80000000
-_MOST_SECTIONS = 96  # what Windows loads at most
-MOST_IMAGE_BYTES = 256 << 20
-_MOST_DEBUG_ENTRIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,9 @@ def read_header(data: bytes) -> PeHeader | None:
     size = struct.unpack_from("<I", data, optional + _OPTIONAL_SIZE_OF_IMAGE)[0]
     entry = struct.unpack_from("<I", data, optional + _OPTIONAL_ENTRY)[0]
     linked_at = struct.unpack_from("<Q", data, optional + _OPTIONAL_IMAGE_BASE)[0]
-    if not 0 < size <= MOST_IMAGE_BYTES:
+    if not 0 < size <= limits.PE_IMAGE_BYTES:
         return None
-    found = tuple(_sections(data, optional + optional_bytes, min(sections, _MOST_SECTIONS)))
+    found = tuple(_sections(data, optional + optional_bytes, min(sections, limits.PE_SECTIONS)))
     return PeHeader(size, entry, found, _debug(data, optional), linked_at)
 
 
@@ -113,4 +112,4 @@ def _debug(data: bytes, optional: int) -> tuple[int, int]:
     if count <= _DEBUG_DIRECTORY or at + 8 > len(data):
         return 0, 0
     offset, size = struct.unpack_from("<II", data, at)
-    return offset, min(size, _MOST_DEBUG_ENTRIES * _DEBUG_ENTRY.size)
+    return offset, min(size, limits.PE_DEBUG_ENTRIES * _DEBUG_ENTRY.size)

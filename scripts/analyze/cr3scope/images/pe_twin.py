@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
-from cr3scope.images.pe_header import HEADER_BYTES, MOST_IMAGE_BYTES, PeHeader, read_header
+from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, read_header
 
 
 class PeTwin:
@@ -25,10 +26,14 @@ class PeTwin:
         return self._header.linked_at
 
     def code(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the sections that can be executed: offset in the image, bytes."""
+        """Yield the sections that can be executed: offset in the image, bytes. UnusableInput if they are too many."""
+        left = limits.PE_CODE_BYTES
         for section in self._header.sections:
             if section.executable:
                 length = min(section.size, section.bytes_in_file)
+                left -= length
+                if left < 0:
+                    raise UnusableInput(f"{self.path}: its code has over {limits.PE_CODE_BYTES >> 20} MiB: no more is read")
                 yield section.offset, self._data[section.in_file : section.in_file + length]
 
     def check(self) -> None:
@@ -39,7 +44,7 @@ class PeTwin:
     def _data(self) -> bytes:
         try:
             with self.path.open("rb") as file:
-                return file.read(MOST_IMAGE_BYTES)
+                return file.read(limits.PE_IMAGE_BYTES)
         except OSError as error:
             raise UnusableInput(f"{self.path}: {error.strerror}") from error
 

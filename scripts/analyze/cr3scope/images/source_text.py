@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from cr3scope import limits
+
 MOST_COLUMNS = 100
-_MOST_BYTES = 16 << 20  # of a source file
-_LONGEST_LINE = 1 << 16
 _TAB = 4
 
 
@@ -68,7 +68,7 @@ def line_of_file(path: Path, number: int) -> str | None:
     """
     try:
         about = path.stat()
-        if number < 1 or not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
+        if number < 1 or not stat.S_ISREG(about.st_mode) or about.st_size > limits.SOURCE_BYTES:
             return None
         with path.open("rb") as file:
             lines = list(islice(file, number))  # no more than the file has, whatever number is asked for
@@ -76,7 +76,7 @@ def line_of_file(path: Path, number: int) -> str | None:
         return None
     if len(lines) < number or any(b"\0" in line for line in lines):
         return None
-    return cut(_plain(lines[-1][:_LONGEST_LINE].decode("utf-8", "replace")), MOST_COLUMNS)
+    return cut(_plain(lines[-1][:limits.SOURCE_LINE_BYTES].decode("utf-8", "replace")), MOST_COLUMNS)
 
 
 def cut(text: str, columns: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import Grammar, read_lines
@@ -53,7 +54,6 @@ _ROOTS = {12: 5, 9: 4}  # by digits of a page's number; with 5 there are three l
 _PAE, _SHORT = 3, 2
 _FRAME, _SHORT_FRAME = 10, 5  # digits
 _ALL = int(RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE)
-_MOST_SINGLE = 1 << 16  # frames that are listed one by one
 
 
 @dataclass(slots=True)
@@ -210,7 +210,7 @@ def _with_frames(line: _Line, rights: int, level: int) -> Iterator[_Range]:
     if not line.is_shortened and len(frames) == 1 and frames[0][1] - frames[0][0] in (pages - 1, pages - step):
         yield _Range(line.first, line.last, rights, level, line.cache, frames[0][0])
     elif not line.is_shortened and all(one == other for one, other in frames) and 1 < len(frames) == pages // step:
-        for number, (frame, _) in enumerate(frames[:_MOST_SINGLE]):
+        for number, (frame, _) in enumerate(frames[:limits.LISTING_FRAMES]):
             first = line.first + number * step
             yield _Range(first, first + step - 1, rights, level, line.cache, frame)
     else:
