@@ -91,7 +91,7 @@ def main() -> int:
 
 def port(words: str) -> int:
     """Return a TCP port, 1 to 65535."""
-    if not words.isdecimal() or not 1 <= int(words) <= MOST_PORT:
+    if len(words) > len(str(MOST_PORT)) or not words.isdecimal() or not 1 <= int(words) <= MOST_PORT:
         raise argparse.ArgumentTypeError(f"{words!r} is no TCP port: 1 to {MOST_PORT}")
     return int(words)
 

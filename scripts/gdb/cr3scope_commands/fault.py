@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.model.frame import candidates, frame_at_rsp
 from cr3scope.model.handlers import handlers
+from cr3scope.numbers import decimal
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
 from cr3scope.x86 import exceptions
@@ -13,6 +14,8 @@ from cr3scope_commands.command import Command, show
 from cr3scope_commands.source_line import place, text_at
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope_commands.target import stop
+
+_LAST_VECTOR = 255
 
 
 class FaultCommand(Command):
@@ -25,11 +28,12 @@ class FaultCommand(Command):
     name, usage = "fault", "[VECTOR]"
 
     def run(self, words: list[str]) -> None:
-        if len(words) > 1 or not all(word.isdecimal() and int(word) < 256 for word in words):
+        named = decimal(words[0], _LAST_VECTOR) if words else None
+        if len(words) > 1 or words and named is None:
             raise self.misused()
         now = stop()
-        if words:
-            show(report(now, int(words[0])))
+        if named is not None:
+            show(report(now, named))
             return
         vectors = handlers(now, now.delivery_registers).get(now.rip)
         if vectors is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from cr3scope.images.elf_file import ElfFile
+from cr3scope.numbers import hexadecimal
 
 _HELP = (
     "ELF twin of a loaded image, for symbols and source lines (may be given more than once);"
@@ -24,12 +26,9 @@ def add_elf_option(parser: argparse.ArgumentParser) -> None:
 def elf_file(words: str) -> ElfFile:
     """Return the file and its base that ``FILE[@BASE]`` names; a file whose own name has an @ is taken as it is."""
     name, at, base = words.rpartition("@")
-    if not at or Path(words).exists():
+    if not at or os.path.exists(words):
         return ElfFile(Path(words))
-    try:
-        value = int(base, 16)
-    except ValueError:
-        value = -1
-    if not name or not 0 <= value < 1 << 64:
+    value = hexadecimal(base)
+    if not name or value is None:
         raise argparse.ArgumentTypeError(f"{words!r}: not FILE@BASE with a hexadecimal address")
     return ElfFile(Path(name), value)

@@ -137,7 +137,7 @@ def _check_twin(twin: ElfTwin) -> None:
 
 def _pattern(text: str) -> re.Pattern[bytes]:
     try:
-        return re.compile(os.fsencode(text), re.MULTILINE)
+        return re.compile(os.fsencode(text), re.MULTILINE)  # linear: as far as the user's own is
     except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
@@ -151,7 +151,7 @@ def _seconds(text: str) -> float:
 
 def _import_analysis() -> None:
     """While the firmware starts: by the time the guest is done the analyzer is loaded."""
-    for name in ("cr3scope.cli.analyze", "cr3scope.images.symbols", "elftools.elf.elffile"):
+    for name in ("cr3scope.cli.analyze", "cr3scope.images.symbols"):
         importlib.import_module(name)
 
 

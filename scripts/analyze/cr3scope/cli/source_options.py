@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.streams import say
+from cr3scope import numbers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.input.sources.open import open_any
@@ -31,11 +32,8 @@ _FOR_TABLES = ("cr3", "cr4", "efer", "base", "dump")
 
 def hexadecimal(text: str) -> int:
     """Return a 64-bit number in hex, with or without 0x, as logs and debuggers print them."""
-    try:
-        value = int(text.replace("`", ""), 16)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << 64:
+    value = numbers.hexadecimal(text.replace("`", ""))
+    if value is None:
         raise argparse.ArgumentTypeError(f"not a 64-bit hexadecimal number: {printable(text)}")
     return value
 

@@ -22,6 +22,7 @@ from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.memory import Memory, MemoryUnavailable
 from cr3scope.target.standstill import Look
 from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table
+from cr3scope.x86.descriptors import MOST_LIMIT
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
 
 _SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
@@ -31,7 +32,6 @@ _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _FORMS = {"g": 8, "b": 1}  # bytes of a word that `xp` prints, with all its digits
 _VALUES = {form: re.compile(rf" 0x([0-9a-f]{{{2 * size}}})\b") for form, size in _FORMS.items()}
 _WORD_BYTES = _FORMS["g"]
-_MOST_LIMIT = 0xFFFF  # of a descriptor table (Intel SDM volume 3A, 2.4.1)
 _MOST_AS_TEXT = 2 * PAGE_BYTES  # more is asked for as a file
 _CPU_HEAD = "CPU#"
 _CPU = re.compile(r"^[ \r]*CPU#(\d{1,9})[ \r]*$", re.MULTILINE)
@@ -151,7 +151,7 @@ def _stopped(
     memory: Memory, number: int, text: str, phys_bits: int, ram: Callable[[], Iterable[tuple[int, int]]]
 ) -> StoppedCpu:
     found = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
-    tables = {name: table for name, table in found.items() if table.limit <= _MOST_LIMIT}
+    tables = {name: table for name, table in found.items() if table.limit <= MOST_LIMIT}
     selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
     bits = _CODE_BITS.search(text)
     registers = read_registers(text) | {f"{m[1]}_BASE": int(m[2], 16) for m in _BASE.finditer(text)}

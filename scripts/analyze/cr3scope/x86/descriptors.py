@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_LIMIT = 0xFFFF  # of GDTR and IDTR (SDM 3A, 2.4.1)
 GATE_BYTES = 16
 DESCRIPTOR_BYTES = 8
 RPL = 3  # of a selector: bits 1:0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cr3scope import limits
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.descriptors import MOST_LIMIT
 
 QEMU_NOTE, OWN_NOTE, TRACE_NOTE = "QEMU", "cr3scope", "cr3scope-trace"
 _HEAD = struct.Struct("<II")
@@ -21,7 +22,7 @@ _GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RSP", "RBP", "R8", "R9", 
             "R14", "R15", "RIP", "RFL")  # fmt: skip
 _REGISTERS = struct.Struct(f"<{len(_GENERAL)}Q")
 _SEGMENTS = ("CS", "DS", "ES", "FS", "GS", "SS", "LDT", "TR", "GDT", "IDT")
-_TABLES, _MOST_LIMIT = ("GDT", "IDT"), 0xFFFF
+_TABLES = ("GDT", "IDT")
 _SEGMENT = struct.Struct("<IIIIQ")  # selector, limit, flags, padding, base
 _CONTROL = struct.Struct("<5Q")
 _AFTER_CONTROL = 8  # kernel_gs_base
@@ -77,7 +78,7 @@ def read_cpu(note: bytes) -> CoreCpu | str:
         selector, limit, flags, _, base = _SEGMENT.unpack_from(note, at)
         segments[name] = Segment(selector, base, limit, flags)
         at += _SEGMENT.size
-        if name in _TABLES and limit > _MOST_LIMIT:
+        if name in _TABLES and limit > MOST_LIMIT:
             return f"the limit of its {name} is {limit:#x}: it has 16 bits"
     control = _CONTROL.unpack_from(note, at)
     registers |= {f"CR{number}": value for number, value in enumerate(control)}

@@ -14,6 +14,7 @@ from cr3scope.input.logs.formats.own_words import BY, SIGNS
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
 from cr3scope.input.logs.pieces import MOST_REPORTS, regions
+from cr3scope.numbers import hexadecimal
 from cr3scope.x86.entry import level_index
 from cr3scope.x86.exceptions import (
     ALIGNMENT,
@@ -232,9 +233,10 @@ def _field(token: re.Match[bytes]) -> tuple[str | None, int | None]:
 
 
 def _value(text: bytes) -> int | None:
-    """A number as kernels print them, mostly in hex; None if it may be decimal too, and the base matters."""
+    """A number as kernels print them, mostly in hex; None if it may be decimal too, and the base matters, or if no
+    register holds it."""
     if text[:2].lower() == b"0x":
-        return int(text[2:].replace(b"_", b"") or b"0", 16)
+        return hexadecimal(text[2:].replace(b"_", b"").decode("ascii") or "0")
     is_hex = len(text) >= 8 or len(text) == 1 or text.startswith(b"0")
     return int(text, 16) if is_hex else None
 
