@@ -170,7 +170,7 @@ def _torn(log: LogFile) -> str:
     head = log.rfind(RECORD)
     if head >= 0 and not _is_read(log, head):
         return f"the first line of the last record cannot be read, at byte {head}: what came, it does not tell"
-    last = _last_record(log)
+    before, last = _last_records(log)
     announced = log.rfind(b"check_exception", max(log.size - 2 * MAX_RECORD, 0))
     if announced >= 0 and (last is None or announced > last.offset):
         return f"the log ends at byte {log.size}, before the record of an exception"
@@ -178,6 +178,11 @@ def _torn(log: LogFile) -> str:
         return (
             f"whether the last record, at byte {last.offset}, is {name(last.vector)} or an interrupt of a device, the log does"
             " not tell: no line announces it"
+        )
+    if before is not None and last is not None and _is_in_its_place(before, last):
+        return (
+            f"whether the guest was out of {name(before.vector)}, at byte {before.offset}, the log does not tell: no line announces"
+            " it, and the record behind it, the last one, is of the same place"
         )
     if last is not None and last.is_exception and not last.is_whole:
         return f"the log is cut short in the record of an exception, at byte {last.offset}"
@@ -191,12 +196,21 @@ def _is_read(log: LogFile, head: int) -> bool:
     return first is not None and first.offset < head
 
 
-def _last_record(log: LogFile) -> InterruptRecord | None:
-    start = max(log.size - 2 * MAX_RECORD, 0)
-    last = None
+def _last_records(log: LogFile) -> tuple[InterruptRecord | None, InterruptRecord | None]:
+    """The last two records at the end of the log."""
+    start = max(log.size - 3 * MAX_RECORD, 0)
+    before = last = None
     for record in read_records(log.read(start, log.size - start), start):
-        last = record
-    return last
+        before, last = last, record
+    if last is not None and last.offset < log.size - 2 * MAX_RECORD:
+        return None, None
+    return before, last
+
+
+def _is_in_its_place(before: InterruptRecord, last: InterruptRecord) -> bool:
+    """Whether nothing ran between an exception without its announcement and what is taken for an interrupt."""
+    is_alone = before.is_exception and before.old is None and not last.is_exception
+    return is_alone and (before.rip, before.rsp, before.cr3) == (last.rip, last.rsp, last.cr3)
 
 
 FORMAT = Format(SOURCE, _events, _SIGNS, _story)
