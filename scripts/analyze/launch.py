@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 
-NEEDED = {"numpy": "numpy", "elftools": "pyelftools"}
+NEEDED = {"numpy": "numpy"}
 OLDEST = (3, 10)
 EXIT_UNUSABLE = 2
 EXIT_INTERRUPTED = 130  # as a shell reports SIGINT

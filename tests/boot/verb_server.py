@@ -19,7 +19,7 @@ import cr3scope
 from cr3scope.cli.main import main
 
 # What functions of the package import.
-LIBRARIES = ("capstone", "elftools.elf.elffile", "jinja2", "rich.console", "rich.table")
+LIBRARIES = ("capstone", "jinja2", "rich.console", "rich.table")
 
 
 def serve() -> None:
