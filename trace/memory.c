@@ -41,7 +41,7 @@ void memory_write(struct trace *trace, const char *name, const char *when, uint6
     struct data_stream stream;
     data_stream_init(&stream, NULL);
     encode_planes(&stream, bytes, count, planes);
-    if (stream.count >= count) {
+    if (stream.count >= count || planes > (count + 7) / 8) {
         planes = 0;
     }
 

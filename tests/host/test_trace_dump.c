@@ -220,6 +220,20 @@ static void memory_of_every_length_and_plane_count_is_written(void **state) {
     }
 }
 
+static void memory_of_fewer_words_than_planes_is_written_as_it_is(void **state) {
+    (void)state;
+    for (size_t count = 1; count <= 16; count++) {
+        static const uint8_t zeros[16];
+        struct recording_sink *recording = recording_sink_new();
+        struct trace trace;
+        trace_init(&trace);
+        assert_true(trace_add_sink(&trace, &recording->sink));
+        memory_write(&trace, "idt", "handoff", 0x1000, zeros, count, 3);
+        assert_non_null(strstr(recording->bytes, " words=0 "));
+        free(recording);
+    }
+}
+
 static void idt_with_evenly_spaced_handlers_costs_little(void **state) {
     (void)state;
     uint64_t gates[512];
@@ -244,6 +258,7 @@ int main(void) {
         cmocka_unit_test(too_little_scratch_gives_an_error_record_and_no_dump_end),
         cmocka_unit_test(scratch_of_exactly_the_promised_words_is_enough),
         cmocka_unit_test(memory_of_every_length_and_plane_count_is_written),
+        cmocka_unit_test(memory_of_fewer_words_than_planes_is_written_as_it_is),
         cmocka_unit_test(idt_with_evenly_spaced_handlers_costs_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ bool dump_fits(uint64_t cr3, unsigned levels, const struct physical_memory *memo
  * Bytes of a descriptor table or of code: kinds `memory`, `d`, `memory-end`.
  *
  * planes: in how many interleaved planes of words the bytes are run-coded (an IDT: 2); 0: verbatim,
- * as it also is where coding would not make it shorter.
+ * as it also is where coding would not make it shorter, and of fewer words than planes.
  */
 void memory_write(struct trace *trace, const char *name, const char *when, uint64_t virt,
                   const void *bytes, size_t count, unsigned planes);
