@@ -63,7 +63,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors bench check releases clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -124,6 +124,11 @@ test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, 
 test-doors: $(BUILD)/deps-test.stamp ## ask of every fault through every door: capture, gdb, core, run without a trace
 	@$(MAKE) --no-print-directory -s build
 	@CR3SCOPE_TEST_DOORS=1 $(PYTEST) tests/gdb/test_doors.py
+
+# The Python fuzzers and the C ones (tests/fuzz/): RUNS bounds the inputs of each, SEED is the first one, FUZZ names some.
+fuzz: $(BUILD)/deps-fuzz.stamp ## try to break every parser and writer: make fuzz MINUTES=10 [FUZZ=capture,elf] [RUNS=n] [SEED=n]
+	@PYTHONPATH=scripts/analyze:tests $(PYTHON) -m fuzz --build $(BUILD) --minutes $(or $(MINUTES),10) $(if $(RUNS),--runs $(RUNS)) \
+	    $(if $(SEED),--seed $(SEED)) $(if $(FUZZ),--targets $(FUZZ))
 
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
 	@$(MAKE) --no-print-directory -s build
@@ -222,6 +227,30 @@ $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host
 	$(call say,HOST,$@)
 	@$(HOST_CC) $(HOST_CFLAGS) $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
+# --- Fuzzers (tests/fuzz/): each C target under libFuzzer; replayed on inputs that are kept; and with its lines counted ----
+FUZZ_COMMON = tests/fuzz/c/listener.c
+fuzz_sources = $(shell cat tests/fuzz/c/fuzz_$(1).sources)
+FUZZ_HEADERS := $(HOST_HEADERS) $(wildcard tests/fuzz/c/*.h)
+FUZZ_CFLAGS = $(HOST_CFLAGS) -Itests/fuzz/c
+# Speed counts: -O2. Small functions stay visible to the fuzzer's counters.
+$(BUILD)/fuzz/libfuzzer/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources $(FUZZ_COMMON) $$(call fuzz_sources,$$*) $(FUZZ_HEADERS)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	@clang $(FUZZ_CFLAGS) -O2 -fsanitize=fuzzer $< $(FUZZ_COMMON) $(call fuzz_sources,$*) -o $@
+
+$(BUILD)/fuzz/replay/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources tests/fuzz/c/replay.c $(FUZZ_COMMON) $$(call fuzz_sources,$$*) $(FUZZ_HEADERS)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	@$(HOST_CC) $(FUZZ_CFLAGS) $< tests/fuzz/c/replay.c $(FUZZ_COMMON) $(call fuzz_sources,$*) -o $@
+
+# gcov's notes and counts lie beside the program, by its name.
+$(BUILD)/fuzz/lines/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources tests/fuzz/c/replay.c $(FUZZ_COMMON) $$(call fuzz_sources,$$*) $(FUZZ_HEADERS)
+	@mkdir -p $(@D)
+	@rm -f $@-*.gcda $@-*.gcno
+	$(call say,FUZZ,$@)
+	@$(HOST_CC) $(filter-out -fsanitize=% -fno-sanitize-recover=%,$(FUZZ_CFLAGS)) -O0 --coverage $< tests/fuzz/c/replay.c \
+	    $(FUZZ_COMMON) $(call fuzz_sources,$*) -o $@
+
 # --- Small faulty loaders without trace/ (tests/boot/foreign/); NAME.mended is the same without its mistake -----
 foreign_sources = tests/boot/foreign/$(basename $(1)).c $(wildcard tests/boot/foreign/*.h)
 foreign_flags = -DMENDED=$(if $(filter %.mended,$(1)),1,0)
@@ -242,6 +271,7 @@ $(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
 
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
-test-programs: $(HOST_PROGRAMS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi)
+FUZZ_REPLAYS := $(patsubst tests/fuzz/c/fuzz_%.c,$(BUILD)/fuzz/replay/%,$(wildcard tests/fuzz/c/fuzz_*.c))
+test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi)
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

@@ -1,0 +1,116 @@
+"""The C parsers and writers under libFuzzer: built, given their first inputs, run, and their lines counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boot.bad_inputs import newc
+from fuzz.elves import tiny, with_note_segment
+from fuzz.worker import ROOT, Tally
+
+SOURCES = Path(__file__).resolve().parent / "c"
+_MOST_BYTES = 4096
+_BUILD_SECONDS = 300
+_EXECUTED = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
+_CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off\nidentity=full\ndebugger=wait\nsinks=uart,debugcon,file\nuart_port=2f8\n"
+           "trace_file=\\x.trc\nkernel=exit=none do=hlt\nidentity_pages=1g\nbreakpoint=on\nflip=ffffffff80000000:2:63\nfail_allocation=3\n# why\n")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CTarget:
+    """One program. ``parsers``: the files whose lines it must reach."""
+
+    name: str
+    parsers: tuple[str, ...]
+    seeds: tuple[bytes, ...] = (b"\0" * 64,)
+
+
+def targets() -> tuple[CTarget, ...]:
+    """Return every C target, in the order in which they run."""
+    archive = newc({"README": b"hello", "kernel.elf": bytes(64)})
+    return (
+        CTarget("cpio", ("loader/kernel/cpio.c",), (archive, archive[:150], newc({"README": b"hello"}))),
+        CTarget("loader_elf", ("loader/kernel/elf.c", "loader/kernel/elf_notes.c", "loader/evidence/access_plan.c"), (tiny(), with_note_segment(tiny()))),
+        CTarget("config", ("loader/config.c", "loader/inject/faults.c"), (_CONFIG.encode(), *(line.encode() for line in _CONFIG.split("\n")))),
+        CTarget("loader_memory_map", ("loader/memory_map.c",)),
+        CTarget("kernel_memory_map", ("kernel/memory_map.c",)),
+        CTarget("kernel_options", ("kernel/options.c",), (b"exit=none do=hlt do=loop x", b"do=hlt\0more")),
+        CTarget("kernel_tables", ("kernel/tables.c",)),
+        CTarget("preflight", ("trace/preflight.c",)),
+        CTarget("dump", ("trace/dump.c", "trace/table_queue.c", "trace/table_stream.c", "trace/words.c", "trace/data_stream.c")),
+        CTarget("records", ("trace/trace.c", "trace/memory.c", "trace/base64.c")),
+    )
+
+
+def build(form: str, name: str, folder: Path) -> Path:
+    """Build ``libfuzzer``, ``replay`` or ``lines`` of a target below a build folder; return the program."""
+    program = folder / "fuzz" / form / name
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
+    command = ["make", "--no-print-directory", "-s", f"BUILD={folder}", str(program)]
+    made = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_BUILD_SECONDS)
+    assert made.returncode == 0, f"make {program} failed:\n{made.stdout}"
+    return ROOT / program
+
+
+def run(target: CTarget, folder: Path, first: int, runs: int, seconds: float) -> Tally:
+    """Fuzz until the time or the runs are used up, or something is found. What it learns stays in ``fuzz/inputs``."""
+    tally, start = Tally(target.name), time.monotonic()
+    program = build("libfuzzer", target.name, folder)
+    inputs, finds = inputs_of(target, folder), folder / "fuzz" / "finds"
+    finds.mkdir(parents=True, exist_ok=True)
+    command = [str(program), f"-runs={runs if runs < 1 << 31 else -1}", f"-max_total_time={max(int(seconds), 1)}", f"-seed={first + 1}", f"-max_len={_MOST_BYTES}", "-timeout=2",
+               "-rss_limit_mb=1024", "-use_value_profile=1", "-print_final_stats=1", f"-artifact_prefix={finds}/{target.name}-", str(inputs)]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + 120)
+    executed = _EXECUTED.search(done.stdout)
+    tally.executions = int(executed[1]) if executed else 0
+    if done.returncode:
+        (finds / f"{target.name}.why").write_bytes(done.stdout[-20000:])
+        tally.add(_why(done.stdout), first)
+    tally.seconds = time.monotonic() - start
+    return tally
+
+
+def _why(said: bytes) -> str:
+    lines = said.decode("utf-8", "replace").split("\n")
+    return next((line for line in lines if "not so:" in line or "runtime error" in line or line.startswith("SUMMARY")), "it failed")
+
+
+def inputs_of(target: CTarget, folder: Path) -> Path:
+    """Return the folder of inputs, with the first ones in it."""
+    inputs = folder / "fuzz" / "inputs" / target.name
+    inputs.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(target.seeds):
+        (inputs / f"first-{number}").write_bytes(data)
+    return inputs
+
+
+def lines_of(target: CTarget, folder: Path, files: Sequence[Path]) -> tuple[int, int]:
+    """Run the inputs in a program that counts; return how many of the parsers' lines were reached, and of how many."""
+    program = build("lines", target.name, folder)
+    for old in program.parent.glob(f"{target.name}-*.gcda"):
+        old.unlink()
+    for batch in _batches(files):
+        subprocess.run([str(program), *map(str, batch)], cwd=ROOT, check=True, timeout=600)
+    counted: dict[tuple[str, int], bool] = {}
+    for data in sorted(program.parent.glob(f"{target.name}-*.gcda")):
+        told = subprocess.run(["gcov", "--json-format", "--stdout", str(data)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60).stdout
+        for document in told.splitlines():
+            for file in json.loads(gzip.decompress(document) if document[:2] == b"\x1f\x8b" else document)["files"]:
+                if file["file"] in target.parsers:
+                    for line in file["lines"]:
+                        place = file["file"], line["line_number"]
+                        counted[place] = counted.get(place, False) or line["count"] > 0
+    return sum(counted.values()), len(counted)
+
+
+def _batches(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for at in range(0, len(files), 500):
+        yield files[at : at + 500]

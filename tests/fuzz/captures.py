@@ -1,0 +1,205 @@
+"""Captures with right checksums, whose records are not what an honest writer writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from analyze import naive_paging
+from analyze.trace_writer import text as escaped
+from fuzz import wire
+from fuzz.noise import damaged, number
+from fuzz.target import HOSTILE, Case, Find, Target, is_silent, require, verdict_of
+from fuzz.wire import Item
+from host.format_decoder import FormatError
+
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status
+
+_TEXTS = {"name", "role", "what", "where", "detail", "producer", "next", "vendor", "of", "file", "sink", "id", "when", "features", "version"}
+_FRAME = 0x000F_FFFF_FFFF_F000
+_MOST_WALKED = 1 << 16
+_LA57, _NXE, _WP, _SMEP = 1 << 12, 1 << 11, 1 << 16, 1 << 20
+
+
+def _number_changed(rng: Random, items: list[Item]) -> None:
+    item = rng.choice(items)
+    keys = [key for key in item.fields if key not in _TEXTS]
+    if keys:
+        key = rng.choice(keys)
+        item.honest.discard(key)
+        item.fields[key] = f"{number(rng, item.number(key)):x}"
+
+
+def _text_changed(rng: Random, items: list[Item]) -> None:
+    item = rng.choice(items)
+    keys = [key for key in item.fields if key in _TEXTS]
+    if keys:
+        others = [each.fields[key] for each in items for key in keys if key in each.fields]
+        item.fields[rng.choice(keys)] = rng.choice((escaped(rng.choice(HOSTILE)), rng.choice(others), "x" * rng.randrange(300)))
+
+
+def _field_lost(rng: Random, items: list[Item]) -> None:
+    item = rng.choice(items)
+    if item.fields:
+        del item.fields[rng.choice(list(item.fields))]
+
+
+def _record_lost(rng: Random, items: list[Item]) -> None:
+    if len(items) > 1:
+        del items[rng.randrange(len(items))]
+
+
+def _record_doubled(rng: Random, items: list[Item]) -> None:
+    at = rng.randrange(len(items))
+    items[at:at] = wire.copied(items[at : at + rng.choice((1, 1, 1, 5))]) * rng.choice((1, 1, 2, 30))
+
+
+def _records_swapped(rng: Random, items: list[Item]) -> None:
+    one, other = rng.randrange(len(items)), rng.randrange(len(items))
+    items[one], items[other] = items[other], items[one]
+
+
+def _stream_damaged(rng: Random, items: list[Item]) -> None:
+    carrying = [each for each in items if each.stream]
+    if carrying:
+        item = rng.choice(carrying)
+        item.stream = damaged(rng, item.stream or b"")
+
+
+def _entries_changed(rng: Random, items: list[Item]) -> None:
+    """Entries of a dump that still is one."""
+    dump = wire.dumped(items, rng.choice(("new", "new", "new", "after")))
+    try:
+        tables = wire.tables_of(dump) if dump else {}
+    except FormatError:
+        return
+    if dump is None or not tables:
+        return
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        table = tables[rng.choice(list(tables))]
+        used = [index for index, entry in enumerate(table) if entry] or [0]
+        index = rng.choice(used) if rng.random() < 0.8 else rng.randrange(512)
+        lead = rng.choice(list(tables)) | 3 if rng.random() < 0.3 else number(rng, table[index])
+        table[index] = lead
+    wire.put_tables(dump, tables)
+
+
+def _record_made_up(rng: Random, items: list[Item]) -> None:
+    made = (
+        Item("fault", {"by": "kernel", "vector": f"{number(rng, 14):x}", "error": "2", "cr2": f"{number(rng):x}", "cr3": "1000", "rip": f"{number(rng):x}", "rsp": "0",
+                       "rflags": "2", "cs": "8", "ss": "10", **{name: "0" for name in ("rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15").split()}}),
+        Item("error", {"where": "kernel.elf", "what": escaped(rng.choice(HOSTILE))}),
+        Item("check", {"name": escaped(rng.choice(HOSTILE)), "outcome": rng.choice(("fail", "pass")), "detail": escaped(rng.choice(HOSTILE))}),
+        Item("call", {"what": escaped(rng.choice(HOSTILE))}),
+        Item("close", {"sink": escaped(rng.choice(HOSTILE))}),
+        Item("exit", {"status": f"{number(rng):x}", "attempts": "1"}),
+        Item("region", {"name": "r", "role": rng.choice(("guard", "initrd", "tables", "recursive")), "virt": f"{number(rng):x}", "last": f"{number(rng):x}"}),
+        Item("loaded", {"of": "kernel.elf", "index": "0", "differs": f"{number(rng):x}"}),
+        Item("set", {"entry": f"{number(rng):x}", "level": "4", "index": "1fe", "old": "0", "new": f"{number(rng):x}", "caller": "1"}),
+        Item("unheard-of", {"key": "1"}),
+    )
+    items.insert(rng.randrange(len(items) + 1), rng.choice(made))
+
+
+_CHANGES: tuple[Callable[[Random, list[Item]], None], ...] = (
+    _number_changed, _number_changed, _number_changed, _text_changed, _field_lost, _record_lost, _record_doubled, _records_swapped,
+    _stream_damaged, _entries_changed, _entries_changed, _record_made_up,
+)  # fmt: skip
+
+
+def _make(rng: Random) -> Case:
+    items = wire.copied(wire.base(wire.REAL if rng.random() < 0.08 else wire.GOLDEN))
+    for _ in range(rng.choice((1, 1, 2, 3, 6))):
+        rng.choice(_CHANGES)(rng, items)
+    data = wire.written(items)
+    if rng.random() < 0.05:
+        data += wire.written(wire.base(wire.GOLDEN))
+    return Case(data, ".trace", {"page": rng.random() < 0.02})
+
+
+def _check(case: Case) -> None:
+    verdict, _ = verdict_of(lambda: analyze(read_capture(case.data)), bool(case.meant.get("page")))
+    if verdict is not None and verdict.status is Status.HEALTHY:
+        for why in why_not_healthy(wire.parse(case.data)):
+            raise Find(f"HEALTHY, although {why}")
+
+
+def why_not_healthy(items: list[Item]) -> list[str]:
+    """Return what the records say against a clean verdict, by a reading and a page walk of the tests' own."""
+    found = [f"{item.kind} {item.fields}" for item in items if _is_bad(item)]
+    if sum(item.kind == "begin" for item in items) != 1:
+        return found  # the last one's tables are the judge's matter
+    try:
+        found += _steps_that_fault(items)
+    except FormatError:
+        found.append("the dump of the new tables cannot be read")
+    return found
+
+
+def _is_bad(item: Item) -> bool:
+    return (
+        item.kind in ("fault", "error")
+        or item.kind == "check" and item.fields.get("outcome") == "fail"
+        or item.kind == "summary" and item.number("fail") > 0
+        or item.kind == "preflight" and item.fields.get("outcome") == "fault"
+    )
+
+
+def _steps_that_fault(items: list[Item]) -> list[str]:
+    dump = wire.dumped(items, "new")
+    cpu = next((item for item in items if item.kind == "cpu" and item.fields.get("when") == "handoff"), None)
+    if dump is None or cpu is None:
+        return ["there are no new tables, or no CPU that takes them"]
+    tables = wire.tables_of(dump)
+    features = cpu.fields.get("features", "").split(",")
+    machine = naive_paging.Machine(
+        root=cpu.number("cr3") & _FRAME, levels=5 if cpu.number("cr4") & _LA57 else 4, wp=bool(cpu.number("cr0") & _WP),
+        nxe=bool(cpu.number("efer") & _NXE), smep=bool(cpu.number("cr4") & _SMEP), maxphyaddr=cpu.number("maxphyaddr"),
+        gigapages="1g" in features, tcg=True,
+    )  # fmt: skip
+    found = []
+    for step in (item for item in items if item.kind == "plan" and item.fields.get("kind") in ("fetch", "read", "write")):
+        width = step.number("width")
+        if width > _MOST_WALKED:
+            continue
+        outcome = naive_paging.access(tables, machine, step.number("virt"), step.fields["kind"], width=width)
+        if outcome.vector is not None:
+            found.append(f"step {step.fields.get('step')} raises {outcome.vector} at {outcome.cr2}")
+    return found
+
+
+def _make_twin(rng: Random) -> Case:
+    """A healthy boot with one bit of one thing that matters flipped."""
+    items = wire.copied(wire.base(wire.REAL))
+    what = rng.choice(("entry", "map", "cpu", "segment", "check"))
+    if what == "entry":
+        dump = wire.dumped(items, "new")
+        assert dump is not None
+        tables = wire.tables_of(dump)
+        phys = rng.choice(list(tables))
+        index = rng.choice([at for at, entry in enumerate(tables[phys]) if entry & 1])
+        bit = rng.choice((0, 1, 63, *range(12, 40)))
+        tables[phys][index] ^= 1 << bit
+        wire.put_tables(dump, tables)
+        return Case(wire.written(items), ".trace", {"what": f"bit {bit} of {phys + 8 * index:#x}"})
+    wanted = {
+        "map": ("virt", "last", "phys"), "cpu": ("cr3", "rsp", "gdt_base", "idt_base", "rip"), "segment": ("virt", "phys"),
+        "check": ("outcome",),
+    }[what]  # fmt: skip
+    item = rng.choice([each for each in items if each.kind == what and each.fields.get("when") != "entry"])
+    key = rng.choice(wanted)
+    old = item.fields[key]
+    item.fields[key] = "fail" if what == "check" else f"{item.number(key) ^ 1 << rng.randrange(12, 48):x}"
+    return Case(wire.written(items), ".trace", {"what": f"{what} {item.fields.get('name', '')} {key} {old} -> {item.fields[key]}"})
+
+
+def _check_twin(case: Case) -> None:
+    verdict, _ = verdict_of(lambda: analyze(read_capture(case.data)))
+    require(not is_silent(verdict), f"HEALTHY without a word, although not as its twin: {case.meant.get('what')}")
+
+
+_PARSERS = ("input/capture", "model/asked", "verdict/analysis.py")
+CAPTURE = Target("capture", _make, _check, _PARSERS)
+TWIN = Target("twin", _make_twin, _check_twin, ("input/capture", "model/asked"))

@@ -1,0 +1,256 @@
+"""A QMP peer that says anything: its lines, and the answers of the human monitor in them; an image graph in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import tempfile
+from pathlib import Path
+from random import Random
+
+from analyze import dead_guest
+from fuzz.noise import damaged, damaged_text, number
+from fuzz.target import HOSTILE, Case, Target, require, shown
+
+from cr3scope.images.debug_table import debug_images, table_counts
+from cr3scope.errors import UnusableInput
+from cr3scope.images.loaded import Loaded
+from cr3scope.qemu import memory_map
+from cr3scope.qemu.examine import examine
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.paused_guest import has_gigapages, look, stopped_cpus
+from cr3scope.qemu.qmp import Qmp
+from cr3scope.qemu.text_screen import read_text_screen
+from cr3scope.render.message import plain
+from cr3scope.target.memory import MemoryUnavailable
+
+_REGISTERS = """\
+CPU#0
+RAX=0000000000000001 RBX=0000000000000002 RCX=0000000000000000 RDX=0000000000000000
+RSI=0000000000000000 RDI=0000000000000000 RBP=0000000000000000 RSP=0000000000015800
+R8 =0000000000000000 R9 =0000000000000000 R10=0000000000000000 R11=0000000000000000
+RIP=0000000000013100 RFL=00000046 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT=0
+CS =0008 0000000000000000 ffffffff 00af9a00 DPL=0 CS64 [-R-]
+SS =0010 0000000000000000 ffffffff 00cf9300 DPL=0 DS   [-WA]
+FS =0010 0000000000000000 ffffffff 00cf9300 DPL=0 DS   [-WA]
+TR =0000 0000000000000000 0000ffff 00008b00 DPL=0 TSS64-busy
+GDT=     0000000000011000 0000001f
+IDT=     0000000000010000 00000fff
+CR0=80010011 CR2=0000000000001234 CR3=0000000000001000 CR4=00000020
+EFER=0000000000000d00
+"""
+_MTREE = "FlatView #0\n Root memory region: system\n  0000000000000000-00000000001fffff (prio 0, ram): pc.ram\n  00000000000a0000-00000000000bffff (prio 1, i/o): vga\n"
+_ASKED = re.compile(r"xp /(\d+)([gbh])x (0x[0-9a-f]+)")
+_WIDTH = {"g": 8, "b": 1, "h": 2}
+_MOST_WORDS = 4096
+_IMAGES = 0x40_0000
+
+
+class _Ram(dead_guest.Ram):
+    """Two MiB at 0, and behind them the firmware's list of images."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__()
+        self.put(dead_guest.GDT, struct.pack("<4Q", 0, 0x00AF9A000000FFFF, 0x00CF92000000FFFF, 0))
+        self.put(dead_guest.CODE, rng.choice((b"\xf4", b"\x0f\x0b", b"\xeb\xfe", b"\xff\xe0", rng.randbytes(16))))
+        for _ in range(rng.choice((0, 0, 1, 4))):
+            self.put(rng.choice((dead_guest.ROOT, dead_guest.PDPT, dead_guest.PD, dead_guest.PT)) + 8 * rng.randrange(512), number(rng).to_bytes(8, "little"))
+
+
+class _Peer:
+    """The monitor's answers; some of them are not what was asked for."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng, self.ram = rng, _Ram(rng)
+        self._honest = rng.random()
+        self.registers = self._perhaps("".join(_REGISTERS.replace("CPU#0", f"CPU#{n}") for n in range(rng.choice((1, 1, 2)))))
+        self.tree = self._perhaps(_MTREE)
+
+    def _perhaps(self, text: str) -> str:
+        return text if self._rng.random() < self._honest else damaged_text(self._rng, text)
+
+    def monitor(self, line: str) -> str:
+        if line.startswith("info registers"):
+            return self.registers
+        if line.startswith("info mtree"):
+            return self.tree
+        asked = _ASKED.fullmatch(line)
+        return self._perhaps(self._dumped(int(asked[1]), _WIDTH[asked[2]], int(asked[3], 16))) if asked else self._perhaps("unknown command: 'x'\n")
+
+    def _dumped(self, count: int, width: int, at: int) -> str:
+        lines = []
+        for start in range(at, at + min(count, _MOST_WORDS) * width, 16):
+            piece = self.ram.physical(start, min(16, at + count * width - start))
+            if not piece:
+                return "".join(lines) + f"{start:016x}: Cannot access memory\n"
+            words = " ".join(f"0x{int.from_bytes(piece[n : n + width], 'little'):0{2 * width}x}" for n in range(0, len(piece), width))
+            lines.append(f"{start:016x}: {words}\r\n")
+        return "".join(lines)
+
+    def execute(self, command: str, **_: object) -> object:
+        right: dict[str, object] = {"query-cpus-fast": [{"qom-path": "/machine/unattached/device[0]"}], "qom-get": 40, "query-status": {"status": "paused"}}
+        return right.get(command, {}) if self._rng.random() < self._honest else _any_json(self._rng)
+
+
+def _any_json(rng: Random, depth: int = 3) -> object:
+    how = rng.randrange(9 if depth else 6)
+    if how < 6:
+        return rng.choice((None, True, -1, number(rng), 10**40, 1e308, float("inf"), float("nan"), "", "40", "x" * 100, rng.choice(HOSTILE), "\ud800"))
+    if how == 6:
+        return [_any_json(rng, depth - 1) for _ in range(rng.randrange(3))]
+    keys = ("qom-path", "status", "name", "desc", "data", "reason", "action", "x")
+    return {rng.choice(keys): _any_json(rng, depth - 1) for _ in range(rng.randrange(4))}
+
+
+def _make_examined(rng: Random) -> Case:
+    return Case(str(rng.getrandbits(48)).encode(), ".seed")
+
+
+def _check_examined(case: Case) -> None:
+    """All that is asked of a paused guest."""
+    rng = Random(int(case.data or b"0"))
+    peer = _Peer(rng)
+    outcome = Outcome(reason=rng.choice(list(Reason)), triple_fault=rng.random() < 0.5)
+    try:
+        outcome.looks = [look(peer) for _ in range(2)]
+        has_gigapages(peer)
+        list(memory_map.asked(peer.monitor))
+        for cpu in stopped_cpus(peer):
+            cpu.bytes_at(cpu.registers.get("RIP", 0), 16)
+        read_text_screen(peer)  # type: ignore[arg-type]
+    except (MemoryUnavailable, UnusableInput) as error:
+        require(str(error).strip(), "a refusal without a word")
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        log = Path(folder, "interrupts.log")
+        log.write_bytes(b"check_exception old: 0x8 new 0xe\nTriple fault\n" if outcome.triple_fault else b"")
+        try:
+            examine(Path(folder), log, (), peer, outcome)  # type: ignore[arg-type]
+        except (MemoryUnavailable, UnusableInput) as error:
+            require(str(error).strip(), "a refusal without a word")
+        for finding in outcome.findings:
+            shown(plain(finding.title))
+        state = Path(folder, "machine.txt")
+        if state.exists():
+            shown(state.read_text(encoding="utf-8").replace("\t", " "))
+
+
+def _make_dialogue(rng: Random) -> Case:
+    lines = [{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}, {"return": {}, "id": "hello"}]
+    lines += [{"event": rng.choice(("RESET", "SHUTDOWN", "STOP", "WATCHDOG")), "data": {"guest": True, "reason": "guest-reset"}} for _ in range(rng.randrange(3))]
+    commands = ("query-status", "human-monitor-command", "query-commands", "qom-get")
+    replies: list[object] = [{"return": _any_json(rng), "id": rng.choice(commands)} for _ in range(rng.randrange(6))]
+    replies += [{"error": _any_json(rng), "id": rng.choice(commands)} for _ in range(rng.randrange(3))]
+    everything: list[object] = [*lines, *replies]
+    if rng.random() < 0.5:
+        everything.insert(rng.randrange(len(everything)), _any_json(rng))
+    if rng.random() < 0.5:
+        at = rng.randrange(len(everything))
+        key = rng.choice(("QMP", "event", "return", "error", "id", "data"))
+        everything[at] = {key: _any_json(rng), rng.choice(("return", "id", "event")): _any_json(rng)}
+    text = "".join(json.dumps(line) + "\r\n" for line in everything)
+    data = text.encode()
+    if rng.random() < 0.5:
+        data = damaged(rng, data)
+    if rng.random() < 0.05:
+        data = b"[" * 5000 + b"\n" + data
+    return Case(data, ".qmp", {"cut": rng.randrange(1, 400)})
+
+
+def _check_dialogue(case: Case) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        theirs.setblocking(False)
+        try:
+            theirs.sendall(case.data[: 1 << 16])
+        except BlockingIOError:
+            pass
+        theirs.shutdown(socket.SHUT_WR)
+        try:
+            qmp = Qmp(ours)
+            for event in qmp.events():
+                require(isinstance(event, dict), "an event that is no object")
+            for question in (qmp.run_state, qmp.registers, lambda: qmp.monitor("info registers"), lambda: qmp.execute("qom-get"), qmp.activate_disks):
+                try:
+                    question()
+                except MemoryUnavailable as error:
+                    require(str(error).strip(), "a refusal without a word")
+            qmp.quit()
+        except MemoryUnavailable as error:
+            require(str(error).strip(), "a refusal without a word")
+
+
+class _Firmware:
+    """Memory in pieces, as the firmware leaves its list of images in it."""
+
+    def __init__(self, pieces: dict[int, bytes], ranges: list[tuple[int, int]]) -> None:
+        self._pieces, self._ranges = pieces, ranges
+
+    def ram(self) -> list[tuple[int, int]]:
+        return self._ranges
+
+    def physical(self, phys: int, length: int) -> bytes:
+        for start, data in self._pieces.items():
+            if start <= phys < start + len(data):
+                return data[phys - start :][: max(length, 0)]
+        return b""
+
+    bytes_at = physical
+
+    def heads(self, places: object, length: int) -> list[bytes]:
+        return [self.physical(at, length) for at in places]  # type: ignore[attr-defined]
+
+
+_GUID = bytes.fromhex("772e1549da1a6447b7a27afefed95e8b")
+
+
+def _make_graph(rng: Random) -> Case:
+    """Return the system table, the debug table, and images of which some are not there."""
+    data = bytearray(0x2000)
+
+    def put(at: int, form: str, *values: int) -> None:
+        struct.pack_into("<" + form, data, at, *(number(rng, each, 64) if form[-1] == "Q" and rng.random() < 0.06 else each for each in values))
+
+    at = _IMAGES
+    data[0:8] = b"IBI SYST"
+    put(8, "Q", at + 0x100)
+    put(0x100 + 104, "Q", 2)
+    put(0x100 + 112, "Q", at + 0x300)
+    data[0x300 + 24 : 0x300 + 40] = _GUID
+    put(0x300 + 40, "Q", at + 0x400)
+    count = rng.choice((1, 3, 1023, number(rng, 3, 32)))
+    struct.pack_into("<II", data, 0x400, 0, count)
+    put(0x408, "Q", at + 0x500)
+    for image in range(3):
+        put(0x500 + 8 * image, "Q", at + 0x800 + 32 * image)
+        struct.pack_into("<I", data, 0x800 + 32 * image, rng.choice((1, 1, 1, 2)))
+        put(0x808 + 32 * image, "Q", at + 0x900 + 128 * image)
+        put(0x900 + 128 * image + 32, "Q", at + 0xC00 + 64 * image)
+        put(0x900 + 128 * image + 64, "Q", at + 0x1000)
+        put(0x900 + 128 * image + 72, "Q", 0x1000)
+        name = rng.choice(("\\EFI\\BOOT\\BOOTX64.EFI", "a/b.efi", "<b7>\x1b[31m", "")).encode("utf-16-le")[:40] + b"\0\0"
+        struct.pack_into("<BBH", data, 0xC00 + 64 * image, 4, 4, rng.choice((4 + len(name), 0, 3, 0xFFFF)))
+        data[0xC04 + 64 * image : 0xC04 + 64 * image + len(name)] = name
+        struct.pack_into("<BBH", data, 0xC00 + 64 * image + 4 + len(name), 0x7F, 0xFF, 4)
+    return Case(damaged(rng, bytes(data)) if rng.random() < 0.5 else bytes(data), ".bin",
+                {"ranges": [(0, 0x7FFFFF), (0x100000000, number(rng, 0x13FFFFFFF, 36))] if rng.random() < 0.3 else [(0, 0x7FFFFF)]})  # fmt: skip
+
+
+def _check_graph(case: Case) -> None:
+    guest = _Firmware({_IMAGES: case.data}, case.meant.get("ranges", [(0, 0x7FFFFF)]))  # type: ignore[arg-type]
+    try:
+        table_counts(guest)
+        found = list(debug_images(guest))
+        require(len(found) <= 1024, "more images than any firmware loads")
+        for image in found[:8]:
+            loaded = Loaded(guest, image)
+            require(all(loaded.names), "an empty name")
+            list(loaded.switches())
+    except UnusableInput as error:
+        require(str(error).strip(), "a refusal without a word")
+
+
+EXAMINED = Target("examined", _make_examined, _check_examined, ("qemu/paused_guest.py", "qemu/memory_map.py", "qemu/text_screen.py", "qemu/examine.py"))
+DIALOGUE = Target("qmp", _make_dialogue, _check_dialogue, ("qemu/qmp.py", "input/logs/register_dump.py"))
+GRAPH = Target("image-graph", _make_graph, _check_graph, ("images/debug_table.py", "images/loaded.py"))

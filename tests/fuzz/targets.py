@@ -1,0 +1,13 @@
+"""The Python fuzzers, in the order in which they run."""
+
+from __future__ import annotations
+
+from fuzz.captures import CAPTURE, TWIN
+from fuzz.cores import CORE
+from fuzz.elves import ELF, PE
+from fuzz.listings import LISTING
+from fuzz.logs import DAMAGED_LOG, LOG
+from fuzz.monitors import DIALOGUE, EXAMINED, GRAPH
+from fuzz.target import Target
+
+TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, GRAPH, LISTING, DIALOGUE, EXAMINED)

@@ -1,0 +1,203 @@
+"""Runs a Python fuzzer seed by seed, in a process that may hang or swell: its parent sees to that.
+
+``python -m fuzz.worker NAME FIRST COUNT SECONDS FOLDER [--lines FILE]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from fuzz.target import Find, Target
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "scripts" / "analyze" / "cr3scope"
+MOST_SECONDS = 2.0  # of CPU, for one input
+MOST_BYTES = 1 << 30  # for one input, beyond what the process has at its start
+_HANG_SECONDS = 30.0  # on a machine that does other things too
+_MOST_KEPT = 3  # of one kind: one that fails all the time shall not fill the disk
+
+
+@dataclass
+class Tally:
+    """What became of a run of one target."""
+
+    target: str
+    executions: int = 0
+    seconds: float = 0.0
+    finds: dict[str, list[int]] = field(default_factory=dict)  # seeds by what was found
+    reached: int = 0  # lines of its parsers
+    lines: int = 0  # of how many; 0: not counted
+
+    def add(self, what: str, seed: int) -> None:
+        """Note a find."""
+        self.finds.setdefault(kind_of(what), []).append(seed)
+
+
+def target_of(name: str) -> Target:
+    """Return the target of that name."""
+    found = {each.name: each for each in importlib.import_module("fuzz.targets").TARGETS}
+    return found[name]
+
+
+def run_seed(target: Target, seed: int, folder: Path | None = None, kept: dict[str, int] | None = None) -> str | None:
+    """Run one input; return what was found, one line, or None. The first few of a kind are kept in ``folder``."""
+    case, trace = target.make(Random(seed)), ""
+    start = time.process_time()
+    why = None
+    try:
+        target.check(case)
+    except Find as error:
+        why = str(error)
+    except MemoryError:
+        why = f"more than {MOST_BYTES >> 20} MiB"
+    except Exception as error:
+        why, trace = f"internal error: {type(error).__name__} at {_place(error)}", traceback.format_exc()
+    if why is None and time.process_time() - start > MOST_SECONDS:
+        why = f"over {MOST_SECONDS:g} s"
+    if why is not None and folder is not None:
+        counts = {} if kept is None else kept
+        counts[kind_of(why)] = counts.get(kind_of(why), 0) + 1
+        if counts[kind_of(why)] <= _MOST_KEPT:
+            keep(folder, f"{target.name}-{seed}{case.suffix}", case.data)
+            keep(folder, f"{target.name}-{seed}.why", f"{why}\n{trace}".encode("utf-8", "replace"))
+    return why
+
+
+def kind_of(why: str) -> str:
+    """Return what finds of one kind have in common."""
+    return re.sub(r"0x[0-9a-f]+|[0-9a-f]{6,}|\d+", "N", why)[:70] if not why.startswith("internal") else why
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the package an exception comes from."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename.startswith(str(PACKAGE))]
+    return f"{Path(frames[-1].filename).relative_to(PACKAGE)}:{frames[-1].lineno}" if frames else "the fuzzer"
+
+
+def keep(folder: Path, name: str, data: bytes) -> None:
+    """Write what failed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+@contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Let this process have so much more memory than it has now; beyond that it gets MemoryError."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        pages = int(file.read().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + MOST_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _work(name: str, first: int, count: int, seconds: float, folder: Path) -> None:
+    """Print a line of JSON before each input and for each find; the parent counts."""
+    target, until = target_of(name), time.monotonic() + seconds
+    kept: dict[str, int] = {}
+    with bounded_memory():
+        for seed in range(first, first + count):
+            if time.monotonic() > until:
+                break
+            print(json.dumps({"seed": seed}), flush=True)
+            why = run_seed(target, seed, folder, kept)
+            if why is not None:
+                print(json.dumps({"seed": seed, "why": why}), flush=True)
+    print(json.dumps({"done": True}), flush=True)
+
+
+def drive(name: str, first: int, count: int, seconds: float, folder: Path) -> Tally:
+    """Run a target in processes of its own until the time or the inputs are used up."""
+    tally, start, seed = Tally(name), time.monotonic(), first
+    while seed < first + count and time.monotonic() - start < seconds:
+        left = seconds - (time.monotonic() - start)
+        command = [sys.executable, "-m", "fuzz.worker", name, str(seed), str(first + count - seed), f"{left:.1f}", str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment()) as child:
+            seed = _watch(child, tally, seed, folder)
+    tally.seconds = time.monotonic() - start
+    return tally
+
+
+def environment() -> dict[str, str]:
+    """Return what a worker needs to find the package and the tests' own parts."""
+    return {**os.environ, "PYTHONPATH": f"{ROOT}/scripts/analyze:{ROOT}/tests", "PYTHONHASHSEED": "0"}
+
+
+def _watch(child: subprocess.Popen[bytes], tally: Tally, seed: int, folder: Path) -> int:
+    """Read what the worker says; return the seed to go on with. A worker that says nothing for long is ended."""
+    assert child.stdout is not None
+    for line in _lines(child):
+        if line is None:
+            child.kill()
+            tally.add("hangs", seed)
+            case = target_of(tally.target).make(Random(seed))
+            keep(folder, f"{tally.target}-{seed}{case.suffix}", case.data)
+            break
+        told = json.loads(line)
+        if told.get("done"):
+            return sys.maxsize if child.wait() == 0 else seed + 1
+        seed = told["seed"]
+        if "why" in told:
+            tally.add(told["why"], seed)
+        else:
+            tally.executions += 1
+    else:
+        tally.add(f"the process died (status {child.wait()})", seed)
+    return seed + 1
+
+
+def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
+    """Yield each line; None once none comes for long."""
+    assert child.stdout is not None
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        while True:
+            signal.setitimer(signal.ITIMER_REAL, _HANG_SECONDS)
+            try:
+                line = child.stdout.readline()
+            except TimeoutError:
+                yield None
+                return
+            if not line:
+                return
+            yield line
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def main() -> None:
+    """Work as the parent says."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("first", type=int)
+    parser.add_argument("count", type=int)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("folder", type=Path)
+    words = parser.parse_args()
+    _work(words.name, words.first, words.count, words.seconds, words.folder)
+
+
+if __name__ == "__main__":
+    main()
