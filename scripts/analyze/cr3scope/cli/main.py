@@ -21,6 +21,8 @@ EXIT_UNUSABLE = 2
 _UNPRINTED = "standard output: {}"
 _EXIT_SIGNAL = 128  # and its number: as a shell reports who was ended by one
 
+_HOW_TO_REPORT = "`cr3scope doctor --report FILE -- VERB ...` writes a report, without names and paths; CR3SCOPE_DEBUG=1 shows where"
+
 # A verb's module is imported only when the verb is used: `triage` needs no numpy.
 VERBS = {
     "analyze": "judge a capture: what will the switch do?",
@@ -30,6 +32,7 @@ VERBS = {
     "walk": "show every entry that an address meets, and which one vetoes",
     "diff": "show how two address spaces differ",
     "explain": "explain a rule; without one, list them",
+    "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
 }
 
 EPILOG = """\
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare()
     try:
         with _ending():
-            status = _settled(_run(words))
+            status = _settled(perform(words))
     except SystemExit:  # of argparse, which has said why
         status = _settled(0)
         if not status:
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("CR3SCOPE_DEBUG"):
             raise
         kind = type(error).__name__
-        status = _fail(f"internal error: {kind}: {error} (CR3SCOPE_DEBUG=1 shows where)")
+        status = _fail(f"internal error: {kind}: {error} ({_HOW_TO_REPORT})")
     return status
 
 
@@ -100,7 +103,8 @@ def _settled(status: int) -> int:
     return status if why is None else _fail(_UNPRINTED.format(why))
 
 
-def _run(words: Sequence[str]) -> int:
+def perform(words: Sequence[str]) -> int:
+    """Run one command line and return its exit status; what goes wrong is an exception."""
     parser = _parser(_verb_of(words))
     arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)

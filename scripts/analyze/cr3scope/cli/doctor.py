@@ -1,0 +1,140 @@
+"""``cr3scope doctor``: what a bug report should tell, and nothing about whose machine it is."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import io
+import linecache
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cr3scope import __version__
+from cr3scope.errors import UnusableInput
+from cr3scope.render.output_file import write_asked
+from cr3scope.text import printable
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("numpy", "pyelftools", "capstone", "rich", "jinja2")
+_QEMU, _QEMU_SECONDS = "qemu-system-x86_64", 10
+_OWN_SETTINGS = "CR3SCOPE_"
+_LEFT_OUT = "[left out]"
+_PATH = r"(?<![\w.])~?(?:/[^\s'\":;,()]+)+/?"
+_LEAST_LETTERS = 2  # of a name that is looked for
+_HELP = "versions and settings for a bug report; with a command behind --, also what goes wrong inside when it is run"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser("doctor", help=_HELP, description=f"Tells {_HELP}. Names, paths and the environment are left out.")
+    parser.add_argument("--report", metavar="FILE", help="write it into a file instead of printing it")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- VERB ...", help="the command line that failed")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell all of it; return 0 whatever became of the command. UnusableInput if the file cannot be written."""
+    words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    lines = [*_versions(), *_settings(), *(_outcome(words) if words else ())]
+    text = "".join(f"{printable(line)}\n" for line in without(lines, _secrets(words)))
+    if arguments.report is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        write_asked(Path(arguments.report), [text.encode(errors="backslashreplace")])
+    except OSError as error:
+        raise UnusableInput(f"{arguments.report}: {error.strerror}") from error
+    print(f"wrote {printable(arguments.report)}: read it before you attach it to a report")
+    return 0
+
+
+def without(lines: Iterable[str], secrets: Iterable[str]) -> Iterator[str]:
+    """Yield the lines without these words, and without paths."""
+    known = sorted({word for word in secrets if len(word) >= _LEAST_LETTERS}, key=len, reverse=True)
+    names = "".join(rf"(?<!\w){re.escape(word)}(?!\w)|" for word in known)
+    hidden = re.compile(names + _PATH)
+    yield from (hidden.sub(_LEFT_OUT, line) for line in lines)
+
+
+def _secrets(words: Sequence[str]) -> Iterator[str]:
+    """Who and where: the user, the machine, and what the command line names besides verb and options."""
+    yield platform.node()
+    yield str(Path.home())
+    yield Path.home().name
+    yield str(Path.cwd())
+    with contextlib.suppress(OSError, KeyError, ImportError):
+        yield getpass.getuser()
+    for word in words[1:]:
+        name = word.partition("=")[2] if word.startswith("-") else word
+        yield from (name, Path(name).name) if name else ()
+
+
+def _versions() -> Iterator[str]:
+    yield f"cr3scope {__version__}"
+    yield f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    for name in _LIBRARIES:
+        try:
+            yield f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            yield f"{name}: not installed"
+    yield _qemu()
+
+
+def _qemu() -> str:
+    program = shutil.which(_QEMU)
+    if program is None:
+        return f"{_QEMU}: not installed"
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=_QEMU_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return f"{_QEMU}: does not tell its version"
+    return done.stdout.partition("\n")[0]
+
+
+def _settings() -> Iterator[str]:
+    """Which of the project's own variables are set: names, not values."""
+    names = sorted(name for name in os.environ if name.startswith(_OWN_SETTINGS))
+    yield f"settings: {', '.join(names) or 'none'}"
+    yield f"encodings: {sys.stdout.encoding} for output, {sys.getfilesystemencoding()} for names"
+
+
+def _outcome(words: Sequence[str]) -> Iterator[str]:
+    """What becomes of a command: its own words are not kept."""
+    from cr3scope.cli.main import perform
+
+    options = [word.partition("=")[0] for word in words[1:] if word.startswith("-")]
+    yield f"command: {' '.join([words[0], *options])}, with {len(words) - 1 - len(options)} more words"
+    nowhere = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    try:
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield f"it ended with status {perform(words)}"
+    except UnusableInput:
+        yield "it was refused: the input cannot be used"
+    except SystemExit as error:
+        yield f"the command line was refused (status {error.code})"
+    except Exception as error:  # what the report is for
+        yield from _told(error)
+
+
+def _told(error: Exception) -> Iterator[str]:
+    yield f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_PACKAGE):
+            yield f"  {'.'.join(path.relative_to(_PACKAGE.parent).with_suffix('').parts)}, line {frame.lineno}, in {frame.name}"
+            yield f"    {linecache.getline(frame.filename, frame.lineno or 0).strip()}"
+        else:
+            yield f"  {path.parent.name}.{path.stem}, line {frame.lineno}, in {frame.name}"
