@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 # Offsets in the ELF64 header and in a program header (System V ABI, chapters 4 and 5).
-E_MACHINE, E_ENTRY, E_PHOFF, E_PHNUM = 18, 24, 32, 56
+E_MACHINE, E_ENTRY, E_PHOFF, E_PHENTSIZE, E_PHNUM = 18, 24, 32, 54, 56
 P_FLAGS, P_OFFSET, P_VADDR, P_FILESZ, P_MEMSZ = 4, 8, 16, 32, 40
 PHDR_BYTES, PT_LOAD = 56, 1
 
@@ -47,6 +47,7 @@ def kernels(elf: bytes) -> dict[str, tuple[bytes, str]]:
     """name -> (ELF file, a word that the loader's message must hold)."""
     first, second = load_headers(elf)[:2]
     (first_virt,) = struct.unpack_from("<Q", elf, first + P_VADDR)
+    (first_bytes,) = struct.unpack_from("<Q", elf, first + P_FILESZ)
     return {
         "wrong-machine": (patched(elf, E_MACHINE, "H", 183), "machine"),
         "not-elf": (b"MZ" + elf[2:], "ELF"),
@@ -59,6 +60,11 @@ def kernels(elf: bytes) -> dict[str, tuple[bytes, str]]:
         "no-load-segment": (without_loads(elf), "PT_LOAD"),
         "entry-outside-text": (patched(elf, E_ENTRY, "Q", 0x1000), "entry"),
         "cut": (elf[:40], "trunc"),
+        "most-headers": (patched(elf, E_PHNUM, "H", 0xFFFF), "program headers lie past"),
+        "headers-wrap": (patched(elf, E_PHOFF, "Q", 0xFFFF_FFFF_FFFF_FFF0), "program headers lie past"),
+        "headers-of-no-size": (patched(elf, E_PHENTSIZE, "H", 0), "e_phentsize"),
+        "over-1-gib": (patched(elf, second + P_VADDR, "Q", first_virt - (2 << 30)), "1 GiB"),
+        "entry-behind-the-file": (patched(elf, E_ENTRY, "Q", first_virt + first_bytes), "entry"),
     }
 
 
@@ -73,6 +79,10 @@ def initrds(elf: bytes) -> dict[str, tuple[bytes | None, str]]:
         "cut-in-kernel": (archive[: len(archive) // 2], "trunc"),
         "not-cpio": (b"\x1f\x8b" + bytes(4096), "cpio"),
         "size-not-hex": (archive[:54] + b"zzzzzzzz" + archive[62:], "cpio"),
+        "file-of-4-gib": (archive[:54] + b"ffffffff" + archive[62:], "past its end"),
+        "name-of-4-gib": (archive[:94] + b"ffffffff" + archive[102:], "past its end"),
+        "name-of-nothing": (archive[:94] + b"00000000" + archive[102:], "past its end"),
+        "no-trailer": (newc({"README": b"hello"})[:128], "no trailer"),
     }
     for name, (kernel, word) in kernels(elf).items():
         table[f"elf-{name}"] = (newc({"kernel.elf": kernel}), word)

@@ -26,6 +26,9 @@ BAD_INITRDS = [
     "elf-wrong-machine", "elf-not-elf", "elf-segment-outside-file", "elf-overlapping-segments",
     "elf-write-and-execute", "elf-non-canonical", "elf-size-overflow", "elf-filesz-over-memsz",
     "elf-no-load-segment", "elf-entry-outside-text", "elf-cut",
+    # What fuzzers reach (tests/fuzz/): sums that wrap, sizes of nothing and of everything.
+    "file-of-4-gib", "name-of-4-gib", "name-of-nothing", "no-trailer", "elf-most-headers", "elf-headers-wrap",
+    "elf-headers-of-no-size", "elf-over-1-gib", "elf-entry-behind-the-file",
 ]
 
 
