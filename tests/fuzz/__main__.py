@@ -19,7 +19,7 @@ from fuzz.worker import Tally, drive
 from fuzz.python_lines import count_lines
 
 _ENDLESS = 1 << 62
-_COUNTED = 400  # inputs of a Python fuzzer whose lines are counted
+_COUNTED = 1500  # inputs of a Python fuzzer whose lines are counted
 
 
 class _Run(Protocol):

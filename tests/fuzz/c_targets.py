@@ -39,7 +39,7 @@ def targets() -> tuple[CTarget, ...]:
     return (
         CTarget("cpio", ("loader/kernel/cpio.c",), (archive, archive[:150], newc({"README": b"hello"}))),
         CTarget("loader_elf", ("loader/kernel/elf.c", "loader/kernel/elf_notes.c", "loader/evidence/access_plan.c"), (tiny(), with_note_segment(tiny()))),
-        CTarget("config", ("loader/config.c", "loader/inject/faults.c"), (_CONFIG.encode(), *(line.encode() for line in _CONFIG.split("\n")))),
+        CTarget("config", ("loader/config.c",), (_CONFIG.encode(), *(line.encode() for line in _CONFIG.split("\n")))),
         CTarget("loader_memory_map", ("loader/memory_map.c",)),
         CTarget("kernel_memory_map", ("kernel/memory_map.c",)),
         CTarget("kernel_options", ("kernel/options.c",), (b"exit=none do=hlt do=loop x", b"do=hlt\0more")),

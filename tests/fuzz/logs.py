@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 from collections.abc import Iterator
@@ -9,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+from analyze import test_logs_kvm as kvm
+from analyze import test_logs_virtualbox as virtualbox
 from analyze.logs import fuzz as model
 from fuzz.noise import damaged, damaged_text
 from fuzz.target import Case, Target, require, verdict_of
 
+from cr3scope.input.logs.int_log.log_filter import LogFilter
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
 from cr3scope.verdict.log import judge_log
@@ -33,6 +37,10 @@ _PASTES = (
     "00071521193i[CPU0  ] | CR0=0xe0000011 CR2=0xffff900000000000\n00071521193i[CPU0  ] | CR3=0x00001000 CR4=0x00000020\n",
     "KVM internal error. Suberror: 1\nemulation failure\nEAX=00000000 EBX=00000000 ECX=00000000 EDX=00000663\nESI=00000000 EDI=00000000 EBP=00000000 ESP=00000000\n"
     "EIP=0000fff0 EFL=00000002 [-------] CPL=0 II=0 A20=1 SMM=0 HLT=0\nCR0=80010033 CR2=0000000000001234 CR3=000000000e531000 CR4=00000668\n",
+    kvm.OLD.format(0xBFEFC) + kvm.DUMP,
+    kvm.NEW + kvm.DUMP,
+    f"{virtualbox.GURU}\n{virtualbox.LONG}",
+    f"{virtualbox.GURU}\n{virtualbox.SHORT}",
     "(XEN) *** DOUBLE FAULT ***\n(XEN) ----[ Xen-4.17  x86_64  debug=n  Not tainted ]----\n(XEN) CPU:    0\n(XEN) RIP:    e008:[<ffff82d040200000>] f+0x10/0x20\n"
     "(XEN) rax: 0000000000000000   rbx: 0000000000000000   rcx: 0000000000000000\n(XEN) cr3: 000000007e8b1000   cr2: ffff900000000000\n(XEN) Panic on CPU 0:\n",
 )  # fmt: skip
@@ -74,6 +82,12 @@ def _check_damaged(case: Case) -> None:
         with kept_as_file(case.data) as path, LogFile(path) as log:
             return judge_log(read_story(log))
 
+    shortened = io.BytesIO()
+    kept = LogFilter(shortened)
+    for at in range(0, len(case.data), 1 << 12):
+        kept.feed(case.data[at : at + (1 << 12)])
+    kept.finish()
+    require(shortened.getvalue().rstrip(b"\n") == case.data.rstrip(b"\n"), "a short log is shortened")
     verdict, _ = verdict_of(judged, bool(case.meant.get("page")))
     if verdict is not None and verdict.status is Status.HEALTHY and verdict.observation is not None and verdict.observation.boots == 1:
         require(not _DIED.search(case.data), "HEALTHY, although the only boot ends with QEMU's `Triple fault`")

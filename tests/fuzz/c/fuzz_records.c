@@ -6,6 +6,7 @@
 #include "trace/sinks.h"
 
 #define MOST_TEXT 700u
+#define MOST_ERROR_TEXT 100u
 
 static struct recording_sink *recording;
 static char close_record[TRACE_LINE_BYTES];
@@ -77,7 +78,9 @@ static void put_record(struct trace *trace, struct take *take) {
     }
     if (kind == 6) {
         char text[MOST_TEXT];
-        trace_error(trace, take_text(take, text), "what", take_number(take, 8));
+        (void)take_text(take, text);
+        text[MOST_ERROR_TEXT] = '\0'; /* a field that does not fit is left out, and missed */
+        trace_error(trace, text, "what", take_number(take, 8));
         return;
     }
     trace_open(trace, "unheard-of");
