@@ -15,11 +15,12 @@ from fuzz.logs import kept_as_file
 from fuzz.noise import damaged, number
 from fuzz.target import Case, Target, require
 
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.loaded import Image, Loaded
-from cr3scope.images.pe_header import MOST_IMAGE_BYTES, pdb_name, read_header
+from cr3scope.images.pe_header import pdb_name, read_header
 
 _SOURCE = "extern int table_make(int level);\nstatic int depth;\nint map_range(int level) {\n    depth += table_make(level);\n    return depth;\n}\n"
 _COMPILERS = ("cc -gdwarf-5", "cc -gdwarf-4", "clang -gdwarf-5")
@@ -130,7 +131,7 @@ def _check_pe(case: Case) -> None:
     header = read_header(case.data)
     base = case.meant.get("base", 0x10000)
     assert isinstance(base, int)
-    require(header is None or 0 < header.size <= MOST_IMAGE_BYTES, "an image of no size, or too large for any machine")
+    require(header is None or 0 < header.size <= limits.PE_IMAGE_BYTES, "an image of no size, or too large for any machine")
     loaded = Loaded(_Guest(base, case.data), Image(base, len(case.data)))
     names = loaded.names
     require(len(loaded.memory) <= len(case.data), "more memory than there is")

@@ -20,16 +20,7 @@ MANY = 10 if os.environ.get("CR3SCOPE_TEST_ALL") == "1" else 1
 INPUTS = 150  # of a C target
 
 
-# Finds that are known and being mended: issue 17.
-PENDING = {"core": "a core's MAXPHYADDR is not checked"}
-
-
-def _with_pending(target: Target) -> object:
-    reason = PENDING.get(target.name)
-    return pytest.param(target, marks=[pytest.mark.xfail(reason=reason, strict=False)] if reason else [], id=target.name)
-
-
-@pytest.mark.parametrize("target", map(_with_pending, TARGETS))
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_sample_finds_nothing(target: Target) -> None:
     count = MANY * SAMPLES.get(target.name, SAMPLE)
     with bounded_memory():

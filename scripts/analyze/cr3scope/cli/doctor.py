@@ -31,8 +31,8 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("numpy", "pyelftools", "capstone", "rich", "jinja2")
 _QEMU, _QEMU_SECONDS = "qemu-system-x86_64", 10
 _OWN_SETTINGS = "CR3SCOPE_"
-_LEFT_OUT = "[left out]"
-_PATH = r"(?<![\w.])~?(?:/[^\s'\":;,()]+)+/?"
+_LEFT_OUT = "[...]"
+_PATH = re.compile(r"(?<![\w.~])~?/[^\s'\":;,()]+")
 _LEAST_LETTERS = 2  # of a name that is looked for
 _HELP = "versions and settings for a bug report; with a command behind --, also what goes wrong inside when it is run"
 
@@ -64,9 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
 def without(lines: Iterable[str], secrets: Iterable[str]) -> Iterator[str]:
     """Yield the lines without these words, and without paths."""
     known = sorted({word for word in secrets if len(word) >= _LEAST_LETTERS}, key=len, reverse=True)
-    names = "".join(rf"(?<!\w){re.escape(word)}(?!\w)|" for word in known)
-    hidden = re.compile(names + _PATH)
-    yield from (hidden.sub(_LEFT_OUT, line) for line in lines)
+    for line in lines:
+        plain = line
+        for word in (each for each in known if "/" in each):  # whole paths: one may hold blanks
+            plain = _hidden(plain, word)
+        plain = _PATH.sub(_LEFT_OUT, plain)
+        for word in known:
+            plain = _hidden(plain, word)
+        yield plain
+
+
+def _hidden(line: str, word: str) -> str:
+    """The line without a word, where it is no part of a longer one."""
+    pieces = line.split(word)
+    out = pieces[0]
+    for piece in pieces[1:]:
+        is_part = out[-1:].isalnum() or piece[:1].isalnum()
+        out += (word if is_part else _LEFT_OUT) + piece
+    return out
 
 
 def _secrets(words: Sequence[str]) -> Iterator[str]:
