@@ -105,7 +105,7 @@ def debug(folder: Path, commands: str, inject: str = "", config: str = "", secon
     """
     build()
     folder.mkdir(exist_ok=True)
-    script = folder / "commands"
+    script = folder.with_name(f"{folder.name}.commands")
     script.write_text(f"{commands}\ndisconnect\n")
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/gdb/debug.py", "--batch", "--commands", script, BUILD, folder],
