@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 import pytest
+from fuzz import wire
 from trace_writer import Writer, golden, seal
 
 from cr3scope.cli.main import main
@@ -110,3 +111,22 @@ def test_a_trace_behind_more_chatter_than_anybody_looks_through_is_found(tmp_pat
     file = tmp_path / "capture.log"
     file.write_bytes(b"BdsDxe: chatter\r\n" * (1 << 20) + HEALTHY)
     assert open_source(file).boot is not None
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("rip", "the CPU's rip at the handoff is 0x"),
+        ("idt_base", "and what is recorded of the IDT is at 0x"),
+        ("gdt_base", "and what is recorded of the GDT is at 0x"),
+    ],
+)
+def test_registers_that_another_record_contradicts_are_damage(key: str, words: str) -> None:
+    """Checksums right, machine well: but nobody knows which of the two is wrong."""
+    items = wire.copied(wire.base(wire.REAL))
+    cpu = next(item for item in items if item.kind == "cpu" and item.fields["when"] == "handoff")
+    cpu.fields[key] = f"{cpu.number(key) ^ 0x1000:x}"
+    verdict = analyze(read_capture(wire.written(items)))
+    assert verdict.status is Status.INCOMPLETE
+    [said] = [plain(one.message) for one in verdict.diagnostics]
+    assert words in said and said.endswith("the records contradict each other")

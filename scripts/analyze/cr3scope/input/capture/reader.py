@@ -9,6 +9,7 @@ from collections import Counter
 
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.consistency import contradictions
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
 from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, Torn, records
@@ -243,6 +244,8 @@ class _Reader:
         self._flush()
         if self._sections is not None:
             self._boot.closed = self._sections.ended
+            for line, said in contradictions(self._boot):
+                self._report(said, line, None)
             undamaged = self.damage.count == self._damage_before
             gave_up = bool(self._boot.errors)
             is_whole = undamaged and self._sections.complete and not self._boot.is_unpromised
