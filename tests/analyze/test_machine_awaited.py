@@ -13,6 +13,7 @@ from cr3scope.cli.main import main
 from cr3scope.qemu.awaited import Awaited, line_of
 from cr3scope.qemu.serial_port import SerialPort, Sign
 
+WINDOW = 1024
 GOES_ON = "says:busy\r\nall is ready\r\nlogin: "
 
 
@@ -71,6 +72,24 @@ def test_a_word_that_comes_in_pieces_is_found_once(tmp_path: Path) -> None:
     assert port.has_said_it and port.refused == "some bad\ufffdthing, twice: bad thing"
     assert port.feed(b"in: ") == [Sign.AWAITED]
     port.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "pattern", "is_said"),
+    [
+        ([b"all done\r\nmore"], b"^all done$", True),
+        ([b"all done\r", b"\nmore"], b"done$", True),
+        ([b"a\r\nb"], rb"a\r\nb", True),
+        ([b"x" * 4 + b"done" + b"." * (WINDOW - 4), b"\n"], b"^done", False),
+        ([b"x" * 4 + b"done" + b"." * (WINDOW - 4), b"\n" * 4, b"y"], b"^.one", False),
+    ],
+)
+def test_a_line_begins_and_ends_where_the_guest_lets_it(pieces: list[bytes], pattern: bytes, is_said: bool, tmp_path: Path) -> None:
+    port = SerialPort(tmp_path / "serial.log", Awaited(re.compile(pattern, re.MULTILINE)))
+    for piece in pieces:
+        port.feed(piece)
+    port.close()
+    assert port.has_said_it is is_said
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 
 from cr3scope.diagnose.causes import still_spinning
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.model.counting import counts
 from cr3scope.qemu.ending import running_words
 from cr3scope.qemu.outcome import Outcome
-from cr3scope.target.standstill import LOOKS, stands_still
+from cr3scope.target.standstill import LOOKS, moves, stands_still
 from cr3scope.target.stopped_cpu import StoppedCpu
 
 ON, OFF = 0x202, 0x2
@@ -33,6 +34,9 @@ STILL: dict[str, list[Look]] = {
     "a tight loop": [(looping(n),) for n in range(LOOKS)],
     "a tight loop, the others wait to be started": [(looping(n), cpu(hlt=1)) for n in range(LOOKS)],
 }
+STILL |= {
+    "a tight loop of 32 bits": [({"EIP": 0x1000 + 2 * (n % 2), "EAX": n % 2, "EFL": OFF, "CR0": 0x11, "HLT": 0},) for n in range(LOOKS)],
+}
 ALIVE: dict[str, list[Look]] = {
     "not looked at often enough": HALTED_OFF[1:],
     "halted with interrupts on": [(cpu(hlt=1, rfl=ON),)] * LOOKS,
@@ -41,6 +45,7 @@ ALIVE: dict[str, list[Look]] = {
     "a loop that counts": [(cpu(RCX=n),) for n in range(LOOKS)],
     "code all over": [(cpu(rip=0x1000 * n),) for n in range(LOOKS)],
     "another CPU at work": [(cpu(hlt=1), cpu(RCX=n)) for n in range(LOOKS)],
+    "a loop of real mode": [({"EIP": 0x1000, "EFL": OFF, "CR0": 0x10, "HLT": 0},)] * LOOKS,
     "registers that are not told": [({},)] * LOOKS,
     "no CPU told": [()] * LOOKS,
 }
@@ -54,6 +59,40 @@ def test_nothing_can_wake_it(looks: list[Look]) -> None:
 @pytest.mark.parametrize("looks", ALIVE.values(), ids=ALIVE)
 def test_it_may_still_go_on(looks: list[Look]) -> None:
     assert not stands_still(looks)
+
+
+def test_a_loop_that_shows_another_value_at_the_same_place_moves() -> None:
+    assert moves([cpu(RAX=n) for n in range(LOOKS)])
+    assert not moves([cpu(rip=0x1000 + n, RAX=n) for n in range(LOOKS)])
+
+
+@pytest.mark.parametrize(("flags", "words"), [(ON, "halted, waiting for an interrupt at"), (OFF, "up: halted at")])
+def test_nobody_waits_for_an_interrupt_with_interrupts_off(flags: int, words: str) -> None:
+    assert words in running_words(Outcome(registers=cpu(hlt=1, rfl=flags), seconds=5))
+
+
+@pytest.mark.parametrize(
+    ("code", "seen", "is_counting"),
+    [
+        ("eb fe", [0], False),
+        ("f3 90 85 c0 74 fa", [0, 2], False),  # pause; test eax, eax; je
+        ("8b 05 00 01 00 00 85 c0 74 f6", [0, 6], False),  # a flag in memory
+        ("ec 24 01 74 fb", [0], False),  # a device: in al, dx; and al, 1; je
+        ("b0 01 86 07 84 c0 75 f8", [0, 2], False),  # a lock: mov al, 1; xchg [rdi], al
+        ("f3 90 48 ff c8 75 f9", [0], True),  # pause; dec rax; jne
+        ("ff 04 24 eb fb", [0], True),  # inc dword [rsp]
+        ("8b 04 24 ff c0 89 04 24 eb f6", [0, 5], True),  # the same by way of eax
+        ("0f 31 39 c8 72 fa", [0], True),  # rdtsc; cmp eax, ecx
+        ("90 90 90", [0], True),  # no loop at all
+    ],
+)
+def test_a_loop_that_counts_is_told_from_one_that_waits(code: str, seen: list[int], is_counting: bool) -> None:
+    data = bytes.fromhex(code)
+
+    def read(virt: int, count: int) -> bytes | None:
+        return data[virt - 0x1000 :][:count] if virt >= 0x1000 else None
+
+    assert counts(read, [0x1000 + each for each in seen], 64) is is_counting
 
 
 MASKED = [(cpu(rfl=ON),)] * LOOKS

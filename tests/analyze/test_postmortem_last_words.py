@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cr3scope.diagnose.facts.last_words import MOST_CHARACTERS, MOST_LINES, last_words
+from cr3scope.diagnose.facts.last_words import (
+    MOST_CHARACTERS, MOST_LINES, gave_up_in_words, last_words, may_have_failed_in_words,
+)  # fmt: skip
 from cr3scope.qemu.serial_port import panic_words
 
 
@@ -61,3 +64,36 @@ def test_of_a_panic_its_first_lines_count_not_the_addresses_after_it() -> None:
     assert last_words("\r\n".join(lines).encode()) == ("ok", "cpu 0: panic: no inode", "801009a3")
     old = ["panic: long ago", *["fine"] * 40, "one", "two", "three"]
     assert last_words("\r\n".join(old).encode()) == ("one", "two", "three")
+
+
+CERTAIN = [
+    "KernelPanic: no root", "[kpanic] no root", "KERNEL PANIC: no root", "panicked at src/main.rs:12:5:", "*** Panic!", "PANIC cannot mount root",
+    "panic handler: out of memory", "unhandled exception in handler", "Fatal: no memory map", "panic: state not ok",
+]  # fmt: skip
+POSSIBLE = [
+    "ERROR: no memory map found, halting", "EXCEPTION 0x0e at 0x1234", "Schwerer Fehler: kein Speicher", "Erreur fatale : panique du noyau",
+    "12 passed, 3 failed", "паника ядра", "内核错误",
+]  # fmt: skip
+HARMLESS = [
+    "panic handler installed\ntests: 12 passed, 0 failed\nno unhandled exceptions\nall done", "should_panic::should_fail...\t[ok]",
+    "It did not crash!", "initialising exception handling", "a mirror on the terrace", "command line: root=/dev/sda panic=-1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", CERTAIN)
+def test_who_says_that_it_gives_up_gave_up(said: str) -> None:
+    assert gave_up_in_words(b"hello\r\n" + said.encode() + b"\r\n", "") == said
+    assert gave_up_in_words(b"", f"hello\n{said}\n") == said
+
+
+@pytest.mark.parametrize("said", POSSIBLE)
+def test_words_that_may_mean_it_are_no_certainty(said: str) -> None:
+    assert not gave_up_in_words(said.encode(), "")
+    assert may_have_failed_in_words(said.encode(), "") == said
+    gone_on = b"\n".join([said.encode(), *[b"then more went well"] * 30])
+    assert not may_have_failed_in_words(gone_on, "")
+
+
+@pytest.mark.parametrize("said", HARMLESS)
+def test_words_of_a_guest_that_is_well_are_no_alarm(said: str) -> None:
+    assert not gave_up_in_words(said.encode(), "") and not may_have_failed_in_words(said.encode(), "")

@@ -18,11 +18,11 @@ from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.known import NOTHING, Known
 from cr3scope.paging.walk import Reason, is_canonical
-from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, standing
+from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, place, standing
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR0_PE, CR4_PCIDE
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PCIDE
 from cr3scope.x86.decode.instruction import can_decode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.ending import Ending
@@ -48,7 +48,7 @@ def first_cause(
     returns what files and memory tell of a CPU's addresses. QmpError if QEMU stops answering.
     """
     for cpu in cpus:
-        rips = [seen[cpu.number].get("RIP", 0) for seen in looks if cpu.number < len(seen)]
+        rips = [place(seen[cpu.number]) for seen in looks if cpu.number < len(seen)]
         found = causes(cpu, report, rips, at_fault, known_of(cpu))
         if found or report.ending is not Ending.HANG:
             return cpu, found
@@ -63,7 +63,7 @@ def causes(
     ``known``: what files and memory tell of addresses. QmpError if QEMU stops answering.
     """
     if not snapshot.in_long_mode:
-        return tuple(_outside_long_mode(snapshot, report, at_fault))
+        return tuple(_outside_long_mode(snapshot, report, rips, at_fault))
     fault = report.fatal or report.first
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
@@ -78,7 +78,7 @@ def causes(
 
 
 def _outside_long_mode(
-    snapshot: StoppedCpu, report: LogReport, at_fault: AtFault
+    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault
 ) -> Iterator[Finding]:
     """What needs no walk of 64-bit tables."""
     there = standing(snapshot.registers, snapshot.number)
@@ -89,6 +89,9 @@ def _outside_long_mode(
         yield from long_mode_off(snapshot, at_fault.registers)
     elif report.ending is Ending.HANG and there.halted and not there.interrupts_on:
         yield _halted(there)
+    elif report.ending is Ending.HANG and not there.halted and _is_tight(rips):
+        code = b"" if snapshot.registers.get("CR0", 0) & CR0_PG else snapshot.physical(min(rips), _SLED_BYTES)
+        yield _loop(there, rips, code or b"")
 
 
 def _died_in_real_mode(snapshot: StoppedCpu) -> Finding:
@@ -166,21 +169,25 @@ def _hang(snapshot: StoppedCpu, rips: Sequence[int]) -> Iterator[Finding]:
     if snapshot.halted:
         if not snapshot.interrupts_on:
             yield _halted(standing(snapshot.registers, snapshot.number))
-    elif len(rips) > 1 and max(rips) - min(rips) < LOOP_BYTES:
-        yield _loop(snapshot, rips)
+    elif _is_tight(rips):
+        yield _loop(standing(snapshot.registers, snapshot.number), rips, snapshot.bytes_at(min(rips), _SLED_BYTES))
 
 
-def _loop(snapshot: StoppedCpu, rips: Sequence[int]) -> Finding:
+def _is_tight(rips: Sequence[int]) -> bool:
+    return len(rips) > 1 and min(rips) >= 0 and max(rips) - min(rips) < LOOP_BYTES
+
+
+def _loop(there: Standing, rips: Sequence[int], code: bytes) -> Finding:
     first, last = Hex(min(rips)), Hex(max(rips))
     title = message("a tight loop at RIP={rip} with interrupts off", rip=first)
     proof = message("RIP stayed within {rip}..{last} in {samples} samples, RFLAGS.IF=0", rip=first, last=last,
                     samples=len(rips))  # fmt: skip
-    if snapshot.interrupts_on:
+    if there.interrupts_on:
         title = message("a tight loop at RIP={rip} with interrupts on, but none comes: all are masked", rip=first)
         proof = message("RIP stayed within {rip}..{last} in {samples} samples, RFLAGS.IF=1, none in the log",
                         rip=first, last=last, samples=len(rips))  # fmt: skip
-    code = message("code: {code}", code=snapshot.bytes_at(first, _SLED_BYTES))
-    return BY_ID["hang-loop"].finding(title, proof, code)
+    bytes_there = [message("code: {code}", code=code)] if code else []
+    return BY_ID["hang-loop"].finding(title, proof, *bytes_there)
 
 
 def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Finding]:

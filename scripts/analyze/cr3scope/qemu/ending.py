@@ -125,7 +125,7 @@ def running_words(outcome: Outcome) -> str:
     registers = outcome.registers
     state = "running"
     if registers.get("HLT"):
-        state = "halted, waiting for an interrupt"
+        state = "halted, waiting for an interrupt" if interrupts_on(registers) else "halted"
     others = [look[outcome.cpu] for look in outcome.looks if outcome.cpu < len(look)]
     flags = {interrupts_on(seen) for seen in (registers, *others)}  # firmware turns them off for moments
     flag = " and ".join(word for word, is_on in (("on", True), ("off", False)) if is_on in flags)

@@ -14,7 +14,7 @@ from cr3scope.diagnose.facts.callers import callers
 from cr3scope.diagnose.facts.file_code import file_code
 from cr3scope.diagnose.facts.judged import in_order
 from cr3scope.diagnose.facts.known import known_of
-from cr3scope.diagnose.facts.last_words import gave_up_in_words
+from cr3scope.diagnose.facts.last_words import gave_up_in_words, may_have_failed_in_words
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
@@ -33,6 +33,8 @@ from cr3scope.qemu.park import is_emulated, parked
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.text_screen import read_text_screen, shown_text
+from cr3scope.target.memory import MemoryUnavailable
+from cr3scope.target.standstill import halts_for_ever
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.verdict.fault_walk import walk_in_memory
 from cr3scope.verdict.stopped import prediction_of
@@ -55,20 +57,31 @@ def examine(
     except UnusableInput:
         report = None
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
-    judged = cpus[0]
-    _look_for_park(qmp, log, cpus, outcome)
-    seen = with_ending(report, outcome, traced=False) or LogReport()
-    known = _Known(seen, log, files)
+    judged, reason = cpus[0], outcome.reason
     try:
+        _look_for_park(qmp, log, cpus, outcome)
+        seen = with_ending(report, outcome, traced=False) or LogReport()
+        known = _Known(seen, log, files)
         judged = _judge(cpus, known, qmp, outcome)
         _look_around(judged, report, known, qmp, outcome)
+    except MemoryUnavailable:
+        outcome.reason = reason  # a standstill that was seen only now was not wholly asked for
+        raise
     finally:
         _keep(folder, cpus, judged, outcome)
 
 
 def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> None:
     """Whether the guest stands where it stands on purpose; and what nobody can know of that."""
-    if outcome.reason is not Reason.STANDSTILL or gave_up_in_words(outcome.serial, shown_text(qmp)):
+    screen = shown_text(qmp)
+    said, maybe = gave_up_in_words(outcome.serial, screen), may_have_failed_in_words(outcome.serial, screen)
+    is_over = not qmp.damage and all(halts_for_ever(cpu.registers) for cpu in cpus)
+    if is_over and (outcome.reason is Reason.TIMEOUT or outcome.reason is Reason.IDLE and said):
+        outcome.reason = Reason.STANDSTILL  # too early or too late for enough looks; one tells it
+    told = said or maybe if outcome.reason is Reason.IDLE else said
+    if outcome.reason in (Reason.TIMEOUT, Reason.IDLE) and told and all(cpu.halted for cpu in cpus):
+        outcome.lose(f"the guest is halted; whether it gave up is not known: it said {told!r}")
+    if outcome.reason is not Reason.STANDSTILL or said:
         return
     outcome.parked = parked(qmp, cpus)
     if outcome.parked is None:
@@ -78,6 +91,8 @@ def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: O
         outcome.lose("the guest is parked; whether an exception brought it there is not known: QEMU logs none but under TCG")
     elif has_paging and cpus[0].registers.get("CR3") == firmware_cr3(log):
         outcome.lose("the guest is parked under the firmware's own tables: it has not switched, and whether it gave up is not known")
+    elif maybe:
+        outcome.lose(f"the guest is parked; whether it gave up is not known: it said {maybe!r}")
 
 
 class _Known:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cr3scope.model.counting import counts
 from cr3scope.model.parked import Park, Standstill, park_of
 from cr3scope.qemu.paused_guest import Monitor, stopped_cpus
 from cr3scope.target.memory import MemoryUnavailable
-from cr3scope.target.standstill import waits_to_be_started
+from cr3scope.target.standstill import Look, by_cpu, halts_for_ever, is_spinning, moves, place, waits_to_be_started
 from cr3scope.target.stopped_cpu import StoppedCpu, widened
 from cr3scope.x86.cpu_state import CR0_PE
 from cr3scope.x86.decode.expected_memory import Read
@@ -26,7 +27,7 @@ def parked(monitor: Monitor, cpus: Sequence[StoppedCpu] = ()) -> Park | None:
     ``cpus``: those of a paused guest; asked for where there are none. MemoryUnavailable if QEMU does not answer.
     """
     first, *others = sorted(cpus or stopped_cpus(monitor), key=lambda cpu: cpu.number)
-    if not all(waits_to_be_started(cpu.registers) or _park(monitor, cpu) for cpu in others):
+    if not all(_is_not_started(cpu) or _park(monitor, cpu) for cpu in others):
         return None
     return _park(monitor, first)
 
@@ -39,10 +40,30 @@ def is_emulated(monitor: Monitor) -> bool:
         return False
 
 
+def may_end(monitor: Monitor, looks: Sequence[Look]) -> bool:
+    """Return whether a CPU that spins in all looks may come out of its loop by itself: it counts, or what it reads moves.
+
+    MemoryUnavailable if QEMU does not answer.
+    """
+    for number, seen in enumerate(by_cpu(looks)):
+        if not is_spinning(seen, interrupted=False):
+            continue
+        bits = 32 if "EIP" in seen[0] else 64
+        if moves(seen) or counts(_reader(monitor, number), [place(each) for each in seen], bits):
+            return True
+    return False
+
+
+def _is_not_started(cpu: StoppedCpu) -> bool:
+    """Whether nobody but the firmware has made a CPU do anything: SeaBIOS leaves it halted in its own protected mode."""
+    halts_there = halts_for_ever(cpu.registers) and any(place(cpu.registers) in each for each in _FIRMWARE)
+    return waits_to_be_started(cpu.registers) or halts_there
+
+
 def _park(monitor: Monitor, cpu: StoppedCpu) -> Park | None:
     """Flat segments are taken for granted, as everywhere outside real mode."""
     cpu = replace(cpu, registers=widened(cpu.registers))
-    if not cpu.registers.get("CR0", 0) & CR0_PE or any(cpu.rip in place for place in _FIRMWARE):
+    if not cpu.registers.get("CR0", 0) & CR0_PE or any(cpu.rip in each for each in _FIRMWARE):
         return None
     now = Standstill(cpu.delivery_registers, cpu.general, cpu.code_bits, cpu.halted)
     return park_of(_reader(monitor, cpu.number), now)

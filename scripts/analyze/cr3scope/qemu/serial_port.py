@@ -95,9 +95,7 @@ class SerialPort:
         self._write(data[:room])
         window = self._window + data
         self.is_traced = self.is_traced or SENTINEL in window
-        expected = self._awaited.expect
-        self.has_said_it = self.has_said_it or expected is not None and expected.search(window) is not None
-        signs = list(self._signs(window))
+        signs = [*self._signs(window), *self._awaited_signs(window, is_cut=len(window) < self.total)]
         if Sign.KERNEL_PANIC in signs and self.panic is None:
             self.panic = panic_words(window)
         self._window = window[-_LONGEST:]
@@ -127,7 +125,6 @@ class SerialPort:
             whole = match.end() > old and zlib.crc32(match[1]) == int(match[3], 16)
             if whole and (match[2] != b"end" or b" next=none " in match[1]):
                 signs.append(Sign(match[2].decode()))
-        signs += self._awaited_signs(window)
         if any(match.end() > old for match in _BOOTING.finditer(window)):
             signs.append(Sign.BOOTING)
         if any(match.end() > old for match in _PANIC.finditer(window)):
@@ -138,11 +135,21 @@ class SerialPort:
             signs.append(Sign.SCREEN_STARTED)
         return signs
 
-    def _awaited_signs(self, window: bytes) -> Iterator[Sign]:
-        """Of one that must not be said the first counts."""
-        until, fail = self._awaited.until, self._awaited.fail
-        if fail is not None and self.refused is None and (match := fail.search(window)):
-            self.refused = line_of(window, match)
-            yield Sign.REFUSED
-        if until is not None and until.search(window):
+    def _awaited_signs(self, window: bytes, is_cut: bool) -> Iterator[Sign]:
+        """Of one that must not be said the first counts. ``is_cut``: more came before, so that it may begin within a line."""
+        until, fail, expect = self._awaited.until, self._awaited.fail, self._awaited.expect
+        if until is None and self.has_said_it and (fail is None or self.refused is not None):
+            return
+        lines = window.replace(b"\r\n", b"\n").removesuffix(b"\r")
+        first = int(is_cut)  # `^` looks at the byte before
+        if fail is not None and self.refused is None:
+            for text in (lines, window):
+                match = fail.search(text, first)
+                if match is not None:
+                    self.refused = line_of(text, match)
+                    yield Sign.REFUSED
+                    break
+        if expect is not None and not self.has_said_it:
+            self.has_said_it = any(expect.search(text, first) for text in (lines, window))
+        if until is not None and any(until.search(text, first) for text in (lines, window)):
             yield Sign.AWAITED

@@ -1,4 +1,4 @@
-"""Looks at a running guest once a second: whether it can ever do anything more."""
+"""Looks at a running guest again and again: whether it can ever do anything more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cr3scope.qemu.paused_guest import look
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.text_screen import read_text_screen
-from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, is_left_alone, stands_still
+from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, by_cpu, is_halted, is_left_alone, stands_still
 from cr3scope.x86.cpu_state import EFER_LMA
 
 QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
@@ -54,6 +54,15 @@ class Sight:
             self.next_look += 10 * LOOK_SECONDS  # each question that is not answered takes seconds
             return None
 
+    def _may_end(self, qmp: Qmp) -> bool:
+        """Whether a loop counts: a delay, say."""
+        looks = self._outcome.looks
+        if all(map(is_halted, by_cpu(looks))):
+            return False
+        from cr3scope.qemu.park import may_end  # it decodes: most guests never come here
+
+        return may_end(qmp, looks)
+
     def _look(self, qmp: Qmp, serial: SerialPort, records: int) -> Reason | None:
         seen = look(qmp)
         self._outcome.looks = [*self._outcome.looks, seen][-LOOKS:]
@@ -61,7 +70,7 @@ class Sight:
         self._records = records
         # Without any record nobody knows: a hypervisor logs no interrupts.
         interrupted = not records or self._quiet_looks < LOOKS
-        if stands_still(self._outcome.looks, interrupted):
+        if stands_still(self._outcome.looks, interrupted) and not self._may_end(qmp):
             return Reason.STANDSTILL
         if not interrupted and is_left_alone(self._outcome.looks):
             from cr3scope.qemu.park import parked  # it decodes: most guests never come here

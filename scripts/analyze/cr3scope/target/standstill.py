@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from cr3scope.x86.cpu_state import CR0_PE, RFLAGS_IF
 from cr3scope.x86.standing import Standing
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.75  # with the questions at the end, a parked guest is judged within 3 s
 LOOKS = 3  # so many in a row must show the same
 LOOP_BYTES = 64
 # What a loop that waits for a flag may change: the flag's value and the result of the comparison.
-_MAY_CHANGE = frozenset({"RIP", "RAX", "RFL", "HLT", "CCS", "CCD", "CCO"})
+_MAY_CHANGE = frozenset({"RIP", "EIP", "RAX", "EAX", "RFL", "EFL", "HLT", "CCS", "CCD", "CCO"})
 
 Registers = Mapping[str, int]
 Look = tuple[Registers, ...]  # one for each CPU
@@ -56,9 +56,21 @@ def by_cpu(looks: Sequence[Look]) -> list[tuple[Registers, ...]]:
     return list(zip(*looks, strict=False)) if len(looks) >= LOOKS else []
 
 
+def place(registers: Registers) -> int:
+    """Return the instruction pointer; -1 if it is not told, or is none that code can be read at: that of real mode."""
+    if "EIP" in registers and not registers.get("CR0", CR0_PE) & CR0_PE:
+        return -1
+    return registers.get("RIP", registers.get("EIP", -1))
+
+
+def halts_for_ever(registers: Registers) -> bool:
+    """Return whether a CPU is halted with interrupts off: one such look tells all, of a CPU that somebody has started."""
+    return bool(registers.get("HLT")) and not interrupts_on(registers)
+
+
 def is_halted(looks: Sequence[Registers]) -> bool:
     """Return whether every look shows hlt with interrupts off; CPUs that wait for their start show that too."""
-    return all(seen.get("HLT") and not interrupts_on(seen) for seen in looks)
+    return all(map(halts_for_ever, looks))
 
 
 def _stays_halted(looks: Sequence[Registers]) -> bool:
@@ -68,7 +80,7 @@ def _stays_halted(looks: Sequence[Registers]) -> bool:
 def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:
     """Return whether every look shows the same few bytes of code with the same registers, and no interrupt can
     come."""
-    rips = [seen.get("RIP", -1) for seen in looks]
+    rips = [place(seen) for seen in looks]
     if min(rips) < 0 or max(rips) - min(rips) >= LOOP_BYTES:
         return False
     if any(seen.get("HLT") for seen in looks):
@@ -77,3 +89,11 @@ def is_spinning(looks: Sequence[Registers], interrupted: bool = True) -> bool:
         return False
     steady = [{k: v for k, v in seen.items() if k not in _MAY_CHANGE} for seen in looks]
     return all(seen == steady[0] for seen in steady)
+
+
+def moves(looks: Sequence[Registers]) -> bool:
+    """Return whether a loop that spins shows another value at the same instruction: a clock, a counter."""
+    values: dict[int, set[int | None]] = {}
+    for seen in looks:
+        values.setdefault(place(seen), set()).add(seen.get("RAX", seen.get("EAX")))
+    return any(len(each) > 1 for each in values.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from cr3scope.input.logs.screen import SCREEN
 from cr3scope.text import printable
@@ -10,20 +11,48 @@ from cr3scope.text import printable
 MOST_LINES, MOST_CHARACTERS = 3, 200
 _TAIL = 1 << 14
 _SCREENFUL = 25  # lines
+_LAST_LINES = 5
 _GIVES_UP = re.compile(
-    r"\bpanic|\bfatal\b|\bassert(?:ion)?\b.{0,80}\bfail|\bfailed assert|\bunrecoverable\b|\bcannot continue\b|\bunhandled\b|\boops\b",
+    r"(?i:panic(?:ked)?\s*(?:[^\w\s]|at\b|on\b|in\b|$)|kernel[ _-]?panic|^\W*panic|\bfatal\b|\bassert(?:ion)?\b.{0,80}\bfail"
+    r"|\bfailed assert|\bunrecoverable\b|\bcannot continue\b|\bunhandled\b|\boops\b)|PANIC"
+)
+_MAY_GIVE_UP = re.compile(r"panic|p[aá]ni[ck]|fatal|паник", re.IGNORECASE)
+_MAY_HAVE_FAILED = re.compile(
+    r"\berr(?:eur|ore)?s?\b|(?<!t)error|\bfail|\babort|\bexception\b|\bfault\b|\bcannot\b|\bcan't\b|\bunable\b|\bfehler|\bfallo\b|\berro\b|ошибк"
+    r"|错误|錯誤|エラー|오류",
     re.IGNORECASE,
 )
+# Words of a kernel that is well: what is not there, what is set up, what a test is called that passed.
+_HARMLESS = re.compile(
+    r"\b(?:no|0|zero|without)\s(?:(?:kernel|cpu|page|fatal|unhandled|test|more)\s)?(?:panic|error|fail|fault|fatal|unhandled|exception|assert|abort|oops)(?:\w{0,8}\sexception)?"
+    r"|\b(?:panic|exception|fault|error|abort|oops)s?[ _-](?:handler|handling|hook)s?\b(?! ?:)|\bpanic=\S*|\bshould_panic\b",
+    re.IGNORECASE,
+)
+_PASSED = re.compile(r"(?<!not )\b(?:ok|passed)\W{0,8}$", re.IGNORECASE)
 _PANIC = re.compile(r"\bpanic\b", re.IGNORECASE)
 # No speech of the guest: our own trace, and the firmware's boot manager.
 _OTHERS = re.compile(r"@c3s[0-9]+ [0-9a-f]+ |^BdsDxe: ")
 _CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # ECMA-48, VT100
 
 
-def gave_up_in_words(serial: bytes, screen: str) -> bool:
-    """Return whether a guest's last lines, on its serial port or its text screen, say that it cannot go on."""
-    lines = (*_spoken(serial)[-_SCREENFUL:], *screen.splitlines()[-_SCREENFUL:])
-    return any(_GIVES_UP.search(line) for line in lines)
+def gave_up_in_words(serial: bytes, screen: str) -> str:
+    """Return the line, of the last ones on a guest's serial port or text screen, that says that it cannot go on; "" without."""
+    return _line_with(_GIVES_UP, _last_lines(serial, screen, _SCREENFUL))
+
+
+def may_have_failed_in_words(serial: bytes, screen: str) -> str:
+    """Return the line, of the very last ones, that may say that a guest gave up, though not for certain; "" without."""
+    very_last = _line_with(_MAY_HAVE_FAILED, _last_lines(serial, screen, _LAST_LINES))
+    return very_last or _line_with(_MAY_GIVE_UP, _last_lines(serial, screen, _SCREENFUL))
+
+
+def _line_with(pattern: re.Pattern[str], lines: Sequence[str]) -> str:
+    return next((line[:MOST_CHARACTERS] for line in lines if not _PASSED.search(line) and pattern.search(_HARMLESS.sub("", line))), "")
+
+
+def _last_lines(serial: bytes, screen: str, most: int) -> list[str]:
+    shown = [printable(line.strip()) for line in screen.splitlines() if line.strip()]
+    return [*_spoken(serial)[-most:], *shown[-most:]]
 
 
 def last_words(serial: bytes) -> tuple[str, ...]:
