@@ -205,3 +205,15 @@ def test_firmware_cr3_is_no_new_one() -> None:
     log.feed(record(0, 32, cr3=FIRMWARE_CR3, old=None).encode())
     log.finish()
     assert out.getvalue().count(b"[cr3scope") == 0
+
+
+@pytest.mark.parametrize("value", [b"CR3=%064d \n", b"CR3=%016d \n", b"CR3=%064d "])
+def test_lines_that_no_qemu_writes_cost_no_more_than_others(value: bytes) -> None:
+    """Of a value that none of a register's can be nothing is kept, and after the last window no value is looked at."""
+    count = 500
+    line = value * count
+    log = LogFilter(io.BytesIO())
+    log.feed(b"CR3=1 \n")
+    for turn in range(20):
+        log.feed(line % tuple(range(turn * count, (turn + 1) * count)))
+    assert len(log._seen) <= log_filter.MAX_WINDOWS + 1

@@ -20,7 +20,7 @@ MAX_WINDOWS = 16  # an operating system that runs has no end of CR3 values
 _MAX_LINE = 1 << 16
 _LAST_BYTES = 64
 
-_CR3 = re.compile(rb"CR3=[0-9a-f]+\s")  # with its end: no value is the beginning of another
+_CR3 = re.compile(rb"CR3=[0-9a-f]{1,16}\s")  # with its end: no value is the beginning of another
 
 
 class LogFilter:
@@ -68,23 +68,27 @@ class LogFilter:
         for place in self._new_cr3(lines):
             self._store(lines[start:place])
             start = place
-            if self._windows < MAX_WINDOWS:
-                self._windows += 1
-                self._release_tail()
-                self._keep_until = max(self._keep_until, self.total_bytes + WINDOW_BYTES)
+            self._windows += 1
+            self._release_tail()
+            self._keep_until = max(self._keep_until, self.total_bytes + WINDOW_BYTES)
         self._store(lines[start:])
 
     def _new_cr3(self, lines: bytes) -> list[int]:
         """Where a CR3 stands that was never seen before. Mostly none is, and counting is quick."""
+        if self._windows == MAX_WINDOWS:  # nothing more is kept for one
+            return []
         if self._latest and lines.count(b"CR3=") == lines.count(self._latest):
             return []
         places = []
         for match in _CR3.finditer(lines):
             self._latest = match[0]
-            if match[0] not in self._seen and len(self._seen) < 4096:
-                if self._seen:
-                    places.append(lines.rfind(b"\n", 0, match.start()) + 1)
-                self._seen.add(match[0])
+            if match[0] in self._seen:
+                continue
+            if self._seen:
+                places.append(lines.rfind(b"\n", 0, match.start()) + 1)
+            self._seen.add(match[0])
+            if self._windows + len(places) == MAX_WINDOWS:
+                break
         return places
 
     def _store(self, lines: bytes) -> None:
