@@ -5,6 +5,13 @@ RUN ?= $(BUILD)/runs/last
 ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
+# What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
+BUILT := .cr3scope-build kernel loader host foreign first_stage runs snapshots releases fuzz mypy lock toolchain linker deps-run.stamp deps-test.stamp
+ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
+ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
+$(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
+endif
+endif
 VERSION := 0.1.0
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
@@ -145,8 +152,11 @@ docs: ## write docs/faults.md from the rules and the fault table, and the table 
 releases: ## both README commands on Debian's releases: make releases SUITES="bookworm trixie sid" TESTS=quick (root)
 	@PYTHONPATH=scripts/releases exec python3 -B -m release_matrix $(BUILD)/releases
 
-clean: ## remove everything that was built
-	rm -rf $(BUILD)
+clean: ## remove everything that was built, and nothing else
+	@if [ -e $(BUILD) ] && [ ! $(BUILD) -ef build ] && [ ! -e $(BUILD)/.cr3scope-build ]; then \
+		echo "clean: BUILD=$(BUILD) held other files before it was built into: nothing was removed" >&2; exit 2; fi
+	rm -rf $(addprefix $(BUILD)/,$(BUILT))
+	@[ ! -d $(BUILD) ] || rmdir $(BUILD) 2>/dev/null || echo "clean: what else is in $(BUILD) stays" >&2
 
 deps: ## install what is missing
 	@scripts/boot/deps test

@@ -116,3 +116,31 @@ def test_make_hands_the_name_on_as_it_is(tmp_path: Path, name: str) -> None:
     subprocess.run(["make", "-s", "-C", tmp_path, f"RUN={name}"], capture_output=True, timeout=60)
     assert (tmp_path / "told").read_text() in (f"{name}\n", f"./{name}\n")
     assert (tmp_path / "told").read_text().startswith("./") is (name in ("-a", "a:b"))
+
+
+def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "-s", target, f"BUILD={folder}"], cwd=BOOT.parents[1], capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+
+
+def test_clean_removes_what_was_made_and_nothing_of_a_users(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    assert make(f"{own}/toolchain", own).returncode == 0
+    (own / "notes").write_text("mine")
+    done = make("clean", own)
+    assert (done.returncode, [each.name for each in own.iterdir()]) == (0, ["notes"])
+    assert done.stderr == f"clean: what else is in {own} stays\n"
+    assert make("clean", own).returncode == 2  # what comes there now is not known to be made here
+    (own / "notes").unlink()
+    assert make(f"{own}/toolchain", own).returncode == 0 and make("clean", own).returncode == 0
+    assert not own.exists() and make("clean", own).returncode == 0
+
+
+def test_clean_leaves_a_folder_as_it_is_that_was_somebodys_before(tmp_path: Path) -> None:
+    (tmp_path / "kernel").mkdir()
+    (tmp_path / "kernel/main.c").write_text("mine")
+    assert make(f"{tmp_path}/toolchain", tmp_path).returncode == 0
+    done = make("clean", tmp_path)
+    assert done.returncode == 2 and (tmp_path / "kernel/main.c").read_text() == "mine"
+    assert done.stderr.startswith(f"clean: BUILD={tmp_path} held other files before it was built into: nothing was removed\n")
