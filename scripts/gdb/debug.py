@@ -15,7 +15,11 @@ import sys
 import threading
 from pathlib import Path
 
-from debug_guest import NotReached, drain, guest, image_base
+from debug_guest import NotReached, drain, guest, image_base, prepared
+
+from cr3scope.errors import UnusableInput
+from cr3scope.qemu.channels import channels_in
+from cr3scope.render.output_file import open_new, write_whole
 
 COMMANDS = Path(__file__).resolve().parent / "cr3scope_gdb.py"
 BATCH_SECONDS = 240  # a boot takes seconds, and `blame` three boots at most
@@ -25,7 +29,7 @@ printf "stopped right before mov cr3: RAX holds the new root, RSP the new stack,
 info line *$pc
 x/4i $pc
 """
-TRACED = """cr3scope trace "{trace}"
+TRACED = """cr3scope trace {trace}
 cr3scope check
 """
 # A reset boots again (`cr3scope blame` needs that): the guest stops at its first instruction, linear
@@ -59,10 +63,11 @@ def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def gdb_script(build: Path, run: Path, base: int, commands: str) -> str:
-    """Return what gdb does before it hands over to the person."""
+def gdb_script(build: Path, run: Path, base: int, commands: str, stub: Path) -> str:
+    """Return what gdb does before it hands over to the person; ``stub`` is the socket where it finds the guest."""
+    log = str(run / "serial.log").replace("\\", "\\\\").replace('"', '\\"')  # gdb splits words as a shell does
     return "\n".join((
-        "set pagination off", "set confirm off", *connecting(build, base, f"{run}/gdb"), STOP, TRACED.format(trace=run / "serial.log"),
+        "set pagination off", "set confirm off", *connecting(build, base, str(stub)), STOP, TRACED.format(trace=f'"{log}"'),
         commands,
     ))
 
@@ -83,10 +88,16 @@ def main() -> int:
             print(f"debug: {tool} is not installed: run make deps", file=sys.stderr)
             return 2
     try:
-        return serve(arguments) if arguments.server is not None else debug(arguments)
-    except NotReached as error:
+        command = prepared(arguments.build, arguments.run)
+        if arguments.server is not None:
+            return serve(arguments, command)
+        with channels_in(arguments.run) as channels:
+            return debug(arguments, command, channels / "gdb")
+    except (NotReached, UnusableInput) as error:
         print(f"debug: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(f"debug: {error.filename or arguments.run}: {error.strerror}", file=sys.stderr)
+    return 2
 
 
 def port(words: str) -> int:
@@ -96,16 +107,16 @@ def port(words: str) -> int:
     return int(words)
 
 
-def debug(arguments: argparse.Namespace) -> int:
-    """Run gdb on the boot."""
+def debug(arguments: argparse.Namespace, qemu: list[str], socket: Path) -> int:
+    """Run gdb on the boot; they meet at ``socket``, of a name that both take as it is."""
     commands = BATCH if arguments.batch else ""
     if arguments.blame:
         commands = f"cr3scope blame {arguments.blame}\ndisconnect\nquit ($cr3scope_writes == 0) * {FAULTS}\n"
     if arguments.commands:
         commands = arguments.commands.read_text()
     batch = arguments.batch or arguments.blame is not None
-    stub = f"-chardev socket,path={arguments.run}/gdb,server=on,wait=off,id=gdb -gdb chardev:gdb"
-    process = guest(arguments.build, arguments.run, stub)
+    stub = ("-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb")
+    process = guest(qemu, stub)
     assert process.stdout is not None
     refusals: list[str] = []
 
@@ -117,12 +128,12 @@ def debug(arguments: argparse.Namespace) -> int:
             print(f"\ndebug: {words}", file=sys.stderr)
 
     try:
-        with open(arguments.run / "serial.log", "wb") as log:
+        with open_new(arguments.run / "serial.log") as log:
             base = image_base(process.stdout, log)
             log.flush()
             threading.Thread(target=drain, args=(process.stdout, log, refused), daemon=True).start()
             script = arguments.run / "gdb.script"
-            script.write_text(gdb_script(arguments.build, arguments.run, base, commands))
+            write_whole(script, [os.fsencode(gdb_script(arguments.build, arguments.run, base, commands, socket))])
             command = ["gdb", "-q", "-nx", *(["-batch"] if batch else []), "-x", str(script)]
             status = subprocess.run(
                 command, check=False, timeout=BATCH_SECONDS if batch else None
@@ -137,12 +148,12 @@ def debug(arguments: argparse.Namespace) -> int:
         process.wait()
 
 
-def serve(arguments: argparse.Namespace) -> int:
+def serve(arguments: argparse.Namespace, qemu: list[str]) -> int:
     """Boot up to where the loader waits, print what gdb must be told, and stay as long as QEMU."""
-    process = guest(arguments.build, arguments.run, f"-gdb tcp:127.0.0.1:{arguments.server}")
+    process = guest(qemu, ("-gdb", f"tcp:127.0.0.1:{arguments.server}"))
     assert process.stdout is not None
     try:
-        with open(arguments.run / "serial.log", "wb") as log:
+        with open_new(arguments.run / "serial.log") as log:
             base = image_base(process.stdout, log)
             print(f"the loader waits for gdb on port {arguments.server}; Ctrl-C ends QEMU", file=sys.stderr)
             print(*connecting(arguments.build.resolve(), base, f"localhost:{arguments.server}"), sep="\n",

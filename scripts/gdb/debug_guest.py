@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -33,20 +33,24 @@ class NotReached(Exception):
     """The guest did not come to the point where gdb could take over; the message says why."""
 
 
-def guest(build: Path, run: Path, stub: str) -> subprocess.Popen[bytes]:
-    """Start the reference boot, its serial port on standard output, gdb's stub where ``stub`` (-gdb) says.
+def prepared(build: Path, run: Path) -> list[str]:
+    """Make the run's folder with the boot volume of a loader that waits (``debugger=wait``), and return QEMU's command.
 
-    The loader waits (``debugger=wait``). NotReached if the boot volume cannot be made.
+    NotReached if that cannot be.
     """
     config = ";".join(filter(None, ("debugger=wait", os.environ.get("CONFIG"))))
     try:
         subprocess.run([BOOT / "prepare", build, run], check=True, env={**os.environ, "CONFIG": config})
-        command = subprocess.run([BOOT / "qemu-command", run, run / "disk.img"], check=True,
-                                 stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        return subprocess.run([BOOT / "qemu-command", run, run / "disk.img"], check=True,
+                              stdout=subprocess.PIPE, text=True).stdout.splitlines()
     except subprocess.CalledProcessError as error:
         raise NotReached(f"{Path(error.cmd[0]).name} failed: see above") from error
+
+
+def guest(command: Sequence[str], stub: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the boot, its serial port on standard output, gdb's stub where ``stub`` (options of QEMU) says."""
     return subprocess.Popen(
-        [*command, "-serial", "stdio", *stub.split(" ")],
+        [*command, "-serial", "stdio", *stub],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in gdb must not reach QEMU
         preexec_fn=_end_with_parent,

@@ -66,6 +66,20 @@ def test_a_loader_that_refuses_to_boot_is_one_line(
     assert done.stderr.splitlines()[-1].startswith(f"debug: the loader refused to boot: {words}"), done.stderr
 
 
+def test_a_folder_with_a_comma_a_blank_and_a_quote_is_one_name_and_a_link_is_not_followed(tmp_path: Path) -> None:
+    folder, precious = tmp_path / 'a, "b', tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("mine")
+    (tmp_path / "saved.core").symlink_to(precious)
+    (folder / "serial.log").symlink_to(precious)
+    (folder / "cr3scope.cfg").touch()
+    text = debug(folder, f"cr3scope save {tmp_path}/saved.core\ncr3scope check", "nx-upper-level")
+    assert "rule: nx-upper-level" in text and "cannot be read" not in text, text
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "saved.core").read_bytes().startswith(b"\x7fELF")
+    assert b"@c3s1 " in (folder / "serial.log").read_bytes()
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "http"])
 def test_what_is_no_port_is_refused(port: str, tmp_path: Path) -> None:
     done = subprocess.run(

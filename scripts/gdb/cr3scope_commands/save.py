@@ -10,6 +10,7 @@ import gdb
 
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.effective import mappings
+from cr3scope.render.output_file import write_asked
 from cr3scope.target.saved import core_of
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
@@ -42,7 +43,7 @@ class Save(Command):
             mappings(now, replace(now.cpu, cr3=cr3), now.platform)
         pages = memory.pages_read()
         try:
-            path.write_bytes(core_of(now, pages, roots[-1], trace.contents()))
+            write_asked(path, [core_of(now, pages, roots[-1], trace.contents())])
         except (OSError, ValueError, struct.error) as error:
             reason = getattr(error, "strerror", None) or error
             raise UnusableInput(f"{printable(str(path))}: {reason}") from error

@@ -24,7 +24,7 @@ def open_new(path: Path, buffering: int = -1) -> BinaryIO:
         return open(path, "wb", buffering=buffering)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-    return open(os.open(path, _flags(os.O_EXCL), _MODE), "wb", buffering=buffering)
+    return open(path, "wb", buffering=buffering, opener=lambda name, _: os.open(name, _flags(os.O_EXCL), _MODE))
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
