@@ -72,6 +72,13 @@ def test_a_qemu_that_failed_is_not_healthy_and_says_why(tmp_path: Path, status: 
     assert f"exit status {status}: qemu-system-x86_64: fatal: could not read the disk" in told
 
 
+def test_a_guest_of_which_nothing_was_seen_is_not_healthy(tmp_path: Path) -> None:
+    status, verdict, told = judge(tmp_path, "works-silently")
+    assert (status, verdict["verdict"], verdict["observation"]) == (2, "incomplete", None)
+    assert "nothing was seen of the guest: no byte on a serial port" in told
+    assert judge(tmp_path, "says:busy")[0] == 0
+
+
 def test_a_qemu_that_somebody_else_ended_is_not_healthy(tmp_path: Path) -> None:
     status, verdict, told = judge(tmp_path, "ended-by-host-ui")
     assert (status, verdict["verdict"]) == (2, "incomplete")
@@ -114,7 +121,7 @@ def test_a_panic_behind_what_is_left_out_decides(tmp_path: Path, monkeypatch: py
 def test_a_log_that_could_not_be_kept_is_not_healthy(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     os.mknod(tmp_path / "run/interrupts.log", 0o600 | 0o020000, os.stat("/dev/full").st_rdev)
-    status, verdict, told = judge(tmp_path, "silent")
+    status, verdict, told = judge(tmp_path, "works-silently")
     assert (status, verdict["verdict"]) != (0, "healthy")
     assert "interrupts.log is not whole: No space left on device" in told
 

@@ -75,7 +75,7 @@ def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: O
     """Whether the guest stands where it stands on purpose; and what nobody can know of that."""
     screen = shown_text(qmp)
     said, maybe = gave_up_in_words(outcome.serial, screen), may_have_failed_in_words(outcome.serial, screen)
-    is_over = not qmp.damage and all(halts_for_ever(cpu.registers) for cpu in cpus)
+    is_over = not qmp.damage and outcome.run_state != "prelaunch" and all(halts_for_ever(cpu.registers) for cpu in cpus)
     if is_over and (outcome.reason is Reason.TIMEOUT or outcome.reason is Reason.IDLE and said):
         outcome.reason = Reason.STANDSTILL  # too early or too late for enough looks; one tells it
     told = said or maybe if outcome.reason is Reason.IDLE else said

@@ -37,6 +37,9 @@ LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
 EXAMINE_SECONDS = 20.0  # a hundred times what it takes
 CALL_SECONDS = 20.0  # QEMU opens its QMP socket before it sets up the machine
+_NOTHING_SEEN = (
+    "nothing was seen of the guest: no byte on a serial port that is watched, no exception or interrupt in the log, no text on a screen"
+)
 _TRIPLE_FAULT = b"Triple fault\n"
 _CHUNK = 1 << 16
 _MOST_CHUNKS = 64  # at a time; no pipe holds more (pipe-max-size is 1 MiB)
@@ -243,6 +246,9 @@ class _Watcher:
         self.outcome.has_said_it, self.outcome.refused = self._serial.has_said_it, self._serial.refused
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
+        is_silent = not (self._serial.total or self._stdout or self._log.records or self.outcome.screen)
+        if is_silent and self.outcome.reason in (Reason.TIMEOUT, Reason.IDLE) and self.outcome.run_state in ("", "running"):
+            self.outcome.lose(_NOTHING_SEEN)
 
     def _on(self, source: Any, ready: Callable[[], None]) -> None:
         self._selector.register(source, selectors.EVENT_READ, ready)
