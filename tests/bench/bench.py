@@ -16,6 +16,7 @@ from pathlib import Path
 
 import gdb_commands
 from paged_guest import paged_guest
+from short_guests import DIES, PARKS, boot_sector
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
@@ -232,6 +233,19 @@ def bench_faults() -> None:
     record("make test-faults", took, "s", 180)
 
 
+def bench_ends(folder: Path) -> None:
+    """How long after its last byte a guest is judged that parks, or dies, until the process of the verb is gone."""
+    for what, end, limit in (("parks", PARKS, 3.0), ("dies of a triple fault", DIES, 1.0)):
+        times = []
+        for _ in range(RUNS):
+            disk, run = folder / "sector.img", folder / "short"
+            disk.write_bytes(boot_sector(end))
+            subprocess.run([ROOT / "scripts/cr3scope", "run", "-o", run, "--", os.environ.get("QEMU") or "qemu-system-x86_64",
+                            "-display", "none", "-drive", f"format=raw,file={disk}"], stdout=subprocess.DEVNULL, check=False)
+            times.append(time.time() - (run / "serial.log").stat().st_mtime)
+        record(f"verdict on a guest after it {what}", statistics.median(times), "s", limit)
+
+
 def main() -> int:
     """Runs all; prints a Markdown table."""
     with tempfile.TemporaryDirectory() as name:
@@ -245,6 +259,7 @@ def main() -> int:
         bench_verdict(faulty / "serial.log")
         bench_borders(healthy / "serial.log")
         bench_overhead(healthy)
+        bench_ends(Path(name))
         bench_triage(Path(name))
         bench_logs(Path(name))
         bench_maps(Path(name))
