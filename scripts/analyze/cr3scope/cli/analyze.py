@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
-    with patience(f"judging {arguments.capture}"):
+    with patience(f"judging {arguments.capture}"), _uncollected():
         if is_core(arguments.capture):
             if arguments.log is not None:
                 raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
@@ -60,6 +62,18 @@ def run(arguments: argparse.Namespace) -> int:
             verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
     publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without a search for cycles: all that is made stays until the verdict, and of much the search takes as long as the work."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def read(path: Path) -> Capture:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope import limits
+from cr3scope.arrays import integers
+from cr3scope.model.painted import U64
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, mappings
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.access import AccessKind
@@ -18,7 +20,7 @@ from cr3scope.x86.platform import Platform
 _RIGHT = {AccessKind.READ: np.uint64(0), AccessKind.WRITE: RIGHT_WRITE, AccessKind.FETCH: RIGHT_EXECUTE}
 _CHECKS = CR4_SMAP | CR4_SMEP  # what a supervisor may not do with a page of the user's
 
-
+KINDS = tuple(AccessKind)
 _MOST_PARTS = 64
 
 
@@ -61,19 +63,14 @@ class Granted:
         for row in range(begin, min(end, begin + _MOST_PARTS)):
             yield max(int(self._first[row]), first)
 
-    def not_all(self, asked: Sequence[tuple[AccessKind, int, int]]) -> list[int]:
-        """Return the numbers of those accesses to inclusive ranges that are not surely granted all over."""
-        first = np.array([first for _, first, _ in asked], dtype=np.uint64)
-        last = np.array([last for _, _, last in asked], dtype=np.uint64)
-        kinds = np.array([_KINDS.index(kind) for kind, _, _ in asked], dtype=np.int8)
-        sure = np.zeros(len(asked), dtype=np.bool_)
+    def not_all(self, kinds: npt.NDArray[np.int8], first: U64, last: U64) -> list[int]:
+        """Return the numbers of those accesses to inclusive ranges that are not surely granted all over. ``kinds``: of
+        each its number in ``KINDS``.
+        """
+        sure = np.zeros(len(kinds), dtype=np.bool_)
         if len(self._first):
             row = np.searchsorted(self._first, first, side="right") - 1
-            for number, kind in enumerate(_KINDS):
+            for number, kind in enumerate(KINDS):
                 here = (kinds == number) & (row >= 0)
                 sure[here] = (self._last[row[here]] >= first[here]) & (self._ends[kind][row[here]] >= last[here])
-        numbers: list[int] = np.flatnonzero(~sure).tolist()
-        return numbers
-
-
-_KINDS = tuple(AccessKind)
+        return integers(np.flatnonzero(~sure))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from cr3scope import limits
 from cr3scope.message import Span
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PAGE_FRAME
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
 
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
-    from cr3scope.model.painted import Overlaps, Painted
+    from cr3scope.model.painted import Merged, Overlaps, Painted
 
 HANDED_OVER_ROLES = frozenset({"boot-info", "memory-map", "initrd"})
 # Nobody hands these over to be looked at only.
@@ -179,8 +179,9 @@ class Intent:
 
     @cached_property
     def _edges(self) -> list[int]:
-        named = (*self.images, *self.segments, *self.regions, *self.maps)
-        return sorted({edge & PAGE_FRAME for one in named for edge in (one.virt, one.last + PAGE_BYTES)})
+        from cr3scope.model.painted import page_edges
+
+        return page_edges((*self.images, *self.segments, *self.regions, *self.maps))
 
     @cached_property
     def calls(self) -> Painted:
@@ -193,6 +194,14 @@ class Intent:
         named = (one for one in (*self.maps, *self.regions) if one.role == "tables" and one.phys != one.virt)
         lows = ((one, one.virt & ADDRESS_MASK) for one in named)
         return _painted(replace(one, virt=low, last=low + one.size - 1) for one, low in lows)
+
+    @cached_property
+    def memory(self) -> Merged:
+        """Return the physical addresses of memory and devices: by the firmware's map, and by what was asked for."""
+        from cr3scope.model.painted import Merged
+
+        asked = ((one.phys, one.phys + one.size - 1) for one in self.maps if one.phys is not None)
+        return Merged.of([*asked, *((descriptor.first, descriptor.last) for descriptor in self.boot.memory_map)])
 
     @cached_property
     def table_pages(self) -> frozenset[int]:

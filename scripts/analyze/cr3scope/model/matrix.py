@@ -116,9 +116,7 @@ def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:
     meant = intent.frame_of(virt)
     if meant is None or meant == phys:
         return True
-    asked = [(n.phys, n.phys + n.size - 1) for n in intent.maps if n.phys is not None]
-    memory = [(descriptor.first, descriptor.last) for descriptor in intent.boot.memory_map]
-    return any(first <= phys <= last for first, last in (*asked, *memory))
+    return phys in intent.memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +138,7 @@ class _Probes:
         self._intent = intent
         self._seen: set[tuple[AccessKind, tuple[int, ...]]] = set()
         self._steps = iter(range(limits.PROBE_STEPS))
+        self._is_over = False
 
     def of(self, plan: Iterable[PlanStep]) -> Iterator[_Probe]:
         for step in plan:
@@ -151,6 +150,8 @@ class _Probes:
                     if self._is_new(virt, step.kind, path):
                         yield _Probe(virt, step.kind, step)
         for named in [*self._intent.maps, *self._intent.segments]:
+            if self._is_over:
+                return
             if named.role == "recursive" or named.rights is None:
                 continue
             kinds = [kind for letter, kind in _KINDS if letter in named.rights]
@@ -179,6 +180,7 @@ class _Probes:
         virt = first
         while virt <= last:
             if next(self._steps, None) is None:
+                self._is_over = True
                 self._intent.left_out[_LEFT_OUT] = None
                 return
             path = walk(self._tables, self._cpu, virt)
@@ -190,13 +192,18 @@ class _Probes:
             above = tuple(e.value & ~_alike_bits(PAGE_BYTES) for e in path.entries[:-1])
             entries = self._tables.table(leaf.phys & -PAGE_BYTES)
             assert entries is not None
+            unlike = MASK64 & ~_alike_bits(size)
+            meant = 0 if phys is None else phys + start - first & MASK64 & -size
+            if count == 1:  # as of every address that has no table: no column is worth it
+                value = (int(entries[leaf.index]) ^ (meant & ADDRESS_MASK)) & unlike
+                yield virt, (*above, value)
+                virt = start + size
+                continue
             particular = entries[leaf.index : leaf.index + count]
             if phys is not None:
-                frames = np.arange(count, dtype=np.uint64) * np.uint64(size)
-                frames += np.uint64(phys + start - first & MASK64 & -size)
+                frames = np.arange(count, dtype=np.uint64) * np.uint64(size) + np.uint64(meant)
                 particular = particular ^ (frames & np.uint64(ADDRESS_MASK))
-            particular = particular & np.uint64(MASK64 & ~_alike_bits(size))
-            values, places = np.unique(particular, return_index=True)
+            values, places = np.unique(particular & np.uint64(unlike), return_index=True)
             for place, value in sorted(zip(integers(places), integers(values))):
                 yield max(start + place * size, first), (*above, value)
             virt = start + count * size

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
 
 from cr3scope import limits
 from cr3scope.model.delivery import Delivery
-from cr3scope.model.granted import Granted, granted_by
+from cr3scope.model.granted import KINDS, Granted, granted_by
 from cr3scope.model.intent import Intent
-from cr3scope.model.painted import Painted
+from cr3scope.model.painted import U64, Painted, bounds
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.canonical import next_canonical
 from cr3scope.paging.reason import Reason
@@ -20,10 +24,9 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
-from cr3scope.x86.word import MASK64
 
 _LEFT_OUT = "what the tables refuse of all that was asked for"
-_KINDS = (("r", AccessKind.READ), ("w", AccessKind.WRITE), ("x", AccessKind.FETCH))
+_LETTERS = {AccessKind.READ: "r", AccessKind.WRITE: "w", AccessKind.FETCH: "x"}
 # What every handler set must have before the kernel brings its own: #DF, #GP, #PF.
 _VITAL_VECTORS = (14, 13, 8)
 
@@ -46,22 +49,10 @@ def _refused_parts(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform, granted: Granted
 ) -> Iterator[Strike]:
     guards = Painted(region for region in intent.regions if region.role == "guard")
-    parts: dict[int, list[tuple[int, int]]] = {}
-    for first, last, named in intent.calls.parts():
-        parts.setdefault(id(named), []).append((first, last))
-    wanted = [(named, parts.get(id(named), [])) for named in intent.maps]
-    wanted += [(named, [(named.virt, min(named.last, MASK64))]) for named in intent.segments]
-    asked = [
-        (named, kind, part)
-        for named, own in wanted
-        if named.role != "recursive" and named.rights is not None
-        for letter, kind in _KINDS
-        if letter in named.rights
-        for part in own
-    ]
+    asked = _asked(intent)
     steps = limits.SCAN_STEPS
-    for number in granted.not_all([(kind, *part) for _, kind, part in asked]):
-        _, kind, (virt, last) = asked[number]
+    for number in granted.not_all(*asked):
+        kind, virt, last = KINDS[asked[0][number]], int(asked[1][number]), int(asked[2][number])
         while virt <= last:
             steps -= 1
             if steps < 0:
@@ -79,6 +70,31 @@ def _refused_parts(
                 yield Strike(Target.RANGE, kind, virt, found.reason, entry)
             is_wild = found.reason is Reason.NON_CANONICAL
             virt = next_canonical(virt, cpu.levels) if is_wild else behind(found)
+
+
+def _asked(intent: Intent) -> tuple[npt.NDArray[np.int8], U64, U64]:
+    """Every access that was asked for: its kind, by its number in ``KINDS``, and its inclusive range, of each call those
+    parts for which it counts. In the order of the calls; then the segments.
+    """
+    first, last, owner = intent.calls.columns()
+    numbers = intent.call_numbers
+    call = np.array([numbers[id(named)] for named in intent.calls.named], dtype=np.int64)[owner]
+    segment_first, segment_last = bounds(intent.segments)
+    first, last = np.concatenate([first, segment_first]), np.concatenate([last, segment_last])
+    everything = [*intent.maps, *intent.segments]
+    call = np.concatenate([call, np.arange(len(intent.maps), len(everything))])
+    wanted = np.array([0 if named.role == "recursive" else _wanted(named.rights) for named in everything], dtype=np.int8)
+    rows = [np.flatnonzero(wanted[call] >> number & 1) for number in range(len(KINDS))]
+    kinds = np.repeat(np.arange(len(KINDS), dtype=np.int8), [len(some) for some in rows])
+    row = np.concatenate(rows)
+    order = np.lexsort((row, kinds, call[row]))
+    return kinds[order], first[row][order], last[row][order]
+
+
+@lru_cache(maxsize=64)
+def _wanted(rights: str | None) -> int:
+    """The kinds of access that some rights allow, a bit for each number in ``KINDS``."""
+    return sum(1 << number for number, kind in enumerate(KINDS) if _LETTERS[kind] in (rights or ""))
 
 
 def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:

@@ -51,13 +51,16 @@ def _no_table(context: Context, stage: Stage, chosen: Mask) -> Mask:
 
 def _no_memory(context: Context, stage: Stage, chosen: Mask) -> Mask:
     """Leaves to a frame that nobody named: a run of equal ones, or with odd bits and beyond RAM."""
-    intent = context.intent
-    named = [*intent.maps, *intent.segments, *intent.regions, *intent.images]
-    ranges = [(n.phys, n.phys + n.size - 1) for n in named if n.phys is not None]
     ram = [(d.first, d.last) for d in context.boot.memory_map]
     frames: U64 = stage.entries & np.uint64(ADDRESS_MASK & -level_bytes(stage.level))
     strange = _in_runs(stage) | stage.has(_HIGH_BITS) & ~is_within(frames, ram) & bool(ram)
-    return chosen & strange & ~is_within(frames, ranges)
+    found: Mask = chosen & strange
+    if not found.any():
+        return found
+    intent = context.intent
+    named = [*intent.maps, *intent.segments, *intent.regions, *intent.images]
+    ranges = [(n.phys, n.phys + n.size - 1) for n in named if n.phys is not None]
+    return found & ~is_within(frames, ranges)
 
 
 def _in_runs(stage: Stage) -> Mask:

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from cr3scope.diagnose.rule import Context
-from cr3scope.model.intent import Intent
-from cr3scope.model.painted import Merged
+from cr3scope.model.intent import Intent, Named
+from cr3scope.model.painted import Merged, bounds
 from cr3scope.paging.reach import U64, Mask, Stage
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import level_bytes
+from cr3scope.x86.word import MASK64
 
 
 class Meant:
@@ -21,9 +22,8 @@ class Meant:
         named = [
             *intent.maps, *intent.segments, *intent.images, *intent.regions, *intent.tables
         ]  # fmt: skip
-        ranges = [(n.virt, n.last) for n in named]
-        ranges += [(s.virt, s.virt + max(s.width, 1) - 1) for s in intent.boot.plan]
-        self._named = Merged(ranges)
+        named += [Named("", "", step.virt, step.virt + max(step.width, 1) - 1) for step in intent.boot.plan]
+        self._named = Merged(*bounds([one for one in named if one.virt <= MASK64]))
 
     def is_below(self, stage: Stage, chosen: Mask) -> Mask:
         """Return which of the chosen entries translate an address that somebody named."""
@@ -50,4 +50,4 @@ def unless_struck(context: Context, entry: EntryRef) -> EntryRef | None:
 
 def is_within(addresses: U64, ranges: Iterable[tuple[int, int]]) -> Mask:
     """Return which addresses lie in one of some inclusive ranges."""
-    return Merged(ranges).touches(addresses, addresses)
+    return Merged.of(ranges).touches(addresses, addresses)

@@ -8,7 +8,7 @@ import re
 
 from cr3scope.x86.word import MASK64
 
-_NUMBER = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
+NUMBER = re.compile(r"0|[1-9a-f][0-9a-f]{0,15}")
 _ESCAPE = re.compile(r"%([0-9a-f]{2})")
 _TEXT = re.compile(r"(?:[^%=,]|%[0-9a-f]{2})*")
 _SHOWN = 40
@@ -90,7 +90,7 @@ class Fields:
 
 def number(value: str, key: str) -> int:
     """Return the number that lower-case hex without leading zeros means, at most 64 bits; else Malformed."""
-    if _NUMBER.fullmatch(value) is None:
+    if NUMBER.fullmatch(value) is None:
         raise Malformed(f"field {key} is no number: {value[:_SHOWN]}")
     return int(value, 16)
 

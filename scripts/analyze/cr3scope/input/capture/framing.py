@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,8 +55,34 @@ class OtherVersion:
     intact: bool
 
 
-def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
-    """Yield everything that starts with a sentinel, in order. Takes time linear in ``data``."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring records of one kind whose checksums are right and whose numbers follow one another.
+
+    ``rows`` holds the values of each, as they stand on the wire; ``raw`` is all that stands there.
+    """
+
+    kind: str
+    line: int
+    sequence: int
+    rows: Sequence[Sequence[bytes]]
+    offset: int
+    raw: bytes
+
+    @property
+    def end(self) -> int:
+        """Return the offset behind it."""
+        return self.offset + len(self.raw)
+
+
+RunAt = Callable[[bytes, int, int], "Run | None"]
+
+
+def records(data: bytes, run_at: RunAt | None = None) -> Iterator[RawRecord | Run | Diagnostic | OtherVersion]:
+    """Yield everything that starts with a sentinel, in order. Takes time linear in ``data``.
+
+    ``run_at`` returns the run that begins at an offset and a line, None if none does; without it there are none.
+    """
     line, counted = 1, 0
     start = data.find(SENTINEL)
     while start >= 0:
@@ -76,6 +102,11 @@ def records(data: bytes) -> Iterator[RawRecord | Diagnostic | OtherVersion]:
             after_record = newline + 1
             if data.startswith(b"\n", after_record):  # CR LF is what firmware prints
                 yield Diagnostic("an empty line follows a record", line + 1, after_record)
+            elif run_at is not None and following == after_record:
+                while (run := run_at(data, following, line + 1)) is not None:
+                    yield run
+                    line, counted, following = line + len(run.rows), run.end - 1, run.end
+                following = data.find(SENTINEL, following)
         start = following
 
 

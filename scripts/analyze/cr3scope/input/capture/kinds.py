@@ -26,10 +26,10 @@ from cr3scope.input.capture.records import (
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import ENTRIES
 
-_RIGHTS = re.compile(r"[r-][w-][x-][u-]?")
+RIGHTS = re.compile(r"[r-][w-][x-][u-]?")
 _SEGMENT_FLAGS = re.compile(r"[r-][w-][x-]")
-_MEMORY_TYPES = ("wb", "wt", "uc-", "uc", "wp", "wc")
-_PAGE_SIZES = (1 << 12, 1 << 21, 1 << 30)
+MEMORY_TYPES = ("wb", "wt", "uc-", "uc", "wp", "wc")
+PAGE_SIZES = (1 << 12, 1 << 21, 1 << 30)
 # Wider is no access: every page of it is walked.
 _MOST_ACCESS_BYTES = 1 << 28
 _REGISTERS = (
@@ -155,7 +155,7 @@ def _loaded(fields: Fields, line: int, boot: Boot) -> None:
 
 def _map(fields: Fields, line: int, boot: Boot) -> None:
     size = fields.number("size")
-    if size not in _PAGE_SIZES:
+    if size not in PAGE_SIZES:
         raise Malformed(f"field size is {size:#x}: no page size")
     boot.maps.append(
         MapRecord(
@@ -164,9 +164,9 @@ def _map(fields: Fields, line: int, boot: Boot) -> None:
             fields.text("role"),
             *_range(fields),
             fields.number("phys"),
-            fields.letters("rights", _RIGHTS),
+            fields.letters("rights", RIGHTS),
             size,
-            fields.word("type", *_MEMORY_TYPES),
+            fields.word("type", *MEMORY_TYPES),
             fields.number("caller"),
         )
     )

@@ -9,10 +9,11 @@ from collections import Counter
 
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture import bulk
 from cr3scope.input.capture.consistency import contradictions
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
-from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, Torn, records
+from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, Run, Torn, records
 from cr3scope.input.capture.journal import Journal
 from cr3scope.input.capture.kinds import HANDLERS
 from cr3scope.input.capture.memory_map import MemoryMap
@@ -40,9 +41,11 @@ def read_capture(data: bytes, name: str = "the capture") -> Capture:
         raise UnusableInput(f"{printable(name)} has more than {most} MiB: cut away what comes before the trace")
     reader = _Reader()
     other: OtherVersion | None = None
-    for found in records(narrowed(data)):
+    for found in records(narrowed(data), bulk.run_at):
         if isinstance(found, RawRecord):
             reader.take(found)
+        elif isinstance(found, Run):
+            reader.take_run(found)
         elif isinstance(found, Diagnostic):
             reader.damaged(found)
         else:
@@ -107,6 +110,28 @@ class _Reader:
         except Malformed as error:
             self._report(f"{record.kind} record: {error}", record.line, record.offset)
 
+    def take_run(self, run: Run) -> None:
+        """Put many records of one kind where they belong: at once, if nothing about them is unusual."""
+        if not self._take_at_once(run):
+            for record in records(run.raw):
+                assert isinstance(record, RawRecord)
+                self.take(record._replace(line=run.line + record.line - 1, offset=run.offset + record.offset))
+
+    def _take_at_once(self, run: Run) -> bool:
+        """Returns False, and takes nothing, if one of the records needs to be looked at by itself."""
+        sections, count = self._sections, self._kinds[run.kind] + len(run.rows)
+        is_due = sections is not None and sections.expects_more and run.sequence == self._due
+        if sections is None or not is_due or count > limits.CAPTURE_KINDS[run.kind]:
+            return False
+        try:
+            bulk.take(run, self._boot)
+        except Malformed:
+            return False
+        self._due += len(run.rows)
+        self._kinds[run.kind] = count
+        sections.count(run.raw.replace(b"\r", b""), len(run.rows))
+        return True
+
     def finish(self) -> Capture:
         """Close the last boot and return the capture."""
         self._finish_boot()
@@ -148,10 +173,10 @@ class _Reader:
         elif record.kind in ("end", "close"):
             self._close_section(record, fields)
         elif record.kind == "section":
-            self._sections.count(record)
+            self._sections.count(record.wire)
             self._sections.start(fields)
         else:
-            self._sections.count(record)
+            self._sections.count(record.wire)
             self._dispatch(record, fields)
 
     def _in_sequence(self, record: RawRecord) -> bool:
@@ -176,7 +201,7 @@ class _Reader:
         if len(self._boots) >= limits.CAPTURE_BOOTS:
             raise Malformed(f"more than {limits.CAPTURE_BOOTS} boots in one capture")
         self._sections = Sections(fields.text("producer"))
-        self._sections.count(record)
+        self._sections.count(record.wire)
         self._due = 1
         fields.text("version")
         if record.sequence != 0:
@@ -193,7 +218,7 @@ class _Reader:
         try:
             self._sections.end(fields)
         finally:
-            self._sections.count(record)
+            self._sections.count(record.wire)
         if not self._sections.expects_more:
             self._check_promise()
         if self._torn:

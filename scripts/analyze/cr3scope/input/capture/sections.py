@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 
 from cr3scope.input.capture.fields import Fields, Malformed
-from cr3scope.input.capture.framing import RawRecord
 
 NO_SECTION = "none"
 
@@ -33,11 +32,11 @@ class Sections:
         """Return whether another record makes sense; once it does not, one can only be a mistake."""
         return not self.complete
 
-    def count(self, record: RawRecord) -> None:
-        """Take a record into the totals."""
-        self._records += 1
-        self._bytes += len(record.wire)
-        self._crc = zlib.crc32(record.wire, self._crc)
+    def count(self, wire: bytes, records: int = 1) -> None:
+        """Take a record into the totals, or several."""
+        self._records += records
+        self._bytes += len(wire)
+        self._crc = zlib.crc32(wire, self._crc)
 
     def start(self, fields: Fields) -> None:
         """Take a ``section`` record: the promised writer goes on."""

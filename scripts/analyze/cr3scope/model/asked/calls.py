@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
 from cr3scope.model.intent import Intent, Named
-from cr3scope.model.painted import NOBODY, painted_over
+from cr3scope.model.painted import NOBODY, bounds, painted_over
 from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
+from cr3scope.x86.word import MASK64
 
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -49,18 +51,16 @@ class Calls:
     """All that was asked for, by page."""
 
     def __init__(self, intent: Intent) -> None:
-        maps = [
-            _pages(named, record.size) for named, record in zip(intent.maps, intent.boot.maps)
-        ]
-        self._maps = maps
+        first, end = _page_columns(intent.maps, [record.size for record in intent.boot.maps])
+        self._maps = first, end
         self._segments = [_pages(segment, PAGE_BYTES) for segment in intent.segments]
-        bounds = [bound for pages in (*maps, *self._segments) for bound in pages]
-        self.edges = np.unique(np.array(bounds, dtype=np.int64))
+        more = [bound for pages in self._segments for bound in pages]
+        self.edges = np.unique(np.concatenate([first, end, np.array(more, dtype=np.int64)]))
         # One more interval behind the last edge, and none before the first: NOBODY.
         self._call = np.full(len(self.edges) + 1, NOBODY, dtype=np.int64)
         self._segment = self._call.copy()
         self.overwrites: tuple[Overwrite, ...] = ()
-        begin, end = np.searchsorted(self.edges, np.array(maps, dtype=np.int64).reshape(-1, 2)).T
+        begin, end = np.searchsorted(self.edges, first), np.searchsorted(self.edges, end)
         self._call[:-1] = painted_over(begin, end, len(self.edges))
         order = np.argsort(begin, kind="stable")
         if (end[order][:-1] > begin[order][1:]).any():
@@ -114,10 +114,9 @@ class Calls:
         for number, part in enumerate(map(slice, begin, end)):
             before = call[part]
             if (before != NOBODY).any():
-                pages = self._maps[number]
                 for earlier in integers(np.unique(before[before != NOBODY]))[: _MOST_OVERWRITES - len(found)]:
-                    first = max(pages[0], self._maps[earlier][0])
-                    last = (min(pages[1], self._maps[earlier][1]) << PAGE_SHIFT) - 1
+                    first, stop = (int(column[[number, earlier]].max()) for column in (self._maps[0], -self._maps[1]))
+                    last = (-stop << PAGE_SHIFT) - 1
                     found.append(Overwrite(earlier, number, first << PAGE_SHIFT, last))
                 if len(found) == _MOST_OVERWRITES:
                     break
@@ -129,6 +128,7 @@ class Calls:
         return slice(start, end)
 
 
+@lru_cache(maxsize=64)
 def right_bits(letters: str) -> int:
     """Return the bits of ``rwxu``-style letters; reading is granted by any mapping."""
     told = ((RIGHT_WRITE, "w"), (RIGHT_EXECUTE, "x"), (RIGHT_USER, "u"))
@@ -142,18 +142,27 @@ def _pages(named: Named, size: int) -> tuple[int, int]:
     return named.virt >> shift << large, ((named.last >> shift) + 1) << large
 
 
+def _page_columns(named: Sequence[Named], sizes: Sequence[int]) -> tuple[I64, I64]:
+    """The same of many ranges."""
+    first, last = bounds(named)
+    size = np.array(sizes, dtype=np.int64)
+    large = np.zeros(len(size), dtype=np.uint64)
+    for page in _LARGE_PAGES:
+        large[size == page] = page.bit_length() - 1 - PAGE_SHIFT
+    shift = large + np.uint64(PAGE_SHIFT)
+    return (first >> shift << large).astype(np.int64), ((last >> shift) + np.uint64(1) << large).astype(np.int64)
+
+
 def _offsets(ranges: Sequence[Named]) -> I64:
-    """Frame minus page of each range; _NO_FRAME where the two are not congruent."""
-    return _column(
-        [
-            (named.phys >> PAGE_SHIFT) - (named.virt >> PAGE_SHIFT)
-            if named.phys is not None and (named.phys ^ named.virt) % PAGE_BYTES == 0
-            else _NO_FRAME
-            for named in ranges
-        ]
-    )
+    """Frame minus page of each range; _NO_FRAME where the two are not congruent. One more at the end: see `_column`."""
+    virt, _ = bounds(ranges)
+    phys = np.array([~one.virt & MASK64 if one.phys is None else one.phys & MASK64 for one in ranges], dtype=np.uint64)
+    shift = np.uint64(PAGE_SHIFT)
+    offset = (phys >> shift).astype(np.int64) - (virt >> shift).astype(np.int64)
+    return np.append(np.where((phys ^ virt) % np.uint64(PAGE_BYTES) == 0, offset, _NO_FRAME), NOBODY)
 
 
+@lru_cache(maxsize=64)
 def _type_number(name: str) -> int:
     return _TYPES.index(name) if name in _TYPES else NOBODY
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
+from cr3scope.arrays import booleans
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.intent import HANDED_OVER_ROLES, Intent, Named
-from cr3scope.model.painted import Merged
+from cr3scope.model.painted import Merged, bounds
 from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.x86.entry import PAGE_BYTES
 
@@ -39,10 +38,9 @@ def owners(intent: Intent) -> list[Owner]:
     """Return who owns which memory: segments, the loader's image, table pages, and each range that has memory
     of its own."""
     found = [*_segments(intent), *_images(intent.boot), *_tables(intent.boot)]
-    guards = Merged((region.virt, region.last) for region in intent.regions if region.role == "guard")
+    guards = Merged.of((region.virt, region.last) for region in intent.regions if region.role == "guard")
     own = [named for named in intent.maps if named.role in _OWN_MEMORY and named.phys is not None]
-    first, last = (np.array([named.virt for named in own], dtype=np.uint64), np.array([named.last for named in own], dtype=np.uint64))
-    for named, is_guarded in zip(own, guards.touches(first, last).tolist(), strict=True):
+    for named, is_guarded in zip(own, booleans(guards.touches(*bounds(own))), strict=True):
         # What is mapped over a guard page is part of its stack, and guard-missing says so.
         if not is_guarded:
             found.extend(_mapped(named))
