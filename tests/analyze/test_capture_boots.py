@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_what_a_boot_lacks_heads_the_verdict(tmp_path: Path, capsys: pytest.Capt
     file.write_bytes(HEALTHY + BEGAN)
     assert main(["analyze", str(file)]) == 2
     assert capsys.readouterr().out.startswith("INCOMPLETE: boot 2 of 2: it ends before its switch\n")
+
+
+def test_json_tells_what_each_boot_came_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "capture.log"
+    file.write_bytes(HEALTHY + NX + BEGAN)
+    assert main(["analyze", str(file), "--json", "-"]) == 1
+    assert json.loads(capsys.readouterr().out)["boots"] == [
+        {"number": 1, "status": "healthy", "rule": None, "words": "healthy"},
+        {"number": 2, "status": "will-fault", "rule": "nx-upper-level", "words": "will fault"},
+        {"number": 3, "status": "incomplete", "rule": None, "words": "it ends before its switch"},
+    ]
+    file.write_bytes(HEALTHY)
+    assert main(["analyze", str(file), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["boots"] == [
+        {"number": 1, "status": "healthy", "rule": None, "words": "healthy"}
+    ]
 
 
 def report(cr3: int = b.ROOT, boots: int = 1) -> LogReport:

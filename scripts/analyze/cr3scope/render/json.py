@@ -18,7 +18,7 @@ from cr3scope.model.prediction import Prediction
 from cr3scope.render import finding as words
 from cr3scope.render import message
 from cr3scope.render.text import step_words
-from cr3scope.verdict.types import FaultWalk, Verdict
+from cr3scope.verdict.types import BootOutcome, FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.ending import WITHOUT_EXCEPTION
 from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
@@ -44,7 +44,12 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "diagnostics": [_diagnostic(diagnostic) for diagnostic in verdict.diagnostics],
         "walk": _walk(verdict.walk, verdict),
         "mended": _prediction(verdict.mended),
+        "boots": [_boot(boot) for boot in verdict.boots],
     }
+
+
+def _boot(boot: BootOutcome) -> dict[str, object]:
+    return {"number": boot.number, "status": boot.status.value, "rule": boot.rule, "words": boot.words}
 
 
 def _hex(value: int | None) -> str | None:

@@ -17,7 +17,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.status import status_of
-from cr3scope.verdict.types import Status
+from cr3scope.verdict.types import BootOutcome, Status
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 
 _DIED = frozenset({Status.FAULTED, Status.HUNG, Status.WILL_FAULT})
@@ -43,7 +43,8 @@ def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case]) -> Case:
     """
     restarts = sum(map(_is_restarted, boots[:-1]))
     if len(boots) == 1:
-        return case_of(0, restarts)
+        case = case_of(0, restarts)
+        return replace(case, boots=_told([_Outcome(0, boots[0], case, status_of(case))]))
     numbers = _within_budget(boots)
     cases = ((number, case_of(number, 0)) for number in numbers)
     outcomes = [_Outcome(number, boots[number], case, status_of(case)) for number, case in cases]
@@ -56,7 +57,7 @@ def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case]) -> Case:
         case = replace(case, observation=replace(case.observation, boots=len(boots)))
     lines = tuple(map(Diagnostic, _lines(len(boots), outcomes, chosen)))
     said = (*lines, *case.diagnostics) if chosen.status is Status.HEALTHY else (*case.diagnostics, *lines)
-    return replace(case, diagnostics=said)
+    return replace(case, diagnostics=said, boots=_told(outcomes))
 
 
 def decisive(outcomes: Sequence[_Outcome]) -> _Outcome:
@@ -140,6 +141,13 @@ def _line(count: int, row: Sequence[_Outcome]) -> Message:
         return message("boot {number} of {count}: {came_to}", number=first, count=count, came_to=came_to)
     words = "boots {number} to {last} of {count}: {came_to}"
     return message(words, number=first, last=last, count=count, came_to=came_to)
+
+
+def _told(outcomes: Sequence[_Outcome]) -> tuple[BootOutcome, ...]:
+    rules = (next((finding.rule for finding in one.case.findings), None) for one in outcomes)
+    return tuple(
+        BootOutcome(one.number + 1, one.status, rule, _words(one)) for one, rule in zip(outcomes, rules, strict=True)
+    )
 
 
 def _words(one: _Outcome) -> str:

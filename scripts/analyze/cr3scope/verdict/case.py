@@ -9,7 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
-from cr3scope.verdict.types import FaultWalk
+from cr3scope.verdict.types import BootOutcome, FaultWalk
 
 
 class Circumstance(Enum):
@@ -50,6 +50,7 @@ class Case:
     mended: Prediction | None = None
     circumstances: frozenset[Circumstance] = frozenset()
     diagnostics: tuple[Diagnostic, ...] = ()
+    boots: tuple[BootOutcome, ...] = ()  # of the capture, those that were judged
 
     @property
     def has_error(self) -> bool:

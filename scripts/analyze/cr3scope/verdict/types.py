@@ -58,6 +58,18 @@ class FaultWalk:
 
 
 @dataclass(frozen=True, slots=True)
+class BootOutcome:
+    """What one boot of a capture came to. ``number`` counts from 1; ``rule``: of its first finding; ``words``: the same,
+    as its line says it.
+    """
+
+    number: int
+    status: Status
+    rule: str | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Everything one run of the analyzer has to say, findings in the order in which they strike."""
 
@@ -70,6 +82,7 @@ class Verdict:
     source_texts: Mapping[str, SourceText] = field(default_factory=dict)  # of lines, by ``file:line``
     walk: FaultWalk | None = None  # of the CR2 of the page fault that was seen, else of the one that is foreseen
     mended: Prediction | None = None  # how it goes with all findings mended, as far as code can be followed
+    boots: tuple[BootOutcome, ...] = ()  # of a capture, those that were judged
 
     @property
     def exit_status(self) -> int:
