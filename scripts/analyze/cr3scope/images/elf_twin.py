@@ -22,9 +22,10 @@ from cr3scope.images.dwarf_lines import Program, read_program
 from cr3scope.images.dwarf_units import Unit, Units, unit_with
 from cr3scope.images.elf_sections import ElfSections, LeftOut
 from cr3scope.images.elf_symbols import ElfSymbols
-from cr3scope.images.kernel_notes import DeclaredAccess, declared_accesses
+from cr3scope.images.kernel_notes import TRACES, DeclaredAccess, declared_accesses, declared_flags
 from cr3scope.images.source_text import SourceLine
-from cr3scope.input.sources.elf_head import LOAD, MAGIC, SHARED
+from cr3scope.input.capture.records import ElfRecord
+from cr3scope.input.sources.elf_head import LOAD, MAGIC, NOTE, SHARED
 from cr3scope.input.sources.elf_notes import read_notes
 
 PF_X, PF_W = 1, 2  # flags of a segment
@@ -102,6 +103,25 @@ class ElfTwin:
     def declared_accesses(self) -> tuple[DeclaredAccess, ...]:
         """Return the accesses that the file declares in notes."""
         return tuple(access for data in self._notes() for access in declared_accesses(data))
+
+    @cached_property
+    def traces(self) -> bool:
+        """Return whether the file declares, in a note segment, where loaders look, that its code goes on with the trace."""
+        rows = self._elf.head.programs
+        rows = rows[rows["type"] == NOTE]
+        places = zip(integers(rows["offset"]), integers(rows["filesz"]), strict=True)
+        try:
+            told = [declared_flags(bytes(self._elf.data[at : at + size])) for at, size in places]
+        except ValueError as error:
+            raise UnusableInput(f"{self.path}: damaged ELF notes: {error}") from error
+        flags = [each for each in told if each is not None]
+        return bool(flags and flags[-1] & TRACES)
+
+    def is_kernel(self, record: ElfRecord) -> bool:
+        """Return whether this is the file that a loader tells of: by build id, without any by size and entry."""
+        if self.build_id or record.build_id:
+            return self.build_id == record.build_id
+        return (self.entry, len(self._elf.data)) == (record.entry, record.size)
 
     def code(self) -> Iterator[tuple[int, bytes]]:
         """Yield the segments that can be executed: address in the file, bytes. UnusableInput if the file is cut."""

@@ -1,4 +1,6 @@
-"""What a kernel's ELF file declares in notes of owner CR3SCOPE: its first accesses (docs/handoff.md)."""
+"""What a kernel's ELF file declares in notes of owner CR3SCOPE: its first accesses, and whether it goes on with the trace
+(docs/handoff.md).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from enum import IntEnum
 from cr3scope.input.sources.elf_notes import read_notes
 
 _OWNER = b"CR3SCOPE"
-_ACCESS = 2  # the note's type
+_FLAGS, _ACCESS = 1, 2  # the note's type
+TRACES = 1  # a flag: the kernel goes on with the trace
+_WORD = struct.Struct("<I")
 _ACCESS_HEAD = struct.Struct("<QqIII")  # rip, offset, kind, base, width; the name follows
 
 
@@ -44,3 +48,12 @@ def declared_accesses(section: bytes) -> Iterator[DeclaredAccess]:
                 yield DeclaredAccess(rip, offset, Base(base))
     except ValueError:
         return
+
+
+def declared_flags(section: bytes) -> int | None:
+    """Return the flags that the last note of them sets, which counts; None if there is none. ValueError if a note reaches
+    beyond the section.
+    """
+    told = (note.contents for note in read_notes(section) if (note.owner, note.kind) == (_OWNER, _FLAGS))
+    flags: list[int] = [_WORD.unpack_from(words)[0] for words in told if len(words) >= _WORD.size]
+    return flags[-1] if flags else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.loaded import Image
 from cr3scope.images.place import Place
 from cr3scope.images.source_text import SourceLine, SourceText, source_text
-from cr3scope.input.capture.records import ImageRecord
+from cr3scope.input.capture.records import ElfRecord, ImageRecord
 
 
 class LineSource(Protocol):
@@ -81,6 +81,11 @@ class Symbols:
         for twin in self._twins:
             if twin.is_relocatable and twin not in placed and twin not in self._bases:
                 yield twin
+
+    def traces(self, kernels: Iterable[ElfRecord]) -> bool | None:
+        """Return whether by its file one of the kernels goes on with the trace; None if no such file was given."""
+        told = [twin.traces for kernel in kernels for twin in self._twins if twin.is_kernel(kernel)]
+        return any(told) if told else None
 
     def left_out(self) -> Iterator[str]:
         """Yield what of the files was not read when somebody asked for it, and why."""

@@ -35,6 +35,9 @@ _UNPROMISED = (
     "the loader promises no section of the kernel's, and whether the kernel goes on with the trace its `elf` record does"
     " not tell: nobody knows whether it ran"
 )
+_BROKEN_PROMISE = (
+    "the loader promises no section of the kernel's, but by its file the kernel goes on with the trace: nobody knows whether it ran"
+)
 _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -112,6 +115,7 @@ def _case_of_boot(
     boot: Boot, log: LogReport | None, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int
 ) -> Case:
     diagnostics: list[Diagnostic] = []
+    boot = _as_promised(boot, lines)
     intent = Intent(boot)
     platform = standing or _platform(log, qemu)
     predicted = predict_plan(boot, intent, platform)
@@ -137,7 +141,8 @@ def _case_of_boot(
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     if boot.is_unpromised:
-        diagnostics.append(Diagnostic(_UNPROMISED))
+        known = isinstance(lines, Symbols) and lines.traces(boot.elfs)
+        diagnostics.append(Diagnostic(_BROKEN_PROMISE if known else _UNPROMISED))
     diagnostics += (Diagnostic(f"past the budget of this judgement, and not told: {what}") for what in intent.left_out)
     walk = _walk(context, log)
     if observation is not None and log is not None and isinstance(lines, Symbols) and lines.has_files:
@@ -147,6 +152,16 @@ def _case_of_boot(
         findings, prediction, observation, agreement, walk,
         circumstances=frozenset(_circumstances(boot, predicted, observation, intent)), diagnostics=tuple(diagnostics),
     )  # fmt: skip
+
+
+def _as_promised(boot: Boot, lines: LineSource) -> Boot:
+    """The boot, with what its kernel's file says of whether its section was due, where its loader promises none."""
+    if not boot.promises_nothing or boot.errors or not isinstance(lines, Symbols):
+        return boot
+    traces = lines.traces(boot.elfs)
+    if traces is None:
+        return boot
+    return replace(boot, is_unpromised=traces, complete=not traces and (boot.complete or boot.is_unpromised))
 
 
 def _walk(context: Context, log: LogReport | None) -> FaultWalk | None:

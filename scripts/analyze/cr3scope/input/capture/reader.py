@@ -235,6 +235,7 @@ class _Reader:
         told = [elf.traces for elf in self._boot.elfs if elf.traces is not None]
         if any(told):
             raise Malformed("no section is to follow, but by its file the kernel goes on with the trace")
+        self._boot.promises_nothing = True
         self._boot.is_unpromised = not told and _declares_accesses(self._boot)
 
     def _dispatch(self, record: RawRecord, fields: Fields) -> None:

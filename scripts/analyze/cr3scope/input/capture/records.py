@@ -234,6 +234,7 @@ class Boot:
     errors: list[tuple[str, str, int]] = field(default_factory=list)  # where, what, status
     closed: list[str] = field(default_factory=list)  # producers whose section ended
     complete: bool = False
+    promises_nothing: bool = False  # its loader's section ended, and no other is to follow
     is_unpromised: bool = False  # its loader promises no section of the kernel's, and nobody tells whether one was due
 
 
