@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.framing import SENTINEL
-from cr3scope.input.logs.formats.qemu_int import observe
+from cr3scope.input.logs.formats.qemu_int import by_boot, observe
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.logfile import LogFile
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.left import exit_notes, failure_words, last_words as own_words
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
@@ -23,6 +24,7 @@ from cr3scope.x86.ending import Ending
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
     from cr3scope.images.symbols import Symbols
+    from cr3scope.input.capture.records import Boot
 
 
 def judge_run(
@@ -52,9 +54,26 @@ def _judge_traced(
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
             return judge_untraced(_end(outcome, expected, is_traced=False), seen, _symbols(elf_files, outcome))
-    report = with_ending(_report(log, planned_cr3(read), outcome), outcome)
+
+    def told(boots: Sequence[Boot]) -> Sequence[LogReport | None] | LogReport | None:
+        several = _reports_by_boot(log, boots) if len(boots) > 1 else None
+        if several is None:
+            return with_ending(_report(log, planned_cr3(read), outcome), outcome)
+        return [*several[:-1], with_ending(several[-1], outcome)]  # the run's end is that of the last boot
+
     symbols = symbols_of_boot(read, elf_files)
-    return judge_traced(_end(outcome, expected, is_traced=True), case_of_capture(read, report, symbols, outcome.qemu), symbols)
+    return judge_traced(_end(outcome, expected, is_traced=True), case_of_capture(read, told, symbols, outcome.qemu), symbols)
+
+
+def _reports_by_boot(log: Path, boots: Sequence[Boot]) -> Sequence[LogReport] | None:
+    """What the log says of each boot of a capture; None if it cannot be read, or tells of fewer or more."""
+    from cr3scope.verdict.boots import planned_cr3
+
+    try:
+        with LogFile(log) as opened:
+            return by_boot(opened, [planned_cr3(boot) for boot in boots])
+    except UnusableInput:
+        return None
 
 
 def _symbols(elf_files: Sequence[ElfFile], outcome: Outcome) -> Symbols | None:

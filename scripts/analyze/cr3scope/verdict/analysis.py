@@ -42,7 +42,7 @@ _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresa
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
-LogsOfBoots = Callable[[Sequence[Boot]], Sequence[LogReport | None] | LogReport]
+LogsOfBoots = Callable[[Sequence[Boot]], Sequence[LogReport | None] | LogReport | None]
 LinesOfBoot = Callable[[Boot], LineSource]
 
 
