@@ -116,8 +116,14 @@ class Overlaps:
 
 def bounds(named: Sequence[Named]) -> tuple[U64, U64]:
     """Return the first and the last address of each, at most 64 bits of them."""
-    first = np.array([one.virt if one.virt <= MASK64 else MASK64 for one in named], dtype=np.uint64)
-    return first, np.array([one.last if one.last <= MASK64 else MASK64 for one in named], dtype=np.uint64)
+    return _column([one.virt for one in named]), _column([one.last for one in named])
+
+
+def _column(addresses: list[int]) -> U64:
+    try:
+        return np.array(addresses, dtype=np.uint64)
+    except OverflowError:
+        return np.array([min(address, MASK64) for address in addresses], dtype=np.uint64)
 
 
 def page_edges(named: Sequence[Named]) -> list[int]:

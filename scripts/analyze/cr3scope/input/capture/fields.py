@@ -97,8 +97,9 @@ def number(value: str, key: str) -> int:
 
 def text(value: str, key: str) -> str:
     """Return a value with each ``%xx`` undone. Bytes that are no UTF-8 are kept visible as escapes."""
-    if "%" not in value and "=" not in value and "," not in value:
-        return value
+    plain = value.replace("%20", " ")  # of most names there is no other escape
+    if "%" not in plain and "=" not in plain and "," not in plain:
+        return plain
     if _TEXT.fullmatch(value) is None:
         raise Malformed(f"field {key} is no text: {value[:_SHOWN]}")
     plain = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), value)
