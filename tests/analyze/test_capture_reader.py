@@ -71,6 +71,12 @@ def test_chatter_between_records_changes_nothing(chatter: list[bytes]) -> None:
     assert capture.boots[0].complete
 
 
+@pytest.mark.parametrize("noise", [b"\xfe\xff", b"\xff\xfe", b"x\0" * 32])
+def test_noise_that_begins_like_wide_text_changes_nothing(noise: bytes) -> None:
+    capture = read_capture(noise + GOLDEN.data)
+    assert capture.damage == [] and capture.boots[0].complete
+
+
 def test_escape_sequences_glued_before_a_record_change_nothing() -> None:
     capture = read_capture(b"".join(ESCAPES + line for line in GOLDEN.lines))
     assert capture.damage == [] and capture.boots[0].complete

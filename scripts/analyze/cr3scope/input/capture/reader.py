@@ -13,7 +13,7 @@ from cr3scope.input.capture import bulk
 from cr3scope.input.capture.consistency import contradictions
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
-from cr3scope.input.capture.framing import MAJOR_VERSION, OtherVersion, RawRecord, Run, Torn, records
+from cr3scope.input.capture.framing import MAJOR_VERSION, SENTINEL, OtherVersion, RawRecord, Run, Torn, records
 from cr3scope.input.capture.journal import Journal
 from cr3scope.input.capture.kinds import HANDLERS
 from cr3scope.input.capture.memory_map import MemoryMap
@@ -41,7 +41,8 @@ def read_capture(data: bytes, name: str = "the capture") -> Capture:
         raise UnusableInput(f"{printable(name)} has more than {most} MiB: cut away what comes before the trace")
     reader = _Reader()
     other: OtherVersion | None = None
-    for found in records(narrowed(data), bulk.run_at):
+    text = data if SENTINEL in data else narrowed(data)  # noise may begin like a mark of wide text
+    for found in records(text, bulk.run_at):
         if isinstance(found, RawRecord):
             reader.take(found)
         elif isinstance(found, Run):
