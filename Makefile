@@ -111,7 +111,7 @@ faults: ## list the faults that INJECT= takes
 
 # Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. A test waits for its guest
 # a third of its time: more processes than there are processors.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 3 / 2 + 1)
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 5 / 2)
 # Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
 

@@ -120,6 +120,18 @@ def test_equal_neighbours_merge_over_the_borders_of_tables() -> None:
     assert chain.rows == [Row(0, 0x3F_FFFF, 0x80_0000, 1, "rwx-", 0)]
 
 
+def test_a_budget_of_ranges_counts_them_joined() -> None:
+    """A whole table of pages that go on is one range: an identity map of single pages is no fault."""
+    chain = Chain()
+    for number in range(512):
+        chain.put(1, number, 0x80_0000 + number * 0x1000 | P | W)
+    cpu = cpu_of(chain.machine)
+    assert not mappings(chain.pages, cpu, most=1).is_cut
+    chain.put(1, 7, 0)
+    assert mappings(chain.pages, cpu, most=1).is_cut
+    assert not mappings(chain.pages, cpu, most=2).is_cut
+
+
 @pytest.mark.parametrize(
     "second",
     [

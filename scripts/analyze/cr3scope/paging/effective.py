@@ -155,15 +155,19 @@ class _Rows:
 def mappings(
     tables: Tables, cpu: CpuState, platform: Platform = Platform.HARDWARE, most: int | None = None
 ) -> Mappings:
-    """Return everything that the tables under CR3 map; ``most``: how many ranges at the most, None: MOST_ROWS."""
-    most = MOST_ROWS if most is None else most
+    """Return everything that the tables under CR3 map; ``most``: how many ranges at the most, None: MOST_ROWS.
+
+    Before neighbours are joined there may be as many as the tables have entries, too: a page each is no fault.
+    """
     survey = _Survey(tables, cpu, platform)
     levels = survey.descend()
     rows: _Rows | None = None
     cut = survey.is_cut
+    leaves = MOST_ROWS if most is None else min(max(most, _ENTRIES * sum(len(np.unique(one.phys)) for one in levels)), MOST_ROWS)
     for level in reversed(levels):
-        rows, was_cut = _assemble(level, rows, cpu.levels, most)
+        rows, was_cut = _assemble(level, rows, cpu.levels, leaves)
         cut = cut or was_cut
+    cut = cut or rows is not None and most is not None and len(rows.first) > most
     if rows is None:
         empty = np.empty(0, dtype=np.uint64)
         return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root)
