@@ -151,3 +151,12 @@ def test_words_before_the_qemu_stay_and_its_options_are_found(before: list[str])
     command = read_command([*before, QEMU, "-d", "mmu", "-S"])
     assert command.words[: len(before)] == tuple(before)
     assert command.log_items == ("mmu", "int", "cpu_reset") and command.waits
+
+
+@pytest.mark.parametrize(
+    ("words", "has"),
+    [(["-device", "ib700"], True), (["-device", "driver=i6300esb,id=w"], True), (["-watchdog", "ib700"], True),
+     (["-device", "e1000,id=wdt"], False), (["-nographic"], False)],
+)  # fmt: skip
+def test_a_watchdog_device_is_known(words: list[str], has: bool) -> None:
+    assert read_command(["qemu-system-x86_64", *words]).has_watchdog is has

@@ -84,6 +84,8 @@ def test_nobody_waits_for_an_interrupt_with_interrupts_off(flags: int, words: st
         ("8b 04 24 ff c0 89 04 24 eb f6", [0, 5], True),  # the same by way of eax
         ("0f 31 39 c8 72 fa", [0], True),  # rdtsc; cmp eax, ecx
         ("90 90 90", [0], True),  # no loop at all
+        ("0f 22 d8 90", [0], False),  # mov cr3, rax, refused again and again
+        ("0f 22 d8 90", [0, 3], True),
     ],
 )
 def test_a_loop_that_counts_is_told_from_one_that_waits(code: str, seen: list[int], is_counting: bool) -> None:

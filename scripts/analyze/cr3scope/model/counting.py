@@ -14,6 +14,7 @@ _CLOCKS = ("rdtsc", "rdtscp", "rdrand", "rdseed", "rdpmc", "rdmsr")
 _LOCKS = ("xchg", "cmpxchg", "bts", "btr", "btc")  # they write the same again and again
 _COMPARES = ("cmp", "test", "bt")
 _LOADS = ("mov", "in", "lods", "pop", "set", "cmov", "xchg", "cmpxchg", "and")  # by their beginning
+_CONTROL = frozenset({"cr0", "cr3", "cr4"})
 _TESTED = "rax"  # the register that may differ from look to look
 
 
@@ -25,7 +26,7 @@ def counts(read: Read, rips: Sequence[int], bits: int) -> bool:
     """
     turn = _turn(read, min(rips), max(rips), bits)
     if turn is None:
-        return True
+        return not _is_refused(read, rips, bits)
     is_fresh = False
     for one in turn:
         name = one.mnemonic.removeprefix("lock ")
@@ -39,6 +40,13 @@ def counts(read: Read, rips: Sequence[int], bits: int) -> bool:
         elif not is_fresh:
             return True
     return False
+
+
+def _is_refused(read: Read, rips: Sequence[int], bits: int) -> bool:
+    """Whether the CPU stands at one and the same load of a control register: TCG executes one that is refused for ever."""
+    code = read(rips[0], LONGEST) if len(set(rips)) == 1 else None
+    one = decode(code, rips[0], bits) if code else None
+    return one is not None and one.mnemonic == "mov" and bool(written(one) & _CONTROL)
 
 
 def _turn(read: Read, first: int, last: int, bits: int) -> list[Any] | None:

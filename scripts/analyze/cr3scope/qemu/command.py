@@ -26,6 +26,7 @@ _FLAGS = frozenset(
     xen-domid-restrict""".split()
 )
 _DEBUG_EXIT = re.compile(r"(?:driver=)?isa-debug-exit(?:,|$)")
+_WATCHDOG = re.compile(r"(?:driver=)?(?:ib700|i6300esb|[^,]*wdt)(?:,|$)")
 _ISA_SERIAL = re.compile(r"(?:driver=)?isa-serial(?:,|$)")
 
 
@@ -52,6 +53,7 @@ class Command:
     waits: bool = False  # -S
     has_debugger: bool = False  # -s or -gdb
     has_debug_exit: bool = False  # -device isa-debug-exit
+    has_watchdog: bool = False  # a device that resets a guest which stands
 
     @property
     def is_bare(self) -> bool:
@@ -112,6 +114,7 @@ def read_command(words: Sequence[str]) -> Command:
         has_action="action" in names,
         waits="S" in names,
         has_debugger=bool(names & {"s", "gdb"}),
+        has_watchdog="watchdog" in names or any(name == "device" and _WATCHDOG.match(value) for _, name, value in options),
         has_debug_exit=any(name == "device" and _DEBUG_EXIT.match(value) for _, name, value in options),
     )
 

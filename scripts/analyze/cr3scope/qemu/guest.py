@@ -136,7 +136,7 @@ class _Watcher:
         self._began = self._deadline = 0.0
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
-        self._sight = Sight(self.outcome, awaited.idle)
+        self._sight = Sight(self.outcome, awaited.idle, command.has_watchdog)
         self._switch: SwitchStop | None = None
         if at_switch is not None and not command.has_debugger:
             look = partial(at_switch.look, outcome=self.outcome)
@@ -176,7 +176,8 @@ class _Watcher:
         while not self._done:
             left = self._deadline - time.monotonic()
             if left <= 0:
-                self._end(self._reason_at_deadline)
+                is_timeout = self._reason_at_deadline is Reason.TIMEOUT
+                self._end(Reason.STANDSTILL if is_timeout and self._sight.stands else self._reason_at_deadline)
                 break
             next_turn = self._sight.next_look
             if self._switch is not None:

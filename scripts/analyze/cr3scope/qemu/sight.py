@@ -22,8 +22,10 @@ _STUCK = ("internal-error", "io-error")
 class Sight:
     """What the looks have shown; ``outcome`` gets the last ones."""
 
-    def __init__(self, outcome: Outcome, idle: float | None = None) -> None:
+    def __init__(self, outcome: Outcome, idle: float | None = None, may_bark: bool = False) -> None:
         self._outcome = outcome
+        self._may_bark = may_bark  # a watchdog device may act where the guest does not
+        self.stands = False  # no CPU went on in the last looks, nor will by itself
         self._idle = idle
         self._busy_at = time.monotonic()  # when a CPU was last seen at work
         self._records = 0
@@ -63,6 +65,15 @@ class Sight:
 
         return may_end(qmp, looks)
 
+    def _stands(self, qmp: Qmp, interrupted: bool) -> bool:
+        if stands_still(self._outcome.looks, interrupted) and not self._may_end(qmp):
+            return True
+        if interrupted or not is_left_alone(self._outcome.looks):
+            return False
+        from cr3scope.qemu.park import parked  # it decodes: most guests never come here
+
+        return parked(qmp) is not None
+
     def _look(self, qmp: Qmp, serial: SerialPort, records: int) -> Reason | None:
         seen = look(qmp)
         self._outcome.looks = [*self._outcome.looks, seen][-LOOKS:]
@@ -70,13 +81,9 @@ class Sight:
         self._records = records
         # Without any record nobody knows: a hypervisor logs no interrupts.
         interrupted = not records or self._quiet_looks < LOOKS
-        if stands_still(self._outcome.looks, interrupted) and not self._may_end(qmp):
+        self.stands = self._stands(qmp, interrupted)
+        if self.stands and not self._may_bark:
             return Reason.STANDSTILL
-        if not interrupted and is_left_alone(self._outcome.looks):
-            from cr3scope.qemu.park import parked  # it decodes: most guests never come here
-
-            if parked(qmp) is not None:
-                return Reason.STANDSTILL
         if not all(registers.get("HLT") for registers in seen):
             self._busy_at = time.monotonic()
         if self._idle is not None and time.monotonic() - max(self._busy_at, serial.fed_at) >= self._idle:
