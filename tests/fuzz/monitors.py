@@ -64,6 +64,8 @@ class _Ram(dead_guest.Ram):
 class _Peer:
     """The monitor's answers; some of them are not what was asked for."""
 
+    damage = ""
+
     def __init__(self, rng: Random) -> None:
         self._rng, self.ram = rng, _Ram(rng)
         self._honest = rng.random()
