@@ -31,16 +31,16 @@ GOES_ON = "says:busy\r\nall is ready\r\nlogin: "
     ],
 )
 def test_the_words_of_a_guest_decide(options: list[str], status: int, verdict: str, ended: str, tmp_path: Path) -> None:
-    found, told, _ = judge(tmp_path, GOES_ON, *options)
+    found, told, _ = judge(tmp_path, GOES_ON, *options, seconds="4" if ended == "timeout" else "20")
     assert (found, told["verdict"]) == (status, verdict), told
     assert told["observation"]["ended"] == ended, told
 
 
 def test_what_was_said_and_what_was_not_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, told, remarks = judge(tmp_path, GOES_ON, "--until", "login", "--expect", "a b")
+    _, told, remarks = judge(tmp_path, GOES_ON, "--until", "login", "--expect", "a b", seconds="20")
     assert "the guest never said 'a b' (--expect)" in remarks
     assert capsys.readouterr().out.splitlines()[0] == "HUNG: the guest never said 'a b' (--expect)"
-    _, told, _ = judge(tmp_path, GOES_ON, "--fail", "ready")
+    _, told, _ = judge(tmp_path, GOES_ON, "--fail", "ready", seconds="20")
     [finding] = told["findings"]
     assert (finding["rule"], finding["title"]) == ("kernel-panic", "the guest said what it must not say: all is ready")
 
@@ -53,7 +53,7 @@ def test_until_ends_the_run_at_once(tmp_path: Path) -> None:
 def test_an_idle_guest_is_done_a_busy_one_is_not(tmp_path: Path) -> None:
     found, told, _ = judge(tmp_path, "says:done\r\n", "--idle", "1", seconds=str(AT_ONCE))
     assert (found, told["observation"]["ended"]) == (0, "idle"), told
-    _, told, _ = judge(tmp_path, GOES_ON, "--idle", "0.5", seconds="2.5")
+    _, told, _ = judge(tmp_path, GOES_ON, "--idle", "0.5", seconds="4")
     assert told["observation"]["ended"] == "timeout", told
 
 

@@ -34,7 +34,7 @@ from cr3scope.qemu.qmp import Qmp, QmpError
 PROGRAM = "import sys; from cr3scope.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
-def judge(folder: Path, scenario: str, *options: str, seconds: str = "1.5") -> tuple[int, dict[str, Any], str]:
+def judge(folder: Path, scenario: str, *options: str, seconds: str = "2") -> tuple[int, dict[str, Any], str]:
     """Exit status, JSON verdict and its remarks of a run of the stand-in."""
     target = folder / "verdict.json"
     words = ["run", "-o", str(folder / "run"), "--timeout", seconds, "--json", str(target), *options]
@@ -121,7 +121,7 @@ def test_a_panic_behind_what_is_left_out_decides(tmp_path: Path, monkeypatch: py
 def test_a_log_that_could_not_be_kept_is_not_healthy(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     os.mknod(tmp_path / "run/interrupts.log", 0o600 | 0o020000, os.stat("/dev/full").st_rdev)
-    status, verdict, told = judge(tmp_path, "works-silently")
+    status, verdict, told = judge(tmp_path, "exit-33", seconds="20")
     assert (status, verdict["verdict"]) != (0, "healthy")
     assert "interrupts.log is not whole: No space left on device" in told
 

@@ -26,7 +26,7 @@ _FLAGS = frozenset(
     xen-domid-restrict""".split()
 )
 _DEBUG_EXIT = re.compile(r"(?:driver=)?isa-debug-exit(?:,|$)")
-_WATCHDOG = re.compile(r"(?:driver=)?(?:ib700|i6300esb|[^,]*wdt)(?:,|$)")
+_WATCHDOG = re.compile(r"(?:driver=)?(?:ib700|i6300esb)(?:,|$)")
 _ISA_SERIAL = re.compile(r"(?:driver=)?isa-serial(?:,|$)")
 
 
