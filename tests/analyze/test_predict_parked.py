@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cr3scope.model.parked import Park, Standstill, park_of
+from cr3scope.model.parked import Park, park_of
 from cr3scope.target.stopped_cpu import GENERAL
 from cr3scope.x86.registers import Registers
 
@@ -22,7 +22,7 @@ def parked(code: str, at: int = 0, halted: bool = False, bits: int = 64, stack: 
         return None
 
     registers = Registers(CODE + at, STACK, 8, 0, 0, 0, 0, 0)
-    return park_of(read, Standstill(registers, dict.fromkeys(GENERAL, 0) | {"rsp": STACK, "rbp": STACK + 16}, bits, halted))
+    return park_of(read, registers, dict.fromkeys(GENERAL, 0) | {"rsp": STACK, "rbp": STACK + 16}, bits, halted)
 
 
 @pytest.mark.parametrize("bits", [32, 64])

@@ -14,6 +14,10 @@
 #define NO_EXECUTE (UINT64_C(1) << 63)
 #define PAGE_DIRECTORIES 4u /* one for each GiB */
 #define BELOW_4_GIB 0xffffffffu
+#define PIC_MASTER_DATA 0x21
+#define PIC_SLAVE_DATA 0xa1
+#define APIC_TIMER ((volatile UINT32 *)0xfee00320)
+#define APIC_MASKED 0x10000u
 #define DEBUG_EXIT 0xf4
 #define DEBUG_EXIT_PASS 0x10
 
@@ -77,6 +81,15 @@ static inline void exit_boot_services(EFI_HANDLE image, EFI_SYSTEM_TABLE *system
 
 static inline void load_cr3(UINT64 value) {
     __asm__ volatile("mov %0, %%cr3" ::"r"(value) : "memory");
+}
+
+/* Interrupts on, and every source of them masked: the legacy controllers and the local APIC's
+ * timer. */
+static inline void enable_masked_interrupts(void) {
+    __asm__ volatile("cli\n\toutb %0, %1\n\toutb %0, %2" ::"a"((UINT8)0xff), "Nd"(PIC_MASTER_DATA),
+                     "Nd"(PIC_SLAVE_DATA));
+    *APIC_TIMER = APIC_MASKED;
+    __asm__ volatile("sti");
 }
 
 /* With interrupts as they are. */

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cr3scope.model.counting import counts
-from cr3scope.model.parked import Park, Standstill, park_of
+from cr3scope.model.parked import Park, park_of
 from cr3scope.qemu.paused_guest import Monitor, stopped_cpus
 from cr3scope.target.memory import MemoryUnavailable
 from cr3scope.target.standstill import Look, by_cpu, halts_for_ever, is_spinning, moves, place, waits_to_be_started
@@ -65,8 +65,7 @@ def _park(monitor: Monitor, cpu: StoppedCpu) -> Park | None:
     cpu = replace(cpu, registers=widened(cpu.registers))
     if not cpu.registers.get("CR0", 0) & CR0_PE or any(cpu.rip in each for each in _FIRMWARE):
         return None
-    now = Standstill(cpu.delivery_registers, cpu.general, cpu.code_bits, cpu.halted)
-    return park_of(_reader(monitor, cpu.number), now)
+    return park_of(_reader(monitor, cpu.number), cpu.delivery_registers, cpu.general, cpu.code_bits, cpu.halted)
 
 
 def _reader(monitor: Monitor, number: int) -> Read:
