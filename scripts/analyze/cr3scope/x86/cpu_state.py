@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 CR0_PE = 1 << 0
 CR0_EM = 1 << 2
@@ -25,6 +26,16 @@ RFLAGS_IF, RFLAGS_AC = 1 << 9, 1 << 18
 PAT_AT_RESET = 0x0007_0406_0007_0406  # SDM 3A, table 13-12
 
 
+class PagingMode(Enum):
+    """The modes of paging (SDM 3A, 5.1.1); NONE: a linear address is the physical one."""
+
+    NONE = auto()
+    BITS_32 = auto()
+    PAE = auto()
+    LEVELS_4 = auto()
+    LEVELS_5 = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class CpuState:
     """Control registers and CPUID facts. ``max_phys_bits`` is MAXPHYADDR (32..52)."""
@@ -40,6 +51,17 @@ class CpuState:
     pkru: int = 0
     pkrs: int = 0
     pat: int = PAT_AT_RESET
+
+    @property
+    def paging_mode(self) -> PagingMode:
+        """Return how the CPU translates: by CR0.PG, CR4.PAE, EFER.LMA and CR4.LA57, in this order (SDM 3A, 5.1.1)."""
+        if not self.cr0 & CR0_PG:
+            return PagingMode.NONE
+        if not self.cr4 & CR4_PAE:
+            return PagingMode.BITS_32
+        if not self.efer & EFER_LMA:
+            return PagingMode.PAE
+        return PagingMode.LEVELS_5 if self.cr4 & CR4_LA57 else PagingMode.LEVELS_4
 
     @property
     def levels(self) -> int:
