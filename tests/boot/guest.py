@@ -22,18 +22,19 @@ def watch(
     seconds: int,
     words: Sequence[str] = (),
     elf: Sequence[Path] = (),
+    options: Sequence[str] = (),
     **settings: str,
 ) -> Run:
     """Boots ``program`` as the removable medium's \\EFI\\BOOT\\BOOTX64.EFI and judges.
 
     From where the firmware first reads the medium, unless ``words``, which are added to QEMU's, give the machine a
-    device that works with a file of the test. ``elf``: files with symbols; ``settings``: the variables of
+    device that works with a file of the test. ``elf``: files with symbols; ``options``: further ones of `run`; ``settings``: the variables of
     scripts/boot/qemu-command.
     """
     is_machine, is_own = "-device" in words, "-chardev" in words
     if not is_own:
         settings["QEMU"] = firmware.stand_in(settings, words if is_machine else ())
-    return judge(folder, [*qemu_command(folder, program, settings), *words], seconds, elf)
+    return judge(folder, [*qemu_command(folder, program, settings), *words], seconds, elf, options)
 
 
 def watch_kernel(folder: Path, program: Path, words: str, seconds: int, **settings: str) -> Run:
@@ -54,11 +55,13 @@ def qemu_command(folder: Path, program: Path, settings: Mapping[str, str] = Mapp
     return printed.splitlines()
 
 
-def judge(folder: Path, command: Sequence[str], seconds: int, elf: Sequence[Path] = ()) -> Run:
+def judge(
+    folder: Path, command: Sequence[str], seconds: int, elf: Sequence[Path] = (), options: Sequence[str] = ()
+) -> Run:
     """What `cr3scope run` says of a QEMU command."""
     done = cr3scope(
         "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json",
-        *(word for file in elf for word in ("--elf", file)), "--", *command,
+        *(word for file in elf for word in ("--elf", file)), *options, "--", *command,
         seconds=seconds + 60,
     )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr, folder)

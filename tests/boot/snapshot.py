@@ -53,14 +53,15 @@ class Snapshot:
 
 
 def boot_from_snapshot(
-    folder: Path, *, config: str = "", inject: str = "", is_traced: bool = True, **environment: str
-) -> Run:
+    folder: Path, *, config: str = "", inject: str = "", is_traced: bool = True,
+    options: Sequence[str] = (), **environment: str,
+) -> Run:  # fmt: skip
     """As reference.boot, from where the loader starts. AssertionError if it traced another configuration.
 
-    ``is_traced``: False for a configuration that the loader refuses.
+    ``is_traced``: False for a configuration that the loader refuses; ``options``: further ones of `run`.
     """
     command, snapshot, lines = _configured(folder, config, inject, environment)
-    run = _watch(folder, snapshot.folder, [*command, *incoming(snapshot.state)], RESTORED_SECONDS)
+    run = _watch(folder, snapshot.folder, [*command, *incoming(snapshot.state)], RESTORED_SECONDS, *options)
     if is_traced and "sinks=file" not in lines:  # else nothing is traced where one could look
         _check_configuration(run, inject, lines)
     return run
@@ -119,8 +120,8 @@ def _command(folder: Path, disk: Path, environment: dict[str, str]) -> list[str]
     return printed.splitlines()
 
 
-def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int) -> Run:
-    return run_traced(folder, programs / "loader.elf", programs / "kernel.elf", command, seconds)
+def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int, *options: str) -> Run:
+    return run_traced(folder, programs / "loader.elf", programs / "kernel.elf", command, seconds, *options)
 
 
 @cache

@@ -37,11 +37,14 @@ def cr3scope(*words: str | Path, seconds: float = 60) -> subprocess.CompletedPro
         )
 
 
-def run_traced(folder: Path, loader: Path, kernel: Path, command: Sequence[str], seconds: int) -> Run:
-    """Return what `cr3scope run` makes of a QEMU command that boots the reference loader, with symbols of two ELF files."""
+def run_traced(folder: Path, loader: Path, kernel: Path, command: Sequence[str], seconds: int, *options: str) -> Run:
+    """Return what `cr3scope run` makes of a QEMU command that boots the reference loader, with symbols of two ELF files.
+
+    ``options``: further ones of `run`.
+    """
     done = cr3scope(
         "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json",
-        "--elf", loader, "--elf", kernel, "--", *command, seconds=seconds + 30,
+        "--elf", loader, "--elf", kernel, *options, "--", *command, seconds=seconds + 30,
     )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr, folder)
 

@@ -202,7 +202,7 @@ class _Watcher:
                 self._serial_ready()
                 self._log.finish()
                 self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
-                self.outcome.serial = self._serial.received
+                self.outcome.serial, self.outcome.has_said_it = self._serial.received, self._serial.has_said_it
                 self.outcome.seconds = time.monotonic() - self._began
                 examine(self._qmp, self.outcome)
         except (MemoryUnavailable, UnusableInput) as error:

@@ -193,7 +193,7 @@ def _with_end(case: Case, end: RunEnd) -> Case:
         heads.append(f"{what} after {end.seconds:.1f} s{where}")
         case = _plus(case, Circumstance.CUT_SHORT)
     heads.extend(end.lost)
-    if end.unsaid and status_of(case) is Status.HEALTHY:
+    if end.unsaid and status_of(case) in (Status.HEALTHY, Status.HUNG):
         heads.insert(0, f"the guest never said {end.unsaid!r} (--expect)")
         case = _plus(case, Circumstance.UNSAID)
     if case.observation is not None:

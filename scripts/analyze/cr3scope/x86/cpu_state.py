@@ -65,8 +65,8 @@ class CpuState:
 
     @property
     def levels(self) -> int:
-        """Return how deep the tables are: 5 with CR4.LA57, else 4."""
-        return 5 if self.cr4 & CR4_LA57 else 4
+        """Return how deep the tables are: 5 with CR4.LA57 in long mode, else 4."""
+        return 5 if self.paging_mode is PagingMode.LEVELS_5 else 4
 
     @property
     def has_nx(self) -> bool:
