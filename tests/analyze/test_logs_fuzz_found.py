@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from analyze.logs.cpu import DF, GP, IF, INT, INTERRUPT, NXE, PAE, PF, Cpu, Flaw, Gate, Machine, Mode
+from analyze.logs.fuzz import differences, make
 from analyze.logs.qemu_writer import VERSIONS, Reset, Version, at_reset, pieces
 
 from cr3scope.input.logs.logfile import LogFile
@@ -187,3 +188,49 @@ def test_a_head_that_is_cut_leaves_the_double_fault(tmp_path: Path) -> None:
     machine.raise_(cpu(gates={}), PF, 0, 0x45, "read")
     document, _ = judged(tmp_path, machine.happened[1:])
     assert (document["observation"]["outcome"], document["observation"]["fatal"]["vector"]) == ("triple-fault", DF)
+
+
+def started_anew(one: Cpu) -> str:
+    """What QEMU writes of a CPU but the first that is sent INIT: its registers before that (SDM 3A, 10.4)."""
+    reset = Reset((at_reset(), one), 1)
+    return next(piece.text for piece in pieces([reset], NEW, "both") if piece.text.startswith("CPU Reset (CPU 1)"))
+
+
+def judged_text(folder: Path, text: str) -> tuple[dict[str, Any], str]:
+    (folder / "log").write_text(text)
+    with LogFile(folder / "log") as log:
+        verdict = judge_log(read_story(log))
+    return as_dict(verdict), " ".join(render(verdict).split())
+
+
+def test_another_cpu_that_is_started_anew_is_no_reset_of_the_machine(tmp_path: Path) -> None:
+    machine, one = Machine(0), cpu()
+    tick(machine, one)
+    text = started_anew(cpu(1)) + "".join(piece.text for piece in pieces(machine.happened, NEW, "both"))
+    document, _ = judged_text(tmp_path, text)
+    assert document["verdict"] == "healthy"
+
+
+def test_code_that_went_on_after_another_cpu_was_started_anew_went_on(tmp_path: Path) -> None:
+    machine, one = Machine(0), cpu()
+    handled(machine, one, 6)
+    tick(machine, one)
+    first, *later = (piece.text for piece in pieces(machine.happened, NEW, "both"))
+    document, words = judged_text(tmp_path, "".join((first, started_anew(cpu(1)), *later)))
+    assert document["verdict"] == "healthy", words
+
+
+def test_a_record_that_lost_its_announcement_is_no_double_fault_where_the_next_was_raised_while_nothing_was_delivered(
+    tmp_path: Path,
+) -> None:
+    one = cpu(cpl=3, rip=0x40_1000, stack0=RSP, away=[(RSP - 0x800, RSP - 1)])
+    machine = Machine(0)
+    machine.interrupt(one, DF, INTERRUPT)  # a PIC that was not remapped
+    document, words = judged(tmp_path, machine.happened, VERSIONS[0])
+    assert (document["observation"]["fatal"]["kind"], document["observation"]["fatal"]["vector"]) == (INTERRUPT, DF), words
+    assert "#DF was delivered: #PF" not in words
+
+
+def test_where_no_boot_surely_died_it_may_be_about_the_last(tmp_path: Path) -> None:
+    case = make(56129)
+    assert differences(case, tmp_path / "log") == [] and case.meaning.told[-1].boot.number == 1

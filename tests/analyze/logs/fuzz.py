@@ -48,7 +48,7 @@ def make(seed: int) -> Case:
         written = written[rng.randrange(len(written) // 2) :]
     elif cut < 0.25 and len(written) > 4:
         written = written[: rng.randrange(len(written) // 2, len(written)) + 1]
-    if written and not version.services and " v=08 " in written[0].text.split("\n")[0]:
+    while written and not version.services and " v=08 " in written[0].text.split("\n")[0]:
         del written[0]  # whether an interrupt or a double fault that lost the line before it, nobody could tell
     if written and items == "int" and isinstance(written[0].what, Died):
         del written[0]  # whether the guest's death or SeaBIOS' own reset, nobody could tell without its registers

@@ -138,15 +138,17 @@ def judge(tale: Tale, pieces: Sequence[Piece], items: str, version: Version) -> 
             right.append(told)
         if told.outcome != DELIVERED or not any(told.routine) and not told.or_ran:
             break
-    right = right or (died or known or boots)[-1:]
+    else:  # each may be like others that were survived: then it is about the last one
+        right += [told for told in died[-1:] if not right or right[0] is not told]
+    right = right or (known or boots)[-1:]
     right += [Told(told.boot, RAN) for told in right if told.or_ran]
-    is_reset = any(isinstance(piece.what, Reset) and _ran_before(piece) for piece in pieces) and not version.late_dump
+    is_reset = any(_is_of_a_machine_that_ran(piece) for piece in pieces) and not version.late_dump
     return Meaning(right, len(shown) if known else None, is_reset)
 
 
-def _ran_before(piece: Piece) -> bool:
-    assert isinstance(piece.what, Reset)
-    return any(cpu.rip != at_reset().rip for cpu in piece.what.cpus)
+def _is_of_a_machine_that_ran(piece: Piece) -> bool:
+    """Whether it is the reset of the first CPU. One of another CPU alone may be an INIT that started it (SDM 3A, 10.4)."""
+    return isinstance(piece.what, Reset) and _has_run(piece.what) and piece.text.startswith("CPU Reset (CPU 0)")
 
 
 def _of_boot(boot: Boot, pieces: Sequence[Piece], items: str, version: Version) -> Iterator[Told]:

@@ -26,6 +26,7 @@ _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
 _DESCRIPTOR = 8
 _TSS_BYTES = 104
+_TELLING = exceptions.CONTRIBUTORY | exceptions.PAGE_FAULTS | {exceptions.DOUBLE_FAULT}  # while which are delivered QEMU says so
 
 
 def is_delivery(record: InterruptRecord) -> bool:
@@ -81,6 +82,8 @@ def raised_by(before: InterruptRecord, record: InterruptRecord) -> bool:
     if is_delivery(record):
         return True
     if not record.is_exception or before.is_exception and is_delivery(before):
+        return False
+    if before.is_exception and record.old == NO_EXCEPTION and before.vector in _TELLING:
         return False
     if before.cr3 is not None and record.cr3 is not None and before.cr3 != record.cr3:
         return False

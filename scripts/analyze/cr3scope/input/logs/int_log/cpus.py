@@ -13,11 +13,12 @@ import re
 from collections.abc import Sequence
 
 from cr3scope.input.logs.event import InterruptRecord
-from cr3scope.input.logs.int_log.record import MAX_RECORD
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD
 from cr3scope.input.logs.logfile import LogPart
 from cr3scope.input.logs.log_report import WhichCpu
 from cr3scope.input.logs.survival import STACK
 
+_RESETS = b"CPU Reset (CPU "
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
 _AT = re.compile(rb"[RE]SP=([0-9a-f]{8,16})\s.{0,600}?[RE]IP=([0-9a-f]{8,16}) ", re.DOTALL)
 _BEGIN = 1 << 20  # every CPU is reset before the firmware starts
@@ -28,8 +29,23 @@ _SAME_STACK = 4 << 10
 
 def named(log: LogPart) -> set[int]:
     """Return the CPUs that the log names; none without `-d cpu_reset`."""
-    begin = log.whole.read(0, _BEGIN)
+    return _named_in(log.whole.read(0, _BEGIN))
+
+
+def _named_in(begin: bytes) -> set[int]:
     return {int(match[1]) for match in _RESET.finditer(begin)}
+
+
+def owner(log: LogPart) -> int | None:
+    """Return the CPU whose own log this is (`-d tid`), if it is not the first; None of any other log.
+
+    It begins with the CPU's reset. A log that names another CPU later on may tell of an INIT (SDM 3A, 10.4).
+    """
+    begin = log.whole.read(0, _BEGIN)
+    numbers = _named_in(begin)
+    if len(numbers) != 1 or numbers == {0}:
+        return None
+    return numbers.pop() if begin.find(RECORD, 0, begin.find(_RESETS)) < 0 else None
 
 
 def which(
@@ -44,10 +60,9 @@ def which(
     ``place``: the switch; ``before``: the last records under another CR3; ``others``: there are records of
     other CPUs.
     """
-    numbers = named(log)
-    known = len(numbers)
-    if known == 1 and numbers != {0}:  # `-d tid` gives each CPU a log of its own
-        only = numbers.pop()
+    known = len(named(log))
+    only = owner(log) if known == 1 else None
+    if only is not None:
         return WhichCpu(f"CPU {only}: the only one that this log names", only)
     if known <= 1 and not others:
         return WhichCpu()
@@ -93,7 +108,7 @@ def _stack_owner(log: LogPart, dead: InterruptRecord, end: int) -> int | None:
     """The CPU that had its stack where ``dead`` has it, when it was last reset before ``end``."""
     latest: dict[int, int] = {}
     for _ in range(_MOST_CPUS):
-        end = log.rfind(b"CPU Reset (CPU ", 0, end)
+        end = log.rfind(_RESETS, 0, end)
         if end < 0:
             break
         data = log.read(end, MAX_RECORD)

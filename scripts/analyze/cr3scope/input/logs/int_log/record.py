@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, Kind, RegisterDump
+from cr3scope.input.logs.event import NO_DUMP, NO_EXCEPTION, InterruptRecord, Kind, RegisterDump
 from cr3scope.input.logs.int_log.marker import MARKER
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.register_dump import read_registers
@@ -228,6 +228,8 @@ def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool
     and a PIC that nobody has programmed has them on exceptions' vectors. A #DF is of the record before it."""
     if int(header[2], 16) in _NO_EXCEPTIONS:
         return True
+    if int(header[2], 16) == DOUBLE_FAULT and not _CHECK.search(before) and _is_disproved(data, header):
+        return True
     of_another = _CHECK.search(before) and int(header[2], 16) == DOUBLE_FAULT and not _announces(before, DOUBLE_FAULT)
     if not of_another and (_CHECK.search(before) or not _END_OF_DUMP.search(before)):
         return False
@@ -237,6 +239,15 @@ def _is_unannounced(data: bytes, header: re.Match[bytes], before: bytes) -> bool
     number = _NUMBER.search(data, max(sign - LONGEST_NUMBER, 0), sign) if sign >= 0 else None
     last = _HEADER.match(data, number.start()) if number else None
     return last is None or last.group(6, 7, 9, 10) != header.group(6, 7, 9, 10)
+
+
+def _is_disproved(data: bytes, header: re.Match[bytes]) -> bool:
+    """Whether what came next in the place of a #DF, which no code returns from, was raised while nothing was delivered."""
+    following = _next_header(data, header.end())
+    if following is None or following.group(6, 7, 9, 10) != header.group(6, 7, 9, 10):
+        return False
+    check = _CHECK.search(_announced(data, following))
+    return check is not None and int(check[1], 16) == NO_EXCEPTION
 
 
 def _announced(data: bytes, header: re.Match[bytes]) -> bytes:

@@ -13,7 +13,7 @@ from cr3scope.input.logs.event import InterruptRecord, Kind, TripleFault, by_tas
 from cr3scope.input.logs.int_log import cpus, switch
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED
 from cr3scope.input.logs.int_log.count import count
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records, read_reset
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, RESET, read_records, read_reset
 from cr3scope.input.logs.logfile import WINDOW, LogPart
 from cr3scope.input.logs.log_report import KEPT, Excerpt, WhichCpu
 from cr3scope.input.logs.observe import is_reset_of_firmware
@@ -47,7 +47,7 @@ class IntLogSpaces:
         place = self._log.find(RECORD)
         if place < 0:
             return False
-        start = max(place - _LINE, self._log.first - _LINE)
+        start = max(place - _LINE, self._log.first - _LINE, 0)
         first = list(islice(read_records(self._log.read(start, 2 * MAX_RECORD), start), 2))
         return not (len(first) == 1 and first[0].kind is Kind.INT and is_reset_of_firmware(first[0].cpu))
 
@@ -77,7 +77,7 @@ class IntLogSpaces:
     def _of_telling_cpu(self) -> InterruptRecord | None:
         """Of several CPUs, an exception of the one that storms, else of the last one that tells nothing after an exception
         while others do; None if there is none, or the last exception of all was the end of the machine."""
-        start = max(self._log.size - _TAIL, self._log.first - _LINE)
+        start = max(self._log.size - _TAIL, self._log.first - _LINE, 0)
         data = self._log.read(start, self._log.size - start)
         if len(set(_TASK.findall(data))) < 2:  # most logs are of one CPU, and records take longer to read
             return None
@@ -153,14 +153,19 @@ def _is_last_of_its_cpu(log: LogPart, record: InterruptRecord) -> bool:
 
 
 def _record_before(log: LogPart, first: InterruptRecord) -> InterruptRecord | None:
-    start = max(first.offset - 2 * MAX_RECORD, log.first - _LINE)
-    return next(reversed(list(read_records(log.read(start, first.offset - start), start))), None)
+    return next(reversed(_records_up_to(log, first, 2 * MAX_RECORD)), None)
 
 
 def _recent(log: LogPart, record: InterruptRecord) -> list[InterruptRecord]:
     """The last records before one."""
-    start = max(record.offset - _TAIL, log.first - _LINE)
-    return list(read_records(log.read(start, record.offset - start), start))
+    return _records_up_to(log, record, _TAIL)
+
+
+def _records_up_to(log: LogPart, record: InterruptRecord, reach: int) -> list[InterruptRecord]:
+    """Those that begin in so many bytes before one; of what kind the last of them is, that one may tell."""
+    start = max(record.offset - reach, log.first - _LINE, 0)
+    found = read_records(log.read(start, record.offset + MAX_RECORD - start), start)
+    return [one for one in found if one.offset < record.offset]
 
 
 def _interrupts(log: LogPart, end: InterruptRecord, place: int) -> list[InterruptRecord]:
@@ -169,8 +174,10 @@ def _interrupts(log: LogPart, end: InterruptRecord, place: int) -> list[Interrup
     Of several CPUs, one that is still where all were before the switch is another.
     """
     elsewhere = switch.dumped_before(log, place) if len(cpus.named(log)) > 1 else None
-    start = max(end.offset - _LINE, log.first - _LINE)
-    after = log.read(start, _TAIL).split(b"CPU Reset (CPU", 1)[0]
+    start = max(end.offset - _LINE, log.first - _LINE, 0)
+    after = log.read(start, _TAIL)
+    if RESET in after:  # of another CPU than the first it may be an INIT
+        after = after.split(RESET + b"%d)" % (cpus.owner(log) or 0), 1)[0]
     return [
         record
         for record in read_records(after, start)
