@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from cr3scope.input.logs.event import NO_DUMP, NO_EXCEPTION, InterruptRecord, Kind, RegisterDump
 from cr3scope.input.logs.int_log.marker import MARKER
@@ -39,6 +40,7 @@ _END_OF_DUMP = re.compile(rb"CCO=|EFER=|XMM\d\d=|DR6=")
 _FLOATING = b"FCW="
 RESET = b"CPU Reset (CPU "
 _MOST_RESETS = 256
+_REMEMBERED = 512  # dumps, of a kilobyte or two each
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
 _ELSE = re.compile(
@@ -105,10 +107,7 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     vector = int(header[2], 16)
     before = _announced(data, header)
     check = _CHECK.search(before)
-    intruder = _ELSE.search(data, header.end(), end)
-    if intruder:
-        end = intruder.start()
-    dumped = read_dump(data, header.end(), end)
+    dumped = _dumped(data[header.end() : end])
     cr2 = int(header[11], 16) if header[11] else dumped.cr2
     return InterruptRecord(
         offset=base + header.start(),
@@ -126,16 +125,17 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
     )  # fmt: skip
 
 
-def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
-    """Return what a register dump in ``start``..``end`` (excluded) shows, but for the general registers."""
-    rest = data.find(_FLOATING, start, end)  # of which nothing is wanted, and which is most of it
-    end = rest if rest >= 0 else end
-    control = _CONTROL.search(data, start, end)
-    flags = _FLAGS.search(data, start, end)
-    efer = _EFER.search(data, start, end)
-    bits = _CODE_BITS.search(data, start, end)
-    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in _TABLE.finditer(data, start, end)}
-    segments = {match[1]: match for match in _SEGMENT.finditer(data, start, end)}
+@lru_cache(_REMEMBERED)  # the same records are asked for again and again, with others around them
+def _dumped(text: bytes) -> RegisterDump:
+    """What the register dump with which a text begins shows, but for the general registers."""
+    intruder = _ELSE.search(text, 1)  # its own first word may be that of a reset
+    end = intruder.start() if intruder else len(text)
+    rest = text.find(_FLOATING, 0, end)  # of which nothing is wanted, and which is most of it
+    text = text[: rest if rest >= 0 else end]
+    control, flags, efer = _CONTROL.search(text), _FLAGS.search(text), _EFER.search(text)
+    bits, table = _CODE_BITS.search(text), _TABLE.search(text)
+    tables = {match[1]: (int(match[2], 16), int(match[3], 16)) for match in _TABLE.finditer(text)}
+    segments = {match[1]: match for match in _SEGMENT.finditer(text)}
     task, gs = segments.get(b"TR"), segments.get(b"GS")
     return RegisterDump(
         flags=int(flags[1], 16) if flags else None,
@@ -145,7 +145,7 @@ def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
         cr3=int(control[3], 16) if control else None,
         cr4=int(control[4], 16) if control else None,
         efer=int(efer[1], 16) if efer else None,
-        has_wide_tables=_has_wide_tables(data, start, end) if tables else None,
+        has_wide_tables=len(table[2]) == _WIDE if table else None,
         idt=tables.get(b"I"),
         gdt=tables.get(b"G"),
         task=int(task[3], 16) if task else None,
@@ -153,12 +153,6 @@ def read_dump(data: bytes, start: int, end: int) -> RegisterDump:
         gs_base=int(gs[3], 16) if gs else None,
         halted=flags[2] == b"1" if flags else None,
     )
-
-
-def _has_wide_tables(data: bytes, start: int, end: int) -> bool | None:
-    """Whether the tables' bases have 16 digits; None of a dump that may have them for another reason."""
-    table = _TABLE.search(data, start, end)
-    return None if table is None else len(table[2]) == _WIDE
 
 
 def read_reset(data: bytes, start: int, dead: InterruptRecord | None = None) -> RegisterDump:
@@ -183,7 +177,7 @@ def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
     rip, rsp = (general.get(f"R{name}", general.get(f"E{name}")) for name in ("IP", "SP"))
     if rip is None or rip == _AT_RESET:
         return NO_DUMP
-    dumped = read_dump(data, start, end)
+    dumped = _dumped(data[start:end])
     code = next((match for match in _SEGMENT.finditer(data, start, end) if match[1] == b"CS"), None)
     cpl = _CPL.search(data, start, end)
     base = 0 if dumped.code_bits == 64 else None if code is None else int(code[3], 16)
