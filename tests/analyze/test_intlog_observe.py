@@ -30,6 +30,8 @@ from cr3scope.input.logs.int_log import count as counting
 from cr3scope.input.logs.int_log.record import read_kinds, read_records
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.render.finding import title
+from cr3scope.render.chain import lines
+from cr3scope.render.message import plain
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -71,8 +73,8 @@ def test_form_a_unmapped_idt_is_a_triple_fault_that_names_the_gate(
     assert report.ending is Ending.TRIPLE_FAULT
     assert report.records == 2
     assert report.notes == ()
-    assert f"IDT gate 14 at {IDT + 14 * 16:#x} cannot be read" in report.chain[0]
-    assert "IDT is not readable" in report.detail
+    assert f"IDT gate 14 at {IDT + 14 * 16:#x} cannot be read" in lines(report)[0]
+    assert "IDT is not readable" in plain(report.detail)
 
 
 def test_form_b_handler_not_executable_is_a_storm_and_the_first_record_its_cause(
@@ -82,7 +84,7 @@ def test_form_b_handler_not_executable_is_a_storm_and_the_first_record_its_cause
     assert report.first == FETCH_DENIED
     assert report.ending is Ending.STORM
     assert report.records == 87
-    words = "\n".join(report.chain)
+    words = "\n".join(lines(report))
     assert f"RIP={HANDLER:#x} again and again, 84 records" in words
     assert "RSP falls" in words and "#GP" in words and "#DF" in words and "triple fault" in words
 
@@ -90,7 +92,7 @@ def test_form_b_handler_not_executable_is_a_storm_and_the_first_record_its_cause
 def test_storm_on_an_ist_stack_is_told_to_have_no_end(read: Read) -> None:
     report = read(*firmware(), *storm(85, 150, falling=False))
     assert report.ending is Ending.STORM
-    assert "does not end by itself" in "\n".join(report.chain)
+    assert "does not end by itself" in "\n".join(lines(report))
 
 
 def test_storm_whose_every_fault_becomes_a_double_fault_is_one(read: Read) -> None:
@@ -103,7 +105,7 @@ def test_storm_whose_every_fault_becomes_a_double_fault_is_one(read: Read) -> No
     report = read(*firmware(149), record(149, 14, 0x11, cr2=SWITCH), *rounds)
     assert report.ending is Ending.STORM
     assert report.first == FETCH_DENIED
-    assert "RSP stays" in " ".join(report.chain)
+    assert "RSP stays" in " ".join(lines(report))
     few = (record(150 + n, 14 if n % 2 else 8, 0x11, rip=HANDLER, cr2=HANDLER) for n in range(20))
     assert read(*firmware(), *few).ending is not Ending.STORM, "two exceptions in turn are no row of equal ones"
 
@@ -118,7 +120,7 @@ def test_form_c_bad_stack_is_told_apart_from_an_unmapped_idt(read: Read) -> None
     )
     assert report.ending is Ending.TRIPLE_FAULT
     assert report.first == Fault(14, 2, push, SWITCH, NEW_CR3)
-    assert "stack itself is bad" in report.detail
+    assert "stack itself is bad" in plain(report.detail)
 
 
 def test_form_d_one_exception_that_nothing_follows_was_delivered(read: Read) -> None:
@@ -143,14 +145,14 @@ def test_form_e_protection_fault_with_an_unmapped_idt(read: Read) -> None:
     )
     assert report.first == Fault(13, 0, None, SWITCH, NEW_CR3)
     assert report.ending is Ending.TRIPLE_FAULT
-    assert "IDT gate 13" in report.chain[0] and "IDT gate 14" in report.chain[1]
+    assert "IDT gate 13" in lines(report)[0] and "IDT gate 14" in lines(report)[1]
 
 
 def test_unreadable_gdt_is_named(read: Read) -> None:
     report = read(
         *firmware(), record(150, 3), record(151, 8, cr2=GDT + 0x38, old=14), TRIPLE
     )
-    assert "GDT entry 0x38" in report.chain[0] and "GDT is not readable" in report.detail
+    assert "GDT entry 0x38" in lines(report)[0] and "GDT is not readable" in plain(report.detail)
 
 
 @pytest.mark.parametrize("stale", [IDT + 0x100, GDT + 0x10, STACK - 8], ids=["IDT", "GDT", "stack"])
@@ -158,7 +160,7 @@ def test_a_cr2_of_an_older_fault_blames_nothing(read: Read, stale: int) -> None:
     """What delivery raised was no page fault: no gate, or one that the IDT's limit leaves out."""
     report = read(*firmware(), record(150, 13, 0x32, cr2=stale), record(151, 8, cr2=stale, old=13), TRIPLE)
     assert report.ending is Ending.TRIPLE_FAULT
-    assert "under the new CR3" not in (report.detail or "")
+    assert "under the new CR3" not in plain(report.detail or "")
 
 
 def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
@@ -170,9 +172,9 @@ def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
     assert report.records == 100
     cut = read(*firmware(), *probes)
     assert cut.ending is Ending.DELIVERED and cut.first == Fault(14, 3, 99 * 0x1000, HANDLER + 99, NEW_CR3)
-    assert cut.is_routine and any("99 exceptions came first and were handled" in note for note in cut.notes), cut.notes
+    assert cut.is_routine and any("99 exceptions came first and were handled" in plain(note) for note in cut.notes), cut.notes
     assert len(report.exceptions) == 64
-    assert "all handled" in report.detail
+    assert "all handled" in plain(report.detail)
 
 
 def int_instruction(number: int, vector: int) -> str:
@@ -189,7 +191,7 @@ def test_interrupts_between_handled_exceptions_are_counted_apart(read: Read, tim
         pieces.append(int_instruction(152 + 3 * i, 3))
     report = read(*firmware(), *pieces)  # what comes after the last exception is not between them
     assert (report.ending, report.records) == (None, 30)
-    assert report.detail == "30 exceptions, all handled, and 58 interrupts"
+    assert plain(report.detail) == "30 exceptions, all handled, and 58 interrupts"
     assert report.counted is not None and report.counted.interrupts == 58
 
 
@@ -197,7 +199,7 @@ def test_interrupts_are_not_among_what_came_before_the_fatal_exception(read: Rea
     pieces = [record(150, 14, 3, rip=HANDLER, cr2=0x1000)]
     pieces += [record(151 + i, 0x20, rip=SWITCH + i, old=None) for i in range(20)]
     report = read(*firmware(), *pieces, *unmapped_idt(171))
-    assert any("1 exception came first and was handled" in note for note in report.notes), report.notes
+    assert any("1 exception came first and was handled" in plain(note) for note in report.notes), report.notes
 
 
 def test_a_timer_between_an_exception_and_its_announcement_does_not_change_the_count(read: Read) -> None:
@@ -206,12 +208,12 @@ def test_a_timer_between_an_exception_and_its_announcement_does_not_change_the_c
     ticks = [record(150, 14, 3, rip=HANDLER + 9, cr2=0x1000), announced + "\n",
              record(152, 0x20, rip=SWITCH, old=None), exception]
     report = read(*firmware(), *ticks, record(153, 14, 3, rip=HANDLER + 1, cr2=0x3000), tick(154))
-    assert report.detail == "3 exceptions, all handled, and 1 interrupt"
+    assert plain(report.detail) == "3 exceptions, all handled, and 1 interrupt"
 
 
 def test_records_that_were_left_out_make_the_count_a_least_one(read: Read) -> None:
     pieces = [record(number, 14, 3, rip=HANDLER + number, cr2=0x1000) for number in (150, 151, 900)]
-    assert read(*firmware(), *pieces, tick(901)).detail == "at least 3 exceptions, all handled"
+    assert plain(read(*firmware(), *pieces, tick(901)).detail) == "at least 3 exceptions, all handled"
 
 
 def test_of_a_stretch_too_long_to_read_the_kinds_are_not_told(
@@ -220,7 +222,7 @@ def test_of_a_stretch_too_long_to_read_the_kinds_are_not_told(
     monkeypatch.setattr(counting, "MOST_BYTES", 2000)
     pieces = [record(150 + i, 14, 3, rip=HANDLER + i, cr2=0x1000) for i in range(9)]
     report = read(*firmware(), *pieces, tick(159))
-    assert (report.records, report.detail) == (9, "9 exceptions and interrupts, all handled")
+    assert (report.records, plain(report.detail)) == (9, "9 exceptions and interrupts, all handled")
 
 
 def test_kinds_are_told_alike_with_and_without_the_register_dump(read: Read, tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_kinds_are_told_alike_with_and_without_the_register_dump(read: Read, tmp
 def test_bytes_that_only_look_like_a_record_are_not_counted(read: Read) -> None:
     hostile = "v: v=: v=0e e=\n     : v=0e\n99999999999999: v=0e e=0000 i=0 cpl=0\n\x00\xff: v=\n"
     first, last = (record(number, 14, 3, rip=HANDLER + number, cr2=0x1000) for number in (150, 151))
-    assert read(*firmware(), first, hostile, last, tick(152)).detail == "2 exceptions, all handled"
+    assert plain(read(*firmware(), first, hostile, last, tick(152)).detail) == "2 exceptions, all handled"
 
 
 def test_one_fault_and_then_timer_interrupts_of_the_same_code_ran(read: Read) -> None:
@@ -251,7 +253,7 @@ def test_death_after_handled_exceptions_names_the_fatal_one(read: Read) -> None:
     assert report.first == report.fatal == FETCH_DENIED
     assert report.exceptions[0] == Fault(14, 3, 0, HANDLER, NEW_CR3)
     assert report.ending is Ending.TRIPLE_FAULT
-    assert any("100 exceptions came first and were handled" in note for note in report.notes)
+    assert any("100 exceptions came first and were handled" in plain(note) for note in report.notes)
 
 
 def test_storm_after_handled_exceptions_is_found_at_the_end(read: Read) -> None:

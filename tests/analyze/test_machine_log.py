@@ -26,6 +26,7 @@ from cr3scope.input.logs.int_log import log_filter
 from cr3scope.input.logs.int_log.log_filter import LogFilter
 from cr3scope.qemu.log_pipe import LogPipe
 from cr3scope.input.logs.int_log.storm import STORM_RECORDS, Storm, StormDetector
+from cr3scope.render.chain import lines
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -74,7 +75,7 @@ def test_storm_is_cut_to_its_beginning_and_its_end_and_reads_the_same(
     for content in (kept, whole.encode()):
         (tmp_path / "log").write_bytes(content)
         report = observe(tmp_path / "log", NEW_CR3)
-        reports.append((report.first, report.ending, report.records, report.chain))
+        reports.append((report.first, report.ending, report.records, lines(report)))
     assert reports[0] == reports[1]
     assert reports[0][0] == Fault(14, 0x11, SWITCH, SWITCH, NEW_CR3)
 

@@ -24,6 +24,7 @@ from cr3scope.input.logs.screen import read_screen
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Target
 from cr3scope.render import message, text
+from cr3scope.render.chain import lines
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.ending import Ending
 
@@ -222,7 +223,7 @@ def test_an_undelivered_interrupt_is_the_first_exception_of_the_log(read: Read) 
     assert report.first == INT3_RAISED
     assert report.records == 3
     assert report.ending is Ending.TRIPLE_FAULT
-    assert f"IDT gate 3 at {b.IDT + 3 * 16:#x} cannot be read" in report.chain[0]
+    assert f"IDT gate 3 at {b.IDT + 3 * 16:#x} cannot be read" in lines(report)[0]
     scene = with_int3()
     scene.unmap(b.IDT)
     assert judged(scene, report).agreement is True
@@ -232,7 +233,7 @@ def test_an_interrupt_of_a_vector_that_is_no_exception_is_not_the_first_though_i
     report = read(int3_record(vector=0x80), fault_record(151, b.IDT + 0x80 * 16))
     assert report.events[0].record.vector == 0x80 and report.events[0].why is Why.IDT_UNMAPPED
     assert report.first == report.fatal == Fault(14, 0, b.IDT + 0x80 * 16, INT3, b.ROOT)
-    assert f"IDT gate 128 at {b.IDT + 0x80 * 16:#x} cannot be read" in report.chain[0]
+    assert f"IDT gate 128 at {b.IDT + 0x80 * 16:#x} cannot be read" in lines(report)[0]
 
 
 @pytest.mark.parametrize("rsp", [b.STACK_TOP - 40, b.IST_TOP - 40])

@@ -93,5 +93,5 @@ def _check_damaged(case: Case) -> None:
         require(not _DIED.search(case.data), "HEALTHY, although the only boot ends with QEMU's `Triple fault`")
 
 
-LOG = Target("log", _make_meant, _check_meant, ("input/logs/int_log", "input/logs/formats/qemu_int.py", "input/logs/delivery.py", "input/logs/chain.py"))
+LOG = Target("log", _make_meant, _check_meant, ("input/logs/int_log", "input/logs/formats/qemu_int.py", "input/logs/delivery.py", "render/chain.py"))
 DAMAGED_LOG = Target("damaged-log", _make_damaged, _check_damaged, ("input/logs",))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cr3scope.input.logs.chain import what
 from cr3scope.input.logs.survival import is_past
 from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.panic import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
+from cr3scope.message import message
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.render.chain import what
 from cr3scope.target.standstill import interrupts_on, standing
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
@@ -90,10 +91,8 @@ def _with_what_came_of_it(seen: LogReport, outcome: Outcome, screen: Fault | Non
 
 
 def _survived(seen: LogReport, words: str) -> LogReport:
-    counted = seen.counted.handled_words if seen.counted is not None else words
-    return replace(
-        seen, ending=None, first=None, fatal=None, chain=(), events=(), detail=counted, is_routine=False
-    )
+    counted = message("{counted:handled}", counted=seen.counted) if seen.counted is not None else words
+    return replace(seen, ending=None, first=None, fatal=None, events=(), detail=counted, is_routine=False)
 
 
 def hang_words(outcome: Outcome) -> str:

@@ -15,8 +15,8 @@ from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
+from cr3scope.render import chain, message
 from cr3scope.render import finding as words
-from cr3scope.render import message
 from cr3scope.render.text import step_words
 from cr3scope.verdict.types import BootOutcome, FaultWalk, Verdict
 from cr3scope.x86.access import EntryRef, Fault
@@ -136,12 +136,12 @@ def _observation(observation: Observation | None, verdict: Verdict) -> dict[str,
         "records": observation.records,
         "interrupts": observation.counted.interrupts if observation.counted else None,
         "source": observation.source,
-        "detail": observation.detail,
-        "chain": list(observation.chain),
+        "detail": message.plain(observation.detail or ""),
+        "chain": list(chain.lines(observation)),
         "standing": _standing(observation.standing),
         "switch": _switch(observation.switch),
         "cpu": observation.cpu,
-        "last": observation.last,
+        "last": message.plain(observation.last),
         "places": [_place(place, verdict) for place in observation.places],
         "said": list(observation.said),
         "ended": observation.ended or None,

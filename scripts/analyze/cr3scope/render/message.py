@@ -84,9 +84,13 @@ _WORDS: Mapping[type, Callable[[Any, str], str]] = {
 
 def _fact(fact: Fact, spec: str) -> str:
     words = _WORDS.get(type(fact))
-    if words is None and isinstance(fact, Enum):
+    if words is not None:
+        return words(fact, spec)
+    if isinstance(fact, Enum):
         return str(fact.value)
-    return _WORDS[type(fact)](fact, spec)
+    from cr3scope.render.chain import WORDS  # most messages are of no log
+
+    return WORDS[type(fact)](fact, spec)
 
 
 class _Formatter(string.Formatter):

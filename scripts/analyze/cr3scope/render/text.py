@@ -9,13 +9,12 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
-from cr3scope.render import finding as words_of
+from cr3scope.render import chain, finding as words_of
 from cr3scope.render import message, source_line
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
 from cr3scope.text import printable
 from cr3scope.verdict.types import Status, Verdict
-from cr3scope.input.logs.chain import what
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
@@ -97,9 +96,9 @@ def _faulted(
     first = observation.first if observation and ended else None
     if observation is not None and observation.events and ended and not verdict.agreement:
         origin = observation.events[0].record
-        return f"{what(origin)}{f' at RIP={_hex(origin.rip)}' if origin.rip is not None else ''}"
+        return f"{chain.what(origin)}{f' at RIP={_hex(origin.rip)}' if origin.rip is not None else ''}"
     if first is None:
-        detail = observation.detail if observation else ""
+        detail = message.plain(observation.detail) if observation and observation.detail else ""
         return _first_error(verdict) or detail or "the machine did not run as it should"
     where = f"at RIP={_hex(first.rip)}"
     if verdict.agreement and prediction and prediction.first and prediction.diverges is None:
@@ -156,7 +155,7 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         is_exception = not observation.events or observation.events[0].record.is_exception
         yield _place(observation.first, is_exception)
         yield from _symbols(verdict, colour)
-        for words in observation.chain:
+        for words in chain.lines(observation):
             yield from _labelled("  ", "then", words, 8, colour)
     if observation is not None:
         struck = observation.first is not None and observation.ending is not None
@@ -165,7 +164,7 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         outcome = observation.ending.value if observation.ending else "ran"
         words = f"{observation.source}: {outcome}, {said[verdict.agreement]}"
         if observation.detail:
-            words += f"; {observation.detail}"
+            words += f"; {message.plain(observation.detail)}"
         yield from _labelled("  ", "seen", words, 8, colour)
         if not struck and not predicted:
             yield from _symbols(verdict, colour)
@@ -178,7 +177,7 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
         before = "" if switch.before is None else f"{_hex(switch.before)} -> "
         words = f"CR3 {before}{_hex(switch.cr3)}, in the log from byte {switch.offset} on"
         yield from _labelled("  ", "switch", words, 9, colour)
-    for label, words in (("cpu", observation.cpu), ("last", observation.last)):
+    for label, words in (("cpu", observation.cpu), ("last", message.plain(observation.last))):
         if words:
             yield from _labelled("  ", label, words, 8, colour)
     for line in observation.said:

@@ -9,6 +9,7 @@ from cr3scope.diagnose.observation import Observation, observed
 from cr3scope.input.capture.records import Boot, FaultRecord, PlanStep
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.message import message
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86 import exceptions
@@ -35,8 +36,8 @@ def observe(boot: Boot, report: LogReport | None) -> Observation | None:
             return seen
         if ran:
             counted = seen.counted or Count(seen.records, seen.records, 0)
-            handled = counted.handled_words if seen.records else ""
-            return replace(seen, ending=None, first=None, detail=seen.detail or handled, events=(), chain=())
+            handled = message("{counted:handled}", counted=counted) if seen.records else None
+            return replace(seen, ending=None, first=None, detail=seen.detail or handled, events=())
     if boot.faults:
         return _from_record(boot.faults[0])
     if ran:

@@ -107,7 +107,7 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
         seen = replace(seen, cpu=end.cpu)
     if end.is_firmwares and seen.switch is not None and not seen.switch.before:
         own = "under the firmware's own tables: nobody has switched yet"
-        seen = replace(seen, detail=f"{seen.detail}; {own}" if seen.detail else own)
+        seen = replace(seen, detail=message("{detail}; {own}", detail=seen.detail, own=own) if seen.detail else own)
     found = end.findings or end.at_switch
     if seen.ending is not None and end.panic is None:  # who can still speak has handled what the log shows
         found = (*found, *beside(found, case.findings))
@@ -137,7 +137,7 @@ def _with_panic(case: Case, end: RunEnd) -> Case:
         # Who can still speak has handled it; what came of it, the message says.
         what = describe(seen.first.vector, seen.first.error_code)
         detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"
-        seen = replace(seen, ending=None, detail=detail, chain=(), events=())
+        seen = replace(seen, ending=None, detail=detail, events=())
     return _plus(replace(case, findings=(found, *case.findings), observation=seen, mended=None), Circumstance.GAVE_UP)
 
 

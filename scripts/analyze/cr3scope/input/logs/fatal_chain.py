@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cr3scope.input.logs.delivery import is_delivery, raised_by, why
+from cr3scope.input.logs.delivery import Why, is_delivery, is_push, raised_by, why
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump, Stopped, TripleFault
-from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.happened import Death, DeathForm, Happened
 from cr3scope.input.logs.log_report import KEPT, Excerpt
 from cr3scope.input.logs.survival import is_inside, storm_start, survived_alike, went_on
 from cr3scope.x86.exceptions import IN_IDT, PAGE_FAULT, SELECTOR_ERRORS
+
+_FORMS = {
+    Why.NO_IDT: DeathForm.NO_IDT, Why.IDT_UNMAPPED: DeathForm.IDT_UNMAPPED, Why.GDT_UNMAPPED: DeathForm.GDT_UNMAPPED,
+    Why.STACK_UNMAPPED: DeathForm.STACK_UNMAPPED,
+}  # fmt: skip
 
 
 def last_chain(records: Sequence[InterruptRecord]) -> list[InterruptRecord]:
@@ -116,3 +121,15 @@ def happened_in(records: Sequence[InterruptRecord], end: TripleFault | Stopped |
             error & ~7 if selects and error is not None else None,
         ))  # fmt: skip
     return found
+
+
+def death_of(happened: Sequence[Happened], is_storm: bool) -> Death | None:
+    """Return what kind of death it is, from the structure alone; None if it is none of the known."""
+    first = happened[0]
+    if is_storm:
+        return Death(DeathForm.STORM)
+    form = _FORMS.get(first.why) if first.why else None
+    cr2 = first.record.fault.cr2
+    if form is DeathForm.STACK_UNMAPPED and len(happened) > 1 and cr2 is not None and is_push(first.record, cr2):
+        return Death(DeathForm.STACK_ITSELF)
+    return None if form is None else Death(form, first.record.cr3)

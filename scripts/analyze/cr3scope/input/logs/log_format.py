@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, RegisterDump, Walked
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.message import Message
 
 MOST_BYTES = 4 << 20
 _MOST_PLACES = 128
@@ -22,11 +23,11 @@ class Story:
     """The report, and what a log without a fault still tells."""
 
     report: LogReport = field(default_factory=LogReport)
-    last: str = ""  # what the guest was doing when last seen, in words
+    last: str | Message = ""  # what the guest was doing when last seen, in words
     last_rip: int | None = None
     reset: str = ""  # a reset that no exception explains, in words
     reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
-    tells_nothing: str = ""  # why nothing can be judged
+    tells_nothing: str | Message = ""  # why nothing can be judged
     walked: Walked | None = None  # the walk that the guest's kernel printed of the fault, or of whatever else
     last_interrupt: InterruptRecord | None = None  # of a device, if it is the last thing that the log tells
 

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, RegisterDump, Stopped, TripleFault
-from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.happened import Happened, Repetition
 from cr3scope.input.logs.switched import Switch
+from cr3scope.message import Message
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.standing import Standing
@@ -29,14 +30,13 @@ class LogReport:
     """
 
     first: Fault | None = None
-    chain: tuple[str, ...] = ()
     ending: Ending | None = None
     records: int = 0  # exceptions under the new CR3; of a storm by their numbers, whatever came between
     switch_offset: int | None = None
     exceptions: tuple[Fault, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Message, ...] = ()
     fatal: Fault | None = None
-    detail: str = ""
+    detail: str | Message | None = None
     source: str = "interrupt log"
     switch: Switch | None = None
     cpu: str = ""  # which of several CPUs this is of, in words
@@ -46,6 +46,8 @@ class LogReport:
     saw_interrupts: bool = False  # the log tells of interrupts: exceptions would stand in it, too
     standing: Standing | None = None  # no log tells it: of whoever has asked the machine
     events: tuple[Happened, ...] = ()  # the chain, its origin first; empty if no event was fatal
+    storm: Repetition | None = None  # in which they end
+    is_shutdown: bool = False  # the last exception could not be delivered
     dump: RegisterDump = NO_DUMP  # the registers at its origin; of a death without a record, those at the end
     is_routine: bool = False  # exceptions of the same kind were handled before the last one
     boots: int = 1  # of which the log tells

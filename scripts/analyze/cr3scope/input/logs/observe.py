@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cr3scope.input.logs import chain
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.delivery import gate_of_error
 from cr3scope.input.logs.event import InterruptRecord, Kind, RegisterDump, Stopped, TripleFault, by_task
-from cr3scope.input.logs.fatal_chain import fatal_storm, happened_in, last_chain, origin_of, with_origin
-from cr3scope.input.logs.happened import Happened
+from cr3scope.input.logs.fatal_chain import death_of, fatal_storm, happened_in, last_chain, origin_of, with_origin
+from cr3scope.input.logs.happened import Death, Happened, Repetition
 from cr3scope.input.logs.log_report import Excerpt, LogReport, Spaces
-from cr3scope.input.logs.standing_words import stopped_words
 from cr3scope.input.logs.survival import is_over, storm_end, survived_alike, went_on
+from cr3scope.message import Message, message
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import BREAKPOINT, DOUBLE_FAULT, FIRST_INTERRUPT, PROTECTION
 from cr3scope.x86.mov_cr3 import NO_FLUSH
@@ -119,9 +118,9 @@ def _of_space(spaces: Spaces, excerpt: Excerpt) -> LogReport:
 def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     early, late = excerpt.early, excerpt.late
     known = sorted({record.offset: record for record in (*early, *late)}.values(), key=lambda record: record.offset)
-    dead = isinstance(excerpt.end, TripleFault)
     first, end = early[0], late[-1]
     counted: Count | None = None
+    raging: Repetition | None = None
     records = max(end.number - first.number + 1, len(early))
     stormy = fatal_storm(excerpt)
     if stormy is not None:
@@ -129,11 +128,8 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         after = late[storm_end(late, storm) :]
         repeated = [r for r in late if r.identity == storm.identity] or [storm]
         row = with_origin(excerpt, [*lead, storm], None)  # the end is that of the last one
-        words = (
-            *chain.chain_words(row),
-            chain.storm_words(storm, repeated[-1], repeated[-1].number - storm.number + 1),
-            *chain.chain_words(happened_in([repeated[-1], *after], excerpt.end)),
-        )
+        of_last = tuple(happened_in([repeated[-1], *after], excerpt.end))
+        raging = Repetition(storm, repeated[-1], repeated[-1].number - storm.number + 1, of_last)
         ending: Ending | None = Ending.STORM
         fatal = lead[0] if lead else storm
     else:
@@ -141,30 +137,25 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         own = [record for record in known if record.may_share_cpu(end)]
         row = with_origin(excerpt, reported[:1] or last_chain(own), excerpt.end)
         fatal = reported[0] if reported else known[origin_of(known, len(known) - 1)]
-        words = chain.chain_words(row)
         counted = spaces.count(excerpt, first, end)
         records = counted.records if counted.exceptions is None else max(counted.exceptions, len(early))
         ending = _ending(excerpt, row)
-    if dead:
-        words = (*words, "no exception could be delivered: triple fault, the machine resets")
     if ending is None:
-        handled = counted.handled_words if counted is not None else ""
+        handled = message("{counted:handled}", counted=counted) if counted is not None else None
         return LogReport(
             records=records, counted=counted, switch_offset=excerpt.place, notes=_notes(excerpt, first),
             exceptions=tuple(record.fault for record in early), detail=handled,
         )  # fmt: skip
     origin = row[0].record
-    detail = "; ".join(filter(None, (chain.form_words(row, stormy is not None), origin.said)))
     if ending is Ending.DELIVERED:
         fatal = next(happened.record for happened in row if happened.record.is_exception)
-    if isinstance(excerpt.end, Stopped):
-        detail = stopped_words(excerpt.end)
     earlier = _earlier_words(spaces, excerpt, known, row)
     is_headline = origin.vector < FIRST_INTERRUPT and origin.kind is not Kind.INTERRUPT
     exceptions = (happened.record for happened in row if happened.record.is_exception)
     return LogReport(
         first=origin.fault if is_headline else next(exceptions).fault,
-        chain=words,
+        storm=raging,
+        is_shutdown=isinstance(excerpt.end, TripleFault),
         ending=ending,
         records=records + (not origin.is_exception),
         counted=counted,
@@ -172,7 +163,7 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
         exceptions=tuple(record.fault for record in early),
         notes=(*_notes(excerpt, origin), *earlier),
         fatal=fatal.fault,
-        detail=detail,
+        detail=_detail(excerpt, death_of(row, stormy is not None), origin.said),
         followed=tuple(dict.fromkeys(happened.record.fault for happened in row[1:])),
         events=tuple(row),
         dump=origin.cpu,
@@ -180,9 +171,17 @@ def _report(spaces: Spaces, excerpt: Excerpt) -> LogReport:
     )
 
 
+def _detail(excerpt: Excerpt, death: Death | None, said: str) -> Message | None:
+    if isinstance(excerpt.end, Stopped):
+        return message("{stopped}", stopped=excerpt.end)
+    if death is None:
+        return message("{said}", said=said) if said else None
+    return message("{death}; {said}", death=death, said=said) if said else message("{death}", death=death)
+
+
 def _earlier_words(
     spaces: Spaces, excerpt: Excerpt, known: Sequence[InterruptRecord], row: Sequence[Happened]
-) -> tuple[str, ...]:
+) -> tuple[Message, ...]:
     """What came before the fatal one."""
     first, origin = excerpt.early[0], row[0].record
     fatal = next((happened.record for happened in row if happened.record.is_exception), first)
@@ -191,11 +190,12 @@ def _earlier_words(
     before = spaces.count(excerpt, first, fatal).without_last
     if not before.exceptions and before.exceptions is not None:
         return ()
-    was = "was" if before.exceptions == 1 else "were"
-    handled = f"and {was} handled"
+    template = "{before} came first and were handled; fatal: {fatal}"
     if not _is_behind(excerpt, known, origin):
-        handled = f"(whether {'it' if before.exceptions == 1 else 'the last of them'} was handled is not known)"
-    return (f"{before.words} came first {handled}; fatal: {chain.title(origin)}",)
+        template = "{before} came first (whether the last of them was handled is not known); fatal: {fatal}"
+    if before.exceptions == 1:
+        template = template.replace("were", "was").replace("the last of them", "it")
+    return (message(template, before=before, fatal=origin),)
 
 
 def _is_behind(excerpt: Excerpt, known: Sequence[InterruptRecord], origin: InterruptRecord) -> bool:

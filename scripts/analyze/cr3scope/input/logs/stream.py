@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from cr3scope.input.logs import chain
 from cr3scope.input.logs.delivery import is_delivery
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import (
@@ -20,8 +19,8 @@ from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.log_report import KEPT, MOST_BOOTS, Excerpt, LogReport, WhichCpu
 from cr3scope.input.logs.observe import report_on
 from cr3scope.input.logs.same_cpu import of_one_cpu
-from cr3scope.input.logs.standing_words import shown_words, standing_note, stopped_words
 from cr3scope.input.logs.switched import Switch
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import DOUBLE_FAULT
 from cr3scope.x86.mov_cr3 import NO_FLUSH
@@ -40,13 +39,14 @@ def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
     walked = _walk_of(report, boots)
     if report.ending is not None:
         other = [end for boot, end in ends if boot.last() is None][-_MOST_ENDS:]
-        also = (f"the log tells of another end as well: {_death(end)[1]}" for end in other)
-        return Story(replace(report, notes=(*report.notes, *dict.fromkeys(also))), walked=walked)
+        first = [end for at, end in enumerate(other) if replace(end, offset=0) not in [replace(one, offset=0) for one in other[:at]]]
+        also = (message("the log tells of another end as well: {end}", end=end) for end in first)
+        return Story(replace(report, notes=(*report.notes, *also)), walked=walked)
     if ends:
         last = ends[-1][1]
-        ending, words = _death(last)
+        ending = Ending.TRIPLE_FAULT if isinstance(last, TripleFault) else Ending.STOPPED
         notes = () if cr3 is None else report.notes  # that there is no exception is no news then
-        return Story(replace(report, ending=ending, detail=words, dump=last.cpu, notes=notes), walked=walked)
+        return Story(replace(report, ending=ending, detail=message("{end}", end=last), dump=last.cpu, notes=notes), walked=walked)
     end = boots[-1].end
     if end is None or isinstance(end, (TripleFault, Stopped)):
         return Story(report, tells_nothing="the log holds no exception, no interrupt and no load of CR3")
@@ -55,16 +55,9 @@ def story_of(events: Iterable[Event], cr3: int | None, source: str) -> Story:
     if isinstance(end, Walked):
         return Story(report, tells_nothing=_ALONE, walked=walked)
     rip = end.cpu.rip if isinstance(end, (InterruptRecord, Shown)) else None
-    alone = standing_note(end) if isinstance(end, Shown) and not report.saw_interrupts else ""
+    alone: str | Message = message("{shown:alone}", shown=end) if isinstance(end, Shown) and not report.saw_interrupts else ""
     interrupt = end if isinstance(end, InterruptRecord) and end.kind is Kind.INTERRUPT else None
     return Story(report, _words(end), rip, tells_nothing=alone, last_interrupt=interrupt)
-
-
-def _death(end: TripleFault | Stopped) -> tuple[Ending, str]:
-    """An end of which no record tells, and its words."""
-    if isinstance(end, TripleFault):
-        return Ending.TRIPLE_FAULT, chain.death_words(end)
-    return Ending.STOPPED, stopped_words(end)
 
 
 _ALONE = "a walk is shown, and no exception with it: what the access was is not told"
@@ -278,11 +271,9 @@ def _numbered(told: Iterable[_Told], first: int) -> list[InterruptRecord]:
     return [replace(one.whole(), number=number) for number, one in enumerate(told, first)]
 
 
-def _words(end: InterruptRecord | Loaded | Shown | Walked) -> str:
+def _words(end: InterruptRecord | Loaded | Shown | Walked) -> Message:
     if isinstance(end, Loaded):
-        return f"CR3={end.cr3:#x} was loaded"
+        return message("CR3={cr3} was loaded", cr3=Hex(end.cr3))
     if isinstance(end, Walked):
-        return f"a walk of {end.virt:#x}"
-    if isinstance(end, Shown):
-        return shown_words(end)
-    return chain.title(end)
+        return message("a walk of {virt}", virt=Hex(end.virt))
+    return message("{end}", end=end)

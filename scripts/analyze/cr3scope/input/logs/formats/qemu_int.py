@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.logs.chain import death_words
 from cr3scope.input.logs.event import Event, InterruptRecord, Kind, TripleFault
 from cr3scope.input.logs.int_log.boots import STRUCK, TRIPLE_FAULT, UNDELIVERED, boots_of
 from cr3scope.input.logs.int_log.last_seen import last_seen, restart
@@ -19,6 +18,7 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
+from cr3scope.message import message
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import name
 
@@ -128,7 +128,7 @@ def _died_without_a_record(log: LogFile, report: LogReport) -> LogReport | None:
                 last = end
     if last is None:
         return None
-    return LogReport(ending=Ending.TRIPLE_FAULT, detail=death_words(last), dump=last.cpu, boots=boots, source=SOURCE)
+    return LogReport(ending=Ending.TRIPLE_FAULT, detail=message("{end}", end=last), dump=last.cpu, boots=boots, source=SOURCE)
 
 
 def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
