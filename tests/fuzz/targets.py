@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fuzz.boot_files import LINT
 from fuzz.captures import CAPTURE, TWIN
 from fuzz.cores import CORE
 from fuzz.elves import ELF, PE
@@ -10,4 +11,4 @@ from fuzz.logs import DAMAGED_LOG, LOG
 from fuzz.monitors import DIALOGUE, EXAMINED, GRAPH
 from fuzz.target import Target
 
-TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, GRAPH, LISTING, DIALOGUE, EXAMINED)
+TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED)

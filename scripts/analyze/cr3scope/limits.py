@@ -84,5 +84,17 @@ UEFI_PATH_NODES: Final = 16
 SOURCE_BYTES: Final = 16 << 20  # of a source file
 SOURCE_LINE_BYTES: Final = 1 << 16
 
+# Lint: what is looked for in a file that is not booted. Headers lie at its beginning; of code only functions whose bytes
+# may hold what is looked for are decoded, 50,000 instructions in a second.
+LINT_FILE_BYTES: Final = 1 << 30
+LINT_SEARCH_BYTES: Final = 256 << 20
+LINT_MAGICS: Final = 1 << 10  # of one kind that are looked at
+LINT_FUNCTIONS: Final = 1 << 9  # that are decoded
+LINT_FUNCTION_BYTES: Final = 1 << 13
+LINT_CODE_BYTES: Final = 1 << 18  # of them all
+LINT_INSTRUCTIONS: Final = 1 << 15  # that are followed from an image's entry
+LINT_PAIRS: Final = 1 << 10  # of segments or sections that are compared with each other
+LINT_RELOCATION_BYTES: Final = 1 << 22
+
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one

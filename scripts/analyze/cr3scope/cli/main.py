@@ -31,6 +31,7 @@ VERBS = {
     "maps": "list the effective mappings of an address space",
     "walk": "show every entry that an address meets, and which one vetoes",
     "diff": "show how two address spaces differ",
+    "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",
     "explain": "explain a rule; without one, list them",
     "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
 }

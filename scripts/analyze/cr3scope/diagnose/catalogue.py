@@ -42,6 +42,22 @@ from cr3scope.diagnose.rules.descriptors import (
     idt_unmapped,
     selector_mismatch,
 )
+from cr3scope.diagnose.rules.files import (
+    efi_entry,
+    efi_image,
+    efi_relocations,
+    efi_section_lost,
+    efi_strict_nx,
+    entry_in_long_mode,
+    limine_requests,
+    linux_header,
+    load_address,
+    multiboot_header,
+    segment_layout,
+    segment_writable_executable,
+    symbol_undefined,
+    vector_registers,
+)
 from cr3scope.diagnose.rules.firmware import (
     descriptor_stride,
     firmware_strict_nx,
@@ -218,8 +234,23 @@ RULES: tuple[Rule, ...] = (
     kernel_panic.RULE,
     nothing_booted.RULE,
     loader_returned.RULE,
-    # Explained only: no capture proves them.
+    # Found in files alone (diagnose/lint.py); of those above, some are found there as well:
+    multiboot_header.RULE,
+    linux_header.RULE,
+    segment_layout.RULE,
+    load_address.RULE,
+    entry_in_long_mode.RULE,
+    limine_requests.RULE,
+    symbol_undefined.RULE,
+    efi_image.RULE,
+    efi_entry.RULE,
+    efi_relocations.RULE,
+    efi_section_lost.RULE,
     red_zone.RULE,
+    vector_registers.RULE,
+    segment_writable_executable.RULE,
+    efi_strict_nx.RULE,
+    # Explained only: no capture proves them.
     serial_absent.RULE,
     interrupt_red_herring.RULE,
 )

@@ -16,6 +16,7 @@ from cr3scope.x86.platform import Platform
 
 if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy takes longer to load than a log to judge
     from cr3scope.diagnose.facts.attribution import Attribution
+    from cr3scope.diagnose.linted_file import LintedFile
     from cr3scope.diagnose.observation import Observation
     from cr3scope.input.capture.records import Boot
     from cr3scope.model.intent import Intent
@@ -130,6 +131,11 @@ def finds_nothing_logged(_death: LoggedDeath) -> Iterator[Finding]:
     return iter(())
 
 
+def finds_nothing_in_file(_file: LintedFile) -> Iterator[Finding]:
+    """Yield nothing: what a rule finds that a file alone cannot show."""
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of mistake, and how it is told from others.
@@ -137,7 +143,7 @@ class Rule:
     ``claim`` is asked about every access that the tables refuse, in the order of
     ``catalogue.RULES``; the first rule that answers owns it. ``check`` looks at everything else.
     ``needs``: without it neither is asked (a strike that is claimed always has its switch). ``logged`` looks at a death of
-    which a log alone tells; a rule that has it stands in ``logged.RULES`` too.
+    which a log alone tells; a rule that has it stands in ``logged.RULES`` too. ``lint`` looks at a file that nobody has booted.
     ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
     """
 
@@ -153,6 +159,7 @@ class Rule:
     needs: frozenset[Need] = NOTHING
     yields: bool = False
     logged: Callable[[LoggedDeath], Iterator[Finding]] = finds_nothing_logged
+    lint: Callable[[LintedFile], Iterator[Finding]] = finds_nothing_in_file
 
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""

@@ -114,20 +114,31 @@ class ElfSections:
             raise UnusableInput(f"{self.path}: damaged ELF file: compressed section {number} does not unpack to {size} bytes")
         return data
 
+    def name_of(self, number: int) -> str:
+        """Return the name of a section, "" if it has none."""
+        return self._name(int(self.head.sections["name"][number])).decode("utf-8", "replace")
+
+    def _name(self, at: int) -> bytes:
+        end = self._names.find(b"\0", at, at + limits.ELF_SYMBOL_NAME)
+        return self._names[at : end if end >= 0 else at]
+
+    @cached_property
+    def _names(self) -> bytes:
+        if not self.head.names or not len(self.head.sections):
+            return b""
+        try:
+            return self.contents(self.number(self.head.names), limits.ELF_NAME_BYTES)
+        except LeftOut as error:
+            raise UnusableInput(f"{self.path}: the names of its sections: {error}") from error
+
     @cached_property
     def _numbers(self) -> dict[bytes, int]:
         """The number of the first section of each name."""
-        if not self.head.names or not len(self.head.sections):
+        if not self._names:
             return {}
-        table = self.number(self.head.names)
-        try:
-            names = self.contents(table, limits.ELF_NAME_BYTES)
-        except LeftOut as error:
-            raise UnusableInput(f"{self.path}: the names of its sections: {error}") from error
         found: dict[bytes, int] = {}
         for number, at in enumerate(integers(self.head.sections["name"])):
-            end = names.find(b"\0", at, at + limits.ELF_SYMBOL_NAME)
-            found.setdefault(names[at : end if end >= 0 else at], number)
+            found.setdefault(self._name(at), number)
         return found
 
 

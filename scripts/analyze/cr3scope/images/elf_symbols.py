@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from cr3scope import limits
+from cr3scope.arrays import integers
 from cr3scope.images.elf_sections import ElfSections, LeftOut, Section
 
 _TABLES = (2, 11)  # sh_type: SHT_SYMTAB, SHT_DYNSYM
@@ -60,10 +62,28 @@ class ElfSymbols:
         ]]  # fmt: skip
         return max(names), start
 
+    def functions(self) -> list[tuple[int, int]]:
+        """Return start and size of every function that has a size, each place once, in order."""
+        if not len(self._starts):
+            return []
+        sized = (self._functions != 0) & (self._sizes > 0)
+        return sorted(dict(zip(integers(self._starts[sized]), integers(self._sizes[sized]), strict=True)).items())
+
     def _text(self, row: int) -> str:
         names, at = self._names[int(self._file[row])], int(self._name[row])
         end = names.find(b"\0", at, at + limits.ELF_SYMBOL_NAME)
         return names[at : end if end >= 0 else at + limits.ELF_SYMBOL_NAME].decode("utf-8", "replace")
+
+
+def undefined(sections: ElfSections) -> Iterator[str]:
+    """Yield the names that other files were to define: none that are weak, which may be absent. LeftOut as for the class."""
+    for table in sorted(section for kind in _TABLES for section in sections.of_kind(kind)):
+        rows, names = _rows(sections, table, limits.ELF_SYMBOLS)
+        kept = (rows["section"] == _UNDEFINED) & (rows["info"] >> 4 == _GLOBAL) & (rows["info"] & 15 <= _MOST_TYPE)
+        for at in rows["name"][kept & (rows["name"] > 0)]:
+            end = names.find(b"\0", int(at), int(at) + limits.ELF_SYMBOL_NAME)
+            if end > at:
+                yield names[int(at) : end].decode("utf-8", "replace")
 
 
 def _rows(sections: ElfSections, table: Section, left: int) -> tuple[Any, bytes]:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from cr3scope import limits
 
 HEADER_BYTES = 0x1000
-_MACHINE_X64 = 0x8664
-_PE32_PLUS = 0x20B
-_NEW_HEADER_AT = 0x3C  # e_lfanew
-_SIGNATURE = b"PE\0\0"
-_COFF = struct.Struct("<HHIIIHH")
-_OPTIONAL_ENTRY, _OPTIONAL_IMAGE_BASE = 16, 24
-_OPTIONAL_SIZE_OF_IMAGE, _OPTIONAL_DIRECTORIES = 56, 108
+MACHINE_X64 = 0x8664
+PE32_PLUS = 0x20B
+NEW_HEADER_AT = 0x3C  # e_lfanew
+SIGNATURE = b"PE\0\0"
+COFF = struct.Struct("<HHIIIHH")
+OPTIONAL_ENTRY, OPTIONAL_IMAGE_BASE = 16, 24
+OPTIONAL_SIZE_OF_IMAGE, OPTIONAL_DIRECTORIES = 56, 108
 _DEBUG_DIRECTORY = 6
-_SECTION = struct.Struct("<8sIIIIIIHHI")
+SECTION = struct.Struct("<8sIIIIIIHHI")
 _DEBUG_ENTRY = struct.Struct("<IIHHIIII")
 _CODEVIEW = 2
 _PATH_AT = {b"RSDS": 24, b"NB10": 16}
@@ -69,22 +69,22 @@ def read_header(data: bytes) -> PeHeader | None:
 
     :data:`HEADER_BYTES` are enough for what linkers write.
     """
-    if data[:2] != b"MZ" or len(data) < _NEW_HEADER_AT + 4:
+    if data[:2] != b"MZ" or len(data) < NEW_HEADER_AT + 4:
         return None
-    at = struct.unpack_from("<I", data, _NEW_HEADER_AT)[0]
-    optional = at + len(_SIGNATURE) + _COFF.size
-    if data[at : at + 4] != _SIGNATURE or len(data) < optional + _OPTIONAL_DIRECTORIES + 4:
+    at = struct.unpack_from("<I", data, NEW_HEADER_AT)[0]
+    optional = at + len(SIGNATURE) + COFF.size
+    if data[at : at + 4] != SIGNATURE or len(data) < optional + OPTIONAL_DIRECTORIES + 4:
         return None
-    machine, sections, _, _, _, optional_bytes, _ = _COFF.unpack_from(data, at + 4)
+    machine, sections, _, _, _, optional_bytes, _ = COFF.unpack_from(data, at + 4)
     magic = struct.unpack_from("<H", data, optional)[0]
-    if machine != _MACHINE_X64 or magic != _PE32_PLUS:
+    if machine != MACHINE_X64 or magic != PE32_PLUS:
         return None
-    size = struct.unpack_from("<I", data, optional + _OPTIONAL_SIZE_OF_IMAGE)[0]
-    entry = struct.unpack_from("<I", data, optional + _OPTIONAL_ENTRY)[0]
-    linked_at = struct.unpack_from("<Q", data, optional + _OPTIONAL_IMAGE_BASE)[0]
+    size = struct.unpack_from("<I", data, optional + OPTIONAL_SIZE_OF_IMAGE)[0]
+    entry = struct.unpack_from("<I", data, optional + OPTIONAL_ENTRY)[0]
+    linked_at = struct.unpack_from("<Q", data, optional + OPTIONAL_IMAGE_BASE)[0]
     if not 0 < size <= limits.PE_IMAGE_BYTES:
         return None
-    found = tuple(_sections(data, optional + optional_bytes, min(sections, limits.PE_SECTIONS)))
+    found = tuple(read_sections(data, optional + optional_bytes, min(sections, limits.PE_SECTIONS)))
     return PeHeader(size, entry, found, _debug(data, optional), linked_at)
 
 
@@ -97,18 +97,19 @@ def pdb_name(record: bytes) -> str | None:
     return path.rsplit("/", 1)[-1] or None
 
 
-def _sections(data: bytes, at: int, count: int) -> Iterator[Section]:
-    for place in range(at, at + count * _SECTION.size, _SECTION.size):
-        if place + _SECTION.size > len(data):
+def read_sections(data: bytes, at: int, count: int) -> Iterator[Section]:
+    """Yield the rows of a section table that lie in the given bytes."""
+    for place in range(at, at + count * SECTION.size, SECTION.size):
+        if place + SECTION.size > len(data):
             return
-        name, size, offset, raw, in_file, _, _, _, _, flags = _SECTION.unpack_from(data, place)
+        name, size, offset, raw, in_file, _, _, _, _, flags = SECTION.unpack_from(data, place)
         words = name.rstrip(b"\0").decode("ascii", "replace")
         yield Section(words, offset, size or raw, bool(flags & _EXECUTE), in_file, raw, bool(flags & _WRITE))
 
 
 def _debug(data: bytes, optional: int) -> tuple[int, int]:
-    count = struct.unpack_from("<I", data, optional + _OPTIONAL_DIRECTORIES)[0]
-    at = optional + _OPTIONAL_DIRECTORIES + 4 + 8 * _DEBUG_DIRECTORY
+    count = struct.unpack_from("<I", data, optional + OPTIONAL_DIRECTORIES)[0]
+    at = optional + OPTIONAL_DIRECTORIES + 4 + 8 * _DEBUG_DIRECTORY
     if count <= _DEBUG_DIRECTORY or at + 8 > len(data):
         return 0, 0
     offset, size = struct.unpack_from("<II", data, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -42,6 +43,11 @@ def decode(code: bytes, at: int, bits: int = 64) -> Any:
     """
     decoded = next(_decoder(bits).disasm(code, at, 1), None)
     return None if decoded is None else Instruction(decoded)
+
+
+def decode_all(code: bytes, at: int, bits: int = 64) -> Iterator[Any]:
+    """Yield the instructions of ``code`` one behind the other, up to the first bytes that are none."""
+    yield from map(Instruction, _decoder(bits).disasm(code, at))
 
 
 def text(one: Any) -> str:

@@ -39,7 +39,7 @@ _ALIGNED = {
     "movntdqa": 16, "fxsave": 16, "fxsave64": 16, "fxrstor": 16, "fxrstor64": 16, "cmpxchg16b": 16,
     "xsave": 64, "xsave64": 64, "xrstor": 64, "xrstor64": 64,
 }  # fmt: skip
-_REX_W = 8
+REX_W = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _width(one: Any, name: str, operand: Any) -> int:
 
 def far_bytes(one: Any) -> int:
     """Return how many bytes the offset in a far pointer has."""
-    if one.rex & _REX_W:
+    if one.rex & REX_W:
         return 8
     return 2 if OPERAND_SIZE in one.prefix else 4
 

@@ -6,18 +6,30 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.input.capture.records import Boot
+from cr3scope.diagnose.shared.entry_symbol import is_first_byte, missing_entry
+from cr3scope.diagnose.shared.file_place import LOOKED_AT_BYTES, called, line_of, placed
 from cr3scope.diagnose.shared.numbered import numbered, together
+from cr3scope.images.elf_symbols import ElfSymbols
+from cr3scope.images.elf_twin import PF_X
+from cr3scope.images.kernel_file import KernelFile, Load
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model.intent import Intent
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.decode.calls import calls_to
 
 # Where linkers put an x86-64 executable without a script; its text follows the headers.
 _DEFAULTS = (("GNU ld", 0x40_0000), ("lld", 0x20_0000))
 _DEFAULT_BYTES = 0x2000
 _HANDOFF_BYTES = 4096  # the loader's own code around mov cr3
+# Functions of every C library: whatever a file is for, none of them is its entry.
+_NO_ENTRIES = frozenset("""
+    abort abs atoi bcmp bcopy bzero itoa memchr memcmp memcpy memmove memset printf putchar puts snprintf sprintf strcat strchr
+    strcmp strcpy strlen strncmp strncpy strnlen strrchr strstr vsnprintf vsprintf inb inl inw outb outl outw
+""".split())
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -92,6 +104,77 @@ def _is_file_code(intent: Intent, virt: int) -> bool:
     )
 
 
+def _lint(linted: LintedFile) -> Iterator[Finding]:
+    for kernel in linted.kernels:
+        if any(one.entry is not None for one in kernel.multiboot) or (kernel.limine is not None and kernel.limine.sets_entry):
+            continue  # e_entry does not count
+        load = kernel.at_virt(kernel.entry) or kernel.at_phys(kernel.entry)
+        if load is None or not load.flags & PF_X:
+            yield from _outside(kernel, load)
+        else:
+            yield from _inside(kernel, load, kernel.entry if load.virt <= kernel.entry <= load.last else
+                               kernel.entry - load.phys + load.virt)  # fmt: skip
+
+
+def _outside(kernel: KernelFile, load: Load | None) -> Iterator[Finding]:
+    if not kernel.loads:
+        return  # nothing is loaded: segment-layout says so
+    if not kernel.entry:
+        yield RULE.finding(Message("the file names no entry: e_entry is 0"),
+                           Message("ld: warning: cannot find entry symbol"))  # fmt: skip
+    elif load is None:
+        yield RULE.finding(message("the entry {entry_point} lies in no segment of the file", entry_point=Hex(kernel.entry)))
+    elif not kernel.has_loader_of_its_own:
+        yield RULE.finding(
+            message("the entry {entry_point} lies in {segment}, which may not be executed", entry_point=Hex(kernel.entry), segment=called(load))
+        )
+
+
+def _inside(kernel: KernelFile, load: Load, virt: int) -> Iterator[Finding]:
+    """What the entry meets, at its virtual address."""
+    symbols = kernel.symbols
+    held = symbols.at(virt) if symbols is not None else None
+    code = kernel.bytes_at(virt, LOOKED_AT_BYTES)
+    if virt >= load.virt + load.filesz or (code and not any(code)):
+        yield RULE.finding(
+            message("the file holds no code at the entry {entry_point}: zeros", entry_point=Hex(kernel.entry)),
+            message("it lies in {segment}, of which {filesz} bytes are in the file", segment=called(load), filesz=Hex(load.filesz)),
+        )
+    elif held is not None and held[1] != virt and symbols is not None and _is_sized(symbols, held[1]):
+        found = RULE.finding(
+            message("the entry {entry_point} lies within a function: {symbol}", entry_point=Hex(kernel.entry), symbol=placed(kernel, virt)),
+            Message("no symbol is there"),
+            severity=Severity.WARNING,
+        )
+        yield replace(found, source=line_of(kernel, virt))
+    elif held is not None and symbols is not None:
+        yield from _by_accident(kernel, virt, held[0])
+
+
+def _by_accident(kernel: KernelFile, virt: int, name: str) -> Iterator[Finding]:
+    """A function like others at the first byte of code: where the linker goes if it does not know the entry's symbol."""
+    wanted = missing_entry(kernel)
+    is_first = is_first_byte(kernel, virt)
+    calls = sum(calls_to(start, code, virt) for start, code in kernel.code()) if is_first else 0
+    is_known = name in _NO_ENTRIES
+    if not is_first or not (calls or is_known or wanted):
+        return
+    function = dict(kernel.symbols.functions()).get(virt, 1) if kernel.symbols is not None else 1
+    called = "{calls} call in the file goes to it" if calls == 1 else "{calls} calls in the file go to it"
+    found = RULE.finding(
+        message("the entry fell on {symbol}, because {missing} is not defined", symbol=placed(kernel, virt), missing=wanted)
+        if wanted else message("the entry fell on {symbol}, a function like others", symbol=placed(kernel, virt)),
+        Message("it is the first byte of code: the linker enters there if it does not find the symbol of ENTRY()"),
+        *((message(called + ": nobody calls an entry", calls=calls),) if calls else ()),
+        severity=Severity.ERROR if wanted or is_known or calls > 1 else Severity.WARNING,
+    )  # fmt: skip
+    yield replace(found, source=line_of(kernel, virt), range=(kernel.entry, kernel.entry + function - 1))
+
+
+def _is_sized(symbols: ElfSymbols, start: int) -> bool:
+    return start in dict(symbols.functions())
+
+
 RULE = Rule(
     id="wrong-entry",
     title="the entry point is wrong",
@@ -108,4 +191,5 @@ RULE = Rule(
     manual="ELF gABI, ELF header, e_entry",
     claim=_claim,
     check=_check,
+    lint=_lint,
 )

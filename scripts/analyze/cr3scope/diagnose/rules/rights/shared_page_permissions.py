@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator
+from itertools import combinations, islice
+
+from cr3scope import limits
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Claim, Context, Rule
-from cr3scope.message import Hex, message
+from cr3scope.diagnose.shared.file_place import called
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
@@ -68,6 +74,26 @@ def _set_entries(context: Context) -> set[int]:
     return {record.entry for record in context.boot.sets}
 
 
+def _lint(linted: LintedFile) -> Iterator[Finding]:
+    for kernel in linted.kernels:
+        if kernel.has_loader_of_its_own:
+            continue  # which acts on nobody's rights
+        taken = [load for load in kernel.loads if load.memsz]
+        for one, other in islice(combinations(taken, 2), limits.LINT_PAIRS):
+            page = max(one.virt, other.virt) & -PAGE_BYTES
+            is_apart = one.last < other.virt or other.last < one.virt
+            if one.flags == other.flags or not is_apart or page > min(one.last, other.last):
+                continue
+            refuses = (Message("Limine refuses such a kernel"),) if kernel.limine is not None else ()
+            yield RULE.finding(
+                message("{one} and {other} share the page at {page}",
+                        one=called(one, "segment"), other=called(other, "other"), page=Hex(page)),
+                *refuses,
+                severity=Severity.ERROR if refuses else Severity.WARNING,
+            )  # fmt: skip
+            return
+
+
 RULE = Rule(
     id="shared-page-permissions",
     title="two segments with different rights share a page",
@@ -81,4 +107,5 @@ RULE = Rule(
     fix="Align each segment to 4096 bytes in the linker script; map each page with its own rights.",
     manual="ELF gABI, program header (p_align); Intel SDM volume 3A, 5.6.1",
     claim=_claim,
+    lint=_lint,
 )

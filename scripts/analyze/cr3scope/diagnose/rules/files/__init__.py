@@ -1,0 +1,1 @@
+"""Mistakes that a file shows before anybody boots it: `cr3scope lint`."""
