@@ -14,6 +14,7 @@
 #include "kernel/kernel_image.h"
 #include "own_image.h"
 #include "space/mapping.h"
+#include "trace/control_registers.h"
 
 #define CONFIG_FILE "\\cr3scope.cfg"
 #define INITRD_FILE "\\initrd.img"
@@ -90,8 +91,14 @@ static void wait_for_debugger(void) {
         return;
     }
     firmware_tell(&firmware, "cr3scope: waiting for a debugger to set debugger_go = 1");
+    /* The firmware's timer ends each halt: meanwhile the processor is the debugger's, which starts. */
+    bool timer_wakes = (boot.cpu.rflags & RFLAGS_IF) != 0;
     while (debugger_go == 0) {
-        __asm__ volatile("pause");
+        if (timer_wakes) {
+            __asm__ volatile("hlt");
+        } else {
+            __asm__ volatile("pause");
+        }
     }
 }
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import warnings
 from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from cr3scope.x86.decode.known_registers import KnownRegisters
@@ -16,6 +19,7 @@ LONGEST = MAX_INSTRUCTION_BYTES
 _GROUP_5, _FAR_OF_GROUP_5 = 0xFF, {3: "lcall", 5: "ljmp"}
 _IDLE_PREFIXES = ("rep", "repz", "bnd", "notrack")  # of a near transfer
 _OTHER_NAMES = {"ud2b": "ud1"}
+_SETUPTOOLS = "_distutils_hack"  # the module of its finder
 
 
 def can_decode() -> bool:
@@ -104,9 +108,24 @@ def _name(decoded: Any) -> str:
 
 @cache
 def _decoder(bits: int) -> Any:
-    import capstone
-
+    capstone = _capstone()
     modes = {64: capstone.CS_MODE_64, 32: capstone.CS_MODE_32, 16: capstone.CS_MODE_16}
     decoder = capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
     decoder.detail = True
     return decoder
+
+
+def _capstone() -> ModuleType:
+    """The library. capstone 4 asks for distutils, of which it then takes nothing; a finder of setuptools would give its own, and
+    bring all of setuptools along: eight times as long. Where no other is (Python 3.12), that one it is."""
+    finders = list(sys.meta_path)
+    sys.meta_path[:] = [one for one in finders if type(one).__module__ != _SETUPTOOLS]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of distutils
+            return importlib.import_module("capstone")
+    except ImportError:
+        pass
+    finally:
+        sys.meta_path[:] = finders
+    return importlib.import_module("capstone")
