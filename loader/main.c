@@ -91,7 +91,7 @@ static void wait_for_debugger(void) {
         return;
     }
     firmware_tell(&firmware, "cr3scope: waiting for a debugger to set debugger_go = 1");
-    /* The firmware's timer ends each halt: meanwhile the processor is the debugger's, which starts. */
+    /* The firmware's timer ends each halt: until then the processor is the debugger's. */
     bool timer_wakes = (boot.cpu.rflags & RFLAGS_IF) != 0;
     while (debugger_go == 0) {
         if (timer_wakes) {
