@@ -198,3 +198,27 @@ def linux(rest: int = 64, cut: int = 0, flag: int = 0xAA55, version: int = 0x20F
 def written(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def kernel_32(code: bytes, symbols: Mapping[str, tuple[int, int]], entry: int, undefined: Sequence[str] = ()) -> bytes:
+    """An ELF32 file for Multiboot, loaded at 1 MiB: its header, and ``code`` 16 bytes behind; symbols are offsets in the code."""
+    text = 0x10_0010
+    content = multiboot1().ljust(16, b"\0") + code
+    names, rows, strings = b"\0.text\0.symtab\0.strtab\0", bytes(16), b"\0"
+    for name, (at, size) in symbols.items():
+        rows += struct.pack("<IIIBBH", len(strings), text + at, size, 0x12, 0, 1)
+        strings += name.encode() + b"\0"
+    for name in undefined:
+        rows += struct.pack("<IIIBBH", len(strings), 0, 0, 0x10, 0, 0)
+        strings += name.encode() + b"\0"
+    out = bytearray(0x1000) + content
+    heads = bytearray(40)
+    for name, kind, flags, virt, offset, data, link in (
+        (1, 1, 6, text, 0x1010, code, 0), (7, 2, 0, 0, 0x1000 + len(content), rows, 3), (15, 3, 0, 0, 0x1000 + len(content + rows), strings, 0),
+        (15, 3, 0, 0, 0x1000 + len(content + rows + strings), names, 0),
+    ):  # fmt: skip
+        heads += struct.pack("<IIIIIIIIII", name, kind, flags, virt, offset, len(data), link, 0, 1, 16)
+    out += rows + strings + names
+    head = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, text + entry, 52, len(out), 0, 52, 32, 1, 40, 5, 4)
+    out[:84] = head + struct.pack("<IIIIIIII", 1, 0x1000, 0x10_0000, 0x10_0000, len(content), len(content), 5, 0x1000)
+    return bytes(out + heads)

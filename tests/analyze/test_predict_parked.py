@@ -81,3 +81,67 @@ def test_who_waits_decides_or_runs_on_is_not(code: str, at: int, halted: bool) -
 
 def test_16_bit_code_is_not_judged() -> None:
     assert parked("eb fe", 0, False, bits=16) is None
+
+
+GUARD = 0x595E_9FBD_94FD_A766
+# sub rsp, 28h; mov rax, [GUARD]; mov [rsp+18h], rax; hlt; mov rax, [rsp+18h]; sub rax, [GUARD]; jne +5; add rsp, 28h; ret; call; nop
+LOADED = "48 8b 04 25 00 02 01 00"
+HALT_CHECKED = f"48 83 ec 28 {LOADED} 48 89 44 24 18 f4 48 8b 44 24 18 48 2b 04 25 00 02 01 00 75 05 48 83 c4 28 c3 e8 00 00 00 00 90"
+AT = 0x12  # behind hlt
+
+
+def checked(code: str, guard: int = GUARD, kept: int | None = None, after: str = "eb f9", thread: int | None = None) -> Park | None:
+    """What a CPU does that is halted in a function with a canary, which CALLER calls and then does what is ``after`` it."""
+    data = bytes.fromhex(code)
+    stack = bytes(24) + (guard if kept is None else kept).to_bytes(8, "little") + bytes(8) + (CALLER + 5).to_bytes(8, "little") + bytes(64)
+    call = bytes.fromhex("e8 fb fe ff ff") + bytes.fromhex(after)
+    mapped = {CODE: data, CALLER: call, STACK: stack, 0x10200: guard.to_bytes(8, "little"), 0x28: guard.to_bytes(8, "little")}
+
+    def read(virt: int, count: int) -> bytes | None:
+        for base, content in mapped.items():
+            if base <= virt < base + len(content):
+                return content[virt - base : virt - base + count]
+        return None
+
+    bases = {} if thread is None else {"fs_base": thread}
+    registers = Registers(CODE + data.index(b"\xf4") + 1, STACK, 8, 0, 0, 0, 0, 0)
+    return park_of(read, registers, dict.fromkeys(GENERAL, 0) | bases | {"rsp": STACK, "rbp": STACK + 0x20}, 64, True)
+
+
+def test_the_check_of_a_canary_is_no_decision() -> None:
+    assert checked(HALT_CHECKED) is Park.HALTED
+    # gcc -O0, and by fs:28h: je over the call; leave; ret
+    by_thread = "55 48 89 e5 48 83 ec 20 64 48 8b 04 25 28 00 00 00 48 89 45 f8 f4 48 8b 45 f8 64 48 2b 04 25 28 00 00 00 74 05 e8 00 00 00 00 c9 c3"
+    assert checked(by_thread, thread=0) is Park.HALTED
+    assert checked(by_thread, guard=7, thread=0) is Park.HALTED  # nothing else lies there
+    assert checked(by_thread) is None  # nobody knows where it lies
+
+
+def test_what_only_looks_like_a_canary_is_a_decision() -> None:
+    ticks = HALT_CHECKED.replace("e8 00 00 00 00 90", "e8 00 00 00 00 48 83 c4 28 c3")
+    assert checked(ticks, guard=7) is None  # if (ticks != before) handle(); and it goes on
+    assert checked(HALT_CHECKED, kept=GUARD + 1) is None  # it differs: the stack was written over
+    assert checked(HALT_CHECKED, guard=0) is None
+    assert checked(HALT_CHECKED.replace("75 05 48", "7c 05 48")) is None  # jl
+    assert checked(HALT_CHECKED.replace("e8 00 00 00 00 90", "0f 0b 90 90 90 90")) is None
+    assert checked(HALT_CHECKED, after="90") is None  # the caller does not come back
+
+
+def test_mwait_in_a_loop_is_parked_and_one_that_looks_first_is_not() -> None:
+    assert parked("0f 01 c8 0f 01 c9 eb f8", 6, True) is Park.WAITS
+    assert parked("b8 00 00 02 00 0f 01 c8 31 c0 0f 01 c9 eb f1", 13, True, bits=32) is Park.WAITS
+    assert parked("0f 01 c8 48 83 3b 00 75 05 0f 01 c9 eb f2", 12, True) is None  # it looks at memory before it sleeps
+    assert parked("0f 01 c9 90 90 90", 3, True) is None
+
+
+def test_a_comparison_whose_other_way_stops_for_good_decides_nothing() -> None:
+    """A check by hand, with a guard of a few bits: je over `jmp self`; add rsp, 28h; ret."""
+    by_hand = f"48 83 ec 28 {LOADED} 48 89 44 24 18 f4 48 8b 44 24 18 48 2b 04 25 00 02 01 00 74 02 eb fe 48 83 c4 28 c3"
+    assert checked(by_hand, guard=0x1234) is Park.HALTED
+    # je over call; the function that is called loops. Then the same with one that returns.
+    called = by_hand.replace("74 02 eb fe", "74 05 e8 07 00 00 00") + "90 90"
+    assert checked(called + "eb fe", guard=0x1234) is Park.HALTED
+    assert checked(called + "90 c3", guard=0x1234) is None
+    # mov rdx, [GUARD]; cmp rdx, rax: the value is kept in a register
+    in_register = "48 83 ec 28 f4 48 8b 14 25 00 02 01 00 48 39 c2 74 02 eb fe 48 83 c4 28 c3"
+    assert checked(in_register, guard=0x1234) is None  # rax is 0

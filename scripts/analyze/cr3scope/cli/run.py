@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option
+from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.cli.run_verdict import judge_run
 from cr3scope.errors import Ended, UnusableInput
 from cr3scope.images.elf_file import ElfFile
@@ -72,16 +73,17 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Boot, judge, print; return the exit status of the verdict."""
     try:
-        outcome, program = _boot(arguments)
+        linted = FilesLinted()
+        outcome, program = _boot(arguments, linted)
     except (KeyboardInterrupt, Ended) as error:  # while it was watched, they end the watching
         raise UnusableInput("interrupted before QEMU was started") from error
     try:
-        return _judge(arguments, program, outcome)
+        return _judge(arguments, program, outcome, linted.wait())
     except (KeyboardInterrupt, Ended) as error:
         raise UnusableInput(f"interrupted while it was judged; {arguments.folder} has what was captured") from error
 
 
-def _boot(arguments: argparse.Namespace) -> tuple[Outcome, str]:
+def _boot(arguments: argparse.Namespace, linted: FilesLinted) -> tuple[Outcome, str]:
     """What came of it, and the program's name."""
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
@@ -94,7 +96,8 @@ def _boot(arguments: argparse.Namespace) -> tuple[Outcome, str]:
         write_whole(folder / COMMAND, [os.fsencode(line + "\n")])
         awaited = Awaited(arguments.expect, arguments.fail, arguments.until, arguments.idle)
         examine = partial(_examine, folder, arguments.elf)
-        outcome = watch(command, folder, arguments.timeout, _import_analysis, examine, _at_switch(arguments.elf), awaited)
+        meanwhile = partial(_meanwhile, linted, [file.path for file in arguments.elf], command.kernel)
+        outcome = watch(command, folder, arguments.timeout, meanwhile, examine, _at_switch(arguments.elf), awaited)
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
@@ -103,14 +106,14 @@ def _boot(arguments: argparse.Namespace) -> tuple[Outcome, str]:
     return outcome, command.words[0]
 
 
-def _judge(arguments: argparse.Namespace, program: str, outcome: Outcome) -> int:
+def _judge(arguments: argparse.Namespace, program: str, outcome: Outcome, linted: FilesLinted) -> int:
     if not outcome.started and outcome.reason is Reason.EXITED:
         raise UnusableInput(_did_not_start(program, outcome))
     if not outcome.started and outcome.reason is Reason.TIMEOUT:
         raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
     expected = None if arguments.expect is None else arguments.expect.pattern.decode(errors="replace")
-    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome, expected)
+    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome, expected, linted)
 
     from cr3scope.cli.publish import publish
 
@@ -149,8 +152,9 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _import_analysis() -> None:
-    """While the firmware starts: by the time the guest is done the analyzer is loaded."""
+def _meanwhile(linted: FilesLinted, files: list[Path], booted: Path | None) -> None:
+    """While the firmware starts: by the time the guest is done the analyzer is loaded, and knows the files."""
+    linted.start(files, booted)  # a thread: of a process that has no more to fork
     for name in ("cr3scope.cli.analyze", "cr3scope.images.symbols"):
         importlib.import_module(name)
 

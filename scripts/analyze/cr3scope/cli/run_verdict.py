@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.framing import SENTINEL
@@ -28,22 +29,25 @@ if TYPE_CHECKING:
 
 
 def judge_run(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None,
+    linted: FilesLinted | None = None,
 ) -> Verdict:
     """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's.
 
-    ``expected``: the pattern of what the guest must have said; None for nothing.
+    ``expected``: the pattern of what the guest must have said; None for nothing. ``linted``: what was found in its files.
     """
+    linted = linted or FilesLinted()
+    outcome.notes += linted.notes
     if outcome.passed:
         outcome.forget_examination()
     if SENTINEL in capture:
-        return _judge_traced(capture, log, elf_files, outcome, expected)
+        return _judge_traced(capture, log, elf_files, outcome, expected, linted)
     report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-    return judge_untraced(_end(outcome, expected, is_traced=False), report, _symbols(elf_files, outcome))
+    return judge_untraced(_end(outcome, expected, linted, is_traced=False), report, _symbols(elf_files, outcome))
 
 
 def _judge_traced(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None, linted: FilesLinted
 ) -> Verdict:
     from cr3scope.input.capture.reader import read_capture
     from cr3scope.verdict.analysis import case_of_capture, planned_cr3, symbols_of_boot
@@ -53,7 +57,7 @@ def _judge_traced(
         seen = with_ending(_report(log, None, outcome), outcome, traced=False)
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
-            return judge_untraced(_end(outcome, expected, is_traced=False), seen, _symbols(elf_files, outcome))
+            return judge_untraced(_end(outcome, expected, linted, is_traced=False), seen, _symbols(elf_files, outcome))
 
     def told(boots: Sequence[Boot]) -> Sequence[LogReport | None] | LogReport | None:
         several = _reports_by_boot(log, boots) if len(boots) > 1 else None
@@ -62,7 +66,7 @@ def _judge_traced(
         return [*several[:-1], with_ending(several[-1], outcome)]  # the run's end is that of the last boot
 
     symbols = symbols_of_boot(read, elf_files)
-    return judge_traced(_end(outcome, expected, is_traced=True), case_of_capture(read, told, symbols, outcome.qemu), symbols)
+    return judge_traced(_end(outcome, expected, linted, is_traced=True), case_of_capture(read, told, symbols, outcome.qemu), symbols)
 
 
 def _reports_by_boot(log: Path, boots: Sequence[Boot]) -> Sequence[LogReport] | None:
@@ -96,7 +100,7 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
         return None
 
 
-def _end(outcome: Outcome, expected: str | None, is_traced: bool) -> RunEnd:
+def _end(outcome: Outcome, expected: str | None, linted: FilesLinted, is_traced: bool) -> RunEnd:
     failure = failure_words(outcome, is_traced)
     lost = [*([failure] if failure else []), *outcome.losses]
     status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
@@ -114,6 +118,7 @@ def _end(outcome: Outcome, expected: str | None, is_traced: bool) -> RunEnd:
         ended=outcome.reason.name.lower().replace("_", "-"),
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,
+        linted=linted.findings,
         findings=outcome.findings,
         at_switch=outcome.at_switch,
         walk=outcome.walk,

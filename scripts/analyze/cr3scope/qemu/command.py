@@ -60,6 +60,12 @@ class Command:
         """Return whether it is QEMU itself, by its name, and no script around it."""
         return Path(self.words[0]).name.startswith("qemu-system-")
 
+    @property
+    def kernel(self) -> Path | None:
+        """Return the file that QEMU itself loads and enters (-kernel); None without one."""
+        at = max((place for place, word in enumerate(self.words[:-1]) if word in ("-kernel", "--kernel")), default=-1)
+        return Path(self.words[at + 1]) if at >= 0 else None
+
     def watched(self, log: Path, serial: Path, qmp: Path, is_held: bool = False) -> list[str]:
         """Return the command with its log, serial port and QMP on the given FIFOs and (listening) socket.
 

@@ -18,6 +18,7 @@ from cr3scope.message import Message, message
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.linted import FileFinding, with_linted
 from cr3scope.verdict.log import case_of_log
 from cr3scope.verdict.places import placed
 from cr3scope.verdict.status import status_of
@@ -39,7 +40,7 @@ class RunEnd:
     ``exit_status``: of QEMU, where it ended by itself or by the guest; ``passed`` and ``failed``: it is what the
     guest itself gave. ``findings``, ``walk``, ``mended``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
     paused machine told, ``at_switch`` what it told before, when its loader was about to switch; ``is_firmwares``: it stood under the firmware's own tables. ``held``: why it could not be let go from where it was stopped, "" if it was. ``panic``: what the guest
-    said when it gave up, None if it did not. ``said``: its last words.
+    said when it gave up, None if it did not. ``said``: its last words. ``linted``: what the guest's files show by themselves.
     """
 
     exit_status: int | None = None
@@ -66,11 +67,12 @@ class RunEnd:
     ended: str = ""  # why the watching ended, in a word
     said: tuple[str, ...] = ()
     notes: Sequence[str] = ()
+    linted: Sequence[FileFinding] = ()
 
 
 def judge_traced(end: RunEnd, case: Case, symbols: Symbols) -> Verdict:
     """Return the verdict on a run whose trace, with the log, came to ``case``."""
-    return assemble(_with_end(case, end), symbols)
+    return assemble(with_linted(_with_end(case, end), end.linted, end.rip), symbols)
 
 
 def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> Verdict:
@@ -86,7 +88,7 @@ def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> V
         else:
             case = replace(case, observation=_gives_up(seen))
         case = replace(case, diagnostics=(*case.diagnostics, *notes))
-    return assemble(_with_end(_with_last_words(case, end), end), symbols)
+    return assemble(with_linted(_with_end(_with_last_words(case, end), end), end.linted, end.rip), symbols)
 
 
 def _gives_up(seen: Observation) -> Observation:

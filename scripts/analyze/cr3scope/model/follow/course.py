@@ -58,7 +58,7 @@ class Why(Enum):
     UNTOLD = "what comes next depends on what is not known"
     REFUSED = "the instruction raises an exception"
     LOOP = "a jump to itself"
-    HALT = "hlt"
+    HALT = "hlt, or mwait"
     BREAKPOINT = "int3"
     NO_INSTRUCTION = "bytes that are none"
 
@@ -102,7 +102,7 @@ class Course:
     def ends(self, one: Any) -> int | None:
         """End the course at an instruction whose outcome cannot be told; return None, since no address follows.
         """
-        self.why = {"hlt": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
+        self.why = {"hlt": Why.HALT, "mwait": Why.HALT, "int3": Why.BREAKPOINT}.get(one.mnemonic, Why.UNTOLD)
         self.end = message(
             "not followed further: {instruction} at {rip}", instruction=decode.text(one), rip=Hex(one.address)
         )

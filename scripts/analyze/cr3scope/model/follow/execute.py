@@ -21,7 +21,7 @@ from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 
 _EFER = 0xC0000080
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
-_ENDS = frozenset({"hlt", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
+_ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
 _CONDITIONAL = ("loop", "jrcxz", "jecxz")
 _PUSHED_FLAGS, _POPPED_FLAGS = ("pushf", "pushfd", "pushfq"), ("popf", "popfd", "popfq")
 
