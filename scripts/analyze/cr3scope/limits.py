@@ -105,5 +105,6 @@ REPORT_TABLES: Final = 1 << 12
 REPORT_NAMES: Final = 1 << 11
 REPORT_EVENTS: Final = 1 << 9
 REPORT_STEPS: Final = 1 << 9
+REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
 REPORT_EDITS: Final = 1 << 12  # of one finding's mend
 REPORT_CHANGES: Final = 1 << 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:  # a log alone has none of it
     from cr3scope.diagnose.facts.attribution import Attribution
     from cr3scope.input.capture.records import Boot
     from cr3scope.model.intent import Intent
-    from cr3scope.paging.tables import Tables
+    from cr3scope.paging.tables import Entries, Tables
     from cr3scope.model.role import Role
     from cr3scope.verdict.source_texts import TextSource
     from cr3scope.x86.access import AccessKind
@@ -25,6 +26,20 @@ class Space:
     title: str
     cpu: CpuState
     tables: Tables
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTables:
+    """Table pages that somebody has read of a guest that is gone by now, as bytes by their address."""
+
+    pages: Mapping[int, bytes]
+
+    def table(self, phys: int) -> Entries | None:
+        """Return the entries as they were read; None for a page that was not."""
+        import numpy as np  # a log alone needs no arrays
+
+        page = self.pages.get(phys)
+        return None if page is None else np.frombuffer(page, "<u8").astype(np.uint64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from cr3scope.paging.effective import U64
 from cr3scope.paging.tables import Entries
 from cr3scope.x86.entry import ENTRIES
 
-_FAST, _BEST = 1, 9
+_FAST, _SMALL = 1, 6
 _LARGE = 512  # tables: of more, the time counts and not the last bytes
 
 
@@ -30,6 +30,6 @@ def packed(tables: Mapping[int, Entries]) -> str:
     words = np.concatenate([np.array([len(places)], dtype=np.uint64), places, pages.reshape(-1)])
     words[1:] -= words[:-1].copy()
     planes = words.astype("<u8").view(np.uint8).reshape(-1, 8).T.tobytes()
-    level = _FAST if len(places) > _LARGE else _BEST
+    level = _FAST if len(places) > _LARGE else _SMALL
     deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     return base64.b64encode(deflate.compress(planes) + deflate.flush()).decode("ascii")

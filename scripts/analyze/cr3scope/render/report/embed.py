@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cr3scope import limits
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.images.source_text import SourceText
 from cr3scope.model.mend import apply
 from cr3scope.paging.compare import differences
@@ -21,7 +21,7 @@ from cr3scope.render.report import blob, ranges, spaces
 from cr3scope.target.overlay import Overlay
 from cr3scope.text import printable
 from cr3scope.verdict.picture import Picture
-from cr3scope.verdict.types import Verdict
+from cr3scope.verdict.types import Status, Verdict
 from cr3scope.x86 import entry as bits, exceptions
 from cr3scope.x86.access import EntryRef
 
@@ -71,9 +71,10 @@ class _Sources:
 
 
 def guilty(findings: Iterable[Finding]) -> dict[EntryRef, Finding]:
-    """Return each entry that findings name, with the first that does: its own entry, and those that its mend changes."""
+    """Return each entry that errors and warnings name, with the first that does: its own entry, and those that its mend
+    changes. A note blames nobody."""
     named: dict[EntryRef, Finding] = {}
-    for one in findings:
+    for one in (each for each in findings if each.severity is not Severity.NOTE):
         entries = [one.entry, *(edit.entry for mend in one.mends for edit in mend.edits)]
         for entry in entries:
             if entry is not None:
@@ -94,8 +95,9 @@ def as_dict(verdict: Verdict) -> dict[str, object] | None:
             memories.append(spaces.Held())
         memories[number].add(space)
     judged = memories[numbers[id(picture.judged.tables)]]
-    drawn = [ranges.drawn(picture, space) for space in picture.spaces]
     place = picture.spaces.index(picture.judged)
+    drawn = [ranges.drawn(picture, space) for space in picture.spaces[: place + 1]]  # what came later is walked alone
+    steps = [step for step in picture.steps if step.width <= limits.REPORT_STEP_BYTES][: limits.REPORT_STEPS]
     return {
         "spaces": [
             spaces.as_dict(space, picture.platform, numbers[id(space.tables)], memories[numbers[id(space.tables)]].is_cut)
@@ -112,9 +114,9 @@ def as_dict(verdict: Verdict) -> dict[str, object] | None:
         "steps": [
             {"name": printable(step.name if isinstance(step.name, str) else role.text(step.name)), "kind": step.kind.value,
              "virt": f"{step.virt:#x}", "width": step.width, "align": step.align}
-            for step in picture.steps[: limits.REPORT_STEPS]
+            for step in steps
         ],
-        "stepsLeftOut": max(len(picture.steps) - limits.REPORT_STEPS, 0),
+        "stepsLeftOut": len(picture.steps) - len(steps),
         "findings": _findings(verdict, picture, judged),
         **_start(verdict, picture, judged),
     }  # fmt: skip
@@ -123,11 +125,11 @@ def as_dict(verdict: Verdict) -> dict[str, object] | None:
 def _start(verdict: Verdict, picture: Picture, held: spaces.Held) -> dict[str, object]:
     """The space and the address that are shown first: of the fault's walk, else of the first finding, else of the first step."""
     walk, judged = verdict.walk, picture.spaces.index(picture.judged)
-    if walk is not None and not walk.is_printed:
+    if walk is not None and not walk.is_printed and verdict.status is not Status.HEALTHY:
         roots = [space.cpu.cr3 == walk.cr3 for space in picture.spaces]
         number = judged if picture.judged.cpu.cr3 == walk.cr3 or True not in roots else roots.index(True)
         return {"start": f"{walk.virt:#x}", "shown": number}
-    entries = [one.entry for one in verdict.findings if one.entry is not None]
+    entries = [one.entry for one in verdict.findings if one.entry is not None and one.severity is not Severity.NOTE]
     found = next((virt for entry in entries if (virt := held.address_of(entry)) is not None), None)
     if found is None:
         found = picture.steps[0].virt if picture.steps else 0
