@@ -9,12 +9,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cr3scope.input.logs.chain import reason_words, title as event_title
 from cr3scope.render import fault_walk, message
 from cr3scope.render.finding import also, fix, proof, title
 from cr3scope.render.message import plain
 from cr3scope.render.report import bundle, embed
-from cr3scope.render.report.course import course
+from cr3scope.render.report.course import course, deliveries
 from cr3scope.render.source_line import as_text
 from cr3scope.render.text import fault_words, goes_on, headline
 from cr3scope.text import printable
@@ -74,12 +73,7 @@ def _chain(verdict: Verdict) -> Sequence[str]:
     """The deliveries from the first exception on: as they were seen, else as they are foreseen."""
     prediction, observation = verdict.prediction, verdict.observation
     if observation is not None and observation.first is not None and observation.ending is not None:
-        if observation.events:
-            pairs = ((event_title(one.record), reason_words(one)) for one in observation.events)
-            words = [f"{what}; {why}" if why else what for what, why in pairs]
-        else:
-            words = [message.raised(observation.first), *observation.chain]
-        return [*words, observation.ending.value]
+        return [*deliveries(observation), observation.ending.value]
     if prediction is None or prediction.first is None:
         return [message.text(said) for said in prediction.chain] if prediction is not None else []
     ends = [prediction.ends.value] if prediction.ends else []

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import Boot
-from cr3scope.input.logs.chain import reason_words, title as event_title
 from cr3scope.model.plan import strike
-from cr3scope.render import message, role
+from cr3scope.render import chain, message, role
 from cr3scope.render.walk import bit_names
 from cr3scope.text import printable
 from cr3scope.verdict.picture import Picture
@@ -108,6 +108,15 @@ def _steps(picture: Picture | None) -> Iterator[Event]:
         yield Event("step", f"and {len(picture.steps) - limits.REPORT_STEPS} more steps")
 
 
+def deliveries(observation: Observation) -> Iterator[str]:
+    """Yield the fatal event, or the first exception where no event is told of, then what followed; nothing where nothing was."""
+    if observation.events:
+        yield chain.title(observation.events[0].record)
+    elif observation.first is not None:
+        yield message.raised(observation.first)
+    yield from chain.lines(observation)
+
+
 def _seen(verdict: Verdict) -> Iterator[Event]:
     """What is foreseen, and what was seen to happen."""
     prediction, observation = verdict.prediction, verdict.observation
@@ -118,14 +127,8 @@ def _seen(verdict: Verdict) -> Iterator[Event]:
     if observation is None:
         return
     source = printable(observation.source)
-    if observation.events:
-        for happened in observation.events[: limits.REPORT_EVENTS]:
-            why = reason_words(happened)
-            yield Event("exception", printable(event_title(happened.record) + (f"; {why}" if why else "")), source, True)
-    elif observation.first is not None:
-        yield Event("exception", printable(message.raised(observation.first)), source, observation.ending is not None)
-        for words in observation.chain:
-            yield Event("exception", printable(f"then {words}"), source, True)
+    for number, words in enumerate(deliveries(observation)):
+        yield Event("exception", printable(f"then {words}" if number else words), source, observation.ending is not None)
     ending = observation.ending.value if observation.ending else "ran"
-    detail = f"; {observation.detail}" if observation.detail else ""
+    detail = f"; {message.plain(observation.detail)}" if observation.detail else ""
     yield Event("end", printable(f"{ending}{detail}"), source, observation.ending is not None)
