@@ -30,9 +30,9 @@ const [data, all] = arguments;
 const told = (found) => found && [found.vector, found.error, found.reason, found.guilty.map((one) => [one.level.level, one.index])];
 return JSON.stringify(all.map((one) => {
   const pages = new Map(one.pages.map(([phys, entries]) => [phys, new Map(entries.map(([index, value]) => [index, BigInt(value)]))]));
-  const memory = {entry: (phys) => {
+  const memory = {entry: (phys, bytes) => {
     const page = pages.get(phys - phys % PAGE);
-    return page && (page.get(phys % PAGE / ENTRY_BYTES) ?? 0n);
+    return page && (page.get(phys % PAGE / bytes) ?? 0n);
   }};
   const space = new Space(one.space, memory, data), path = walk(space, BigInt(one.virt));
   return {
@@ -113,7 +113,7 @@ def test_tables_are_unpacked_as_they_were_packed(browser: Browser) -> None:
     tables[0x9000] = np.arange(512, dtype=np.uint64) * np.uint64(0x1000) | np.uint64(1 << 63)
     script = bundle.modules(("words", "tables")) + """
         const [packed, places, done] = arguments;
-        unpack(packed).then((memory) => done(places.map((phys) => memory.entry(phys) === undefined ? null : hex(memory.entry(phys)))));
+        unpack(packed).then((memory) => done(places.map((phys) => memory.entry(phys, 8) === undefined ? null : hex(memory.entry(phys, 8)))));
     """
     places = [phys + 8 * index for phys in tables for index in range(512)]
     browser.driver.get("about:blank")

@@ -39,7 +39,9 @@ class Held:
                 if phys not in self.tables and len(self.tables) >= limits.REPORT_TABLES:
                     self.is_cut = True
                     return
-                self.tables[phys] = stage.entries[row]
+                page = space.tables.table(phys & bits.PAGE_FRAME)
+                if page is not None:
+                    self.tables[phys & bits.PAGE_FRAME] = page
                 self.first.setdefault((stage.level, phys), virt)
 
     def address_of(self, entry: EntryRef) -> int | None:
@@ -59,17 +61,25 @@ def as_dict(space: Space, platform: Platform, memory: int, is_cut: bool) -> dict
         "cut": is_cut,
         "levels": [_level(level, cpu, platform) for level in range(cpu.levels, 0, -1)],
         "sign": bits.level_shift(cpu.levels) + 8,
+        "width": 64,
+        "loaded": None,
         "cpu": _switches(cpu, platform),
     }
 
 
 def _level(level: int, cpu: CpuState, platform: Platform) -> dict[str, object]:
-    """What an entry of a level means; ``reserved`` without and with PS."""
+    """What an entry of a level means. ``reserved``: without and with PS; ``frame``: the bits of a leaf that are those of its
+    frame's address, of which ``high`` stand ``highShift`` bits further up; ``rights``: whether W, U and NX count."""
     return {
         "level": level,
         "name": bits.LEVEL_NAMES[level],
         "shift": bits.level_shift(level),
         "entries": bits.ENTRIES,
+        "bytes": bits.ENTRY_BYTES,
+        "rights": True,
+        "frame": f"{bits.ADDRESS_MASK & -bits.level_bytes(level):#x}",
+        "high": "0x0",
+        "highShift": 0,
         "leaf": "always" if level == 1 else "ps" if bits.is_leaf(bits.LARGE, level) else "never",
         "reserved": [f"{bits.reserved_mask(level, ps, cpu, platform):#x}" for ps in (0, bits.LARGE)],
     }
@@ -79,7 +89,7 @@ def _switches(cpu: CpuState, platform: Platform) -> dict[str, object]:
     """What else decides about an access, by the names that `page/walk.js` uses."""
     return {
         "wp": bool(cpu.cr0 & CR0_WP),
-        "nx": cpu.has_nx,
+        "tellsFetches": cpu.has_nx or bool(cpu.cr4 & CR4_SMEP),
         "smep": bool(cpu.cr4 & CR4_SMEP),
         "smap": bool(cpu.cr4 & CR4_SMAP) and not cpu.rflags & RFLAGS_AC,
         "userKeys": bool(cpu.cr4 & CR4_PKE),

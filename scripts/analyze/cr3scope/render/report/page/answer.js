@@ -36,7 +36,7 @@ function lead(page, path, out) {
 function levels(page, path) {
   const {space, data} = page;
   const rows = path.entries.map((entry) => {
-    const blame = page.blame(entry.level.level, entry.phys, entry.value);
+    const blame = page.blame(entry.level, entry.phys, entry.value);
     const row = make("li", {}, make("code", {}, `${name(entry)}  ${hex(entry.phys)} = 0x${entry.value.toString(16).padStart(16, "0")}  ${bitNames(space, data, entry)}`));
     if (blame && !blame.isMended) {
       row.append(" ", make("strong", {class: blame.severity}, blame.rule));

@@ -30,8 +30,8 @@ class Page {
 
   // The finding that names an entry, and whether a mend is applied to it; undefined for none, and in tables with another value.
   blame(level, phys, value) {
-    const found = this.guilty.get(`${level} ${phys}`);
-    if (!found || this.space.memory.original(phys) !== found.value) {
+    const found = this.guilty.get(`${level.level} ${phys}`);
+    if (!found || this.space.memory.original(phys, level.bytes) !== found.value) {
       return undefined;
     }
     return {...found, isMended: value !== found.value};

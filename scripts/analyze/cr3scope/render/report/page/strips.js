@@ -22,7 +22,7 @@ export class Strips {
     let granted = {w: true, x: true, u: true}, table = space.root;
     this.strips.forEach((strip, at) => {
       const entry = path.entries[at];
-      const isShown = at === 0 ? space.memory.entry(table) !== undefined : table !== null && space.memory.entry(table) !== undefined;
+      const isShown = table !== null && space.entry(table, space.levels[at], 0) !== undefined;
       strip.section.hidden = !isShown;
       if (!isShown) {
         return;
@@ -32,7 +32,7 @@ export class Strips {
       this.fill(strip, level, at, table, granted, entry);
       this.tell(strip, entry, path, granted);
       const goesOn = entry && !space.stop(entry.value, level) && !space.isLeaf(entry.value, level);
-      granted = entry ? this.through(entry.value, granted) : granted;
+      granted = entry ? this.through(level, entry.value, granted) : granted;
       table = goesOn ? space.target(entry.value, level) : null;
     });
   }
@@ -58,14 +58,14 @@ export class Strips {
   fill(strip, level, at, table, granted, entry) {
     const {space} = this.page;
     strip.cells.forEach((cell, index) => {
-      const phys = table + 8 * index, value = space.memory.entry(phys);
+      const phys = table + level.bytes * index, value = space.entry(table, level, index);
       const isHere = entry !== undefined && index === entry.index;
-      const blame = this.page.blame(level.level, phys, value);
+      const blame = this.page.blame(level, phys, value);
       const classes = ["cell", ...this.looks(level, value, granted)], isGuilty = blame && !blame.isMended;
       if (isGuilty) {
         classes.push("guilty", blame.severity);
       }
-      if (space.memory.mended.has(phys)) {
+      if (value !== space.memory.original(phys, level.bytes) && !space.loaded) {
         classes.push("mended");
       }
       if (this.page.refused.has(phys)) {
@@ -97,16 +97,19 @@ export class Strips {
   }
 
   // What an entry grants of what the levels above grant.
-  through(value, granted) {
+  through(level, value, granted) {
     const {bits} = this.page.space;
+    if (!level.rights) {
+      return granted;
+    }
     return {
       w: granted.w && (value & bits.writable) !== 0n, x: granted.x && !(value & bits.nx), u: granted.u && (value & bits.user) !== 0n,
     };
   }
 
   // The rights that an entry takes away although the levels above grant them.
-  denied(value, granted) {
-    return DENIALS.filter(([letter, bit, grants]) =>
+  denied(level, value, granted) {
+    return !level.rights ? [] : DENIALS.filter(([letter, bit, grants]) =>
       granted[letter] && Boolean(value & this.page.space.bits[bit]) !== grants).map(([letter]) => letter);
   }
 
@@ -115,7 +118,7 @@ export class Strips {
     if (stop) {
       return [stop === "RESERVED" ? "reserved" : "absent"];
     }
-    const rights = this.through(value, granted), denied = this.denied(value, granted).filter((letter) => letter !== "u");
+    const rights = this.through(level, value, granted), denied = this.denied(level, value, granted).filter((letter) => letter !== "u");
     const colour = `r${rights.w ? "w" : ""}${rights.x ? "x" : ""}`;
     const kind = space.isLeaf(value, level) ? "leaf" : "table";
     return [colour, kind, ...(rights.u ? ["user"] : []), ...(denied.length ? ["denies"] : [])];
@@ -128,9 +131,9 @@ export class Strips {
       return `${name(entry)}: ${why}${blame ? `, ${blame.isMended ? "mended" : blame.rule}` : ""}`;
     }
     const kind = space.isLeaf(value, level) ? "page" : "table";
-    const denied = this.denied(value, granted).filter((letter) => letter !== "u").join("");
+    const denied = this.denied(level, value, granted).filter((letter) => letter !== "u").join("");
     const finding = blame ? `, ${blame.isMended ? "mended" : blame.rule}` : "";
-    return `${name(entry)}: ${kind}, ${rightsText(this.through(value, granted))}${denied ? `, takes away ${denied}` : ""}${finding}`;
+    return `${name(entry)}: ${kind}, ${rightsText(this.through(level, value, granted))}${denied ? `, takes away ${denied}` : ""}${finding}`;
   }
 
   // The chosen entry in words: where it lies, what it says, what it leads to, who made it so.
@@ -147,8 +150,8 @@ export class Strips {
       const target = space.target(value, level), leaf = space.isLeaf(value, level);
       const memory = leaf ? nameAt(data.firmware, BigInt(target)) : undefined;
       says.push(leaf ? `maps ${size(1n << BigInt(level.shift))} at ${hex(target)}${memory ? ` (${memory})` : ""}` : `leads to the table at ${hex(target)}`);
-      const denied = this.denied(value, granted).filter((letter) => letter !== "u");
-      says.push(`${rightsText(this.through(value, granted))} so far${denied.length ? `: takes away ${denied.join(" and ")}` : ""}`);
+      const denied = this.denied(level, value, granted).filter((letter) => letter !== "u");
+      says.push(`${rightsText(this.through(level, value, granted))} so far${denied.length ? `: takes away ${denied.join(" and ")}` : ""}`);
     } else {
       says.push(data.reasons[stop]);
     }
@@ -162,7 +165,7 @@ export class Strips {
       says.push(named);
     }
     strip.detail.append(` ${says.join("; ")}`);
-    const blame = this.page.blame(level.level, phys, value);
+    const blame = this.page.blame(level, phys, value);
     if (blame) {
       strip.detail.append(" ", make("strong", {class: blame.isMended ? "good" : blame.severity}, blame.isMended ? "mended here" : `${blame.rule}: ${blame.title}`));
     }

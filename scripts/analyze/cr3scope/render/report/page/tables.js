@@ -44,24 +44,25 @@ export class Memory {
     this.made = new Set();
   }
 
-  // Puts entries on top of what is embedded; tables that are nowhere are made, empty.
+  // Puts words of eight bytes on top of what is embedded; tables that are nowhere are made, empty.
   mend(edits) {
     this.mended = new Map(edits);
     this.made = new Set([...this.mended.keys()].map((phys) => phys - phys % PAGE));
   }
 
-  // The value of the entry at a physical address; undefined where its table is not held.
-  entry(phys) {
-    const changed = this.mended.get(phys);
-    return changed === undefined ? this.original(phys) : changed;
+  // The entry of so many bytes at a physical address; undefined where its table is not held.
+  entry(phys, bytes) {
+    const changed = this.mended.get(phys - phys % WORD);
+    return changed === undefined ? this.original(phys, bytes) : part(changed, phys, bytes);
   }
 
-  original(phys) {
-    const page = phys - phys % PAGE;
-    const row = this.rows.get(page);
+  original(phys, bytes) {
+    const page = phys - phys % PAGE, row = this.rows.get(page);
     if (row !== undefined) {
-      return this.words[row + (phys - page) / WORD];
+      return part(this.words[row + Math.floor((phys - page) / WORD)], phys, bytes);
     }
     return this.made.has(page) ? 0n : undefined;
   }
 }
+
+const part = (word, phys, bytes) => (bytes === WORD ? word : BigInt.asUintN(8 * bytes, word >> BigInt(8 * (phys % WORD))));

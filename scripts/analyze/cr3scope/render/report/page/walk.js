@@ -2,7 +2,6 @@
 // address can be asked for without a network; tests/analyze/test_report_page.py holds the two together.
 
 const MASK64 = (1n << 64n) - 1n;
-export const ENTRY_BYTES = 8;
 const KEY_DENIES_ACCESS = 1, KEY_DENIES_WRITES = 2;
 
 export class Space {
@@ -10,8 +9,10 @@ export class Space {
     this.title = raw.title;
     this.cr3 = raw.cr3;
     this.root = Number(raw.root);
-    this.levels = raw.levels.map((one) => ({...one, reserved: one.reserved.map(BigInt)}));
-    this.sign = BigInt(raw.sign);
+    this.levels = raw.levels.map((one) => ({...one, reserved: one.reserved.map(BigInt), frame: BigInt(one.frame), high: BigInt(one.high)}));
+    this.sign = raw.sign === null ? null : BigInt(raw.sign);
+    this.width = BigInt(raw.width);
+    this.loaded = raw.loaded && raw.loaded.map(BigInt);
     this.cpu = raw.cpu;
     this.isCut = raw.cut;
     this.memory = memory;
@@ -22,16 +23,27 @@ export class Space {
 
   // Whether all bits from the sign on are equal (SDM 1, 3.3.7.1).
   isCanonical(virt) {
+    if (this.sign === null) {
+      return true;
+    }
     const top = virt >> this.sign;
     return top === 0n || top === MASK64 >> this.sign;
   }
 
   canonical(virt) {
+    if (this.sign === null) {
+      return BigInt.asUintN(Number(this.width), virt);
+    }
     return BigInt.asUintN(64, BigInt.asIntN(Number(this.sign) + 1, virt));
   }
 
   isLeaf(value, level) {
     return level.leaf === "always" || (level.leaf === "ps" && (value & this.bits.large) !== 0n);
+  }
+
+  // The entry of a table; of the top one that which the CPU has loaded, where it keeps such.
+  entry(table, level, index) {
+    return this.loaded && level === this.levels[0] ? this.loaded[index] : this.memory.entry(table + level.bytes * index, level.bytes);
   }
 
   // Why a walk ends at an entry, whatever the access; null if it goes on.
@@ -43,12 +55,12 @@ export class Space {
   }
 
   target(value, level) {
-    const address = value & this.bits.address;
-    return Number(this.isLeaf(value, level) ? address & -(1n << BigInt(level.shift)) : address);
+    return Number(this.isLeaf(value, level) ? value & level.frame | (value & level.high) << BigInt(level.highShift) : value & this.bits.address);
   }
 }
 
-export function walk(space, virt) {
+export function walk(space, address) {
+  const virt = BigInt.asUintN(Number(space.width), address);
   const path = {virt, entries: [], stop: null, phys: null, size: 0n, missing: null};
   if (!space.isCanonical(virt)) {
     return {...path, stop: "NON_CANONICAL"};
@@ -56,8 +68,8 @@ export function walk(space, virt) {
   let table = space.root;
   for (const level of space.levels) {
     const index = Number(virt >> BigInt(level.shift)) % level.entries;
-    const phys = table + ENTRY_BYTES * index;
-    const value = space.memory.entry(phys);
+    const phys = table + level.bytes * index;
+    const value = space.entry(table, level, index);
     if (value === undefined) {
       return {...path, stop: "TABLE_UNREADABLE", missing: table};
     }
@@ -76,8 +88,8 @@ export function walk(space, virt) {
   return path;
 }
 
-const lacking = (path, bit) => path.entries.filter((entry) => !(entry.value & bit));
-const having = (path, bit) => path.entries.filter((entry) => entry.value & bit);
+const lacking = (path, bit) => path.entries.filter((entry) => entry.level.rights && !(entry.value & bit));
+const having = (path, bit) => path.entries.filter((entry) => entry.level.rights && entry.value & bit);
 
 // What all levels together grant (SDM 3A, 5.6.1).
 export function rights(space, path) {
@@ -96,7 +108,7 @@ export function refusal(space, path, kind, isUser) {
     return {vector: errors.protection, error: 0, reason: path.stop, guilty: []};
   }
   let error = (isUser ? errors.user : 0) | (kind === "write" ? errors.write : 0);
-  if (kind === "fetch" && (cpu.nx || cpu.smep)) {
+  if (kind === "fetch" && cpu.tellsFetches) {
     error |= errors.fetch;
   }
   const fault = (reason, guilty) => ({vector: errors.pageFault, error, reason, guilty});
