@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage runs snapshots releases fuzz mypy lock toolchain linker deps-run.stamp deps-test.stamp
+BUILT := .cr3scope-build kernel loader host foreign first_stage runs snapshots releases fuzz axe mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -70,7 +70,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps
+.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -160,6 +160,13 @@ clean: ## remove everything that was built, and nothing else
 
 deps: ## install what is missing
 	@scripts/boot/deps test
+
+# Chromium is large, and not in every distribution's packages. axe-core is of npm: without npm its tests are skipped, and say so.
+AXE := $(BUILD)/axe
+deps-browser: $(BUILD)/deps-browser.stamp ## install a browser, in which report.html is tested
+	@[ -e $(AXE)/node_modules/axe-core ] || ! command -v npm >/dev/null || \
+	    npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(AXE) axe-core@4.11.1 || \
+	    echo "deps: axe-core could not be fetched: its tests are skipped" >&2
 
 $(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 	@scripts/boot/deps $*

@@ -49,9 +49,10 @@ def test_every_part_of_a_finding_is_on_the_page() -> None:
 
 
 def test_guest_text_can_neither_add_a_tag_nor_reach_a_terminal() -> None:
-    page = html.render(verdict(EVIL))
-    assert "script" not in Tags(page).names
-    assert "\x1b" not in page
+    page, plain = Tags(html.render(verdict(EVIL))), Tags(html.render(verdict()))
+    assert page.names == plain.names
+    assert plain.names.count("script") == 2  # the data, and the page's own
+    assert "\x1b" not in html.render(verdict(EVIL))
 
 
 def test_a_healthy_verdict_with_nothing_in_it_renders() -> None:

@@ -59,17 +59,23 @@ def foreign(
 
 def multiboot(folder: Path, case: str, commands: str) -> str:
     """The same with the kernel of kernels/multiboot.S as it is with CASE_``case``; gdb has its symbols."""
-    kernel = folder / f"{case}.elf"
+    image = kernel(folder, case)
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-cpu", "max",
+               "-kernel", str(image)]
+    return session(folder, [*command, "-no-reboot"], f'file "{image.with_suffix(".elf")}"\n{commands}')
+
+
+def kernel(folder: Path, case: str) -> Path:
+    """That kernel as QEMU's multiboot loader takes it, beside the ELF file with its symbols."""
+    built = folder / f"{case}.elf"
     source = Path(__file__).parent / "kernels/multiboot.S"
     subprocess.run(["gcc", "-g", "-nostdlib", "-static", "-no-pie", f"-DCASE_{case}",
                     "-Wl,-n,-Ttext=0x100000,--build-id=none,-z,noexecstack,--no-warn-rwx-segments",
-                    "-o", kernel, source], check=True)  # fmt: skip
+                    "-o", built, source], check=True)  # fmt: skip
     # QEMU's multiboot loader takes ELF32 files alone.
-    image = kernel.with_suffix(".elf32")
-    subprocess.run(["objcopy", "-O", "elf32-i386", kernel, image], check=True)
-    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-cpu", "max",
-               "-kernel", str(image)]
-    return session(folder, [*command, "-no-reboot"], f'file "{kernel}"\n{commands}')
+    image = built.with_suffix(".elf32")
+    subprocess.run(["objcopy", "-O", "elf32-i386", built, image], check=True)
+    return image
 
 
 def session(folder: Path, command: list[str], commands: str, begin: Path | None = None) -> str:

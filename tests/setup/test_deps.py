@@ -144,7 +144,7 @@ def test_a_wrong_choice_is_one_line(settings: dict[str, str], said: str, tmp_pat
 
 def test_an_unknown_group_is_one_line(tmp_path: Path) -> None:
     done = machine(tmp_path).deps("everything")
-    assert (done.returncode, done.stderr) == (2, "deps: unknown group 'everything': run, test, fuzz or releases\n")
+    assert (done.returncode, done.stderr) == (2, "deps: unknown group 'everything': run, test, fuzz, releases or browser\n")
 
 
 def test_debian_is_asked_for_packages_and_not_for_commands(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_the_list_has_a_cell_for_every_manager_and_names_nothing_twice() -> None
     lines = (ROOT / "scripts/boot/packages").read_text().splitlines()
     head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
     assert head == ["group", "check", *MANAGERS]
-    assert {row[0] for row in rows} == {"run", "test", "fuzz", "cross", "releases"}
+    assert {row[0] for row in rows} == {"run", "test", "fuzz", "cross", "releases", "browser"}
     for row in rows:
         assert len(row) == len(head), row
     checks = [row[1] for row in rows]

@@ -98,3 +98,13 @@ LINT_RELOCATION_BYTES: Final = 1 << 22
 
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one
+
+# The page of a verdict. What is embedded stays below 12 MB for a million pages in no order; of the rest the page says that
+# it does not hold it.
+REPORT_TABLES: Final = 1 << 12
+REPORT_NAMES: Final = 1 << 11
+REPORT_EVENTS: Final = 1 << 9
+REPORT_STEPS: Final = 1 << 9
+REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
+REPORT_EDITS: Final = 1 << 12  # of one finding's mend
+REPORT_CHANGES: Final = 1 << 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gdb
 
-from cr3scope_commands import blame, breaks, check, diff, fault, handoff, maps, save, step, symbols, trace, walk
+from cr3scope_commands import blame, breaks, check, diff, fault, handoff, maps, report, save, step, symbols, trace, walk
 
 
 class Cr3scope(gdb.Command):
@@ -19,6 +19,7 @@ def register() -> None:
     Cr3scope()
     for command in (
         blame.Blame, breaks.Break, check.Check, diff.Diff, fault.FaultCommand, handoff.Handoff,
-        maps.Maps, save.Save, step.Step, symbols.SymbolsCommand, trace.TraceCommand, walk.WalkCommand,
+        maps.Maps, report.Report, save.Save, step.Step, symbols.SymbolsCommand, trace.TraceCommand,
+        walk.WalkCommand,
     ):  # fmt: skip
         command()

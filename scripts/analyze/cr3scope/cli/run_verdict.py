@@ -123,6 +123,7 @@ def _end(outcome: Outcome, expected: str | None, linted: FilesLinted, is_traced:
         at_switch=outcome.at_switch,
         walk=outcome.walk,
         mended=outcome.mended,
+        picture=outcome.picture,
         cpu=outcome.judged,
         rip=outcome.registers.get("RIP", outcome.registers.get("EIP")),
         callers=outcome.callers,

@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     add_elf_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
+    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.set_defaults(run=run)
 
 
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             verdict = judge_log(read_story(log), _symbols(arguments.elf))
     from cr3scope.cli.publish import publish
 
-    publish(verdict, arguments.json)
+    publish(verdict, arguments.json, arguments.html)
     return verdict.exit_status
 
 

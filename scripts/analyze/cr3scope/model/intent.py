@@ -115,6 +115,10 @@ class Intent:
         """
         return self._narrowest.at(virt)
 
+    def parts(self) -> list[tuple[int, int, Named]]:
+        """Return the inclusive parts of the address space, in order, each with the name that :meth:`at` gives it."""
+        return self._narrowest.parts()
+
     def role_at(self, virt: int) -> str:
         """Return the role of what lives at ``virt``; "" if nobody named it."""
         named = self.at(virt)

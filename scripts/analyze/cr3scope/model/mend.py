@@ -167,7 +167,7 @@ class Mender:
         trial.set(missing.phys, missing.value)
         rights, bits = self._rights(wanted.kind, virt)
         here = virt & -PAGE_BYTES
-        self._map(trial, missing, here, frame | bits)
+        _map(trial, missing, here, frame | bits)
         first, last = wanted.bounds
         follows = partial(self._follows, trial, wanted, frame - here, bits)
         above = sum(1 for _ in takewhile(follows, range(here + PAGE_BYTES, last + 1, PAGE_BYTES)))
@@ -181,19 +181,8 @@ class Mender:
         frame = self.frame_of(page)
         if path.stop is not Reason.NOT_PRESENT or frame != page + distance or not self._is_alike(wanted, page):
             return False
-        self._map(trial, path.leaf, page, frame | bits)
+        _map(trial, path.leaf, page, frame | bits)
         return True
-
-    def _map(self, trial: Overlay, missing: EntryRef, virt: int, leaf: int) -> None:
-        """Make the entry of the lowest level, and each table on the way to it from ``missing`` on."""
-        entry = missing
-        while entry.level > 1:
-            table = trial.add_table(entry)
-            trial.set(entry.phys, table | PRESENT | WRITABLE)
-            level = entry.level - 1
-            index = level_index(virt, level)
-            entry = EntryRef(level, index, table + ENTRY_BYTES * index, 0)
-        trial.set(entry.phys, leaf)
 
     def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
         """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""
@@ -210,7 +199,37 @@ class Mender:
         write = write or (not asked and self.intent.role_at(virt) in WRITTEN_ROLES)
         execute = "x" in asked or kind is AccessKind.FETCH
         rights = f"r{'w' if write else '-'}{'x' if execute else '-'}"
-        bits = PRESENT | (WRITABLE if write else 0)
-        if not execute and self.cpu.has_nx:
-            bits |= NO_EXECUTE
-        return rights, bits
+        return rights, _leaf_bits(rights, self.cpu)
+
+
+def apply(tables: Overlay, cpu: CpuState, mend: Mend) -> None:
+    """Carry out a mend in ``tables``; KeyError if it names an entry of a table that they do not have.
+
+    Of an entry only the bits change that the mend is about: others may have been mended before.
+    """
+    for edit in mend.edits:
+        old = tables.entry(edit.entry.phys)
+        tables.set(edit.entry.phys, old & ~(edit.entry.value & ~edit.value) | edit.value & ~edit.entry.value)
+    page = mend.page
+    for offset in range(0, page.size if page else 0, PAGE_BYTES):
+        assert page is not None
+        path = walk(tables, cpu, page.virt + offset)
+        if path.stop is Reason.NOT_PRESENT:
+            _map(tables, path.leaf, page.virt + offset, page.frame + offset | _leaf_bits(page.rights, cpu))
+
+
+def _leaf_bits(rights: str, cpu: CpuState) -> int:
+    bits = PRESENT | (WRITABLE if "w" in rights else 0)
+    return bits if "x" in rights or not cpu.has_nx else bits | NO_EXECUTE
+
+
+def _map(trial: Overlay, missing: EntryRef, virt: int, leaf: int) -> None:
+    """Make the entry of the lowest level, and each table on the way to it from ``missing`` on."""
+    entry = missing
+    while entry.level > 1:
+        table = trial.add_table(entry)
+        trial.set(entry.phys, table | PRESENT | WRITABLE)
+        level = entry.level - 1
+        index = level_index(virt, level)
+        entry = EntryRef(level, index, table + ENTRY_BYTES * index, 0)
+    trial.set(entry.phys, leaf)

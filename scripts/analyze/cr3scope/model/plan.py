@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.paging.tables import Tables
@@ -18,8 +19,24 @@ from cr3scope.x86.word import MAX_INSTRUCTION_BYTES
 _STACK_REACH = 4096
 
 
+class Aimed(Protocol):
+    """An access that is known beforehand: a step of a plan, or one of code that was followed."""
+
+    @property
+    def kind(self) -> AccessKind: ...
+
+    @property
+    def virt(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def align(self) -> int: ...
+
+
 def strike(
-    tables: Tables, cpu: CpuState, step: PlanStep, platform: Platform
+    tables: Tables, cpu: CpuState, step: Aimed, platform: Platform
 ) -> PageFault | None:
     """Return the fault of one step, None if it goes through; of an INT instruction, that of its fetch.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cr3scope.diagnose import handed_over
@@ -37,6 +38,7 @@ from cr3scope.target.memory import MemoryUnavailable
 from cr3scope.target.standstill import halts_for_ever
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.verdict.fault_walk import walk_in_memory
+from cr3scope.verdict.picture import HeldTables, Picture, Space
 from cr3scope.verdict.stopped import prediction_of
 from cr3scope.x86.cpu_state import CR0_PG
 from cr3scope.x86.ending import WITHOUT_EXCEPTION, Ending
@@ -218,3 +220,7 @@ def _keep(
         return
     outcome.notes += kept.notes
     outcome.kept = tuple(kept.words())
+    if judged.in_long_mode and kept.tables:
+        walk = outcome.walk
+        cpu = judged.cpu if walk is None or walk.cr3 is None else replace(judged.cpu, cr3=walk.cr3)
+        outcome.picture = Picture(Space("as the guest left it", cpu, HeldTables(kept.tables)), platform=judged.platform)

@@ -43,6 +43,7 @@ class Kept:
     core: Path | None = None
     pages: int = 0
     cr3: int = 0
+    tables: dict[int, bytes] = field(default_factory=dict)  # table pages by address, of all CPUs
     notes: list[str] = field(default_factory=list)
 
     def words(self) -> Iterator[str]:
@@ -84,7 +85,7 @@ def keep(
         registers = {"CR0": state.cr0, "CR3": state.cr3, "CR4": state.cr4}
         words = {"efer": f"{state.efer:#x}"}
         write_whole(folder / CORE, [write_core(CoreCpu(registers), tables.pages, words)])
-        kept.core, kept.pages = folder / CORE, len(tables.pages)
+        kept.core, kept.pages, kept.tables = folder / CORE, len(tables.pages), tables.pages
         kept.cr3 = state.cr3
     return kept
 

@@ -11,6 +11,7 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.images.loaded import Image
 from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
+from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.types import FaultWalk
 from cr3scope.target.standstill import Look, Registers
 
@@ -76,6 +77,7 @@ class Outcome:
     at_switch: tuple[Finding, ...] = ()  # of whoever looked at it right before it switched
     walk: FaultWalk | None = None  # of the address of the page fault that it died of
     mended: Prediction | None = None  # how it would go on with all findings mended
+    picture: Picture | None = None  # of the tables that the paused guest left
     images: tuple[Image, ...] = ()  # those that the firmware loaded
     bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
     callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
@@ -103,6 +105,7 @@ class Outcome:
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
+        self.picture = None
 
     @property
     def passed(self) -> bool:

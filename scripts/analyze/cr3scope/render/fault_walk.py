@@ -18,12 +18,24 @@ _LET_THROUGH_NOW = "let through now: they were changed since, or a stale transla
 def as_text(walk: FaultWalk, colour: bool) -> Iterator[str]:
     """Yield a heading, then the levels from the top."""
     yield ""
-    where = "" if walk.cr3 is None else f", CR3={walk.cr3:#x}"
-    yield f"  {paint('walk', 'label', colour)}  {walk.virt:#x} {_source(walk)}{where}: {walk.access} {_outcome(walk)}"
+    yield f"  {paint('walk', 'label', colour)}  {heading(walk)}"
     for level in walk.levels:
         yield _level(level, walk.is_printed)
     if walk.remark:
         yield f"        {printable(walk.remark)}"
+
+
+def heading(walk: FaultWalk) -> str:
+    """Return the address, where it was walked, and what came of it."""
+    where = "" if walk.cr3 is None else f", CR3={walk.cr3:#x}"
+    return f"{walk.virt:#x} {_source(walk)}{where}: {walk.access} {_outcome(walk)}"
+
+
+def level_words(level: WalkLevel, is_printed: bool) -> str:
+    """Return the entry of a level, with its flags; where it was printed, without its place."""
+    entry = level.entry
+    at = "" if is_printed else f"{entry.phys:#x} = "
+    return f"{entry_name(entry.level, entry.index):<9}  {at}{entry.value:#018x}  {bit_names(entry):<16}"
 
 
 def _source(walk: FaultWalk) -> str:
@@ -41,12 +53,6 @@ def _outcome(walk: FaultWalk) -> str:
 
 
 def _level(level: WalkLevel, is_printed: bool) -> str:
-    entry = level.entry
     mark = "<- here" if level.is_guilty else ""
     by = printable(level.source) if level.source else ""
-    at = "" if is_printed else f"{entry.phys:#x} = "
-    row = (
-        f"        {entry_name(entry.level, entry.index):<9}  {at}"
-        f"{entry.value:#018x}  {bit_names(entry):<16}  {mark:<7}  {by}"
-    )
-    return row.rstrip()
+    return f"        {level_words(level, is_printed)}  {mark:<7}  {by}".rstrip()

@@ -1,27 +1,36 @@
-"""A verdict as one HTML page without scripts or outside references: to keep, or to attach to a report.
+"""A verdict as one HTML page, `report.html`: complete as text, and drawn by its own scripts; nothing is fetched.
 
 Jinja2 is imported here only, since most runs print text.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from cr3scope.render import fault_walk, message
 from cr3scope.render.finding import also, fix, proof, title
 from cr3scope.render.message import plain
+from cr3scope.render.report import bundle, embed
+from cr3scope.render.report.course import course, deliveries
 from cr3scope.render.source_line import as_text
-from cr3scope.render.text import fault_words, headline
+from cr3scope.render.text import fault_words, goes_on, headline
 from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.names import entry_words, range_words
+
+# What would end a script, or begin a comment in one, wherever it stands in a string of JSON.
+_UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def render(verdict: Verdict) -> str:
     """Return the whole page. Everything that came from the guest is escaped by the template engine."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "report" / "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -29,10 +38,26 @@ def render(verdict: Verdict) -> str:
     )
     environment.filters["printable"] = printable
     environment.filters["plain"] = plain
+    data, guilty = embed.as_dict(verdict), embed.guilty(verdict.findings)
+    events, left_out = course(verdict, frozenset(entry.phys for entry in guilty))
+    walk, mended = verdict.walk, verdict.mended
     template = environment.get_template("report.html.j2")
     return template.render(
         verdict=verdict,
+        policy=bundle.policy(),
+        style=Markup(bundle.style()),
+        script=Markup(bundle.script()),
+        data=Markup(json.dumps(data, separators=(",", ":")).translate(_UNSAFE)),
+        changes=data["changes"] if data else None,
         headline=headline(verdict),
+        guilty=guilty,
+        events=events,
+        left_out=left_out,
+        chain=_chain(verdict),
+        is_seen=bool(verdict.observation and verdict.observation.first),
+        walk_heading=fault_walk.heading(walk) if walk else "",
+        level_words=fault_walk.level_words,
+        mended=goes_on(mended) if mended else "",
         entry_words=entry_words,
         range_words=range_words,
         fault_words=fault_words,
@@ -42,3 +67,14 @@ def render(verdict: Verdict) -> str:
         fix=fix,
         also=also,
     )
+
+
+def _chain(verdict: Verdict) -> Sequence[str]:
+    """The deliveries from the first exception on: as they were seen, else as they are foreseen."""
+    prediction, observation = verdict.prediction, verdict.observation
+    if observation is not None and observation.first is not None and observation.ending is not None:
+        return [*deliveries(observation), observation.ending.value]
+    if prediction is None or prediction.first is None:
+        return [message.text(said) for said in prediction.chain] if prediction is not None else []
+    ends = [prediction.ends.value] if prediction.ends else []
+    return [message.raised(prediction.first), *(message.text(said) for said in prediction.chain), *ends]

@@ -47,7 +47,7 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
         if finding.step is not None and following and following[0].step is not None:
             yield paint("   with that mended, the next to strike:", "dim", colour)
     if verdict.mended is not None:
-        words = f"with all of that mended: {_goes_on(verdict.mended)}"
+        words = f"with all of that mended: {goes_on(verdict.mended)}"
         yield from (paint(line, "dim", colour) for line in _wrapped("   ", words, 3))
     notes = [f for f in verdict.findings if f.severity is Severity.NOTE]
     if notes:
@@ -123,7 +123,8 @@ def step_words(prediction: Prediction) -> str:
     return f"{step} ({known})" if known else step
 
 
-def _goes_on(mended: Prediction) -> str:
+def goes_on(mended: Prediction) -> str:
+    """Return how the code goes on with everything mended."""
     return "; then ".join(message.text(said) for said in (mended.followed, *mended.chain) if said)
 
 

@@ -106,22 +106,17 @@ def _guilty(found: Translation | PageFault) -> tuple[EntryRef, ...]:
     return found.guilty if isinstance(found, PageFault) else ()
 
 
+# Flags of an entry in the manuals' letters: bit, and the entries in which it means that: any, a leaf, one that has PS
+# (upper), a PTE, a large leaf.
+NAMED_BITS = (
+    ("P", bits.PRESENT, "any"), ("W", bits.WRITABLE, "any"), ("U", bits.USER, "any"), ("PWT", bits.WRITE_THROUGH, "any"),
+    ("PCD", bits.CACHE_DISABLE, "any"), ("A", bits.ACCESSED, "any"), ("D", bits.DIRTY, "leaf"), ("PS", bits.LARGE, "upper"),
+    ("G", bits.GLOBAL, "leaf"), ("PAT", bits.PAT_4K, "pte"), ("PAT", bits.PAT_LARGE, "large"), ("NX", bits.NO_EXECUTE, "any"),
+)  # fmt: skip
+
+
 def bit_names(entry: EntryRef) -> str:
     """Return the flags of an entry that are set, in the manuals' letters."""
-    value, level = entry.value, entry.level
-    leaf = bits.is_leaf(value, level)
-    pat = leaf and value & (bits.PAT_4K if level == 1 else bits.PAT_LARGE)
-    names = (
-        ("P", value & bits.PRESENT),
-        ("W", value & bits.WRITABLE),
-        ("U", value & bits.USER),
-        ("PWT", value & bits.WRITE_THROUGH),
-        ("PCD", value & bits.CACHE_DISABLE),
-        ("A", value & bits.ACCESSED),
-        ("D", leaf and value & bits.DIRTY),
-        ("PS", level > 1 and value & bits.LARGE),
-        ("G", leaf and value & bits.GLOBAL),
-        ("PAT", pat),
-        ("NX", value & bits.NO_EXECUTE),
-    )
-    return " ".join(name for name, is_set in names if is_set)
+    value, is_last, leaf = entry.value, entry.level == 1, bits.is_leaf(entry.value, entry.level)
+    counts = {"any": True, "leaf": leaf, "upper": not is_last, "pte": is_last, "large": leaf and not is_last}
+    return " ".join(name for name, mask, where in NAMED_BITS if counts[where] and value & mask)

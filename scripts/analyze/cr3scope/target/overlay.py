@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import integers
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import EntryRef
@@ -34,6 +35,14 @@ class Overlay:
         """Return the 512 entries of the table page at ``phys``; None if it is not known."""
         changed = self._changed.get(phys)
         return changed if changed is not None else self._base.table(phys)
+
+    def entry(self, entry_phys: int) -> int:
+        """Return the value of one entry; KeyError if its table is not known."""
+        page = entry_phys & ~(PAGE_BYTES - 1)
+        table = self.table(page)
+        if table is None:
+            raise KeyError(page)
+        return int(table[(entry_phys - page) // ENTRY_BYTES])
 
     def set(self, entry_phys: int, value: int) -> None:
         """Write one entry of a known table."""
@@ -74,6 +83,15 @@ class Overlay:
         self._changed = dict(other._changed)
         self._origins = dict(other._origins)
         self._next_free = other._next_free
+
+    def changes(self) -> Iterator[tuple[int, int]]:
+        """Yield each entry that is not what the base has, or that the base does not have and is not zero: its physical
+        address and its value."""
+        for page, entries in self._changed.items():
+            base = self._base.table(page)
+            differs = entries != 0 if base is None or page in self._origins else entries != base
+            for index in integers(np.flatnonzero(differs)):
+                yield page + ENTRY_BYTES * index, int(entries[index])
 
     def leads_to_unknown(self, reason: Reason, entries: Iterable[EntryRef]) -> bool:
         """Return whether what refuses is an entry that was mended and leads to a table that was never dumped: it may

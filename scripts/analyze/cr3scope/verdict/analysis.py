@@ -16,6 +16,8 @@ from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.diagnose.rules.machine import unexplained_fault
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
+from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_report import LogReport
@@ -26,6 +28,7 @@ from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.fault_walk import walk_in_capture
+from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.observation import agree, is_late_strike, observe
 from cr3scope.verdict.places import placed
 from cr3scope.verdict.types import FaultWalk, Verdict
@@ -151,6 +154,7 @@ def _case_of_boot(
     return Case(
         findings, prediction, observation, agreement, walk,
         circumstances=frozenset(_circumstances(boot, predicted, observation, intent)), diagnostics=tuple(diagnostics),
+        picture=_picture(context, lines),
     )  # fmt: skip
 
 
@@ -171,6 +175,30 @@ def _walk(context: Context, log: LogReport | None) -> FaultWalk | None:
     if log is not None and log.ending is not None:
         fault = log.fatal or log.first
     return walk_in_capture(context.boot, fault, context.attribution, context.platform)
+
+
+def _picture(context: Context, lines: LineSource) -> Picture | None:
+    """The address spaces that the trace has dumped; None if it lacks the one behind the switch."""
+    boot, states = context.boot, context.boot.cpus
+
+    def space(dump: str, state: str, title: str) -> Space | None:
+        if dump not in boot.dumps or state not in states:
+            return None
+        cpu = replace(cpu_state(states[state]), cr3=boot.dumps[dump].cr3)
+        return Space(title, cpu, DumpTables(boot.dumps[dump]))
+
+    judged = space("new", "handoff", "behind the switch")
+    if judged is None:
+        return None
+    plan = sorted(boot.plan, key=lambda step: step.step)
+    steps = tuple(Step(one.name, one.kind, one.virt, max(one.width, 1), one.align) for one in plan)
+    return Picture(
+        judged,
+        space("old", "entry", "before the switch"),
+        space("after", "handoff", "as the kernel dumped it"),
+        context.platform, boot, context.intent, context.attribution,
+        lines if isinstance(lines, Symbols) else None, steps,
+    )  # fmt: skip
 
 
 def _platform(log: LogReport | None, qemu: Version | None) -> Platform:

@@ -14,7 +14,7 @@ def assemble(case: Case, texts: TextSource | None = None) -> Verdict:
     """Return the verdict on a case, with the text of the source lines in it as far as ``texts`` knows them."""
     verdict = Verdict(
         status_of(case), case.findings, case.prediction, case.observation, case.agreement, case.diagnostics,
-        walk=case.walk, mended=case.mended, boots=case.boots,
+        walk=case.walk, mended=case.mended, boots=case.boots, picture=case.picture,
     )  # fmt: skip
     if texts is None:
         return verdict

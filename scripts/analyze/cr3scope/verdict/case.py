@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.types import BootOutcome, FaultWalk
+
+if TYPE_CHECKING:
+    from cr3scope.verdict.picture import Picture
 
 
 class Circumstance(Enum):
@@ -51,6 +55,7 @@ class Case:
     circumstances: frozenset[Circumstance] = frozenset()
     diagnostics: tuple[Diagnostic, ...] = ()
     boots: tuple[BootOutcome, ...] = ()  # of the capture, those that were judged
+    picture: Picture | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_error(self) -> bool:

@@ -20,6 +20,7 @@ from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.linted import FileFinding, with_linted
 from cr3scope.verdict.log import case_of_log
+from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.places import placed
 from cr3scope.verdict.status import status_of
 from cr3scope.verdict.types import FaultWalk, Status, Verdict
@@ -38,7 +39,7 @@ class RunEnd:
     """How a run ended, as only whoever watched it knows.
 
     ``exit_status``: of QEMU, where it ended by itself or by the guest; ``passed`` and ``failed``: it is what the
-    guest itself gave. ``findings``, ``walk``, ``mended``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
+    guest itself gave. ``findings``, ``walk``, ``mended``, ``picture``, ``cpu`` (which of several), ``rip`` and ``callers`` are what the
     paused machine told, ``at_switch`` what it told before, when its loader was about to switch; ``is_firmwares``: it stood under the firmware's own tables. ``held``: why it could not be let go from where it was stopped, "" if it was. ``panic``: what the guest
     said when it gave up, None if it did not. ``said``: its last words. ``linted``: what the guest's files show by themselves.
     """
@@ -57,6 +58,7 @@ class RunEnd:
     at_switch: tuple[Finding, ...] = ()
     walk: FaultWalk | None = None
     mended: Prediction | None = None
+    picture: Picture | None = None
     cpu: str = ""
     rip: int | None = None
     callers: tuple[int, ...] = ()
@@ -113,7 +115,7 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
     found = end.findings or end.at_switch
     if seen.ending is not None and end.panic is None:  # who can still speak has handled what the log shows
         found = (*found, *beside(found, case.findings))
-    case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended)
+    case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended, picture=end.picture)
     return _plus(case, Circumstance.STOPPED_BY_IT) if end.findings else case
 
 

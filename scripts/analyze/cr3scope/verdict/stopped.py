@@ -21,6 +21,7 @@ from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.fault_walk import walk_in_memory
 from cr3scope.verdict.observation import same_fault
+from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.source_texts import TextSource
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
@@ -86,7 +87,23 @@ def _case(now: StoppedCpu, seen: CodePrediction, coming: NextCauses, absent: Set
         walk=walk_in_memory(now, seen.fault),
         mended=prediction_of(now, coming.free) if coming.free else None,
         circumstances=frozenset({Circumstance.DEADLY_INTERRUPT} if seen.interrupt else ()),
+        picture=_picture(now, seen),
     )
+
+
+def _picture(now: StoppedCpu, seen: CodePrediction) -> Picture:
+    """Without noting what the memory does not hold: the verdict did not want it."""
+    switches = switch_at_pc(now) is not None
+    return Picture(
+        Space("behind the switch" if switches else "as it stands", seen.cpu, now.memory),
+        Space("before the switch", now.cpu, now.memory) if switches else None,
+        platform=now.platform,
+        steps=tuple(Step(one.role, one.kind, one.virt, max(one.width, one.extent, 1)) for one in seen.steps if _is_access(one.role)),
+    )
+
+
+def _is_access(role: Role) -> bool:
+    return role not in (Role.INSTRUCTION, Role.SWITCH)
 
 
 def _joined(told: Case, followed: Case) -> Case:
@@ -102,6 +119,7 @@ def _joined(told: Case, followed: Case) -> Case:
     return replace(
         followed, findings=findings, prediction=prediction, walk=followed.walk if by_code else told.walk,
         mended=followed.mended if is_one_cause else None, diagnostics=tuple(map(Diagnostic, differs)),
+        picture=told.picture or followed.picture,
     )  # fmt: skip
 
 

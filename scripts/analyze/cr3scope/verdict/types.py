@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
@@ -17,6 +18,9 @@ from cr3scope.images.source_text import SourceText
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
 from cr3scope.x86.access import EntryRef
+
+if TYPE_CHECKING:
+    from cr3scope.verdict.picture import Picture
 
 
 class Status(Enum):
@@ -83,6 +87,7 @@ class Verdict:
     walk: FaultWalk | None = None  # of the CR2 of the page fault that was seen, else of the one that is foreseen
     mended: Prediction | None = None  # how it goes with all findings mended, as far as code can be followed
     boots: tuple[BootOutcome, ...] = ()  # of a capture, those that were judged
+    picture: Picture | None = field(default=None, compare=False, repr=False)  # of the boot that decides; None of a log alone
 
     @property
     def exit_status(self) -> int:

@@ -1,0 +1,78 @@
+"""What a space maps, in as few pieces as a picture can hold: neighbours are drawn together, the widest gaps apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cr3scope.arrays import integers
+from cr3scope.model.range_names import RangeNames, range_names
+from cr3scope.paging.effective import Mappings, mappings
+from cr3scope.text import printable
+from cr3scope.verdict.picture import Picture, Space
+
+_MOST_PIECES = 40  # of one column
+_MOST_NAMES = 3  # of one piece
+_MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a space maps, whole (``found``), and as it is drawn."""
+
+    found: Mappings
+    pieces: list[dict[str, object]]
+
+
+def drawn(picture: Picture, space: Space) -> Drawn:
+    """Return the ranges of a space, those together that lie next to one another where there are too many."""
+    found = mappings(space.tables, space.cpu, picture.platform)
+    names = range_names(found, picture.intent, space is not picture.before) if picture.intent else None
+    asks = picture.intent is not None and bool(picture.intent.maps) and space is picture.judged
+    bounds = _bounds(found)
+    pieces = [
+        _piece(found, names, begin, end, asks)
+        for begin, end in zip(bounds, bounds[1:], strict=False)
+    ]
+    return Drawn(found, pieces)
+
+
+def _bounds(found: Mappings) -> list[int]:
+    """Where pieces begin, and the end of the last one."""
+    count = len(found)
+    if count <= _MOST_PIECES:
+        return list(range(count + 1))
+    gap = found.first[1:] - found.last[:-1]
+    # Between equal gaps, those where the rights change.
+    weight = gap.astype(np.float64) + (found.attributes[1:] != found.attributes[:-1]) * 0.5
+    chosen = np.argpartition(weight, -(_MOST_PIECES - 1))[-(_MOST_PIECES - 1) :]
+    return [0, *sorted(each + 1 for each in integers(chosen)), count]
+
+
+def _piece(found: Mappings, names: RangeNames | None, begin: int, end: int, asks: bool) -> dict[str, object]:
+    rows = slice(begin, end)
+    size = found.last[rows] - found.first[rows]
+    kinds = np.unique(found.attributes[rows])
+    rights = {found.kind(begin + int(np.flatnonzero(found.attributes[rows] == kind)[0])).rights for kind in kinds[:16]}
+    name = _name(names, begin, end)
+    return {
+        "first": f"{int(found.first[begin]):#x}",
+        "last": f"{int(found.last[end - 1]):#x}",
+        "phys": f"{int(found.phys[rows].min()):#x}",
+        "end": f"{int((found.phys[rows] + size).max()):#x}",
+        "count": end - begin,
+        "rights": rights.pop() if len(rights) == 1 else _MIXED,
+        "name": name,
+        "unasked": asks and not name,
+    }
+
+
+def _name(names: RangeNames | None, begin: int, end: int) -> str:
+    if names is None:
+        return ""
+    met = [number for number in integers(np.unique(names.of_row[begin:end])) if number >= 0]
+    told = dict.fromkeys(piece.name for number in met for piece in names.names[number].pieces)
+    shown = list(told)[:_MOST_NAMES]
+    more = f" and {len(told) - len(shown)} more" if len(told) > len(shown) else ""
+    return printable(", ".join(shown) + more)

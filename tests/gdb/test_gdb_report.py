@@ -1,0 +1,34 @@
+"""The page of a live guest: from gdb at its switch, and from a run that watched it die without a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analyze.test_report_doors import embedded, titles
+from boot.verbs import cr3scope
+from gdb_session import kernel, multiboot
+
+
+def test_gdb_writes_a_page_with_the_spaces_before_and_behind_the_switch(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\ncr3scope report {page}")
+    assert f"{page}: " in text, text
+    data = embedded(page.read_text())
+    assert [title for title, _ in titles(data)] == ["before the switch", "behind the switch"]
+    assert data["start"] == "0x400000"
+    assert "access-fault" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\ncr3scope report {tmp_path}/none/report.html")
+    assert f"cr3scope report: {tmp_path}/none/report.html: No such file or directory" in text, text
+
+
+def test_a_guest_that_died_without_a_trace_leaves_its_tables_in_the_page(tmp_path: Path) -> None:
+    page, run = tmp_path / "report.html", tmp_path / "run"
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-cpu", "max", "-kernel"]
+    done = cr3scope("run", "-o", run, "--timeout", "20", "--html", page, "--", *command, kernel(tmp_path, "NO_IDT"))
+    assert done.returncode == 1, done.stderr
+    data = embedded(page.read_text())
+    assert [title for title, _ in titles(data)] == ["as the guest left it"]
+    assert data["start"] == "0x40000000"
