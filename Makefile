@@ -61,7 +61,9 @@ LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*/*.c loader/*/*.S))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*.c kernel/*.S))
 objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
 LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
-KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
+# The switch is made when the kernel runs.
+SWITCH_SOURCES := $(wildcard trace/switch*) trace/safe_idt.c trace/safe_tables.c trace/table_reader.c trace/plan.c trace/message.c
+KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(filter-out $(SWITCH_SOURCES),$(TRACE_SOURCES)))
 
 # One short line a step, none under make -s.
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))

@@ -88,7 +88,7 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     __asm__ volatile("sidt %0" : "=m"(idt));
     __asm__ volatile("str %0" : "=rm"(state_ret->tr));
     __asm__ volatile("sldt %0" : "=rm"(state_ret->ldtr));
-    __asm__ volatile("pushfq\n\tpopq %0" : "=r"(state_ret->rflags) : : "memory");
+    state_ret->rflags = __builtin_ia32_readeflags_u64(); /* by hand a push would meet a red zone */
 
     state_ret->cr0 = READ_CONTROL_REGISTER("cr0");
     state_ret->cr2 = cpu_read_cr2();
@@ -111,4 +111,22 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     state_ret->features = read_features();
     state_ret->pat = (state_ret->features & CPU_PAT) != 0 ? msr_read(MSR_PAT) : 0;
     read_vendor(state_ret->vendor);
+}
+
+void cpu_write_cr0(uint64_t value) {
+    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
+}
+
+void cpu_write_cr4(uint64_t value) {
+    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
+
+void cpu_interrupts_off(void) {
+    __asm__ volatile("cli" : : : "memory");
+}
+
+void cpu_halt(void) {
+    for (;;) {
+        __asm__ volatile("cli\n\thlt");
+    }
 }
