@@ -2,7 +2,7 @@
 
 /* Once full it stays so: what came after a hole would be no trace. */
 static void buffer_write(void *context, const char *bytes, size_t count) {
-    struct buffer_sink *buffer = context;
+    struct buffer_sink *buffer = (struct buffer_sink *)context;
     for (size_t i = 0; i < count; i++) {
         if (buffer->used == buffer->size) {
             buffer->dropped += count - i;

@@ -41,7 +41,7 @@ static struct cpuid_result cpuid_if_known(uint32_t leaf) {
 }
 
 static uint32_t feature_if(uint32_t cpuid_register, unsigned bit, enum cpu_feature feature) {
-    return (cpuid_register >> bit & 1) != 0 ? feature : 0;
+    return (cpuid_register >> bit & 1) != 0 ? (uint32_t)feature : 0;
 }
 
 /* Intel SDM volume 2, "CPUID", leaves 1, 7 and 80000001h. */
@@ -96,8 +96,10 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     state_ret->cr4 = READ_CONTROL_REGISTER("cr4");
     state_ret->cr8 = READ_CONTROL_REGISTER("cr8");
     state_ret->efer = msr_read(MSR_EFER);
-    state_ret->gdt = (struct table_register){gdt.base, gdt.limit};
-    state_ret->idt = (struct table_register){idt.base, idt.limit};
+    state_ret->gdt.base = gdt.base;
+    state_ret->gdt.limit = gdt.limit;
+    state_ret->idt.base = idt.base;
+    state_ret->idt.limit = idt.limit;
     state_ret->cs = READ_SELECTOR("cs");
     state_ret->ss = READ_SELECTOR("ss");
     state_ret->ds = READ_SELECTOR("ds");
@@ -111,22 +113,4 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     state_ret->features = read_features();
     state_ret->pat = (state_ret->features & CPU_PAT) != 0 ? msr_read(MSR_PAT) : 0;
     read_vendor(state_ret->vendor);
-}
-
-void cpu_write_cr0(uint64_t value) {
-    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
-}
-
-void cpu_write_cr4(uint64_t value) {
-    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
-}
-
-void cpu_interrupts_off(void) {
-    __asm__ volatile("cli" : : : "memory");
-}
-
-void cpu_halt(void) {
-    for (;;) {
-        __asm__ volatile("cli\n\thlt");
-    }
 }

@@ -44,7 +44,7 @@ void data_stream_byte(struct data_stream *stream, uint8_t byte) {
 }
 
 void data_stream_bytes(struct data_stream *stream, const void *bytes, size_t count) {
-    const uint8_t *byte = bytes;
+    const uint8_t *byte = (const uint8_t *)bytes;
     for (size_t i = 0; i < count; i++) {
         data_stream_byte(stream, byte[i]);
     }

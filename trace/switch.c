@@ -107,8 +107,8 @@ static enum cr3scope_status check(const struct cr3scope_request *request, uint64
     }
     prepare(state, request);
     state->caller = caller;
-    state->trace = request->trace;
-    if (request->trace == NULL) {
+    state->trace = request->begun;
+    if (request->begun == NULL) {
         begin(state, request);
     }
     enum cr3scope_status status = switch_request_check(state, request);
@@ -122,7 +122,7 @@ static enum cr3scope_status check(const struct cr3scope_request *request, uint64
     if (status == CR3SCOPE_OK && state->findings != 0) {
         status = CR3SCOPE_WILL_FAULT;
     }
-    if (request->trace == NULL) {
+    if (request->begun == NULL) {
         end(state, request, status);
     }
     if (status == CR3SCOPE_OK ||

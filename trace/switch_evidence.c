@@ -54,7 +54,7 @@ void switch_evidence_intent(struct switch_state *state, const struct cr3scope_re
     for (size_t i = 0; i < request->range_count; i++) {
         trace_range(state, &request->ranges[i]);
     }
-    if (request->trace != NULL) {
+    if (request->begun != NULL) {
         return; /* its owner names what is mapped */
     }
     trace_own(state, "switch code", "trampoline", (uint64_t)switch_first,
@@ -147,7 +147,7 @@ enum cr3scope_status switch_evidence_contents(struct switch_state *state,
     uint64_t code = (uint64_t)switch_first;
     trace_descriptor_tables(state, request);
     trace_memory(state, "code", code, (uint64_t)switch_code_end - code, 0);
-    if (request->trace == NULL) {
+    if (request->begun == NULL) {
         trace_entry(state, request);
     }
     enum dump_status old =

@@ -24,7 +24,7 @@ void planned_state_make(struct boot *boot) {
         .pool_bytes = boot->space.pool_pages * PAGE_BYTES,
         .buffer = (void *)switch_buffer_first_page(),
         .buffer_bytes = switch_buffer_bytes(),
-        .trace = &boot->trace,
+        .begun = &boot->trace,
         .flags = flags(&boot->config),
         .gate_selector = boot->config.misdeeds.foreign_selector ? FOREIGN_SELECTOR : 0,
     };

@@ -76,7 +76,7 @@ static void start(unsigned depth) {
         .read_context = memory->physical.context,
         .buffer = buffer,
         .buffer_bytes = BUFFER_PAGES * PAGE_BYTES,
-        .trace = &trace,
+        .begun = &trace,
         .flags = CR3SCOPE_SAFE_IDT,
     };
 }
@@ -355,7 +355,7 @@ static void breakpoint_and_interrupt_come_where_the_cpu_meets_them(void **state)
 static void own_trace_begins_and_ends_so_that_nothing_more_is_due(void **state) {
     (void)state;
     start(4);
-    request.trace = NULL;
+    request.begun = NULL;
     request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
     request.write = recording->sink.write;
     request.write_context = recording->sink.context;
@@ -368,7 +368,7 @@ static void own_trace_begins_and_ends_so_that_nothing_more_is_due(void **state) 
     finish();
     start(4);
     stack_unmapped();
-    request.trace = NULL;
+    request.begun = NULL;
     request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
     request.write = recording->sink.write;
     request.write_context = recording->sink.context;

@@ -118,7 +118,7 @@ struct cr3scope_request {
     void *write_context;
     const char *producer; /* NULL: "kernel" */
     /* A trace that the caller has begun, and ends: then the five above are not looked at. */
-    struct trace *trace;
+    struct trace *begun;
 
     /* Findings in words; NULL: they go where the trace goes. */
     void (*tell)(void *context, const char *line);

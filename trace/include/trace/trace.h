@@ -30,18 +30,16 @@ struct trace_position {
     uint32_t crc;      /* CRC-32 over all records so far */
 };
 
+enum trace_list { TRACE_LIST_CLOSED, TRACE_LIST_EMPTY, TRACE_LIST_FILLED };
+
 struct trace {
     const struct trace_sink *sinks[TRACE_MAX_SINKS];
     size_t sink_count;
     struct trace_position position;
     char line[TRACE_LINE_BYTES]; /* the open record */
     size_t length;
-    enum {
-        TRACE_LIST_CLOSED,
-        TRACE_LIST_EMPTY,
-        TRACE_LIST_FILLED
-    } list;        /* the last field, if it is a list */
-    bool overflow; /* a field of the open record did not fit: the record goes without it */
+    enum trace_list list; /* the last field, if it is one */
+    bool overflow;        /* a field of the open record did not fit: the record goes without it */
 };
 
 /** Empties the state; no sinks, position zero. */
