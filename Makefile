@@ -293,7 +293,8 @@ $(BUILD)/cr3scope.h: scripts/single_header.py $(TRACE_SOURCES) $(wildcard trace/
 EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only -I$(BUILD) \
     $(if $(filter %.mistake,$(1)),-DMISTAKE)
 EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
-EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name)))
+EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
+    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi
 # Its C has no program headers of the boot's: an ELF file of 32 bits is what QEMU's -kernel takes.
 $(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
 	@mkdir -p $(@D)
@@ -320,6 +321,23 @@ $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES
 	@mkdir -p $(@D)
 	@$(TARGET_CC) $(LOADER_CFLAGS) -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
 	$(call link_efi,$(@:.elf=.o),$@)
+
+# Many mistakes, checked one after another (tests/boot/onecall/).
+ONECALL_SOURCES := tests/boot/onecall/mistakes.h $(EXAMPLE_SOURCES)
+$(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) -c trace/examples/multiboot/climb.S -o $(@:.elf=.climb.o)
+	$(call say,LD,$@)
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.climb.o) \
+	    $(@:.elf=.o) -o $(@:.elf=.elf64)
+	@$(TARGET_OBJCOPY) -O elf32-i386 $(@:.elf=.elf64) $@
+
+$(BUILD)/examples/mistakes.efi: tests/boot/onecall/pe.c $(ONECALL_SOURCES)
+	@mkdir -p $(@D)
+	@clang --target=x86_64-unknown-windows $(call EXAMPLE_FLAGS,) -c $< -o $(@:.efi=.obj)
+	$(call say,PE,$@)
+	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
 
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))

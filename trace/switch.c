@@ -68,17 +68,17 @@ static void begin(struct switch_state *state, const struct cr3scope_request *req
 static void end(struct switch_state *state, const struct cr3scope_request *request,
                 enum cr3scope_status status) {
     bool goes_on = status == CR3SCOPE_OK ||
-                   (status == CR3SCOPE_WILL_FAULT && (request->flags & CR3SCOPE_WARN) != 0);
+                   (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0);
     bool traces = (request->flags & CR3SCOPE_KERNEL_TRACES) != 0;
     if (goes_on) {
         trace_end(state->trace, producer_of(request), traces ? "kernel" : "none");
         return;
     }
-    if (status != CR3SCOPE_WILL_FAULT) {
+    if (status != CR3SCOPE_FINDING) {
         switch_state_tell(state, request, state->why.text);
     }
-    trace_error(state->trace, status == CR3SCOPE_WILL_FAULT ? "preflight" : "request",
-                state->why.text, 0);
+    trace_error(state->trace, status == CR3SCOPE_FINDING ? "preflight" : "request", state->why.text,
+                0);
 }
 
 static void prepare(struct switch_state *state, const struct cr3scope_request *request) {
@@ -120,13 +120,13 @@ static enum cr3scope_status check(const struct cr3scope_request *request, uint64
         status = switch_evidence_contents(state, request);
     }
     if (status == CR3SCOPE_OK && state->findings != 0) {
-        status = CR3SCOPE_WILL_FAULT;
+        status = CR3SCOPE_FINDING;
     }
     if (request->begun == NULL) {
         end(state, request, status);
     }
     if (status == CR3SCOPE_OK ||
-        (status == CR3SCOPE_WILL_FAULT && (request->flags & CR3SCOPE_WARN) != 0)) {
+        (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0)) {
         state->checked = (uint64_t)(uintptr_t)request;
     }
     return status;
@@ -165,7 +165,7 @@ __attribute__((noinline)) enum cr3scope_status
 cr3scope_switch(const struct cr3scope_request *request) {
     enum cr3scope_status status = check(request, (uint64_t)(uintptr_t)__builtin_return_address(0));
     if (status == CR3SCOPE_OK ||
-        (status == CR3SCOPE_WILL_FAULT && (request->flags & CR3SCOPE_WARN) != 0)) {
+        (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0)) {
         return cr3scope_leave(request);
     }
     return status;

@@ -2,7 +2,7 @@
  * The switch. This code is mapped at the same address in the old and in the new tables: after `mov cr3` the CPU
  * fetches the next instruction through the new ones.
  *
- * In: RDI = struct switch_jump {cr3, rsp, entry, efer, flags, rax, rcx, rdx, rsi, rdi, r8, r9}.
+ * In: RDI = struct switch_target {cr3, rsp, entry, efer, flags, rax, rcx, rdx, rsi, rdi, r8, r9}.
  */
 #ifdef __x86_64__
     .set IA32_EFER, 0xc0000080

@@ -10,7 +10,7 @@
 #define SWITCH_JUMP_INTERRUPTS 2u /* sti right before it */
 
 /* Everything in registers before mov cr3: behind it this structure may be out of reach. */
-struct switch_jump {
+struct switch_target {
     uint64_t cr3;   /* the new root */
     uint64_t rsp;   /* virt, in the new tables; the entry sees this minus 8 */
     uint64_t entry; /* virt */
@@ -30,7 +30,7 @@ struct switch_tables {
 
 /** Interrupts must be off, the descriptor tables loaded. Loads EFER, RSP, CR3, pushes 0, jumps. */
 __attribute__((noreturn)) EXCEPTION_ABI void
-switch_jump(const struct switch_jump *jump) EXCEPTION_HIDDEN;
+switch_jump(const struct switch_target *jump) EXCEPTION_HIDDEN;
 /** The GDT, its code, data and TSS selectors (safe_tables.h) and, if asked, the IDT. */
 EXCEPTION_ABI void switch_load_tables(const struct switch_tables *tables) EXCEPTION_HIDDEN;
 

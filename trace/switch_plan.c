@@ -8,8 +8,8 @@
 /* What the Microsoft convention leaves to the callee (x64 calling convention, "shadow store"). */
 #define SHADOW_BYTES 32u
 
-/* Where each convention has the arguments, in the order of `struct switch_jump`'s fields. */
-static void place_arguments(struct switch_jump *jump, const struct cr3scope_request *request) {
+/* Where each convention has the arguments, in the order of `struct switch_target`'s fields. */
+static void place_arguments(struct switch_target *jump, const struct cr3scope_request *request) {
     const uint64_t *given = request->arguments;
     jump->rax = request->rax;
     if (request->abi == CR3SCOPE_ABI_MICROSOFT) {
@@ -163,16 +163,6 @@ static bool page_is_right(struct switch_state *state, const struct physical_memo
             return false;
         }
     }
-    access.kind = ACCESS_READ;
-    if (range->rights == 0) {
-        if (!access_check(&state->paging, memory, &access, &phys, &fault)) {
-            return true;
-        }
-        start_range(line_ret, range, virt);
-        message_text(line_ret, " is mapped, and shall not be: it leads to ");
-        message_hex(line_ret, phys);
-        return false;
-    }
     uint64_t wanted = range->phys + (virt - range->virt);
     if (phys == wanted) {
         return true;
@@ -185,6 +175,28 @@ static bool page_is_right(struct switch_state *state, const struct physical_memo
     return false;
 }
 
+/* That it is mapped kills nobody: it is told, and no reason to stop. */
+static bool guards(struct switch_state *state, const struct cr3scope_request *request,
+                   const struct physical_memory *memory, const struct cr3scope_range *range,
+                   uint64_t virt) {
+    struct access read;
+    struct access_fault fault;
+    struct message line;
+    uint64_t phys = 0;
+    read.virt = virt;
+    read.width = 1;
+    read.kind = ACCESS_READ;
+    read.align = 0;
+    if (!access_check(&state->paging, memory, &read, &phys, &fault)) {
+        return true;
+    }
+    start_range(&line, range, virt);
+    message_text(&line, " is mapped, and shall not be: it leads to ");
+    message_hex(&line, phys);
+    switch_state_tell(state, request, line.text);
+    return false;
+}
+
 /* One line a range: the first page that is wrong. */
 static void walk_range(struct switch_state *state, const struct cr3scope_request *request,
                        const struct physical_memory *memory, const struct cr3scope_range *range) {
@@ -192,7 +204,11 @@ static void walk_range(struct switch_state *state, const struct cr3scope_request
     uint64_t virt = range->virt;
     for (;;) {
         struct message line;
-        if (!page_is_right(state, memory, range, virt, &line)) {
+        if (range->rights == 0) {
+            if (!guards(state, request, memory, range, virt)) {
+                return;
+            }
+        } else if (!page_is_right(state, memory, range, virt, &line)) {
             found(state, request, &line);
             return;
         }
@@ -281,18 +297,27 @@ static enum cr3scope_status check_own(struct switch_state *state,
     return CR3SCOPE_OK;
 }
 
-/* A bit beyond MAXPHYADDR is #GP(0) at mov cr3 itself (Intel SDM volume 2B, MOV to CR). */
-static void check_root(struct switch_state *state, const struct cr3scope_request *request) {
+/* Whether there is a top table: without one nothing behind it can be told. A bit beyond MAXPHYADDR
+ * is #GP(0) at mov cr3 itself (Intel SDM volume 2B, MOV to CR). */
+static bool root_is_right(struct switch_state *state, const struct cr3scope_request *request,
+                          const struct physical_memory *memory) {
     unsigned bits = state->paging.max_phys_bits;
+    struct message line;
+    message_start(&line, "preflight: ");
     if (bits < 64 && state->jump.cr3 >> bits != 0) {
-        struct message line;
-        message_start(&line,
-                      "preflight: mov cr3 itself will fault: vector 13 error 0x0, the root ");
+        message_text(&line, "mov cr3 itself will fault: vector 13 error 0x0, the root ");
         message_hex(&line, state->jump.cr3);
         message_text(&line, " has bits at or above MAXPHYADDR, ");
         message_decimal(&line, bits);
-        found(state, request, &line);
+    } else if (memory->table(memory->context, state->jump.cr3 & ENTRY_FRAME_MASK) == NULL) {
+        message_text(&line, "the root ");
+        message_hex(&line, state->jump.cr3);
+        message_text(&line, " is no memory that can be read");
+    } else {
+        return true;
     }
+    found(state, request, &line);
+    return false;
 }
 
 enum cr3scope_status switch_plan_preflight(struct switch_state *state,
@@ -308,11 +333,13 @@ enum cr3scope_status switch_plan_preflight(struct switch_state *state,
     cpu_trace_entry(state->trace, &entry);
     plan_trace(&state->plan, state->trace);
     state->findings = 0;
-    check_root(state, request);
+    bool has_root = root_is_right(state, request, &memory);
     state->reader.notes = true;
-    walk_plan(state, request, &memory);
+    if (has_root) {
+        walk_plan(state, request, &memory);
+    }
     state->reader.notes = false;
-    for (size_t i = 0; i < request->range_count; i++) {
+    for (size_t i = 0; has_root && i < request->range_count; i++) {
         walk_range(state, request, &memory, &request->ranges[i]);
     }
     return check_own(state, request, &memory);

@@ -24,7 +24,7 @@ struct switch_state {
     struct paging_state paging; /* of the planned state */
     struct access_plan plan;
     struct table_reader reader;
-    struct switch_jump jump;
+    struct switch_target jump;
     uint64_t *scratch;
     size_t scratch_words;
     uint64_t caller; /* return address of the call, for the `map` records */

@@ -93,6 +93,6 @@ bool evidence_trace(struct boot *boot, bool *will_fault_ret) {
     if (status != CR3SCOPE_OK) {
         message_start(&boot->why, cr3scope_reason(&boot->request));
     }
-    *will_fault_ret = status == CR3SCOPE_WILL_FAULT;
+    *will_fault_ret = status == CR3SCOPE_FINDING;
     return status == CR3SCOPE_OK || *will_fault_ret || boot_refuse(boot, "trace");
 }

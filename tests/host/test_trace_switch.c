@@ -100,6 +100,13 @@ static void expect(enum cr3scope_status status, const char *reason) {
     assert_false(fake_cpu_was_changed);
 }
 
+static char told[200];
+
+static void keep_line(void *context, const char *line) {
+    (void)context;
+    snprintf(told, sizeof(told), "%s", line);
+}
+
 /* One mistake each, in a request that is right at both depths. */
 struct mistake {
     void (*make)(void);
@@ -240,7 +247,7 @@ static void access_misaligned(void) {
 
 static const struct mistake mistakes[] = {
     {root_misaligned, CR3SCOPE_BAD_ROOT, "multiple of 4096: 0x2200"},
-    {root_beyond_memory, CR3SCOPE_WILL_FAULT, "mov cr3 itself will fault: vector 13"},
+    {root_beyond_memory, CR3SCOPE_FINDING, "mov cr3 itself will fault: vector 13"},
     {buffer_none, CR3SCOPE_BAD_BUFFER, ""},
     {buffer_small, CR3SCOPE_BAD_BUFFER, ""},
     {scratch_small, CR3SCOPE_BAD_BUFFER, "scratch memory is too small"},
@@ -265,23 +272,21 @@ static const struct mistake mistakes[] = {
     {switch_code_moved, CR3SCOPE_MOVED, "the code of the switch at "},
     {buffer_moved, CR3SCOPE_MOVED, "the buffer at "},
     {scratch_too_small_for_the_old_tables, CR3SCOPE_TOO_MANY_TABLES, "scratch memory holds: 2"},
-    {switch_code_unmapped, CR3SCOPE_WILL_FAULT, "step 0 (instruction after mov cr3) will fault"},
-    {stack_unmapped, CR3SCOPE_WILL_FAULT, "step 1 (first push on the new stack) will fault"},
-    {stack_read_only, CR3SCOPE_WILL_FAULT,
+    {switch_code_unmapped, CR3SCOPE_FINDING, "step 0 (instruction after mov cr3) will fault"},
+    {stack_unmapped, CR3SCOPE_FINDING, "step 1 (first push on the new stack) will fault"},
+    {stack_read_only, CR3SCOPE_FINDING,
      "(first push on the new stack) will fault: vector 14 "
      "error 0x3 at 0xfffffe0000000ff8, level 1 entry 0"},
-    {stack_not_canonical, CR3SCOPE_WILL_FAULT, "step 1 (first push on the new stack) will fault"},
-    {entry_no_execute, CR3SCOPE_WILL_FAULT,
+    {stack_not_canonical, CR3SCOPE_FINDING, "step 1 (first push on the new stack) will fault"},
+    {entry_no_execute, CR3SCOPE_FINDING,
      "step 2 (kernel entry) will fault: vector 14 error "
      "0x11 at 0xffffffff80000010, level 1 entry 0"},
-    {last_text_page_no_execute, CR3SCOPE_WILL_FAULT,
+    {last_text_page_no_execute, CR3SCOPE_FINDING,
      "range text at 0xffffffff80001000 cannot be executed: error 0x11, level 1 entry 1"},
-    {last_text_page_elsewhere, CR3SCOPE_WILL_FAULT,
+    {last_text_page_elsewhere, CR3SCOPE_FINDING,
      "range text at 0xffffffff80001000 leads to 0x402000, not to 0x401000"},
-    {guard_mapped, CR3SCOPE_WILL_FAULT,
-     "range guard at 0xfffffdfffffff000 is mapped, and shall not be: it leads to 0x500000"},
-    {access_unmapped, CR3SCOPE_WILL_FAULT, "step 3 (boot info) will fault: vector 14 error 0x0"},
-    {access_misaligned, CR3SCOPE_WILL_FAULT, "step 3 (movaps) will fault: vector 13 error 0x0"},
+    {access_unmapped, CR3SCOPE_FINDING, "step 3 (boot info) will fault: vector 14 error 0x0"},
+    {access_misaligned, CR3SCOPE_FINDING, "step 3 (movaps) will fault: vector 13 error 0x0"},
 };
 
 static void every_mistake_is_told_and_nothing_is_changed(void **state) {
@@ -323,6 +328,17 @@ static void healthy_request_is_allowed_and_traced_whole(void **state) {
         assert_false(has("outcome=fault"));
         finish();
     }
+}
+
+static void mapped_guard_page_is_told_and_stops_nobody(void **state) {
+    (void)state;
+    start(4);
+    guard_mapped();
+    request.tell = keep_line;
+    expect(CR3SCOPE_OK, "");
+    assert_string_equal(told, "preflight: range guard at 0xfffffdfffffff000 is mapped, and shall "
+                              "not be: it leads to 0x500000");
+    finish();
 }
 
 static void arguments_are_where_each_convention_has_them(void **state) {
@@ -372,7 +388,7 @@ static void own_trace_begins_and_ends_so_that_nothing_more_is_due(void **state) 
     request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
     request.write = recording->sink.write;
     request.write_context = recording->sink.context;
-    expect(CR3SCOPE_WILL_FAULT, "first push");
+    expect(CR3SCOPE_FINDING, "first push");
     assert_true(has("error where=preflight"));
     assert_true(has("\npreflight: step 1 ("));
     assert_false(has("end producer"));
@@ -384,7 +400,7 @@ static void findings_stop_nobody_who_asked_only_to_be_warned(void **state) {
     start(4);
     stack_unmapped();
     request.flags |= CR3SCOPE_WARN;
-    expect(CR3SCOPE_WILL_FAULT, "first push");
+    expect(CR3SCOPE_FINDING, "first push");
     struct cr3scope_request other = request;
     assert_int_equal(cr3scope_leave(&other), CR3SCOPE_NOT_CHECKED);
     finish();
@@ -460,6 +476,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mistake_is_told_and_nothing_is_changed),
         cmocka_unit_test(healthy_request_is_allowed_and_traced_whole),
+        cmocka_unit_test(mapped_guard_page_is_told_and_stops_nobody),
         cmocka_unit_test(arguments_are_where_each_convention_has_them),
         cmocka_unit_test(breakpoint_and_interrupt_come_where_the_cpu_meets_them),
         cmocka_unit_test(own_trace_begins_and_ends_so_that_nothing_more_is_due),

@@ -2,6 +2,9 @@
  * them. */
 #include <stdint.h>
 
+#define PASSED 0x10
+#define FAILED 0x11
+
 static void out8(uint16_t port, uint8_t value) {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }

@@ -51,7 +51,7 @@ void cpu_halt(void) {
     abort();
 }
 
-EXCEPTION_ABI void switch_jump(const struct switch_jump *jump) {
+EXCEPTION_ABI void switch_jump(const struct switch_target *jump) {
     (void)jump;
     abort();
 }

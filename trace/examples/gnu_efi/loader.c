@@ -15,7 +15,7 @@ static UINT8 buffer[CR3SCOPE_BUFFER_BYTES];
 static UINT8 memory_map[65536];
 
 static void kernel(uint64_t magic) {
-    speak_and_end(magic == 42 ? "the kernel runs\r\n" : "the kernel has no argument\r\n", 0);
+    speak_and_end("the kernel runs\r\n", magic == 42 ? PASSED : FAILED);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
@@ -41,15 +41,12 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
         return EFI_ABORTED;
     }
 
-    struct cr3scope_request request = {
-        .root = root,
-        .stack_top = STACK + STACK_BYTES,
-        .entry = (uint64_t)kernel,
-        .arguments = {42},
-        .buffer = buffer,
-        .buffer_bytes = sizeof(buffer),
-        .flags = CR3SCOPE_SAFE_IDT,
-    };
+    struct cr3scope_request request = {.root = root,
+                                       .stack_top = STACK + STACK_BYTES,
+                                       .entry = (uint64_t)kernel,
+                                       .arguments = {42},
+                                       CR3SCOPE_BUFFER(buffer),
+                                       .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
-    speak_and_end("the switch was refused\r\n", 1);
+    speak_and_end("the switch was refused\r\n", FAILED);
 }

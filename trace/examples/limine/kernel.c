@@ -26,7 +26,7 @@ static uint8_t stack[STACK_BYTES] __attribute__((aligned(4096)));
 static uint8_t buffer[CR3SCOPE_BUFFER_BYTES];
 
 static void kernel(uint64_t magic) {
-    speak_and_end(magic == 42 ? "the kernel runs\r\n" : "the kernel has no argument\r\n", 0);
+    speak_and_end("the kernel runs\r\n", magic == 42 ? PASSED : FAILED);
 }
 
 void boot(void);
@@ -49,18 +49,14 @@ void boot(void) {
         {"kernel data", "data", data, end - data, data - distance, CR3SCOPE_READ | CR3SCOPE_WRITE,
          0},
     };
-    struct cr3scope_request request = {
-        .root = root,
-        .stack_top = STACK + STACK_BYTES,
-        .entry = (uint64_t)kernel,
-        .arguments = {42},
-        .ranges = ranges,
-        .range_count = 2,
-        .physical_offset = hhdm.response[1],
-        .buffer = buffer,
-        .buffer_bytes = sizeof(buffer),
-        .flags = CR3SCOPE_SAFE_IDT,
-    };
+    struct cr3scope_request request = {.root = root,
+                                       .stack_top = STACK + STACK_BYTES,
+                                       .entry = (uint64_t)kernel,
+                                       .arguments = {42},
+                                       CR3SCOPE_RANGES(ranges),
+                                       .physical_offset = hhdm.response[1],
+                                       CR3SCOPE_BUFFER(buffer),
+                                       .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
-    speak_and_end("the switch was refused\r\n", 1);
+    speak_and_end("the switch was refused\r\n", FAILED);
 }

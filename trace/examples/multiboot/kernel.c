@@ -14,7 +14,7 @@ static uint8_t stack[STACK_BYTES] __attribute__((aligned(4096)));
 static uint8_t buffer[CR3SCOPE_BUFFER_BYTES];
 
 static void kernel(uint64_t magic) {
-    speak_and_end(magic == 42 ? "the kernel runs\r\n" : "the kernel has no argument\r\n", 0);
+    speak_and_end("the kernel runs\r\n", magic == 42 ? PASSED : FAILED);
 }
 
 void boot(void);
@@ -24,28 +24,22 @@ void boot(void) {
     next_table(0, &root);
     map(root, 0, text, text, data - text, PRESENT);
     map(root, 0, data, data, end - data, PRESENT | WRITABLE | NO_EXECUTE);
-#ifdef MISTAKE
-    map(root, 0, STACK, (uint64_t)stack, STACK_BYTES, PRESENT | NO_EXECUTE);
-#else
     map(root, 0, STACK, (uint64_t)stack, STACK_BYTES, PRESENT | WRITABLE | NO_EXECUTE);
+#ifdef MISTAKE
+    map(root, 0, STACK, (uint64_t)stack, STACK_BYTES, PRESENT | NO_EXECUTE); /* read-only */
 #endif
 
     struct cr3scope_range ranges[] = {
         {"kernel text", "text", text, data - text, text, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0},
         {"kernel data", "data", data, end - data, data, CR3SCOPE_READ | CR3SCOPE_WRITE, 0},
-        {"stack", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE, 0},
     };
-    struct cr3scope_request request = {
-        .root = root,
-        .stack_top = STACK + STACK_BYTES,
-        .entry = (uint64_t)kernel,
-        .arguments = {42},
-        .ranges = ranges,
-        .range_count = 3,
-        .buffer = buffer,
-        .buffer_bytes = sizeof(buffer),
-        .flags = CR3SCOPE_SAFE_IDT,
-    };
+    struct cr3scope_request request = {.root = root,
+                                       .stack_top = STACK + STACK_BYTES,
+                                       .entry = (uint64_t)kernel,
+                                       .arguments = {42},
+                                       CR3SCOPE_RANGES(ranges),
+                                       CR3SCOPE_BUFFER(buffer),
+                                       .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
-    speak_and_end("the switch was refused\r\n", 1);
+    speak_and_end("the switch was refused\r\n", FAILED);
 }

@@ -29,7 +29,7 @@ static uint8_t buffer[CR3SCOPE_BUFFER_BYTES];
 static uint8_t memory_map[65536];
 
 static void kernel(uint64_t magic) {
-    speak_and_end(magic == 42 ? "the kernel runs\r\n" : "the kernel has no argument\r\n", 0);
+    speak_and_end("the kernel runs\r\n", magic == 42 ? PASSED : FAILED);
 }
 
 uint64_t efi_main(void *image, struct system_table *system);
@@ -49,16 +49,13 @@ uint64_t efi_main(void *image, struct system_table *system) {
         return 1;
     }
 
-    struct cr3scope_request request = {
-        .root = root,
-        .stack_top = STACK + STACK_BYTES,
-        .entry = (uint64_t)kernel,
-        .arguments = {42},
-        .abi = CR3SCOPE_ABI_MICROSOFT,
-        .buffer = buffer,
-        .buffer_bytes = sizeof(buffer),
-        .flags = CR3SCOPE_SAFE_IDT,
-    };
+    struct cr3scope_request request = {.root = root,
+                                       .stack_top = STACK + STACK_BYTES,
+                                       .entry = (uint64_t)kernel,
+                                       .arguments = {42},
+                                       .abi = CR3SCOPE_ABI_MICROSOFT,
+                                       CR3SCOPE_BUFFER(buffer),
+                                       .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
-    speak_and_end("the switch was refused\r\n", 1);
+    speak_and_end("the switch was refused\r\n", FAILED);
 }

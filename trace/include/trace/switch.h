@@ -20,7 +20,8 @@ extern "C" {
 
 struct trace;
 
-/** Rights of a range. None: it must not be mapped (a guard page). */
+/** Rights of a range. None: it shall not be mapped (a guard page); if it is, that is told, and no
+ * reason to stop. */
 #define CR3SCOPE_READ 1u
 #define CR3SCOPE_WRITE 2u
 #define CR3SCOPE_EXECUTE 4u
@@ -128,6 +129,10 @@ struct cr3scope_request {
     uint16_t gate_selector; /* of the safe IDT's gates; 0: that of its GDT. For tests */
 };
 
+/** The two fields of an array, for an initializer. */
+#define CR3SCOPE_RANGES(array) .ranges = (array), .range_count = sizeof(array) / sizeof((array)[0])
+#define CR3SCOPE_BUFFER(array) .buffer = (array), .buffer_bytes = sizeof(array)
+
 #define CR3SCOPE_MOST_ACCESSES 45
 
 /** A buffer in which the page tables of both address spaces may have so many pages each. */
@@ -137,7 +142,7 @@ struct cr3scope_request {
 
 enum cr3scope_status {
     CR3SCOPE_OK = 0,
-    CR3SCOPE_WILL_FAULT, /* something is wrong with the tables: the finding is told */
+    CR3SCOPE_FINDING, /* something is wrong with the tables, and was told */
     /* The request is of no use. */
     CR3SCOPE_BAD_BUFFER, /* none, too small, or not mapped */
     CR3SCOPE_BAD_ROOT,   /* not aligned, or not readable */
@@ -157,7 +162,7 @@ enum cr3scope_status {
 /**
  * Traces, dumps and checks, all but the switch; nothing of the machine is changed.
  *
- * CR3SCOPE_WILL_FAULT: there are findings, which were told. Any other status than CR3SCOPE_OK: the
+ * CR3SCOPE_FINDING: there are findings, which were told. Any other status than CR3SCOPE_OK: the
  * request is refused, for the reason that cr3scope_reason() has.
  */
 enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) CR3SCOPE_WARN_UNUSED;

@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #define TRACE_LINE_BYTES 512
+/* More than base64 carries in one. */
+#define TRACE_DATA_BYTES (TRACE_LINE_BYTES / 4 * 3)
 /* With which each record begins, and nothing else on the wire may. */
 #define TRACE_SENTINEL "@c3s"
 #define TRACE_MAX_SINKS 4
@@ -38,8 +40,9 @@ struct trace {
     struct trace_position position;
     char line[TRACE_LINE_BYTES]; /* the open record */
     size_t length;
-    enum trace_list list; /* the last field, if it is one */
-    bool overflow;        /* a field of the open record did not fit: the record goes without it */
+    uint8_t data[TRACE_DATA_BYTES]; /* of the `d` record that is being gathered */
+    enum trace_list list;           /* the last field, if it is one */
+    bool overflow; /* a field of the open record did not fit: the record goes without it */
 };
 
 /** Empties the state; no sinks, position zero. */
