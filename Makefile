@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage runs snapshots releases fuzz axe mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
+BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -61,7 +61,10 @@ LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*/*.c loader/*/*.S))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*.c kernel/*.S))
 objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
 LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
-KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(TRACE_SOURCES))
+# The switch is made when the kernel runs.
+SWITCH_SOURCES := $(wildcard trace/switch*) trace/safe_idt.c trace/safe_tables.c trace/table_reader.c trace/plan.c trace/message.c \
+    trace/cpu_control.c
+KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(filter-out $(SWITCH_SOURCES),$(TRACE_SOURCES)))
 
 # One short line a step, none under make -s.
 say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $(1) $(2))
@@ -69,8 +72,8 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .DELETE_ON_ERROR:
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
-.PRECIOUS: $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser
+.PRECIOUS: $(BUILD)/examples/gnu_efi%elf $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
+.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -286,9 +289,66 @@ $(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
 	$(call say,PE,$@)
 	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
 
+# --- The library as one file, and the programs that show its use (trace/examples/); NAME.mistake has one ---------------
+single-header: $(BUILD)/cr3scope.h ## write the library as one file, build/cr3scope.h
+
+$(BUILD)/cr3scope.h: scripts/single_header.py $(TRACE_SOURCES) $(wildcard trace/*.h trace/include/trace/*.h)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	@python3 $< $@ $(VERSION)
+
+EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only -I$(BUILD) \
+    $(if $(filter %.mistake,$(1)),-DMISTAKE)
+EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
+EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
+    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi
+# Its C has no program headers of the boot's: an ELF file of 32 bits is what QEMU's -kernel takes.
+$(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(call EXAMPLE_FLAGS,$(@:.elf=)) -fno-pic -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) -c trace/examples/multiboot/climb.S -o $(@:.elf=.climb.o)
+	$(call say,LD,$@)
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.climb.o) \
+	    $(@:.elf=.o) -o $(@:.elf=.elf64)
+	@$(TARGET_OBJCOPY) -O elf32-i386 $(@:.elf=.elf64) $@
+
+$(BUILD)/examples/limine%elf: trace/examples/limine/kernel.c trace/examples/limine/link.ld $(EXAMPLE_SOURCES)
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(call EXAMPLE_FLAGS,$(@:.elf=)) -fno-pic -mcmodel=kernel -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
+	$(call say,LD,$@)
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/limine/link.ld $(@:.elf=.o) -o $@
+
+$(BUILD)/examples/pe%efi: trace/examples/pe/loader.c $(EXAMPLE_SOURCES)
+	@mkdir -p $(@D)
+	@clang --target=x86_64-unknown-windows $(call EXAMPLE_FLAGS,$(@:.efi=)) -c $< -o $(@:.efi=.obj)
+	$(call say,PE,$@)
+	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
+
+$(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES) loader/uefi.ld $(BUILD)/linker
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(LOADER_CFLAGS) -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
+	$(call link_efi,$(@:.elf=.o),$@)
+
+# Many mistakes, checked one after another (tests/boot/onecall/).
+ONECALL_SOURCES := tests/boot/onecall/mistakes.h $(EXAMPLE_SOURCES)
+$(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
+	@mkdir -p $(@D)
+	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) -c trace/examples/multiboot/climb.S -o $(@:.elf=.climb.o)
+	$(call say,LD,$@)
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.climb.o) \
+	    $(@:.elf=.o) -o $(@:.elf=.elf64)
+	@$(TARGET_OBJCOPY) -O elf32-i386 $(@:.elf=.elf64) $@
+
+$(BUILD)/examples/mistakes.efi: tests/boot/onecall/pe.c $(ONECALL_SOURCES)
+	@mkdir -p $(@D)
+	@clang --target=x86_64-unknown-windows $(call EXAMPLE_FLAGS,) -c $< -o $(@:.efi=.obj)
+	$(call say,PE,$@)
+	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
+
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
 FUZZ_REPLAYS := $(patsubst tests/fuzz/c/fuzz_%.c,$(BUILD)/fuzz/replay/%,$(wildcard tests/fuzz/c/fuzz_*.c))
-test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi)
+test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES)
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

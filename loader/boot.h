@@ -7,23 +7,22 @@
 #include <stdint.h>
 
 #include "config.h"
-#include "evidence/access_plan.h"
+#include "evidence/noted_accesses.h"
 #include "file.h"
 #include "handoff.h"
-#include "handoff/handoff_jump.h"
 #include "inject/faults.h"
 #include "kernel/elf.h"
 #include "memory_map.h"
-#include "message.h"
+#include "trace/message.h"
 #include "own_image.h"
 #include "page_source.h"
 #include "space/address_space.h"
 #include "trace/cpu.h"
 #include "trace/sinks.h"
+#include "trace/switch.h"
 #include "trace/trace.h"
 
 #define KERNEL_NAME "kernel.elf"
-#define STRAY_TABLES 64
 
 struct boot {
     struct config config;
@@ -54,11 +53,8 @@ struct boot {
     struct handoff *info;        /* identity-mapped now */
     struct memory_map final_map; /* its buffer; filled at the very end */
     uint64_t final_map_capacity; /* bytes */
-    struct access_plan plan;
-    /* Pages outside the pool that the plan's walks read as tables: garbage led there. */
-    uint64_t stray_tables[STRAY_TABLES];
-    size_t stray_table_count; /* further ones are dropped */
-    struct handoff_arguments arguments;
+    struct noted_accesses noted;
+    struct cr3scope_request request; /* the switch */
 
     /* Why the boot is refused. */
     const char *where;
@@ -73,9 +69,6 @@ unsigned boot_levels(const struct boot *boot);
 
 /** Whether the page at phys is in the pool of tables. */
 bool boot_owns_table(const struct boot *boot, uint64_t phys);
-/** The identity map as the trace library reads it: RAM of the firmware's map only. */
-struct physical_memory boot_memory(struct boot *boot);
-/** The same, and every page that is read outside the pool is noted as a stray table. */
-struct physical_memory boot_memory_noted(struct boot *boot);
-/** The pool of tables and the stray tables only. */
-struct physical_memory boot_memory_of_tables(struct boot *boot);
+/** The entries of the page at phys, by the identity map; NULL unless the pool or the firmware's map
+ * says that it is RAM. boot: struct boot. */
+const uint64_t *boot_table(void *boot, uint64_t phys);

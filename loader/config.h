@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "handoff.h"
-#include "message.h"
+#include "trace/message.h"
 
 #define CONFIG_TEXT_BYTES 128
 #define CONFIG_DEFAULT_TRACE_FILE "\\cr3scope.trc"

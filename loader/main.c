@@ -5,9 +5,7 @@
 #include "boot.h"
 #include "evidence/evidence.h"
 #include "evidence/handed_over.h"
-#include "evidence/rehearsal.h"
 #include "evidence/sinks.h"
-#include "handoff/descriptors.h"
 #include "handoff/leave.h"
 #include "handoff/planned_state.h"
 #include "inject/spoil.h"
@@ -18,7 +16,6 @@
 
 #define CONFIG_FILE "\\cr3scope.cfg"
 #define INITRD_FILE "\\initrd.img"
-#define FOREIGN_SELECTOR 0x08
 
 /* Static: zero at start, identity-mapped after the switch, and too large for the firmware's stack.
  */
@@ -135,17 +132,18 @@ static bool trace_memory_map(void) {
 }
 
 /* The evidence comes before the verdict: a boot that is stopped here is analyzed all the same. */
-static bool rehearse_and_trace(void) {
-    size_t faults;
+static bool check_and_trace(void) {
+    bool will_fault;
     handed_over_trace(&boot);
     planned_state_make(&boot);
     spoil_handoff(&boot);
     planned_state_settle(&boot);
-    rehearsal_run(&boot, &faults, tell, &firmware);
-    if (!evidence_trace(&boot) || !trace_memory_map()) {
+    boot.request.tell = tell;
+    boot.request.tell_context = &firmware;
+    if (!evidence_trace(&boot, &will_fault) || !trace_memory_map()) {
         return false;
     }
-    return faults == 0 || !boot.config.preflight_stops || boot_refuse(&boot, "preflight");
+    return !will_fault || !boot.config.preflight_stops || boot_refuse(&boot, "preflight");
 }
 
 /* A trace file that cannot be written is no reason not to boot. */
@@ -196,7 +194,6 @@ static bool run(void) {
         return false;
     }
     firmware_display_clear(&firmware, &boot.framebuffer);
-    descriptors_prepare(boot.config.misdeeds.foreign_selector ? FOREIGN_SELECTOR : SELECTOR_CODE);
     if (!kernel_image_load(&boot)) {
         return false;
     }
@@ -206,7 +203,7 @@ static bool run(void) {
         return false;
     }
     spoil_tables(&boot);
-    if (!rehearse_and_trace()) {
+    if (!check_and_trace()) {
         return false;
     }
     if (boot.config.misdeeds.edit_firmware_tables) {

@@ -1,7 +1,7 @@
 #include "own_image.h"
 
 #include "kernel/elf64.h"
-#include "message.h"
+#include "trace/message.h"
 
 #define BUILD_ID_BYTES 20u
 #define NOTE_GNU_BUILD_ID 3u

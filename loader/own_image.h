@@ -12,6 +12,9 @@ struct own_image {
  * written. */
 extern const char own_text[] __attribute__((visibility("hidden")));
 extern const char own_text_end[] __attribute__((visibility("hidden")));
+/* In it, of whole pages: the code that executes mov cr3. */
+extern const char own_switch[] __attribute__((visibility("hidden")));
+extern const char own_switch_end[] __attribute__((visibility("hidden")));
 extern const char own_constants[] __attribute__((visibility("hidden")));
 extern const char own_constants_end[] __attribute__((visibility("hidden")));
 extern const char own_build_id_note[] __attribute__((visibility("hidden")));

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "message.h"
+#include "trace/message.h"
 
 struct page_source {
     /**

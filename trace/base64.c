@@ -5,7 +5,7 @@
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 void base64_encode(char *text_ret, const void *bytes, size_t count) {
-    const uint8_t *byte = bytes;
+    const uint8_t *byte = (const uint8_t *)bytes;
     for (size_t i = 0; i < count; i += 3) {
         size_t left = count - i;
         uint32_t group = (uint32_t)byte[i] << 16;

@@ -3,7 +3,7 @@
 #include "trace/control_registers.h"
 
 struct feature_name {
-    enum cpu_feature feature;
+    uint32_t feature; /* enum cpu_feature */
     char name[8];
 };
 
@@ -77,15 +77,13 @@ static bool vendor_is(const struct cpu_state *cpu, const char *name) {
 }
 
 void cpu_paging_state(const struct cpu_state *cpu, struct paging_state *state_ret) {
-    *state_ret = (struct paging_state){
-        .cr0 = cpu->cr0,
-        .cr3 = cpu->cr3,
-        .cr4 = cpu->cr4,
-        .efer = cpu->efer,
-        .max_phys_bits = cpu->max_phys_bits,
-        .levels = (cpu->cr4 & CR4_LA57) != 0 ? 5 : 4,
-        .has_1g_pages = (cpu->features & CPU_1G) != 0,
-        /* Hygon's cores are AMD's design and follow its manual. */
-        .is_amd = vendor_is(cpu, "AuthenticAMD") || vendor_is(cpu, "HygonGenuine"),
-    };
+    state_ret->cr0 = cpu->cr0;
+    state_ret->cr3 = cpu->cr3;
+    state_ret->cr4 = cpu->cr4;
+    state_ret->efer = cpu->efer;
+    state_ret->max_phys_bits = cpu->max_phys_bits;
+    state_ret->levels = (cpu->cr4 & CR4_LA57) != 0 ? 5 : 4;
+    state_ret->has_1g_pages = (cpu->features & CPU_1G) != 0;
+    /* Hygon's cores are AMD's design and follow its manual. */
+    state_ret->is_amd = vendor_is(cpu, "AuthenticAMD") || vendor_is(cpu, "HygonGenuine");
 }

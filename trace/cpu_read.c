@@ -41,7 +41,7 @@ static struct cpuid_result cpuid_if_known(uint32_t leaf) {
 }
 
 static uint32_t feature_if(uint32_t cpuid_register, unsigned bit, enum cpu_feature feature) {
-    return (cpuid_register >> bit & 1) != 0 ? feature : 0;
+    return (cpuid_register >> bit & 1) != 0 ? (uint32_t)feature : 0;
 }
 
 /* Intel SDM volume 2, "CPUID", leaves 1, 7 and 80000001h. */
@@ -88,7 +88,7 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     __asm__ volatile("sidt %0" : "=m"(idt));
     __asm__ volatile("str %0" : "=rm"(state_ret->tr));
     __asm__ volatile("sldt %0" : "=rm"(state_ret->ldtr));
-    __asm__ volatile("pushfq\n\tpopq %0" : "=r"(state_ret->rflags) : : "memory");
+    state_ret->rflags = __builtin_ia32_readeflags_u64(); /* by hand a push would meet a red zone */
 
     state_ret->cr0 = READ_CONTROL_REGISTER("cr0");
     state_ret->cr2 = cpu_read_cr2();
@@ -96,8 +96,10 @@ __attribute__((noinline)) void cpu_read(struct cpu_state *state_ret) {
     state_ret->cr4 = READ_CONTROL_REGISTER("cr4");
     state_ret->cr8 = READ_CONTROL_REGISTER("cr8");
     state_ret->efer = msr_read(MSR_EFER);
-    state_ret->gdt = (struct table_register){gdt.base, gdt.limit};
-    state_ret->idt = (struct table_register){idt.base, idt.limit};
+    state_ret->gdt.base = gdt.base;
+    state_ret->gdt.limit = gdt.limit;
+    state_ret->idt.base = idt.base;
+    state_ret->idt.limit = idt.limit;
     state_ret->cs = READ_SELECTOR("cs");
     state_ret->ss = READ_SELECTOR("ss");
     state_ret->ds = READ_SELECTOR("ds");

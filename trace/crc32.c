@@ -11,7 +11,7 @@ static const uint32_t nibble_remainder[16] = {
 };
 
 uint32_t crc32_update(uint32_t crc, const void *bytes, size_t count) {
-    const uint8_t *byte = bytes;
+    const uint8_t *byte = (const uint8_t *)bytes;
     crc = ~crc;
     for (size_t i = 0; i < count; i++) {
         crc ^= byte[i];

@@ -24,8 +24,8 @@ void data_stream_flush(struct data_stream *stream) {
     if (stream->pending == 0) {
         return;
     }
-    stream->crc = crc32_update(stream->crc, stream->bytes, stream->pending);
-    trace_data(stream->trace, data_key, stream->bytes, stream->pending);
+    stream->crc = crc32_update(stream->crc, stream->trace->data, stream->pending);
+    trace_data(stream->trace, data_key, stream->trace->data, stream->pending);
     trace_close(stream->trace);
     stream->pending = 0;
 }
@@ -35,7 +35,7 @@ void data_stream_byte(struct data_stream *stream, uint8_t byte) {
         if (stream->pending == 0) {
             open_record(stream);
         }
-        stream->bytes[stream->pending++] = byte;
+        stream->trace->data[stream->pending++] = byte;
     }
     stream->count++;
     if (stream->trace != NULL && stream->pending == stream->capacity) {
@@ -44,7 +44,7 @@ void data_stream_byte(struct data_stream *stream, uint8_t byte) {
 }
 
 void data_stream_bytes(struct data_stream *stream, const void *bytes, size_t count) {
-    const uint8_t *byte = bytes;
+    const uint8_t *byte = (const uint8_t *)bytes;
     for (size_t i = 0; i < count; i++) {
         data_stream_byte(stream, byte[i]);
     }

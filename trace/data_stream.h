@@ -11,7 +11,6 @@ struct data_stream {
     uint64_t count;           /* bytes put so far; offset of the next one */
     uint32_t crc;             /* CRC-32 over those that were sent */
     size_t pending, capacity; /* of the open `d` record */
-    uint8_t bytes[TRACE_LINE_BYTES];
 };
 
 /** The trace must have no open record, and get none from others, until data_stream_flush. */

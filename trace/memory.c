@@ -13,7 +13,7 @@ struct strided_words {
 };
 
 static uint64_t strided_word(const void *context, size_t index) {
-    const struct strided_words *words = context;
+    const struct strided_words *words = (const struct strided_words *)context;
     size_t start = (words->first + index * words->step) * 8;
     uint64_t word = 0;
     for (size_t i = 0; i < 8 && start + i < words->count; i++) {
@@ -26,12 +26,11 @@ static void encode_planes(struct data_stream *stream, const void *bytes, size_t 
                           unsigned planes) {
     size_t words = (count + 7) / 8;
     for (unsigned plane = 0; plane < planes; plane++) {
-        const struct strided_words strided = {bytes, count, plane, planes};
-        const struct word_plane coded = {
-            .word = strided_word,
-            .context = &strided,
-            .count = words > plane ? (words - plane + planes - 1) / planes : 0,
-        };
+        const struct strided_words strided = {(const uint8_t *)bytes, count, plane, planes};
+        struct word_plane coded;
+        coded.word = strided_word;
+        coded.context = &strided;
+        coded.count = words > plane ? (words - plane + planes - 1) / planes : 0;
         words_encode(stream, &coded);
     }
 }

@@ -10,7 +10,7 @@
 
 #define WEAK __attribute__((weak))
 
-void *memcpy(void *restrict to, const void *restrict from, size_t count) WEAK;
+void *memcpy(void *__restrict to, const void *__restrict from, size_t count) WEAK;
 void *memmove(void *to, const void *from, size_t count) WEAK;
 void *memset(void *to, int byte, size_t count) WEAK;
 int memcmp(const void *left, const void *right, size_t count) WEAK;
@@ -29,8 +29,8 @@ static void copy_downwards(char *to, const char *from, size_t count) {
                      : "memory", "cc");
 }
 
-void *memcpy(void *restrict to, const void *restrict from, size_t count) {
-    copy_upwards(to, from, count);
+void *memcpy(void *__restrict to, const void *__restrict from, size_t count) {
+    copy_upwards((char *)to, (const char *)from, count);
     return to;
 }
 
@@ -39,9 +39,9 @@ void *memmove(void *to, const void *from, size_t count) {
      * overwrite them. */
     size_t ahead = (size_t)to - (size_t)from;
     if (ahead >= count) {
-        copy_upwards(to, from, count);
+        copy_upwards((char *)to, (const char *)from, count);
     } else {
-        copy_downwards(to, from, count);
+        copy_downwards((char *)to, (const char *)from, count);
     }
     return to;
 }
@@ -53,8 +53,8 @@ void *memset(void *to, int byte, size_t count) {
 }
 
 int memcmp(const void *left, const void *right, size_t count) {
-    const unsigned char *left_byte = left;
-    const unsigned char *right_byte = right;
+    const unsigned char *left_byte = (const unsigned char *)left;
+    const unsigned char *right_byte = (const unsigned char *)right;
     for (size_t i = 0; i < count; i++) {
         if (left_byte[i] != right_byte[i]) {
             return left_byte[i] < right_byte[i] ? -1 : 1;

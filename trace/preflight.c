@@ -132,15 +132,20 @@ static unsigned veto_level(const struct paging_state *state, const struct transl
     return (state->cr4 & CR4_SMAP) != 0 ? user_level : 0;
 }
 
+static void general_protection(struct access_fault *fault_ret) {
+    __builtin_memset(fault_ret, 0, sizeof(*fault_ret));
+    fault_ret->vector = VECTOR_GENERAL_PROTECTION;
+}
+
 /* One byte of the access. Its page's translation is in *walked_ret if it succeeds. */
 static bool check_byte(const struct paging_state *state, const struct physical_memory *memory,
                        const struct access *access, uint64_t virt, struct translation *walked_ret,
                        struct access_fault *fault_ret) {
     uint32_t reason = 0;
     unsigned level = 0;
-    *walked_ret = (struct translation){0};
+    __builtin_memset(walked_ret, 0, sizeof(*walked_ret));
     if (!virt_is_canonical(virt, state->levels)) {
-        *fault_ret = (struct access_fault){.vector = VECTOR_GENERAL_PROTECTION};
+        general_protection(fault_ret);
         return false;
     }
     if (translate(state, memory, virt, walked_ret, &reason, &level)) {
@@ -164,7 +169,7 @@ bool access_check(const struct paging_state *state, const struct physical_memory
 
     bool misaligned = access->align > 1 && (virt & (access->align - 1)) != 0;
     if (misaligned || !virt_is_canonical(virt + (left - 1), state->levels)) {
-        *fault_ret = (struct access_fault){.vector = VECTOR_GENERAL_PROTECTION};
+        general_protection(fault_ret);
         return false;
     }
     for (bool first = true; left > 0; first = false) {

@@ -15,12 +15,13 @@ enum operation {
 #define ACCESSED_DIRTY (ENTRY_ACCESSED | ENTRY_DIRTY)
 
 void table_stream_init(struct table_stream *stream, struct data_stream *out) {
-    *stream = (struct table_stream){.out = out};
+    __builtin_memset(stream, 0, sizeof(*stream));
+    stream->out = out;
 }
 
 /* NX, bit 63, comes to bit 0: entries that differ in it stay near one another. */
 static uint64_t entry_value(const void *context, size_t index) {
-    const uint64_t *entries = context;
+    const uint64_t *entries = (const uint64_t *)context;
     uint64_t entry = entries[index] & ~ACCESSED_DIRTY;
     return entry << 1 | entry >> 63;
 }

@@ -15,7 +15,7 @@ static const char digits[] = "0123456789abcdef";
 static const char cut_mark[] = "...";
 
 void trace_init(struct trace *trace) {
-    const struct trace_position start = {0};
+    const struct trace_position start = {0, 0, 0};
     trace_resume(trace, &start);
 }
 
@@ -192,7 +192,8 @@ void trace_close_sink(struct trace *trace, const struct trace_sink *sink) {
 }
 
 void trace_begin(struct trace *trace, const char *producer, const char *version) {
-    trace->position = (struct trace_position){0};
+    const struct trace_position start = {0, 0, 0};
+    trace->position = start;
     trace_open(trace, "begin");
     trace_text(trace, "producer", producer);
     trace_text(trace, "version", version);

@@ -76,7 +76,7 @@ static void set_line(uint16_t port) {
 }
 
 static void uart_write(void *context, const char *bytes, size_t count) {
-    struct uart_sink *uart = context;
+    struct uart_sink *uart = (struct uart_sink *)context;
     for (size_t sent = 0; sent < count;) {
         if (uart->timeouts == UART_MAX_TIMEOUTS) {
             uart->dropped += count - sent;
@@ -97,11 +97,13 @@ static void uart_write(void *context, const char *bytes, size_t count) {
 
 void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port) {
     uint8_t fifos = read_register(port, INTERRUPT_IDENTIFICATION) & IDENTIFICATION_FIFOS;
-    *uart_ret = (struct uart_sink){
-        .sink = {.name = "uart", .write = uart_write, .context = uart_ret},
-        .port = port,
-        .burst = fifos == IDENTIFICATION_FIFOS ? FIFO_BYTES : 1,
-    };
+    uart_ret->sink.name = "uart";
+    uart_ret->sink.write = uart_write;
+    uart_ret->sink.context = uart_ret;
+    uart_ret->port = port;
+    uart_ret->burst = fifos == IDENTIFICATION_FIFOS ? FIFO_BYTES : 1;
+    uart_ret->timeouts = 0;
+    uart_ret->dropped = 0;
 }
 
 bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) {

@@ -1,4 +1,5 @@
-/** What the analyzer judges: the tables before and after, descriptor tables, code bytes. */
+/** What the analyzer judges: what the kernel announces, what was loaded, and the check of the
+ * switch. */
 #pragma once
 
 #include <stdbool.h>
@@ -6,8 +7,8 @@
 struct boot;
 
 /**
- * Dumps the old and the new tables, descriptor tables and code, and compares the loaded kernel with
- * its file. After the rehearsal, which notes tables outside the pool. False: where and why the boot
- * is refused is in *boot.
+ * Compares the loaded kernel with its file, and lets the library trace and check the switch of
+ * boot->request. *will_fault_ret: there are findings, the first one is in boot->why. False: where
+ * and why the boot is refused is in *boot.
  */
-bool evidence_trace(struct boot *boot) __attribute__((warn_unused_result));
+bool evidence_trace(struct boot *boot, bool *will_fault_ret) __attribute__((warn_unused_result));

@@ -13,7 +13,7 @@
 #include "file.h"
 #include "handoff.h"
 #include "memory_map.h"
-#include "message.h"
+#include "trace/message.h"
 #include "own_image.h"
 #include "trace/trace.h"
 

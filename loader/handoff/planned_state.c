@@ -1,35 +1,44 @@
 #include "handoff/planned_state.h"
 
 #include "boot.h"
-#include "handoff/descriptors.h"
+#include "handoff/switch_buffer.h"
 #include "trace/control_registers.h"
+
+#define FOREIGN_SELECTOR 0x08
+
+static unsigned flags(const struct config *config) {
+    return CR3SCOPE_WARN | CR3SCOPE_SAFE_GDT | (config->safe_idt ? CR3SCOPE_SAFE_IDT : 0) |
+           (config->breakpoint ? CR3SCOPE_BREAKPOINT : 0);
+}
 
 void planned_state_make(struct boot *boot) {
     struct cpu_state *planned = &boot->planned;
-    boot->arguments = (struct handoff_arguments){
-        .cr3 = boot->space.table.root_phys,
+    boot->request = (struct cr3scope_request){
+        .root = boot->space.table.root_phys,
         .stack_top = boot->info->stacks.virt + boot->info->stacks.stride,
         .entry = boot->kernel.entry,
-        .info = boot->info->self.virt,
-        .flags = boot->config.breakpoint ? HANDOFF_BREAKPOINT : 0,
+        .arguments = {boot->info->self.virt},
+        .read = boot_table,
+        .read_context = boot,
+        .pool_phys = boot->space.pool_phys,
+        .pool_bytes = boot->space.pool_pages * PAGE_BYTES,
+        .buffer = (void *)switch_buffer_first_page(),
+        .buffer_bytes = switch_buffer_bytes(),
+        .begun = &boot->trace,
+        .flags = flags(&boot->config),
+        .gate_selector = boot->config.misdeeds.foreign_selector ? FOREIGN_SELECTOR : 0,
     };
-    descriptors_planned(planned, boot->config.safe_idt);
     planned->cr0 |= CR0_WRITE_PROTECT;
     if (boot->space.has_no_execute) {
         planned->efer |= EFER_NXE;
     }
-    /* `mov cr3` spares global translations (SDM 3A, 5.10.4.1); with PGE off none is left over. */
     planned->cr4 &= ~CR4_PGE;
-    planned->rip = (uint64_t)handoff_after_cr3;
 }
 
 void planned_state_settle(struct boot *boot) {
-    struct cpu_state *planned = &boot->planned;
-    planned->cr3 = boot->arguments.cr3;
-    planned->rsp = boot->arguments.stack_top;
-    planned->rflags &= ~RFLAGS_IF;
-    if ((boot->arguments.flags & HANDOFF_INTERRUPTS) != 0) {
-        planned->rflags |= RFLAGS_IF;
-    }
-    boot->arguments.efer = planned->efer;
+    const struct cpu_state *planned = &boot->planned;
+    boot->request.cr0 = planned->cr0;
+    boot->request.cr4 = planned->cr4;
+    boot->request.efer = planned->efer;
+    boot->request.pat = planned->pat;
 }

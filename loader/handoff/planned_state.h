@@ -1,10 +1,10 @@
-/** What the handoff will load, and the CPU's state in the instant after `mov cr3`. */
+/** What the switch will load. */
 #pragma once
 
 struct boot;
 
-/** Fills the handoff's arguments and the planned state of a boot whose tables are finished. */
+/** Fills the request for the switch, and the planned control registers, of a boot whose tables are
+ * finished. */
 void planned_state_make(struct boot *boot);
-/** Carries the arguments over to the planned state, and its EFER back to them: what each may still
- * have been changed to. */
+/** Carries the planned registers over to the request: what they may still have been changed to. */
 void planned_state_settle(struct boot *boot);

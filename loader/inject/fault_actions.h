@@ -42,22 +42,22 @@ void on_tables_recursive_slot_to_kernel(const struct fault_scene *scene);
 void on_tables_unasked_page(const struct fault_scene *scene);
 
 /* on_handoff.c: on what the last instructions load. */
-void on_handoff_stack_top_one_page_high(struct handoff_arguments *arguments);
-void on_handoff_stack_top_at_guard(struct handoff_arguments *arguments);
-void on_handoff_stack_top_not_canonical(struct handoff_arguments *arguments);
-void on_handoff_stack_top_misaligned(struct handoff_arguments *arguments);
-void on_handoff_entry_zero(struct handoff_arguments *arguments);
-void on_handoff_entry_linker_default(struct handoff_arguments *arguments);
-void on_handoff_entry_in_data(struct handoff_arguments *arguments);
-void on_handoff_entry_not_canonical(struct handoff_arguments *arguments);
-void on_handoff_entry_over_writable_rax(struct handoff_arguments *arguments);
-void on_handoff_info_not_canonical(struct handoff_arguments *arguments);
-void on_handoff_info_in_rcx(struct handoff_arguments *arguments);
-void on_handoff_root_is_no_table(struct handoff_arguments *arguments);
-void on_handoff_root_of_firmware(struct handoff_arguments *arguments);
-void on_handoff_root_with_cache_flags(struct handoff_arguments *arguments);
-void on_handoff_root_beyond_physical_memory(struct handoff_arguments *arguments);
-void on_handoff_interrupts_on(struct handoff_arguments *arguments);
+void on_handoff_stack_top_one_page_high(struct cr3scope_request *request);
+void on_handoff_stack_top_at_guard(struct cr3scope_request *request);
+void on_handoff_stack_top_not_canonical(struct cr3scope_request *request);
+void on_handoff_stack_top_misaligned(struct cr3scope_request *request);
+void on_handoff_entry_zero(struct cr3scope_request *request);
+void on_handoff_entry_linker_default(struct cr3scope_request *request);
+void on_handoff_entry_in_data(struct cr3scope_request *request);
+void on_handoff_entry_not_canonical(struct cr3scope_request *request);
+void on_handoff_entry_over_writable_rax(struct cr3scope_request *request);
+void on_handoff_info_not_canonical(struct cr3scope_request *request);
+void on_handoff_info_in_rcx(struct cr3scope_request *request);
+void on_handoff_root_is_no_table(struct cr3scope_request *request);
+void on_handoff_root_of_firmware(struct cr3scope_request *request);
+void on_handoff_root_with_cache_flags(struct cr3scope_request *request);
+void on_handoff_root_beyond_physical_memory(struct cr3scope_request *request);
+void on_handoff_interrupts_on(struct cr3scope_request *request);
 
 /* on_state.c: on the rest of the CPU's state. */
 void on_state_without_nxe(struct cpu_state *planned);

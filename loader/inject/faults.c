@@ -81,10 +81,10 @@ void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *
     }
 }
 
-void faults_spoil_handoff(const struct fault_set *set, struct handoff_arguments *arguments) {
+void faults_spoil_handoff(const struct fault_set *set, struct cr3scope_request *request) {
     for (size_t i = 0; i < set->count; i++) {
         if (set->faults[i]->handoff != NULL) {
-            set->faults[i]->handoff(arguments);
+            set->faults[i]->handoff(request);
         }
     }
 }

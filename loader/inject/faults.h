@@ -12,13 +12,13 @@
 #include <stdint.h>
 
 #include "config.h"
-#include "message.h"
+#include "trace/message.h"
 
 #define FAULTS_AT_ONCE 8
 
 struct mapping;
 struct address_space;
-struct handoff_arguments;
+struct cr3scope_request;
 struct elf_image;
 struct cpu_state;
 
@@ -97,7 +97,7 @@ struct fault {
     /* When the tables are finished. */
     void (*tables)(const struct fault_scene *scene);
     /* When the handoff is about to happen: what it loads, and the rest of the CPU's state. */
-    void (*handoff)(struct handoff_arguments *arguments);
+    void (*handoff)(struct cr3scope_request *request);
     void (*state)(struct cpu_state *planned);
 };
 
@@ -119,5 +119,5 @@ void faults_spoil_kernel(const struct fault_set *set, const struct elf_image *ke
                          uint8_t *bytes);
 bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping);
 void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *scene);
-void faults_spoil_handoff(const struct fault_set *set, struct handoff_arguments *arguments);
+void faults_spoil_handoff(const struct fault_set *set, struct cr3scope_request *request);
 void faults_spoil_state(const struct fault_set *set, struct cpu_state *planned);

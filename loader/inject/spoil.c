@@ -1,7 +1,6 @@
 #include "inject/spoil.h"
 
 #include "boot.h"
-#include "handoff/handoff_jump.h"
 
 /* In the full identity map, below its 4 GiB, and far from the loader. */
 #define IDENTITY_VIRT (UINT64_C(3) << 30)
@@ -51,7 +50,7 @@ static uint64_t place_virt(const struct boot *boot, enum fault_place place) {
     case PLACE_STACK:
         return info->stacks.virt + info->stacks.stride - 1;
     case PLACE_TRAMPOLINE:
-        return (uint64_t)handoff_first;
+        return (uint64_t)own_switch;
     case PLACE_INFO:
         return info->self.virt;
     case PLACE_FRAMEBUFFER:
@@ -86,7 +85,7 @@ void spoil_tables(struct boot *boot) {
 }
 
 void spoil_handoff(struct boot *boot) {
-    faults_spoil_handoff(&boot->faults, &boot->arguments);
+    faults_spoil_handoff(&boot->faults, &boot->request);
     faults_spoil_state(&boot->faults, &boot->planned);
 }
 

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "message.h"
+#include "trace/message.h"
 
 enum cpio_status { CPIO_OK = 0, CPIO_NOT_FOUND, CPIO_MALFORMED };
 

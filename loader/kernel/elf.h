@@ -7,7 +7,7 @@
 
 #include "handoff.h"
 #include "kernel/elf64.h"
-#include "message.h"
+#include "trace/message.h"
 
 /* A kernel that spans more than this from its first to its last page is taken for a mistake. */
 #define ELF_MAX_SPAN_BYTES (UINT64_C(1) << 30)

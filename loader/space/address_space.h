@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "message.h"
+#include "trace/message.h"
 #include "space/page_table.h"
 #include "trace/physical_memory.h"
 #include "trace/trace.h"

@@ -1,7 +1,7 @@
 #include "space/mapping.h"
 
 #include "boot.h"
-#include "handoff/descriptors.h"
+#include "handoff/switch_buffer.h"
 #include "own_image.h"
 #include "trace/control_registers.h"
 #include "trace/crc32.h"
@@ -138,8 +138,8 @@ static bool map_framebuffer(struct boot *boot) {
 
 static bool map_loader_text(struct boot *boot) {
     uint64_t text = (uint64_t)own_text;
-    uint64_t trampoline = (uint64_t)handoff_first;
-    uint64_t after = (uint64_t)handoff_end;
+    uint64_t trampoline = (uint64_t)own_switch;
+    uint64_t after = (uint64_t)own_switch_end;
     uint64_t end = round_up((uint64_t)own_text_end);
     return MAP_IMAGE_PART(boot, "loader text", "loader", text, trampoline,
                           RIGHT_READ | RIGHT_EXECUTE) &&
@@ -155,8 +155,8 @@ static uint64_t image_end(const struct boot *boot) {
 static bool map_loader_data(struct boot *boot) {
     uint64_t constants = (uint64_t)own_constants;
     uint64_t data = (uint64_t)own_constants_end;
-    uint64_t own = descriptors_first_page();
-    uint64_t after = own + DESCRIPTOR_PAGES * PAGE_BYTES;
+    uint64_t own = switch_buffer_first_page();
+    uint64_t after = own + SAFE_TABLES_PAGES * PAGE_BYTES;
     return MAP_IMAGE_PART(boot, "loader constants", "loader", constants, data, RIGHT_READ) &&
            MAP_IMAGE_PART(boot, "loader data", "loader", data, own, RIGHT_READ | RIGHT_WRITE) &&
            MAP_IMAGE_PART(boot, "safe IDT", "idt", own, own + PAGE_BYTES,

@@ -38,7 +38,7 @@ def targets() -> tuple[CTarget, ...]:
     archive = newc({"README": b"hello", "kernel.elf": bytes(64)})
     return (
         CTarget("cpio", ("loader/kernel/cpio.c",), (archive, archive[:150], newc({"README": b"hello"}))),
-        CTarget("loader_elf", ("loader/kernel/elf.c", "loader/kernel/elf_notes.c", "loader/evidence/access_plan.c"), (tiny(), with_note_segment(tiny()))),
+        CTarget("loader_elf", ("loader/kernel/elf.c", "loader/kernel/elf_notes.c", "loader/evidence/noted_accesses.c"), (tiny(), with_note_segment(tiny()))),
         CTarget("config", ("loader/config.c",), (_CONFIG.encode(), *(line.encode() for line in _CONFIG.split("\n")))),
         CTarget("loader_memory_map", ("loader/memory_map.c",)),
         CTarget("kernel_memory_map", ("kernel/memory_map.c",)),

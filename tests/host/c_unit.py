@@ -29,7 +29,12 @@ def names() -> list[str]:
 
 def build(name: str) -> Path:
     """Builds one test and returns the program; a failure carries the compiler's words."""
-    target = BUILD / "host" / name
+    return build_path(f"host/{name}")
+
+
+def build_path(name: str) -> Path:
+    """Builds one file below the build folder."""
+    target = BUILD / name
     environment = {key: value for key, value in os.environ.items() if key not in _MAKE_PRIVATE}
     try:
         made = subprocess.run(

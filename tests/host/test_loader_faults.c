@@ -185,7 +185,7 @@ static void build(const struct fault_set *set, unsigned levels, uint64_t *pool,
             continue;
         }
         if (strcmp(range.role, "trampoline") == 0) {
-            range.virt = range.phys = (uint64_t)handoff_first & ~(PAGE_BYTES - 1);
+            range.virt = range.phys = (uint64_t)own_switch & ~(PAGE_BYTES - 1);
         }
         if (!address_space_map(&boot.space, &range, &why)) {
             fail_msg("%s", why.text);
@@ -248,10 +248,10 @@ static void fault_at_an_absent_frame_buffer_changes_no_table(void **state) {
 
 static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void **state) {
     (void)state;
-    static const struct handoff_arguments good = {.cr3 = 0x200000,
-                                                  .stack_top = HANDOFF_STACKS_VIRT + 0x5000,
-                                                  .entry = KERNEL_VIRT,
-                                                  .info = HANDOFF_INFO_VIRT};
+    static const struct cr3scope_request good = {.root = 0x200000,
+                                                 .stack_top = HANDOFF_STACKS_VIRT + 0x5000,
+                                                 .entry = KERNEL_VIRT,
+                                                 .arguments = {HANDOFF_INFO_VIRT}};
     static const struct cpu_state healthy_state = {.efer = 0xd00};
     uint64_t *pool = aligned_alloc(PAGE_BYTES, POOL_PAGES * PAGE_BYTES);
     uint64_t *healthy = malloc(POOL_PAGES * PAGE_BYTES);
@@ -263,13 +263,13 @@ static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void 
         for (size_t i = 0; i < fault_table_count; i++) {
             const struct fault *fault = &fault_table[i];
             const struct fault_set set = {.faults = {fault}, .count = 1};
-            struct handoff_arguments arguments = good;
+            struct cr3scope_request request = good;
             struct cpu_state cpu = healthy_state;
             build(&set, levels, pool, LARGE_PAGE_BYTES);
-            faults_spoil_handoff(&set, &arguments);
+            faults_spoil_handoff(&set, &request);
             faults_spoil_state(&set, &cpu);
             bool tables = memcmp(pool, healthy, POOL_PAGES * PAGE_BYTES) != 0;
-            bool handoff = memcmp(&arguments, &good, sizeof(good)) != 0;
+            bool handoff = memcmp(&request, &good, sizeof(good)) != 0;
             bool registers = memcmp(&cpu, &healthy_state, sizeof(cpu)) != 0;
             if (tables != acts_on_tables(fault) || handoff != (fault->handoff != NULL) ||
                 registers != (fault->state != NULL)) {

@@ -1,13 +1,11 @@
-/** The kernel's file: what is accepted can be loaded and planned without another look at it. */
+/** The kernel's file: what is accepted can be loaded, and its notes read, without another look at
+ * it. */
 #include <string.h>
 
-#include "evidence/access_plan.h"
+#include "evidence/noted_accesses.h"
 #include "kernel/elf.h"
-#include "support/recording_sink.h"
 #include "target.h"
 #include "trace/paging.h"
-
-static struct recording_sink *recording;
 
 static void check_segments(const struct elf_image *image, size_t size, unsigned levels) {
     bool entered = false;
@@ -29,39 +27,32 @@ static void check_segments(const struct elf_image *image, size_t size, unsigned 
     REQUIRE(image->build_id_bytes <= ELF_BUILD_ID_BYTES);
 }
 
-static void plan(const struct elf_image *image) {
-    static const struct plan_addresses addresses = {
-        .after_cr3 = 0x1000,
-        .stack_write = 0x1004,
-        .pending_vector = -1,
-        .breakpoint = 0x1002,
+static void note_accesses(const struct elf_image *image) {
+    static const struct noted_places places = {
         .stack_top = UINT64_C(0xfffffe0000005000),
         .info = UINT64_C(0xfffffc0000000000),
         .framebuffer = UINT64_C(0xfffffd0000000000),
         .framebuffer_bytes = 0x300000,
     };
-    struct access_plan made;
-    struct trace trace;
-    access_plan_make(&made, &addresses, image);
-    REQUIRE(made.count <= PLAN_MAX_STEPS);
-    recording->used = 0;
-    recording->bytes[0] = '\0';
-    trace_init(&trace);
-    REQUIRE(trace_add_sink(&trace, &recording->sink));
-    access_plan_trace(&made, &trace);
-    REQUIRE(recording_sink_records(recording) == made.count);
+    struct noted_accesses noted;
+    noted_accesses_read(&noted, &places, image);
+    REQUIRE(noted.count <= CR3SCOPE_MOST_ACCESSES);
+    for (size_t i = 0; i < noted.count; i++) {
+        const struct cr3scope_access *access = &noted.accesses[i];
+        REQUIRE((unsigned)access->kind <= CR3SCOPE_WRITES && access->width > 0);
+        REQUIRE(access->width <= HANDOFF_MAX_ACCESS_BYTES);
+        REQUIRE((access->align & (access->align - 1)) == 0);
+        REQUIRE(memchr(access->name, '\0', NOTED_NAME_BYTES) != NULL);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (recording == NULL) {
-        recording = recording_sink_new();
-    }
     for (unsigned levels = 4; levels <= 5; levels++) {
         struct elf_image image;
         struct message why = {.length = 0};
         if (elf_check(data, size, levels, &image, &why)) {
             check_segments(&image, size, levels);
-            plan(&image);
+            note_accesses(&image);
         } else {
             REQUIRE(why.length > 0 && memchr(why.text, '\0', sizeof(why.text)) != NULL);
         }

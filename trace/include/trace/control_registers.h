@@ -3,8 +3,11 @@
 
 #include <stdint.h>
 
+#define CR0_PROTECTION (UINT64_C(1) << 0)
 #define CR0_WRITE_PROTECT (UINT64_C(1) << 16)
+#define CR0_PAGING (UINT64_C(1) << 31)
 
+#define CR4_PAE (UINT64_C(1) << 5)
 #define CR4_PGE (UINT64_C(1) << 7)
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define CR4_PCIDE (UINT64_C(1) << 17)
@@ -14,6 +17,8 @@
 #define CR4_CET (UINT64_C(1) << 23)
 #define CR4_PKS (UINT64_C(1) << 24)
 
+#define EFER_LME (UINT64_C(1) << 8)
+#define EFER_LMA (UINT64_C(1) << 10)
 #define EFER_NXE (UINT64_C(1) << 11)
 
 #define RFLAGS_IF (UINT64_C(1) << 9)

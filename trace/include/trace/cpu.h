@@ -48,6 +48,12 @@ void cpu_read(struct cpu_state *state_ret);
 uint64_t cpu_read_cr2(void);
 uint64_t cpu_read_cr3(void);
 
+void cpu_write_cr0(uint64_t value);
+void cpu_write_cr4(uint64_t value);
+void cpu_interrupts_off(void);
+/** Interrupts off, for ever. */
+__attribute__((noreturn)) void cpu_halt(void);
+
 /** Writes the `cpu` record. `when` is "entry" or "handoff". */
 void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *state);
 /** Writes the `entry` record, after the `cpu` record of the handoff. */

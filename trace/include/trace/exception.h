@@ -24,16 +24,22 @@ void exception_trace(struct trace *trace, const char *by, const struct exception
  * object, neither may be reached through a symbol that a dynamic linker has to resolve.
  */
 #define EXCEPTION_HIDDEN __attribute__((visibility("hidden")))
+/* What assembly calls, or is called by C, keeps to one convention wherever it is built. */
+#ifdef __x86_64__
+#define EXCEPTION_ABI __attribute__((sysv_abi))
+#else
+#define EXCEPTION_ABI
+#endif
 
 /**
  * 256 entry stubs, 16 bytes each (exception_stubs.S). Each saves the registers as struct
- * exception_frame and calls exception_dispatch(frame), which the program that links the library
- * defines; on its return the (perhaps changed) frame is restored and iretq goes on. Vector and
- * error code are not restored. The handler must not touch vector registers (-mgeneral-regs-only) if
- * the interrupted code is to go on.
+ * exception_frame and calls exception_dispatch(frame): the library's own (safe_idt.c), unless the
+ * program that links it defines another; on its return the (perhaps changed) frame is restored and
+ * iretq goes on. Vector and error code are not restored. The handler must not touch vector
+ * registers (-mgeneral-regs-only) if the interrupted code is to go on.
  */
 extern const char exception_stubs[EXCEPTION_VECTORS][16] EXCEPTION_HIDDEN;
-void exception_dispatch(struct exception_frame *frame) EXCEPTION_HIDDEN;
+EXCEPTION_ABI void exception_dispatch(struct exception_frame *frame) EXCEPTION_HIDDEN;
 
 /** Writes an IDT of 256 present 64-bit interrupt gates to the stubs. ist: 0..7, for all. */
 void exception_fill_idt(uint64_t gates_ret[2 * EXCEPTION_VECTORS], uint16_t code_selector,

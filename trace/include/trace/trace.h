@@ -12,6 +12,8 @@
 #include <stdint.h>
 
 #define TRACE_LINE_BYTES 512
+/* More than base64 carries in one. */
+#define TRACE_DATA_BYTES (TRACE_LINE_BYTES / 4 * 3)
 /* With which each record begins, and nothing else on the wire may. */
 #define TRACE_SENTINEL "@c3s"
 #define TRACE_MAX_SINKS 4
@@ -30,17 +32,16 @@ struct trace_position {
     uint32_t crc;      /* CRC-32 over all records so far */
 };
 
+enum trace_list { TRACE_LIST_CLOSED, TRACE_LIST_EMPTY, TRACE_LIST_FILLED };
+
 struct trace {
     const struct trace_sink *sinks[TRACE_MAX_SINKS];
     size_t sink_count;
     struct trace_position position;
     char line[TRACE_LINE_BYTES]; /* the open record */
     size_t length;
-    enum {
-        TRACE_LIST_CLOSED,
-        TRACE_LIST_EMPTY,
-        TRACE_LIST_FILLED
-    } list;        /* the last field, if it is a list */
+    uint8_t data[TRACE_DATA_BYTES]; /* of the `d` record that is being gathered */
+    enum trace_list list;           /* the last field, if it is one */
     bool overflow; /* a field of the open record did not fit: the record goes without it */
 };
 

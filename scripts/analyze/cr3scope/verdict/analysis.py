@@ -13,6 +13,7 @@ from cr3scope.diagnose.logged import beside, findings_of_log
 from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context, SwitchState
+from cr3scope.diagnose.rules.firmware import loader_refused
 from cr3scope.diagnose.rules.machine import unexplained_fault
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
@@ -153,7 +154,7 @@ def _case_of_boot(
         diagnostics.extend(notes)
     return Case(
         findings, prediction, observation, agreement, walk,
-        circumstances=frozenset(_circumstances(boot, predicted, observation, intent)), diagnostics=tuple(diagnostics),
+        circumstances=frozenset(_circumstances(boot, predicted, findings, observation, intent)), diagnostics=tuple(diagnostics),
         picture=_picture(context, lines),
     )  # fmt: skip
 
@@ -274,7 +275,7 @@ def _missing(boot: Boot) -> str:
 
 
 def _circumstances(
-    boot: Boot, predicted: PlanPrediction | None, observation: Observation | None, intent: Intent
+    boot: Boot, predicted: PlanPrediction | None, findings: Sequence[Finding], observation: Observation | None, intent: Intent
 ) -> Iterator[Circumstance]:
     if observation is not None and observation.is_routine and observation.ending is not None:
         yield Circumstance.ROUTINE
@@ -282,7 +283,8 @@ def _circumstances(
         yield Circumstance.NOTHING_TO_JUDGE
     if boot.errors:
         refused = any(where == _PREFLIGHT for where, _, _ in boot.errors)
-        foreseen = predicted is not None and not predicted.prediction.survives
+        causes = [one for one in findings if one.severity is Severity.ERROR and one.rule != loader_refused.RULE.id]
+        foreseen = predicted is not None and (not predicted.prediction.survives or bool(causes))
         yield Circumstance.LOADER_REFUSED if refused and foreseen else Circumstance.LOADER_FAILED
     if not boot.complete:
         yield Circumstance.UNFINISHED

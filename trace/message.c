@@ -1,4 +1,4 @@
-#include "message.h"
+#include "trace/message.h"
 
 static const char hex_digits[] = "0123456789abcdef";
 

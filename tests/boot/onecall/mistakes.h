@@ -1,0 +1,200 @@
+/* One request after another, each with one mistake, checked and told: the same in every
+ * environment. */
+#define CR3SCOPE_IMPLEMENTATION
+#include "cr3scope.h"
+
+#include "../../../trace/examples/speaks.h"
+#include "../../../trace/examples/tables.h"
+
+#define STACK UINT64_C(0xffffff8000000000)
+#define STACK_BYTES UINT64_C(16384)
+#define KERNEL UINT64_C(0xffffffff80000000)
+#define KERNEL_BYTES UINT64_C(8192)
+#define INFO UINT64_C(0xffffc00000000000)
+#define BIT(number) (UINT64_C(1) << (number))
+
+static uint8_t stack[STACK_BYTES] __attribute__((aligned(4096)));
+static uint8_t code[KERNEL_BYTES] __attribute__((aligned(4096)));
+static uint8_t info[PAGE] __attribute__((aligned(4096)));
+static uint8_t buffer[CR3SCOPE_BUFFER_BYTES];
+static struct cr3scope_range ranges[4];
+static struct cr3scope_access accesses[2];
+static struct cr3scope_request request;
+static uint64_t here; /* of the code that executes mov cr3 */
+
+/* The entry of `level` that translates virt; levels above must have one. */
+static uint64_t *entry_of(uint64_t virt, unsigned level) {
+    uint64_t *table = pool[0];
+    for (unsigned at = 4; at > level; at--) {
+        table = (uint64_t *)(table[virt >> (12 + 9 * (at - 1)) & 511] & UINT64_C(0xffffffffff000));
+    }
+    return &table[virt >> (12 + 9 * (level - 1)) & 511];
+}
+
+static void spoil(unsigned number);
+
+/* Healthy: own image mapped as it is, a stack, two pages of code, boot info. */
+static void build(uint64_t base, uint64_t bytes) {
+    uint64_t root;
+    pool_used = 0;
+    for (unsigned i = 0; i < sizeof(pool) / 8; i++) {
+        ((uint64_t *)pool)[i] = 0;
+    }
+    next_table(0, &root);
+    map(root, 0, base, base, bytes, PRESENT | WRITABLE);
+    map(root, 0, STACK, (uint64_t)stack, STACK_BYTES, PRESENT | WRITABLE | NO_EXECUTE);
+    map(root, 0, KERNEL, (uint64_t)code, KERNEL_BYTES, PRESENT);
+    map(root, 0, INFO, (uint64_t)info, PAGE, PRESENT | NO_EXECUTE);
+    ranges[0] = (struct cr3scope_range){"kernel text",
+                                        "text",
+                                        KERNEL,
+                                        KERNEL_BYTES,
+                                        (uint64_t)code,
+                                        CR3SCOPE_READ | CR3SCOPE_EXECUTE,
+                                        0};
+    ranges[1] = (struct cr3scope_range){
+        "stack 0", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE, 0};
+    ranges[2] = (struct cr3scope_range){"boot info",    "boot-info",   INFO, PAGE,
+                                        (uint64_t)info, CR3SCOPE_READ, 0};
+    ranges[3] = (struct cr3scope_range){"guard 0", "guard", STACK - PAGE, PAGE, 0, 0, 0};
+    accesses[0] =
+        (struct cr3scope_access){"boot info magic", CR3SCOPE_READS, INFO, 8, 0, KERNEL + 0x10};
+    accesses[1] = (struct cr3scope_access){
+        "aligned push", CR3SCOPE_WRITES, STACK + STACK_BYTES - 48, 16, 16, KERNEL + 0x18};
+    request = (struct cr3scope_request){.root = root,
+                                        .stack_top = STACK + STACK_BYTES,
+                                        .entry = KERNEL + 0x10,
+                                        .arguments = {INFO},
+                                        CR3SCOPE_RANGES(ranges),
+                                        .accesses = accesses,
+                                        .access_count = 2,
+                                        CR3SCOPE_BUFFER(buffer),
+                                        .flags = CR3SCOPE_SAFE_IDT};
+}
+
+static void say(const char *text) {
+    while (*text != '\0') {
+        out8(0x3f8, (uint8_t)*text++);
+    }
+}
+
+/* Number 0 is healthy; `count` in all. base, bytes: of the program, which is mapped where it lies.
+ */
+__attribute__((noreturn)) static void check_all(uint64_t base, uint64_t bytes, unsigned count) {
+    here = (uint64_t)cr3scope_i_switch_first;
+    for (unsigned number = 0; number < count; number++) {
+        build(base, bytes);
+        spoil(number);
+        char line[] = "checked 00 status 00\r\n";
+        unsigned status = (unsigned)cr3scope_check(&request);
+        line[8] = (char)('0' + number / 10);
+        line[9] = (char)('0' + number % 10);
+        line[18] = (char)('0' + status / 10);
+        line[19] = (char)('0' + status % 10);
+        say(line);
+    }
+    speak_and_end("all are checked\r\n", PASSED);
+}
+
+#define MISTAKES 33
+
+static void spoil(unsigned number) {
+    switch (number) {
+    case 1:
+        *entry_of(here, 4) |= NO_EXECUTE;
+        break;
+    case 2:
+        *entry_of(KERNEL, 4) |= NO_EXECUTE;
+        break;
+    case 3:
+        *entry_of(KERNEL, 3) |= NO_EXECUTE;
+        break;
+    case 4:
+        *entry_of(KERNEL, 2) |= NO_EXECUTE;
+        break;
+    case 5:
+        *entry_of(KERNEL, 1) |= NO_EXECUTE;
+        break;
+    case 6:
+        *entry_of(KERNEL + PAGE, 1) |= NO_EXECUTE;
+        break;
+    case 7:
+        *entry_of(here, 1) |= NO_EXECUTE;
+        break;
+    case 8:
+        *entry_of(here, 1) = 0;
+        break;
+    case 9:
+        *entry_of(here, 4) = 0;
+        break;
+    case 10:
+        *entry_of(KERNEL, 1) = 0;
+        break;
+    case 11:
+        *entry_of(KERNEL, 4) = 0;
+        break;
+    case 12:
+        *entry_of(STACK + STACK_BYTES - 1, 1) = 0;
+        break;
+    case 13:
+        *entry_of(STACK, 2) = 0;
+        break;
+    case 14:
+        *entry_of(STACK, 4) &= ~WRITABLE;
+        break;
+    case 15:
+        *entry_of(STACK, 2) &= ~WRITABLE;
+        break;
+    case 16:
+        *entry_of(STACK + STACK_BYTES - 1, 1) &= ~WRITABLE;
+        break;
+    case 17:
+        *entry_of(KERNEL, 4) |= BIT(7);
+        break;
+    case 18:
+        *entry_of(KERNEL, 2) |= BIT(7) | BIT(13);
+        break;
+    case 19:
+        *entry_of(KERNEL, 1) |= BIT(51);
+        break;
+    case 20:
+        *entry_of(STACK, 3) |= BIT(51);
+        break;
+    case 21:
+        *entry_of(here, 1) |= BIT(51);
+        break;
+    case 22:
+        *entry_of(INFO, 1) = 0;
+        break;
+    case 23:
+        *entry_of(KERNEL + PAGE, 1) += PAGE;
+        break;
+    case 24:
+        map(request.root, 0, STACK - PAGE, (uint64_t)info, PAGE, PRESENT | WRITABLE | NO_EXECUTE);
+        break;
+    case 25:
+        request.entry = 0xdead000;
+        break;
+    case 26:
+        request.entry &= BIT(57) - 1;
+        break;
+    case 27:
+        request.entry = INFO;
+        break;
+    case 28:
+        request.stack_top &= BIT(57) - 1;
+        break;
+    case 29:
+        request.stack_top = STACK;
+        break;
+    case 30:
+        request.root |= BIT(51);
+        break;
+    case 31:
+        request.root = (uint64_t)info;
+        break;
+    case 32:
+        accesses[1].virt += 8;
+        break;
+    }
+}

@@ -1,0 +1,20 @@
+/** The machine as the one call sees it on a host: registers, an old address space, the switch's
+ * code. */
+#pragma once
+
+#include "support/fake_memory.h"
+#include "trace/cpu.h"
+
+#define FAKE_OLD_ROOT UINT64_C(0x1000)
+#define FAKE_NEW_ROOT UINT64_C(0x2000)
+
+/** What cpu_read() gives. */
+extern struct cpu_state fake_cpu;
+/** Set by what would have changed the machine. */
+extern bool fake_cpu_was_changed;
+
+/** A CPU in long mode whose old tables, in `memory`, are still empty but for the root. */
+void fake_switch_reset(struct fake_memory *memory, unsigned levels);
+/** Maps the page at virt to phys in the tables of a root; `bits` are those of the leaf. */
+void fake_switch_map(struct fake_memory *memory, uint64_t root, unsigned levels, uint64_t virt,
+                     uint64_t phys, uint64_t bits);

@@ -1,0 +1,103 @@
+"""`build/cr3scope.h`: whoever includes it, and however it is compiled, gets no warning and nothing undefined."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import c_unit
+import pytest
+
+_TEXT_BYTES = 24 * 1024
+_STACK_BYTES = 2 * 1024
+_WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+_FREESTANDING = ["-ffreestanding", "-fno-stack-protector"]
+_INTEGERS = {"gcc": "-mgeneral-regs-only", "g++": "-mgeneral-regs-only", "clang": "-mno-sse", "clang++": "-mno-sse"}
+_ELF = {
+    "kernel": ["-mcmodel=kernel", "-fno-pic", "-mno-red-zone"],
+    "pic": ["-fPIC"],
+    "red-zone": ["-fno-pic", "-O0"],
+}
+_PE = ["--target=x86_64-unknown-windows"]
+_BUILDS = [
+    (compiler, language, name, flags)
+    for compiler, language in (("gcc", "c11"), ("clang", "c11"), ("g++", "c++17"), ("clang++", "c++17"))
+    for name, flags in _ELF.items()
+] + [("clang", "c11", "pe", _PE), ("clang++", "c++17", "pe", _PE)]
+# What the linker may see of it. On COFF weak names have a stand-in beside them, and texts a name.
+_SEEN = re.compile(r"(cr3scope_\w+|mem(cpy|move|set|cmp)|\.weak\.\w+\.default\.\w+|@feat\.00|\?\?_C@.*)$")
+
+
+@pytest.fixture(scope="session")
+def header() -> Path:
+    return c_unit.build_path("cr3scope.h")
+
+
+def compiled(folder: Path, header: Path, compiler: str, language: str, *flags: str, before: str = "") -> Path:
+    """An object of a file that is nothing but the library, and includes the interface twice."""
+    source = folder / ("one.cpp" if "++" in compiler else "one.c")
+    source.write_text(f'#include "cr3scope.h"\n{before}#define CR3SCOPE_IMPLEMENTATION\n#include "cr3scope.h"\n')
+    words = [compiler, f"-std={language}", "-O1", *_WARNINGS, *_FREESTANDING, _INTEGERS[compiler], *flags,
+             f"-I{header.parent}", "-c", str(source), "-o", str(source.with_suffix(".o"))]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]
+    return source.with_suffix(".o")
+
+
+@pytest.mark.parametrize("compiler,language,name,flags", _BUILDS, ids=[f"{b[0]}-{b[2]}" for b in _BUILDS])
+def test_compiles_without_a_warning_and_leaves_nothing_undefined(
+    compiler: str, language: str, name: str, flags: list[str], header: Path, tmp_path: Path
+) -> None:
+    made = compiled(tmp_path, header, compiler, language, *flags)
+    listed = subprocess.run(["nm", made], capture_output=True, text=True, check=True).stdout
+    symbols = [line.split()[-2:] for line in listed.splitlines()]
+    # With -fPIC the linker makes the table of offsets itself.
+    assert not [name for kind, name in symbols if kind == "U" and name != "_GLOBAL_OFFSET_TABLE_"]
+    assert not [name for kind, name in symbols if kind in "TDBRVW" and not _SEEN.match(name)]
+
+
+def test_names_of_a_program_do_not_meet_those_of_the_library(header: Path, tmp_path: Path) -> None:
+    mine = "#define PAGE_BYTES 1\n#define PRESENT 1\nstruct trace { int walk; };\nint walk(struct trace *); int put; int blame; enum { ACCESS_READ };\n"
+    compiled(tmp_path, header, "gcc", "c11", before=mine)
+
+
+def test_says_which_version_it_is(header: Path) -> None:
+    assert re.search(r'^#define CR3SCOPE_VERSION "\d+\.\d+\.\d+"$', header.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("compiler,size", [("gcc", "-Os"), ("clang", "-Oz")])
+def test_code_is_small_and_so_is_its_stack(compiler: str, size: str, header: Path, tmp_path: Path) -> None:
+    made = compiled(tmp_path, header, compiler, "c11", "-mno-red-zone", "-fno-asynchronous-unwind-tables", size)
+    sections = subprocess.run(["size", "-A", made], capture_output=True, text=True, check=True).stdout
+    text = sum(int(count) for name, count in re.findall(r"^(\.text\S*)\s+(\d+)", sections, re.MULTILINE))
+    assert 0 < text <= _TEXT_BYTES
+    print(f"{compiler} {size}: {text} bytes of text")
+
+
+def test_deepest_chain_of_calls_fits_two_kilobytes(header: Path, tmp_path: Path) -> None:
+    made = compiled(tmp_path, header, "gcc", "c11", "-mno-red-zone", "-Os", "-fstack-usage", "-fcallgraph-info=su")
+    graph = made.with_suffix(".ci").read_text()
+    frame = {name: int(size) for name, size in re.findall(r'node: \{ title: "([^"]+)" label: "[^"]*?\\n(\d+) bytes', graph)}
+    calls: dict[str, set[str]] = {}
+    for caller, callee in re.findall(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', graph):
+        calls.setdefault(caller, set()).add(callee)
+
+    by_title = {name.rsplit(":", 1)[-1].removeprefix("cr3scope_i_"): name for name in frame}
+
+    def depth(name: str, through_pointers: int, above: tuple[str, ...] = ()) -> int:
+        """Bytes of this function and what it calls; through_pointers: of whatever it calls by a pointer."""
+        assert name not in above, f"{name} calls itself"
+        if name == "__indirect_call":
+            return through_pointers
+        deeper = (depth(one, through_pointers, (*above, name)) for one in calls.get(name, ()))
+        return frame.get(name, 0) + 8 + max(deeper, default=0)
+
+    # By pointers: a table is read through the tables in force, and those by a function that calls the caller's own; a
+    # word is taken from a table; a sink writes.
+    ends = ("table_reader_trusted_table", "uart_uart_write", "debugcon_debugcon_write", "table_stream_entry_value", "memory_strided_word")
+    end = max(depth(by_title[one], 0) for one in ends if one in by_title)
+    reader = depth(by_title["table_reader_readable_table"], end)
+    deepest = max(depth(name, max(reader, end)) for name in ("cr3scope_check", "cr3scope_switch", "cr3scope_leave"))
+    assert reader > end and deepest <= _STACK_BYTES, deepest
+    print(f"{deepest} bytes of stack")

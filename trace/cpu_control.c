@@ -1,0 +1,19 @@
+#include "trace/cpu.h"
+
+void cpu_write_cr0(uint64_t value) {
+    __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
+}
+
+void cpu_write_cr4(uint64_t value) {
+    __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
+
+void cpu_interrupts_off(void) {
+    __asm__ volatile("cli" : : : "memory");
+}
+
+void cpu_halt(void) {
+    for (;;) {
+        __asm__ volatile("cli\n\thlt");
+    }
+}

@@ -1,0 +1,31 @@
+/* The safe IDT: whatever happens until the kernel loads its own is told, then the CPU halts. */
+#include "switch_state.h"
+
+#define VECTOR_BREAKPOINT 3
+
+static void tell(struct switch_state *state, const struct exception_frame *frame) {
+    struct message line;
+    exception_trace(state->trace, "safe-idt", frame);
+    message_start(&line, "cr3scope: exception ");
+    message_decimal(&line, frame->vector);
+    message_text(&line, " error ");
+    message_hex(&line, frame->error_code);
+    message_text(&line, " at RIP ");
+    message_hex(&line, frame->rip);
+    message_text(&line, ", CR2 ");
+    message_hex(&line, cpu_read_cr2());
+    message_text(&line, ": halted");
+    switch_state_say(state, line.text); /* the caller's own function may be gone by now */
+}
+
+__attribute__((weak)) EXCEPTION_ABI void exception_dispatch(struct exception_frame *frame) {
+    struct switch_state *state = (struct switch_state *)safe_tables_context(frame);
+    if (frame->vector == VECTOR_BREAKPOINT && state->breakpoint) {
+        return; /* the switch's own: it could be delivered, which is all it asks */
+    }
+    if (!state->in_handler) {
+        state->in_handler = true;
+        tell(state, frame);
+    }
+    cpu_halt();
+}

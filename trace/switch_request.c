@@ -1,0 +1,144 @@
+#include "switch_state.h"
+
+#include "trace/control_registers.h"
+#include "trace/dump.h"
+#include "trace/paging.h"
+
+#define KNOWN_FLAGS                                                                                \
+    (CR3SCOPE_SAFE_IDT | CR3SCOPE_SAFE_GDT | CR3SCOPE_WARN | CR3SCOPE_BREAKPOINT |                 \
+     CR3SCOPE_ALL_RANGES | CR3SCOPE_KERNEL_TRACES | CR3SCOPE_INTERRUPTS)
+/* Bits of CR3 that may be anything but an address: PWT and PCD (Intel SDM volume 3A, 5.5.2). */
+#define ROOT_FLAGS UINT64_C(0x18)
+#define MOST_ACCESS_BYTES (UINT64_C(1) << 20)
+
+/* State and, behind it, room for two tables and the queue of a walk. */
+#define FEWEST_BYTES (sizeof(struct switch_state) + 8 * DUMP_SCRATCH_WORDS(1))
+
+struct switch_state *switch_state_in(const struct cr3scope_request *request) {
+    uint64_t first = ((uint64_t)(uintptr_t)request->buffer + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+    uint64_t lost = first - (uint64_t)(uintptr_t)request->buffer;
+    uint64_t least = request->scratch != NULL ? sizeof(struct switch_state) : FEWEST_BYTES;
+    if (request->buffer == NULL || request->buffer_bytes < lost + least) {
+        return NULL;
+    }
+    return (struct switch_state *)(uintptr_t)first;
+}
+
+static enum cr3scope_status refuse(struct switch_state *state, enum cr3scope_status status,
+                                   const char *what, uint64_t value) {
+    message_start(&state->why, what);
+    message_hex(&state->why, value);
+    return status;
+}
+
+static enum cr3scope_status refuse_range(struct switch_state *state, const char *what,
+                                         const struct cr3scope_range *range) {
+    message_start(&state->why, "range ");
+    message_name(&state->why, range->name != NULL ? range->name : "without a name",
+                 PLAN_NAME_BYTES);
+    message_text(&state->why, " at ");
+    message_hex(&state->why, range->virt);
+    message_text(&state->why, what);
+    return CR3SCOPE_BAD_RANGE;
+}
+
+static enum cr3scope_status check_ranges(struct switch_state *state,
+                                         const struct cr3scope_request *request) {
+    if (request->range_count != 0 && request->ranges == NULL) {
+        return refuse(state, CR3SCOPE_BAD_RANGE, "no ranges, though range_count is ",
+                      request->range_count);
+    }
+    for (size_t i = 0; i < request->range_count; i++) {
+        const struct cr3scope_range *range = &request->ranges[i];
+        uint64_t last = range->virt + range->bytes - 1;
+        if (range->bytes == 0) {
+            return refuse_range(state, " has no bytes", range);
+        }
+        if (last < range->virt || range->phys + range->bytes - 1 < range->phys) {
+            return refuse_range(state, " wraps around the end of the address space", range);
+        }
+        /* Both ends, and in the same half: what lies between is canonical then too. */
+        if (!virt_is_canonical(range->virt, state->paging.levels) ||
+            !virt_is_canonical(last, state->paging.levels) || (range->virt ^ last) >> 63 != 0) {
+            return refuse_range(state, " is not canonical", range);
+        }
+        if ((range->rights & ~(CR3SCOPE_READ | CR3SCOPE_WRITE | CR3SCOPE_EXECUTE)) != 0) {
+            return refuse_range(state, " has rights that are none", range);
+        }
+    }
+    return CR3SCOPE_OK;
+}
+
+static enum cr3scope_status check_accesses(struct switch_state *state,
+                                           const struct cr3scope_request *request) {
+    if (request->access_count > CR3SCOPE_MOST_ACCESSES ||
+        (request->access_count != 0 && request->accesses == NULL)) {
+        return refuse(state, CR3SCOPE_BAD_ACCESS, "no accesses, or too many: access_count is ",
+                      request->access_count);
+    }
+    for (size_t i = 0; i < request->access_count; i++) {
+        const struct cr3scope_access *access = &request->accesses[i];
+        if ((unsigned)access->kind > CR3SCOPE_WRITES || access->width == 0 ||
+            access->width > MOST_ACCESS_BYTES || (access->align & (access->align - 1)) != 0) {
+            return refuse(state, CR3SCOPE_BAD_ACCESS,
+                          "an access has no kind, a width of none or above 1 MiB, or an alignment "
+                          "that is no power of two: at ",
+                          access->virt);
+        }
+    }
+    return CR3SCOPE_OK;
+}
+
+/* LME, LMA, PE, PG and LA57 cannot change on the way (Intel SDM volume 3A, 2.5 and 5.1.2). */
+static enum cr3scope_status check_cpu(struct switch_state *state) {
+    const struct cpu_state *cpu = &state->cpu;
+    const struct cpu_state *planned = &state->planned;
+    uint64_t cr0_kept = CR0_PROTECTION | CR0_PAGING;
+    if ((cpu->efer & EFER_LMA) == 0 || (cpu->cr0 & cr0_kept) != cr0_kept) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "the CPU is not in long mode: EFER is ", cpu->efer);
+    }
+    if (((planned->cr0 ^ cpu->cr0) & cr0_kept) != 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "a switch cannot change PE or PG: cr0 is ",
+                      planned->cr0);
+    }
+    if (((planned->efer ^ cpu->efer) & (EFER_LME | EFER_LMA)) != 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "a switch cannot change LME or LMA: efer is ",
+                      planned->efer);
+    }
+    if (((planned->cr4 ^ cpu->cr4) & (CR4_LA57 | CR4_PAE)) != 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "a switch cannot change PAE or LA57: cr4 is ",
+                      planned->cr4);
+    }
+    return CR3SCOPE_OK;
+}
+
+enum cr3scope_status switch_request_check(struct switch_state *state,
+                                          const struct cr3scope_request *request) {
+    bool safe_idt = (request->flags & CR3SCOPE_SAFE_IDT) != 0;
+    if ((request->flags & ~KNOWN_FLAGS) != 0) {
+        return refuse(state, CR3SCOPE_BAD_FLAGS, "unknown flags: ", request->flags);
+    }
+    if ((request->flags & CR3SCOPE_BREAKPOINT) != 0 && !safe_idt &&
+        (request->flags & CR3SCOPE_SAFE_GDT) == 0) {
+        return refuse(state, CR3SCOPE_BAD_FLAGS, "a breakpoint needs the safe IDT: flags are ",
+                      request->flags);
+    }
+    if ((request->root & (PAGE_BYTES - 1) & ~ROOT_FLAGS) != 0) {
+        return refuse(state, CR3SCOPE_BAD_ROOT,
+                      "the root is no physical address of a table, which is a multiple of 4096: ",
+                      request->root);
+    }
+    if (request->scratch != NULL && (request->scratch_bytes < 8 * DUMP_SCRATCH_WORDS(1) ||
+                                     ((uint64_t)(uintptr_t)request->scratch & 7) != 0)) {
+        return refuse(state, CR3SCOPE_BAD_BUFFER,
+                      "scratch memory is too small or not aligned: ", request->scratch_bytes);
+    }
+    enum cr3scope_status status = check_cpu(state);
+    if (status == CR3SCOPE_OK) {
+        status = check_ranges(state, request);
+    }
+    if (status == CR3SCOPE_OK) {
+        status = check_accesses(state, request);
+    }
+    return status;
+}
