@@ -46,7 +46,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wco
 # -fno-optimize-sibling-calls: a caller in the trace is the line that asked, not its caller.
 # -gdwarf-4 with .debug_aranges: what gdb 13 and pyelftools both read without loss.
 COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreestanding -fno-stack-protector \
-    -mno-red-zone -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= -MMD -MP \
+    -mno-red-zone -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= \
     -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
@@ -186,25 +186,28 @@ $(BUILD)/toolchain $(BUILD)/linker: FORCE
 .PHONY: FORCE
 FORCE:
 
+# What an object was made from, under both its names: BUILD may be told relative or absolute.
+NOTE_HEADERS = -MMD -MP -MT $(abspath $@) -MT $(patsubst $(CURDIR)/%,%,$(abspath $@))
+
 $(BUILD)/loader/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+	@$(TARGET_CC) $(LOADER_CFLAGS) $(NOTE_HEADERS) -c $< -o $@
 
 $(BUILD)/loader/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	@$(TARGET_CC) $(LOADER_CFLAGS) -c $< -o $@
+	@$(TARGET_CC) $(LOADER_CFLAGS) $(NOTE_HEADERS) -c $< -o $@
 
 $(BUILD)/kernel/%.c.o: %.c $(BUILD)/toolchain
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+	@$(TARGET_CC) $(KERNEL_CFLAGS) $(NOTE_HEADERS) -c $< -o $@
 
 $(BUILD)/kernel/%.S.o: %.S $(BUILD)/toolchain
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	@$(TARGET_CC) $(KERNEL_CFLAGS) -c $< -o $@
+	@$(TARGET_CC) $(KERNEL_CFLAGS) $(NOTE_HEADERS) -c $< -o $@
 
 # gnu-efi's start-up code adds the image's base to what lies in the file; lld leaves the addend in .rela alone unless asked.
 LLD_FLAGS = $(if $(findstring lld,$(TARGET_LD)),--apply-dynamic-relocs)

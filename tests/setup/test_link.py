@@ -165,6 +165,16 @@ def test_make_says_in_one_line_that_gnu_efi_is_missing(folder: str, tmp_path: Pa
     assert folder in line and START in line, line
 
 
+@pytest.mark.parametrize("folder", [BUILD, os.path.relpath(BUILD, ROOT)])
+def test_a_header_that_changes_is_seen_however_the_build_folder_is_told(folder: Path | str) -> None:
+    make("loader/loader.efi")
+    done = subprocess.run(
+        ["make", "-n", "-W", "loader/boot.h", f"BUILD={folder}", f"{folder}/loader/loader/boot.c.o"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "-c loader/boot.c" in done.stdout, done.stdout
+
+
 def test_a_build_folder_with_blanks_is_one_line() -> None:
     done = build("BUILD=/tmp/a folder")
     assert done.returncode == 2 and "without blanks" in done.stderr and len(done.stderr.splitlines()) == 1, done
