@@ -29,6 +29,7 @@ VERBS = {
     "triage": "find in a log, or in what people paste, what a guest did not survive",
     "run": "run QEMU, observe the guest, and judge",
     "maps": "list the effective mappings of an address space",
+    "map": "show the tables on the way of an address, a cell for each entry",
     "walk": "show every entry that an address meets, and which one vetoes",
     "diff": "show how two address spaces differ",
     "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",

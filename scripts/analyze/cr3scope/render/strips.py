@@ -1,0 +1,116 @@
+"""The levels of an address space as strips for a terminal: a cell for each entry of the tables on one address's way.
+
+The page draws the same (`report/page/strips.js`): a cell's colour is the rights of all levels down to its entry together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from cr3scope.arrays import integers
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import Walk, stops
+from cr3scope.render.maps import size_text
+from cr3scope.render.walk import bit_names
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
+
+_COLUMNS = 64
+_INDENT = " " * 4
+_ALL = "wxu"
+_ABSENT, _RESERVED, _MARKED = "absent", "reserved", "here"
+# Of the rights that are granted, as a letter and as a colour.
+_LETTERS = {"": "r", "w": "w", "x": "x", "wx": "b", _ABSENT: ".", _RESERVED: "!"}
+_COLOURS = {
+    "": "#8a94a3", "w": "#4f8fd6", "x": "#4fae57", "wx": "#d9a520", _ABSENT: "#2a2e35", _RESERVED: "#a24fc4", _MARKED: "#ffffff",
+}  # fmt: skip
+LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not present; in capitals: on the way (O: not present)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    kind: str
+    is_here: bool
+
+
+def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
+    """Yield the strips of a walk from the top, each with its chosen entry in words; ``colour``: in half blocks, two rows of
+    cells in a line."""
+    granted = _ALL
+    for entry in path.entries:
+        page = tables.table(entry.phys & bits.PAGE_FRAME)
+        if page is None:
+            return
+        name, size = bits.LEVEL_NAMES[entry.level], size_text(bits.level_bytes(entry.level))
+        yield f"{name} at {entry.phys & bits.PAGE_FRAME:#x}: each cell {size}"
+        cells = [_Cell(_kind(entry.level, value, granted, cpu), index == entry.index) for index, value in enumerate(integers(page))]
+        rows = [cells[at : at + _COLUMNS] for at in range(0, len(cells), _COLUMNS)]
+        yield from _painted(rows) if colour else _folded(map(_plain, rows))
+        yield from _told(entry, granted, cpu)
+        granted = _through(entry.value, granted)
+    if not colour:
+        yield f"{_INDENT}{LEGEND}"
+
+
+def _kind(level: int, value: int, granted: str, cpu: CpuState) -> str:
+    if not value & bits.PRESENT:
+        return _ABSENT
+    if stops(level, value, cpu) is not None:
+        return _RESERVED
+    return _through(value, granted).replace("u", "")
+
+
+def _through(value: int, granted: str) -> str:
+    """What is left of the rights that the levels above grant."""
+    denied = bits.denied_rights(value)
+    return "".join(letter for letter in granted if letter not in denied)
+
+
+def _plain(row: list[_Cell]) -> str:
+    letters = (_letter(cell) for cell in row)
+    return _INDENT + "".join(letters)
+
+
+def _folded(rows: Iterator[str]) -> Iterator[str]:
+    """Rows, and instead of more that are equal how many they are."""
+    for row, equal in groupby(rows):
+        yield row
+        more = sum(1 for _ in equal) - 1
+        if more:
+            yield f"{_INDENT}and {more} more row{'' if more == 1 else 's'} of the same"
+
+
+def _letter(cell: _Cell) -> str:
+    letter = _LETTERS[cell.kind]
+    return letter if not cell.is_here else "O" if cell.kind == _ABSENT else letter.upper()
+
+
+def _painted(rows: list[list[_Cell]]) -> Iterator[str]:
+    from rich.style import Style
+
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        pairs = ((_colour(above), _colour(below)) for above, below in zip(upper, lower, strict=True))
+        yield _INDENT + "".join(Style(color=above, bgcolor=below).render("▀") for above, below in pairs)
+
+
+def _colour(cell: _Cell) -> str:
+    return _COLOURS[_MARKED if cell.is_here else cell.kind]
+
+
+def _told(entry: EntryRef, granted: str, cpu: CpuState) -> Iterator[str]:
+    """The chosen entry, then what it comes to."""
+    name = bits.entry_name(entry.level, entry.index)
+    yield f"{_INDENT}{name} at {entry.phys:#x} = {entry.value:#018x}  {bit_names(entry)}".rstrip()
+    stop = stops(entry.level, entry.value, cpu)
+    if stop is not None:
+        yield f"{_INDENT}{stop.value}"
+        return
+    left = _through(entry.value, granted)
+    lost = [letter for letter in granted if letter not in left and letter != "u"]
+    rights = "r" + "".join(letter if letter in left else "-" for letter in _ALL)
+    where = "maps" if bits.is_leaf(entry.value, entry.level) else "leads to the table at"
+    takes = f", takes away {' and '.join(lost)}" if lost else ""
+    yield f"{_INDENT}{where} {bits.frame(entry.value, entry.level):#x}; {rights} so far{takes}"

@@ -1,0 +1,59 @@
+"""``map``: the tables on the way of an address, a cell for each entry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from analyze.page_scenes import CAPTURES
+from core_builder import NEW, NX, core, memory
+
+from cr3scope.cli.main import main
+from cr3scope.input.sources.open import open_core_file
+from cr3scope.paging.walk import walk
+from cr3scope.render.strips import strips
+from cr3scope.x86.cpu_state import CpuState
+
+NX_UPPER = str(CAPTURES / "nx-upper-level.serial.log")
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["map", *words]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_right_that_the_top_level_takes_away_is_missing_below(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, NX_UPPER)
+    assert lines[0] == "the way of 0xdf9e034 under CR3=0xde6a000"
+    assert lines[2] == f"    W{'.' * 63}"
+    assert lines[3:5] == ["    " + "." * 64, "    and 5 more rows of the same"]
+    assert lines[5] == f"    {'.' * 56}w.w.w.ww"
+    assert "    leads to the table at 0xde77000; rw-- so far, takes away x" in lines
+    assert f"    {'.' * 19}{'r' * 11}R{'w' * 11}{'.' * 22}" in lines
+    assert max(map(len, lines)) <= 125
+
+
+def test_an_address_that_is_not_mapped_ends_where_its_way_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, NX_UPPER, "ffff900000000000")
+    assert [line for line in lines if " at 0x" in line and "each cell" in line] == ["PML4 at 0xde6a000: each cell 512 GiB"]
+    assert "    not present" in lines and any("O" in line for line in lines[2:10])
+
+
+def test_in_colour_two_rows_of_cells_share_a_line(tmp_path: Path) -> None:
+    held = open_core_file(Path(core(tmp_path, memory(veto=NX), cr3=f"{NEW:#x}")))
+    source = held.memory
+    cpu = CpuState(NEW)
+    lines = list(strips(source, cpu, walk(source, cpu, 0x200000), colour=True))
+    blocks = [line for line in lines if "▀" in line]
+    assert len(blocks) == 3 * 4 and all(line.count("▀") == 64 for line in blocks)
+    assert re.search(r"\x1b\[38;2;255;255;255;", blocks[0])  # the entry on the way
+
+
+def test_what_holds_no_tables_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing = tmp_path / "tlb.txt"
+    listing.write_text("0000000000001000: 0000000000001000 X--DA---W\n")
+    assert main(["map", str(listing)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("holds no tables: `maps` lists its ranges")
+    assert main(["map", NX_UPPER, "800000000000"]) == 2
+    assert "address is not canonical" in capsys.readouterr().err
