@@ -98,6 +98,17 @@ def bench_verdict(capture: Path) -> None:
     record(f"verdict of {capture.parent.name}, whole process", statistics.median(times), "s", 0.5)
 
 
+def bench_report(capture: Path) -> None:
+    """`report.html` on top of its verdict: processor time and size."""
+    for words, of, most_seconds, most_bytes in (([capture], "the page of a default boot", 0.3, 300_000),
+                                               ([], "the page of a million entries", 3, 12_000_000)):
+        command = [ROOT / "scripts/boot/python", ROOT / "tests/bench/report_page.py", *words]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}/scripts/analyze"}
+        told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split() for _ in range(RUNS)]
+        record(f"{of}, CPU time", statistics.median(float(one) for one, _ in told), "s", most_seconds)
+        record("its size", int(told[0][1]), "bytes", most_bytes)
+
+
 def bench_many_maps(capture: Path) -> None:
     """`cr3scope analyze` of a boot that asked for 100,000 ranges more, none of which is mapped: processor time."""
     grown = capture.with_name("many-maps.log")
@@ -274,6 +285,7 @@ def main() -> int:
         bench_incompressible()
         bench_verdict(healthy / "serial.log")
         bench_verdict(faulty / "serial.log")
+        bench_report(healthy / "serial.log")
         bench_borders(healthy / "serial.log")
         bench_overhead(healthy)
         bench_ends(Path(name))
