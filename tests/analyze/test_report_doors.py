@@ -121,8 +121,10 @@ def test_of_very_many_events_those_that_blame_are_kept_and_the_rest_is_counted()
     scene.boot.sets.append(SetRecord(10**6, guilty, 4, 0, 0, value, 0))
     page = html.render(of_scene(scene))
     assert f"becomes {value:#x} (P W NX)" in page
-    maps = len(scene.boot.maps) + 1 + 1 + 1  # with the write, the image and the switch
-    left = maps - limits.REPORT_EVENTS
+    scene.boot.sets[:0] = [SetRecord(number, b.ROOT + 8, 4, 1, 0, 0, 0) for number in range(2 * limits.REPORT_EVENTS)]
+    page = html.render(of_scene(scene))
+    assert f"becomes {value:#x} (P W NX)" in page
+    left = len(scene.boot.maps) + len(scene.boot.sets) - 2 * limits.REPORT_EVENTS
     assert f"{left} more events of the trace are not in this page." in page
 
 

@@ -32,3 +32,9 @@ def test_a_guest_that_died_without_a_trace_leaves_its_tables_in_the_page(tmp_pat
     data = embedded(page.read_text())
     assert [title for title, _ in titles(data)] == ["as the guest left it"]
     assert data["start"] == "0x40000000"
+
+
+def test_where_gdb_has_no_template_engine_one_line_says_what_else_there_is(tmp_path: Path) -> None:
+    commands = f"python import sys; sys.modules['jinja2'] = None\ncr3scope report {tmp_path}/report.html"
+    text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\n{commands}")
+    assert "cr3scope report: jinja2 is missing from gdb's Python: `save` a core, and `analyze --html` that" in text, text

@@ -103,7 +103,7 @@ LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one
 # it does not hold it.
 REPORT_TABLES: Final = 1 << 12
 REPORT_NAMES: Final = 1 << 11
-REPORT_EVENTS: Final = 1 << 9
+REPORT_EVENTS: Final = 1 << 9  # of a kind
 REPORT_STEPS: Final = 1 << 9
 REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
 REPORT_EDITS: Final = 1 << 12  # of one finding's mend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cr3scope import limits
 from cr3scope.diagnose.observation import Observation
@@ -32,14 +32,14 @@ class Event:
 def course(verdict: Verdict, guilty: frozenset[int]) -> tuple[list[Event], int]:
     """Return the events in order, and how many are left out past the budget; ``guilty``: addresses of entries to blame."""
     picture = verdict.picture
-    told = list(_told(picture, guilty)) if picture is not None and picture.boot is not None else []
-    left_out = max(len(told) - limits.REPORT_EVENTS, 0)
-    if left_out:  # the writes to guilty entries are what one looks for
-        bad = [event for event in told if event.is_bad][: limits.REPORT_EVENTS // 2]
-        others = [event for event in told if not event.is_bad][: limits.REPORT_EVENTS - len(bad)]
-        kept = {id(event) for event in (*bad, *others)}
-        told = [event for event in told if id(event) in kept]
-        left_out = left_out if len(told) == limits.REPORT_EVENTS else left_out + limits.REPORT_EVENTS - len(told)
+    if picture is None or picture.boot is None:
+        return [*_steps(picture), *_seen(verdict)], 0
+    boot, most = picture.boot, limits.REPORT_EVENTS
+    # The writes to guilty entries are what one looks for.
+    writes = sorted(boot.sets, key=lambda one: one.entry not in guilty)[:most]
+    shown = replace(boot, maps=boot.maps[:most], sets=writes, calls=boot.calls[:most], checks=boot.checks[:most])
+    left_out = sum(len(getattr(boot, name)) - len(getattr(shown, name)) for name in ("maps", "sets", "calls", "checks"))
+    told = list(_told(replace(picture, boot=shown), guilty))
     return [*told, *_steps(picture), *_seen(verdict)], left_out
 
 
