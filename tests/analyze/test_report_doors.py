@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from analyze.page_scenes import CAPTURES, of_capture, of_scene
 from boot_builder import healthy
-from core_builder import NEW, NX, OLD, core, memory
+from core_builder import NEW, NX, OLD, core, cpu, memory
 
 from cr3scope import limits
 from cr3scope.cli.main import main
@@ -147,3 +147,12 @@ def test_memory_that_the_firmware_names_has_its_name(words: str) -> None:
 def test_a_page_is_the_same_each_time() -> None:
     first, second = (html.render(of_capture("nx-upper-level.serial.log")) for _ in range(2))
     assert first == second
+
+
+def test_what_a_cpu_in_user_mode_does_is_judged_as_a_users_access(tmp_path: Path) -> None:
+    user = 4
+    held = core(tmp_path, memory("50 58 ebfe", also=user), cpu(0x33))
+    data = written(tmp_path, "analyze", held)
+    assert data["steps"] and all(step["user"] for step in data["steps"])
+    held = core(tmp_path, memory("50 58 ebfe"), cpu(0x33))
+    assert "is refused: supervisor only, #PF" in (written(tmp_path, "analyze", held) and (tmp_path / "report.html").read_text())

@@ -44,13 +44,16 @@ class HeldTables:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An access that was judged: as the plan names it, or what code that was followed makes it for."""
+    """An access that was judged: as the plan names it, or what code that was followed makes it for. ``user``: at CPL 3;
+    ``implicit``: the CPU reaches for a descriptor by itself."""
 
     name: str | Role
     kind: AccessKind
     virt: int
     width: int
     align: int = 1
+    user: bool = False
+    implicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.source_texts import TextSource
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
+from cr3scope.x86.cpu_state import USER
+from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.entry import ADDRESS_MASK
 
 
@@ -98,7 +100,10 @@ def _picture(now: StoppedCpu, seen: CodePrediction) -> Picture:
         Space("behind the switch" if switches else "as it stands", seen.cpu, now.memory),
         Space("before the switch", now.cpu, now.memory) if switches else None,
         platform=now.platform,
-        steps=tuple(Step(one.role, one.kind, one.virt, max(one.width, one.extent, 1)) for one in seen.steps if _is_access(one.role)),
+        steps=tuple(
+            Step(one.role, one.kind, one.virt, max(one.width, one.extent, 1), user=one.registers.cs & RPL == USER, implicit=one.role.is_descriptor)
+            for one in seen.steps if _is_access(one.role)
+        ),
     )
 
 

@@ -9,13 +9,15 @@ from cr3scope import limits
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.plan import strike
+from cr3scope.paging.walk import PageFault, access
 from cr3scope.render import chain, message, role
 from cr3scope.render.walk import bit_names
 from cr3scope.text import printable
-from cr3scope.verdict.picture import Picture
+from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.platform import Platform
 from cr3scope.x86.names import entry_name, range_words
 
 
@@ -90,13 +92,20 @@ def _by(picture: Picture, caller: int, line: int) -> str:
     return printable(source) if source else _line(line)
 
 
+def _refusal(space: Space, step: Step, platform: Platform) -> PageFault | None:
+    if not step.user and not step.implicit:
+        return strike(space.tables, space.cpu, step, platform)
+    found = access(space.tables, space.cpu, step.virt, step.kind, step.user, step.width, step.implicit, platform=platform)
+    return found if isinstance(found, PageFault) else None
+
+
 def _steps(picture: Picture | None) -> Iterator[Event]:
     """Each access that was judged, alone: as if those before it had gone through."""
     if picture is None:
         return
     space = picture.judged
     for number, step in enumerate(picture.steps[: limits.REPORT_STEPS]):
-        fault = strike(space.tables, space.cpu, step, picture.platform)
+        fault = _refusal(space, step, picture.platform)
         name = step.name if isinstance(step.name, str) else role.text(step.name)
         what = f"step {number}, {name}: {step.kind.value} of {step.virt:#x}"
         if fault is None:

@@ -113,7 +113,8 @@ def as_dict(verdict: Verdict) -> dict[str, object] | None:
         "writers": _writers(picture),
         "steps": [
             {"name": printable(step.name if isinstance(step.name, str) else role.text(step.name)), "kind": step.kind.value,
-             "virt": f"{step.virt:#x}", "width": step.width, "align": step.align}
+             "virt": f"{step.virt:#x}", "width": step.width, "align": step.align,
+             "user": step.user and not step.implicit, "implicit": step.implicit}
             for step in steps
         ],
         "stepsLeftOut": len(picture.steps) - len(steps),

@@ -92,6 +92,7 @@ def _switches(cpu: CpuState, platform: Platform) -> dict[str, object]:
         "tellsFetches": cpu.has_nx or bool(cpu.cr4 & CR4_SMEP),
         "smep": bool(cpu.cr4 & CR4_SMEP),
         "smap": bool(cpu.cr4 & CR4_SMAP) and not cpu.rflags & RFLAGS_AC,
+        "smapImplicit": bool(cpu.cr4 & CR4_SMAP),
         "userKeys": bool(cpu.cr4 & CR4_PKE),
         "supervisorKeys": bool(cpu.cr4 & CR4_PKS),
         "pkru": cpu.pkru,

@@ -102,7 +102,7 @@ export function rightsText(granted) {
 }
 
 // The exception that an access raises, with the entries to blame; null if it goes through. ``kind``: read, write or fetch.
-export function refusal(space, path, kind, isUser) {
+export function refusal(space, path, kind, isUser, isImplicit = false) {
   const {cpu, errors} = space;
   if (path.stop === "NON_CANONICAL") {
     return {vector: errors.protection, error: 0, reason: path.stop, guilty: []};
@@ -118,7 +118,7 @@ export function refusal(space, path, kind, isUser) {
     }
     return fault(path.stop, path.entries.slice(-1));
   }
-  const found = veto(space, path, kind, isUser);
+  const found = veto(space, path, kind, isUser, isImplicit);
   if (!found) {
     return null;
   }
@@ -126,7 +126,7 @@ export function refusal(space, path, kind, isUser) {
   return fault(...found);
 }
 
-function veto(space, path, kind, isUser) {
+function veto(space, path, kind, isUser, isImplicit) {
   const {cpu, bits} = space, granted = rights(space, path), leaf = path.entries.slice(-1);
   if (isUser && !granted.u) {
     return ["SUPERVISOR", lacking(path, bits.user)];
@@ -140,7 +140,7 @@ function veto(space, path, kind, isUser) {
   if (kind === "write" && !granted.w && (isUser || cpu.wp)) {
     return ["READ_ONLY", lacking(path, bits.writable)];
   }
-  if (!isUser && granted.u && cpu.smap) {
+  if (!isUser && granted.u && (isImplicit ? cpu.smapImplicit : cpu.smap)) {
     return ["SMAP", leaf];
   }
   return keyForbids(space, path, kind, isUser) ? ["PROTECTION_KEY", leaf] : null;
@@ -160,7 +160,7 @@ function keyForbids(space, path, kind, isUser) {
   return Boolean(denied & KEY_DENIES_WRITES) && kind === "write" && (isUser || cpu.wp);
 }
 
-// The first refusal of a supervisor's access of several bytes, page by page; null if there is none.
+// The first refusal of an access of several bytes, page by page; null if there is none.
 export function struck(space, step) {
   const begin = BigInt(step.virt), last = begin + BigInt(step.width) - 1n;
   const general = (reason, virt) => ({vector: space.errors.protection, error: 0, reason, guilty: [], virt});
@@ -173,7 +173,7 @@ export function struck(space, step) {
     return general("MISALIGNED", begin);
   }
   for (let virt = begin; virt <= last;) {
-    const path = walk(space, virt & MASK64), found = refusal(space, path, step.kind, false);
+    const path = walk(space, virt & MASK64), found = refusal(space, path, step.kind, step.user, step.implicit);
     if (found) {
       return {...found, virt};
     }
