@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gdb_session import answers, debug, gdb, session
 
-NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "save", "step", "symbols", "walk")
+NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "report", "save", "step", "symbols", "walk")
 NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`"
 
 REFUSED = [
@@ -23,6 +23,7 @@ REFUSED = [
     ("maps now", "usage: cr3scope maps [--new]"),
     ("step now", "usage: cr3scope step [--entry]"),
     ("save", "usage: cr3scope save FILE"),
+    ("report", "usage: cr3scope report FILE"),
 ]
 STARTED = [
     (("gdb", "-i", "mi"), True),
