@@ -48,6 +48,24 @@ def test_what_was_found_before_is_answered_rightly(name: str) -> None:
     corpus.check(name)
 
 
+def test_each_input_that_was_kept_has_its_answer() -> None:
+    assert corpus.unanswered() == set()
+
+
+def test_a_wrong_answer_is_a_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: by another headline, by a word that is missing, by time."""
+    monkeypatch.setattr(corpus, "answers", lambda: iter([("log-18410", wrong)]))
+    right = corpus.Answer(("triage", "FILE"), "FAULTED", "#PF")
+    for wrong in (right._replace(begins="HEALTHY"), right._replace(begins="refused"), right._replace(holds="#BR")):
+        with pytest.raises(Find):
+            corpus.check("log-18410")
+    wrong = right
+    corpus.check("log-18410")
+    monkeypatch.setattr(corpus, "MOST_SECONDS", 0.0)
+    with pytest.raises(Find, match=" s$"):
+        corpus.check("log-18410")
+
+
 def test_a_find_is_noticed_and_kept(tmp_path: Path) -> None:
     """The oracle can fail: by a finding of its own, an internal error, and too much time."""
 

@@ -96,12 +96,12 @@ def keep(folder: Path, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def bounded_memory() -> Iterator[None]:
-    """Let this process have so much more memory than it has now; beyond that it gets MemoryError."""
+def bounded_memory(most: int = MOST_BYTES) -> Iterator[None]:
+    """Let this process have so many more bytes than it has now; beyond that it gets MemoryError."""
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + MOST_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + most, hard))
     try:
         yield
     finally:
