@@ -9,6 +9,7 @@ from __future__ import annotations
 PARTS: tuple[tuple[str, str], ...] = (
     ("x86", "ground words of the architecture: bits, accesses, registers, exceptions, descriptors, platforms, decoding"),
     ("paging", "the architecture's rules: an access in, a translation or the exact fault out"),
+    ("elf", "the headers and notes of ELF files, checked against the file"),
     ("input", "what can be read: traces (`capture/`), cores, images and listings (`sources/`), logs (`logs/`)"),
     ("images", "loaded images: the firmware's list of them, ELF and PE twins, where they lie, symbols and lines"),
     ("target", "a CPU that stands: its registers as frozen data, and a memory with two methods; overlays wrap one"),

@@ -13,7 +13,7 @@ from core_builder import core, cpu, memory
 from cr3scope import limits
 from cr3scope.cli.main import main
 from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, write_cpu
-from cr3scope.input.sources.elf_notes import packed_note
+from cr3scope.elf.notes import packed_note
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.target.core_cpu import stopped_cpu
 from cr3scope.x86.platform import Platform

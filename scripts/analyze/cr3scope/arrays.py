@@ -1,4 +1,4 @@
-"""Python's numbers out of numpy columns.
+"""Bytes of a file, and Python's numbers out of numpy columns.
 
 The type of ``tolist`` depends on how many dimensions an array has, and the type of a column
 (``NDArray``) does not say that it has one. Said here once, for every version of numpy's types.
@@ -6,10 +6,13 @@ The type of ``tolist`` depends on how many dimensions an array has, and the type
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+
+Data = bytes | mmap.mmap  # of a file, which may be mapped and not read
 
 
 def integers(column: npt.NDArray[np.integer[Any]]) -> list[int]:

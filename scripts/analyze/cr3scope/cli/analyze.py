@@ -22,7 +22,7 @@ from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
-from cr3scope.input.sources.elf_head import MAGIC
+from cr3scope.elf.head import MAGIC
 from cr3scope.verdict.analysis import analyze, planned_cr3
 from cr3scope.verdict.boots import planned_cr3 as planned_cr3_of
 from cr3scope.verdict.types import Verdict

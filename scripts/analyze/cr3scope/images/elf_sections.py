@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cr3scope import limits
-from cr3scope.arrays import integers
+from cr3scope.arrays import Data, integers
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.elf_head import MAGIC, ElfHead, read_head
-from cr3scope.input.sources.physical_memory import Data
+from cr3scope.elf.head import MAGIC, ElfHead, read_head
 
 NO_BITS = 8  # sh_type of what has no bytes in the file
 _COMPRESSED = 1 << 11  # of sh_flags

@@ -25,8 +25,8 @@ from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_notes import TRACES, DeclaredAccess, declared_accesses, declared_flags
 from cr3scope.images.source_text import SourceLine
 from cr3scope.input.capture.records import ElfRecord
-from cr3scope.input.sources.elf_head import LOAD, MAGIC, NOTE, SHARED
-from cr3scope.input.sources.elf_notes import read_notes
+from cr3scope.elf.head import LOAD, NOTE, SHARED
+from cr3scope.elf.notes import read_notes
 
 PF_X, PF_W = 1, 2  # flags of a segment
 _NOTES = 7  # sh_type
@@ -54,14 +54,8 @@ class ElfTwin:
         self.left_out: dict[str, str] = {}
 
     def check(self) -> None:
-        """Raise UnusableInput if this is no ELF file, even when no address is ever looked up."""
-        try:
-            with self.path.open("rb") as file:
-                magic = file.read(len(MAGIC))
-        except OSError as error:
-            raise UnusableInput(f"{self.path}: {error.strerror}") from error
-        if magic != MAGIC:
-            raise UnusableInput(f"{self.path}: not an ELF file")
+        """Raise UnusableInput if this is no ELF file, or its headers are damaged, even when no address is ever looked up."""
+        _ = self._elf
 
     @cached_property
     def build_id(self) -> str | None:

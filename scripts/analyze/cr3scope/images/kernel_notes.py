@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from cr3scope.input.sources.elf_notes import read_notes
+from cr3scope.elf.notes import read_notes
 
 _OWNER = b"CR3SCOPE"
 _FLAGS, _ACCESS = 1, 2  # the note's type

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cr3scope import limits
-from cr3scope.arrays import integers
+from cr3scope.arrays import Data, integers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, TRACE_NOTE, CoreCpu, read_cpu, read_own
 from cr3scope.input.sources.core_words import CoreWords, read_words
-from cr3scope.input.sources.elf_head import CORE, I386, LOAD, NOTE, X86_64, ElfHead, read_head
-from cr3scope.input.sources.elf_notes import Note, read_notes
-from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
+from cr3scope.elf.head import CORE, I386, LOAD, NOTE, X86_64, ElfHead, read_head
+from cr3scope.elf.notes import Note, read_notes
+from cr3scope.input.sources.physical_memory import PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.entry import MAX_PHYS_BITS

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cr3scope.arrays import Data
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import Grammar, read_lines
-from cr3scope.input.sources.physical_memory import Data
 from cr3scope.paging.compare import Tells
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86.entry import PAGE_OFFSET, PAGE_SHIFT

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
@@ -21,7 +22,6 @@ from cr3scope.input.sources.listing_text import (
     matrix,
     read_lines,
 )
-from cr3scope.input.sources.physical_memory import Data
 from cr3scope.paging.compare import Tells
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
 from cr3scope.x86 import entry as bits

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cr3scope.arrays import booleans, integers
+from cr3scope.arrays import Data, booleans, integers
 from cr3scope.input.sources.listing import UTF_16
-from cr3scope.input.sources.physical_memory import Data
 from cr3scope.paging.effective import I64, U64
 from cr3scope.text import printable
 

@@ -7,11 +7,12 @@ import os
 import re
 import stat
 
+from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.elf_core import Core, open_core, read_core
-from cr3scope.input.sources.elf_head import MAGIC
+from cr3scope.elf.head import MAGIC
 from cr3scope.input.sources.listing import UTF_16, Listing
-from cr3scope.input.sources.physical_memory import Data, PhysicalMemory, Run
+from cr3scope.input.sources.physical_memory import PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
 from cr3scope.input.wide_text import narrowed
 from cr3scope.x86.cpu_state import CpuState

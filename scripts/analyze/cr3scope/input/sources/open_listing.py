@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources import info_mem, info_pg, info_tlb, ptdump
 from cr3scope.input.sources.listing import Form, Listing
 from cr3scope.input.sources.listing_text import Grammar, normalised
-from cr3scope.input.sources.physical_memory import Data
 
 # A listing may stand behind the chatter of a boot.
 _LOOK_BYTES = 16 << 20

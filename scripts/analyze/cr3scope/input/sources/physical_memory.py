@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cr3scope.arrays import Data
 from cr3scope import limits
 from cr3scope.paging.tables import Entries
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
 
-Data = bytes | mmap.mmap
 _COMPARED = 1 << 20  # bytes that are compared at once
 
 

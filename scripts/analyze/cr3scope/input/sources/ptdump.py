@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import Data, integers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
@@ -21,7 +21,6 @@ from cr3scope.input.sources.listing_text import (
     matrix,
     read_lines,
 )
-from cr3scope.input.sources.physical_memory import Data
 from cr3scope.paging.compare import Tells
 from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86 import entry as bits

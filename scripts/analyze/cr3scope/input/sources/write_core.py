@@ -13,8 +13,8 @@ from cr3scope.input.sources.core_note import (
     write_cpu,
     write_own,
 )
-from cr3scope.input.sources.elf_head import CORE, LOAD, NOTE, X86_64
-from cr3scope.input.sources.elf_notes import packed_note
+from cr3scope.elf.head import CORE, LOAD, NOTE, X86_64
+from cr3scope.elf.notes import packed_note
 from cr3scope.x86.entry import PAGE_BYTES
 
 _ELF = struct.Struct("<16sHHIQQQIHHHHHH")

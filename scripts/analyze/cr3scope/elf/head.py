@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.arrays import Data
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.physical_memory import Data
 
 MAGIC = b"\x7fELF"
 CORE, SHARED = 4, 3  # e_type
