@@ -12,6 +12,9 @@
 #define ITEM_BYTES 68
 
 size_t memory_map_count(const struct memory_map *map) {
+    if (map->descriptor_bytes < sizeof(struct memory_descriptor)) {
+        return 0;
+    }
     return map->bytes / map->descriptor_bytes;
 }
 

@@ -26,7 +26,7 @@ struct memory_map {
 
 /** A copy of descriptor number `index`, below memory_map_count. */
 struct memory_descriptor memory_map_at(const struct memory_map *map, size_t index);
-/** How many whole descriptors there are. */
+/** How many whole descriptors there are; 0 where the stride is shorter than a descriptor. */
 size_t memory_map_count(const struct memory_map *map);
 /** Whether the page at phys is memory that can be read without side effects. */
 bool memory_map_is_ram(const struct memory_map *map, uint64_t phys);

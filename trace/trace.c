@@ -7,8 +7,12 @@
 /* What stands after the fields: " #", eight digits, LF. */
 #define TRAILER_BYTES 11u
 #define FIELDS_END (TRACE_LINE_BYTES - TRAILER_BYTES)
+/* Of an `error` record: what its later fields may take, with the space and the key of each. */
+#define ERROR_STATUS_ROOM 24u
+#define ERROR_WHAT_ROOM 200u
 
 static const char digits[] = "0123456789abcdef";
+static const char cut_mark[] = "...";
 
 void trace_init(struct trace *trace) {
     const struct trace_position start = {0};
@@ -212,10 +216,37 @@ void trace_end(struct trace *trace, const char *producer, const char *next) {
     trace_close(trace);
 }
 
+static size_t escaped_length(const char *text) {
+    size_t length = 0;
+    for (; text != NULL && *text != '\0'; text++) {
+        length += needs_escape((unsigned char)*text) ? 3 : 1;
+    }
+    return length;
+}
+
+/* A text that leaves `room` bytes of the record behind it: of a longer one the end is lost. */
+static void cut_text(struct trace *trace, const char *key, const char *text, size_t room) {
+    size_t start = trace->length, end = FIELDS_END - room;
+    if (!put_key(trace, key)) {
+        drop_field(trace, start);
+        return;
+    }
+    bool is_cut = escaped_length(text) > end - trace->length;
+    end -= is_cut ? sizeof(cut_mark) - 1 : 0;
+    for (; text != NULL && *text != '\0'; text++) {
+        const char byte[] = {*text, '\0'};
+        if (escaped_length(byte) > end - trace->length) {
+            break;
+        }
+        (void)put_text(trace, byte);
+    }
+    (void)(is_cut && put_literal(trace, cut_mark));
+}
+
 void trace_error(struct trace *trace, const char *where, const char *what, uint64_t status) {
     trace_open(trace, "error");
-    trace_text(trace, "where", where);
-    trace_text(trace, "what", what);
+    cut_text(trace, "where", where, ERROR_WHAT_ROOM + ERROR_STATUS_ROOM);
+    cut_text(trace, "what", what, ERROR_STATUS_ROOM);
     if (status != 0) {
         trace_hex(trace, "status", status);
     }

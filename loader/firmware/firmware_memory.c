@@ -72,5 +72,13 @@ bool firmware_memory_copy_map(struct firmware *firmware, struct memory_map *map_
         message_hex(why, status);
         return false;
     }
+    if (memory_map_count(map_ret) == 0) {
+        message_start(why, "the firmware's memory map has no descriptor: ");
+        message_decimal(why, map_ret->bytes);
+        message_text(why, " bytes, ");
+        message_decimal(why, map_ret->descriptor_bytes);
+        message_text(why, " for each");
+        return false;
+    }
     return true;
 }

@@ -21,6 +21,7 @@ from cr3scope.input.capture.reader import read_capture
 _FRAME = 0x000F_FFFF_FFFF_F000
 _PAGE = struct.Struct("<513Q")
 _DESCRIPTOR = struct.Struct("<IIQQQQ")
+_STRIDES = 104  # below it, as fuzz_loader_memory_map.c takes them
 _ANSWER_SECONDS = 60
 
 
@@ -75,8 +76,9 @@ def _records(given: bytes, trace: bytes, _: bytes) -> None:
 
 
 def _memory_map(given: bytes, trace: bytes, _: bytes) -> None:
-    stride = _DESCRIPTOR.size + (given[0] if given else 0) % 64
-    rows = [_DESCRIPTOR.unpack_from(given, at) for at in range(1, len(given) - stride + 1, stride)]
+    stride = (given[0] if given else 0) % _STRIDES
+    whole = stride >= _DESCRIPTOR.size
+    rows = [_DESCRIPTOR.unpack_from(given, at) for at in range(1, len(given) - stride + 1, stride)] if whole else []
     wanted = [(phys >> 12, pages, kind, attributes) for kind, _, phys, _, pages, attributes in rows]
     told: list[tuple[int, int, int, int]] = []
     for record in decoder.records(trace):

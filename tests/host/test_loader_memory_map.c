@@ -173,6 +173,19 @@ static void largest_numbers_fit_an_item(void **state) {
     assert_records_tell_the_map(fixture);
 }
 
+static void stride_shorter_than_a_descriptor_leaves_no_descriptor(void **state) {
+    struct fixture *fixture = *state;
+    add(fixture, CONVENTIONAL, 0x1000, 2, 0xf);
+    for (size_t stride = 0; stride < sizeof(struct memory_descriptor); stride++) {
+        fixture->map.descriptor_bytes = stride;
+        assert_int_equal(memory_map_count(&fixture->map), 0);
+        assert_int_equal(memory_map_end(&fixture->map), 0);
+        assert_false(memory_map_is_ram(&fixture->map, 0x1000));
+        memory_map_trace(&fixture->map, &fixture->trace);
+    }
+    assert_int_equal(fixture->recording->used, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define MAP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -183,6 +196,7 @@ int main(void) {
         MAP_TEST(map_without_descriptors_gives_no_record),
         MAP_TEST(map_of_many_descriptors_goes_over_several_records),
         MAP_TEST(largest_numbers_fit_an_item),
+        MAP_TEST(stride_shorter_than_a_descriptor_leaves_no_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

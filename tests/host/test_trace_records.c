@@ -209,6 +209,27 @@ static void end_carries_the_totals_of_all_records_before_it(void **state) {
     assert_string_equal(recording_sink_body(fixture->recording, 3), expected);
 }
 
+static void error_of_any_length_tells_where_what_and_status(void **state) {
+    struct fixture *fixture = *state;
+    char where[700], what[700];
+    for (size_t length = 0; length < sizeof(what); length += 7) {
+        fixture->recording->used = 0;
+        fixture->recording->bytes[0] = '\0';
+        memset(where, length % 2 ? 'x' : '@', length);
+        memset(what, length % 3 ? 'y' : '=', length);
+        where[length] = what[length] = '\0';
+        trace_error(&fixture->trace, where, what, UINT64_MAX);
+        assert_false(fixture->trace.overflow);
+        assert_true(fixture->recording->used <= TRACE_LINE_BYTES);
+        const char *body = recording_sink_body(fixture->recording, 0);
+        assert_non_null(strstr(body, " where="));
+        assert_non_null(strstr(body, " what="));
+        assert_non_null(strstr(body, " status=ffffffffffffffff"));
+        assert_true(length < 400 || strstr(body, "... what=") != NULL);
+        assert_true(length < 200 || strstr(body, "... status=") != NULL || length < 300);
+    }
+}
+
 static void resumed_trace_goes_on_with_sequence_bytes_and_checksum(void **state) {
     struct fixture *fixture = *state;
     trace_begin(&fixture->trace, "loader", "1.0");
@@ -281,6 +302,7 @@ int main(void) {
         RECORD_TEST(data_room_is_exactly_what_fits),
         RECORD_TEST(record_that_was_interrupted_leaves_no_trace_and_no_gap),
         RECORD_TEST(end_carries_the_totals_of_all_records_before_it),
+        RECORD_TEST(error_of_any_length_tells_where_what_and_status),
         RECORD_TEST(resumed_trace_goes_on_with_sequence_bytes_and_checksum),
         RECORD_TEST(closed_sink_gets_a_close_record_and_the_others_notice_nothing),
         RECORD_TEST(every_sink_gets_every_record_and_the_fifth_sink_is_refused),

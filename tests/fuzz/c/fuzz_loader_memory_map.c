@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (recording == NULL) {
         recording = recording_sink_new();
     }
-    size_t stride = sizeof(struct memory_descriptor) + take_number(&take, 1) % 64;
+    size_t stride = take_number(&take, 1) % 104;
     const struct memory_map map = {.descriptors = take.bytes,
                                    .bytes = take.left,
                                    .descriptor_bytes = stride,
@@ -31,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     REQUIRE(trace_add_sink(&trace, &recording->sink));
     trace_begin(&trace, "fuzz", "1");
     memory_map_trace(&map, &trace);
+    REQUIRE(stride >= sizeof(struct memory_descriptor) || count == 0);
     REQUIRE(count == 0 || recording_sink_records(recording) > 1);
     REQUIRE(recording_sink_records(recording) <= count + 1);
     trace_end(&trace, "fuzz", "none");

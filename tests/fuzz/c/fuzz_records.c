@@ -6,7 +6,6 @@
 #include "trace/sinks.h"
 
 #define MOST_TEXT 700u
-#define MOST_ERROR_TEXT 100u
 
 static struct recording_sink *recording;
 static char close_record[TRACE_LINE_BYTES];
@@ -77,10 +76,11 @@ static void put_record(struct trace *trace, struct take *take) {
         return;
     }
     if (kind == 6) {
-        char text[MOST_TEXT];
-        (void)take_text(take, text);
-        text[MOST_ERROR_TEXT] = '\0'; /* a field that does not fit is left out, and missed */
-        trace_error(trace, text, "what", take_number(take, 8));
+        char where[MOST_TEXT], what[MOST_TEXT];
+        (void)take_text(take, where);
+        (void)take_text(take, what);
+        trace_error(trace, where, what, take_number(take, 8));
+        REQUIRE(!trace->overflow);
         return;
     }
     trace_open(trace, "unheard-of");

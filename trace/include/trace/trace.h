@@ -79,5 +79,5 @@ void trace_begin(struct trace *trace, const char *producer, const char *version)
 void trace_section(struct trace *trace, const char *producer);
 /** `next`: the producer that must follow, or "none". */
 void trace_end(struct trace *trace, const char *producer, const char *next);
-/** The writer gives up. status 0: there is none. */
+/** The writer gives up. status 0: there is none. Of a text that does not fit the end is cut. */
 void trace_error(struct trace *trace, const char *where, const char *what, uint64_t status);
