@@ -245,8 +245,8 @@ def _check_dialogue(case: Case) -> None:
         Qmp.events, Qmp.run_state, Qmp.registers, lambda qmp: qmp.monitor("info registers"), lambda qmp: qmp.execute("qom-get"), Qmp.activate_disks,
         Qmp.quit,
     )  # fmt: skip
-    for number, question in enumerate(questions):
-        _ask(case, question, str(case.meant.get(f"how {number}", "")))
+    for at, question in enumerate(questions):
+        _ask(case, question, str(case.meant.get(f"how {at}", "")))
 
 
 def _ask(case: Case, question: Callable[[Qmp], object], how: str) -> None:

@@ -7,14 +7,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope.arrays import Data
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.efi_file import EfiFile, read_efi
 from cr3scope.images.kernel_file import KernelFile, read_kernel
 from cr3scope.images.protocols.linux import LinuxHeader, read_linux
 from cr3scope.images.protocols.multiboot import Multiboot, find_multiboot
-from cr3scope.input.sources.elf_head import MAGIC
-from cr3scope.input.sources.physical_memory import Data
+from cr3scope.elf.head import MAGIC
 
 _MZ = b"MZ"
 

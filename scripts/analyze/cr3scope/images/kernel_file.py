@@ -16,8 +16,8 @@ from cr3scope.images.elf_symbols import ElfSymbols, undefined
 from cr3scope.images.elf_twin import PF_W, PF_X, ElfTwin
 from cr3scope.images.protocols.limine import Limine, find_limine
 from cr3scope.images.protocols.multiboot import Multiboot, find_multiboot
-from cr3scope.input.sources.elf_head import I386, LOAD, NOTE, SHARED, X86_64
-from cr3scope.input.sources.elf_notes import read_notes
+from cr3scope.elf.head import I386, LOAD, NOTE, SHARED, X86_64
+from cr3scope.elf.notes import read_notes
 
 PF_R = 4
 _EXECUTABLE = 2  # e_type
