@@ -9,6 +9,7 @@ import pytest
 from analyze.test_machine_guest import AT_ONCE
 from analyze.test_machine_hostile import judge
 
+from cr3scope import limits
 from cr3scope.cli.main import main
 from cr3scope.qemu.awaited import Awaited, line_of
 from cr3scope.qemu.serial_port import SerialPort, Sign
@@ -99,3 +100,24 @@ def test_a_line_begins_and_ends_where_the_guest_lets_it(pieces: list[bytes], pat
 def test_the_line_of_a_match(text: bytes, pattern: bytes, line: str) -> None:
     match = re.search(pattern, text)
     assert match and line_of(text, match) == line
+
+
+@pytest.mark.parametrize("option", ["--expect", "--fail", "--until"])
+def test_a_pattern_that_takes_for_ever_on_a_guests_line_is_given_up_and_said_so(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PATTERN_SECONDS", 0.05)
+    status, told, remarks = judge(tmp_path, f"says:busy\r\n{'a' * 60}b\r\n", option, "(a|aa)+$", seconds="4")
+    assert (status, told["verdict"]) == (2, "incomplete"), told
+    assert f"{option}: its pattern takes over 0.05 s on what the guest said: whether that was said is not known" in remarks
+
+
+def test_a_pattern_that_was_given_up_costs_no_more_time_and_hides_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limits, "PATTERN_SECONDS", 0.05)
+    port = SerialPort(tmp_path / "serial.log", Awaited(expect=re.compile(b"(a|aa)+$"), until=re.compile(b"done")))
+    assert port.feed(b"a" * 60 + b"b") == [] and port.too_slow == ["--expect"]
+    monkeypatch.setattr(limits, "PATTERN_SECONDS", 1e-6)
+    assert port.feed(b"a" * 60) == [] and port.too_slow == ["--expect"]
+    monkeypatch.setattr(limits, "PATTERN_SECONDS", 10)
+    assert port.feed(b" done") == [Sign.AWAITED]
+    port.close()

@@ -173,7 +173,11 @@ def _steps_that_fault(items: list[Item]) -> list[str]:
 def _make_twin(rng: Random) -> Case:
     """A healthy boot with one bit of one thing that matters flipped."""
     items = wire.copied(wire.base(wire.REAL))
-    what = rng.choice(("entry", "map", "cpu", "segment", "check"))
+    what = rng.choice(("entry", "map", "cpu", "segment", "check", "wire", "wire", "wire", "field"))
+    if what == "wire":
+        return Case(_on_the_wire(rng, wire.written(items)), ".trace", {"what": "bytes were damaged on the way"})
+    if what == "field":
+        return _without_a_field(rng, items)
     if what == "entry":
         dump = wire.dumped(items, "new")
         assert dump is not None
@@ -192,8 +196,44 @@ def _make_twin(rng: Random) -> Case:
     item = rng.choice([each for each in items if each.kind == what and each.fields.get("when") != "entry"])
     key = rng.choice(wanted)
     old = item.fields[key]
-    item.fields[key] = "fail" if what == "check" else f"{item.number(key) ^ 1 << rng.randrange(12, 48):x}"
+    number = item.number(key)
+    bits = [bit for bit in range(12, 48) if key != "last" or not number >> bit & 1]  # a shorter range asks for nothing that is not there
+    item.fields[key] = "fail" if what == "check" else f"{number ^ 1 << rng.choice(bits):x}"
     return Case(wire.written(items), ".trace", {"what": f"{what} {item.fields.get('name', '')} {key} {old} -> {item.fields[key]}"})
+
+
+def _on_the_wire(rng: Random, data: bytes) -> bytes:
+    """Damage that no checksum is made right for."""
+    lines = data.splitlines(keepends=True)
+    at, how = rng.randrange(len(lines)), rng.randrange(7)
+    if how == 0:
+        lines.insert(at, lines[at])
+    elif how == 1:
+        del lines[at]
+    elif how == 2:
+        lines[at : at + 2] = reversed(lines[at : at + 2])
+    elif how == 3:
+        lines[at] = lines[at][: rng.randrange(1, len(lines[at]))]
+    elif how == 4:
+        lines[at] = lines[at][:-1] + bytes((rng.choice(b"x #@=,%"),)) * rng.choice((1, 2, 600)) + b"\n"
+    elif how == 5:
+        return data[: len(data) - rng.randrange(2, len(data))]
+    else:
+        out = bytearray(data)
+        out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+        return bytes(out)
+    out_of_order = b"".join(lines)
+    return out_of_order if out_of_order != data else out_of_order[1:]
+
+
+def _without_a_field(rng: Random, items: list[Item]) -> Case:
+    """A number that is none, in a record of which the plan or its judge has need."""
+    item = rng.choice([each for each in items if each.kind in ("cpu", "plan", "map", "segment", "dump", "dump-end", "memory", "memory-end", "mmap", "elf", "table", "set")])
+    key = rng.choice([each for each in item.fields if each not in _TEXTS and each != "build_id"])
+    wrong = rng.choice(("", "xyz", "-1", "1" * 17, "0x10", "G", "1,2", "%zz"))
+    item.honest.discard(key)
+    item.fields[key] = wrong
+    return Case(wire.written(items), ".trace", {"what": f"{item.kind} {key} = {wrong!r}"})
 
 
 def _check_twin(case: Case) -> None:

@@ -6,19 +6,30 @@ import io
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 from analyze import test_logs_kvm as kvm
+from analyze import test_logs_linux_oops as oops
+from analyze import test_logs_own_words as own
 from analyze import test_logs_virtualbox as virtualbox
+from analyze import test_logs_xen as xen
 from analyze.logs import fuzz as model
+from analyze.test_logs_damage import TEXTS
 from fuzz.noise import damaged, damaged_text
 from fuzz.target import Case, Target, require, verdict_of
 
+from cr3scope.errors import UnusableInput
+from cr3scope.input.logs.formats.qemu_int import by_boot, observe
+from cr3scope.input.logs.int_log import log_filter, storm, switch
 from cr3scope.input.logs.int_log.log_filter import LogFilter
+from cr3scope.input.logs.int_log.marker import MARKER
+from cr3scope.input.logs.int_log.storm import StormDetector
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
+from cr3scope.render.message import plain
 from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.types import Status, Verdict
 
@@ -43,7 +54,10 @@ _PASTES = (
     f"{virtualbox.GURU}\n{virtualbox.SHORT}",
     "(XEN) *** DOUBLE FAULT ***\n(XEN) ----[ Xen-4.17  x86_64  debug=n  Not tainted ]----\n(XEN) CPU:    0\n(XEN) RIP:    e008:[<ffff82d040200000>] f+0x10/0x20\n"
     "(XEN) rax: 0000000000000000   rbx: 0000000000000000   rcx: 0000000000000000\n(XEN) cr3: 000000007e8b1000   cr2: ffff900000000000\n(XEN) Panic on CPU 0:\n",
+    *TEXTS.values(), *own.ALL, *own.PROSE, *oops.ALL, xen.HYPERVISOR, xen.GUEST, xen.NEWER, xen.OLDER, xen.BOUNCE,
 )  # fmt: skip
+_SHORTER = {"HEAD_BYTES": 1 << 12, "WINDOW_BYTES": 1 << 11, "TAIL_BYTES": 1 << 13}  # what of a long log is kept
+_STORM = 20  # records
 
 
 @contextmanager
@@ -66,6 +80,39 @@ def _check_meant(case: Case) -> None:
     with kept_as_file(b"") as path:
         found = model.differences(meant, path)
     require(not found, "; ".join(found))
+    _observed(rng=Random(case.data), meant=meant, data=case.data)
+    _shortened(case.data)
+
+
+def _observed(rng: Random, meant: model.Case, data: bytes) -> None:
+    """As the log of a boot whose switch is known, and as a long one of which not all is read."""
+    roots = {each.cpu.cr3 for told in meant.meaning.told for each in told.fatals} or {0x1000}
+    cr3 = rng.choice(sorted(roots))
+    from_start = rng.choice((1 << 12, 1 << 23))
+    with kept_as_file(data) as path, mock.patch.multiple(switch, _FROM_START=from_start, _PROBE=1 << 11), suppress(UnusableInput):
+        report = observe(path, cr3)
+        notes = " ".join(map(plain, report.notes))
+        others = None if report.fatal is None or report.fatal.cr3 == cr3 else report.fatal.cr3
+        require(others is None or "never stands in the log" in notes, f"told as under {cr3:#x} is what came under {others}")
+        with LogFile(path) as log:
+            boots = by_boot(log, [cr3] * rng.randrange(1, 4))
+            require(boots is None or all(isinstance(each.records, int) for each in boots), "no report of a boot")
+
+
+def _shortened(data: bytes) -> None:
+    """As it is kept while it grows: the head, the end and what is around each new CR3, all of it the log's own."""
+    out, detector = io.BytesIO(), StormDetector()
+    with mock.patch.multiple(log_filter, **_SHORTER), mock.patch.object(storm, "STORM_RECORDS", _STORM):
+        kept = LogFilter(out)
+        for at in range(0, len(data), 1 << 11):
+            found = detector.feed(kept.feed(data[at : at + (1 << 11)]))
+            require(found is None or b"%x" % found.rip in data, "a storm at an address that does not stand in the log")
+        kept.finish()
+    short = out.getvalue()
+    require(data.startswith(short[: _SHORTER["HEAD_BYTES"]]), "the head of a log is not kept")
+    require(short.endswith(data[-_SHORTER["TAIL_BYTES"] // 2 :]), "the end of a log is not kept")
+    others = set(short.splitlines()) - set(data.splitlines())
+    require(all(MARKER in line for line in others), "a line that the log does not hold")
 
 
 def _make_damaged(rng: Random) -> Case:
@@ -74,6 +121,8 @@ def _make_damaged(rng: Random) -> Case:
         text += rng.choice(_PASTES)
     data = damaged_text(rng, text).encode("utf-8", "surrogatepass")
     data = damaged(rng, data) if rng.random() < 0.3 else data
+    if rng.random() < 0.08:
+        data = b"\xff\xfe" + data.decode("latin-1").encode("utf-16-le")[: rng.choice((-1, 1 << 20))]
     return Case(data, ".log", {"page": rng.random() < 0.02})
 
 
@@ -88,10 +137,11 @@ def _check_damaged(case: Case) -> None:
         kept.feed(case.data[at : at + (1 << 12)])
     kept.finish()
     require(shortened.getvalue().rstrip(b"\n") == case.data.rstrip(b"\n"), "a short log is shortened")
+    _shortened(case.data)
     verdict, _ = verdict_of(judged, bool(case.meant.get("page")))
     if verdict is not None and verdict.status is Status.HEALTHY and verdict.observation is not None and verdict.observation.boots == 1:
         require(not _DIED.search(case.data), "HEALTHY, although the only boot ends with QEMU's `Triple fault`")
 
 
-LOG = Target("log", _make_meant, _check_meant, ("input/logs/int_log", "input/logs/formats/qemu_int.py", "input/logs/delivery.py", "render/chain.py"))
-DAMAGED_LOG = Target("damaged-log", _make_damaged, _check_damaged, ("input/logs",))
+LOG = Target("log", _make_meant, _check_meant, ("input/logs/int_log", "input/logs/formats/qemu_int.py", "input/logs/delivery.py"))
+DAMAGED_LOG = Target("damaged-log", _make_damaged, _check_damaged, ("input/logs", "render/chain.py"))

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import select
 import socket
 import struct
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 from analyze import dead_guest
+from analyze.storm_log import record
+from fuzz.elves import tiny
 from fuzz.noise import damaged, damaged_text, number
-from fuzz.target import HOSTILE, Case, Target, require, shown
+from fuzz.target import HOSTILE, Case, Find, Target, require, shown
 
+from cr3scope import limits
 from cr3scope.images.debug_table import debug_images, table_counts
 from cr3scope.errors import UnusableInput
+from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.loaded import Loaded
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.examine import examine
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.paused_guest import has_gigapages, look, stopped_cpus
-from cr3scope.qemu.qmp import Qmp
+from cr3scope.qemu.qmp import REPLY_SECONDS, Listener, Qmp
 from cr3scope.qemu.text_screen import read_text_screen
 from cr3scope.render.message import plain
 from cr3scope.target.memory import MemoryUnavailable
@@ -48,6 +56,14 @@ _ASKED = re.compile(r"xp /(\d+)([gbh])x (0x[0-9a-f]+)")
 _WIDTH = {"g": 8, "b": 1, "h": 2}
 _MOST_WORDS = 4096
 _IMAGES = 0x40_0000
+_HALTED = b"\xf4\xeb\xfd"  # hlt, and back to it
+_SERIAL = (
+    b"", b"", b"Kernel panic - not syncing: VFS\r\n", b"ASSERT failed\r\nsystem halted\r\n", b"\x1b[31m<b7>all tests passed\r\n",
+    b'BdsDxe: failed to load Boot0001 "UEFI <b7>" from PciRoot(0x0): Not Found\r\nBdsDxe: No bootable option or device was found.\r\n',
+    b'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0)\r\nBdsDxe: No bootable option or device was found.\r\n',
+    b'BdsDxe: loading Boot0004 "UEFI PXEv4" from PciRoot(0x0)\r\n>>Start PXE over IPv4.\r\n',
+)  # fmt: skip
+_SCREEN = "SeaBIOS (version 1.16)\n\nBooting from Hard Disk...\nNo bootable device.\n"
 
 
 class _Ram(dead_guest.Ram):
@@ -68,8 +84,17 @@ class _Peer:
 
     def __init__(self, rng: Random) -> None:
         self._rng, self.ram = rng, _Ram(rng)
-        self._honest = rng.random()
-        self.registers = self._perhaps("".join(_REGISTERS.replace("CPU#0", f"CPU#{n}") for n in range(rng.choice((1, 1, 2)))))
+        self._honest = rng.choice((1.0, rng.random()))
+        registers = _REGISTERS
+        if rng.random() < 0.5:
+            registers = registers.replace("HLT=0", "HLT=1").replace(f"RIP={dead_guest.CODE:016x}", f"RIP={dead_guest.CODE + 1:016x}")
+            self.ram.put(dead_guest.CODE, _HALTED)
+        if rng.random() < 0.3:
+            registers = registers.replace("RFL=00000046", "RFL=00000246")
+        if rng.random() < 0.2:
+            registers = registers.replace("EFER=0000000000000d00", "EFER=0000000000000000").replace("00af9a00 DPL=0 CS64", "00cf9a00 DPL=0 CS32")
+            self.ram.put(0xB8000, "".join(f"{letter}\x07" for line in _SCREEN.split("\n") for letter in line.ljust(80)).encode())
+        self.registers = self._perhaps("".join(registers.replace("CPU#0", f"CPU#{n}") for n in range(rng.choice((1, 1, 2, 5)))))
         self.tree = self._perhaps(_MTREE)
 
     def _perhaps(self, text: str) -> str:
@@ -80,6 +105,8 @@ class _Peer:
             return self.registers
         if line.startswith("info mtree"):
             return self.tree
+        if line.startswith("info jit"):
+            return self._perhaps("Translation buffer state:\n")
         asked = _ASKED.fullmatch(line)
         return self._perhaps(self._dumped(int(asked[1]), _WIDTH[asked[2]], int(asked[3], 16))) if asked else self._perhaps("unknown command: 'x'\n")
 
@@ -93,7 +120,22 @@ class _Peer:
             lines.append(f"{start:016x}: {words}\r\n")
         return "".join(lines)
 
-    def execute(self, command: str, **_: object) -> object:
+    def _save(self, at: object, size: object, filename: object) -> None:
+        """Write memory to a file, or something else in its place."""
+        assert isinstance(at, int) and isinstance(size, int)
+        file, how = Path(str(filename)), self._rng.choice(("honest", "honest", "short", "link", "pipe", "folder", "nothing"))
+        if how in ("honest", "short"):
+            file.write_bytes(self.ram.physical(at, size)[: size - (how == "short")])
+        elif how == "link":
+            file.symlink_to("/proc/self/maps")
+        elif how == "pipe":
+            os.mkfifo(file)
+        elif how == "folder":
+            file.mkdir()
+
+    def execute(self, command: str, **arguments: object) -> object:
+        if command == "pmemsave":
+            self._save(arguments["val"], arguments["size"], arguments["filename"])
         right: dict[str, object] = {"query-cpus-fast": [{"qom-path": "/machine/unattached/device[0]"}], "qom-get": 40, "query-status": {"status": "paused"}}
         return right.get(command, {}) if self._rng.random() < self._honest else _any_json(self._rng)
 
@@ -116,36 +158,70 @@ def _check_examined(case: Case) -> None:
     """All that is asked of a paused guest."""
     rng = Random(int(case.data or b"0"))
     peer = _Peer(rng)
-    outcome = Outcome(reason=rng.choice(list(Reason)), triple_fault=rng.random() < 0.5)
+    outcome = Outcome(
+        reason=rng.choice((*Reason, Reason.TIMEOUT, Reason.STANDSTILL, Reason.IDLE, Reason.NOTHING_BOOTED)), triple_fault=rng.random() < 0.4, serial=rng.choice(_SERIAL),
+        run_state=rng.choice(("running", "paused", "prelaunch", "")), has_said_it=rng.random() < 0.8, watchdog=rng.choice(("", "", "", "reset")),
+    )  # fmt: skip
+    most = rng.choice((limits.MONITOR_CPUS, 3))
+    with mock.patch.object(limits, "MONITOR_CPUS", most):
+        _examine(peer, outcome, rng)
+
+
+def _examine(peer: _Peer, outcome: Outcome, rng: Random) -> None:
     try:
         outcome.looks = [look(peer) for _ in range(2)]
         has_gigapages(peer)
         list(memory_map.asked(peer.monitor))
         for cpu in stopped_cpus(peer):
             cpu.bytes_at(cpu.registers.get("RIP", 0), 16)
+            at, length = rng.choice((0, 0x13000, 0x1F_F000)), 0x8000
+            found = cpu.memory.physical(at, length)
+            require(len(found) <= length, "more bytes than were asked for")
         read_text_screen(peer)  # type: ignore[arg-type]
     except (MemoryUnavailable, UnusableInput) as error:
         require(str(error).strip(), "a refusal without a word")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         log = Path(folder, "interrupts.log")
-        log.write_bytes(b"check_exception old: 0x8 new 0xe\nTriple fault\n" if outcome.triple_fault else b"")
+        log.write_bytes(_log(outcome, rng))
+        kernel = Path(folder, "kernel.elf")
+        kernel.write_bytes(tiny())
+        files = rng.choice(((), (ElfFile(kernel, dead_guest.CODE & ~0xFFF),), (ElfFile(kernel),)))
+        kept = Path(folder, "kept")
+        if rng.random() < 0.9:
+            kept.mkdir()
         try:
-            examine(Path(folder), log, (), peer, outcome)  # type: ignore[arg-type]
+            examine(kept, log, files, peer, outcome)  # type: ignore[arg-type]
         except (MemoryUnavailable, UnusableInput) as error:
             require(str(error).strip(), "a refusal without a word")
         for finding in outcome.findings:
             shown(plain(finding.title))
-        state = Path(folder, "machine.txt")
+        state = kept / "machine.txt"
         if state.exists():
             shown(state.read_text(encoding="utf-8").replace("\t", " "))
+
+
+def _log(outcome: Outcome, rng: Random) -> bytes:
+    """What QEMU wrote of the guest that now stands: nothing, the end alone, or a fault at its place."""
+    if rng.random() < 0.4:
+        return b"check_exception old: 0x8 new 0xe\nTriple fault\n" if outcome.triple_fault else b""
+    told, at = rng.choice(((14, dead_guest.CODE), (13, dead_guest.CODE), (6, dead_guest.CODE + 1), (14, 0x9000))), dead_guest.STACK + 0x800
+    fault = "".join(record(0, told[0], 2, rip=told[1], rsp=at, cr2=0x1234, cr3=dead_guest.ROOT))
+    if outcome.triple_fault:
+        fault += "".join(record(1, 8, rip=told[1], rsp=at, cr2=0x1234, cr3=dead_guest.ROOT, old=told[0])) + "check_exception old: 0x8 new 0xe\nTriple fault\n"
+    return fault.encode()
 
 
 def _make_dialogue(rng: Random) -> Case:
     lines = [{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}, {"return": {}, "id": "hello"}]
     lines += [{"event": rng.choice(("RESET", "SHUTDOWN", "STOP", "WATCHDOG")), "data": {"guest": True, "reason": "guest-reset"}} for _ in range(rng.randrange(3))]
-    commands = ("query-status", "human-monitor-command", "query-commands", "qom-get")
+    commands = ("query-status", "human-monitor-command", "query-commands", "qom-get", "qom-get 1", "x-blockdev-set-active")
+    right: list[object] = [
+        {"return": {"status": "paused"}, "id": "query-status"}, {"return": _REGISTERS, "id": "human-monitor-command"},
+        {"return": [{"name": "blockdev-set-active"}, {"name": None}], "id": "query-commands"}, {"return": {}, "id": "blockdev-set-active"},
+    ]  # fmt: skip
     replies: list[object] = [{"return": _any_json(rng), "id": rng.choice(commands)} for _ in range(rng.randrange(6))]
     replies += [{"error": _any_json(rng), "id": rng.choice(commands)} for _ in range(rng.randrange(3))]
+    replies += rng.sample(right, rng.randrange(len(right) + 1))
     everything: list[object] = [*lines, *replies]
     if rng.random() < 0.5:
         everything.insert(rng.randrange(len(everything)), _any_json(rng))
@@ -159,7 +235,8 @@ def _make_dialogue(rng: Random) -> Case:
         data = damaged(rng, data)
     if rng.random() < 0.05:
         data = b"[" * 5000 + b"\n" + data
-    return Case(data, ".qmp", {"cut": rng.randrange(1, 400)})
+    hows = ("", "", "", "events", "long", "pieces", "deaf", "silent", "stopped", "interrupted", "late", "listener")
+    return Case(data, ".qmp", {f"how {number}": rng.choice(hows) for number in range(7)})
 
 
 def _check_dialogue(case: Case) -> None:
@@ -168,18 +245,60 @@ def _check_dialogue(case: Case) -> None:
         Qmp.events, Qmp.run_state, Qmp.registers, lambda qmp: qmp.monitor("info registers"), lambda qmp: qmp.execute("qom-get"), Qmp.activate_disks,
         Qmp.quit,
     )  # fmt: skip
-    for question in questions:
+    for at, question in enumerate(questions):
+        _ask(case, question, str(case.meant.get(f"how {at}", "")))
+
+
+def _ask(case: Case, question: Callable[[Qmp], object], how: str) -> None:
+    """``how``: what befalls the connection, or whoever asks."""
+    budget = {"events": {"QMP_EVENTS": 2}, "long": {"QMP_MESSAGE_BYTES": 100}, "pieces": {"QMP_TURN_BYTES": 1 << 16}}.get(how, {})
+    with contextlib.ExitStack() as stack:
+        for name, value in budget.items():
+            stack.enter_context(mock.patch.object(limits, name, value))
+        called, theirs = stack.enter_context(_connected(how))
+        theirs.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            theirs.sendall(case.data[: 1 << 16])
+        if how == "deaf":
+            theirs.close()
+        elif how != "silent":
+            theirs.shutdown(socket.SHUT_WR)
+        qmp = called()
+        read, write = os.pipe()
+        stack.callback(os.close, read)
+        stack.callback(os.close, write)
+        begin = time.monotonic()
+        if how == "stopped":
+            os.write(write, b"x")
+        qmp.bound(begin + {"late": -1.0, "silent": 0.01}.get(how, 10.0), lambda: how in ("stopped", "interrupted"), read)
+        stack.callback(qmp.close)
+        try:
+            answer = question(qmp)
+            require(question is not Qmp.events or all(isinstance(event, dict) for event in answer), "an event that is no object")  # type: ignore[attr-defined]
+            question(qmp)
+        except MemoryUnavailable as error:
+            require(str(error).strip(), "a refusal without a word")
+        require(time.monotonic() - begin < REPLY_SECONDS, "waits longer than it may")
+
+
+@contextlib.contextmanager
+def _connected(how: str) -> Iterator[tuple[Callable[[], Qmp], socket.socket]]:
+    """What makes our end of a connection, and the peer's end."""
+    if how != "listener":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs:
-            theirs.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                theirs.sendall(case.data[: 1 << 16])
-            theirs.shutdown(socket.SHUT_WR)
-            try:
-                answer = question(Qmp(ours))
-                require(question is not Qmp.events or all(isinstance(event, dict) for event in answer), "an event that is no object")  # type: ignore[attr-defined]
-            except MemoryUnavailable as error:
-                require(str(error).strip(), "a refusal without a word")
+            yield lambda: Qmp(ours), theirs
+        return
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as theirs:
+        path = Path(folder, "qmp")
+        listener = Listener(path)
+        theirs.connect(str(path))
+        require(select.select([listener], [], [], 1)[0], "a caller that is not heard")
+        yield listener.accept, theirs
+        listener.close()
+        with contextlib.suppress(OSError):  # the name is taken
+            Listener(path)
+            raise Find("two listen in one place")
 
 
 class _Firmware:

@@ -32,6 +32,7 @@ PROBE_STEPS: Final = 1 << 13  # parts of ranges that are tried on other CPUs; a 
 
 # A run: what QEMU answers, what its guest sends, and what else is started for it.
 SERIAL_BYTES: Final = 32 << 20  # of the serial port: three quarters for its beginning, the rest for its end
+PATTERN_SECONDS: Final = 1.0  # of CPU, for one search of --expect, --fail or --until: some take for ever on some lines
 STDERR_BYTES: Final = 1 << 16  # of what QEMU itself says
 STDOUT_BYTES: Final = 4 << 20  # where the guest's serial port goes elsewhere
 COMMAND_CAPTURE_BYTES: Final = CAPTURE_DECODED_BYTES  # of what --capture-command prints

@@ -140,7 +140,7 @@ def _check_twin(twin: ElfTwin) -> None:
 
 def _pattern(text: str) -> re.Pattern[bytes]:
     try:
-        return re.compile(os.fsencode(text), re.MULTILINE)  # linear: as far as the user's own is
+        return re.compile(os.fsencode(text), re.MULTILINE)  # linear: as far as the user's own is, and bounded
     except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
+
+from cr3scope import limits
 
 _LINE_ENDS = re.compile(rb"[\r\n]")
 
@@ -22,6 +29,42 @@ class Awaited:
 
 
 NOTHING = Awaited()
+
+
+class TooSlow(Exception):
+    """A pattern takes longer than anybody waits on what a guest has said."""
+
+
+def first_match(pattern: re.Pattern[bytes], texts: tuple[bytes, ...], start: int) -> tuple[bytes, re.Match[bytes]] | None:
+    """Return the first of the texts in which the pattern is from ``start`` on, and where; None if in none.
+
+    TooSlow past the budget: the pattern is the user's own, and what it is held against the guest's.
+    """
+    with _bounded():
+        for text in texts:
+            match = pattern.search(text, start)
+            if match is not None:
+                return text, match
+    return None
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """By a timer of the CPU's time; where none can be set, in another thread, without a bound."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, _late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limits.PATTERN_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _late(_number: int, _frame: FrameType | None) -> None:
+    raise TooSlow
 
 
 def line_of(text: bytes, match: re.Match[bytes]) -> str:

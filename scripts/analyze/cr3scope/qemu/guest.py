@@ -243,6 +243,8 @@ class _Watcher:
             self.outcome.notes.append(f"serial.log: {self._serial.left_out} bytes left out")
         if self._serial.error is not None:
             self.outcome.notes.append(f"serial.log is not whole: {self._serial.error.strerror}; all that came was judged")
+        for option in self._serial.too_slow:
+            self.outcome.lose(f"{option}: its pattern takes over {limits.PATTERN_SECONDS:g} s on what the guest said: whether that was said is not known")
         self.outcome.serial, self.outcome.panic = self._serial.received, self._serial.panic
         self.outcome.has_said_it, self.outcome.refused = self._serial.has_said_it, self._serial.refused
         self.outcome.stdout = bytes(self._stdout)

@@ -13,7 +13,7 @@ from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.panic import LINUX_PANIC, XEN_LINE
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
-from cr3scope.qemu.awaited import NOTHING, Awaited, line_of
+from cr3scope.qemu.awaited import NOTHING, Awaited, TooSlow, first_match, line_of
 from cr3scope.render.output_file import open_new
 
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
@@ -61,6 +61,7 @@ class SerialPort:
         self.total = 0  # bytes so far, left-out ones included
         self.has_said_it = awaited.expect is None  # what was expected
         self.refused: str | None = None  # the first line that must not be said
+        self.too_slow: list[str] = []  # patterns that were given up: whether what they stand for was said nobody knows
         self.panic: str | None = None  # why a kernel gave up, in its own words, wherever that was said
         self.error: OSError | None = None  # the disk is full, say; what is received is still judged
         self.is_traced = False  # a trace has begun
@@ -141,15 +142,23 @@ class SerialPort:
         if until is None and self.has_said_it and (fail is None or self.refused is not None):
             return
         lines = window.replace(b"\r\n", b"\n").removesuffix(b"\r")
-        first = int(is_cut)  # `^` looks at the byte before
-        if fail is not None and self.refused is None:
-            for text in (lines, window):
-                match = fail.search(text, first)
-                if match is not None:
-                    self.refused = line_of(text, match)
-                    yield Sign.REFUSED
-                    break
+        texts, first = (lines, window), int(is_cut)  # `^` looks at the byte before
+        if fail is not None and self.refused is None and (found := self._search("fail", fail, texts, first)):
+            self.refused = line_of(*found)
+            yield Sign.REFUSED
         if expect is not None and not self.has_said_it:
-            self.has_said_it = any(expect.search(text, first) for text in (lines, window))
-        if until is not None and any(until.search(text, first) for text in (lines, window)):
+            self.has_said_it = self._search("expect", expect, texts, first) is not None or "--expect" in self.too_slow
+        if until is not None and self._search("until", until, texts, first):
             yield Sign.AWAITED
+
+    def _search(
+        self, option: str, pattern: re.Pattern[bytes], texts: tuple[bytes, bytes], start: int
+    ) -> tuple[bytes, re.Match[bytes]] | None:
+        """The first match, in what text; None of a pattern that was given up."""
+        if f"--{option}" in self.too_slow:
+            return None
+        try:
+            return first_match(pattern, texts, start)
+        except TooSlow:
+            self.too_slow.append(f"--{option}")
+            return None
