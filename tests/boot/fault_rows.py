@@ -113,9 +113,12 @@ def rows() -> tuple[Row, ...]:
 
 def boot_row(folder: Path, row: Row, form: str) -> Judged:
     """Boots a row and judges it."""
-    machine = MACHINES.get(row.inject, {})
-    run = boot_from_snapshot(folder, inject=row.inject, config=FORMS[form], **machine)
-    return judge(row, form, run)
+    return judge(row, form, boot_from_snapshot(folder, **of_row(row, form)))
+
+
+def of_row(row: Row, form: str) -> dict[str, str]:
+    """Return the words for such a boot."""
+    return {"inject": row.inject, "config": FORMS[form], **MACHINES.get(row.inject, {})}
 
 
 def judge(row: Row, form: str, run: Run) -> Judged:

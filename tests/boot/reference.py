@@ -63,20 +63,22 @@ def sample(cases: Sequence[Case], every: int) -> list[Case]:
 @cache
 def make(target: str) -> Path:
     """Makes one file below the build folder; safe when several test processes ask at the same time."""
+    _make(target)
+    return BUILD / target
+
+
+def _make(*targets: str) -> None:
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", BUILD / target, f"BUILD={BUILD}"], cwd=ROOT, check=True)
-    return BUILD / target
+        subprocess.run(["make", "-s", *(BUILD / target for target in targets), f"BUILD={BUILD}"], cwd=ROOT, check=True)
 
 
 @cache
 def build() -> Path:
     """Builds loader and kernel once."""
-    for target in ("loader/loader.efi", "kernel/kernel.elf"):
-        make(target)
-    for stage in FIRST_STAGES:
-        make(f"first_stage/{stage}.efi")
+    stages = (f"first_stage/{stage}.efi" for stage in FIRST_STAGES)
+    _make("loader/loader.efi", "kernel/kernel.elf", *stages)
     return BUILD
 
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +32,7 @@ CONFIG_BYTES = 4096
 MARKER = "# the configuration of a boot from a snapshot"
 RESTORED_SECONDS = 20  # the longest a boot from a snapshot may take; most take one
 CODE_BYTES = 32
-DISK = "disk.img"
+DISK, _BASE = "disk.img", "base"
 PROGRAMS = ("loader/loader.efi", "loader/loader.elf", "kernel/kernel.elf")
 
 
@@ -50,6 +50,11 @@ class Snapshot:
     @property
     def disk(self) -> Path:
         return self.folder / DISK
+
+    @property
+    def base(self) -> int:
+        """Where the loader lies."""
+        return int((self.folder / _BASE).read_text())
 
 
 def boot_from_snapshot(
@@ -73,11 +78,16 @@ def at_loader(folder: Path, *, config: str = "", inject: str = "", **environment
     return command, snapshot
 
 
+def snapshot_of(environment: Mapping[str, str]) -> Snapshot:
+    """Return the machine with these settings at the loader's first instruction; it is saved unless it is there."""
+    return _snapshot(tuple(sorted(environment.items())))
+
+
 def _configured(
     folder: Path, config: str, inject: str, environment: dict[str, str]
 ) -> tuple[list[str], Snapshot, list[str]]:
     """QEMU's command on a volume with the configuration, whose lines are returned, too."""
-    snapshot = _snapshot(tuple(sorted(environment.items())))
+    snapshot = snapshot_of(environment)
     used(snapshot.folder)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line for line in (f"inject={inject}" if inject else "", *config.split(";")) if line]
@@ -136,7 +146,7 @@ def _snapshot(settings: tuple[tuple[str, str], ...]) -> Snapshot:
 def _key(begin: Path, built: Path, settings: dict[str, str]) -> str:
     """Of whatever the state depends on."""
     key = hashlib.sha256(repr((begin.name, MARKER, CONFIG_BYTES, settings)).encode())
-    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(stopped_guest.__file__)]
+    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(stopped_guest.__file__), Path(__file__)]
     given = {**os.environ, **settings}
     files += [Path(given[name]) for name in ("INITRD", "FIRST_STAGE") if given.get(name)]
     for file in sorted(files):
@@ -159,6 +169,7 @@ def _take(built: Path, settings: dict[str, str], folder: Path) -> None:
     done = _watch(first, folder, _command(first, first / "disk.img", qemu), BOOT_SECONDS)
     images = _traced(done).images
     assert images, f"no image record in the trace; {done.explain()}"
+    (folder / _BASE).write_text(str(images[0].base))
     address, code = _start_of_loader(folder / "loader.elf")
     stop = Stop(images[0].base + address, code, BOOT_SECONDS)
     command = _command(second, second / "disk.img", settings)

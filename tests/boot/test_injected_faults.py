@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boot.fault_rows import FORMS, Row, boot_row, judge, rows
+from boot.fault_rows import FORMS, Row, judge, of_row, rows
 from boot.reference import Run, boot, first_stage, sample
+from boot.shared_run import shared_run
 from boot.snapshot import boot_from_snapshot
 
 # Whose handlers cannot be fetched, or whose handlers alone can.
@@ -33,8 +34,8 @@ def marks(row: Row, form: str) -> list[pytest.MarkDecorator]:
     ("row", "form"),
     [pytest.param(*case, id=f"{case[0].inject} {case[1]}", marks=marks(*case)) for case in cases()],
 )
-def test_fault_is_named_first_and_predicted_exactly(row: Row, form: str, tmp_path: Path) -> None:
-    judged = boot_row(tmp_path, row, form)
+def test_fault_is_named_first_and_predicted_exactly(row: Row, form: str) -> None:
+    judged = judge(row, form, shared_run(**of_row(row, form)))
     assert not judged.failures, "\n".join(judged.failures)
 
 

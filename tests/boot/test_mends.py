@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boot.fault_rows import FORMS, MACHINES, Row, rows
+from boot.fault_rows import Row, of_row, rows
 from boot.mending import TRIED, Mended, left_free
 from boot.reference import sample
-from boot.snapshot import boot_from_snapshot
+from boot.shared_run import shared_run
 
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Boot
@@ -58,8 +58,8 @@ def traced(serial: bytes) -> Traced | None:
 
 
 @pytest.mark.parametrize("row", sample(rows(), EVERY), ids=lambda row: row.inject)
-def test_each_mend_lets_the_plan_come_to_where_the_next_finding_strikes(row: Row, tmp_path: Path) -> None:
-    run = boot_from_snapshot(tmp_path, inject=row.inject, config=FORMS["safe"], **MACHINES.get(row.inject, {}))
+def test_each_mend_lets_the_plan_come_to_where_the_next_finding_strikes(row: Row) -> None:
+    run = shared_run(**of_row(row, "safe"))
     findings = [one for one in run.verdict["findings"] if one["severity"] == "error"]
     told = traced(run.serial)
     if told is None:

@@ -14,6 +14,7 @@ from boot import firmware
 from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
+from boot.snapshot import at_loader
 from boot.state_file import WAITING, load
 from cr3scope.qemu.qmp import Qmp
 
@@ -102,6 +103,30 @@ def session(folder: Path, command: list[str], commands: str, begin: Path | None 
 def unwrapped(text: str) -> str:
     """Each sentence in one line again."""
     return re.sub(r"\n {4,}", " ", text)
+
+
+AT_SWITCH = """set confirm off
+add-symbol-file {programs}/loader.elf -o {base:#x}
+add-symbol-file {programs}/kernel.elf
+hbreak *&handoff_mov_cr3
+continue
+"""
+JUDGED = """cr3scope trace "{serial}"
+cr3scope check
+"""
+
+
+def at_switch(
+    folder: Path, commands: str, inject: str = "", config: str = "", *, judged: str = JUDGED, **settings: str
+) -> str:
+    """What gdb prints for these commands at the stop before the switch, after those of ``judged``.
+
+    As debug(), but the machine begins at the loader's first instruction, and gdb is the test's own.
+    """
+    command, snapshot = at_loader(folder, inject=inject, config=config, **settings)
+    serial = folder / "serial.log"
+    head = AT_SWITCH.format(programs=snapshot.folder, base=snapshot.base) + judged.format(serial=serial)
+    return session(folder, [*command, "-serial", f"file:{serial}", "-no-reboot"], head + commands, snapshot.state)
 
 
 def debug(folder: Path, commands: str, inject: str = "", config: str = "", seconds: int = BOOT_SECONDS) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boot.fault_rows import AFTERMATH, FORMS, MACHINES, Row, rows
+from boot.fault_rows import AFTERMATH, FORMS, MACHINES, Row, of_row, rows
 from boot.reference import Run, sample
+from boot.shared_run import shared_run
 from boot.snapshot import at_loader, boot_from_snapshot
 from boot.verbs import cr3scope
 from cr3scope.input.capture.reader import read_capture
@@ -88,7 +89,7 @@ def taken() -> list[Row]:
 
 @pytest.mark.parametrize("row", taken(), ids=lambda row: row.inject)
 def test_every_door_names_the_same_cause(row: Row, tmp_path: Path) -> None:
-    run = boot_from_snapshot(tmp_path / "capture", inject=row.inject, config=FORMS["safe"], **MACHINES.get(row.inject, {}))
+    run = shared_run(**of_row(row, "safe"))
     captured = diagnosis(run.verdict)
     for door, told in by_door(tmp_path, row, run).items():
         weaker = WEAKER.get((row.inject, door))

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from gdb_session import answers, debug, gdb, session
+from gdb_session import answers, at_switch, gdb, session
 
 NAMES = ("break", "check", "diff", "fault", "handoff", "maps", "report", "save", "step", "symbols", "walk")
 NO_TARGET = "no target: start QEMU with -gdb tcp::1234 and `target remote :1234`"
@@ -115,7 +115,7 @@ maintenance packet qqemu.PhyMemMode
 
 
 def test_ctrl_c_leaves_the_stub_in_virtual_mode(tmp_path: Path) -> None:
-    text = debug(tmp_path, INTERRUPTED)
+    text = at_switch(tmp_path, INTERRUPTED)
     assert "cr3scope maps: interrupted" in text, text
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), text
 

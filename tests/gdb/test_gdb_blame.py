@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from boot.snapshot import boot_from_snapshot
-from gdb_session import debug, gdb
+from gdb_session import at_switch, debug, gdb
 
 
 OF_THE_FAULT, OF_THE_LOADER = "nx-upper-level", "stack-readonly"  # whose code writes the entry
@@ -47,7 +47,7 @@ def test_what_is_no_entry_is_refused_without_a_reset(tmp_path: Path) -> None:
     asked = (f"    gdb.execute({f'cr3scope blame {words}'!r})" for words in REFUSED)
     tries = "".join(f"try:\n{one}\nexcept gdb.error as error:\n    print(error)\n" for one in asked)
     place = 'printf "at %#lx under %#lx\\n", $rip, $cr3\n'
-    text = debug(tmp_path, f"{place}python\n{tries}end\n{place}")
+    text = at_switch(tmp_path, f"{place}python\n{tries}end\n{place}")
     for line in REFUSED.values():
         assert f"cr3scope blame: {line}" in text, text
     before, after = re.findall(r"^at 0x[0-9a-f]+ under 0x[0-9a-f]+$", text, re.MULTILINE)

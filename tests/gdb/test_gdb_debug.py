@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from boot import firmware
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
-from gdb_session import debug
+from gdb_session import at_switch, debug
 
 
 def batch(folder: Path, *, inject: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +105,7 @@ cr3scope check
 
 
 def test_an_entry_mended_by_hand_changes_the_verdict_whatever_the_trace_says(tmp_path: Path) -> None:
-    text = debug(tmp_path, LIVE, "nx-leaf-code:trampoline", "safe_idt=on")
+    text = at_switch(tmp_path, LIVE, "nx-leaf-code:trampoline", "safe_idt=on")
     before, after = text.split("FIRST")[1].split("SECOND")
     assert "rule: nx-leaf-code: " in before, text
     assert "verdict: survives" in after, text
@@ -116,7 +116,7 @@ def test_an_entry_mended_by_hand_changes_the_verdict_whatever_the_trace_says(tmp
 def test_a_file_that_is_no_trace_is_one_line_and_the_verdict_goes_on_without(tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"\0\xffno trace\n")
     (tmp_path / "run").mkdir()
-    text = debug(tmp_path / "run", f"cr3scope trace off\ncr3scope check\ncr3scope trace {tmp_path}/junk\n", "nx-upper-level")
+    text = at_switch(tmp_path / "run", f"cr3scope trace off\ncr3scope check\ncr3scope trace {tmp_path}/junk\n", "nx-upper-level")
     assert "cr3scope trace: no cr3scope record in " in text, text
     assert "source loader/" not in text.split("as planned")[-1].split("cr3scope trace:")[0].split("verdict:")[-1], text
     assert "Traceback" not in text, text

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from boot.fault_rows import AFTERMATH
 from boot.reference import BUILD
-from boot.snapshot import boot_from_snapshot
+from boot.shared_run import shared_run
 from boot.verbs import cr3scope
-from gdb_session import debug, unwrapped
+from gdb_session import at_switch, unwrapped
 
 from cr3scope.x86.exceptions import name
 
@@ -43,11 +43,11 @@ BEFORE = "no handler can be entered: stopped before the fault"
 def test_check_and_step_agree_with_the_analyzer(
     inject: str, config: str, comes: str, tmp_path: Path
 ) -> None:
-    analyzed = boot_from_snapshot(tmp_path / "analyzed", inject=inject, config=config)
+    analyzed = shared_run(inject=inject, config=config)
     observed = analyzed.verdict["observation"]
     first = observed["first"]
     saved = tmp_path / "saved.core"
-    text = debug(tmp_path / "debugged", f"cr3scope save {saved}\ncr3scope step\nx/i $pc\n", inject, config)
+    text = at_switch(tmp_path / "debugged", f"cr3scope save {saved}\ncr3scope step\nx/i $pc\n", inject, config)
     lines = unwrapped(text)
     assert f"rule: {analyzed.rules[0]}: " in lines, text
     said = re.search(r"^verdict: faults at .*?: (#\w+) \(error ([0-9a-f]+)[:)].*?RIP=(\S+) ", lines, re.M)
@@ -93,8 +93,8 @@ def verdict_of(core: Path) -> dict[str, Any]:
 
 
 def test_a_refused_switch_is_named_and_not_stepped(tmp_path: Path) -> None:
-    analyzed = boot_from_snapshot(tmp_path / "analyzed", inject="cr3-high-bits", config=UNSAFE)
-    lines = unwrapped(debug(tmp_path / "debugged", "cr3scope step\n", "cr3-high-bits", UNSAFE))
+    analyzed = shared_run(inject="cr3-high-bits", config=UNSAFE)
+    lines = unwrapped(at_switch(tmp_path / "debugged", "cr3scope step\n", "cr3-high-bits", UNSAFE))
     assert f"rule: {analyzed.rules[0]}: " in lines, lines
     assert f"ends: {analyzed.verdict['observation']['outcome']}" in lines, lines
     assert "not stepped: the switch itself is refused" in lines, lines
@@ -115,7 +115,7 @@ cr3scope step --entry
 printf "after: cr3 %#lx\\n", $cr3
 maintenance packet qqemu.PhyMemMode
 """
-    text = debug(tmp_path / "run", commands)
+    text = at_switch(tmp_path / "run", commands)
     root = re.search(r"verdict: survives \d+ instructions \(mov cr3, rax loads (0x[0-9a-f]+)\)", text)
     assert root, text
     for words in (

@@ -14,13 +14,14 @@ import pytest
 from boot.fault_rows import FORMS
 from boot.mending import TRIED, Mended, left_free
 from boot.reference import Run, sample
-from boot.snapshot import at_loader, boot_from_snapshot
+from boot.shared_run import shared_run
+from boot.snapshot import at_loader
 from cr3scope.input.capture.dump_tables import DumpTables
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
-from gdb_session import debug, session, unwrapped
+from gdb_session import at_switch, session, unwrapped
 
 AHEAD = "once that is mended: "
 # Writes the value that the first mend of `check` names to the entry that it names. Without the trace, which lets
@@ -90,9 +91,9 @@ class Mending:
         return read_capture(self.run.serial).boots[-1]
 
 
-def mending(folder: Path, inject: str, whole: bool) -> Mending:
+def mending(inject: str, whole: bool) -> Mending:
     """``whole``: all that can be mended; else the first finding that strikes."""
-    run = boot_from_snapshot(folder, inject=inject, config=FORMS["safe"])
+    run = shared_run(inject=inject, config=FORMS["safe"])
     boot = read_capture(run.serial).boots[-1]
     striking = [one for one in run.verdict["findings"] if one["severity"] == "error" and one["step"] is not None]
     assert striking and striking[0]["mends"], run.explain()
@@ -118,7 +119,7 @@ def mended_boot(folder: Path, inject: str, of: Mending) -> Boot:
 
 @pytest.mark.parametrize("inject", sample(list(TRIED.values()), EVERY))
 def test_with_the_mends_of_all_findings_the_kernel_runs_to_its_end(inject: str, tmp_path: Path) -> None:
-    of = mending(tmp_path / "unmended", inject, whole=True)
+    of = mending(inject, whole=True)
     assert of.following is None
     boot = mended_boot(tmp_path / "mended", inject, of)
     assert not boot.faults, boot.faults
@@ -129,7 +130,7 @@ def test_with_the_mends_of_all_findings_the_kernel_runs_to_its_end(inject: str, 
 
 @pytest.mark.parametrize("inject", sample(PAIRS, EVERY))
 def test_with_the_mends_of_the_first_finding_the_next_one_strikes(inject: str, tmp_path: Path) -> None:
-    of = mending(tmp_path / "unmended", inject, whole=False)
+    of = mending(inject, whole=False)
     assert of.following is not None, of.run.explain()
     said = of.following["facts"]["raises"]
     assert said["vector"] != of.run.verdict["prediction"]["vector"] or said["rip"] != of.run.verdict["prediction"]["rip"]
@@ -142,7 +143,7 @@ def test_with_the_mends_of_the_first_finding_the_next_one_strikes(inject: str, t
 
 @pytest.mark.parametrize("inject", ["nx-upper-level", "stack-readonly", "nx-leaf-code:entry,boot-info-unmapped"])
 def test_what_would_break_next_does_once_the_first_is_mended(inject: str, tmp_path: Path) -> None:
-    text = unwrapped(debug(tmp_path, f"{MEND}echo STEPPED\\n\ncr3scope step", inject, "safe_idt=on"))
+    text = unwrapped(at_switch(tmp_path, f"{MEND}echo STEPPED\\n\ncr3scope step", inject, "safe_idt=on"))
     before, after = text.split("UNTRACED")[1].split("STEPPED")
     assert "mended 0x" in before, text
     coming = re.search(f"^{AHEAD}(.*)", before, re.MULTILINE)
