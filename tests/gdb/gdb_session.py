@@ -108,7 +108,7 @@ def unwrapped(text: str) -> str:
 AT_SWITCH = """set confirm off
 add-symbol-file {programs}/loader.elf -o {base:#x}
 add-symbol-file {programs}/kernel.elf
-hbreak *&handoff_mov_cr3
+hbreak *&switch_mov_cr3
 continue
 """
 JUDGED = """cr3scope trace "{serial}"
