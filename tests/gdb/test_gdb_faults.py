@@ -116,7 +116,7 @@ printf "after: cr3 %#lx\\n", $cr3
 maintenance packet qqemu.PhyMemMode
 """
     text = at_switch(tmp_path / "run", commands)
-    root = re.search(r"verdict: survives \d+ instructions \(mov cr3, rax loads (0x[0-9a-f]+)\)", text)
+    root = re.search(r"verdict: survives \d+ instructions \(mov cr3, r10 loads (0x[0-9a-f]+)\)", text)
     assert root, text
     for words in (
         "loader.elf at 0x", "page, rw--: a supervisor write succeeds", "0x123000 -> 0x123000",

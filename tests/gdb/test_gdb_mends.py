@@ -44,7 +44,7 @@ end
 WRITE = """
 set confirm off
 add-symbol-file {loader} -o {base:#x}
-hbreak *&handoff_mov_cr3
+hbreak *&switch_mov_cr3
 continue
 delete
 maintenance packet Qqemu.PhyMemMode:1
