@@ -57,7 +57,7 @@ def connecting(build: Path, base: int, target: str) -> tuple[str, ...]:
         f"add-symbol-file {build}/kernel/kernel.elf",
         f"target remote {target}",
         RESET,
-        "hbreak *&handoff_mov_cr3",
+        "hbreak *&switch_mov_cr3",
         "set var debugger_go = 1",
         "continue",
     )  # fmt: skip

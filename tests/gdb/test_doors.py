@@ -132,7 +132,7 @@ def at_switch(folder: Path, row: Row, run: Run) -> tuple[str, dict[str, Any]]:
     commands = f"""
 set confirm off
 add-symbol-file {snapshot.folder}/loader.elf -o {base:#x}
-hbreak *&handoff_mov_cr3
+hbreak *&switch_mov_cr3
 continue
 cr3scope trace "{serial}"
 echo -- check --\\n

@@ -43,7 +43,7 @@ end
 WRITE = """
 set confirm off
 add-symbol-file {loader} -o {base:#x}
-hbreak *&handoff_mov_cr3
+hbreak *&switch_mov_cr3
 continue
 delete
 maintenance packet Qqemu.PhyMemMode:1
@@ -53,11 +53,11 @@ for at, word, width in {words}:
 print("WRITTEN")
 end
 maintenance packet Qqemu.PhyMemMode:0
-find /b &exception_dispatch, +{reach}, 0xfa, 0xf4
+find /b &cpu_halt, +{reach}, 0xfa, 0xf4
 hbreak *$_
 continue
 """
-HANDLER_REACH = 2000
+HANDLER_REACH = 64
 PROBED = r"raised in probe_run|caught #PF \(error 0011: instruction fetch, present\)"
 
 EVERY = 4  # of how many rules and pairs `make test` takes one
