@@ -56,6 +56,7 @@ _MISTAKES = {
     32: ("stack_top 0xffffff8000003ff8 is no multiple of 16", "stack-misaligned"),
 }
 _ONLY_TOLD = {24}  # a guard page that is mapped kills nobody
+_UNSEEN = {30}  # TCG repeats such a mov cr3 for ever, and logs nothing
 
 
 def multiboot_command(program: str, words: str = "") -> list[str]:
@@ -155,4 +156,4 @@ def test_what_is_foreseen_of_a_mistake_is_what_the_cpu_does(number: int, tmp_pat
     run = judge(tmp_path, multiboot_command("mistakes", str(number)), _SECONDS)
     rule = _MISTAKES[number][1]
     rules = [finding["rule"] for finding in run.verdict["findings"]]
-    assert rule in rules[:2] and run.verdict["agreement"] is True, run.explain()
+    assert rule in rules[:2] and run.verdict["agreement"] is (None if number in _UNSEEN else True), run.explain()
