@@ -320,6 +320,18 @@ static bool root_is_right(struct switch_state *state, const struct cr3scope_requ
     return false;
 }
 
+/* System V ABI, AMD64 supplement, 3.2.2. Compiled code relies on it where it uses SSE: perhaps
+ * never. */
+static void warn_misaligned(struct switch_state *state, const struct cr3scope_request *request) {
+    if ((request->stack_top & 15) != 0) {
+        struct message line;
+        message_start(&line, "preflight: stack_top ");
+        message_hex(&line, request->stack_top);
+        message_text(&line, " is no multiple of 16, as the entry of a C function expects");
+        switch_state_tell(state, request, line.text);
+    }
+}
+
 enum cr3scope_status switch_plan_preflight(struct switch_state *state,
                                            const struct cr3scope_request *request) {
     struct physical_memory memory = table_reader_memory(&state->reader);
@@ -333,6 +345,7 @@ enum cr3scope_status switch_plan_preflight(struct switch_state *state,
     cpu_trace_entry(state->trace, &entry);
     plan_trace(&state->plan, state->trace);
     state->findings = 0;
+    warn_misaligned(state, request);
     bool has_root = root_is_right(state, request, &memory);
     state->reader.notes = true;
     if (has_root) {

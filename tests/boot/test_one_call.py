@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from boot import firmware
 from boot.guest import judge, qemu_command, watch
-from boot.reference import Run, make
+from boot.reference import Run, make, sample
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.qemu.outcome import DEBUG_EXIT_PASS
 from cr3scope.verdict.analysis import analyze
@@ -53,15 +53,16 @@ _MISTAKES = {
     29: ("step 1 .* at 0xffffff7ffffffff8, ", "stack-top-wrong"),
     30: ("mov cr3 itself will fault: .* bits at or above MAXPHYADDR", "cr3-high-bits"),
     31: ("step 0 .* level 4 entry 0 = 0x0", "identity-missing-trampoline"),
-    32: ("step 4 .aligned push. .* vector 13 error 0x0 ", "stack-misaligned"),
+    32: ("stack_top 0xffffff8000003ff8 is no multiple of 16", "stack-misaligned"),
 }
 _ONLY_TOLD = {24}  # a guard page that is mapped kills nobody
+_UNSEEN = {30}  # TCG repeats such a mov cr3 for ever, and logs nothing
 
 
-def multiboot_command(program: str) -> list[str]:
-    """QEMU with a kernel that it loads by itself."""
+def multiboot_command(program: str, words: str = "") -> list[str]:
+    """QEMU with a kernel that it loads by itself, and the kernel's command line."""
     return ["qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-display", "none", "-net", "none", "-no-reboot",
-            "-device", "isa-debug-exit,iobase=0xf4", "-kernel", str(make(f"examples/{program}.elf"))]  # fmt: skip
+            "-device", "isa-debug-exit,iobase=0xf4", "-kernel", str(make(f"examples/{program}.elf")), "-append", words]  # fmt: skip
 
 
 def multiboot(folder: Path, program: str) -> Run:
@@ -148,3 +149,11 @@ def test_every_mistake_is_named_before_the_switch_and_nothing_else(which: str, t
         assert re.search(words, told.split("\n")[0]), (number, told)
         assert rule in rules[:2] and "preflight-disagrees" not in rules, (number, rules)
         assert verdict.status is (Status.HEALTHY if number in _ONLY_TOLD else Status.WILL_FAULT), (number, rules)
+
+
+@pytest.mark.parametrize("number", sample(sorted(_MISTAKES), 5))
+def test_what_is_foreseen_of_a_mistake_is_what_the_cpu_does(number: int, tmp_path: Path) -> None:
+    run = judge(tmp_path, multiboot_command("mistakes", str(number)), _SECONDS)
+    rule = _MISTAKES[number][1]
+    rules = [finding["rule"] for finding in run.verdict["findings"]]
+    assert rule in rules[:2] and run.verdict["agreement"] is (None if number in _UNSEEN else True), run.explain()

@@ -100,4 +100,4 @@ def test_log_and_capture_are_joined_in_a_walk_of_cr2(tmp_path: Path) -> None:
     assert [level["entry"]["level"] for level in guilty] == [4]
     assert guilty[0]["source"].startswith("loader/inject/on_tables.c:")
     assert [level["entry"]["level"] for level in walk["levels"]] == [4, 3, 2, 1]
-    assert verdict["observation"]["places"][0]["source"].startswith("loader/handoff/handoff.S:")
+    assert verdict["observation"]["places"][0]["source"].startswith("trace/switch_jump.S:")

@@ -54,11 +54,11 @@ for at, word, width in {words}:
 print("WRITTEN")
 end
 maintenance packet Qqemu.PhyMemMode:0
-find /b &exception_dispatch, +{reach}, 0xfa, 0xf4
+find /b &cpu_halt, +{reach}, 0xfa, 0xf4
 hbreak *$_
 continue
 """
-HANDLER_REACH = 2000
+HANDLER_REACH = 64
 PROBED = r"raised in probe_run|caught #PF \(error 0011: instruction fetch, present\)"
 
 EVERY = 4  # of how many rules and pairs `make test` takes one

@@ -101,3 +101,12 @@ def test_deepest_chain_of_calls_fits_two_kilobytes(header: Path, tmp_path: Path)
     deepest = max(depth(name, max(reader, end)) for name in ("cr3scope_check", "cr3scope_switch", "cr3scope_leave"))
     assert reader > end and deepest <= _STACK_BYTES, deepest
     print(f"{deepest} bytes of stack")
+
+
+@pytest.mark.parametrize("example", sorted((c_unit.ROOT / "trace/examples").glob("*/*.c")), ids=lambda path: path.parent.name)
+def test_example_is_short(example: Path) -> None:
+    lines = [line.strip() for line in example.read_text().splitlines()]
+    own = [line for line in lines if line and not line.startswith(("/*", "*"))]
+    first = next(number for number, line in enumerate(lines) if line.startswith(("struct cr3scope_range ", "struct cr3scope_request ")))
+    call = next(number for number, line in enumerate(lines) if line.startswith("cr3scope_switch("))
+    assert len(own) < 60 and call - first + 1 <= 12

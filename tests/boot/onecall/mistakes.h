@@ -194,7 +194,8 @@ static void spoil(unsigned number) {
         request.root = (uint64_t)info;
         break;
     case 32:
-        accesses[1].virt += 8;
+        request.stack_top -= 8;
+        accesses[1].virt -= 8;
         break;
     }
 }

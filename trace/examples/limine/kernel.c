@@ -32,22 +32,18 @@ static void kernel(uint64_t magic) {
 void boot(void);
 void boot(void) {
     uint64_t text = (uint64_t)text_first, data = (uint64_t)data_first, end = (uint64_t)data_end;
-    uint64_t distance = address.response[2] - address.response[1]; /* virtual - physical */
+    uint64_t up = address.response[2] - address.response[1]; /* virtual - physical */
     uint64_t root;
-    next_table(distance, &root);
-    map(root, distance, text, text - distance, data - text, PRESENT);
-    map(root, distance, data, data - distance, end - data, PRESENT | WRITABLE | NO_EXECUTE);
-    map(root, distance, STACK, (uint64_t)stack - distance, STACK_BYTES,
-        PRESENT | WRITABLE | NO_EXECUTE);
+    next_table(up, &root);
+    map(root, up, text, text - up, data - text, PRESENT);
+    map(root, up, data, data - up, end - data, PRESENT | WRITABLE | NO_EXECUTE);
+    map(root, up, STACK, (uint64_t)stack - up, STACK_BYTES, PRESENT | WRITABLE | NO_EXECUTE);
 #ifdef MISTAKE
-    map(root, distance, text, text, data - text, PRESENT); /* a virtual address for a frame */
+    map(root, up, text, text, data - text, PRESENT); /* a virtual address for a frame */
 #endif
 
     struct cr3scope_range ranges[] = {
-        {"kernel text", "text", text, data - text, text - distance,
-         CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0},
-        {"kernel data", "data", data, end - data, data - distance, CR3SCOPE_READ | CR3SCOPE_WRITE,
-         0},
+        {"kernel text", "text", text, data - text, text - up, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0},
     };
     struct cr3scope_request request = {.root = root,
                                        .stack_top = STACK + STACK_BYTES,

@@ -42,6 +42,7 @@ climbed:
     movl %eax, %ss
     movl %eax, %ds
     movl %eax, %es
+    movl %ebx, %edi /* what the boot loader tells */
     call boot
     hlt
 

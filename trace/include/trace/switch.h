@@ -146,7 +146,6 @@ enum cr3scope_status {
     /* The request is of no use. */
     CR3SCOPE_BAD_BUFFER, /* none, too small, or not mapped */
     CR3SCOPE_BAD_ROOT,   /* not aligned, or not readable */
-    CR3SCOPE_BAD_STACK,  /* not aligned */
     CR3SCOPE_BAD_RANGE,  /* empty, wraps, or is not canonical */
     CR3SCOPE_BAD_ACCESS, /* empty, too wide, of no kind; or too many */
     CR3SCOPE_BAD_FLAGS,  /* unknown, or a breakpoint without the safe IDT */
