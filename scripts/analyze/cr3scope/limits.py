@@ -97,6 +97,10 @@ LINT_INSTRUCTIONS: Final = 1 << 15  # that are followed from an image's entry
 LINT_PAIRS: Final = 1 << 10  # of segments or sections that are compared with each other
 LINT_RELOCATION_BYTES: Final = 1 << 22
 
+# Audit of a guest at its end: what every CPU would need next.
+AUDIT_CPUS: Final = 8
+AUDIT_TABLES: Final = 1 << 10  # that lead to what user code can write
+
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one
 

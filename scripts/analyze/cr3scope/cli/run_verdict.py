@@ -19,6 +19,7 @@ from cr3scope.qemu.left import exit_notes, failure_words, last_words as own_word
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
 from cr3scope.render.message import plain
 from cr3scope.verdict.run import RunEnd, judge_traced, judge_untraced
+from cr3scope.verdict.linted import FileFinding
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.ending import Ending
 
@@ -118,7 +119,7 @@ def _end(outcome: Outcome, expected: str | None, linted: FilesLinted, is_traced:
         ended=outcome.reason.name.lower().replace("_", "-"),
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,
-        linted=linted.findings,
+        linted=[*(FileFinding(one) for one in outcome.audited), *linted.findings],
         findings=outcome.findings,
         at_switch=outcome.at_switch,
         walk=outcome.walk,

@@ -79,6 +79,7 @@ from cr3scope.diagnose.rules.kernel import (
     kernel_panic,
     kernel_silent,
 )
+from cr3scope.diagnose.rules.live import code_writable, double_fault_stack, null_mapped, tables_user_writable
 from cr3scope.diagnose.rules.machine import (
     asked_for_reset,
     interrupt_red_herring,
@@ -234,6 +235,11 @@ RULES: tuple[Rule, ...] = (
     kernel_panic.RULE,
     nothing_booted.RULE,
     loader_returned.RULE,
+    # Found on a CPU that stands, alive or dead (diagnose/audit.py); of those above, some are found there as well:
+    double_fault_stack.RULE,
+    tables_user_writable.RULE,
+    code_writable.RULE,
+    null_mapped.RULE,
     # Found in files alone (diagnose/lint.py); of those above, some are found there as well:
     multiboot_header.RULE,
     linux_header.RULE,

@@ -12,6 +12,7 @@ from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.platform import Platform
 
 if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy takes longer to load than a log to judge
@@ -31,11 +32,13 @@ class Need(Enum):
 
     SWITCH = "the CPU's state at the switch and the new tables"
     TRACE = "a trace, which tells what addresses are for"
+    LIVE = "a CPU that stands, whose tables are in force"
 
 
 NOTHING: frozenset[Need] = frozenset()
 SWITCH = frozenset({Need.SWITCH})
 TRACE = frozenset({Need.SWITCH, Need.TRACE})
+LIVE = frozenset({Need.SWITCH, Need.LIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Context:
     ``switch`` is None where a trace does not tell it; ``mended``: tables in which the plan survives; ``restarts`` counts boots that
     switched and began anew. ``is_told``: a trace tells what addresses are for; else that is inferred, and
     ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
-    ``is_over``: the machine has gone on behind the switch; False of one that stands before it.
+    ``is_over``: the machine has gone on behind the switch; False of one that stands before it. ``gate_of`` returns address
+    and bytes of a gate of the IDT of a CPU that stands, None if it cannot be read; without one nobody stands.
     """
 
     boot: Boot
@@ -70,10 +74,17 @@ class Context:
     is_told: bool = True
     current: CpuState | None = None
     is_over: bool = True
+    gate_of: Callable[[int], tuple[int, int] | None] | None = None
 
     def has(self, needs: frozenset[Need]) -> bool:
         """Return whether all is there that a rule needs."""
-        return not (Need.SWITCH in needs and self.switch is None or Need.TRACE in needs and not self.is_told)
+        absent = {Need.SWITCH: self.switch is None, Need.TRACE: not self.is_told, Need.LIVE: self.gate_of is None}
+        return not any(absent[need] for need in needs)
+
+    def gate(self, vector: int) -> Gate | None:
+        """Return a gate of the IDT of a CPU that stands; None if it lies beyond the limit, or cannot be read."""
+        found = self.gate_of(vector) if self.gate_of is not None else None
+        return None if found is None else Gate.decode(found[1].to_bytes(GATE_BYTES, "little"))
 
     @property
     def cpu(self) -> CpuState:

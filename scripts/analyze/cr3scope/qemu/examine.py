@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cr3scope.diagnose import handed_over
 from cr3scope.diagnose.after_death import at_death, begins_with, joined, next_after
+from cr3scope.diagnose.audit import audit
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.causes import first_cause, still_spinning
 from cr3scope.diagnose.facts.at_fault import read_at_fault
@@ -66,6 +67,8 @@ def examine(
         known = _Known(seen, log, files)
         judged = _judge(cpus, known, qmp, outcome)
         _look_around(judged, report, known, qmp, outcome)
+        if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
+            outcome.audited = audit(cpus, firmware_cr3(log), is_done=outcome.parked is not None)
     except MemoryUnavailable:
         outcome.reason = reason  # a standstill that was seen only now was not wholly asked for
         raise

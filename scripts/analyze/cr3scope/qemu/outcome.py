@@ -74,6 +74,7 @@ class Outcome:
     is_bare: bool = False  # the command is QEMU itself, and no script around it
     panic: str | None = None  # why a kernel gave up, in its own words, as seen when they came
     findings: tuple[Finding, ...] = ()  # of whoever examined the paused guest
+    audited: tuple[Finding, ...] = ()  # what would strike next, of whoever looked at all CPUs
     at_switch: tuple[Finding, ...] = ()  # of whoever looked at it right before it switched
     walk: FaultWalk | None = None  # of the address of the page fault that it died of
     mended: Prediction | None = None  # how it would go on with all findings mended
@@ -105,7 +106,7 @@ class Outcome:
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
-        self.picture = None
+        self.picture, self.audited = None, ()
 
     @property
     def passed(self) -> bool:

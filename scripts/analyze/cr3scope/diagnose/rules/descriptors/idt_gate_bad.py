@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
-from cr3scope.diagnose.rule import Rule
+from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.no_idt import is_no_idt
+from cr3scope.diagnose.shared.refused_gate import refused_gate
 from cr3scope.input.logs.delivery import Why, gate_bytes
 from cr3scope.input.logs.event import InterruptRecord, Kind
-from cr3scope.message import Hex, Message, message
+from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import GATE_BYTES
+from cr3scope.x86.exceptions import DOUBLE_FAULT, PAGE_FAULT, PROTECTION
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -22,6 +25,24 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     said = _refused(failed.why, record, death.refusal(failed))
     if said is not None:
         yield RULE.finding(message("gate {gate} of the IDT {said}", gate=record.vector, said=said), undelivered(record), *_place(record))
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    registers = context.registers
+    if is_no_idt(registers.idt_base, registers.idt_limit):
+        return  # idt-not-loaded tells that
+    for vector in (PAGE_FAULT, PROTECTION, DOUBLE_FAULT):
+        gate = context.gate(vector)
+        is_beyond = GATE_BYTES * (vector + 1) - 1 > registers.idt_limit
+        why = message("lies beyond the IDT's limit {idt_limit:x}h", idt_limit=Hex(registers.idt_limit)) if is_beyond else None
+        if gate is not None:
+            why = refused_gate(gate)
+        if why is not None:
+            yield RULE.finding(
+                message("gate {gate} of the IDT ({vector}) {why}", gate=vector, vector=Vector(vector), why=why),
+                message("the next {vector} cannot be delivered: a double fault, or the end", vector=Vector(vector)),
+            )
+            return
 
 
 def _refused(why: Why | None, record: InterruptRecord, error: int | None) -> Message | None:
@@ -72,5 +93,7 @@ RULE = Rule(
         "code segment in the GDT that is loaded (a 64-bit one in long mode)."
     ),
     manual="Intel SDM volume 3A, 7.13 and 7.14",
+    check=_check,
+    needs=LIVE,
     logged=_logged,
 )

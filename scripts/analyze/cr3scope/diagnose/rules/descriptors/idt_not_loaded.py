@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
-from cr3scope.diagnose.rule import Rule
+from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.diagnose.shared.logged_event import undelivered
+from cr3scope.diagnose.shared.no_idt import BIOS_LIMIT, RESET_LIMIT, is_no_idt
 from cr3scope.input.logs.delivery import Why, has_no_idt
 from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.message import Hex, Message, message
-
-_BIOS_LIMIT, _RESET_LIMIT = 0x3FF, 0xFFFF
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -25,8 +24,18 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
         idt, proof = death.dump.idt, (Message("with it no exception can be delivered: a triple fault, in protected mode"),)
     if idt is not None:
         base, limit = idt
-        title = message("no IDT is loaded: IDTR has base {idt_base}, limit {idt_limit:x}h", idt_base=Hex(base), idt_limit=Hex(limit))
-        yield RULE.finding(title, *proof, *_left_by(base, limit))
+        yield RULE.finding(_title(base, limit), *proof, *_left_by(base, limit))
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    base, limit = context.registers.idt_base, context.registers.idt_limit
+    if is_no_idt(base, limit):
+        yield RULE.finding(_title(base, limit), Message("the first exception or interrupt is a triple fault, without a word"),
+                           *_left_by(base, limit))  # fmt: skip
+
+
+def _title(base: int, limit: int) -> Message:
+    return message("no IDT is loaded: IDTR has base {idt_base}, limit {idt_limit:x}h", idt_base=Hex(base), idt_limit=Hex(limit))
 
 
 def _is_none(why: Why | None, record: InterruptRecord) -> bool:
@@ -42,9 +51,9 @@ def _proof(record: InterruptRecord) -> Iterator[Message]:
 def _left_by(base: int, limit: int) -> Iterator[Message]:
     if base:
         return
-    if limit == _BIOS_LIMIT:
+    if limit == BIOS_LIMIT:
         yield Message("so real mode has it: the BIOS' table of interrupts, which is none of protected mode")
-    elif limit == _RESET_LIMIT:
+    elif limit == RESET_LIMIT:
         yield Message("so a reset leaves it")
 
 
@@ -63,5 +72,7 @@ RULE = Rule(
     ),
     fix="Mend the first exception; load an IDT with gates for all 32 exceptions (lidt) before anything can fault, and cli till then.",
     manual="Intel SDM volume 3A, 7.10, 11.1.1 (table 11-1) and 22.1.4",
+    check=_check,
+    needs=LIVE,
     logged=_logged,
 )
