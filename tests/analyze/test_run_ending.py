@@ -13,6 +13,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
+from cr3scope.verdict.types import FaultWalk
 from cr3scope.x86.ending import Ending
 
 RSP, CR3 = 0x9_0F80, 0x3000
@@ -61,3 +62,22 @@ def test_a_guest_that_ends_itself_has_survived_what_it_survived_before(status: i
     report = replace(delivered(), is_routine=is_routine)
     seen = with_ending(report, Outcome(Reason.EXITED, exit_status=status))
     assert seen is not None and seen.ending is ending
+
+
+def of_user_code(refused: str | None, reason: Reason = Reason.AWAITED, error: int = 0x14, virt: int = 0x45) -> Ending | None:
+    """What a page fault at 45h comes to, whose address the tables now refuse or let through."""
+    record = InterruptRecord(100, 7, 14, error, RegisterDump(rip=0x45, rsp=RSP, cr2=0x45, cr3=CR3, cpl=3))
+    report = LogReport(first=record.fault, fatal=record.fault, ending=Ending.DELIVERED, records=1, events=(Happened(record),))
+    walked = FaultWalk(virt=virt, cr3=CR3, access="user fetch", refused=refused, dump="", levels=())
+    seen = with_ending(report, Outcome(reason, walk=walked), traced=False)
+    assert seen is not None
+    return seen.ending
+
+
+def test_a_page_of_user_code_that_is_mapped_since_was_the_kernels_to_map() -> None:
+    """An init that is paged in on demand: its last page fault is no death of a guest that lives on."""
+    assert of_user_code(refused=None) is None
+    assert of_user_code(refused="not-present") is Ending.DELIVERED
+    assert of_user_code(refused=None, error=0x10) is Ending.DELIVERED  # the kernel's own
+    assert of_user_code(refused=None, virt=0x46) is Ending.DELIVERED
+    assert of_user_code(refused=None, reason=Reason.STANDSTILL) is Ending.DELIVERED

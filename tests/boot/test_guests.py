@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from boot.guest import judge, watch, watch_kernel
 from boot.reference import Run
+from boot.verbs import cr3scope
 
 # A guest that waits for a person ends with the time: long enough to come there on a busy machine, and then to
 # be looked at as often as it takes to find a hang.
@@ -72,6 +73,34 @@ def test_linux_without_a_root_is_said_to_panic_and_not_to_fault(tmp_path: Path) 
     seen = verdict["observation"]
     assert seen["outcome"] == "ran", run.explain()
     assert seen["records"] > 0, "the kernel's own page faults are told of"
+
+
+# init: write(1, "init is here\n"), then pause() for ever. Linked statically: nothing else is in the initrd.
+_INIT = """
+.globl _start
+_start: mov $1, %eax; mov $1, %edi; lea words(%rip), %rsi; mov $13, %edx; syscall
+1: mov $34, %eax; syscall; jmp 1b
+words: .ascii "init is here\\n"
+"""
+
+
+def test_linux_with_an_init_lives_and_nothing_would_strike_it(tmp_path: Path) -> None:
+    """By QEMU's own loader: tables, descriptors and stacks of a kernel that has done all it does at its start."""
+    root = tmp_path / "root"
+    (root / "dev").mkdir(parents=True)
+    (tmp_path / "init.S").write_text(_INIT)
+    subprocess.run(["cc", "-nostdlib", "-static", "-o", root / "init", tmp_path / "init.S"], check=True)
+    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=b".\ndev\ninit\n", check=True, capture_output=True)
+    (tmp_path / "initrd").write_bytes(packed.stdout)
+    done = cr3scope(
+        "run", "-o", tmp_path, "--timeout", str(PANIC_SECONDS), "--until", "init is here", "--json", tmp_path / "verdict.json", "--",
+        "qemu-system-x86_64", "-display", "none", "-nic", "none", "-m", "512", "-kernel", str(linux()), "-initrd", str(tmp_path / "initrd"),
+        "-append", "console=ttyS0 quiet rdinit=/init", seconds=PANIC_SECONDS + 60,
+    )  # fmt: skip
+    run = Run(done.returncode, done.stdout, done.stderr, tmp_path)
+    assert b"init is here" in run.serial, run.explain()
+    assert (run.status, run.verdict["verdict"], run.verdict["findings"]) == (0, "healthy", []), run.explain()
+    assert run.verdict["observation"]["ended"] == "awaited", run.explain()
 
 
 # The firmware's countdown to its shell, and the quiet after it.

@@ -15,8 +15,10 @@ from cr3scope.render.chain import what
 from cr3scope.target.standstill import interrupts_on, standing
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.exceptions import PAGE_FAULT, PF_USER
 
 _SAME_STACK = 16 << 10  # bytes above an exception: further up is another stack, as that of a handler (IST)
+_LIVES_ON = (Reason.AWAITED, Reason.IDLE, Reason.TIMEOUT)
 _HANGS = (Reason.TIMEOUT, Reason.STANDSTILL, Reason.STOPPED)
 
 
@@ -82,12 +84,22 @@ def _with_what_came_of_it(seen: LogReport, outcome: Outcome, screen: Fault | Non
     if screen is not None and first is not None and (screen.vector, screen.rip) == (first.vector, first.rip):
         return replace(seen, ending=Ending.HANDLED)
     origin = seen.events[0].record
+    if first is not None and _is_paged_in(first, outcome):
+        return _survived(seen, f"{what(origin)} was handled: its page has been mapped since")
     registers = outcome.registers
     rsp = registers.get("RSP", registers.get("ESP"))
     now = RegisterDump(rsp=rsp, cr3=registers.get("CR3"), cpl=registers.get("CPL"))
     if rsp is None or origin.rsp is None or not is_past(origin, now) or rsp - origin.rsp > _SAME_STACK:
         return seen
     return _survived(seen, f"{what(origin)} was handled: the guest stands behind it")
+
+
+def _is_paged_in(first: Fault, outcome: Outcome) -> bool:
+    """Whether a page fault of ring 3 was the kernel's to mend, and it did: the tables let the access through now, and it lives on."""
+    walked, is_users = outcome.walk, first.vector == PAGE_FAULT and bool((first.error_code or 0) & PF_USER)
+    if not is_users or walked is None or outcome.reason not in _LIVES_ON:
+        return False
+    return walked.virt == first.cr2 and walked.refused is None
 
 
 def _survived(seen: LogReport, words: str) -> LogReport:

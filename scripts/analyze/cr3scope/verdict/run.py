@@ -115,7 +115,8 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
     found = end.findings or end.at_switch
     if seen.ending is not None and end.panic is None:  # who can still speak has handled what the log shows
         found = (*found, *beside(found, case.findings))
-    case = replace(case, observation=seen, findings=found, walk=end.walk, mended=end.mended, picture=end.picture)
+    walk = end.walk if seen.ending is not None else None  # of one that was survived nobody asks
+    case = replace(case, observation=seen, findings=found, walk=walk, mended=end.mended, picture=end.picture)
     return _plus(case, Circumstance.STOPPED_BY_IT) if end.findings else case
 
 
