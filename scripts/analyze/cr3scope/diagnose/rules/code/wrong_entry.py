@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ from cr3scope.x86.decode.calls import calls_to
 _DEFAULTS = (("GNU ld", 0x40_0000), ("lld", 0x20_0000))
 _DEFAULT_BYTES = 0x2000
 _HANDOFF_BYTES = 4096  # the loader's own code around mov cr3
+# By chance, and only as long as it is linked first, a file begins where it should.
+_MAY_BEGIN = re.compile(r"main|start|entry|boot|init", re.IGNORECASE)
 # Functions of every C library: whatever a file is for, none of them is its entry.
 _NO_ENTRIES = frozenset("""
     abort abs atoi bcmp bcopy bzero itoa memchr memcmp memcpy memmove memset printf putchar puts snprintf sprintf strcat strchr
@@ -166,7 +169,7 @@ def _by_accident(kernel: KernelFile, virt: int, name: str) -> Iterator[Finding]:
         if wanted else message("the entry fell on {symbol}, a function like others", symbol=placed(kernel, virt)),
         Message("it is the first byte of code: the linker enters there if it does not find the symbol of ENTRY()"),
         *((message(called + ": nobody calls an entry", calls=calls),) if calls else ()),
-        severity=Severity.ERROR if wanted or is_known or calls > 1 else Severity.WARNING,
+        severity=Severity.ERROR if is_known or calls > 1 or wanted and not _MAY_BEGIN.search(name) else Severity.WARNING,
     )  # fmt: skip
     yield replace(found, source=line_of(kernel, virt), range=(kernel.entry, kernel.entry + function - 1))
 

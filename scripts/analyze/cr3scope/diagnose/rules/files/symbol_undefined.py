@@ -10,16 +10,21 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.entry_symbol import missing_entry
 from cr3scope.message import Message, Some, message
 
+_DEFAULT_ENTRY = "_start"
+
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
     for kernel in linted.kernels:
         entry = missing_entry(kernel)  # wrong-entry tells that
         names = tuple(name for name in kernel.undefined if name != entry)
-        if names:
+        title = message("not defined in any file that was linked: {names}", names=Some(names, MOST_NAMED))
+        if names and kernel.is_relocatable:
+            yield RULE.finding(title, Message("global and not weak; nobody resolves it when the machine boots, so that its address is 0"))
+        elif names and names != (_DEFAULT_ENTRY,):  # that ld looks for in any case: -e names another
             yield RULE.finding(
-                message("not defined in any file that was linked: {names}", names=Some(names, MOST_NAMED)),
-                Message("global and not weak; nobody resolves it when the machine boots, so that its address is 0"),
-            )
+                title, Message("global and not weak, so that its address is 0: by --unresolved-symbols, or only the linker script names it"),
+                severity=Severity.WARNING,
+            )  # fmt: skip
 
 
 RULE = Rule(
