@@ -18,7 +18,7 @@
     .set IN_CR4, 8
     .set IN_EFER, 12
     .set IN_ENTRY, 16
-    .set IN_KIND, 20                    /* 0 read, 1 write, 2 fetch */
+    .set IN_KIND, 20                    /* 0 read, 1 write, 2 fetch, 3: say so on COM1, and stay */
     .set IN_FLAGS, 24                   /* 1: at CPL 3, 2: from 64-bit code, 4: with RFLAGS.AC, 8: EFER is there */
     .set IN_PROBE, 28                   /* memory that is looked at afterwards; 0: none */
     .set IN_XOR, 32
@@ -235,12 +235,20 @@ go32:
     jz 3f
     cmpl $1, %ecx
     je 4f
+    cmpl $2, %ecx
+    ja stay
     jmp *%edi
 3:  movl 1(%edi), %eax
     int $BACK
 4:  movl $MARK, 8(%edi)
     movl $MARK, %eax
     int $BACK
+stay:
+    movw $0x3f8, %dx
+    movb $'!', %al
+    outb %al, %dx
+    hlt
+    jmp stay
 2:  pushl $DATA
     pushl $stack_top
     pushl $2

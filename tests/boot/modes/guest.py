@@ -12,6 +12,7 @@ from pathlib import Path
 from boot.modes.memory import BACKGROUND, BACKGROUND_END, HIGH, HIGH_FILLED, TABLES, Image, background
 from boot.reference import make
 
+STAY, STAYS = 3, b"!"
 BACK, MARK = 0x80, 0x5A5A5A5A  # of guest.S
 CASES = 0x12_0000
 SECONDS = 60.0
@@ -43,7 +44,7 @@ def rom() -> bytes:
 
 @dataclass(frozen=True)
 class Record:
-    """One change and one access. ``kind``: 0 read, 1 write, 2 fetch."""
+    """One change and one access. ``kind``: 0 read, 1 write, 2 fetch, STAY: none, and the guest says so and halts."""
 
     cr0: int
     cr3: int
@@ -82,21 +83,31 @@ class Cpu:
     has_la57: bool
 
 
-def ask(folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True) -> tuple[Cpu, list[Answer]]:
-    """Boot once and return the CPU and an answer for each record; fewer if the guest died of one."""
-    (folder / "rom").write_bytes(rom())
+def command(
+    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True
+) -> list[str]:
+    """Return the command line of QEMU for a guest with these records; its files are written to ``folder``."""
     head = struct.pack("<2I", len(records), 0)
     files = {
         CASES: head + b"".join(_packed(one, has_efer) for one in records), TABLES: image.file(),
         BACKGROUND: background(BACKGROUND, BACKGROUND_END), HIGH: background(HIGH, HIGH_FILLED),
     }  # fmt: skip
+    (folder / "rom").write_bytes(rom())
     words = ["qemu-system-x86_64", *options, "-m", "128M", "-nodefaults", "-display", "none", "-no-reboot",
-             "-bios", str(folder / "rom"), "-device", f"loader,file={make('modes/guest.elf')}", "-debugcon", f"file:{folder / 'answers'}",
-             "-device", "isa-debug-exit,iobase=0x501,iosize=4"]  # fmt: skip
+             "-bios", str(folder / "rom"), "-device", f"loader,file={make('modes/guest.elf')}",
+             "-debugcon", f"file:{folder / 'answers'}", "-device", "isa-debug-exit,iobase=0x501,iosize=4"]  # fmt: skip
     for phys, data in files.items():
         path = folder / f"{phys:x}"
         path.write_bytes(data)
         words += ["-device", f"loader,file={path},addr={phys:#x},force-raw=on"]
+    return words
+
+
+def ask(
+    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True
+) -> tuple[Cpu, list[Answer]]:
+    """Boot once and return the CPU and an answer for each record; fewer if the guest died of one."""
+    words = command(folder, image, records, options, has_efer)
     with contextlib.suppress(subprocess.TimeoutExpired):  # then answers are missing
         subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SECONDS)
     answers = (folder / "answers").read_bytes()

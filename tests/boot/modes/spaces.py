@@ -66,11 +66,12 @@ class _Tree:
 
 def spaces(image: Image) -> Iterator[Space]:
     """Every mode, with tables in the image."""
-    short = _Tree(image, image.new_table(), (22, 12), 4)
-    small, large, plain, high = _short_pages(short)
-    yield Space("32-bit without PSE", short.root, 0, 0, 32, (*small, *plain))
-    yield Space("32-bit with PSE", short.root, PSE, 0, 32, (*small, *large, *plain))
-    yield Space("PSE-36", short.root, PSE, 0, 32, high)
+    plain, short, tall = (_Tree(image, image.new_table(), (22, 12), 4) for _ in range(3))
+    small, _ = _short_pages(plain)
+    yield Space("32-bit without PSE", plain.root, 0, 0, 32, (*small, _page_behind_ps(plain)))
+    small, large = _short_pages(short)
+    yield Space("32-bit with PSE", short.root, PSE, 0, 32, (*small, *large))
+    yield Space("PSE-36", tall.root, PSE, 0, 32, tuple(_tall_pages(tall)))
     pae = _Tree(image, image.new_table() + 0x7E0, (30, 21, 12), 8)
     pae.guest()
     places = tuple(_pages(pae, GIB)) + tuple(_pages(pae, 3 * GIB))
@@ -94,10 +95,26 @@ def _rights(nx: bool) -> list[int]:
     return [*all_of, *(one | NX for one in all_of[:2])] if nx else all_of
 
 
-def _short_pages(tree: _Tree) -> tuple[list[int], list[int], list[int], tuple[int, ...]]:
-    """Pages of 4 KiB, of 4 MiB, of 4 KiB behind an entry with PS, and of 4 MiB above 4 GiB."""
+def _tall_pages(tree: _Tree) -> Iterator[int]:
+    """Pages of 4 MiB whose frames lie above 4 GiB."""
     tree.guest()
-    small, large, high = [], [], []
+    for number, leaf in enumerate(_rights(False)):
+        tree.map((number + 512) * GUEST, (number & 1) * GUEST | HIGH >> 32 << 13 | P | PS | leaf, level=2)
+        yield (number + 512) * GUEST
+
+
+def _page_behind_ps(tree: _Tree) -> int:
+    """A page of 4 KiB behind an entry with PS, which points to a table where CR4.PSE is off."""
+    table = tree.image.new_table()
+    tree.image.put(table, SMALL | P | W | U, 4)
+    tree.map(600 * GUEST, table | P | W | U | PS, level=2)
+    return 600 * GUEST
+
+
+def _short_pages(tree: _Tree) -> tuple[list[int], list[int]]:
+    """Pages of 4 KiB and of 4 MiB."""
+    tree.guest()
+    small, large = [], []
     at, frame = 256 * GUEST, SMALL
     for upper, leaf in product(_rights(False), repeat=2):
         tree.map(at, frame | P | leaf, P | upper)
@@ -106,14 +123,9 @@ def _short_pages(tree: _Tree) -> tuple[list[int], list[int], list[int], tuple[in
     at = 512 * GUEST
     for number, leaf in enumerate(_rights(False)):
         tree.map(at, LARGE + number * GUEST | P | PS | leaf, level=2)
-        tree.map(at + 16 * GUEST, (number << 1 & 2) << 22 | HIGH >> 32 << 13 | P | PS | leaf, level=2)
         large.append(at)
-        high.append(at + 16 * GUEST)
         at += GUEST
-    table = tree.image.new_table()
-    tree.image.put(table, SMALL | P | W | U, 4)
-    tree.map(at, table | P | W | U | PS, level=2)
-    return small, large, [at], tuple(high)
+    return small, large
 
 
 def _pages(tree: _Tree, virt: int, gigapages: bool = False) -> Iterator[int]:

@@ -124,7 +124,7 @@ def _read(found: Lines, lines: list[bytes], path: str, form: Form) -> Listing:
     if mode is PagingMode.BITS_32:
         notes.append(_FOUR_MIB_PAGES)
     elif mode is PagingMode.LEVELS_4:
-        notes += _may_be_four_mib(virt, phys, large)
+        notes += _may_be_four_mib(virt, large)
     return replace(merged(form, rows, notes, chosen.losses), mode=mode)
 
 
@@ -149,20 +149,20 @@ def _mode(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> PagingMode:
         return PagingMode.PAE
     at, frames = virt[large], phys[large]
     follows = (at[1:] - at[:-1] == _FOUR_MIB) & (frames[1:] - frames[:-1] == _FOUR_MIB)
-    is_short = bool(follows.any()) and _may_all_be_four_mib(virt, phys, large)
+    is_short = bool(follows.any()) and _may_all_be_four_mib(virt, large)
     return PagingMode.BITS_32 if is_short else PagingMode.LEVELS_4
 
 
-def _may_all_be_four_mib(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> bool:
-    """Whether each large page and its frame is aligned to 4 MiB, and no page begins in the 4 MiB of one."""
-    is_aligned = not ((virt | phys)[large] & (_FOUR_MIB - np.uint64(1))).any()
+def _may_all_be_four_mib(virt: U64, large: npt.NDArray[np.bool_]) -> bool:
+    """Whether each large page is aligned to 4 MiB, and no page begins in the 4 MiB of one."""
+    is_aligned = not (virt[large] & (_FOUR_MIB - np.uint64(1))).any()
     return is_aligned and bool((virt[1:] - virt[:-1] >= _FOUR_MIB)[large[:-1]].all())
 
 
-def _may_be_four_mib(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> Iterator[str]:
+def _may_be_four_mib(virt: U64, large: npt.NDArray[np.bool_]) -> Iterator[str]:
     """Of a listing that a 32-bit guest may have made, with pages whose size nothing tells."""
     is_low = bool(len(virt)) and not (virt >= np.uint64(FOUR_GIB)).any()
-    if is_low and large.any() and _may_all_be_four_mib(virt, phys, large):
+    if is_low and large.any() and _may_all_be_four_mib(virt, large):
         yield "pages that are taken as 2 MiB may be of 4 MiB: `info tlb` of 32-bit paging prints those alike"
 
 
