@@ -43,7 +43,7 @@ def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder, image = tmp_path_factory.mktemp("modes"), Image()
     space = next(one for one in spaces(image) if one.name == request.param)
     found = Left(folder, image, space)
-    words = command(folder, image, [found.record], ("-accel", "tcg", "-cpu", "max"))
+    words = command(folder, image, [found.record], ("-accel", "tcg", "-cpu", "max", "-m", "36M"))
     with guest(folder, words) as (process, listener):
         read_until(process, STAYS)
         with closing(listener.accept()) as qmp:
@@ -88,6 +88,14 @@ def test_a_walk_through_a_core_shows_the_levels_of_the_mode(left: Left) -> None:
     told = answer_of("walk", left.core, "101234", *efer(left))
     assert (told["outcome"], told["phys"], len(told["levels"])) == ("translated", "0x101234", depth[told["paging"]])
     assert answer_of("walk", left.core, "102000", "--access", "w", *efer(left), status=1)["error_code"] == 3
+
+
+def test_an_address_that_the_mode_does_not_have_is_one_line(left: Left) -> None:
+    done = cr3scope("walk", left.core, "100000000")
+    if left.space.name == "compatibility":
+        assert done.returncode == 1, "an address of 64-bit code, which maps nothing there"
+    else:
+        assert (done.returncode, done.stdout) == (2, "") and "an address has 32 bits" in done.stderr
 
 
 def test_an_image_of_the_memory_is_read_as_the_registers_say(left: Left) -> None:

@@ -93,7 +93,7 @@ def command(
         BACKGROUND: background(BACKGROUND, BACKGROUND_END), HIGH: background(HIGH, HIGH_FILLED),
     }  # fmt: skip
     (folder / "rom").write_bytes(rom())
-    words = ["qemu-system-x86_64", *options, "-m", "128M", "-nodefaults", "-display", "none", "-no-reboot",
+    words = ["qemu-system-x86_64", "-m", "128M", *options, "-nodefaults", "-display", "none", "-no-reboot",
              "-bios", str(folder / "rom"), "-device", f"loader,file={make('modes/guest.elf')}",
              "-debugcon", f"file:{folder / 'answers'}", "-device", "isa-debug-exit,iobase=0x501,iosize=4"]  # fmt: skip
     for phys, data in files.items():

@@ -68,10 +68,10 @@ def spaces(image: Image) -> Iterator[Space]:
     """Every mode, with tables in the image."""
     plain, short, tall = (_Tree(image, image.new_table(), (22, 12), 4) for _ in range(3))
     small, _ = _short_pages(plain)
-    yield Space("32-bit without PSE", plain.root, 0, 0, 32, (*small, _page_behind_ps(plain)))
+    yield Space("32-bit without PSE", plain.root, 0, 0, 32, (*small, _page_behind_ps(plain)), may_efer=NXE)
     small, large = _short_pages(short)
-    yield Space("32-bit with PSE", short.root, PSE, 0, 32, (*small, *large))
-    yield Space("PSE-36", tall.root, PSE, 0, 32, tuple(_tall_pages(tall)))
+    yield Space("32-bit with PSE", short.root, PSE, 0, 32, (*small, *large), may_efer=NXE)
+    yield Space("PSE-36", tall.root, PSE, 0, 32, tuple(_tall_pages(tall)), may_efer=NXE)
     pae = _Tree(image, image.new_table() + 0x7E0, (30, 21, 12), 8)
     pae.guest()
     places = tuple(_pages(pae, GIB)) + tuple(_pages(pae, 3 * GIB))

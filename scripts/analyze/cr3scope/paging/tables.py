@@ -24,7 +24,7 @@ class Tables(Protocol):
 def table_entries(tables: Tables, form: EntryFormat, phys: int) -> Entries | None:
     """Return the entries of the table at ``phys``, each as a number of 64 bits; None if it is absent or unreadable."""
     page = tables.table(phys & PAGE_FRAME)
-    if page is None or form.entries == ENTRIES:
+    if page is None or not form.is_legacy or form.entries == ENTRIES:
         return page
     first = (phys & PAGE_OFFSET) // form.entry_bytes
     words = page.astype("<u8", copy=False).view(f"<u{form.entry_bytes}")

@@ -6,7 +6,7 @@ Intel SDM volume 3A, chapter 5: 5.5 (the walk), 5.6 (access rights), 5.7 (page-f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from cr3scope.paging.canonical import is_canonical
+from cr3scope.paging.canonical import LEVELS, is_canonical
 from cr3scope.paging.reason import Reason
 from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
@@ -125,9 +125,10 @@ def walk(
     Outside long mode an address has 32 bits, and what is above is dropped; without paging it is the physical one.
     """
     formats = bits.formats_of(cpu)
-    if cpu.has_short_addresses:
+    depth = len(formats)
+    if depth < LEVELS:
         virt &= MASK32
-    elif not is_canonical(virt, cpu.levels):
+    elif not is_canonical(virt, depth):
         return Walk(virt, (), Reason.NON_CANONICAL)
     met: list[EntryRef] = []
     table = cpu.root

@@ -29,8 +29,7 @@ class EntryRef:
     @classmethod
     def of(cls, form: EntryFormat, table: int, index: int, value: int) -> EntryRef:
         """Return the entry with that index of the table at ``table``."""
-        legacy = None if form is long_format(form.level) else form
-        return cls(form.level, index, table + form.entry_bytes * index, value, legacy)
+        return cls(form.level, index, table + form.entry_bytes * index, value, form if form.is_legacy else None)
 
     @property
     def form(self) -> EntryFormat:

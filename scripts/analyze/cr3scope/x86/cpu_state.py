@@ -115,9 +115,10 @@ class CpuState:
 
         Outside long mode CR3 has 32 bits; the four PDPTEs of PAE paging lie at any multiple of 32.
         """
-        if self.has_short_addresses:
-            return self.cr3 & (_PDPT_ADDRESS if self.paging_mode is PagingMode.PAE else _PD_ADDRESS)
-        return self.cr3 & ((1 << self.max_phys_bits) - 1) & ~0xFFF
+        mode = self.paging_mode
+        if mode is PagingMode.LEVELS_4 or mode is PagingMode.LEVELS_5:
+            return self.cr3 & ((1 << self.max_phys_bits) - 1) & ~0xFFF
+        return self.cr3 & (_PDPT_ADDRESS if mode is PagingMode.PAE else _PD_ADDRESS)
 
     @property
     def cr3_reserved(self) -> int:

@@ -7,7 +7,7 @@ means depends on the mode, on the level and on whether the entry is a leaf: an :
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cr3scope.x86.cpu_state import CR4_PSE, CpuState, PagingMode
@@ -61,6 +61,7 @@ class EntryFormat:
     entry map a page; ``is_last``: every entry does. ``has_rights``: R/W, U/S and NX count. ``reserved``: bits that must be
     zero in every present entry, ``reserved_large`` in one that maps a large page; more depend on the CPU.
     ``is_loaded``: the CPU keeps such entries from the load of CR3 on, and checks them there (SDM 3A, 5.4.1).
+    ``is_legacy``: it is of a mode outside long mode.
     """
 
     level: int
@@ -73,6 +74,7 @@ class EntryFormat:
     reserved: int = 0
     reserved_large: int = 0
     is_loaded: bool = False
+    is_legacy: bool = False
 
     @property
     def entries(self) -> int:
@@ -86,7 +88,7 @@ class EntryFormat:
 
     def index(self, virt: int) -> int:
         """Return the index of the entry that translates ``virt``."""
-        return virt >> self.shift & (self.entries - 1)
+        return virt >> self.shift & (1 << self.index_bits) - 1
 
     def is_leaf(self, value: int) -> bool:
         """Return whether a present entry maps a page instead of pointing to a table."""
@@ -100,6 +102,8 @@ class EntryFormat:
         """
         if not self.is_leaf(value):
             return value & ADDRESS_MASK
+        if self.entry_bytes == ENTRY_BYTES:
+            return value & ADDRESS_MASK & -(1 << self.shift)
         return value & self.frame_mask | (value & self.high_mask) << PSE36_SHIFT
 
     @property
@@ -176,10 +180,10 @@ def level_bytes(level: int) -> int:
     return 1 << level_shift(level)
 
 
-def _large(level: int, reserved: int = 0) -> EntryFormat:
+def _large(level: int) -> EntryFormat:
     """A PD or PDPT with PS: the address bits below the page size but PAT are reserved, 20:13 or 29:13."""
     shift = level_shift(level)
-    return EntryFormat(level, shift, takes_ps=True, reserved=reserved, reserved_large=(1 << shift) - 2 * PAT_LARGE | reserved)
+    return EntryFormat(level, shift, takes_ps=True, reserved_large=(1 << shift) - 2 * PAT_LARGE)
 
 
 _PT, _PD = EntryFormat(1, PAGE_SHIFT, is_last=True), _large(2)
@@ -187,11 +191,11 @@ _PDPT, _PML4, _PML5 = _large(3), EntryFormat(4, level_shift(4), reserved=LARGE),
 # Bits 2:1, 8:5 and all above MAXPHYADDR (SDM 3A, table 5-8).
 _PDPTE_RESERVED = WRITABLE | USER | ACCESSED | DIRTY | LARGE | GLOBAL | _SOFTWARE_HIGH | NO_EXECUTE
 _PAE = (
-    EntryFormat(3, level_shift(3), 2, has_rights=False, reserved=_PDPTE_RESERVED, is_loaded=True),
-    _large(2, _SOFTWARE_HIGH),
-    EntryFormat(1, PAGE_SHIFT, is_last=True, reserved=_SOFTWARE_HIGH),
+    EntryFormat(3, level_shift(3), 2, has_rights=False, reserved=_PDPTE_RESERVED, is_loaded=True, is_legacy=True),
+    replace(_PD, reserved=_SOFTWARE_HIGH, is_legacy=True),
+    replace(_PT, reserved=_SOFTWARE_HIGH, is_legacy=True),
 )
-_SHORT_PT = EntryFormat(1, PAGE_SHIFT, 10, SHORT_ENTRY_BYTES, is_last=True)
+_SHORT_PT = EntryFormat(1, PAGE_SHIFT, 10, SHORT_ENTRY_BYTES, is_last=True, is_legacy=True)
 _FORMATS = {
     PagingMode.NONE: (),
     PagingMode.PAE: _PAE,
@@ -211,7 +215,7 @@ def formats_of(cpu: CpuState) -> tuple[EntryFormat, ...]:
 
 @cache
 def _short_formats(takes_ps: bool) -> tuple[EntryFormat, ...]:
-    return EntryFormat(2, 22, 10, SHORT_ENTRY_BYTES, takes_ps=takes_ps), _SHORT_PT
+    return EntryFormat(2, 22, 10, SHORT_ENTRY_BYTES, takes_ps=takes_ps, is_legacy=True), _SHORT_PT
 
 
 @cache

@@ -105,8 +105,11 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
 
 
 def _choose(cpus: Sequence[CpuState], cr3: int | None) -> CpuState:
-    """With CR3 named, the registers of the CPU that has it, else of the first."""
-    return next((cpu for cpu in cpus if cpu.cr3 == cr3), cpus[0])
+    """With CR3 named, the registers of the CPU that has it, else of one that pages; with none named, of the first."""
+    if cr3 is None:
+        return cpus[0]
+    pages = next((cpu for cpu in cpus if cpu.cr0 & CR0_PG), cpus[0])
+    return next((cpu for cpu in cpus if cpu.cr3 == cr3), pages)
 
 
 def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> Iterator[str]:
