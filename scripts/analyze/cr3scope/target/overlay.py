@@ -12,7 +12,7 @@ from cr3scope.arrays import integers
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
 from cr3scope.x86.word import FOUR_GIB, MASK64
 
 _ONES = np.uint64(MASK64)
