@@ -250,6 +250,13 @@ $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host
 	$(call say,HOST,$@)
 	@$(HOST_CC) $(HOST_CFLAGS) $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
 
+# A guest of 32-bit code, loaded by QEMU's -kernel: it tries every mode of paging (tests/boot/modes/).
+$(BUILD)/modes/guest.elf: tests/boot/modes/guest.S tests/boot/modes/guest.ld
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	@$(TARGET_CC) -m32 -c $< -o $(@:.elf=.o)
+	@$(TARGET_LD) -m elf_i386 -T tests/boot/modes/guest.ld -o $@ $(@:.elf=.o)
+
 # --- Fuzzers (tests/fuzz/): each C target under libFuzzer; replayed on inputs that are kept; and with its lines counted ----
 FUZZ_COMMON = tests/fuzz/c/listener.c
 fuzz_sources = $(shell cat tests/fuzz/c/fuzz_$(1).sources)
@@ -352,6 +359,6 @@ $(BUILD)/examples/mistakes.efi: tests/boot/onecall/pe.c $(ONECALL_SOURCES)
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
 FUZZ_REPLAYS := $(patsubst tests/fuzz/c/fuzz_%.c,$(BUILD)/fuzz/replay/%,$(wildcard tests/fuzz/c/fuzz_*.c))
-test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES)
+test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES) $(BUILD)/modes/guest.elf
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

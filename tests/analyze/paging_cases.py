@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import naive_paging as naive
 import numpy as np
@@ -14,6 +14,7 @@ from cr3scope.x86.platform import Platform
 
 P, W, U, A, D, PS, G, NX = 1, 2, 4, 0x20, 0x40, 0x80, 0x100, 1 << 63
 ROOT = 0x10000
+SHORT_ENTRIES, LOADED_ENTRIES = 1024, 4  # of a table of 32-bit paging, and of the first one of PAE
 
 # Each of these decides something at some level, or must not.
 INTERESTING = (7, 8, 9, 11, 12, 13, 20, 21, 29, 30, 36, 39, 40, 45, 46, 51, 52, 58, 63)
@@ -30,8 +31,17 @@ class Pages:
     memory: dict[int, list[int]] = field(default_factory=dict)
 
     def table(self, phys: int) -> Entries | None:
+        """A page: a table of 512 entries, one of 1024 short ones, or one that holds tables of 4."""
         entries = self.memory.get(phys)
-        return None if entries is None else np.array(entries, dtype=np.uint64)
+        if entries is not None and len(entries) == SHORT_ENTRIES:
+            return np.array(entries, dtype="<u4").view("<u8")
+        if entries is not None and len(entries) == 512:
+            return np.array(entries, dtype=np.uint64)
+        loaded = {at: four for at, four in self.memory.items() if at & ~0xFFF == phys and len(four) == LOADED_ENTRIES}
+        page = np.zeros(512, dtype=np.uint64)
+        for at, four in loaded.items():
+            page[at % 4096 // 8 : at % 4096 // 8 + LOADED_ENTRIES] = four
+        return page if loaded else None
 
     def put(self, phys: int, index: int, value: int) -> None:
         self.memory.setdefault(phys, [0] * 512)[index] = value
@@ -40,6 +50,8 @@ class Pages:
 def cpu_of(machine: naive.Machine) -> CpuState:
     """The registers that make this machine."""
     registers = {"cr0": 0x8000_0033, "cr4": 0x668, "efer": 0x500, "rflags": 2}
+    if machine.levels < 4:
+        registers |= {"cr4": 0x640 | machine.pse << 4 | (machine.levels == 3) << 5, "efer": 0x100}
     for name, (register, number) in REGISTER.items():
         is_on = machine.levels == 5 if name == "la57" else getattr(machine, name)
         registers[register] |= is_on << number
@@ -137,3 +149,36 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.sampled_from((False, False, True))),
         draw(st.sampled_from((1, 1, 2, 8, 64))),
     )
+
+
+@st.composite
+def legacy_cases(draw: st.DrawFn) -> Case:
+    """The same outside long mode: two levels, or three whose first table lies anywhere in its page."""
+    levels = draw(st.sampled_from((2, 3)))
+    root = ROOT + (draw(st.sampled_from((0, 0x20, 0xFE0))) if levels == 3 else 0)
+    machine = replace(
+        draw(machines()), levels=levels, root=root, pse=draw(st.booleans()), maxphyaddr=draw(st.sampled_from((32, 36, 39, 40, 46, 52)))
+    )
+    entries_of = {2: {2: SHORT_ENTRIES, 1: SHORT_ENTRIES}, 3: {3: LOADED_ENTRIES, 2: 512, 1: 512}}[levels]
+    pages = Pages({root: [0] * entries_of[levels]})
+    virt = draw(st.integers(0, 2**32 - 1) | st.sampled_from((0, 0xFFF, 0x3FFFFF, 0x3FFFFFFF, 0x7FFFFFF8, 0xFFFFFFFF)))
+    for address in (virt, virt + 0x1000 & 0xFFFF_FFFF):
+        table = root
+        for level in range(levels, 0, -1):
+            index = naive.index_of(address, level, machine)
+            value = pages.memory[table][index]
+            if not value:
+                child = 0x40_0000 * (len(pages.memory) + 1)
+                value = draw(entries(child, level)) & (0xFFFF_FFFF if levels == 2 else ~0)
+                pages.memory[table][index] = value
+            table = value & (0xFFFF_F000 if levels == 2 else 0x000F_FFFF_FFFF_F000)
+            if level > 1 and table not in pages.memory:
+                if draw(st.sampled_from((False,) * 19 + (True,))):
+                    break
+                pages.memory[table] = [0] * entries_of[level - 1]
+            if level > 1 and len(pages.memory[table]) != entries_of[level - 1]:
+                break
+    return Case(
+        pages, machine, virt, draw(st.sampled_from(("fetch", "read", "write"))), draw(st.booleans()),
+        draw(st.sampled_from((False, False, True))), draw(st.sampled_from((1, 1, 2, 8, 64))),
+    )  # fmt: skip

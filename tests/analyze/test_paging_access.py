@@ -6,7 +6,7 @@ import naive_paging as naive
 import pytest
 from boot.reference import takes_all
 from hypothesis import given, settings
-from paging_cases import Case, Pages, cases, cpu_of, platform_of
+from paging_cases import Case, Pages, cases, cpu_of, legacy_cases, platform_of
 
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.x86.access import AccessKind
@@ -52,6 +52,16 @@ def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on
 @given(cases())
 @settings(max_examples=1500 if takes_all() else 500)  # others at each run
 def test_both_walks_agree(case: Case) -> None:
+    expected = naive.access(
+        case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width
+    )
+    assert outcome_of(case) == expected
+
+
+@pytest.mark.slow
+@given(legacy_cases())
+@settings(max_examples=1500 if takes_all() else 200)  # others at each run
+def test_both_walks_agree_outside_long_mode(case: Case) -> None:
     expected = naive.access(
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width
     )

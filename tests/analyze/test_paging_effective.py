@@ -9,7 +9,7 @@ import naive_paging as naive
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paging_cases import NX, PS, ROOT, P, Pages, U, W, cpu_of, entries, machines, platform_of
+from paging_cases import NX, PS, ROOT, Case, P, Pages, U, W, cpu_of, entries, legacy_cases, machines, platform_of
 
 from cr3scope.paging import effective
 from cr3scope.paging.effective import MOST_ROWS, Mappings, mappings
@@ -45,7 +45,7 @@ def merged(pages: Pages, machine: naive.Machine) -> list[Row]:
     """Neighbours that go on in both address spaces with everything else equal are one row."""
     rows: list[Row] = []
     for page in naive.pages(pages.memory, machine):
-        last = page.virt + 2 ** naive.PAGE_BITS[page.level] - 1
+        last = page.virt + 2 ** naive.page_bits(page.level, machine) - 1
         row = Row(page.virt, last, page.phys, page.level, page.rights, page.pat)
         if rows:
             before = rows[-1]
@@ -61,6 +61,13 @@ def merged(pages: Pages, machine: naive.Machine) -> list[Row]:
 
 def mapped(pages: Pages, machine: naive.Machine) -> Mappings:
     return mappings(pages, cpu_of(machine), platform_of(machine))
+
+
+@pytest.mark.slow
+@given(legacy_cases())
+@settings(max_examples=100)
+def test_outside_long_mode_every_page_is_mapped_as_a_walk_finds_it(case: Case) -> None:
+    assert rows_of(mapped(case.pages, case.machine)) == merged(case.pages, case.machine)
 
 
 @st.composite

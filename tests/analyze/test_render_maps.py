@@ -79,7 +79,7 @@ def test_an_empty_address_space_is_said_to_be_empty() -> None:
     pages = Pages({ROOT: [0] * 512})
     found = mappings(pages, CpuState(ROOT))
     assert document(found, ["a \x1b warning"]) == {
-        "schema": "cr3scope.maps/1", "mappings": [], "warnings": ["a \x1b warning"]
+        "schema": "cr3scope.maps/1", "paging": "4-level", "mappings": [], "warnings": ["a \x1b warning"]
     }  # fmt: skip
     assert text(pages, CpuState(ROOT))[0].startswith("0 ranges, 0 B mapped")
 

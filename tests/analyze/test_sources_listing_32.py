@@ -49,6 +49,23 @@ VPN range                   Entry         Flags              Physical page(s)
       [fffffffffe00-ffffffffffff]  PDE[1ff]     ---DA---WP
         [fffffffffffe-ffffffffffff]  PTE[1fe-1ff] X--DA---WP 0000000005-0000000006
 """
+FOUR_MIB_TLB = """\
+(qemu) info tlb
+0000000000000000: 0000000000000000 --PDA---W
+0000000000400000: 0000000000400000 --PDA--UW
+00000000c0000000: 0000000000000000 -GPDA---W
+00000000c0400000: 0000000000400000 -GPDA---W
+00000000ffc00000: 0000000000201000 ---DA--UW
+"""
+PAE_TLB = """\
+0000000000000000: 0000000000000000 --PDA---W
+0000000000200000: 8000000000200000 X-PDA--UW
+00000000c0000000: 8000000000123000 XG-DA---W
+"""
+SHORT_TLB = """\
+00000000: 00000000 -GPDA---W
+00400000: 00400000 -GPDA---W
+"""
 PAE = """\
 [00000-3ffff]  PDP[000]     ---------P
   [00200-003ff]  PDE[001]     ----A--UWP
@@ -66,6 +83,32 @@ def read(path: Path, text: str) -> Listing:
 def rows(listing: Listing) -> list[tuple[int, int, str]]:
     pairs = zip(listing.rows.first.tolist(), listing.rows.last.tolist(), strict=True)
     return [(first, last, listing.rights(row)) for row, (first, last) in enumerate(pairs)]
+
+
+def test_large_pages_of_32_bit_paging_are_of_4_mib(tmp_path: Path) -> None:
+    listing = read(tmp_path, FOUR_MIB_TLB)
+    assert rows(listing) == [
+        (0, 0x3FFFFF, "rwx-"), (0x400000, 0x7FFFFF, "rwxu"), (0xC0000000, 0xC07FFFFF, "rwx-"), (0xFFC00000, 0xFFC00FFF, "rwxu"),
+    ]  # fmt: skip
+    assert listing.page_bytes[2] == 4 << 20 and listed_access(listing, 0x612345, AccessKind.READ, True).phys == 0x612345
+
+
+def test_nx_that_pae_prints_with_the_frame_is_no_address(tmp_path: Path) -> None:
+    listing = read(tmp_path, PAE_TLB)
+    assert rows(listing) == [(0, 0x1FFFFF, "rwx-"), (0x200000, 0x3FFFFF, "rw-u"), (0xC0000000, 0xC0000FFF, "rw--")]
+    assert listing.phys_at(1, 0x200000) == 0x200000 and listing.phys_at(2, 0xC0000010) == 0x123010
+
+
+def test_info_tlb_of_eight_digits_is_read(tmp_path: Path) -> None:
+    assert rows(read(tmp_path, SHORT_TLB)) == [(0, 0x7FFFFF, "rwx-")]
+    assert rows(read(tmp_path, SHORT_TLB.replace(" -G", " G"))) == [(0, 0x7FFFFF, "rw?-")]  # without NX
+
+
+def test_a_large_page_whose_size_nothing_tells_is_said_to_be_one(tmp_path: Path) -> None:
+    listing = read(tmp_path, "0000000000400000: 0000000000400000 --PDA---W\n")
+    assert any("may be of 4 MiB" in words for words in listing.notes)
+    known = read(tmp_path, "0000000000400000: 0000000000400000 --PDA---W\n0000000000600000: 0000000000600000 --PDA---W\n")
+    assert not any("4 MiB" in words for words in known.notes)
 
 
 def test_info_mem_of_eight_digits_tells_ranges_up_to_the_last_byte(tmp_path: Path) -> None:

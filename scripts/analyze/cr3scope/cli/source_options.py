@@ -27,7 +27,7 @@ SOURCE_HELP = (
     "a capture, an ELF core of dump-guest-memory, an image of physical memory, or the text of"
     " `info tlb`, `info mem` or Linux' page-table dump"
 )
-_FOR_TABLES = ("cr3", "cr4", "efer", "base", "dump")
+_FOR_TABLES = ("cr0", "cr3", "cr4", "efer", "base", "dump")
 
 
 def hexadecimal(text: str) -> int:
@@ -42,9 +42,10 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add options for what a source does not tell by itself."""
     group = parser.add_argument_group("what the source does not tell (numbers in hex)")
     for name, words in (
+        ("--cr0", "bit 16 (WP) clear: a supervisor writes to read-only pages"),
         ("--cr3", "root of the tables; needed for a memory image"),
-        ("--cr4", "bit 12 (LA57) set: five levels"),
-        ("--efer", "bit 11 (NXE) set: NX counts"),
+        ("--cr4", "bit 12 (LA57) set: five levels; bit 5 (PAE) clear: 32-bit paging, with 4 MiB pages if bit 4 (PSE) is set"),
+        ("--efer", "bit 11 (NXE) set: NX counts; bit 10 (LMA) clear, and --cr4 given: PAE paging"),
     ):
         group.add_argument(name, metavar="X", type=hexadecimal, help=words)
     group.add_argument(
@@ -67,6 +68,7 @@ def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:
     """Open a source with the options of the command line."""
     return open_any(
         path,
+        cr0=arguments.cr0,
         cr3=arguments.cr3,
         cr4=arguments.cr4,
         efer=arguments.efer,

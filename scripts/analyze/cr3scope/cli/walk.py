@@ -16,10 +16,12 @@ from cr3scope.cli.source_options import (
     publish,
     refuse_table_options,
 )
+from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_blocks, as_dict
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.word import MASK32
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -59,11 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
         report = as_json(listing_walk.as_dict(listed))
         publish(report, answer, source.warnings, arguments.json)
         return 0 if listed.outcome is Outcome.TRANSLATED else 1
+    if source.cpu.has_short_addresses and virt > MASK32:
+        raise UnusableInput(f"{virt:#x}: in {source.cpu.paging_mode.value} paging an address has 32 bits")
     path = walk(source.tables, source.cpu, virt)
     found = access(source.tables, source.cpu, virt, kind, user=arguments.user)
     warnings = list(source.warnings)
     if path.missing_table is not None:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
     lines = as_blocks(path, found, f"a {mode} {kind.value}")
-    publish(as_json(as_dict(path, found, warnings)), lines, warnings, arguments.json)
+    report = as_json(as_dict(path, found, warnings, source.cpu.paging_mode))
+    publish(report, lines, warnings, arguments.json)
     return 1 if isinstance(found, PageFault) else 0

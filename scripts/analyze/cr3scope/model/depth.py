@@ -28,8 +28,11 @@ class Crossing:
 
         Walked with one level more or less they map it where the current tables map it, and nothing near it
         is if they are walked as the CPU does. The second is needed: a page directory that maps by 2 MiB
-        pages from 0 on, read one level higher, is one that maps by 1 GiB pages from 0 on.
+        pages from 0 on, read one level higher, is one that maps by 1 GiB pages from 0 on. Outside long mode there is no
+        other depth.
         """
+        if self.after.has_short_addresses:
+            return None
         other = replace(self.after, cr4=self.after.cr4 ^ CR4_LA57)
         found = access(self.tables, other, virt, AccessKind.FETCH, platform=self.platform)
         if not isinstance(found, Translation) or found.phys != self._now_at(virt):

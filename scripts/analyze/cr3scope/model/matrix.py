@@ -16,7 +16,7 @@ from cr3scope.arrays import integers
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.intent import Intent, Named
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.tables import Tables, table_entries
 from cr3scope.paging.walk import PageFault, Walk, access, walk
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CR0_WP, CR4_LA57, CR4_SMAP, CR4_SMEP, EFER_NXE, CpuState
@@ -24,13 +24,10 @@ from cr3scope.x86.entry import (
     ACCESSED,
     ADDRESS_MASK,
     DIRTY,
-    ENTRIES,
     LARGE,
     LEAST_PHYS_BITS,
     PAGE_BYTES,
-    frame,
-    is_leaf,
-    level_bytes,
+    PAGE_FRAME,
 )
 from cr3scope.x86.word import MASK64
 
@@ -110,9 +107,9 @@ def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:
     entry, virt = refusal.fault.guilty[0], refusal.fault.virt
     if refusal.variant not in FEWER_PHYS_BITS:
         return False
-    if not is_leaf(entry.value, entry.level):
+    if not entry.is_leaf:
         return True  # the walk of the boot's own CPU has read the table
-    phys = frame(entry.value, entry.level) + virt % level_bytes(entry.level) & -PAGE_BYTES
+    phys = entry.frame + virt % entry.form.page_bytes & -PAGE_BYTES
     meant = intent.frame_of(virt)
     if meant is None or meant == phys:
         return True
@@ -186,11 +183,11 @@ class _Probes:
             path = walk(self._tables, self._cpu, virt)
             if not path.entries:
                 return
-            leaf, size = path.leaf, level_bytes(path.leaf.level)
+            leaf, size = path.leaf, path.leaf.form.page_bytes
             start = virt & -size
             count = min(self._like(path), (last - start) // size + 1)
             above = tuple(e.value & ~_alike_bits(PAGE_BYTES) for e in path.entries[:-1])
-            entries = self._tables.table(leaf.phys & -PAGE_BYTES)
+            entries = table_entries(self._tables, leaf.form, leaf.phys & PAGE_FRAME)
             assert entries is not None
             unlike = MASK64 & ~_alike_bits(size)
             meant = 0 if phys is None else phys + start - first & MASK64 & -size
@@ -211,14 +208,14 @@ class _Probes:
     def _like(self, path: Walk) -> int:
         """How many entries, from the path's last one on, may be leaves of its level."""
         leaf = path.leaf
-        if leaf.level == 1:
-            return ENTRIES - leaf.index
+        if leaf.form.is_last:
+            return leaf.form.entries - leaf.index
         if path.stop is not None:
             return 1
-        entries = self._tables.table(leaf.phys & -PAGE_BYTES)
+        entries = table_entries(self._tables, leaf.form, leaf.phys & PAGE_FRAME)
         assert entries is not None
         others = np.flatnonzero(~entries[leaf.index :] & np.uint64(LARGE))
-        return int(others[0]) if others.size else ENTRIES - leaf.index
+        return int(others[0]) if others.size else leaf.form.entries - leaf.index
 
 
 def _alike_bits(page_size: int) -> int:

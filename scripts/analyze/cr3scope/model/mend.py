@@ -15,7 +15,6 @@ from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import (
     ADDRESS_MASK,
-    ENTRY_BYTES,
     NO_EXECUTE,
     PAGE_BYTES,
     PAGE_FRAME,
@@ -23,10 +22,11 @@ from cr3scope.x86.entry import (
     PRESENT,
     USER,
     WRITABLE,
-    level_index,
+    formats_of,
     reserved_mask,
 )
 from cr3scope.x86.platform import Platform
+from cr3scope.x86.word import FOUR_GIB
 
 FrameOf = Callable[[int], int | None]
 
@@ -145,7 +145,7 @@ class Mender:
     def _edit(self, trial: Overlay, change: Change, fault: PageFault) -> list[Edit]:
         edits = [Edit(change, entry, self._changed(change, entry)) for entry in fault.guilty]
         for edit in edits:
-            trial.set(edit.entry.phys, edit.value)
+            trial.set(edit.entry, edit.value)
         return edits
 
     def _changed(self, change: Change, entry: EntryRef) -> int:
@@ -162,12 +162,12 @@ class Mender:
         frame = self.frame_of(virt)
         if missing.value & ADDRESS_MASK and self._leads_to(trial, missing, virt, frame):
             return Mend((Edit(Change.SET_PRESENT, missing, missing.value | PRESENT),))
-        if frame is None:
+        if frame is None or missing.form.is_short and frame >= FOUR_GIB:
             return None
-        trial.set(missing.phys, missing.value)
+        trial.set(missing, missing.value)
         rights, bits = self._rights(wanted.kind, virt)
         here = virt & -PAGE_BYTES
-        _map(trial, missing, here, frame | bits)
+        _map(self.cpu, trial, missing, here, frame | bits)
         first, last = wanted.bounds
         follows = partial(self._follows, trial, wanted, frame - here, bits)
         above = sum(1 for _ in takewhile(follows, range(here + PAGE_BYTES, last + 1, PAGE_BYTES)))
@@ -181,12 +181,12 @@ class Mender:
         frame = self.frame_of(page)
         if path.stop is not Reason.NOT_PRESENT or frame != page + distance or not self._is_alike(wanted, page):
             return False
-        _map(trial, path.leaf, page, frame | bits)
+        _map(self.cpu, trial, path.leaf, page, frame | bits)
         return True
 
     def _leads_to(self, trial: Overlay, missing: EntryRef, virt: int, frame: int | None) -> bool:
         """Whether the entry is whole but for its P bit: it then leads to the frame that was meant."""
-        trial.set(missing.phys, missing.value | PRESENT)
+        trial.set(missing, missing.value | PRESENT)
         found = access(trial, self.cpu, virt, AccessKind.READ, platform=self.platform)
         if isinstance(found, PageFault):
             return False
@@ -208,14 +208,14 @@ def apply(tables: Overlay, cpu: CpuState, mend: Mend) -> None:
     Of an entry only the bits change that the mend is about: others may have been mended before.
     """
     for edit in mend.edits:
-        old = tables.entry(edit.entry.phys)
-        tables.set(edit.entry.phys, old & ~(edit.entry.value & ~edit.value) | edit.value & ~edit.entry.value)
+        old = tables.entry(edit.entry)
+        tables.set(edit.entry, old & ~(edit.entry.value & ~edit.value) | edit.value & ~edit.entry.value)
     page = mend.page
     for offset in range(0, page.size if page else 0, PAGE_BYTES):
         assert page is not None
         path = walk(tables, cpu, page.virt + offset)
         if path.stop is Reason.NOT_PRESENT:
-            _map(tables, path.leaf, page.virt + offset, page.frame + offset | _leaf_bits(page.rights, cpu))
+            _map(cpu, tables, path.leaf, page.virt + offset, page.frame + offset | _leaf_bits(page.rights, cpu))
 
 
 def _leaf_bits(rights: str, cpu: CpuState) -> int:
@@ -223,13 +223,11 @@ def _leaf_bits(rights: str, cpu: CpuState) -> int:
     return bits if "x" in rights or not cpu.has_nx else bits | NO_EXECUTE
 
 
-def _map(trial: Overlay, missing: EntryRef, virt: int, leaf: int) -> None:
+def _map(cpu: CpuState, trial: Overlay, missing: EntryRef, virt: int, leaf: int) -> None:
     """Make the entry of the lowest level, and each table on the way to it from ``missing`` on."""
     entry = missing
-    while entry.level > 1:
+    for form in formats_of(cpu)[-missing.level + 1 :] if missing.level > 1 else ():
         table = trial.add_table(entry)
-        trial.set(entry.phys, table | PRESENT | WRITABLE)
-        level = entry.level - 1
-        index = level_index(virt, level)
-        entry = EntryRef(level, index, table + ENTRY_BYTES * index, 0)
-    trial.set(entry.phys, leaf)
+        trial.set(entry, table | PRESENT | (WRITABLE if entry.form.has_rights else 0))
+        entry = EntryRef.of(form, table, form.index(virt), 0)
+    trial.set(entry, leaf)

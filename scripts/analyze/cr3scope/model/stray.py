@@ -16,11 +16,11 @@ from cr3scope.input.capture.records import PlanStep
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.owners import collisions, owners
 from cr3scope.model.intent import Intent
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.tables import Tables, table_entries
 from cr3scope.paging.walk import alike, walk
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PAGE_FRAME
 from cr3scope.x86.platform import Platform
 
 _MOST_COLLISIONS = 64
@@ -79,7 +79,7 @@ def _places(
 
 def _neighbours(tables: Tables, leaf: EntryRef, page_size: int) -> int:
     """How many entries from a leaf on, in its table, lead to one frame after the other; at least 1."""
-    entries = tables.table(leaf.phys & -PAGE_BYTES)
+    entries = table_entries(tables, leaf.form, leaf.phys & PAGE_FRAME)
     assert entries is not None
     count = alike(tables, leaf, page_size)
     frames = entries[leaf.index : leaf.index + count] & np.uint64(ADDRESS_MASK)

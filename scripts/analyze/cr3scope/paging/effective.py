@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
-from cr3scope.paging.tables import Entries, Tables
+from cr3scope.paging.reach import sign_extended
+from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_state import DEPTHS, CpuState, PagingMode
 from cr3scope.x86.platform import Platform
 
 U64 = npt.NDArray[np.uint64]
@@ -37,7 +38,6 @@ MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}
 MOST_ROWS = 1 << 22
 _MOST_TABLES = 1 << 15  # of one level, each once for each set of inherited rights
 _MOST_REPORTED = 64
-_ENTRIES = bits.ENTRIES
 _TABLES_AT_ONCE = 1 << 5  # so many stay in a CPU's cache while their entries are sorted out
 
 
@@ -47,6 +47,7 @@ class Kind(NamedTuple):
     rights: str
     level: int
     memory_type: str
+    page_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Mappings:
     reserved: tuple[EntryRef, ...] = ()  # entries that fault for a reserved bit
     is_cut: bool = False
     missing_root: int | None = None  # address of the top table if it cannot be read
+    mode: PagingMode = PagingMode.LEVELS_4
 
     def __len__(self) -> int:
         return len(self.first)
@@ -75,6 +77,11 @@ class Mappings:
         return self.attributes >> _LEVEL_AT & np.uint64(7)
 
     @property
+    def page_bytes(self) -> tuple[int, ...]:
+        """Return how much a leaf of each level maps, by the number of the level."""
+        return page_sizes(self.mode)
+
+    @property
     def pat_indices(self) -> U64:
         """Return which of the eight fields of the PAT each leaf selects."""
         return self.attributes >> _PAT_AT & np.uint64(7)
@@ -82,11 +89,11 @@ class Mappings:
     def kinds(self) -> dict[int, Kind]:
         """Return what each value means that occurs in ``attributes``."""
         occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
-        return {value: _kind(value, self.pat) for value in integers(occurring)}
+        return {value: _kind(value, self.pat, self.page_bytes) for value in integers(occurring)}
 
     def kind(self, row: int) -> Kind:
         """Return what a row's attributes mean."""
-        return _kind(int(self.attributes[row]), self.pat)
+        return _kind(int(self.attributes[row]), self.pat, self.page_bytes)
 
     def rights(self, row: int) -> str:
         """Return a row's rights in the style of ``rwxu``."""
@@ -106,11 +113,9 @@ _PAT_AT = np.uint64(6)
 
 
 @cache
-def _kind(attributes: int, pat: int) -> Kind:
-    types = memory_types(pat)
-    return Kind(
-        rights_text(attributes), attributes >> int(_LEVEL_AT) & 7, types[attributes >> int(_PAT_AT) & 7]
-    )
+def _kind(attributes: int, pat: int, page_bytes: tuple[int, ...]) -> Kind:
+    types, level = memory_types(pat), attributes >> int(_LEVEL_AT) & 7
+    return Kind(rights_text(attributes), level, types[attributes >> int(_PAT_AT) & 7], page_bytes[level])
 
 
 def memory_types(pat: int) -> list[str]:
@@ -130,7 +135,7 @@ def rights_text(attributes: int) -> str:
 class _Level:
     """Every (table, inherited rights) met at one level: its entries, and what they mean."""
 
-    level: int
+    form: bits.EntryFormat
     phys: U64  # of each table
     rights: U64  # inherited by each
     tables: list[Entries]
@@ -163,14 +168,15 @@ def mappings(
     levels = survey.descend()
     rows: _Rows | None = None
     cut = survey.is_cut
-    leaves = MOST_ROWS if most is None else min(max(most, _ENTRIES * sum(len(np.unique(one.phys)) for one in levels)), MOST_ROWS)
+    there = sum(one.form.entries * len(np.unique(one.phys)) for one in levels)
+    leaves = MOST_ROWS if most is None else min(max(most, there), MOST_ROWS)
     for level in reversed(levels):
         rows, was_cut = _assemble(level, rows, cpu.levels, leaves)
         cut = cut or was_cut
     cut = cut or rows is not None and most is not None and len(rows.first) > most
     if rows is None:
         empty = np.empty(0, dtype=np.uint64)
-        return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root)
+        return Mappings(empty, empty, empty, empty, cpu.pat, missing_root=cpu.root if cpu.levels else None, mode=cpu.paging_mode)
     return Mappings(
         rows.first,
         rows.first + rows.size - np.uint64(1),
@@ -180,7 +186,15 @@ def mappings(
         tuple(survey.missing),
         tuple(survey.reserved),
         cut,
+        mode=cpu.paging_mode,
     )
+
+
+@cache
+def page_sizes(mode: PagingMode) -> tuple[int, ...]:
+    """Return how many bytes an entry of each level covers, by the number of the level; 0 for what is no level."""
+    formats = bits.formats_of(CpuState(0).with_depth(DEPTHS[mode]))
+    return 0, *(form.page_bytes for form in reversed(formats)), *(0,) * (bits.MOST_LEVELS - len(formats))
 
 
 class _Survey:
@@ -196,28 +210,31 @@ class _Survey:
 
     def descend(self) -> list[_Level]:
         """Return one _Level for each level that has tables, from the root."""
-        root = self._tables.table(self._cpu.root)
+        root = root_entries(self._tables, self._cpu)
         if root is None:
             return []
+        top, *below = bits.formats_of(self._cpu)
         current = _Level(
-            self._cpu.levels,
+            top,
             np.array([self._cpu.root], dtype=np.uint64),
             np.array([_ALL_RIGHTS], dtype=np.uint64),
             [root],
         )
         levels = [current]
-        while True:
+        for form in below:
             self._look(current)
-            following = self._next(current)
+            following = self._next(current, form)
             if following is None:
                 return levels
             current.tables = []
             levels.append(following)
             current = following
+        self._look(current)
+        return levels
 
     def _look(self, level: _Level) -> None:
         """Sorts out the entries: absent, reserved, leaf, table."""
-        most = len(level.tables) * _ENTRIES
+        most = len(level.tables) * level.form.entries
         level.position = np.empty(most, dtype=np.int64)
         level.value, level.attributes = (np.empty(most, dtype=np.uint64) for _ in range(2))
         count = 0
@@ -229,33 +246,34 @@ class _Survey:
             count = there.stop
         level.position, level.value = level.position[:count], level.value[:count]
         level.attributes = level.attributes[:count]
-        if level.level > 3:
-            level.pointers = np.arange(len(level.value))
-        elif level.level > 1:
+        if level.form.takes_ps:
             level.pointers = np.flatnonzero(level.value & np.uint64(bits.LARGE) == 0)
+        elif not level.form.is_last:
+            level.pointers = np.arange(len(level.value))
 
     def _look_at(self, level: _Level, start: int) -> tuple[I64, U64, U64]:
         """Position, value and attributes of the good entries of some tables."""
         flat = np.concatenate(level.tables[start : start + _TABLES_AT_ONCE])
+        form, first = level.form, start * level.form.entries
         small, large = (
-            np.uint64(bits.reserved_mask(level.level, ps, self._cpu, self._platform))
-            for ps in (0, bits.LARGE)
+            np.uint64(form.checked_mask(ps, self._cpu, self._platform)) for ps in (0, bits.LARGE)
         )
         is_large = flat & np.uint64(bits.LARGE) != 0
         good = flat & np.uint64(bits.PRESENT) != 0
         wrong = good & (flat & np.where(is_large, large, small) != 0)
         if wrong.any():
             for at in integers(np.flatnonzero(wrong)[:_MOST_REPORTED]):
-                self._report(self.reserved, level, start * _ENTRIES + at)
+                self._report(self.reserved, level, first + at)
             good &= ~wrong
         position = np.flatnonzero(good)
         value = flat[position]
-        position += start * _ENTRIES
+        position += first
+        inherited = level.rights[position // form.entries]
         granted = value & (RIGHT_WRITE | RIGHT_USER) | value >> np.uint64(63) ^ np.uint64(1)
-        granted &= level.rights[position // _ENTRIES]
-        return position, value, granted | np.uint64(level.level) << _LEVEL_AT | _pat(value, level)
+        granted = granted & inherited if form.has_rights else inherited
+        return position, value, granted | np.uint64(form.level) << _LEVEL_AT | _pat(value, level)
 
-    def _next(self, level: _Level) -> _Level | None:
+    def _next(self, level: _Level, form: bits.EntryFormat) -> _Level | None:
         """The tables below, each (table, rights) once; ``child`` of an entry is its place there."""
         if not len(level.pointers):
             return None
@@ -273,7 +291,7 @@ class _Survey:
         self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
         for number in integers(order[:_MOST_TABLES]):
             key = int(keys[number])
-            table = self._tables.table(key & bits.PAGE_FRAME)
+            table = table_entries(self._tables, form, key & bits.PAGE_FRAME)
             if table is None:
                 pointer = level.pointers[first_seen[number]]
                 self._report(self.missing, level, int(level.position[pointer]))
@@ -285,20 +303,19 @@ class _Survey:
         if not found:
             return None
         pairs, below = np.array(kept, dtype=np.uint64), np.uint64(bits.PAGE_OFFSET)
-        return _Level(level.level - 1, pairs & ~below, pairs & below, found)
+        return _Level(form, pairs & ~below, pairs & below, found)
 
     @staticmethod
     def _report(where: list[EntryRef], level: _Level, position: int) -> None:
-        node, index = divmod(position, _ENTRIES)
-        phys = int(level.phys[node]) + bits.ENTRY_BYTES * index
-        entry = EntryRef(level.level, index, phys, int(level.tables[node][index]))
+        node, index = divmod(position, level.form.entries)
+        entry = EntryRef.of(level.form, int(level.phys[node]), index, int(level.tables[node][index]))
         if entry not in where and len(where) < _MOST_REPORTED:
             where.append(entry)
 
 
 def _assemble(level: _Level, below: _Rows | None, depth: int, most: int) -> tuple[_Rows, bool]:
     """The rows of a level's nodes, from their leaves and from the rows of the tables below."""
-    nodes = np.arange(len(level.phys) + 1) * _ENTRIES
+    nodes = np.arange(len(level.phys) + 1) * level.form.entries
     if not len(level.pointers):
         rows = _leaves(level, slice(most), depth)
         rows.begin = np.minimum(np.searchsorted(level.position, nodes), most)
@@ -324,9 +341,11 @@ def _assemble(level: _Level, below: _Rows | None, depth: int, most: int) -> tupl
 
 def _leaves(level: _Level, which: I64 | slice, depth: int) -> _Rows:
     """A row for each of some leaves; to which nodes they belong is for the caller to say."""
-    value, span = level.value[which], np.uint64(bits.level_bytes(level.level))
+    value, span = level.value[which], np.uint64(level.form.page_bytes)
     size = np.broadcast_to(span, len(value))
-    phys = value & (np.uint64(bits.ADDRESS_MASK) & ~(span - np.uint64(1)))
+    phys = value & np.uint64(level.form.frame_mask)
+    if level.form.high_mask:
+        phys |= (value & np.uint64(level.form.high_mask)) << np.uint64(bits.PSE36_SHIFT)
     unsaid = np.empty(0, dtype=np.int64)
     return _Rows(unsaid, _offset(level, which, depth), size, phys, level.attributes[which])
 
@@ -334,15 +353,15 @@ def _leaves(level: _Level, which: I64 | slice, depth: int) -> _Rows:
 def _offset(level: _Level, which: I64 | slice, depth: int) -> U64:
     """Where in its node's range an entry maps; of the root, at which address."""
     offset = level.position[which].astype(np.uint64)
-    offset &= np.uint64(_ENTRIES - 1)
-    offset *= np.uint64(bits.level_bytes(level.level))
+    offset &= np.uint64(level.form.entries - 1)
+    offset *= np.uint64(level.form.page_bytes)
     # Before rows are merged: the two halves of the top table are no neighbours.
-    return _canonical(offset, depth) if level.level == depth else offset
+    return sign_extended(offset, depth) if level.form.level == depth else offset
 
 
 def _pat(value: U64, level: _Level) -> U64:
     """PAT index of each leaf (SDM 3A, 5.9.2), where ``attributes`` have it."""
-    pat = np.uint64(7 if level.level == 1 else 12)  # the PAT bit of a PTE, and of a large leaf
+    pat = np.uint64(7 if level.form.is_last else 12)  # the PAT bit of a PTE, and of a large leaf
     index = value >> np.uint64(3) & np.uint64(3) | (value >> pat & np.uint64(1)) << np.uint64(2)
     return index << _PAT_AT
 
@@ -381,9 +400,3 @@ def _merge(rows: _Rows) -> _Rows:
         np.searchsorted(start, rows.begin), rows.first[start],
         np.add.reduceat(rows.size, start), rows.phys[start], rows.attributes[start],
     )  # fmt: skip
-
-
-def _canonical(offset: U64, levels: int) -> U64:
-    """Sign-extends from bit 47, or 56 with five levels (SDM volume 1, 3.3.7.1)."""
-    top = np.uint64(1) << np.uint64(bits.level_shift(levels) + 8)
-    return (offset ^ top) - top

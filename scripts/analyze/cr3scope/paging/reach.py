@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.canonical import LEVELS
+from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
@@ -27,13 +28,18 @@ _MOST_OF_A_LEVEL = 1 << 15  # of one level
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The table pages of one level: where each lies, the first address met, and the entries."""
+    """The tables of one level: where each lies, the first address met, and the entries."""
 
-    level: int
-    depth: int  # of the whole tree: 4 or 5
+    form: bits.EntryFormat
+    depth: int  # of the whole tree
     phys: U64
     virt: U64
-    entries: U64  # one row of 512 for each page
+    entries: U64  # one row for each table
+
+    @property
+    def level(self) -> int:
+        """Return the number of the level: 1 for page tables."""
+        return self.form.level
 
     @property
     def present(self) -> Mask:
@@ -43,9 +49,9 @@ class Stage:
     @property
     def leaves(self) -> Mask:
         """Return which present entries map a page; the other present ones point to a table."""
-        if self.level == 1:
+        if self.form.is_last:
             return self.present
-        return self.present & self.has(bits.LARGE) if self.level <= 3 else self.has(0)
+        return self.present & self.has(bits.LARGE) if self.form.takes_ps else self.has(0)
 
     def has(self, mask: int) -> Mask:
         """Return which entries have any bit of ``mask``."""
@@ -57,17 +63,24 @@ class Stage:
         rows, indices = np.nonzero(chosen)
         first = self.first_addresses(rows, indices)
         for row, index, virt in zip(integers(rows), integers(indices), integers(first)):
-            phys = int(self.phys[row]) + bits.ENTRY_BYTES * index
-            yield EntryRef(self.level, index, phys, int(self.entries[row, index])), virt
+            yield EntryRef.of(self.form, int(self.phys[row]), index, int(self.entries[row, index])), virt
 
     def first_addresses(self, rows: I64, indices: I64) -> U64:
         """Return the first address that each of some entries translates, in canonical form."""
-        span = np.uint64(bits.level_bytes(self.level))
-        virt = self.virt[rows] + indices.astype(np.uint64) * span
-        # Sign-extended from bit 47, or 56 with five levels (SDM volume 1, 3.3.7.1).
-        top = np.uint64(1) << np.uint64(bits.level_shift(self.depth) + 8)
-        extended: U64 = (virt & ((top << np.uint64(1)) - np.uint64(1)) ^ top) - top
-        return extended
+        virt = self.virt[rows] + indices.astype(np.uint64) * np.uint64(self.form.page_bytes)
+        return sign_extended(virt, self.depth)
+
+
+def sign_extended(virt: U64, depth: int) -> U64:
+    """Return addresses of 48 bits, or of 57 with five levels, in canonical form (SDM volume 1, 3.3.7.1).
+
+    With fewer than four levels addresses have 32 bits, and stay as they are.
+    """
+    if depth < LEVELS:
+        return virt
+    top = np.uint64(1) << np.uint64(bits.level_shift(depth) + 8)
+    extended: U64 = (virt & ((top << np.uint64(1)) - np.uint64(1)) ^ top) - top
+    return extended
 
 
 def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
@@ -75,23 +88,22 @@ def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
 
     An entry that has a reserved bit is followed all the same.
     """
-    root = tables.table(cpu.root)
+    root = root_entries(tables, cpu)
     if root is None:
         return
+    top, *below = bits.formats_of(cpu)
     met = {cpu.root}
     first = np.array([cpu.root], dtype=np.uint64)
-    stage = Stage(cpu.levels, cpu.levels, first, np.zeros(1, dtype=np.uint64), root[np.newaxis, :])
-    while True:
-        yield stage
-        if stage.level == 1:
-            return
+    stage = Stage(top, cpu.levels, first, np.zeros(1, dtype=np.uint64), root[np.newaxis, :])
+    yield stage
+    for form in below:
         rows, indices = np.nonzero(stage.present & ~stage.leaves)
         targets = stage.entries[rows, indices] & np.uint64(bits.ADDRESS_MASK)
         targets, at = np.unique(targets, return_index=True)
         kept: list[tuple[int, int]] = []
         pages: list[U64] = []
         for target, position in zip(integers(targets[:_MOST_OF_A_LEVEL]), integers(at)):
-            page = None if target in met else tables.table(target)
+            page = None if target in met else table_entries(tables, form, target)
             if page is not None:
                 kept.append((target, position))
                 pages.append(page)
@@ -100,9 +112,10 @@ def stages(tables: Tables, cpu: CpuState) -> Iterator[Stage]:
         met.update(target for target, _ in kept)
         pointer = np.array([position for _, position in kept], dtype=np.int64)
         stage = Stage(
-            stage.level - 1,
+            form,
             stage.depth,
             np.array([target for target, _ in kept], dtype=np.uint64),
             stage.first_addresses(rows[pointer], indices[pointer]),
             np.stack(pages),
         )
+        yield stage

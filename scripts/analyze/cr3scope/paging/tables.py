@@ -1,8 +1,11 @@
-"""Where page tables come from: anything that can show the 512 entries of a table page."""
+"""Where page tables come from: anything that can show a table page, as 512 entries of long mode."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.entry import ENTRIES, PAGE_FRAME, PAGE_OFFSET, EntryFormat, formats_of
 
 if TYPE_CHECKING:  # numpy takes longer to load than a log to judge
     import numpy as np
@@ -16,3 +19,28 @@ class Tables(Protocol):
 
     def table(self, phys: int) -> Entries | None:
         """Return the 512 entries of the table page at ``phys``; None if it is absent or unreadable."""
+
+
+def table_entries(tables: Tables, form: EntryFormat, phys: int) -> Entries | None:
+    """Return the entries of the table at ``phys``, each as a number of 64 bits; None if it is absent or unreadable."""
+    page = tables.table(phys & PAGE_FRAME)
+    if page is None or not form.is_legacy or form.entries == ENTRIES:
+        return page
+    first = (phys & PAGE_OFFSET) // form.entry_bytes
+    words = page.astype("<u8", copy=False).view(f"<u{form.entry_bytes}")
+    return words[first : first + form.entries].astype("u8")
+
+
+def root_entries(tables: Tables, cpu: CpuState) -> Entries | None:
+    """Return the entries of the top table: in PAE paging the four that the CPU has loaded, where these are known.
+
+    None if it is absent or unreadable, or nothing is paged.
+    """
+    formats = formats_of(cpu)
+    if not formats:
+        return None
+    if formats[0].is_loaded and cpu.pdptes is not None:
+        import numpy as np
+
+        return np.array(cpu.pdptes, dtype=np.uint64)
+    return table_entries(tables, formats[0], cpu.root)

@@ -6,11 +6,9 @@ Intel SDM volume 3A, chapter 5: 5.5 (the walk), 5.6 (access rights), 5.7 (page-f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING
-
-from cr3scope.paging.canonical import is_canonical
+from cr3scope.paging.canonical import LEVELS, is_canonical
 from cr3scope.paging.reason import Reason
+from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, EntryRef
@@ -24,11 +22,9 @@ from cr3scope.x86.cpu_state import (
     RFLAGS_AC,
     CpuState,
 )
+from cr3scope.x86.entry import EntryFormat
 from cr3scope.x86.platform import Platform, Quirk
-from cr3scope.x86.word import MASK64
-
-if TYPE_CHECKING:  # a walk that was printed needs no arrays
-    from cr3scope.paging.tables import Tables
+from cr3scope.x86.word import MASK32, MASK64
 
 __all__ = [
     "AccessKind", "PageFault", "Platform", "Reason", "Translation", "Walk", "access",
@@ -62,17 +58,17 @@ class Walk:
     @property
     def writable(self) -> bool:
         """Return whether R/W of every level grants writes; CR3 carries no rights (SDM 3A, 5.6.1)."""
-        return bool(self._all_of & bits.WRITABLE)
+        return not self.lacking(bits.WRITABLE)
 
     @property
     def user(self) -> bool:
         """Return whether this is a user-mode address: U/S of every level together (SDM 3A, 5.6)."""
-        return bool(self._all_of & bits.USER)
+        return not self.lacking(bits.USER)
 
     @property
     def executable(self) -> bool:
         """Return whether no level has NX."""
-        return not any(entry.value & bits.NO_EXECUTE for entry in self.entries)
+        return not self.having(bits.NO_EXECUTE)
 
     @property
     def rights(self) -> str:
@@ -80,17 +76,13 @@ class Walk:
         letters = ((True, "r"), (self.writable, "w"), (self.executable, "x"), (self.user, "u"))
         return "".join(letter if granted else "-" for granted, letter in letters)
 
-    @property
-    def _all_of(self) -> int:
-        return reduce(lambda all_of, entry: all_of & entry.value, self.entries, MASK64)
+    def lacking(self, right: int) -> tuple[EntryRef, ...]:
+        """Return every entry on the path that has this bit clear and thereby denies a right."""
+        return tuple(entry for entry in self.entries if not entry.value & right and entry.form.has_rights)
 
-    def lacking(self, bit: int) -> tuple[EntryRef, ...]:
-        """Return every entry on the path that has ``bit`` clear."""
-        return tuple(entry for entry in self.entries if not entry.value & bit)
-
-    def having(self, bit: int) -> tuple[EntryRef, ...]:
-        """Return every entry on the path that has ``bit`` set."""
-        return tuple(entry for entry in self.entries if entry.value & bit)
+    def having(self, right: int) -> tuple[EntryRef, ...]:
+        """Return every entry on the path that has this bit set, among those that grant or deny rights."""
+        return tuple(entry for entry in self.entries if entry.value & right and entry.form.has_rights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +120,32 @@ class PageFault:
 def walk(
     tables: Tables, cpu: CpuState, virt: int, platform: Platform = Platform.HARDWARE
 ) -> Walk:
-    """Follow ``virt`` from the root; stop at the first entry that is not present or not valid."""
-    if not is_canonical(virt, cpu.levels):
+    """Follow ``virt`` from the root; stop at the first entry that is not present or not valid.
+
+    Outside long mode an address has 32 bits, and what is above is dropped; without paging it is the physical one.
+    """
+    formats = bits.formats_of(cpu)
+    depth = len(formats)
+    if depth < LEVELS:
+        virt &= MASK32
+    elif not is_canonical(virt, depth):
         return Walk(virt, (), Reason.NON_CANONICAL)
     met: list[EntryRef] = []
     table = cpu.root
-    for level in range(cpu.levels, 0, -1):
-        entries = tables.table(table)
+    for form in formats:
+        entries = table_entries(tables, form, table) if met else root_entries(tables, cpu)
         if entries is None:
             return Walk(virt, tuple(met), Reason.TABLE_UNREADABLE, missing_table=table)
-        index = bits.level_index(virt, level)
+        index = form.index(virt)
         value = int(entries[index])
-        met.append(EntryRef(level, index, table + bits.ENTRY_BYTES * index, value))
-        stop = stops(level, value, cpu, platform)
+        met.append(EntryRef.of(form, table, index, value))
+        stop = stops(form, value, cpu, platform)
         if stop is not None:
             return Walk(virt, tuple(met), stop)
-        table = bits.frame(value, level)
-        if bits.is_leaf(value, level):
-            break
-    size = bits.level_bytes(level)
-    return Walk(virt, tuple(met), None, table | virt & (size - 1), size)
+        table = form.frame(value)
+        if form.is_leaf(value):
+            return Walk(virt, tuple(met), None, table | virt & (form.page_bytes - 1), form.page_bytes)
+    return Walk(virt, (), None, virt)
 
 
 def alike(tables: Tables, leaf: EntryRef, page_size: int) -> int:
@@ -155,21 +153,21 @@ def alike(tables: Tables, leaf: EntryRef, page_size: int) -> int:
 
     All of them answer an access alike, so that a long range takes one walk for each table.
     """
-    entries = tables.table(leaf.phys & -bits.PAGE_BYTES)
+    entries = table_entries(tables, leaf.form, leaf.phys & bits.PAGE_FRAME)
     assert entries is not None
     # Frame bits beyond MAXPHYADDR are reserved, and the low ones of a large leaf are.
-    may_differ = (1 << bits.LEAST_PHYS_BITS) - page_size | bits.ACCESSED | bits.DIRTY
+    may_differ = (1 << leaf.form.sure_phys_bits) - page_size | bits.ACCESSED | bits.DIRTY
     word = entries.dtype.type
     differs = (entries[leaf.index :] ^ word(leaf.value)) & word(MASK64 & ~may_differ)
     others = differs.nonzero()[0]
     return int(others[0]) if len(others) else len(differs)
 
 
-def stops(level: int, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE) -> Reason | None:
-    """Return why a walk ends at an entry of this level, whatever the access; None if it does not."""
+def stops(form: EntryFormat, value: int, cpu: CpuState, platform: Platform = Platform.HARDWARE) -> Reason | None:
+    """Return why a walk ends at an entry of this format, whatever the access; None if it does not."""
     if not value & bits.PRESENT:
         return Reason.NOT_PRESENT
-    return Reason.RESERVED if value & bits.reserved_mask(level, value, cpu, platform) else None
+    return Reason.RESERVED if value & form.checked_mask(value, cpu, platform) else None
 
 
 def access(
@@ -189,9 +187,12 @@ def access(
     access at any CPL (SDM 3A, 5.6). ``shadow_stack``: made by CALL, RET and their kin on a shadow stack.
     """
     request = _Request(cpu, kind, user and not implicit, implicit, shadow_stack, platform)
+    is_short = cpu.has_short_addresses  # then the last byte of the address space is followed by the first
+    if is_short:
+        virt &= MASK32
     last = virt + max(width, 1) - 1
-    wraps = platform.has(Quirk.WRAPS_AROUND)  # from the last byte of the address space to the first
-    for edge in (virt, last):
+    wraps = platform.has(Quirk.WRAPS_AROUND)
+    for edge in () if is_short else (virt, last):
         if (edge > MASK64 and not wraps) or not is_canonical(edge & MASK64, cpu.levels):
             return PageFault(exceptions.PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     first: Walk | None = None
@@ -202,12 +203,12 @@ def access(
             return fault
         first = first or path
         virt = (virt | path.page_size - 1) + 1
-        if virt > last:
+        if virt > last or not path.entries:
             break
         virt += (alike(tables, path.leaf, path.page_size) - 1) * path.page_size
         if virt > last:
             break
-        if not is_canonical(virt & MASK64, cpu.levels):
+        if not is_short and not is_canonical(virt & MASK64, cpu.levels):
             return PageFault(exceptions.PROTECTION, 0, None, (), Reason.NON_CANONICAL, virt)
     assert first.phys is not None
     return Translation(first.virt, first.phys, first.page_size, first.rights, first.entries)
@@ -220,7 +221,7 @@ def refusal(path: Walk, cpu: CpuState, kind: AccessKind, user: bool) -> PageFaul
 
 def behind(fault: PageFault) -> int:
     """Return the first address that the entry which refuses an access does not cover; the next page where none does."""
-    size = bits.level_bytes(min((entry.level for entry in fault.guilty), default=1))
+    size = min((entry.form.page_bytes for entry in fault.guilty), default=bits.PAGE_BYTES)
     return (fault.virt & -size) + size
 
 
@@ -235,11 +236,11 @@ class _Request:
 
     @property
     def error_code(self) -> int:
-        """Return what the error code says of the access; I/D only with NXE or SMEP (SDM 3A, 5.7)."""
+        """Return what the error code says of the access; I/D only with NX or SMEP (SDM 3A, 5.7)."""
         code = exceptions.PF_USER if self.user else 0
         if self.kind is AccessKind.WRITE:
             code |= exceptions.PF_WRITE
-        if self.kind is AccessKind.FETCH and (self.cpu.has_nx or self.cpu.cr4 & CR4_SMEP):
+        if self.kind is AccessKind.FETCH and self.cpu.tells_fetches:
             code |= exceptions.PF_FETCH
         if self.shadow_stack:
             code |= exceptions.PF_SHADOW_STACK
@@ -250,7 +251,7 @@ def _refusal(path: Walk, request: _Request) -> PageFault | None:
     """The fault of an access to the page of ``path``, None if it is allowed."""
     code = request.error_code
     if path.stop is None:
-        veto = _veto(path, request)
+        veto = _veto(path, request) if path.entries else None  # without paging nothing has rights
         if veto is None:
             return None
         reason, guilty = veto
@@ -324,9 +325,9 @@ def _not_shadow_stack(path: Walk, request: _Request) -> tuple[EntryRef, ...]:
 
 
 def _key_forbids(path: Walk, request: _Request) -> bool:
-    """PKRU for user pages, PKRS for supervisor pages, data accesses alone (SDM 3A, 5.6.2)."""
+    """PKRU for user pages, PKRS for supervisor pages, data accesses in long mode alone (SDM 3A, 5.6.2)."""
     cpu = request.cpu
-    if request.kind is AccessKind.FETCH or not cpu.cr4 & (CR4_PKE if path.user else CR4_PKS):
+    if request.kind is AccessKind.FETCH or cpu.has_short_addresses or not cpu.cr4 & (CR4_PKE if path.user else CR4_PKS):
         return False
     key = (path.leaf.value & bits.KEY_MASK) >> bits.KEY_SHIFT
     denied = (cpu.pkru if path.user else cpu.pkrs) >> 2 * key

@@ -9,7 +9,7 @@ from cr3scope.model.role import Role
 from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.paging.walk import walk
-from cr3scope.render.maps import SIZE_NAMES, size_text
+from cr3scope.render.sizes import page_name, size_text
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.word import MASK64
@@ -50,11 +50,11 @@ def changes(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
 def _row(side: Mappings, row: int | None) -> str:
     if row is None:
         return _UNMAPPED
-    return f"{side.rights(row)} {side.memory_type(row)} {SIZE_NAMES[side.level(row)]}"
+    return f"{side.rights(row)} {side.memory_type(row)} {page_name(side.kind(row).page_bytes)}"
 
 
 def _mapping(now: StoppedCpu, cpu: CpuState, virt: int) -> str:
     path = walk(now, cpu, virt & MASK64, now.platform)
     if path.stop is not None or path.phys is None:
         return _UNMAPPED
-    return f"{path.phys:#x} {path.rights} {SIZE_NAMES[path.leaf.level]}"
+    return f"{path.phys:#x} {path.rights} {page_name(path.page_size)}"

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from cr3scope.input.sources.listing import Listing, rights_text
 from cr3scope.paging.compare import Difference, Tells
 from cr3scope.paging.effective import Mappings
-from cr3scope.render.maps import SIZE_NAMES, size_text
+from cr3scope.render.sizes import page_name, size_text
 from cr3scope.render.table import Block, Cell, lines_of
-from cr3scope.x86 import entry as bits
 
 SCHEMA = "cr3scope.diff/1"
 
@@ -94,7 +93,7 @@ def _mapping(side: Mappings | Listing, row: int | None, virt: int) -> dict[str, 
     told: dict[str, object] = {
         "phys": None if phys is None else f"{phys:#x}",
         "rights": side.rights(row),
-        "size": None if level is None else bits.level_bytes(level),
+        "size": None if level is None else side.page_bytes[level],
         "level": level,
     }
     if isinstance(side, Listing):
@@ -112,7 +111,7 @@ def _words(side: Mappings | Listing, row: int | None, virt: int) -> str:
         cache = side.cache_bits(row) or "?"
     else:
         rights, cache = side.rights(row), side.memory_type(row)
-    return f"{where}  {rights}  {SIZE_NAMES.get(level or 0, '-')}  {cache}"
+    return f"{where}  {rights}  {page_name(side.page_bytes[level or 0])}  {cache}"
 
 
 def _phys(side: Mappings | Listing, row: int, virt: int) -> int | None:

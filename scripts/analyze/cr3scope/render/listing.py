@@ -23,8 +23,8 @@ from cr3scope.render.columns import (
     lines,
     quoted_hex,
 )
-from cr3scope.render.maps import SCHEMA, SIZE_NAMES, size_text
-from cr3scope.x86 import entry as bits
+from cr3scope.render.maps import SCHEMA
+from cr3scope.render.sizes import page_name, size_text
 
 _LEVEL_AT, _CACHE_AT = 3, 6
 _RIGHTS = int(RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER)
@@ -114,7 +114,7 @@ def _by_code(
 def _row_of(found: Listing, code: int) -> dict[str, object]:
     level = code >> _LEVEL_AT & 7
     return {
-        "size": bits.level_bytes(level) if level else None,
+        "size": found.page_bytes[level] or None,
         "rights": rights_text(found.form.tells, code),
         "level": level or None,
         "memory_type": None,
@@ -126,5 +126,5 @@ def _row_of(found: Listing, code: int) -> dict[str, object]:
 def _words(found: Listing, code: int) -> str:
     tells = found.form.tells
     cache = cache_text(code >> _CACHE_AT) if tells.cache_bits else "?"
-    page = SIZE_NAMES.get(code >> _LEVEL_AT & 7, "-")
+    page = page_name(found.page_bytes[code >> _LEVEL_AT & 7])
     return f"  {rights_text(tells, code):<7}  {cache:<7}  {page}"

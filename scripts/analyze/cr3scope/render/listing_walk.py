@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cr3scope.input.sources.listed_access import Listed, Outcome
-from cr3scope.render.walk import SCHEMA, SIZES
-from cr3scope.x86 import entry as bits
+from cr3scope.render.sizes import size_text
+from cr3scope.render.walk import SCHEMA
 
 _UNTOLD = "its entries, and so the error code, are not in a listing"
 
@@ -22,7 +22,7 @@ def as_dict(found: Listed) -> dict[str, object]:
         "outcome": found.outcome.value,
         "virt": f"{found.virt:#x}",
         "phys": None if phys is None else f"{phys:#x}",
-        "page_size": bits.level_bytes(found.level) if found.level else None,
+        "page_size": found.page_bytes,
         "rights": found.rights,
         "rights_are": "at most" if found.listing.form.tells.is_bound else "effective",
         "vector": found.vector,
@@ -53,8 +53,7 @@ def _answer(found: Listed, access: str) -> str:
     if found.row is None:
         return f"{found.virt:#x}: whether {access} succeeds is not told: {found.reason}"
     where = "a frame that is not told" if found.phys is None else f"{found.phys:#x}"
-    size = SIZES.get(found.level or 0, "page of unknown size")
-    page = f"{size} page" if found.level else size
+    page = f"{size_text(found.page_bytes)} page" if found.page_bytes else "page of unknown size"
     head = f"{found.virt:#x} -> {where}, {page}, {found.rights}"
     if found.outcome is Outcome.UNKNOWN:
         return f"{head}: whether {access} succeeds is not told: {found.reason}"

@@ -20,15 +20,14 @@ from cr3scope.render.columns import (
     lines,
     quoted_hex,
 )
+from cr3scope.render.sizes import page_name, size_text
 from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.text import printable
-from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.names import entry_name
 
 SCHEMA = "cr3scope.maps/1"
-SIZE_NAMES = {1: "4K", 2: "2M", 3: "1G"}
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _MOST_NAMED = 1 << 14  # a veto costs a walk; a list longer than this nobody reads
 _VETO_HEAD = "denied above the leaf"
 _MOST_PIECES = 8  # names of one range
@@ -40,12 +39,12 @@ def json_text(
 ) -> Iterator[str]:
     """Yield the JSON document in pieces, a line for each range.
 
-    ``size`` is that of the pages; ``name`` is null where nobody told.
+    ``paging`` is the mode, ``size`` is that of the pages; ``name`` is null where nobody told.
     """
-    yield f'{{"schema": {json.dumps(SCHEMA)}, "mappings": [\n'
+    yield f'{{"schema": {json.dumps(SCHEMA)}, "paging": {json.dumps(found.mode.value)}, "mappings": [\n'
     ends = _by_attributes(
         found,
-        lambda kind: f',"size":{bits.level_bytes(kind.level)},"rights":"{kind.rights}",'
+        lambda kind: f',"size":{kind.page_bytes},"rights":"{kind.rights}",'
         f'"level":{kind.level},"memory_type":"{kind.memory_type}","name":',
     )
     for block in blocks(len(found)):
@@ -83,7 +82,7 @@ def as_blocks(
     yield f"{'first':<16}  {'last':<16}  {'phys':<13}  rights  {'type':<{width}}  page{'  name' if names else ''}"
     ends = _by_attributes(
         found,
-        lambda kind: f"  {kind.rights:<6}  {kind.memory_type:<{width}}  {SIZE_NAMES[kind.level]}",
+        lambda kind: f"  {kind.rights:<6}  {kind.memory_type:<{width}}  {page_name(kind.page_bytes)}",
     )
     for block in blocks(len(found)):
         cells = (
@@ -137,7 +136,7 @@ def _table(found: Mappings, tables: Tables, cpu: CpuState, names: RangeNames | N
         rows.append((
             Cell(f"{first:016x}"), Cell(f"{last:016x}"), Cell(f"{phys:013x}"),
             Cell(kind.rights, _style(kind.rights)), Cell(kind.memory_type),
-            Cell(SIZE_NAMES[kind.level]),
+            Cell(page_name(kind.page_bytes)),
             Cell("; ".join(filter(None, (words[name], " ".join(inherited_vetoes(tables, cpu, first))))), "dim"),
         ))  # fmt: skip
     told = f"name; {_VETO_HEAD}" if names else _VETO_HEAD
@@ -163,12 +162,12 @@ def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
     if path.stop is not None:
         return []
     *above, leaf = path.entries
-    granted = set("wxu") - set(bits.denied_rights(leaf.value))
+    granted = set("wxu") - set(leaf.form.denied_rights(leaf.value))
     hidden = [
-        (entry, "".join(right for right in bits.denied_rights(entry.value) if right in granted))
+        (entry, "".join(right for right in entry.form.denied_rights(entry.value) if right in granted))
         for entry in above
     ]
-    return [f"{bits.entry_name(e.level, e.index)}:{rights}" for e, rights in hidden if rights]
+    return [f"{entry_name(e)}:{rights}" for e, rights in hidden if rights]
 
 
 def summary(found: Mappings) -> str:
@@ -185,21 +184,12 @@ def summary(found: Mappings) -> str:
     )
 
 
-def size_text(size: int) -> str:
-    """Return a size as ``2 MiB``, with one decimal where it is not whole."""
-    unit = 0
-    value = float(size)
-    while round(value, 1) >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if value.is_integer() else f"{value:.1f} {_UNITS[unit]}"
-
-
 def incompleteness(found: Mappings) -> Iterator[str]:
     """Yield what keeps the list from being the whole truth, one line each."""
     if found.missing_root is not None:
         yield f"the source does not hold the top table at {found.missing_root:#x}"
     for entry in found.missing:
-        table = bits.frame(entry.value, entry.level)
+        table = entry.frame
         yield f"the source does not hold the table at {table:#x}, to which {_place(entry)} points"
     for entry in found.reserved:
         yield f"{_place(entry)} has a reserved bit set ({entry.value:#x}): what it maps faults"
@@ -208,7 +198,7 @@ def incompleteness(found: Mappings) -> Iterator[str]:
 
 
 def _place(entry: EntryRef) -> str:
-    return f"{bits.entry_name(entry.level, entry.index)} at {entry.phys:#x}"
+    return f"{entry_name(entry)} at {entry.phys:#x}"
 
 
 def _by_attributes(found: Mappings, words: Callable[[Kind], str]) -> Cells:

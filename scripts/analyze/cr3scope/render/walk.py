@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cr3scope.paging.walk import PageFault, Reason, Translation, Walk
+from cr3scope.render.sizes import size_text
 from cr3scope.render.table import Block, Cell, Table, lines_of
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import PagingMode
 from cr3scope.x86.exceptions import PROTECTION
+from cr3scope.x86.names import entry_name, value_words
 
 SCHEMA = "cr3scope.walk/1"
-SIZES = {1: "4 KiB", 2: "2 MiB", 3: "1 GiB"}
 _STOPS = {
     Reason.NOT_PRESENT: "not-present",
     Reason.RESERVED: "reserved",
@@ -20,12 +22,13 @@ _STOPS = {
 
 
 def as_dict(
-    path: Walk, found: Translation | PageFault, warnings: Sequence[str]
+    path: Walk, found: Translation | PageFault, warnings: Sequence[str], paging: PagingMode | None = None
 ) -> dict[str, object]:
-    """Return the plain values of the JSON document. Addresses are hex strings."""
+    """Return the plain values of the JSON document. Addresses are hex strings, ``paging`` is None where nobody told."""
     fault = found if isinstance(found, PageFault) else None
     return {
         "schema": SCHEMA,
+        "paging": paging.value if paging else None,
         "outcome": "fault" if fault else "translated",
         "virt": f"{path.virt:#x}",
         "phys": None if isinstance(found, PageFault) else f"{found.phys:#x}",
@@ -35,7 +38,7 @@ def as_dict(
         "error_code": fault.error_code if fault else None,
         "cr2": None if fault is None or fault.cr2 is None else f"{fault.cr2:#x}",
         "reason": fault.reason.value if fault else None,
-        "guilty": [bits.entry_name(entry.level, entry.index) for entry in _guilty(found)],
+        "guilty": [entry_name(entry) for entry in _guilty(found)],
         "levels": [
             {
                 "level": entry.level,
@@ -54,7 +57,7 @@ def vetoes(path: Walk, entry: EntryRef) -> list[str]:
     """Return what this entry denies whatever the others grant: ``w``, ``x``, ``u``, or the whole walk."""
     if path.stop is not None and entry is path.leaf:
         return [_STOPS[path.stop]]
-    return list(bits.denied_rights(entry.value))
+    return list(entry.form.denied_rights(entry.value))
 
 
 def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
@@ -80,9 +83,9 @@ def _row(path: Walk, entry: EntryRef, is_guilty: bool) -> tuple[Cell, ...]:
     style = "error" if is_guilty else ""
     mark = "  <- here" if is_guilty else ""
     return (
-        Cell(bits.entry_name(entry.level, entry.index), style),
+        Cell(entry_name(entry), style),
         Cell(f"{entry.phys:#018x}"),
-        Cell(f"{entry.value:#018x}"),
+        Cell(value_words(entry)),
         Cell(bit_names(entry)),
         Cell(" ".join(vetoes(path, entry)) + mark, style or "dim"),
     )
@@ -90,11 +93,13 @@ def _row(path: Walk, entry: EntryRef, is_guilty: bool) -> tuple[Cell, ...]:
 
 def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
     if isinstance(found, Translation):
-        size = SIZES[path.leaf.level]
+        if not path.entries:
+            return f"{path.virt:#x} -> {found.phys:#x}, paging is off: {access} succeeds"
+        size = size_text(found.page_size)
         return f"{path.virt:#x} -> {found.phys:#x}, {size} page, {found.rights}: {access} succeeds"
     if found.vector == PROTECTION:
         return f"{path.virt:#x}: {access} faults: #GP: {found.reason.value}"
-    names = ", ".join(bits.entry_name(entry.level, entry.index) for entry in found.guilty)
+    names = ", ".join(entry_name(entry) for entry in found.guilty)
     where = f" ({names})" if names else ""
     return (
         f"{path.virt:#x}: {access} faults: #PF, error code {found.error_code:04x}:"
@@ -117,6 +122,6 @@ NAMED_BITS = (
 
 def bit_names(entry: EntryRef) -> str:
     """Return the flags of an entry that are set, in the manuals' letters."""
-    value, is_last, leaf = entry.value, entry.level == 1, bits.is_leaf(entry.value, entry.level)
+    value, is_last, leaf = entry.value, entry.form.is_last, entry.is_leaf
     counts = {"any": True, "leaf": leaf, "upper": not is_last, "pte": is_last, "large": leaf and not is_last}
     return " ".join(name for name, mask, where in NAMED_BITS if counts[where] and value & mask)

@@ -7,11 +7,10 @@ from cr3scope.input.sources.core_note import CoreCpu, Segment
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.target.stopped_cpu import BASES, StoppedCpu, Table
 from cr3scope.target.switch import switch_at_pc
-from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, CpuState
+from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE
 
 _TABLES = ("IDT", "GDT")
 _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
-_UNTOLD_EFER = CpuState(cr3=0).efer
 
 
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
@@ -39,8 +38,8 @@ def _one(core: Core, number: int, one: CoreCpu) -> StoppedCpu:
             registers[name] = segment.base
     efer = core.words.efer
     if efer is None:
-        is_long = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
-        efer = _UNTOLD_EFER if is_long else 0
+        is_paged = registers.get("CR0", 0) & CR0_PG and registers.get("CR4", 0) & CR4_PAE
+        efer = core.efer if is_paged else 0
     registers["EFER"] = efer
     selectors = {name: one.segments[name].selector for name in _SELECTORS if name in one.segments}
     return StoppedCpu(

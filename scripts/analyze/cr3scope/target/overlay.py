@@ -12,8 +12,8 @@ from cr3scope.arrays import integers
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
-from cr3scope.x86.word import MASK64
+from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
+from cr3scope.x86.word import FOUR_GIB, MASK64
 
 _ONES = np.uint64(MASK64)
 
@@ -36,28 +36,28 @@ class Overlay:
         changed = self._changed.get(phys)
         return changed if changed is not None else self._base.table(phys)
 
-    def entry(self, entry_phys: int) -> int:
+    def entry(self, entry: EntryRef) -> int:
         """Return the value of one entry; KeyError if its table is not known."""
-        page = entry_phys & ~(PAGE_BYTES - 1)
+        page = entry.phys & PAGE_FRAME
         table = self.table(page)
         if table is None:
             raise KeyError(page)
-        return int(table[(entry_phys - page) // ENTRY_BYTES])
+        return _value(table, entry)
 
-    def set(self, entry_phys: int, value: int) -> None:
+    def set(self, entry: EntryRef, value: int) -> None:
         """Write one entry of a known table."""
-        page = entry_phys & ~(PAGE_BYTES - 1)
+        page = entry.phys & PAGE_FRAME
         table = self.table(page)
         if table is None:
             raise KeyError(page)
-        table = table.copy()  # a fork may share it
-        table[(entry_phys - page) // ENTRY_BYTES] = np.uint64(value)
+        table = table.astype("<u8")  # a copy: a fork may share it
+        table.view(f"<u{entry.form.entry_bytes}")[_number(entry)] = value
         self._changed[page] = table
 
     def add_table(self, missing: EntryRef) -> int:
         """Make a new empty table in place of what ``missing`` should have pointed to, and return its physical
         address."""
-        phys = self._next_free
+        phys = min(self._next_free, FOUR_GIB - PAGE_BYTES) if missing.form.is_short else self._next_free
         while not self._is_free(phys):
             phys -= PAGE_BYTES
         self._next_free = phys - PAGE_BYTES
@@ -102,8 +102,19 @@ class Overlay:
 
     def origin(self, entry: EntryRef) -> EntryRef:
         """Return the entry of the dump that this one stands for, with its value as dumped."""
-        page = entry.phys & ~(PAGE_BYTES - 1)
+        page = entry.phys & PAGE_FRAME
         if page in self._origins:
             return self._origins[page]
         dumped = self._base.table(page)
-        return entry if dumped is None else replace(entry, value=int(dumped[entry.index]))
+        if dumped is None:
+            return entry
+        return replace(entry, value=_value(dumped, entry))
+
+
+def _value(page: npt.NDArray[np.uint64], entry: EntryRef) -> int:
+    return int(page.astype("<u8", copy=False).view(f"<u{entry.form.entry_bytes}")[_number(entry)])
+
+
+def _number(entry: EntryRef) -> int:
+    """Which entry of its page this is: the four PDPTEs of PAE paging need not begin it."""
+    return (entry.phys & PAGE_OFFSET) // entry.form.entry_bytes

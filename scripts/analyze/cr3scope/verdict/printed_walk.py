@@ -26,6 +26,8 @@ def walk_as_printed(walked: Walked, fault: Fault | None, dump: RegisterDump) -> 
     cr3 = dump.cr3 if fault is None or fault.cr3 is None else fault.cr3
     known = {"cr0": dump.cr0, "cr4": 0 if dump.cr4 is None else dump.cr4, "rflags": dump.flags, "efer": dump.efer}
     cpu = replace(CpuState(cr3 or 0), **{name: value for name, value in known.items() if value is not None})
+    if walked.entries:
+        cpu = cpu.with_depth(walked.entries[0][0])
     kind, is_user = AccessKind.READ, False
     if fault is not None and error is not None:
         kind, is_user = faulted_access(cpu, fault), bool(error & PF_USER)

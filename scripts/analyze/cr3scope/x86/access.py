@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cr3scope.x86.entry import EntryFormat, long_format
+
 
 class AccessKind(Enum):
     """What an instruction does with an address."""
@@ -16,12 +18,33 @@ class AccessKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EntryRef:
-    """One page-table entry: ``phys`` is the entry's own address (table + 8 * index)."""
+    """One page-table entry: ``phys`` is the entry's own address. ``legacy``: how it reads outside long mode."""
 
     level: int
     index: int
     phys: int
     value: int
+    legacy: EntryFormat | None = None
+
+    @classmethod
+    def of(cls, form: EntryFormat, table: int, index: int, value: int) -> EntryRef:
+        """Return the entry with that index of the table at ``table``."""
+        return cls(form.level, index, table + form.entry_bytes * index, value, form if form.is_legacy else None)
+
+    @property
+    def form(self) -> EntryFormat:
+        """Return how the entry reads."""
+        return self.legacy or long_format(self.level)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Return whether the entry, if it is present, maps a page."""
+        return self.form.is_leaf(self.value)
+
+    @property
+    def frame(self) -> int:
+        """Return the physical address that the entry holds."""
+        return self.form.frame(self.value)
 
 
 @dataclass(frozen=True, slots=True)

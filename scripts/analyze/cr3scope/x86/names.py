@@ -13,12 +13,17 @@ def entry_name(entry: EntryRef) -> str:
 
 def entry_words(entry: EntryRef) -> str:
     """Return an entry's name, place and value, as ``PML4[511] at 0x1000ff8 = 0x8000000001001023``."""
-    return f"{entry_name(entry)} at {entry.phys:#x} = {entry.value:#018x}"
+    return f"{entry_name(entry)} at {entry.phys:#x} = {value_words(entry)}"
+
+
+def value_words(entry: EntryRef) -> str:
+    """Return an entry's value in hex, with as many digits as it has."""
+    return f"{entry.value:#0{2 + 2 * entry.form.entry_bytes}x}"
 
 
 def covered(entry: EntryRef, virt: int) -> tuple[int, int]:
     """Return the inclusive range that the entry on the path of ``virt`` translates."""
-    size = entries.level_bytes(entry.level)
+    size = entry.form.page_bytes
     first = virt & -size
     return first, first + size - 1
 

@@ -31,6 +31,14 @@ class Quirk(Enum):
     GIGAPAGES_ALWAYS = (
         "PS in a PDPTE maps 1 GiB without the CPUID bit", "reserved (SDM 3A, table 5-16)", None,
     )
+    PDPTES_IN_MEMORY = (
+        "PDPTEs of PAE paging are read at each walk, which faults for bits above MAXPHYADDR and sets bit 5 in them",
+        "loaded with CR3, where reserved bits raise #GP(0) (SDM 3A, 5.4.1)", None,
+    )
+    PSE36_ALWAYS = (
+        "bits 20:13 of a PDE that maps 4 MiB are address bits 39:32 on every CPU",
+        "those above MAXPHYADDR are reserved (SDM 3A, table 5-4)", None,
+    )
     WRAPS_AROUND = (
         "the last byte of the address space is followed by the first", "#GP or #SS (SDM 1, 3.3.7.1)", None,
     )

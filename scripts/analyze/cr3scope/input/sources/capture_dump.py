@@ -10,7 +10,7 @@ from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture, Dump
 from cr3scope.input.sources.source import DUMPS, Overrides, Source
-from cr3scope.x86.cpu_state import CR4_LA57, CpuState
+from cr3scope.x86.cpu_state import CpuState
 
 # Under which of the recorded states a dump was in force.
 _STATE = {"old": "entry", "new": "handoff", "after": "handoff"}
@@ -25,8 +25,7 @@ def open_dump(data: bytes, path: str, overrides: Overrides, wanted: str) -> Sour
     if record is None:
         warnings.append("the capture does not tell the CPU's state: defaults are assumed")
     cpu = cpu_state(record) if record else CpuState(cr3=dump.cr3)
-    depth = cpu.cr4 | CR4_LA57 if dump.levels == 5 else cpu.cr4 & ~CR4_LA57
-    cpu = overrides.apply(replace(cpu, cr3=dump.cr3, cr4=depth))
+    cpu = overrides.apply(replace(cpu, cr3=dump.cr3).with_depth(dump.levels))
     if dump.unreadable:
         warnings.append(f"{len(dump.unreadable)} table pages could not be read by the writer")
     container = f"dump `{dump.id}` of the capture"

@@ -16,7 +16,7 @@ from cr3scope.elf.head import CORE, I386, LOAD, NOTE, X86_64, ElfHead, read_head
 from cr3scope.elf.notes import Note, read_notes
 from cr3scope.input.sources.physical_memory import PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
-from cr3scope.x86.cpu_state import CR0_PG, CpuState
+from cr3scope.x86.cpu_state import CR0_PG, EFER_LMA, CpuState
 from cr3scope.x86.entry import MAX_PHYS_BITS
 
 _MOST_ROOTS, _MOST_TOLD = 4, 4
@@ -29,7 +29,8 @@ class Core:
     """A core as it lies in the file. ``words``: what `cr3scope save` adds.
 
     ``trace``: of the boot, as its sink received it; empty if the core holds none. ``losses``: what of the memory is
-    missing. ``unread``: number of each CPU whose registers cannot be read, and why.
+    missing. ``unread``: number of each CPU whose registers cannot be read, and why. ``is_long``: QEMU writes a core of x86-64
+    where the first CPU is in long mode, 64-bit or compatible, and else one of i386.
     """
 
     memory: PhysicalMemory
@@ -38,6 +39,13 @@ class Core:
     words: CoreWords = CoreWords()
     trace: bytes = b""
     unread: Sequence[tuple[int, str]] = ()
+    is_long: bool = True
+
+    @property
+    def efer(self) -> int:
+        """Return EFER as the core tells it, or as it is assumed: with NX, and with LMA as the kind of the core tells it."""
+        untold = CpuState(cr3=0).efer
+        return self.words.efer if self.words.efer is not None else untold if self.is_long else untold & ~EFER_LMA
 
     @property
     def warnings(self) -> list[str]:
@@ -47,7 +55,7 @@ class Core:
 
 
 def read_core(data: Data, path: str) -> Core:
-    """Return what the core holds; UnusableInput if it is no core of an x86-64 guest, or holds no memory."""
+    """Return what the core holds; UnusableInput if it is no core of an x86 guest, or holds no memory."""
     head = read_head(data, path, "ELF core", with_sections=False)
     _check_kind(head, path)
     runs, losses = _runs(data, head)
@@ -64,7 +72,7 @@ def read_core(data: Data, path: str) -> Core:
         raise UnusableInput(f"{path}: {error}") from error
     return Core(
         memory, [one for _, one in cpus if not isinstance(one, str)], losses, read_words(own, path), _only(notes, TRACE_NOTE, path),
-        [(number, why) for number, why in cpus if isinstance(why, str)],
+        [(number, why) for number, why in cpus if isinstance(why, str)], head.machine == X86_64,
     )  # fmt: skip
 
 
@@ -85,8 +93,7 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
     else:
         why = next((f" ({why})" for _, why in core.unread), "")
         raise UnusableInput(f"{path}: the core has no QEMU note with CR3{why}; give --cr3")
-    if efer is not None:
-        cpu = replace(cpu, efer=efer)
+    cpu = replace(cpu, cr0=cpu.cr0 | CR0_PG, efer=core.efer)
     shown = core.words.shown_cr3
     if shown is not None:
         cpu = replace(cpu, cr3=shown)
@@ -98,8 +105,11 @@ def open_core(data: Data, path: str, overrides: Overrides) -> Source:
 
 
 def _choose(cpus: Sequence[CpuState], cr3: int | None) -> CpuState:
-    """With CR3 named, the registers of the CPU that has it, else of the first."""
-    return next((cpu for cpu in cpus if cpu.cr3 == cr3), cpus[0])
+    """With CR3 named, the registers of the CPU that has it, else of one that pages; with none named, of the first."""
+    if cr3 is None:
+        return cpus[0]
+    pages = next((cpu for cpu in cpus if cpu.cr0 & CR0_PG), cpus[0])
+    return next((cpu for cpu in cpus if cpu.cr3 == cr3), pages)
 
 
 def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> Iterator[str]:
@@ -122,9 +132,8 @@ def _about_cpus(cpus: Sequence[CpuState], chosen: CpuState, cr3: int | None) -> 
 def _check_kind(head: ElfHead, path: str) -> None:
     if head.kind != CORE:
         raise UnusableInput(f"{path}: an ELF file, but no core (e_type {head.kind})")
-    if head.machine != X86_64:
-        words = "a 32-bit guest" if head.machine == I386 else "another machine"
-        raise UnusableInput(f"{path}: a core of {words} (e_machine {head.machine})")
+    if head.machine not in (X86_64, I386):
+        raise UnusableInput(f"{path}: a core of another machine (e_machine {head.machine})")
 
 
 def _runs(data: Data, head: ElfHead) -> tuple[list[Run], list[str]]:

@@ -1,13 +1,15 @@
 """``info tlb`` of QEMU's monitor (target/i386/monitor.c): a line for each leaf, with its own bits.
 
-The format is that of QEMU 1.3 to 10. Pages of 4 KiB show no PAT bit and large ones show P; the size
-of a large page is not printed, and frames lose what is above bit 49.
+The format is that of QEMU 1.3 to 10; up to 1.2 addresses of 32-bit guests had 8 digits. Pages of 4 KiB show no PAT bit and
+large ones show P; the size of a large page is not printed, and frames lose what is above bit 49. In PAE paging NX is printed
+with the frame, and of a page of 4 MiB what its frame has above 32 bits is not printed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +19,16 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
     Grammar,
+    Lines,
     hex_column,
     last_listing,
     matrix,
     read_lines,
 )
 from cr3scope.paging.compare import Tells
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, page_sizes
 from cr3scope.x86 import entry as bits
+from cr3scope.x86.cpu_state import PagingMode
 from cr3scope.x86.word import FOUR_GIB
 
 GRAMMAR = Grammar(
@@ -34,9 +38,9 @@ GRAMMAR = Grammar(
         rb": [0-9a-f]{16}|^[0-9a-f]* ?[XGPDACTUW-]{5,9}$"
     ),
 )
-# Guests without long mode: their addresses had 8 digits up to QEMU 1.2.
-SHORT = re.compile(
-    rb"(?<![0-9a-f])[0-9a-f]{8}: [0-9a-f]{8,16} [X-]?[G-][P-][D-][A-][C-][T-][U-][W-]"
+SHORT = Grammar(
+    re.compile(rb"(?<![0-9a-f])[0-9a-f]{8}: [0-9a-f]{8,16} [X-]?[G-][P-][D-][A-][C-][T-][U-][W-]"),
+    re.compile(rb"^[0-9a-f]{1,8}(:( [0-9a-f]{0,16}( [XGPDACTUW-]*)?)?)?$|^[0-9a-f]{0,8}: [0-9a-f]{8,16} ?[XGPDACTUW-]*$"),
 )
 FORM = Form(
     "`info tlb`",
@@ -49,28 +53,52 @@ FORM = Form(
         " the leaves, and lists entries with reserved bits as if they mapped",
     ),
 )
+_NO_X = replace(FORM, tells=replace(FORM.tells, rights=int(RIGHT_WRITE | RIGHT_USER)))
 _WIDTH = 44
 _VIRT, _PHYS = slice(0, 16), slice(18, 34)
 _X, _G, _P, _D, _A, _C, _T, _U, _W = range(35, 44)
 _DASH = ord("-")
-_MEDIUM, _LARGE = np.uint64(bits.level_bytes(2)), np.uint64(bits.level_bytes(3))
-_FOUR_MIB = np.uint64(1 << 22)
+_LARGE = np.uint64(bits.level_bytes(3))
+_FOUR_MIB = np.uint64(page_sizes(PagingMode.BITS_32)[2])
+_FOUR_MIB_PAGES = (
+    "large pages are taken as 4 MiB, those of 32-bit paging: they lie 4 MiB apart, and so do their frames; of a frame"
+    " `info tlb` then prints the low 32 bits"
+)
 _MOST_PHYS = np.uint64(1 << 52)
 
 
 def read_info_tlb(text: Data, path: str) -> Listing:
-    """Return the ranges of the last listing in the text; UnusableInput if it is of a 32-bit guest."""
+    """Return the ranges of the last listing in the text; UnusableInput if no line makes sense."""
     found = read_lines(text, GRAMMAR)
-    cells = matrix(found.lines, _WIDTH)
+    return _read(found, found.lines, path, FORM)
+
+
+def read_short_info_tlb(text: Data, path: str) -> Listing:
+    """Return the same of addresses that have 8 digits; some of these versions do not print NX."""
+    found = read_lines(text, SHORT)
+    parts = [line.split() for line in found.lines]
+    form = FORM if all(len(flags) == _FLAGS for _, _, flags in parts) else _NO_X
+    lines = [b"%b: %b %b" % (virt[:-1].zfill(16), phys.zfill(16), flags.rjust(_FLAGS, b"-")) for virt, phys, flags in parts]
+    return _read(found, lines, path, form)
+
+
+_FLAGS = 9
+
+
+def _read(found: Lines, lines: list[bytes], path: str, form: Form) -> Listing:
+    cells = matrix(lines, _WIDTH)
     virt = hex_column(cells[:, _VIRT])
     chosen = last_listing(found, virt)
     cells, virt = cells[chosen.numbers], virt[chosen.numbers]
     phys = hex_column(cells[:, _PHYS])
     is_set = cells != _DASH
     large = is_set[:, _P]
-    if _is_32_bit(virt, phys, large):
-        raise UnusableInput(f"{path}: `info tlb` of a 32-bit guest: only long mode is understood")
-    wrong = _misaligned(virt, phys, large)
+    mode = _mode(virt, phys, large)
+    phys &= _MOST_PHYS - np.uint64(1)
+    sizes = page_sizes(mode)
+    wrong = _misaligned(virt, phys, large, np.uint64(sizes[2]))
+    if wrong.all():
+        raise UnusableInput(f"{path}: no line of `info tlb` in it makes sense")
     if wrong.any():
         bad = int(np.flatnonzero(wrong)[0])
         chosen.losses.append(
@@ -80,7 +108,9 @@ def read_info_tlb(text: Data, path: str) -> Listing:
         cells, virt, phys = cells[~wrong], virt[~wrong], phys[~wrong]
         is_set, large = is_set[~wrong], large[~wrong]
     levels, doubt = _levels(virt, phys, large)
-    span = np.uint64(1) << (levels * np.uint64(9) + np.uint64(3))
+    if mode in (PagingMode.BITS_32, PagingMode.PAE):
+        levels, doubt = np.minimum(levels, np.uint64(2)), np.zeros_like(doubt)
+    span = np.array(sizes, dtype=np.uint64)[levels.astype(np.intp)]
     rows = Rows(
         virt,
         virt + (span - np.uint64(1)),
@@ -91,33 +121,49 @@ def read_info_tlb(text: Data, path: str) -> Listing:
         _flag(is_set[:, _C], CACHE_PCD) | _flag(is_set[:, _T], CACHE_PWT),
     )  # fmt: skip
     notes = [*chosen.notes, *_size_doubts(virt, doubt)]
-    return merged(FORM, rows, notes, chosen.losses)
+    if mode is PagingMode.BITS_32:
+        notes.append(_FOUR_MIB_PAGES)
+    elif mode is PagingMode.LEVELS_4:
+        notes += _may_be_four_mib(virt, large)
+    return replace(merged(form, rows, notes, chosen.losses), mode=mode)
 
 
 def _flag(column: npt.NDArray[np.bool_], bit: np.uint64) -> U64:
     return column.astype(np.uint64) * bit
 
 
-def _misaligned(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    below = np.where(large, _MEDIUM, np.uint64(bits.PAGE_BYTES)) - np.uint64(1)
+def _misaligned(virt: U64, phys: U64, large: npt.NDArray[np.bool_], size: np.uint64) -> npt.NDArray[np.bool_]:
+    below = np.where(large, size, np.uint64(bits.PAGE_BYTES)) - np.uint64(1)
     wrong: npt.NDArray[np.bool_] = (virt | phys) & below != 0
     return wrong
 
 
-def _is_32_bit(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> bool:
+def _mode(virt: U64, phys: U64, large: npt.NDArray[np.bool_]) -> PagingMode:
     """PAE prints bit 63 with the frame. Pages of 4 MiB lie so far apart, without one in between.
 
-    Other listings of PAE guests are as good as those of long mode.
+    Other listings of PAE guests are as those of long mode.
     """
     if len(virt) and (virt >= np.uint64(FOUR_GIB)).any():
-        return False
+        return PagingMode.LEVELS_4
     if (phys >= _MOST_PHYS).any():
-        return True
-    at = virt[large]
-    steps = at[1:] - at[:-1] == _FOUR_MIB
-    frames = phys[large]
-    follow = frames[1:] - frames[:-1] == _FOUR_MIB
-    return not (at & (_FOUR_MIB - np.uint64(1))).any() and bool((steps & follow).any())
+        return PagingMode.PAE
+    at, frames = virt[large], phys[large]
+    follows = (at[1:] - at[:-1] == _FOUR_MIB) & (frames[1:] - frames[:-1] == _FOUR_MIB)
+    is_short = bool(follows.any()) and _may_all_be_four_mib(virt, large)
+    return PagingMode.BITS_32 if is_short else PagingMode.LEVELS_4
+
+
+def _may_all_be_four_mib(virt: U64, large: npt.NDArray[np.bool_]) -> bool:
+    """Whether each large page is aligned to 4 MiB, and no page begins in the 4 MiB of one."""
+    is_aligned = not (virt[large] & (_FOUR_MIB - np.uint64(1))).any()
+    return is_aligned and bool((virt[1:] - virt[:-1] >= _FOUR_MIB)[large[:-1]].all())
+
+
+def _may_be_four_mib(virt: U64, large: npt.NDArray[np.bool_]) -> Iterator[str]:
+    """Of a listing that a 32-bit guest may have made, with pages whose size nothing tells."""
+    is_low = bool(len(virt)) and not (virt >= np.uint64(FOUR_GIB)).any()
+    if is_low and large.any() and _may_all_be_four_mib(virt, large):
+        yield "pages that are taken as 2 MiB may be of 4 MiB: `info tlb` of 32-bit paging prints those alike"
 
 
 def _levels(

@@ -53,9 +53,10 @@ class Listed:
         return None if self.row is None else self.listing.phys_at(self.row, self.virt)
 
     @property
-    def level(self) -> int | None:
-        """Return the level of the leaf; None if the listing does not tell."""
-        return None if self.row is None else self.listing.level(self.row)
+    def page_bytes(self) -> int | None:
+        """Return the size of the page; None if the listing does not tell."""
+        level = None if self.row is None else self.listing.level(self.row)
+        return self.listing.page_bytes[level] if level else None
 
 
 def listed_access(listing: Listing, virt: int, kind: AccessKind, user: bool) -> Listed:

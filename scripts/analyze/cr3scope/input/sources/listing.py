@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.paging.compare import Space, Tells
-from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, page_sizes
+from cr3scope.x86.cpu_state import PagingMode
 
 UTF_16 = b"\xff\xfe"  # before a text that PowerShell redirected to a file
 _LETTERS = (("w", RIGHT_WRITE), ("x", RIGHT_EXECUTE), ("u", RIGHT_USER))
@@ -55,13 +56,14 @@ class Listing:
     """Ranges in the order of their addresses.
 
     ``notes`` and ``losses`` are for a person, one line each; with losses, what is not listed may be
-    mapped all the same.
+    mapped all the same. ``mode``: the one that tells the sizes of pages.
     """
 
     form: Form
     rows: Rows
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    mode: PagingMode = PagingMode.LEVELS_4
 
     def __len__(self) -> int:
         return len(self.rows.first)
@@ -79,6 +81,11 @@ class Listing:
     def with_notes(self, more: Iterable[str]) -> Listing:
         """Return the same listing with further notes."""
         return replace(self, notes=(*self.notes, *more))
+
+    @property
+    def page_bytes(self) -> tuple[int, ...]:
+        """Return how much a leaf of each level maps, by the number of the level."""
+        return page_sizes(self.mode)
 
     @property
     def is_deep(self) -> bool:

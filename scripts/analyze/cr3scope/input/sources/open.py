@@ -6,6 +6,8 @@ import mmap
 import os
 import re
 import stat
+from collections.abc import Iterator
+from dataclasses import replace
 
 from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
@@ -15,7 +17,10 @@ from cr3scope.input.sources.listing import UTF_16, Listing
 from cr3scope.input.sources.physical_memory import PhysicalMemory, Run
 from cr3scope.input.sources.source import Overrides, Source
 from cr3scope.input.wide_text import narrowed
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.paging.pdptes import refused_pdptes
+from cr3scope.paging.tables import root_entries
+from cr3scope.x86.cpu_state import CpuState, PagingMode
+from cr3scope.x86.names import entry_name
 
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
 # The memory of a guest may hold records too, but most of its beginning is no text.
@@ -30,6 +35,7 @@ _COMPRESSED = (b"KDUMP   ", b"makedumpfile", b"PAGEDU64")
 def open_source(
     path: str | os.PathLike[str],
     *,
+    cr0: int | None = None,
     cr3: int | None = None,
     cr4: int | None = None,
     efer: int | None = None,
@@ -41,7 +47,7 @@ def open_source(
     ``base`` is the physical address of an image's first byte; ``dump`` chooses one of a capture. UnusableInput
     if the file is none of these, or does not tell enough.
     """
-    source = open_any(path, cr3=cr3, cr4=cr4, efer=efer, base=base, dump=dump)
+    source = open_any(path, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer, base=base, dump=dump)
     if isinstance(source, Listing):
         raise UnusableInput(f"{os.fspath(path)}: a {source.description} holds no tables")
     return source
@@ -50,6 +56,7 @@ def open_source(
 def open_any(
     path: str | os.PathLike[str],
     *,
+    cr0: int | None = None,
     cr3: int | None = None,
     cr4: int | None = None,
     efer: int | None = None,
@@ -59,14 +66,29 @@ def open_any(
     """Return what :func:`open_source` does, or the text of a listing, which heeds none of the options."""
     name = os.fspath(path)
     data = load(name)
-    overrides = Overrides(cr3, cr4, efer)
+    overrides = Overrides(cr0, cr3, cr4, efer)
     source = _recognise(data, name, overrides, base, dump)
     if isinstance(source, Listing):
         return source
-    if source.tables.table(source.cpu.root) is None:
-        root = f"{source.cpu.cr3:#x}"
-        raise UnusableInput(f"{name}: no table at CR3 {root} in the {source.container}")
-    return source
+    cpu = source.cpu
+    if cpu.paging_mode is PagingMode.NONE:
+        raise UnusableInput(f"{name}: paging is off (CR0 {cpu.cr0:#x}): nothing is mapped (see --cr0)")
+    if root_entries(source.tables, cpu) is None:
+        raise UnusableInput(f"{name}: no table at CR3 {cpu.cr3:#x} in the {source.container}")
+    return replace(source, warnings=(*source.warnings, *_about_pdptes(source)))
+
+
+def _about_pdptes(source: Source) -> Iterator[str]:
+    """A CPU in PAE paging uses the PDPTEs that it has loaded, whatever is in memory since (SDM 3A, 5.4.1)."""
+    cpu = source.cpu
+    if cpu.paging_mode is not PagingMode.PAE or cpu.pdptes is not None:
+        return
+    yield "the source does not tell the four PDPTEs that the CPU has loaded with CR3: those in memory are taken"
+    for entry in refused_pdptes(source.tables, cpu):
+        yield (
+            f"{entry_name(entry)} at {entry.phys:#x} has a reserved bit set ({entry.value:#x}): a CPU that loads this CR3"
+            " raises #GP"
+        )
 
 
 def _recognise(

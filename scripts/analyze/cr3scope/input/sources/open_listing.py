@@ -25,7 +25,8 @@ class _Reader(NamedTuple):
 
 
 _READERS = (
-    _Reader(info_tlb.FORM, info_tlb.GRAMMAR, info_tlb.SHORT, info_tlb.read_info_tlb),
+    _Reader(info_tlb.FORM, info_tlb.GRAMMAR, None, info_tlb.read_info_tlb),
+    _Reader(info_tlb.FORM, info_tlb.SHORT, None, info_tlb.read_short_info_tlb),
     _Reader(info_mem.FORM, info_mem.GRAMMAR, None, info_mem.read_info_mem),
     _Reader(info_mem.SHORT_FORM, info_mem.SHORT, None, info_mem.read_short_info_mem),
     _Reader(info_pg.FORM, info_pg.GRAMMAR, None, info_pg.read_info_pg),

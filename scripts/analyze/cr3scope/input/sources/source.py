@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cr3scope.paging.tables import Tables
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_state import CR4_LA57, CR4_PAE, EFER_LMA, CpuState
 
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
@@ -32,26 +32,36 @@ class Source:
 
     @property
     def description(self) -> str:
-        """Return in words which address space this is."""
-        return f"{self.container}, CR3 {self.cpu.cr3:#x}"
+        """Return in words which address space this is; the mode of paging where it is none of long mode."""
+        mode = f", {self.cpu.paging_mode.value} paging" if self.cpu.has_short_addresses else ""
+        return f"{self.container}, CR3 {self.cpu.cr3:#x}{mode}"
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
     """Registers that the user names, since the source does not tell them or tells others."""
 
+    cr0: int | None = None
     cr3: int | None = None
     cr4: int | None = None
     efer: int | None = None
 
     def apply(self, cpu: CpuState) -> CpuState:
-        """Return ``cpu`` with the registers that were named."""
-        return replace(
-            cpu,
-            cr3=cpu.cr3 if self.cr3 is None else self.cr3,
-            cr4=cpu.cr4 if self.cr4 is None else self.cr4,
-            efer=cpu.efer if self.efer is None else self.efer,
+        """Return ``cpu`` with the registers that were named.
+
+        Named alone, EFER tells of NX and leaves the CPU in long mode or outside; named without EFER, a CR4 with LA57 is
+        that of long mode, and one without PAE is not.
+        """
+        cr0, cr3, cr4, efer = (
+            own if named is None else named
+            for named, own in ((self.cr0, cpu.cr0), (self.cr3, cpu.cr3), (self.cr4, cpu.cr4), (self.efer, cpu.efer))
         )
+        if self.cr4 is None:
+            efer = efer & ~EFER_LMA | cpu.efer & EFER_LMA
+        elif self.efer is None:
+            cr4 |= CR4_PAE if cr4 & CR4_LA57 else 0
+            efer &= -1 if cr4 & CR4_PAE else ~EFER_LMA
+        return replace(cpu, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer)
 
     def assumed(self, cpu: CpuState, *registers: str) -> list[str]:
         """Return a warning about those of the registers that the user did not name either."""

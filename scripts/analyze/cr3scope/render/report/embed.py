@@ -15,7 +15,7 @@ from cr3scope.model.mend import apply
 from cr3scope.paging.compare import differences
 from cr3scope.paging.reason import Reason
 from cr3scope.render import finding as words, role
-from cr3scope.render.maps import size_text
+from cr3scope.render.sizes import size_text
 from cr3scope.render.walk import NAMED_BITS
 from cr3scope.render.report import blob, ranges, spaces
 from cr3scope.target.overlay import Overlay

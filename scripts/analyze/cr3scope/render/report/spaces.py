@@ -47,7 +47,7 @@ class Held:
     def address_of(self, entry: EntryRef) -> int | None:
         """Return the first address that an entry translates; None if it lies in no table that is held."""
         virt = self.first.get((entry.level, entry.phys & bits.PAGE_FRAME))
-        return None if virt is None else virt + entry.index * bits.level_bytes(entry.level)
+        return None if virt is None else virt + entry.index * entry.form.page_bytes
 
 
 def as_dict(space: Space, platform: Platform, memory: int, is_cut: bool) -> dict[str, object]:
@@ -59,29 +59,29 @@ def as_dict(space: Space, platform: Platform, memory: int, is_cut: bool) -> dict
         "root": f"{cpu.root:#x}",
         "memory": memory,
         "cut": is_cut,
-        "levels": [_level(level, cpu, platform) for level in range(cpu.levels, 0, -1)],
-        "sign": bits.level_shift(cpu.levels) + 8,
-        "width": 64,
-        "loaded": None,
+        "levels": [_level(form, cpu, platform) for form in bits.formats_of(cpu)],
+        "sign": None if cpu.has_short_addresses else bits.level_shift(cpu.levels) + 8,
+        "width": 32 if cpu.has_short_addresses else 64,
+        "loaded": cpu.pdptes and [f"{value:#x}" for value in cpu.pdptes],
         "cpu": _switches(cpu, platform),
     }
 
 
-def _level(level: int, cpu: CpuState, platform: Platform) -> dict[str, object]:
-    """What an entry of a level means. ``reserved``: without and with PS; ``frame``: the bits of a leaf that are those of its
+def _level(form: bits.EntryFormat, cpu: CpuState, platform: Platform) -> dict[str, object]:
+    """What an entry of a level means. ``reserved``: without and with PS, what a walk faults for; ``frame``: the bits of a leaf that are those of its
     frame's address, of which ``high`` stand ``highShift`` bits further up; ``rights``: whether W, U and NX count."""
     return {
-        "level": level,
-        "name": bits.LEVEL_NAMES[level],
-        "shift": bits.level_shift(level),
-        "entries": bits.ENTRIES,
-        "bytes": bits.ENTRY_BYTES,
-        "rights": True,
-        "frame": f"{bits.ADDRESS_MASK & -bits.level_bytes(level):#x}",
-        "high": "0x0",
-        "highShift": 0,
-        "leaf": "always" if level == 1 else "ps" if bits.is_leaf(bits.LARGE, level) else "never",
-        "reserved": [f"{bits.reserved_mask(level, ps, cpu, platform):#x}" for ps in (0, bits.LARGE)],
+        "level": form.level,
+        "name": bits.LEVEL_NAMES[form.level],
+        "shift": form.shift,
+        "entries": form.entries,
+        "bytes": form.entry_bytes,
+        "rights": form.has_rights,
+        "frame": f"{form.frame_mask:#x}",
+        "high": f"{form.high_mask:#x}",
+        "highShift": bits.PSE36_SHIFT,
+        "leaf": "always" if form.is_last else "ps" if form.takes_ps else "never",
+        "reserved": [f"{form.checked_mask(ps, cpu, platform):#x}" for ps in (0, bits.LARGE)],
     }
 
 
@@ -89,15 +89,15 @@ def _switches(cpu: CpuState, platform: Platform) -> dict[str, object]:
     """What else decides about an access, by the names that `page/walk.js` uses."""
     return {
         "wp": bool(cpu.cr0 & CR0_WP),
-        "tellsFetches": cpu.has_nx or bool(cpu.cr4 & CR4_SMEP),
+        "tellsFetches": cpu.tells_fetches,
         "smep": bool(cpu.cr4 & CR4_SMEP),
         "smap": bool(cpu.cr4 & CR4_SMAP) and not cpu.rflags & RFLAGS_AC,
         "smapImplicit": bool(cpu.cr4 & CR4_SMAP),
-        "userKeys": bool(cpu.cr4 & CR4_PKE),
-        "supervisorKeys": bool(cpu.cr4 & CR4_PKS),
+        "userKeys": bool(cpu.cr4 & CR4_PKE) and not cpu.has_short_addresses,
+        "supervisorKeys": bool(cpu.cr4 & CR4_PKS) and not cpu.has_short_addresses,
         "pkru": cpu.pkru,
         "pkrs": cpu.pkrs,
         "reservedWithoutPresent": platform.has(Quirk.RESERVED_WITHOUT_PRESENT),
-        "wrapsAround": platform.has(Quirk.WRAPS_AROUND),
+        "wrapsAround": platform.has(Quirk.WRAPS_AROUND) or cpu.has_short_addresses,
         "absentIsZero": platform.has(Quirk.ABSENT_MEMORY_IS_ZERO),
     }
