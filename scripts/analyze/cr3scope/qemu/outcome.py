@@ -13,6 +13,7 @@ from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.types import FaultWalk
+from cr3scope.verdict.writers import GuiltyWord
 from cr3scope.target.standstill import Look, Registers
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
@@ -48,6 +49,7 @@ class Outcome:
     reason: Reason = Reason.EXITED
     started: bool = False  # QEMU came as far as running a guest
     qemu: tuple[int, int] | None = None  # its version, major and minor
+    argv: tuple[str, ...] = ()  # with which it was started, whatever script the command is
     exit_status: int | None = None
     registers: Registers = field(default_factory=dict)
     cpu: int = 0
@@ -81,6 +83,7 @@ class Outcome:
     images: tuple[Image, ...] = ()  # those that the firmware loaded
     bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
     callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
+    guilty: tuple[GuiltyWord, ...] = ()  # what findings are about that is no entry
     kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state
 
     @property
