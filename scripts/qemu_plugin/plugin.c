@@ -105,12 +105,18 @@ static void note_wide(struct cpu *cpu, const struct site *site, qemu_plugin_memi
     }
 }
 
-/* QEMU tells it by a call. An instruction's stores are nearly always of one size. */
+/*
+ * Return how many bytes an access stores; 0 for a load, of which some versions tell too. QEMU says
+ * it by calls, and an instruction's stores are nearly always of one size.
+ */
 static uint64_t size_of(struct site *site, qemu_plugin_meminfo_t info) {
     const uint64_t last = __atomic_load_n(&site->last_size, __ATOMIC_RELAXED);
 
     if (__builtin_expect(last != 0 && last >> 32 == info, 1)) {
         return last & UINT32_MAX;
+    }
+    if (!qemu_plugin_mem_is_store(info)) {
+        return 0;
     }
     const uint64_t size = UINT64_C(1) << (qemu_plugin_mem_size_shift(info) & 15);
     __atomic_store_n(&site->last_size, (uint64_t)info << 32 | size, __ATOMIC_RELAXED);
@@ -125,13 +131,16 @@ static void on_store(unsigned int number, qemu_plugin_meminfo_t info, uint64_t v
     if (__builtin_expect(cpu == NULL, 0)) {
         return;
     }
+    const uint64_t size = size_of(site, info);
+    if (__builtin_expect(size == 0, 0)) {
+        return;
+    }
     if (site->is_call) {
         cpu->called = site;
     }
     if (__builtin_expect(--cpu->stores_left == 0, 0)) {
         moment_next(cpu);
     }
-    const uint64_t size = size_of(site, info);
     const uint32_t store = moment_store(cpu, site);
     if (__builtin_expect(virt % 8 + size > 8, 0)) {
         note_wide(cpu, site, info, virt, size, store);

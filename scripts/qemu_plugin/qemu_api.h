@@ -77,6 +77,7 @@ size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *bytes, s
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 #endif
 
+bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
 unsigned int qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t info);
 #if CR3SCOPE_API >= 5
 bool qemu_plugin_translate_vaddr(uint64_t virt, uint64_t *phys);

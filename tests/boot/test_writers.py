@@ -57,3 +57,12 @@ def test_a_second_boot_tells_it_and_touches_nothing(tmp_path: Path) -> None:
     log = (tmp_path / "interrupts.log").stat().st_mtime_ns
     assert all(time <= log for time in after.values())
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".cr3scope-")]
+
+
+@pytest.mark.parametrize(("name", "rule", "what"), [("idt_wrong_selector", "selector-mismatch", "the gate"), ("wipes_itself", "code-overwritten", "the code there")])
+def test_who_wrote_a_gate_or_code_is_told(name: str, rule: str, what: str, tmp_path: Path) -> None:
+    built = program(name)
+    run = watch(tmp_path, built, SECONDS, elf=[built.with_suffix(".elf")], who=WHO)
+    writer = next(each for each in run.verdict["findings"] if each["rule"] == rule)["writer"]
+    assert writer is not None and writer["what"] == what, run.text
+    assert writer["place"].startswith("tests/boot/foreign/"), writer

@@ -20,7 +20,6 @@ from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, Outcome, Reason
 from cr3scope.render.message import plain
 from cr3scope.verdict.run import RunEnd, judge_traced, judge_untraced
 from cr3scope.verdict.types import Verdict
-from cr3scope.verdict.writers import attributed
 from cr3scope.x86.ending import Ending
 
 if TYPE_CHECKING:
@@ -48,7 +47,11 @@ def judge_run(
     else:
         report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
         verdict, symbols = _judge_untraced(report, elf_files, outcome, expected, linted)
-    return verdict if writers is None else attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu)
+    if writers is None:
+        return verdict
+    from cr3scope.verdict.writers import attributed
+
+    return attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu)
 
 
 def _judge_untraced(

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.errors import UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.writers.reader import WritersFile
 from cr3scope.message import message
 from cr3scope.qemu.command import Command
 from cr3scope.qemu.outcome import Outcome, Reason
@@ -22,6 +22,9 @@ from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin, plugin_for
 from cr3scope.qemu.repeat import AsBefore, before_first_boot
 from cr3scope.verdict.types import Status, Verdict
+
+if TYPE_CHECKING:
+    from cr3scope.input.writers.reader import WritersFile
 
 _BAD = (Status.FAULTED, Status.HUNG)
 _SLOWER, _MORE_SECONDS = 4.0, 10.0  # what a boot with the plugin may take of the time without it
@@ -138,6 +141,8 @@ def open_writers(plugin: Plugin | None) -> WritersFile | None:
     """Return what the plugin has kept; None without a plugin, or if it left nothing that can be read."""
     if plugin is None:
         return None
+    from cr3scope.input.writers.reader import WritersFile
+
     try:
         return WritersFile(plugin.file)
     except UnusableInput:

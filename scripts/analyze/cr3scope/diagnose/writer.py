@@ -33,3 +33,13 @@ class Writer:
     when: When = When.UNKNOWN
     instructions: int | None = None
     what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GuiltyWord:
+    """A word that a finding of a rule is about, though it is no entry: a gate, a descriptor, code, a word of the stack."""
+
+    rule: str
+    what: str
+    phys: int
+    value: int

@@ -8,12 +8,12 @@ from enum import Enum
 from pathlib import Path
 
 from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.writer import GuiltyWord
 from cr3scope.images.loaded import Image
 from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.types import FaultWalk
-from cr3scope.verdict.writers import GuiltyWord
 from cr3scope.target.standstill import Look, Registers
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
@@ -108,7 +108,7 @@ class Outcome:
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
-        self.picture = None
+        self.picture, self.guilty = None, ()
 
     @property
     def passed(self) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
-from cr3scope.diagnose.writer import When, Writer
+from cr3scope.diagnose.writer import GuiltyWord, When, Writer
 from cr3scope.images.place import Place
 from cr3scope.images.symbols import Symbols
+from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.writers.layout import SWITCH
 from cr3scope.input.writers.reader import Event, Store, WritersFile
+from cr3scope.message import message
 from cr3scope.verdict.source_texts import source_texts
 from cr3scope.verdict.types import Branch, Shaping, Status, Verdict
 from cr3scope.x86.ending import Ending
@@ -26,21 +28,14 @@ _DEAD = (Status.FAULTED, Status.HUNG)
 _ENDS_THERE = (Ending.TRIPLE_FAULT, Ending.STORM)  # nothing was executed behind it
 
 
-@dataclass(frozen=True, slots=True)
-class GuiltyWord:
-    """A word that a finding of a rule is about, though it is no entry: a gate, a descriptor, code, a word of the stack."""
-
-    rule: str
-    what: str
-    phys: int
-    value: int
-
-
 def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, words: Sequence[GuiltyWord] = (), cpu: int = 0) -> Verdict:
     """Return the verdict with the writer of each entry and word that a finding is about, as far as that is certain.
 
     And with the way that ``cpu``, the one that is judged, came to its end.
     """
+    if file.is_empty:
+        why = message("no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)")
+        return replace(verdict, diagnostics=(*verdict.diagnostics, Diagnostic(why)))
     teller = _Teller(file, symbols)
     by_rule = {word.rule: word for word in words}
 

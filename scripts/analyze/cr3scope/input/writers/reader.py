@@ -121,6 +121,11 @@ class WritersFile:
         found = self._record(Section.BLOCKS, 1, layout.BLOCK)
         return found is not None and found[0] == _RESET_VECTOR
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no code was executed by QEMU itself: it lets the host's processor do it."""
+        return not self._counts[Section.BLOCKS]
+
     def word(self, phys: int) -> Word | None:
         """Return who wrote the aligned 8 bytes that hold ``phys`` last; None if no instruction that is recorded did."""
         phys &= -QWORD
