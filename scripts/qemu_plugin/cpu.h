@@ -73,8 +73,9 @@ struct cpu {
     struct recent_call calls[RECENT];
 };
 
-extern struct cpu *cpus[MOST_CPUS];
-extern bool cpu_is_alone; /* the machine has one CPU, and can get no more */
+extern __attribute__((visibility("hidden"))) struct cpu *cpus[MOST_CPUS];
+extern __attribute__((
+    visibility("hidden"))) bool cpu_is_alone; /* the machine has one CPU, and can get no more */
 
 /** Return a CPU that was not met before; NULL if there are too many. */
 struct cpu *cpu_new(unsigned int number);

@@ -7,8 +7,8 @@
 
 #include "layout.h"
 
-extern struct header *file_header;
-extern uint8_t *file_sections[SECTIONS];
+extern __attribute__((visibility("hidden"))) struct header *file_header;
+extern __attribute__((visibility("hidden"))) uint8_t *file_sections[SECTIONS];
 
 /** Create the file and map it; false, with a line on standard error, if that cannot be. */
 bool file_open(const char *path);

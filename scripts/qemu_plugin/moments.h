@@ -7,7 +7,7 @@
 
 #include "cpu.h"
 
-extern uint32_t moment_now;
+extern __attribute__((visibility("hidden"))) uint32_t moment_now;
 
 /** An instruction that shapes the switch. */
 struct shaping {

@@ -79,21 +79,31 @@ static struct page_at *translated_page(const struct site *site, qemu_plugin_memi
 
 /* The CPU has just translated the address itself, and keeps that in a TLB: so may we, for as long
  * as is certain. */
-static struct page_at *page_of(struct cpu *cpu, const struct site *site, qemu_plugin_meminfo_t info,
-                               uint64_t virt) {
+static __attribute__((noinline, cold)) struct page_at *
+look_up(struct cpu *cpu, const struct site *site, qemu_plugin_meminfo_t info, uint64_t virt) {
     const uint64_t number = virt / PAGE + 1;
-    struct translation *known = &cpu->translations[number % TRANSLATIONS];
+    struct page_at *page = translated_page(site, info, virt);
+
+    cpu->translations[number % TRANSLATIONS] =
+        (struct translation){number, cpu->trail->entries + TRUSTED_BLOCKS, page};
+    return page;
+}
+
+static inline struct page_at *page_of(struct cpu *cpu, const struct site *site,
+                                      qemu_plugin_meminfo_t info, uint64_t virt) {
+    const uint64_t number = virt / PAGE + 1;
+    const struct translation *known = &cpu->translations[number % TRANSLATIONS];
 
     if (__builtin_expect(known->virt != number || known->until < cpu->trail->entries, 0)) {
-        *known = (struct translation){number, cpu->trail->entries + TRUSTED_BLOCKS,
-                                      translated_page(site, info, virt)};
+        return look_up(cpu, site, info, virt);
     }
     return known->page;
 }
 
 /* Of a store that is not within one word. */
-static void note_wide(struct cpu *cpu, const struct site *site, qemu_plugin_meminfo_t info,
-                      uint64_t virt, uint64_t size, uint32_t store) {
+static __attribute__((noinline, cold)) void note_wide(struct cpu *cpu, const struct site *site,
+                                                      qemu_plugin_meminfo_t info, uint64_t virt,
+                                                      uint64_t size, uint32_t store) {
     const uint64_t last = virt + size - 1;
     uint64_t word;
 
@@ -109,18 +119,21 @@ static void note_wide(struct cpu *cpu, const struct site *site, qemu_plugin_memi
  * Return how many bytes an access stores; 0 for a load, of which some versions tell too. QEMU says
  * it by calls, and an instruction's stores are nearly always of one size.
  */
-static uint64_t size_of(struct site *site, qemu_plugin_meminfo_t info) {
-    const uint64_t last = __atomic_load_n(&site->last_size, __ATOMIC_RELAXED);
-
-    if (__builtin_expect(last != 0 && last >> 32 == info, 1)) {
-        return last & UINT32_MAX;
-    }
+static __attribute__((noinline, cold)) uint64_t asked_size(struct site *site,
+                                                           qemu_plugin_meminfo_t info) {
     if (!qemu_plugin_mem_is_store(info)) {
         return 0;
     }
     const uint64_t size = UINT64_C(1) << (qemu_plugin_mem_size_shift(info) & 15);
     __atomic_store_n(&site->last_size, (uint64_t)info << 32 | size, __ATOMIC_RELAXED);
     return size;
+}
+
+static inline uint64_t size_of(struct site *site, qemu_plugin_meminfo_t info) {
+    const uint64_t last = __atomic_load_n(&site->last_size, __ATOMIC_RELAXED);
+
+    return __builtin_expect(last != 0 && last >> 32 == info, 1) ? last & UINT32_MAX
+                                                                : asked_size(site, info);
 }
 
 static void on_store(unsigned int number, qemu_plugin_meminfo_t info, uint64_t virt,

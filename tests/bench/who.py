@@ -22,9 +22,10 @@ _SECONDS = 300
 def figures(folder: Path, build: Path) -> Iterator[tuple[str, float, str, float]]:
     """Yield name, value, unit and limit of each."""
     subprocess.run(["make", "-s", build / _LOADER], cwd=ROOT, check=True)
-    subprocess.run([ROOT / "scripts/boot/image", folder / "disk.img", build / _LOADER, ""], check=True)
+    settings = {**os.environ, "MEM": str(_GUEST_MIB), "INITRD": "", "FIRST_STAGE": ""}
+    subprocess.run([ROOT / "scripts/boot/image", folder / "disk.img", build / _LOADER, ""], check=True, env=settings)
     command = subprocess.run([ROOT / "scripts/boot/qemu-command", folder, folder / "disk.img"], capture_output=True, text=True,
-                             check=True, env={**os.environ, "MEM": str(_GUEST_MIB)}).stdout.splitlines()  # fmt: skip
+                             check=True, env=settings).stdout.splitlines()  # fmt: skip
     plugin = Plugin(plugin_for(command), folder / "writers")
     boot = [*command, "-no-reboot", "-serial", "null"]
     bare = _cpu(lambda: _run(boot))

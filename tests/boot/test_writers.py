@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boot.reference import ROOT
 from boot.guest import judge, qemu_command, watch
 from boot.firmware import stand_in
 from boot.test_foreign_loaders import program
@@ -66,3 +68,24 @@ def test_who_wrote_a_gate_or_code_is_told(name: str, rule: str, what: str, tmp_p
     writer = next(each for each in run.verdict["findings"] if each["rule"] == rule)["writer"]
     assert writer is not None and writer["what"] == what, run.text
     assert writer["place"].startswith("tests/boot/foreign/"), writer
+
+
+@pytest.mark.parametrize(("flags", "is_written"), [((), True), (("-DSTATIC",), False)])
+def test_of_a_kernel_of_qemus_own_loader_the_writer_is_told_or_that_there_is_none(flags: tuple[str, ...], is_written: bool, tmp_path: Path) -> None:
+    """QEMU puts the file into memory itself: no instruction of the guest does. The tables themselves are the code's."""
+    kernel = tmp_path / "kernel"
+    source = "tests/boot/foreign/multiboot/stack_readonly.S"
+    words = ["gcc", "-m64", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x100000,--build-id=none,-z,noexecstack", *flags]
+    subprocess.run([*words, source, "-o", tmp_path / "kernel64"], cwd=ROOT, check=True)
+    subprocess.run(["objcopy", "-O", "elf32-i386", tmp_path / "kernel64", kernel], check=True)
+    command = ["qemu-system-x86_64", "-m", "32", "-display", "none", "-nic", "none", "-kernel", str(kernel)]
+    run = judge(tmp_path, command, SECONDS, [tmp_path / "kernel64"], who=SECOND)
+    found = next(each for each in run.verdict["findings"] if each["rule"] == "stack-readonly")
+    text = (ROOT / source).read_text().splitlines()
+    call, store = (1 + text.index(line) for line in ("    call make_tables", "    movl $0x200000 + LARGE_READ_ONLY, directory + 8 /* the mistake */"))
+    assert found["unwritten"] is not is_written, run.text
+    if is_written:
+        assert found["writer"]["place"] == f"{source}:{store}" and found["writer"]["old"] == "0x200083", found
+        assert found["writer"]["callers"] == [f"{source}:{call}"], found
+    else:
+        assert found["writer"] is None and "no instruction of the guest has stored there" in " ".join(run.text.split())

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.errors import UnusableInput
+from cr3scope.errors import Ended, UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.message import message
 from cr3scope.qemu.command import Command
+from cr3scope.qemu.left import last_words
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin, plugin_for
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _BAD = (Status.FAULTED, Status.HUNG)
 _SLOWER, _MORE_SECONDS = 4.0, 10.0  # what a boot with the plugin may take of the time without it
+_INTERRUPTED = "the second boot, with the plugin, was interrupted"
 # A boot with a command, into a folder, within some seconds: what came of it, and the verdict.
 Boots = Callable[[Command, Path, float, Plugin | None], tuple[Outcome, Verdict]]
 
@@ -73,6 +75,8 @@ def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots
         return outcome, _second(before, outcome, verdict, work, boots)
     except UnusableInput as error:
         return outcome, _noted(verdict, str(error))
+    except (KeyboardInterrupt, Ended):
+        return outcome, _noted(verdict, _INTERRUPTED)
 
 
 def _asks_who(verdict: Verdict, outcome: Outcome) -> bool:
@@ -100,9 +104,9 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
     seconds = _SLOWER * outcome.seconds + _MORE_SECONDS
     second, again = boots(before.again(), folder, seconds, plugin)
     if second.reason is Reason.INTERRUPTED:
-        return _noted(verdict, "the second boot was interrupted")
+        return _noted(verdict, _INTERRUPTED)
     if not second.started:
-        return _noted(verdict, f"the second boot, with the plugin, did not start: {second.words.strip().splitlines()[-1:]}")
+        return _noted(verdict, f"the second boot, with the plugin, did not start: {last_words(second) or 'QEMU does not say why'}")
     return _with_writers(verdict, again, changed)
 
 
