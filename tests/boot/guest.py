@@ -14,7 +14,7 @@ from boot.verbs import cr3scope
 
 _SCRIPTS = ROOT / "scripts/boot"
 _BOOT_DEVICE = ",drive=boot,bootindex=0"
-NO_WHO = "--no-who"  # who wrote what is the matter of test_writers.py alone: a boot with the plugin takes longer
+NO_WHO = "--no-who"  # who wrote what is the matter of test_who.py alone: a boot with the plugin takes longer
 
 
 def watch(
