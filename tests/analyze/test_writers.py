@@ -18,8 +18,8 @@ from cr3scope.input.writers import layout
 from cr3scope.input.writers.layout import Section
 from cr3scope.input.writers.reader import Block, Call, WritersFile
 from cr3scope.message import Message
+from cr3scope.render import html, text
 from cr3scope.render import json as json_form
-from cr3scope.render import text
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope.verdict.writers import attributed
 from cr3scope.x86.access import EntryRef, Fault
@@ -100,6 +100,7 @@ def test_the_writer_of_an_entry_is_told_with_what_it_replaced_and_when(tmp_path:
     )
     words = text.render(Verdict(Status.FAULTED, (finding,)))
     assert "0xdf98130 wrote 0x800000000dfbd003 over 0x3, at most 1,000 instructions before the switch" in " ".join(words.split())
+    assert "0xdf98130 wrote 0x800000000dfbd003 over 0x3" in html.render(Verdict(Status.FAULTED, (finding,)))
     document = json_form.as_dict(Verdict(Status.FAULTED, (finding,)))
     one = document["findings"][0]  # type: ignore[index]
     assert one["writer"]["rip"] == "0xdf98130" and one["writer"]["old"] == "0x3" and one["unwritten"] is False
