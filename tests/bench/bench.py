@@ -19,6 +19,7 @@ import gdb_commands
 from many_maps import with_maps
 from paged_guest import paged_guest
 from short_guests import DIES, PARKS, boot_sector
+from who import figures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
@@ -274,6 +275,14 @@ def bench_ends(folder: Path) -> None:
         record(f"verdict on a guest after it {what}", statistics.median(times), "s", limit)
 
 
+def bench_who(folder: Path) -> None:
+    """What it costs to keep who wrote what."""
+    place = folder / "who"
+    place.mkdir()
+    for row in figures(place, BUILD):
+        record(*row)
+
+
 def main() -> int:
     """Runs all; prints a Markdown table."""
     with tempfile.TemporaryDirectory() as name:
@@ -289,6 +298,7 @@ def main() -> int:
         bench_borders(healthy / "serial.log")
         bench_overhead(healthy)
         bench_ends(Path(name))
+        bench_who(Path(name))
         bench_triage(Path(name))
         bench_logs(Path(name))
         bench_maps(Path(name))

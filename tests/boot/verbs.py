@@ -44,7 +44,7 @@ def run_traced(folder: Path, loader: Path, kernel: Path, command: Sequence[str],
     """
     done = cr3scope(
         "run", "-o", folder, "--timeout", str(seconds), "--json", folder / "verdict.json",
-        "--elf", loader, "--elf", kernel, *options, "--", *command, seconds=seconds + 30,
+        "--no-who", "--elf", loader, "--elf", kernel, *options, "--", *command, seconds=seconds + 30,
     )  # fmt: skip
     return Run(done.returncode, done.stdout, done.stderr, folder)
 

@@ -10,5 +10,6 @@ from fuzz.listings import LISTING
 from fuzz.logs import DAMAGED_LOG, LOG
 from fuzz.monitors import DIALOGUE, EXAMINED, GRAPH
 from fuzz.target import Target
+from fuzz.writers import WRITERS
 
-TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED)
+TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS)

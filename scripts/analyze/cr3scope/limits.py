@@ -45,6 +45,13 @@ KEPT_TABLE_PAGES: Final = 4096  # of tables.core: 16 MiB
 MONITOR_CPUS: Final = 4096  # QEMU's own limit is below that
 MONITOR_RAM_RANGES: Final = 1 << 12  # each address space lists each; memory devices make some hundred
 
+# What the plugin of QEMU keeps: its own sections are bounded where they are laid out (input/writers/layout.py).
+WRITER_CALLS: Final = 256  # under way at one store: what is above is told by those
+PLUGIN_BUILD_SECONDS: Final = 60  # of a compiler that makes six small files, on a busy machine
+PLUGIN_ASK_SECONDS: Final = 20  # of a QEMU that is asked for its plugin API and leaves at once
+PLUGIN_WORDS_BYTES: Final = 1 << 16  # of what a compiler or QEMU says then
+KEPT_IMAGE_BYTES: Final = 1 << 28  # of a disk image that is kept as it was for a second boot
+
 # ELF files: cores and the files that images were made from. A core of a guest that is written with paging has a
 # segment for each mapping, a kernel a section for each function at most. QEMU writes two notes for each of at most
 # 4096 CPUs; the trace that `cr3scope save` adds is the largest of them.

@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.cli.run_verdict import judge_run
+from cr3scope.cli.who import add_who_options, boot_twice, boot_with_plugin, open_writers, work_folder
 from cr3scope.errors import Ended, UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.capture_command import capture_by
 from cr3scope.qemu.awaited import Awaited
-from cr3scope.qemu.command import read_command
+from cr3scope.qemu.command import Command, read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
 from cr3scope.render.output_file import write_asked, write_whole
 
 if TYPE_CHECKING:
+    from cr3scope.qemu.plugin import Plugin
     from cr3scope.qemu.switch_look import SwitchLook
+    from cr3scope.verdict.types import Verdict
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -57,6 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
     words.add_argument("--idle", metavar="SECONDS", type=_seconds,
                        help="ends the run of a guest that has said nothing and halted for so long: it is done")  # fmt: skip
     add_elf_option(parser)
+    add_who_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
     parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
     parser.add_argument(
@@ -73,18 +77,29 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Boot, judge, print; return the exit status of the verdict."""
     try:
-        linted = FilesLinted()
-        outcome, program = _boot(arguments, linted)
-    except (KeyboardInterrupt, Ended) as error:  # while it was watched, they end the watching
+        command = _prepare(arguments)
+    except (KeyboardInterrupt, Ended) as error:  # while it is watched, they end the watching
         raise UnusableInput("interrupted before QEMU was started") from error
+    folder: Path = arguments.folder
     try:
-        return _judge(arguments, program, outcome, linted.wait())
+        with work_folder(folder) as work:
+            boots = partial(_boot, arguments)
+            if arguments.who is False:
+                outcome, verdict = boots(command, folder, arguments.timeout, None)
+            else:
+                how = boot_with_plugin if arguments.who else boot_twice
+                outcome, verdict = how(command, folder, work, arguments.timeout, boots)
+        from cr3scope.cli.publish import publish
+
+        publish(verdict, arguments.json, arguments.html, outcome.kept)
+        return verdict.exit_status
+    except OSError as error:
+        raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
     except (KeyboardInterrupt, Ended) as error:
-        raise UnusableInput(f"interrupted while it was judged; {arguments.folder} has what was captured") from error
+        raise UnusableInput(f"interrupted while it was judged; {folder} has what was captured") from error
 
 
-def _boot(arguments: argparse.Namespace, linted: FilesLinted) -> tuple[Outcome, str]:
-    """What came of it, and the program's name."""
+def _prepare(arguments: argparse.Namespace) -> Command:
     words: list[str] = arguments.command
     command = read_command(words[1:] if words[:1] == ["--"] else words)
     for file in arguments.elf:
@@ -94,31 +109,36 @@ def _boot(arguments: argparse.Namespace, linted: FilesLinted) -> tuple[Outcome, 
         folder.mkdir(parents=True, exist_ok=True)
         line = command.to_repeat(folder / "again.log")
         write_whole(folder / COMMAND, [os.fsencode(line + "\n")])
-        awaited = Awaited(arguments.expect, arguments.fail, arguments.until, arguments.idle)
-        examine = partial(_examine, folder, arguments.elf)
-        meanwhile = partial(_meanwhile, linted, [file.path for file in arguments.elf], command.kernel)
-        outcome = watch(command, folder, arguments.timeout, meanwhile, examine, _at_switch(arguments.elf), awaited)
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
+    return command
+
+
+def _boot(
+    arguments: argparse.Namespace, command: Command, folder: Path, seconds: float, plugin: Plugin | None
+) -> tuple[Outcome, Verdict]:
+    """What came of it, and the verdict."""
+    linted = FilesLinted()
+    awaited = Awaited(arguments.expect, arguments.fail, arguments.until, arguments.idle)
+    examine = partial(_examine, folder, arguments.elf)
+    meanwhile = partial(_meanwhile, linted, [file.path for file in arguments.elf], command.kernel)
+    outcome = watch(command, folder, seconds, meanwhile, examine, _at_switch(arguments.elf), awaited, plugin)
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
         if target is not None:
             _copy(folder / source, target, outcome)
-    return outcome, command.words[0]
-
-
-def _judge(arguments: argparse.Namespace, program: str, outcome: Outcome, linted: FilesLinted) -> int:
+    program = command.words[0]
     if not outcome.started and outcome.reason is Reason.EXITED:
         raise UnusableInput(_did_not_start(program, outcome))
     if not outcome.started and outcome.reason is Reason.TIMEOUT:
         raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
     expected = None if arguments.expect is None else arguments.expect.pattern.decode(errors="replace")
-    verdict = judge_run(capture, arguments.folder / LOG, arguments.elf, outcome, expected, linted)
-
-    from cr3scope.cli.publish import publish
-
-    publish(verdict, arguments.json, arguments.html, outcome.kept)
-    return verdict.exit_status
+    writers = open_writers(plugin)
+    try:
+        return outcome, judge_run(capture, folder / LOG, arguments.elf, outcome, expected, linted.wait(), writers)
+    finally:
+        if writers is not None:
+            writers.close()
 
 
 def _at_switch(files: list[ElfFile]) -> SwitchLook | None:

@@ -26,30 +26,45 @@ from cr3scope.x86.ending import Ending
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
     from cr3scope.images.symbols import Symbols
+    from cr3scope.input.writers.reader import WritersFile
     from cr3scope.input.capture.records import Boot
 
 
 def judge_run(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None,
-    linted: FilesLinted | None = None,
-) -> Verdict:
+    linted: FilesLinted | None = None, writers: WritersFile | None = None,
+) -> Verdict:  # fmt: skip
     """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's.
 
     ``expected``: the pattern of what the guest must have said; None for nothing. ``linted``: what was found in its files.
+    ``writers``: what the plugin has kept.
     """
     linted = linted or FilesLinted()
     outcome.notes += linted.notes
     if outcome.passed:
         outcome.forget_examination()
     if SENTINEL in capture:
-        return _judge_traced(capture, log, elf_files, outcome, expected, linted)
-    report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-    return judge_untraced(_end(outcome, expected, linted, is_traced=False), report, _symbols(elf_files, outcome))
+        verdict, symbols = _judge_traced(capture, log, elf_files, outcome, expected, linted)
+    else:
+        report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
+        verdict, symbols = _judge_untraced(report, elf_files, outcome, expected, linted)
+    if writers is None:
+        return verdict
+    from cr3scope.verdict.writers import attributed
+
+    return attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu)
+
+
+def _judge_untraced(
+    report: LogReport, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None, linted: FilesLinted
+) -> tuple[Verdict, Symbols | None]:
+    symbols = _symbols(elf_files, outcome)
+    return judge_untraced(_end(outcome, expected, linted, is_traced=False), report, symbols), symbols
 
 
 def _judge_traced(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None, linted: FilesLinted
-) -> Verdict:
+) -> tuple[Verdict, Symbols | None]:
     from cr3scope.input.capture.reader import read_capture
     from cr3scope.verdict.analysis import case_of_capture, planned_cr3, symbols_of_boot
 
@@ -58,7 +73,7 @@ def _judge_traced(
         seen = with_ending(_report(log, None, outcome), outcome, traced=False)
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
-            return judge_untraced(_end(outcome, expected, linted, is_traced=False), seen, _symbols(elf_files, outcome))
+            return _judge_untraced(seen, elf_files, outcome, expected, linted)
 
     def told(boots: Sequence[Boot]) -> Sequence[LogReport | None] | LogReport | None:
         several = _reports_by_boot(log, boots) if len(boots) > 1 else None
@@ -67,7 +82,8 @@ def _judge_traced(
         return [*several[:-1], with_ending(several[-1], outcome)]  # the run's end is that of the last boot
 
     symbols = symbols_of_boot(read, elf_files)
-    return judge_traced(_end(outcome, expected, linted, is_traced=True), case_of_capture(read, told, symbols, outcome.qemu), symbols)
+    case = case_of_capture(read, told, symbols, outcome.qemu)
+    return judge_traced(_end(outcome, expected, linted, is_traced=True), case, symbols), symbols
 
 
 def _reports_by_boot(log: Path, boots: Sequence[Boot]) -> Sequence[LogReport] | None:

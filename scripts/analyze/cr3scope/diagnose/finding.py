@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.diagnose.writer import Writer
 from cr3scope.message import Message
 from cr3scope.model.changes import Mend
 from cr3scope.x86.access import EntryRef
@@ -40,3 +41,4 @@ class Finding:
     source: str | None = None
     step: int | None = None  # the plan step that strikes it, for the order of findings
     also: tuple[Finding, ...] = ()
+    writer: Writer | None = None  # None if nobody has looked, or it is not certain

@@ -100,7 +100,7 @@ def read_command(words: Sequence[str]) -> Command:
     """Read a command; UnusableInput if it is empty or cannot be watched."""
     if not words:
         raise UnusableInput("no QEMU command given: put it after `--`")
-    options = list(_options(words))
+    options = list(options_of(words))
     names = {name for _, name, _ in options}
     last = {name: value for _, name, value in options}
     if "daemonize" in names:
@@ -125,8 +125,8 @@ def read_command(words: Sequence[str]) -> Command:
     )
 
 
-def _options(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(place, name, value) of every option; QEMU accepts one dash and two alike."""
+def options_of(words: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield (place, name, value) of every option; QEMU accepts one dash and two alike."""
     place = 1
     while place < len(words):
         word = words[place]
@@ -149,7 +149,7 @@ def _first_serial(options: Sequence[tuple[int, str, str]]) -> tuple[Serial, Path
         value for _, name, value in options if name == "device" and _ISA_SERIAL.match(value)
     ]
     if not targets and devices:  # a -serial of ours would push the guest's port to COM2
-        return _chardev(options, _properties(devices[0]).get("chardev", ""))
+        return _chardev(options, properties_of(devices[0]).get("chardev", ""))
     if not targets:
         nographic = any(name == "nographic" for _, name, _ in options)
         return (Serial.STDOUT if nographic else Serial.OURS), None, 0
@@ -168,7 +168,7 @@ def _chardev(
 ) -> tuple[Serial, Path | None, int]:
     """Any backend can be tapped but one that has a log of its own."""
     for place, name, value in options:
-        properties = _properties(value)
+        properties = properties_of(value)
         if name == "chardev" and wanted and properties.get("id") == wanted:
             if value.startswith("stdio,"):
                 return Serial.STDOUT, None, 0
@@ -177,8 +177,8 @@ def _chardev(
     return Serial.ELSEWHERE, None, 0
 
 
-def _properties(value: str) -> dict[str, str]:
-    """``backend,name=value,...``; a comma within a value is doubled."""
+def properties_of(value: str) -> dict[str, str]:
+    """Return the properties of ``backend,name=value,...``; a comma within a value is doubled."""
     parts = (part.replace("\0", ",") for part in value.replace(",,", "\0").split(","))
     return {name: word for name, found, word in (part.partition("=") for part in parts) if found}
 

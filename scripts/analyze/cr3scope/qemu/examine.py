@@ -29,6 +29,7 @@ from cr3scope.message import Message, message
 from cr3scope.model.known import Known
 from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
 from cr3scope.qemu.ending import with_ending
+from cr3scope.qemu.guilty_words import guilty_words
 from cr3scope.qemu.kept_evidence import keep
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.park import is_emulated, parked
@@ -67,6 +68,8 @@ def examine(
         known = _Known(seen, log, files)
         judged = _judge(cpus, known, qmp, outcome)
         _look_around(judged, report, known, qmp, outcome)
+        fault = seen.fatal or seen.first
+        outcome.guilty = tuple(guilty_words(judged, outcome.findings, judged.rip if fault is None else fault.rip))
         if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
             outcome.audited = audit(cpus, firmware_cr3(log), is_done=outcome.parked is not None)
     except MemoryUnavailable:

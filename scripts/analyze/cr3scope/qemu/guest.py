@@ -24,6 +24,7 @@ from cr3scope.qemu.awaited import NOTHING, Awaited
 from cr3scope.qemu.command import Command, Serial
 from cr3scope.qemu.log_pipe import LogPipe, read_end
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.gdb_stub import StubClosed
 from cr3scope.qemu.qmp import Listener, Qmp, QmpError
@@ -81,15 +82,16 @@ def watch(
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
     at_switch: LooksAtSwitch | None = None,
     awaited: Awaited = NOTHING,
+    plugin: Plugin | None = None,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
     ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
     and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. ``awaited``: what the guest is to
-    say, and how long it may be idle. Whatever happens, no QEMU is left behind.
+    say, and how long it may be idle. ``plugin``: keeps who wrote what. Whatever happens, no QEMU is left behind.
     """
     with Signals() as signals, channels_in(folder) as channels:
-        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch, awaited)
+        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch, awaited, plugin)
         try:
             watcher.start(timeout)
             watcher.loop()
@@ -119,9 +121,11 @@ class _Watcher:
         meanwhile: Callable[[], None],
         at_switch: LooksAtSwitch | None,
         awaited: Awaited,
+        plugin: Plugin | None,
     ) -> None:
         self.outcome = Outcome(has_debug_exit=command.has_debug_exit, is_bare=command.is_bare)
         self._command = command
+        self._plugin = plugin
         self._signals = signals
         self._meanwhile = meanwhile
         self._channels = channels
@@ -151,6 +155,7 @@ class _Watcher:
         words = self._command.watched(
             self._channels / "log", self._channels / "serial", self._channels / "qmp", self._switch is not None
         )
+        words += self._plugin.words() if self._plugin is not None else []
         self._began = time.monotonic()
         self._deadline = self._began + timeout
         self._sight.begin(self._began)
@@ -356,6 +361,7 @@ class _Watcher:
         if self._qmp.ready and not self.outcome.started:
             self.outcome.started = True
             self.outcome.qemu = self._qmp.version
+            self.outcome.argv = self._qmp.argv()
             self._prepare(self._qmp)
             self._meanwhile()  # not before: QEMU tells no event to whom it has not answered yet
         if self._qmp.closed:
@@ -384,6 +390,8 @@ class _Watcher:
     def _prepare(self, qmp: Qmp) -> None:
         """What only a running QEMU can be told."""
         try:
+            if self._plugin is not None:
+                self._plugin.tell(qmp.monitor, qmp.version)
             if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
                 qmp.execute("set-action", reboot="shutdown", shutdown="pause")
             if self._switch is not None:

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.writer import GuiltyWord
 from cr3scope.images.loaded import Image
 from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
@@ -48,6 +49,7 @@ class Outcome:
     reason: Reason = Reason.EXITED
     started: bool = False  # QEMU came as far as running a guest
     qemu: tuple[int, int] | None = None  # its version, major and minor
+    argv: tuple[str, ...] = ()  # with which it was started, whatever script the command is
     exit_status: int | None = None
     registers: Registers = field(default_factory=dict)
     cpu: int = 0
@@ -82,6 +84,7 @@ class Outcome:
     images: tuple[Image, ...] = ()  # those that the firmware loaded
     bases: dict[Path, int] = field(default_factory=dict)  # where files given by the user lie
     callers: tuple[int, ...] = ()  # return addresses on the stack of whoever died, newest first
+    guilty: tuple[GuiltyWord, ...] = ()  # what findings are about that is no entry
     kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state
 
     @property
@@ -106,7 +109,7 @@ class Outcome:
     def forget_examination(self) -> None:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
-        self.picture, self.audited = None, ()
+        self.picture, self.audited, self.guilty = None, (), ()
 
     @property
     def passed(self) -> bool:

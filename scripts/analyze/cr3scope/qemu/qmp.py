@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from cr3scope.target.memory import MemoryUnavailable
 
 REPLY_SECONDS = 3.0
 _PIECE = 1 << 16
+_PEER = struct.Struct("iII")  # struct ucred: process, user, group
 _ACTIVATE = "blockdev-set-active"
 
 
@@ -110,6 +113,15 @@ class Qmp:
 
     def close(self) -> None:
         self._socket.close()
+
+    def argv(self) -> tuple[str, ...]:
+        """Return the words with which the QEMU was started that has called; none if the system does not tell."""
+        try:
+            pid = _PEER.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+            told = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return ()
+        return tuple(os.fsdecode(word) for word in told.split(b"\0")[:-1])
 
     def bound(self, until: float, is_cancelled: Callable[[], bool], cancel: int | None = None) -> None:
         """Let commands raise QmpError from now on after ``until`` (monotonic), or when cancelled.

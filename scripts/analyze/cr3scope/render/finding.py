@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
 
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import MOST_NAMED, Finding
+from cr3scope.diagnose.writer import When, Writer
 from cr3scope.message import Event, Fact, Hex, Message, Some, Span
 from cr3scope.model.changes import Mend
 from cr3scope.render import mend, message
@@ -29,6 +30,34 @@ def fix(finding: Finding) -> str:
     """Return what to change: the mends that were tried in the model, then what the rule advises."""
     mends, advice = mend.text(finding.mends), message.text(finding.fix)
     return f"{mends}. {advice}" if mends else advice
+
+
+def writer(finding: Finding) -> Iterator[str]:
+    """Yield who wrote last what the finding is about, what that replaced, when, and who had called it."""
+    found = finding.writer
+    if found is None:
+        return
+    what = f"{found.what}: " if found.what else ""
+    if found.rip is None:
+        yield f"{what}no instruction of the guest has stored there: memory as it was at the start, or written by a device"
+        return
+    at = f"{found.rip:#x}"
+    yield f"{what}{found.place if found.place == at else f'{found.place} ({at})'}{_changed(found)}{_when(found)}"
+    if found.callers:
+        yield f"called from {', '.join(found.callers[:MOST_NAMED])}"
+
+
+def _changed(found: Writer) -> str:
+    if found.new is None:
+        return ""
+    return f" wrote {found.new:#x}{'' if found.old is None else f' over {found.old:#x}'}"
+
+
+def _when(found: Writer) -> str:
+    if found.when is When.UNKNOWN:
+        return ""
+    at_most = "" if found.instructions is None else f"at most {found.instructions:,} instructions "
+    return f", {at_most}{found.when.value}"
 
 
 def also(finding: Finding) -> tuple[str, ...]:

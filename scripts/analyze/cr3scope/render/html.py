@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cr3scope.render import fault_walk, message
-from cr3scope.render.finding import also, fix, proof, title
+from cr3scope.render.finding import also, fix, proof, title, writer
 from cr3scope.render.message import plain
 from cr3scope.render.report import bundle, embed
 from cr3scope.render.report.course import course, deliveries
@@ -66,6 +66,7 @@ def render(verdict: Verdict) -> str:
         proof=proof,
         fix=fix,
         also=also,
+        writer=writer,
     )
 
 

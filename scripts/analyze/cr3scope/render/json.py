@@ -9,6 +9,7 @@ import json
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
+from cr3scope.diagnose.writer import Writer
 from cr3scope.images.place import Place
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.event import InterruptRecord, Kind
@@ -45,6 +46,11 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
         "walk": _walk(verdict.walk, verdict),
         "mended": _prediction(verdict.mended),
         "boots": [_boot(boot) for boot in verdict.boots],
+        "path": [
+            {"from": _hex(each.source), "to": _hex(each.target), "times": each.times, "from_place": each.places[0], "to_place": each.places[1]}
+            for each in verdict.path
+        ],
+        "shaped": [{"what": each.what, "rip": _hex(each.rip), "place": each.place} for each in verdict.shaped],
     }
 
 
@@ -87,9 +93,22 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
         "range": None if finding.range is None else [_hex(bound) for bound in finding.range],
         "source": finding.source,
         "source_text": _source_text(finding.source, verdict),
+        "writer": _writer(finding.writer),
+        "unwritten": finding.writer is not None and finding.writer.rip is None,
         "step": finding.step,
         "also": [_finding(other, verdict) for other in finding.also],
     }
+
+
+def _writer(writer: Writer | None) -> dict[str, object] | None:
+    """Null where no code wrote it, too."""
+    if writer is None or writer.rip is None:
+        return None
+    return {
+        "rip": _hex(writer.rip), "place": writer.place, "old": _hex(writer.old), "new": _hex(writer.new),
+        "callers": list(writer.callers), "phys": _hex(writer.phys), "what": writer.what or None, "cpu": writer.cpu,
+        "when": writer.when.name.lower(), "instructions": writer.instructions,
+    }  # fmt: skip
 
 
 def _prediction(prediction: Prediction | None) -> dict[str, object] | None:

@@ -21,8 +21,9 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.names import entry_words, range_words
 
 _MAX_DIAGNOSTICS = 8
+_MOST_BRANCHES, _MOST_SHAPED = 6, 4  # of those that JSON has
 _STYLE_OF = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
-_SOURCE = "source"
+_SOURCE, _WRITER = "source", "writer"
 _FIRST_STEP = "at the first instruction after mov cr3"
 
 
@@ -35,6 +36,7 @@ def _lines(verdict: Verdict, colour: bool) -> Iterator[str]:
     style = "good" if verdict.status is Status.HEALTHY else "error"
     yield paint(printable(headline(verdict)), style, colour)
     yield from _story(verdict, colour)
+    yield from _path(verdict, colour)
     if verdict.walk is not None:
         from cr3scope.render import fault_walk  # triage of a log alone needs no page walk
 
@@ -185,6 +187,16 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
         yield from _labelled("  ", "said", line, 8, colour)
 
 
+def _path(verdict: Verdict, colour: bool) -> Iterator[str]:
+    """The last branches that led there, and the last instructions that shaped the switch."""
+    if verdict.shaped:
+        words = ", ".join(f"{each.what} at {each.place}" for each in verdict.shaped[-_MOST_SHAPED:])
+        yield from _labelled("  ", "shaped", words, 9, colour)
+    for number, each in enumerate(verdict.path[-_MOST_BRANCHES:]):
+        times = f", {each.times} times" if each.times > 1 else ""
+        yield from _labelled("  ", "" if number else "path", f"{each.places[0]} -> {each.places[1]}{times}", 8, colour)
+
+
 def _symbols(verdict: Verdict, colour: bool) -> Iterator[str]:
     observation = verdict.observation
     for place in observation.places if observation else ():
@@ -216,6 +228,8 @@ def _finding(number: int, finding: Finding, verdict: Verdict, colour: bool) -> I
         yield from _labelled("   ", name, words, 11, colour)
         if name == _SOURCE:
             yield from _source_text(words, verdict, 11, colour)
+        elif name == _WRITER and finding.writer is not None:
+            yield from _source_text(finding.writer.place, verdict, 11, colour)
 
 
 def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
@@ -225,6 +239,8 @@ def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "covers", range_words(*finding.range)
     if finding.source:
         yield _SOURCE, finding.source
+    for number, line in enumerate(words_of.writer(finding)):
+        yield "" if number else _WRITER, line
     for number, line in enumerate(words_of.proof(finding)):
         yield "" if number else "proof", line
     for words in words_of.also(finding):

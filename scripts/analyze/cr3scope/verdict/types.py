@@ -62,6 +62,27 @@ class FaultWalk:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A CPU went from the instruction at ``source`` on at ``target``; the code there ran ``times`` in a row. ``places``: of both,
+    as ``file:line``, ``IMAGE+0xOFFSET`` or an address.
+    """
+
+    source: int
+    target: int
+    times: int
+    places: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """An instruction at ``rip`` that changed ``what`` shapes the switch: "CR3", "GDTR", "far jump", .."""
+
+    what: str
+    rip: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class BootOutcome:
     """What one boot of a capture came to. ``number`` counts from 1; ``rule``: of its first finding; ``words``: the same,
     as its line says it.
@@ -87,6 +108,8 @@ class Verdict:
     walk: FaultWalk | None = None  # of the CR2 of the page fault that was seen, else of the one that is foreseen
     mended: Prediction | None = None  # how it goes with all findings mended, as far as code can be followed
     boots: tuple[BootOutcome, ...] = ()  # of a capture, those that were judged
+    path: tuple[Branch, ...] = ()  # the last branches up to the death, where the plugin has kept them
+    shaped: tuple[Shaping, ...] = ()  # what shaped the switch, in order, up to the death
     picture: Picture | None = field(default=None, compare=False, repr=False)  # of the boot that decides; None of a log alone
 
     @property

@@ -1,0 +1,153 @@
+"""``run --who``: who wrote what a verdict finds guilty, by a plugin of QEMU, at once or by a second boot."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.errors import Ended, UnusableInput
+from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.message import message
+from cr3scope.qemu.command import Command
+from cr3scope.qemu.left import last_words
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.plugin import Plugin
+from cr3scope.qemu.plugin_build import NoPlugin, plugin_for
+from cr3scope.qemu.repeat import AsBefore, before_first_boot
+from cr3scope.verdict.types import Status, Verdict
+
+if TYPE_CHECKING:
+    from cr3scope.input.writers.reader import WritersFile
+
+_BAD = (Status.FAULTED, Status.HUNG)
+_SLOWER, _MORE_SECONDS = 4.0, 10.0  # what a boot with the plugin may take of the time without it
+_INTERRUPTED = "the second boot, with the plugin, was interrupted"
+# A boot with a command, into a folder, within some seconds: what came of it, and the verdict.
+Boots = Callable[[Command, Path, float, Plugin | None], tuple[Outcome, Verdict]]
+
+
+def add_who_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say when a plugin is used."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--who", action="store_true", default=None,
+                       help="keep from the start who wrote each word of memory, with a plugin of QEMU: the boot takes three times as long")  # fmt: skip
+    group.add_argument("--no-who", dest="who", action="store_false",
+                       help="do not boot a second time, with the plugin, if the guest faulted or hung")  # fmt: skip
+
+
+@contextmanager
+def work_folder(folder: Path) -> Iterator[Path]:
+    """Make a private folder for what only lives as long as the run, and remove it afterwards."""
+    made = Path(tempfile.mkdtemp(prefix=".cr3scope-", dir=folder))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def boot_with_plugin(command: Command, folder: Path, work: Path, seconds: float, boots: Boots) -> tuple[Outcome, Verdict]:
+    """Boot once, with the plugin; without it, and with a note, if there can be none."""
+    plugin: Plugin | None = None
+    why = ""
+    try:
+        plugin = Plugin(plugin_for(command.words), work / "writers")
+    except NoPlugin as error:
+        why = str(error)
+    outcome, verdict = boots(command, folder, seconds if plugin is None else seconds * _SLOWER, plugin)
+    return outcome, _noted(verdict, why) if why else verdict
+
+
+def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots: Boots) -> tuple[Outcome, Verdict]:
+    """Boot; once more with the plugin, if the guest ended badly and it is to be told who wrote something."""
+    before = before_first_boot(command, work)
+    outcome, verdict = boots(command, folder, seconds, None)
+    if not _asks_who(verdict, outcome):
+        return outcome, verdict
+    try:
+        return outcome, _second(before, outcome, verdict, work, boots)
+    except UnusableInput as error:
+        return outcome, _noted(verdict, str(error))
+    except (KeyboardInterrupt, Ended):
+        return outcome, _noted(verdict, _INTERRUPTED)
+
+
+def _asks_who(verdict: Verdict, outcome: Outcome) -> bool:
+    if verdict.status not in _BAD or outcome.reason is Reason.INTERRUPTED:
+        return False
+    rules = {word.rule for word in outcome.guilty}
+    return any(_is_guilty(each, rules) for each in verdict.findings)
+
+
+def _is_guilty(finding: Finding, rules: set[str]) -> bool:
+    """Whether it names a thing in memory of which nobody knows who made it."""
+    return finding.severity is not Severity.NOTE and finding.source is None and (finding.entry is not None or finding.rule in rules)
+
+
+def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, boots: Boots) -> Verdict:
+    hazard = before.hazard(outcome.argv)
+    if hazard:
+        raise NoPlugin(f"no second boot: {hazard}")
+    plugin = Plugin(plugin_for(before.command.words), work / "writers")
+    changed = [*before.changed()]
+    if sys.stderr.isatty():
+        print("once more, with a plugin that keeps who wrote what; --no-who goes without", file=sys.stderr)
+    folder = work / "second"
+    folder.mkdir()
+    seconds = _SLOWER * outcome.seconds + _MORE_SECONDS
+    second, again = boots(before.again(), folder, seconds, plugin)
+    if second.reason is Reason.INTERRUPTED:
+        return _noted(verdict, _INTERRUPTED)
+    if not second.started:
+        return _noted(verdict, f"the second boot, with the plugin, did not start: {last_words(second) or 'QEMU does not say why'}")
+    return _with_writers(verdict, again, changed)
+
+
+def _with_writers(verdict: Verdict, again: Verdict, changed: list[str]) -> Verdict:
+    """The first verdict, with what the second boot tells of the same things."""
+    by_key = {_key(each): each for each in reversed(again.findings) if each.writer is not None}
+    findings = tuple(_joined(each, by_key.get(_key(each))) for each in verdict.findings)
+    found = replace(verdict, findings=findings, path=again.path, shaped=again.shaped, source_texts={**again.source_texts, **verdict.source_texts})
+    moved = next(((a, b) for a, b in zip(verdict.findings, findings, strict=True) if b.writer is not None and b.writer != a.writer
+                  and a.entry is not None and b.writer.phys != a.entry.phys), None)  # fmt: skip
+    if moved is not None and moved[0].entry is not None and moved[1].writer is not None:
+        found = _noted(found, f"the second boot had the entry at {moved[1].writer.phys:#x}, not at {moved[0].entry.phys:#x}:"
+                              " the writer's addresses are those of the second")  # fmt: skip
+    if all(each.writer is None for each in findings):
+        same = [each for each in again.findings if any(_key(each) == _key(one) for one in verdict.findings)]
+        why = "who wrote is not certain" if same else "it ended otherwise"
+        left = f"; the first has left {', '.join(changed)} changed" if changed else ""
+        found = _noted(found, f"a second boot, with the plugin, tells no writer: {why}{left}")
+    return found
+
+
+def _key(finding: Finding) -> tuple[object, ...]:
+    entry = finding.entry
+    return (finding.rule, *((entry.level, entry.index) if entry else ()))
+
+
+def _joined(finding: Finding, other: Finding | None) -> Finding:
+    return finding if other is None else replace(finding, writer=other.writer)
+
+
+def _noted(verdict: Verdict, why: str) -> Verdict:
+    return replace(verdict, diagnostics=(*verdict.diagnostics, Diagnostic(message("no writer is told: {why}", why=why))))
+
+
+def open_writers(plugin: Plugin | None) -> WritersFile | None:
+    """Return what the plugin has kept; None without a plugin, or if it left nothing that can be read."""
+    if plugin is None:
+        return None
+    from cr3scope.input.writers.reader import WritersFile
+
+    try:
+        return WritersFile(plugin.file)
+    except UnusableInput:
+        return None

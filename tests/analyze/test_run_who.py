@@ -1,0 +1,106 @@
+"""When a run boots a second time, and what of that is believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cr3scope.cli.who import boot_twice, boot_with_plugin
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.writer import Writer
+from cr3scope.message import Message
+from cr3scope.qemu.command import Command, read_command
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.plugin import Plugin
+from cr3scope.qemu.plugin_build import NoPlugin
+from cr3scope.render.message import plain
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.access import EntryRef
+
+WRITER = Writer(0x1000, 0x5000, "loader.c:7", 0, 3)
+
+
+def finding(phys: int = 0x1000, rule: str = "nx-upper-level", index: int = 0, source: str | None = None, writer: Writer | None = None) -> Finding:
+    made = BY_ID[rule].finding(Message("NX"), Message("proof"))
+    return replace(made, entry=EntryRef(4, index, phys, 3), source=source, writer=writer)
+
+
+class Boots:
+    """Two boots with their findings; remembers how they were asked for."""
+
+    def __init__(self, first: Finding, second: Finding, status: Status = Status.FAULTED, reason: Reason = Reason.RESET) -> None:
+        self._found, self._status, self._reason = [first, second], status, reason
+        self.plugins: list[Plugin | None] = []
+        self.seconds: list[float] = []
+
+    def __call__(self, _command: Command, _folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
+        self.plugins.append(plugin)
+        self.seconds.append(seconds)
+        outcome = Outcome(reason=self._reason, started=True, seconds=5.0)
+        return outcome, Verdict(self._status, (self._found[len(self.plugins) - 1],))
+
+
+def twice(tmp_path: Path, boots: Boots, *words: str) -> tuple[Verdict, str]:
+    """The verdict, and what is said of it beside."""
+    _, verdict = boot_twice(read_command(["qemu-system-x86_64", *words]), tmp_path, tmp_path, 60.0, boots)
+    return verdict, "; ".join(plain(each.message) for each in verdict.diagnostics)
+
+
+@pytest.fixture(autouse=True)
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cr3scope.cli.who.plugin_for", lambda words: Path("/plugin.so"))
+
+
+def test_the_writer_of_the_same_entry_is_taken_over(tmp_path: Path) -> None:
+    boots = Boots(finding(), finding(writer=WRITER))
+    verdict, said = twice(tmp_path, boots)
+    assert verdict.findings[0].writer == WRITER and not said
+    assert [plugin is not None for plugin in boots.plugins] == [False, True]
+    assert boots.seconds == [60.0, 30.0]  # four times the first one's 5 s, and 10 s more
+
+
+def test_that_the_entry_lay_elsewhere_is_said(tmp_path: Path) -> None:
+    verdict, said = twice(tmp_path, Boots(finding(phys=0x9000), finding(writer=WRITER)))
+    assert verdict.findings[0].writer == WRITER
+    assert "the second boot had the entry at 0x1000, not at 0x9000" in said
+
+
+@pytest.mark.parametrize("other", [finding(index=1, writer=WRITER), finding(rule="stack-readonly", writer=WRITER)])
+def test_of_a_boot_that_ended_otherwise_nobody_is_named(other: Finding, tmp_path: Path) -> None:
+    verdict, said = twice(tmp_path, Boots(finding(), other))
+    assert verdict.findings[0].writer is None
+    assert "tells no writer: it ended otherwise" in said
+
+
+@pytest.mark.parametrize(
+    "boots",
+    [
+        Boots(finding(), finding(), status=Status.HEALTHY),
+        Boots(finding(), finding(), reason=Reason.INTERRUPTED),
+        Boots(finding(source="loader.c:7"), finding()),
+        Boots(replace(finding(), entry=None), finding()),
+    ],
+    ids=["healthy", "interrupted", "source", "nothing in memory"],
+)  # fmt: skip
+def test_where_nobody_is_asked_for_there_is_one_boot(boots: Boots, tmp_path: Path) -> None:
+    _, said = twice(tmp_path, boots)
+    assert boots.plugins == [None] and not said
+
+
+def test_why_there_is_no_second_boot_or_plugin_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boots = Boots(finding(), finding(writer=WRITER))
+    _, said = twice(tmp_path, boots, "-device", "vfio-pci,host=01:00.0")
+    assert boots.plugins == [None] and said.startswith("no writer is told: no second boot: -device vfio-pci")
+
+    def refuse(_words: object) -> Path:
+        raise NoPlugin("the plugin was not built: there is no C compiler (cc, gcc or clang)")
+
+    monkeypatch.setattr("cr3scope.cli.who.plugin_for", refuse)
+    _, said = twice(tmp_path, Boots(finding(), finding()))
+    assert said == "no writer is told: the plugin was not built: there is no C compiler (cc, gcc or clang)"
+    at_once = Boots(finding(), finding())
+    _, verdict = boot_with_plugin(read_command(["qemu-system-x86_64"]), tmp_path, tmp_path, 60.0, at_once)
+    assert at_once.plugins == [None] and "no C compiler" in plain(verdict.diagnostics[-1].message)

@@ -1,0 +1,151 @@
+"""Who wrote what: the plugin's file, and what a verdict says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from analyze import writers_builder as made
+from analyze.writers_builder import LOADER, TABLE, records, write
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.observation import Observation
+from cr3scope.diagnose.writer import When, Writer
+from cr3scope.errors import UnusableInput
+from cr3scope.input.writers import layout
+from cr3scope.input.writers.layout import Section
+from cr3scope.input.writers.reader import Block, Call, WritersFile
+from cr3scope.message import Message
+from cr3scope.render import html, text
+from cr3scope.render import json as json_form
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.verdict.writers import attributed
+from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.ending import Ending
+
+NX = 0x800000000DFBD003
+ACCESSED = 0x20
+
+
+def opened(tmp_path: Path, sections: dict[Section, bytes], head: bytes | None = None, flags: int = 0) -> WritersFile:
+    return WritersFile(write(tmp_path / "writers", sections, head, flags))
+
+
+def guilty(index: int = 0, value: int = NX) -> Verdict:
+    finding = BY_ID["nx-upper-level"].finding(Message("NX"), Message("proof"))
+    return Verdict(Status.FAULTED, (replace(finding, entry=EntryRef(4, index, TABLE + 8 * index, value)),))
+
+
+def told(tmp_path: Path, sections: dict[Section, bytes], verdict: Verdict | None = None, flags: int = 0) -> Finding:
+    return attributed(verdict or guilty(), opened(tmp_path, sections, flags=flags), None).findings[0]
+
+
+def test_a_word_has_its_last_store_with_calls_and_values(tmp_path: Path) -> None:
+    file = opened(tmp_path, records(before={0: 3}, after={0: NX}))
+    word = file.word(TABLE + 5)
+    assert word is not None and (word.phys, word.before, word.after) == (TABLE, 3, NX)
+    assert (word.store.rip, word.store.moment, word.store.instructions) == (LOADER, 1, 1000)
+    assert word.store.calls == (Call(0xDF98024, 0xDF98029), Call(0xFEA95F2, 0xFEA95F7))
+    assert file.word(TABLE + 8) is None and file.word(0x1000) is None and file.began_at_reset
+
+
+def test_calls_end_where_an_interrupt_came(tmp_path: Path) -> None:
+    word = opened(tmp_path, records(stores=[(1, 4, 1, 0)])).word(TABLE)
+    assert word is not None and [call.rip for call in word.store.calls] == [0xF059700]
+
+
+def test_memory_above_4_gib_is_found_as_qemu_counts_it(tmp_path: Path) -> None:
+    sections = records()
+    counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
+    guest = (0, 1 << 32, 2 << 32, (1 << 32) - (TABLE & -4096))
+    moved = opened(tmp_path, sections, made.header(counts, guest=guest, counts_ram=1))
+    as_it_is = opened(tmp_path, sections, made.header(counts, guest=guest))
+    assert moved.word(1 << 32) is not None and as_it_is.word(1 << 32) is None
+
+
+def test_the_path_is_told_by_branches(tmp_path: Path) -> None:
+    file = opened(tmp_path, records())
+    assert [*file.blocks(0)] == [Block(made.RESET, made.RESET, made.RESET + 2, 1), Block(0x100, 0x108, 0x10A, 3), Block(0x200, 0x200, 0x201, 1)]
+    assert [*file.blocks(1)] == []
+    seen = Observation(Ending.TRIPLE_FAULT, source="log")
+    verdict = attributed(replace(guilty(), observation=seen), file, None)
+    assert [(each.source, each.target, each.times) for each in verdict.path] == [(made.RESET, 0x100, 3), (0x108, 0x200, 1)]
+    assert [(each.what, each.rip) for each in verdict.shaped] == [(layout.SWITCH, 0xDF98190)]
+    words = " ".join(text.render(verdict).split())
+    assert "shaped CR3 at 0xdf98190 path 0xfffffff0 -> 0x100, 3 times 0x108 -> 0x200" in words
+
+
+def test_the_path_ends_where_the_cpu_died(tmp_path: Path) -> None:
+    """What a handler did behind it is not the way there; of a death that is not on the way none is told."""
+    file = opened(tmp_path, records())
+    for rip, ways in ((0x108, 1), (0x300, 0)):
+        seen = Observation(Ending.HANDLED, source="log", first=Fault(14, 0, 0, rip))
+        assert len(attributed(replace(guilty(), observation=seen), file, None).path) == ways
+
+
+def test_the_newest_events_of_a_full_ring_come_in_order(tmp_path: Path) -> None:
+    sections = records(events=[(each, 1, 0, 2, 0, 1) for each in range(4)])
+    counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
+    file = opened(tmp_path, sections, made.header(counts, events=6))
+    assert [event.rip for event in file.events()] == [2, 3, 0, 1]
+    assert {event.kind for event in file.events()} == {layout.SWITCH}
+
+
+def test_the_writer_of_an_entry_is_told_with_what_it_replaced_and_when(tmp_path: Path) -> None:
+    finding = told(tmp_path, records(before={0: 3}, after={0: NX}), guilty(value=NX | ACCESSED))
+    assert finding.writer == Writer(
+        TABLE, LOADER, f"{LOADER:#x}", 3, NX, ("0xdf98024", "0xfea95f2"), 0, When.BEFORE, 1000
+    )
+    words = text.render(Verdict(Status.FAULTED, (finding,)))
+    assert "0xdf98130 wrote 0x800000000dfbd003 over 0x3, at most 1,000 instructions before the switch" in " ".join(words.split())
+    assert "0xdf98130 wrote 0x800000000dfbd003 over 0x3" in html.render(Verdict(Status.FAULTED, (finding,)))
+    document = json_form.as_dict(Verdict(Status.FAULTED, (finding,)))
+    one = document["findings"][0]  # type: ignore[index]
+    assert one["writer"]["rip"] == "0xdf98130" and one["writer"]["old"] == "0x3" and one["unwritten"] is False
+
+
+def test_what_a_device_has_written_since_has_no_writer(tmp_path: Path) -> None:
+    assert told(tmp_path, records(after={0: 0x1234})).writer is None
+
+
+@pytest.mark.parametrize(("flags", "is_told"), [(0, True), (layout.FULL, False)])
+def test_that_nobody_wrote_is_said_only_of_a_whole_record(flags: int, is_told: bool, tmp_path: Path) -> None:
+    finding = told(tmp_path, records(), guilty(index=7), flags)
+    assert finding.writer == (Writer(TABLE + 56) if is_told else None)
+    document = json_form.as_dict(Verdict(Status.FAULTED, (finding,)))
+    assert document["findings"][0]["writer"] is None and document["findings"][0]["unwritten"] is is_told  # type: ignore[index]
+
+
+def test_that_nobody_wrote_is_not_said_of_a_machine_that_was_restored(tmp_path: Path) -> None:
+    sections = records()
+    sections[Section.BLOCKS] = layout.BLOCK.pack(0x1234, 0x1234, 1, 2)
+    assert told(tmp_path, sections, guilty(index=7)).writer is None
+
+
+@pytest.mark.parametrize(
+    ("stores", "event", "when"),
+    [
+        ([(1, 2, 3, 0)], (1, 2, 0, 2, 0, 1), When.AFTER),
+        ([(1, 2, 2, 0)], (1, 2, 0, 2, 0, 0), When.UNKNOWN),  # of a switch that was made many times
+        ([(1, 2, 1, 0)], (1, 2, 0, 2, 4, 1), When.UNKNOWN),  # an interrupt's handler is no switch
+    ],
+)
+def test_how_a_store_lies_to_the_switch(stores: list[tuple[int, int, int, int]], event: tuple[int, int, int, int, int, int],
+                                        when: When, tmp_path: Path) -> None:  # fmt: skip
+    finding = told(tmp_path, records(stores=stores, events=[event], after={0: NX}))
+    assert finding.writer is not None and finding.writer.when is when
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"R3COWRS1", made.header([0] * 10, magic=1), made.header([(1 << 20) + 1] + [0] * 9),
+     made.header([0] * 10)[:-1] + b"\1"],
+)  # fmt: skip
+def test_a_file_that_is_none_is_refused_in_a_line(head: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match="writers: (no file of the plugin|damaged)") as refused:
+        opened(tmp_path, {}, head)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(UnusableInput, match="No such file"):
+        WritersFile(tmp_path / "none")
