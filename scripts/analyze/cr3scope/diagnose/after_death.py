@@ -32,7 +32,7 @@ def next_after(alive: StoppedCpu, report: LogReport, known: Known = NOTHING) -> 
     lead to just that page fault. ``alive``: the CPU as it stood there, ``known``: what files and memory tell of its
     addresses. QmpError if QEMU stops answering."""
     fault = report.fatal or report.first
-    if fault is None or fault.vector != PAGE_FAULT or (fault.error_code or 0) & PF_USER or not alive.in_long_mode:
+    if fault is None or fault.vector != PAGE_FAULT or (fault.error_code or 0) & PF_USER:
         return NextCauses()
     seen = judged(alive, alive.cpu, alive.delivery_registers)
     if seen.fault is None or not _are_same(seen.fault, fault):
