@@ -19,7 +19,8 @@ from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor
 
 _REX_W = range(0x48, 0x50)
 _MOST_DESCRIPTORS = 64
-_AROUND, _LEAST_PREFIXES = 96, 4
+_AROUND = 96  # bytes to each side
+_SOME_PREFIXES, _MANY_PREFIXES = 2, 4  # `dec` before such an opcode is rare in 32-bit code
 # REX.W, and an opcode of two operands with its ModRM (SDM volume 2A, 2.2.1.2): add, or, and, sub, xor, cmp, test, mov, lea, ...
 _WIDE = re.compile(rb"[\x48\x49\x4c\x4d][\x01\x03\x09\x0b\x21\x23\x29\x2b\x31\x33\x39\x3b\x63\x81\x83\x85\x89\x8b\x8d\xc1\xc7]")
 
@@ -59,7 +60,14 @@ def _compatibility(now: StoppedCpu, fault: Fault | None) -> Iterator[Finding]:
 
 
 def _reads_as_64(now: StoppedCpu, place: int, fault: Fault) -> Message | None:
-    """Why the code at a place must be 64-bit code; None if nothing shows it."""
+    """Why the code at a place must be 64-bit code; None if nothing shows it.
+
+    One operand may read either way, and `dec eax` may stand before it: some prefixes around are asked for beside that.
+    """
+    around = now.bytes_at(max(place - _AROUND, 0), 2 * _AROUND)
+    count = len(_WIDE.findall(around))
+    if count < _SOME_PREFIXES:
+        return None
     code = now.bytes_at(place, LONGEST)
     here = decode(code, place, now.code_bits) if code else None
     wide = decode(code, place, 64) if code else None
@@ -73,14 +81,7 @@ def _reads_as_64(now: StoppedCpu, place: int, fault: Fault) -> Message | None:
         whole = decode(before + code, place - 1, 64)
         if whole is not None and whole.size > 1 and whole.rex == before[0]:
             return message("with the byte before it, {prefix:02x}h, it is `{wide}`", prefix=Hex(before[0]), wide=text(whole))
-    return _prefixes_around(now, place)
-
-
-def _prefixes_around(now: StoppedCpu, place: int) -> Message | None:
-    """REX.W before the opcodes that go with it, more often than `dec` and `inc` come by chance in 32-bit code."""
-    around = now.bytes_at(max(place - _AROUND, 0), 2 * _AROUND)
-    count = len(_WIDE.findall(around))
-    if count < _LEAST_PREFIXES:
+    if count < _MANY_PREFIXES:
         return None
     return message("the {length} bytes around it have {count} REX.W prefixes of 64-bit operands", length=len(around), count=count)
 

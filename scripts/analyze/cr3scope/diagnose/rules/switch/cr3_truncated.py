@@ -22,7 +22,7 @@ def of_cpu(now: StoppedCpu, others: Sequence[StoppedCpu]) -> Iterator[Finding]:
         if other is not now and root >= FOUR_GIB and root & MASK32 & PAGE_FRAME == mine & PAGE_FRAME:
             yield RULE.finding(
                 message("CR3={cr3} is the lower half of CPU {cpu}'s {root}", cr3=Hex(mine), cpu=other.number, root=Hex(root)),
-                message("CPU {cpu} runs {bits}-bit code, in which CR3 has 32 bits", cpu=now.number, bits=now.code_bits),
+                message("CPU {own} runs {bits}-bit code, in which CR3 has 32 bits", own=now.number, bits=now.code_bits),
             )
             return
 
