@@ -67,6 +67,12 @@ def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
         assert "tables.core: 3 table pages under CR3=" in run.text, run.explain()
 
 
+def test_ring_3_without_a_tss_makes_qemu_give_up_which_is_said(tmp_path: Path) -> None:
+    """Before, the last line of the registers that it prints was told."""
+    run = boot_kernel(tmp_path, "SMALL", ("NO_TASK",))
+    assert run.verdict["verdict"] == "incomplete" and "qemu: fatal: invalid tss type" in run.text, run.explain()
+
+
 def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
     run = boot_sector(tmp_path)
     assert (run.status, run.verdict["findings"]) == (0, []), run.explain()

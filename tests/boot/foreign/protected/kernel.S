@@ -276,8 +276,10 @@ kernel_main:
     mov %eax, %ds
     mov %eax, %es
     lidt idtr
+#ifndef NO_TASK
     mov $0x28, %eax
     ltr %ax
+#endif
 #ifdef IN_KERNEL
     IN_KERNEL
 #endif
