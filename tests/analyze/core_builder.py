@@ -6,7 +6,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from cr3scope.input.sources.core_note import CoreCpu, Segment, code_flags
+from cr3scope.input.sources.core_note import CoreCpu
+from cr3scope.x86.segment import Segment, code_flags
 from cr3scope.input.sources.write_core import write_core
 
 OLD, NEW, CODE, STACK, TABLES = 0x1000, 0x2000, 0x200000, 0x201000, 0x202000

@@ -97,8 +97,8 @@ def test_where_the_machine_has_no_ram_the_core_lacks_nothing(
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (cpu(CR0=1), "no CPU of the core is in long mode: only 64-bit paging can be judged"),
-        (CoreCpu({}), "no CPU of the core is in long mode: only 64-bit paging can be judged"),
+        (cpu(CR0=1), "no CPU of the core has paging on: there are no tables to judge"),
+        (CoreCpu({}), "no CPU of the core has paging on: there are no tables to judge"),
     ],
 )
 def test_a_core_without_long_mode_is_one_line(

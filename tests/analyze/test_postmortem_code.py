@@ -25,7 +25,7 @@ from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.mov_cr3 import switches_before
+from cr3scope.x86.mov_cr3 import switch_before
 
 RIP, STACK = 0x10_0000, 0x20_0000
 OSFXSR, OSXSAVE = 1 << 9, 1 << 18
@@ -160,10 +160,10 @@ def test_code_of_32_bits_is_read_as_such() -> None:
 
 
 @pytest.mark.parametrize(("before", "switches"), [
-    ("0f22d8", True), ("410f22d9", True), ("0f22c0", True), ("900f22e0", False), ("0f20d8", False), ("", False),
+    ("0f22d8", "mov cr3"), ("410f22d9", "mov cr3"), ("0f22c0", "mov cr0"), ("900f22e0", None), ("0f20d8", None), ("", None),
 ])  # fmt: skip
-def test_the_switch_is_a_mov_to_cr3_or_the_one_that_turns_paging_on(before: str, switches: bool) -> None:
-    assert switches_before(bytes.fromhex(before)) is switches
+def test_the_switch_is_a_mov_to_cr3_or_the_one_that_turns_paging_on(before: str, switches: str | None) -> None:
+    assert switch_before(bytes.fromhex(before)) == switches
 
 
 def test_a_pointer_that_nobody_set_is_told_by_the_firmwares_filling() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from boot.guest import watch
 from boot.reference import make
 
-from cr3scope.model.delivery import Delivery, Entered, Raised
+from cr3scope.model.delivered import Entered, Raised
+from cr3scope.model.delivery import Delivery
 from cr3scope.paging.tables import Entries
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform

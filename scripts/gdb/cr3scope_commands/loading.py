@@ -54,7 +54,8 @@ def _table(until: float) -> int:
 
 def _in_long_mode() -> StoppedCpu | None:
     try:
-        return stop()
+        now = stop()
+        return now if now.in_long_mode else None
     except UnusableInput:
         if gdb.selected_inferior().pid == 0:
             raise

@@ -154,7 +154,8 @@ class Pursuit:
     def _meet(self, under: StoppedCpu, seen: CodePrediction, refused: Step) -> Iterator[str]:
         """The exception that was foreseen."""
         if self._is_later and seen.fault is not None:
-            words = exceptions.describe(seen.fault.vector, seen.fault.error_code)
+            fault = seen.fault
+            words = exceptions.describe(fault.vector, fault.error_code, fault.is_fetch, fault.in_long_mode)
             yield f"later: {words} at RIP={refused.by:#x}{place(refused.by)}"
             yield from (f"rule: {finding.rule}: {printable(title(finding))}" for finding in findings(under, seen))
         if seen.chain is None or seen.chain.enters or seen.chain.ends is None:

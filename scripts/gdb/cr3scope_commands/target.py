@@ -16,8 +16,9 @@ from cr3scope.paging.tables import Entries
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import QmpError
-from cr3scope.target.stopped_cpu import StoppedCpu, widened
+from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.platform import Platform
 from cr3scope_commands.answer import answer
 
@@ -141,7 +142,7 @@ def read_physical(phys: int, count: int) -> bytes | None:
 
 
 def stop(memory: StubMemory | None = None) -> StoppedCpu:
-    """Return the guest as it stands; an error if there is none, or none with long mode's paging.
+    """Return the guest as it stands; an error if there is none, or it is in real mode.
 
     The CPU is that of gdb's selected thread, whichever the monitor has chosen. ``memory``: to ask later what
     was read.
@@ -156,10 +157,9 @@ def stop(memory: StubMemory | None = None) -> StoppedCpu:
     taken = next((cpu for cpu in cpus if cpu.number == number), None)
     if taken is None:
         raise UnusableInput(f"gdb's thread {thread.num} is none of QEMU's {len(cpus)} CPUs")
-    if not taken.in_long_mode:
-        mode = "protected" if taken.registers.get("CR0", 0) & 1 else "real"
-        raise UnusableInput(f"the guest is in {mode} mode: only 64-bit paging can be shown")
-    return replace(taken, registers=widened(taken.registers), platform=platform())
+    if taken.mode is CpuMode.REAL:
+        raise UnusableInput("the guest is in real mode: there is no paging to show")
+    return replace(taken, platform=platform())
 
 
 def platform() -> Platform:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.next_causes import NextCauses, next_causes
+from cr3scope.diagnose.rules.rights.access_fault import NO_MEND
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.code_prediction import judged
 from cr3scope.model.known import NOTHING, Known
@@ -32,7 +33,7 @@ def next_after(alive: StoppedCpu, report: LogReport, known: Known = NOTHING) -> 
     lead to just that page fault. ``alive``: the CPU as it stood there, ``known``: what files and memory tell of its
     addresses. QmpError if QEMU stops answering."""
     fault = report.fatal or report.first
-    if fault is None or fault.vector != PAGE_FAULT or (fault.error_code or 0) & PF_USER or not alive.in_long_mode:
+    if fault is None or fault.vector != PAGE_FAULT or (fault.error_code or 0) & PF_USER:
         return NextCauses()
     seen = judged(alive, alive.cpu, alive.delivery_registers)
     if seen.fault is None or not _are_same(seen.fault, fault):
@@ -51,7 +52,8 @@ def joined(found: Sequence[Finding], coming: NextCauses) -> tuple[Finding, ...]:
     if not begins_with(coming, found):
         return tuple(found)
     first, *others = (one.finding for one in coming.obstacles)
-    told = replace(found[0], step=first.step, mends=first.mends)
+    proof = tuple(one for one in found[0].proof if one != NO_MEND) if first.mends else found[0].proof
+    told = replace(found[0], step=first.step, mends=first.mends, proof=proof)
     known = {(one.rule, one.entry) for one in found}
     return (told, *found[1:], *(one for one in others if (one.rule, one.entry) not in known))
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from cr3scope.diagnose.after_death import at_death
 from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.climb import climb_causes
 from cr3scope.diagnose.facts.at_fault import AtFault
-from cr3scope.diagnose.facts.long_mode_off import long_mode_off
 from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.dead import page_fault_cause
+from cr3scope.input.logs.delivery import has_no_idt
+from cr3scope.input.logs.event import Kind
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
+from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
+from cr3scope.diagnose.undelivered import undelivered
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.known import NOTHING, Known
@@ -22,9 +27,10 @@ from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, pl
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PCIDE
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PG, CR4_PCIDE
 from cr3scope.x86.decode.instruction import can_decode
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mov_cr3 import LONGEST, NO_FLUSH, mov_cr3_at
@@ -32,7 +38,7 @@ from cr3scope.x86.standing import Standing
 
 _SLED_BYTES = 16
 _ZEROS, _NO_MEMORY = bytes(_SLED_BYTES), b"\xff" * _SLED_BYTES
-_SELECTOR_ERRORS = frozenset({exceptions.NOT_PRESENT, exceptions.PROTECTION})
+_SELECTOR_ERRORS = exceptions.SELECTOR_ERRORS
 
 
 def first_cause(
@@ -49,22 +55,30 @@ def first_cause(
     """
     for cpu in cpus:
         rips = [place(seen[cpu.number]) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips, at_fault, known_of(cpu))
+        found = causes(cpu, report, rips, at_fault, known_of(cpu), cpus)
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()
 
 
 def causes(
-    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault, known: Known = NOTHING
+    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault, known: Known = NOTHING,
+    others: Sequence[StoppedCpu] = (),
 ) -> tuple[Finding, ...]:
     """Return findings for what the log reports; ``rips`` are samples of RIP of a guest that hung.
 
-    ``known``: what files and memory tell of addresses. QmpError if QEMU stops answering.
+    ``known``: what files and memory tell of addresses; ``others``: all CPUs. QmpError if QEMU stops answering.
     """
-    if not snapshot.in_long_mode:
-        return tuple(_outside_long_mode(snapshot, report, rips, at_fault))
-    fault = report.fatal or report.first
+    # Where nobody has loaded an IDT, what delivery met there is no fault of its gates.
+    no_idt = bool(report.events) and has_no_idt(report.events[0].record.cpu)
+    fault = report.first if no_idt and report.first is not None else report.fatal or report.first
+    if no_idt and report.events[0].record.kind is Kind.INTERRUPT:
+        return ()  # the log tells it; whoever has no IDT can take no interrupt, whatever the tables map
+    if report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
+        if report.first is None and snapshot.mode is CpuMode.REAL:
+            return tuple(_died_in_real_mode(snapshot))
+        if wide := tuple(climb_causes(snapshot, fault, at_fault.registers, others)):
+            return wide
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
@@ -77,28 +91,17 @@ def causes(
     return (found,) if found else ()
 
 
-def _outside_long_mode(
-    snapshot: StoppedCpu, report: LogReport, rips: Sequence[int], at_fault: AtFault
-) -> Iterator[Finding]:
-    """What needs no walk of 64-bit tables."""
-    there = standing(snapshot.registers, snapshot.number)
-    in_real_mode = not snapshot.registers.get("CR0", CR0_PE) & CR0_PE
-    if report.ending is Ending.TRIPLE_FAULT and report.first is None and in_real_mode:
-        yield _died_in_real_mode(snapshot)
-    elif report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
-        yield from long_mode_off(snapshot, at_fault.registers)
-    elif report.ending is Ending.HANG and there.halted and not there.interrupts_on:
-        yield _halted(there)
-    elif report.ending is Ending.HANG and not there.halted and _is_tight(rips):
-        code = b"" if snapshot.registers.get("CR0", 0) & CR0_PG else snapshot.physical(min(rips), _SLED_BYTES)
-        yield _loop(there, rips, code or b"")
-
-
-def _died_in_real_mode(snapshot: StoppedCpu) -> Finding:
-    segment, offset = snapshot.selectors.get("CS", 0), snapshot.registers.get("EIP", 0)
-    return BY_ID["ap-trampoline"].finding(
+def _died_in_real_mode(snapshot: StoppedCpu) -> Iterator[Finding]:
+    if snapshot.cpu.cr0 & CR0_PG:
+        yield paging_without_pe.of_cr0(snapshot.cpu.cr0)
+        return
+    if not snapshot.number:  # the boot CPU; the others are sent to a trampoline
+        yield from died_in_real_mode.of_cpu(snapshot)
+        return
+    segment, offset = snapshot.selectors.get("CS", 0), snapshot.rip
+    yield BY_ID["ap-trampoline"].finding(
         message("CPU {cpu} died in real mode at {cs:04x}:{ip:04x}", cpu=snapshot.number, cs=Hex(segment), ip=Hex(offset)),
-        message("triple fault; code there: {code}", code=snapshot.physical(segment * 16 + offset & 0xFFFFF, _SLED_BYTES)),
+        message("triple fault; code there: {code}", code=snapshot.physical(snapshot.pc, _SLED_BYTES)),
     )
 
 
@@ -107,29 +110,58 @@ def _fault(
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return
-    yield from _zeros(snapshot, fault.rip)
+    at = snapshot.delivery_registers.linear("cs", fault.rip)
+    fault = replace(fault, rip=at)
+    yield from _zeros(snapshot, at)
+    if snapshot.mode is CpuMode.PROTECTED:
+        yield from _undelivered(snapshot, report)
     if fault.vector == exceptions.PAGE_FAULT:
         yield from page_fault_cause(snapshot, fault, known)
     elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
         first = report.first
         if first is not None and first != fault and first.rip == fault.rip:
             yield from _gate(snapshot, first.vector, fault.error_code)
+        else:
+            yield from _own_exception(snapshot, fault, at_fault)
     elif fault.vector == exceptions.PROTECTION:
         levels = snapshot.cpu.levels
-        if not is_canonical(fault.rip, levels):
+        if not is_canonical(at, levels):
             yield BY_ID["non-canonical"].finding(
                 message("the jump to {rip} is not canonical: bits 63:{lowest_bit} differ",
-                        rip=Hex(fault.rip), lowest_bit=12 + 9 * levels - 1),
-                message("RIP={rip}", rip=Hex(fault.rip)),
+                        rip=Hex(at), lowest_bit=12 + 9 * levels - 1),
+                message("RIP={rip}", rip=Hex(at)),
             )  # fmt: skip
         else:
-            yield from _mov_cr3(snapshot, fault.rip)
+            yield from _mov_cr3(snapshot, at)
             yield from _stack_not_canonical(snapshot, fault, at_fault)
             yield from refused_instruction(snapshot, fault, at_fault)
     elif fault.vector == exceptions.STACK_FAULT:
         yield from _stack_not_canonical(snapshot, fault, at_fault)
     elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
         yield from refused_instruction(snapshot, fault, at_fault)
+
+
+def _own_exception(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    """Yield why an instruction refuses the selector that it loads, if the model refuses it with the same exception."""
+    now = at_death(snapshot, at_fault)
+    selector = (fault.error_code or 0) & -DESCRIPTOR_BYTES
+    if now is None or not can_decode() or now.gdt is None or selector > now.gdt.limit:  # the log tells that nobody loaded one
+        return
+    seen = predict_code(now)
+    own = seen.own
+    if own is not None and own.registers.pc == fault.rip and own.refused.vector == fault.vector:
+        if own.refused.error_code is not None and exceptions.same_selector_error(own.refused.error_code, fault.error_code or 0):
+            yield from findings(now, seen)
+
+
+def _undelivered(snapshot: StoppedCpu, report: LogReport) -> Iterator[Finding]:
+    """What delivery of an event met, of which the log tells that it failed."""
+    for one, raised in zip(report.events, report.events[1:]):
+        if raised.of_delivery:
+            vector = raised.record.struck if raised.record.vector == exceptions.DOUBLE_FAULT else raised.record.vector
+            if vector is not None:
+                yield from undelivered(snapshot, one.record, vector)
+            return
 
 
 def _stack_not_canonical(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
@@ -163,7 +195,7 @@ def _handler_loop(snapshot: StoppedCpu, report: LogReport, first: Fault) -> Find
 
 
 def _hang(snapshot: StoppedCpu, rips: Sequence[int]) -> Iterator[Finding]:
-    rip = snapshot.rip
+    rip = snapshot.pc
     yield from _mov_cr3(snapshot, rip)
     yield from _zeros(snapshot, rip)
     if snapshot.halted:
@@ -196,11 +228,11 @@ def still_spinning(judged: StoppedCpu, looks: Sequence[Look]) -> Iterator[Findin
     An application processor may wait so for its start, a kernel that panicked on it looks the same.
     """
     cpus = by_cpu(looks)
-    if not 1 < len(cpus) > judged.number or not judged.in_long_mode:
+    if not 1 < len(cpus) > judged.number or judged.mode is CpuMode.REAL:
         return
     if not is_spinning(cpus[judged.number]):
         return
-    rip = min(seen.get("RIP", 0) for seen in cpus[judged.number])
+    rip = min(place(seen) for seen in cpus[judged.number])
     yield BY_ID["hang-loop"].finding(
         message("CPU {cpu} of {cpus} is in a tight loop at RIP={rip} with interrupts off",
                 cpu=judged.number, cpus=len(cpus), rip=Hex(rip)),
@@ -259,7 +291,7 @@ def _gate(snapshot: StoppedCpu, vector: int, error: int) -> Iterator[Finding]:
     if found is None:
         return
     at, raw = found
-    gate = Gate.decode(raw.to_bytes(GATE_BYTES, "little"))
+    gate = Gate.decode(raw.to_bytes(snapshot.mode.gate_bytes, "little"))
     rule, why = "idt-gate-bad", refused_gate(gate)
     if why is None:
         rule, refused = "selector-mismatch", _refused(snapshot, gate.selector)

@@ -13,7 +13,7 @@ from cr3scope.model.intent import Intent, Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import PAGE_BYTES, PRESENT, is_leaf
+from cr3scope.x86.entry import PAGE_BYTES, PRESENT
 from cr3scope.x86.names import covered
 
 _MAX_LISTED = 6
@@ -95,7 +95,7 @@ def _key(context: Context, rule: Rule, strike: Strike) -> Key:
 
 
 def _points_to_table(entry: EntryRef) -> bool:
-    return bool(entry.value & PRESENT) and not is_leaf(entry.value, entry.level)
+    return bool(entry.value & PRESENT) and not entry.is_leaf
 
 
 def _finding(context: Context, group: _Group) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.diagnose.catalogue import RULES
+from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rules.switch import missing_cli
@@ -18,7 +18,7 @@ from cr3scope.paging.faulted_access import faulted_access
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind, Fault
-from cr3scope.x86.descriptors import GATE_BYTES
+from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_USER
 
 _INT = 0xCD  # INT imm8 (SDM 2A, INT n)
@@ -43,7 +43,10 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
     cpu = now.cpu if fault.cr3 is None else replace(now.cpu, cr3=fault.cr3)
     kind = faulted_access(cpu, fault)
     refused = access(now, cpu, virt, kind, bool(error & PF_USER), platform=now.platform)
-    if not isinstance(refused, PageFault) or not refused.guilty:
+    if not isinstance(refused, PageFault):
+        return
+    if not refused.guilty:
+        yield from _root_in_no_ram(now, cpu, refused)
         return
     interrupt = _interrupt(now, fault, refused)
     if interrupt is not None:
@@ -57,13 +60,28 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
         yield replace(found, proof=(seen, *found.proof, *_firmware_table(now, fault, refused)))
 
 
+def _root_in_no_ram(now: StoppedCpu, cpu: CpuState, refused: PageFault) -> Iterator[Finding]:
+    """CR3 itself, where the machine tells that it has no memory at the top table."""
+    ranges = list(now.ram())
+    if refused.reason is not Reason.TABLE_UNREADABLE or not ranges:
+        return
+    if any(first <= cpu.root <= last for first, last in ranges):
+        return
+    below = max((last for first, last in ranges if first < cpu.root), default=None)
+    ends = [message("below it RAM ends at {last}", last=Hex(below))] if below is not None else []
+    yield BY_ID["bad-root"].finding(
+        message("CR3={cr3} points to {root}, where the machine has no RAM", cr3=Hex(cpu.cr3), root=Hex(cpu.root)),
+        *ends, Message("CR3 takes a physical address: one that was linked or mapped higher up must be translated first"),
+    )  # fmt: skip
+
+
 def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
     """Return the vector of a device's interrupt that wanted a gate which is not mapped; None if an INT instruction did
     or may have, or something else."""
     idt, virt = now.idt, refused.virt
     if idt is None or virt == fault.rip or not idt.has(virt) or fault.rip is None:
         return None
-    vector = (virt - idt.base) // GATE_BYTES
+    vector = (virt - idt.base) // now.mode.gate_bytes
     under = now if fault.cr3 is None else now.under(fault.cr3)
     there, instruction = under.bytes_at(fault.rip, 2), bytes((_INT, vector & 0xFF))
     if vector < FIRST_INTERRUPT or instruction.startswith(there):  # also where RIP cannot be read, or its page ends
@@ -77,9 +95,9 @@ def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind
     The fault's record tells RSP as it was then. Without one it is that of the paused CPU, if nothing has run
     since.
     """
-    rsp = fault.rsp
-    if rsp is None and now.rip == fault.rip:
-        rsp = now.rsp
+    rsp = None if fault.rsp is None else now.delivery_registers.linear("ss", fault.rsp)
+    if rsp is None and now.pc == fault.rip:
+        rsp = now.stack
     for entry in refused.guilty:
         target = _target(now, refused.virt, fault.rip)
         yield Strike(target, kind, refused.virt, refused.reason, entry, fault=fault, rsp=rsp)

@@ -55,7 +55,7 @@ _ALIKE: tuple[frozenset[str], ...] = (
     frozenset({"stack-unmapped", "stack-readonly", "stack-top-wrong", "guard-missing"}),
     frozenset({"handler-unmapped", "handler-faults"}),
     frozenset({"nx-without-nxe", "reserved-bits", "page-size-missing", "gigapage-unsupported", "global-nonleaf",
-               "virt-address-in-entry", "tables-not-zeroed"}),
+               "virt-address-in-entry", "tables-not-zeroed", "tables-of-other-mode", "large-pages-off"}),
     frozenset({"cr3-flags", "bad-root"}),
     frozenset({"non-canonical", "overwritten-address"}),
 )  # fmt: skip

@@ -146,7 +146,7 @@ class _Way:
     def _mender(self, seen: CodePrediction) -> Mender:
         step = seen.refused
         registers = step.registers if step else self.begin
-        wanted = [(step.virt, step.registers.rsp, step.by)] if step else []
+        wanted = [(step.virt, step.registers.stack, step.by)] if step else []
         meaning = inferred(self._now, registers, wanted, self._known)
         return Mender(self._cpu, meaning, _frame_of(self._now), self._now.platform)
 

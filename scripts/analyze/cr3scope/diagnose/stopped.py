@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
@@ -24,6 +25,7 @@ from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.names import covered
 from cr3scope.x86.registers import Registers
 
 
@@ -75,7 +77,7 @@ def strikes_of(
         culprit = overlay.origin(entry) if overlay and entry else entry
         yield Strike(
             _target(step), step.kind, veto.virt, veto.reason, culprit, _planned(seen, step), seen.fault,
-            rsp=step.registers.rsp, role=step.role,
+            rsp=step.registers.stack, role=step.role,
         )  # fmt: skip
 
 
@@ -112,4 +114,6 @@ def refused_by_itself(now: StoppedCpu, seen: CodePrediction) -> Finding:
 def _own_exception(own: OwnException) -> Finding:
     rip = Hex(own.registers.rip)
     title = message("{instruction} at {rip}: {why}", instruction=own.instruction, rip=rip, why=own.refused.why)
-    return BY_ID["instruction-refused"].finding(title, message("RIP={rip}", rip=rip))
+    found = BY_ID[own.refused.rule or "instruction-refused"].finding(title, message("RIP={rip}", rip=rip))
+    entry = own.refused.entry
+    return found if entry is None else replace(found, entry=entry, range=covered(entry, entry.index << entry.form.shift))

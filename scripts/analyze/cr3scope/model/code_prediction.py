@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cr3scope.message import Hex, Message, message
+from cr3scope.model.control_change import control_change
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.follow.course import OwnException, Step, Why
 from cr3scope.model.follow.follow import Path, follow
@@ -13,14 +14,17 @@ from cr3scope.model.interrupts import fatal_interrupt
 from cr3scope.model.machine import Chain, carry
 from cr3scope.model.role import Role
 from cr3scope.model.written_memory import WrittenMemory
+from cr3scope.paging.pdptes import refused_pdptes
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, Fault
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_mode import CpuMode, cpu_mode
+from cr3scope.x86.cpu_state import EFER_LMA, USER, CpuState
+from cr3scope.x86.decode.instruction import LONGEST, can_decode, decode, text
+from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
 
@@ -57,12 +61,33 @@ def predict_code(now: StoppedCpu) -> CodePrediction:
     switch."""
     switch = switch_at_pc(now)
     if switch is None:
-        return judged(now, now.cpu, now.delivery_registers)
+        return _behind_change(now) or judged(now, now.cpu, now.delivery_registers)
     cpu = replace(now.cpu, cr3=new_cr3(now))
     if cpu.cr3_reserved:
         return _refused_cr3(now, cpu)
+    wrong = refused_pdptes(now, cpu, now.platform)
+    if wrong:
+        return _behind_change(now) or judged(now, now.cpu, now.delivery_registers)
     after = replace(now.delivery_registers, rip=now.rip + switch.length)
     return judged(now, cpu, after)
+
+
+def _behind_change(now: StoppedCpu) -> CodePrediction | None:
+    """The code behind a change of CR0, CR4 or EFER at the PC, in the mode that it makes; None if there is none."""
+    code = now.bytes_at(now.pc, LONGEST)
+    one = decode(code, now.rip, now.code_bits) if code and can_decode() else None
+    if one is None:
+        return None
+    known = KnownRegisters(now.general)
+    change = control_change(one, known.get, now.cpu, now, now.platform)
+    if change is None:
+        return None
+    registers = now.delivery_registers
+    if change.refused is not None:
+        own = OwnException(change.refused, text(one), registers)
+        return _raised(now, now.cpu, own, Path((), Message("the instruction is refused"), Why.REFUSED, {}, 0, registers, {}, own), None)
+    mode = cpu_mode(change.cpu.cr0, change.cpu.efer)
+    return judged(now, change.cpu, replace(registers, rip=now.rip + one.size, mode=mode))
 
 
 def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:
@@ -72,14 +97,14 @@ def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:
 
 def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -> Chain:
     """Return what an exception with these registers comes to under the tables of ``cpu``."""
-    if registers.cs & RPL:
+    if registers.mode is CpuMode.LONG and registers.cpl:
         return Chain(None, (Message("from user mode the CPU changes to the stack of the TSS: not predicted"),))
     return carry(Delivery(now, cpu, now, now.platform), vector, registers)
 
 
 def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
     """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its accesses."""
-    path = follow(_reader(now.under(cpu.cr3)), now.general, registers, now.code_bits, cpu, now.platform)
+    path = follow(_reader(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform)
     written = WrittenMemory(now, cpu)
     for number, step in enumerate(path.steps):
         if written.map(step.virt):
@@ -93,13 +118,18 @@ def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePredicti
             return replace(_predicted(path, cpu, step, fault, chain), veto=found)
         written.note(step)
     if path.stop is not None:
-        own, at = path.stop, path.stop.registers
-        step = Step(Role.INSTRUCTION, at.rip, AccessKind.FETCH, 1, at, at.rip)
-        fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
-        path = replace(path, steps=(*path.steps, step))
-        chain = _chain(now, cpu, fault.vector, at, written)
-        return replace(_predicted(path, cpu, step, fault, chain), own=own)
+        return _raised(now, cpu, path.stop, path, written)
     return replace(_predicted(path, cpu), written=written, interrupt=fatal_interrupt(now, cpu, registers))
+
+
+def _raised(now: StoppedCpu, cpu: CpuState, own: OwnException, path: Path, written: WrittenMemory | None) -> CodePrediction:
+    """The way up to an instruction that raises an exception by itself."""
+    at = own.registers
+    step = Step(Role.INSTRUCTION, at.pc, AccessKind.FETCH, 1, at, at.rip)
+    fault = Fault(own.refused.vector, own.refused.error_code, None, at.rip, cpu.cr3)
+    path = replace(path, steps=(*path.steps, step))
+    chain = _chain(now, cpu, fault.vector, at, written)
+    return replace(_predicted(path, cpu, step, fault, chain), own=own)
 
 
 def _predicted(
@@ -135,7 +165,7 @@ def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation
     Descriptor tables are reached for by the CPU itself, whatever the CPL (SDM 3A, 5.6).
     """
     return access(
-        now, cpu, step.virt, step.kind, bool(step.registers.cs & RPL == RPL), step.width,
+        now, cpu, step.virt, step.kind, step.registers.cpl == USER, step.width,
         step.role.is_descriptor, platform=now.platform,
     )  # fmt: skip
 
@@ -152,7 +182,8 @@ def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Faul
                 vector = exceptions.STACK_FAULT
         elif step.kind is AccessKind.FETCH and not now.platform.has(Quirk.JUMP_THEN_FAULT):
             rip = step.by
-    return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3)
+    is_fetch = step.kind is AccessKind.FETCH
+    return Fault(vector, found.error_code, found.cr2, rip, cpu.cr3, is_fetch=is_fetch, in_long_mode=bool(cpu.efer & EFER_LMA))
 
 
 def _refused_cr3(now: StoppedCpu, cpu: CpuState) -> CodePrediction:

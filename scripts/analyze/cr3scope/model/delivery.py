@@ -1,4 +1,4 @@
-"""One attempt to deliver an exception in 64-bit mode at CPL 0 (Intel SDM volume 3A, 7.14).
+"""One attempt to deliver an exception, in long mode at CPL 0 (Intel SDM volume 3A, 7.14) or in an older one.
 
 Gate, code segment, stack, pushes: each is an access through the tables that are live, and each can
 raise the next exception.
@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cr3scope.message import Hex, Message, message
+from cr3scope.model import protected_delivery, real_delivery
+from cr3scope.model.delivered import Entered, Raised, Unknown
 from cr3scope.model.strike import Target
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.target.contents import PhysicalBytes
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import (
     DESCRIPTOR_BYTES,
@@ -28,39 +31,6 @@ from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.word import MASK64, QWORD
-
-
-@dataclass(frozen=True, slots=True)
-class Entered:
-    """The CPU is at the handler's first instruction."""
-
-    handler: int
-    rsp: int
-    selector: int
-    ist: int
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """Delivery raised another exception; ``touching`` says what the CPU was reaching for.
-
-    ``fault`` is None where no access was refused, but what was read is of no use.
-    """
-
-    vector: int
-    error_code: int
-    cr2: int | None
-    touching: Message
-    fault: PageFault | None = None
-    target: Target = Target.PLAN
-    kind: AccessKind = AccessKind.READ
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The bytes that decide are not known."""
-
-    what: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +50,11 @@ class Delivery:
         ``software``: raised by an INT instruction, which pushes no error code and leaves EXT clear in that of
         an exception on the way (SDM 3A, 7.4.2, 7.13).
         """
+        if registers.mode is CpuMode.REAL:
+            return real_delivery.deliver(self, vector, registers)
         external = 0 if software or self.platform.has(Quirk.NEVER_EXTERNAL) else exceptions.EXTERNAL
+        if registers.mode is CpuMode.PROTECTED:
+            return protected_delivery.deliver(self, vector, registers, software, external)
         gate = self._gate(vector, registers, external)
         if not isinstance(gate, Gate):
             return gate
@@ -108,7 +82,7 @@ class Delivery:
             return Raised(exceptions.PROTECTION, index, None, words)
         virt = registers.idt_base + GATE_BYTES * vector
         words = message("gate {gate} of the IDT at {virt}", gate=vector, virt=Hex(virt))
-        data = self._read(virt, GATE_BYTES, words, Target.IDT)
+        data = self.read(virt, GATE_BYTES, words, Target.IDT)
         if not isinstance(data, bytes):
             return data
         gate = Gate.decode(data)
@@ -133,7 +107,7 @@ class Delivery:
             return Raised(exceptions.PROTECTION, error, None, words)
         virt = registers.gdt_base + offset
         words = message("code selector {selector:02x}h in the GDT at {virt}", selector=named, virt=Hex(virt))
-        data = self._read(virt, DESCRIPTOR_BYTES, words, Target.GDT)
+        data = self.read(virt, DESCRIPTOR_BYTES, words, Target.GDT)
         if not isinstance(data, bytes):
             return data
         segment = Descriptor.decode(data)
@@ -153,7 +127,7 @@ class Delivery:
             return Unknown(Message("the TSS descriptor"))
         virt = base + ist_offset(ist)
         words = message("IST{ist} of the TSS at {virt}", ist=ist, virt=Hex(virt))
-        data = self._read(virt, QWORD, words, Target.PLAN)
+        data = self.read(virt, QWORD, words, Target.PLAN)
         return int.from_bytes(data, "little") if isinstance(data, bytes) else data
 
     def _tss_base(self, registers: Registers) -> int | None:
@@ -172,19 +146,20 @@ class Delivery:
             found = self.reach(rsp, AccessKind.WRITE, QWORD)
             if isinstance(found, PageFault):
                 words = message("the stack at {virt}", virt=Hex(rsp))
-                return self._raised(found, words, Target.PLAN, AccessKind.WRITE)
+                return self.raised(found, words, Target.PLAN, AccessKind.WRITE)
         return Entered(gate.offset, rsp, gate.selector, gate.ist)
 
-    def _read(
+    def read(
         self, virt: int, count: int, words: Message, target: Target
     ) -> bytes | Raised | Unknown:
+        """Return bytes of a descriptor table or a TSS; ``words`` name them where they cannot be read."""
         data = b""
         while len(data) < count:
             at = virt + len(data)
             width = min(count - len(data), PAGE_BYTES - at % PAGE_BYTES)
             found = self.reach(at, AccessKind.READ, width)
             if isinstance(found, PageFault):
-                return self._raised(found, words, target, AccessKind.READ)
+                return self.raised(found, words, target, AccessKind.READ)
             part = self.memory.read(found.phys, width)
             if part is None:
                 return Unknown(words)
@@ -208,7 +183,8 @@ class Delivery:
         )
 
     @staticmethod
-    def _raised(fault: PageFault, words: Message, target: Target, kind: AccessKind) -> Raised:
+    def raised(fault: PageFault, words: Message, target: Target, kind: AccessKind) -> Raised:
+        """Return the exception that a refused access of delivery raises: of the stack #SS, where it is no #PF."""
         vector = fault.vector
         if kind is AccessKind.WRITE and vector == exceptions.PROTECTION:
             vector = exceptions.STACK_FAULT  # delivery writes to the stack alone
@@ -216,4 +192,12 @@ class Delivery:
 
     def entered(self, registers: Registers, entered: Entered) -> Registers:
         """Return the registers at the handler's first instruction."""
-        return replace(registers, rip=entered.handler, rsp=entered.rsp, cs=entered.selector)
+        flags = registers.rflags if entered.flags is None else entered.flags
+        return replace(
+            registers, rip=entered.handler, rsp=entered.rsp, cs=entered.selector, tr=entered.task or registers.tr,
+            rflags=flags, segments={**registers.segments, **entered.segments},
+        )  # fmt: skip
+
+    def after(self, entered: Entered) -> Delivery:
+        """Return the delivery of the next exception: a task has tables of its own (SDM 3A, 9.3)."""
+        return self if entered.cr3 is None else replace(self, cpu=replace(self.cpu, cr3=entered.cr3))

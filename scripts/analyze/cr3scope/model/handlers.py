@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.descriptors import GATE_BYTES, Gate
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.descriptors import Gate
 from cr3scope.x86.registers import Registers
 
 EXCEPTIONS = 32
@@ -15,14 +16,17 @@ def handlers(under: StoppedCpu, registers: Registers) -> dict[int, tuple[int, ..
 
     The gates are read through the tables of ``under``.
     """
-    count = min(EXCEPTIONS, (registers.idt_limit + 1) // GATE_BYTES)
-    data = under.bytes_at(registers.idt_base, count * GATE_BYTES)
+    if registers.mode is CpuMode.REAL:  # far pointers, and no gates
+        return {}
+    size = registers.mode.gate_bytes
+    count = min(EXCEPTIONS, (registers.idt_limit + 1) // size)
+    data = under.bytes_at(registers.idt_base, count * size)
     found: dict[int, tuple[int, ...]] = {}
-    order = sorted(range(len(data) // GATE_BYTES), key=_likelihood)
+    order = sorted(range(len(data) // size), key=_likelihood)
     for vector in order:
-        gate = Gate.decode(data[vector * GATE_BYTES : (vector + 1) * GATE_BYTES])
-        if gate.present:
-            found[gate.offset] = (*found.get(gate.offset, ()), vector)
+        gate = Gate.decode(data[vector * size : (vector + 1) * size])
+        if gate.present and not gate.is_task:  # a task's first instruction stands in its TSS
+            found[gate.target] = (*found.get(gate.target, ()), vector)
     return found
 
 

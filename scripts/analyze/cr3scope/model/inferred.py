@@ -11,7 +11,7 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.exceptions import FRAME_REACH
-from cr3scope.x86.mov_cr3 import LONGEST, switches_before
+from cr3scope.x86.mov_cr3 import CR3_SWITCH, LONGEST, switch_before
 from cr3scope.x86.registers import Registers
 
 
@@ -51,18 +51,19 @@ def _regions(
             yield _region(declared, virt, 1)
         if rsp is not None and 0 < (rsp - virt) % (1 << 64) <= FRAME_REACH:
             yield _region("stack", virt, 1)
-        if _follows_a_switch(now, virt):
-            yield _region("trampoline", virt, 1)
+        switch = _switch_before(now, virt)
+        if switch is not None:
+            yield _region("trampoline", virt, 1, name=f"code behind {switch}")
 
 
-def _region(role: str, virt: int, size: int) -> RegionRecord:
-    return RegionRecord(0, role, role, virt, virt + size - 1, None)
+def _region(role: str, virt: int, size: int, name: str = "") -> RegionRecord:
+    return RegionRecord(0, name or role, role, virt, virt + size - 1, None)
 
 
-def _follows_a_switch(now: StoppedCpu, virt: int) -> bool:
+def _switch_before(now: StoppedCpu, virt: int) -> str | None:
     switch = switch_at_pc(now)
     if switch is not None and virt == now.rip + switch.length:
-        return True
+        return CR3_SWITCH
     if virt < LONGEST or virt >> now.phys_bits:
-        return False
-    return switches_before(now.physical(virt - LONGEST, LONGEST))
+        return None
+    return switch_before(now.physical(virt - LONGEST, LONGEST))

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.message import Message
-from cr3scope.model.delivery import Delivery, Raised
+from cr3scope.model.delivered import Raised
+from cr3scope.model.delivery import Delivery
 from cr3scope.model.intent import Intent
 from cr3scope.model.machine import Chain, carry
 from cr3scope.model.plan import registers_at

@@ -12,7 +12,7 @@ def way_out(now: StoppedCpu) -> int | None:
     """Return the address behind the conditional jump backwards at the PC; None if there is none."""
     from capstone import x86
 
-    one = decode.decode(now.bytes_at(now.rip, decode.LONGEST), now.rip, now.code_bits)
+    one = decode.decode(now.bytes_at(now.pc, decode.LONGEST), now.rip, now.code_bits)
     if one is None or not one.mnemonic.startswith(_LOOPS) or one.mnemonic in ("jmp", "ljmp"):
         return None
     target = one.operands[0]

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope.message import Hex, Message, Vector, message
-from cr3scope.model.delivery import Delivery, Entered, Raised, Unknown
+from cr3scope.model.delivered import Entered, Raised, Unknown
+from cr3scope.model.delivery import Delivery
 from cr3scope.model.storm import Vital, run_out
 from cr3scope.model.strike import Target
 from cr3scope.paging.walk import Translation
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_FRAME, PAGE_OFFSET
 from cr3scope.x86.registers import Registers
@@ -75,11 +77,12 @@ def carry(
         vector, frame = entered
         vectors.append(vector)
         registers = delivery.entered(registers, frame)
-        fault = delivery.fetch(frame.handler)
-        entered_at = {"exception": Vector(vector), "handler": Hex(frame.handler)}
+        delivery = delivery.after(frame)
+        fault = delivery.fetch(registers.pc)
+        entered_at = {"exception": Vector(vector), "handler": Hex(registers.pc)}
         if fault is None:
             words.append(message("the handler of {exception} at {handler} runs", **entered_at))
-            return chain(Ending.HANDLED, frame.handler)
+            return chain(Ending.HANDLED, registers.pc)
         key = (vector, frame.handler)
         if key in seen:
             ends, said = _storm(delivery, registers, frames, seen[key] == frame.rsp)
@@ -90,7 +93,7 @@ def carry(
             fault.vector, fault.error_code, fault.cr2, what, fault, Target.HANDLER, AccessKind.FETCH
         )
         faults.append(raised)
-        words.append(_said("{touching} cannot be fetched: {raises}", raised))
+        words.append(_said("{touching} cannot be fetched: {raises}", raised, registers.mode))
         vector = fault.vector
     return chain(None)
 
@@ -113,20 +116,21 @@ def _enter(
             return None
         faults.append(outcome)
         if vector == exceptions.DOUBLE_FAULT and not software:
-            words.append(_said(_OUT_OF_REACH_TOO, outcome))
+            words.append(_said(_OUT_OF_REACH_TOO, outcome, registers.mode))
             return Ending.TRIPLE_FAULT
         # An INT instruction is benign, whatever its vector (SDM 3A, table 7-4).
         if not software and exceptions.makes_double_fault(vector, outcome.vector):
-            words.append(_said(_TO_DOUBLE_FAULT, outcome))
+            words.append(_said(_TO_DOUBLE_FAULT, outcome, registers.mode))
             vector = exceptions.DOUBLE_FAULT
         else:
-            words.append(_said(_OUT_OF_REACH, outcome))
+            words.append(_said(_OUT_OF_REACH, outcome, registers.mode))
             vector = outcome.vector
         software = False
 
 
-def _said(template: str, raised: Raised) -> Message:
-    fault = Fault(raised.vector, raised.error_code, raised.cr2, None)
+def _said(template: str, raised: Raised, mode: CpuMode) -> Message:
+    is_fetch, in_long_mode = raised.kind is AccessKind.FETCH and raised.fault is not None, mode is CpuMode.LONG
+    fault = Fault(raised.vector, raised.error_code, raised.cr2, None, is_fetch=is_fetch, in_long_mode=in_long_mode)
     return message(template, touching=raised.touching, raises=fault)
 
 
@@ -142,7 +146,7 @@ def _storm(
     """How a repeating fault ends, and what is to be said of it; ``frames`` were pushed so far."""
     if same_stack:
         return Ending.STORM, Message("the same fault again, on the same IST stack, without end")
-    end = run_out(delivery, registers.rsp, list(_vital(delivery, registers)))
+    end = run_out(delivery, registers, list(_vital(delivery, registers)))
     if end is None:
         return Ending.STORM, Message("the same fault again, a frame lower each time, for a long while")
     total = frames + end.frames

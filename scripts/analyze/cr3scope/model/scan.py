@@ -21,7 +21,8 @@ from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import PageFault, Translation, access, alike, behind
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
@@ -99,23 +100,28 @@ def _wanted(rights: str | None) -> int:
 
 def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:
     """Yield strikes for what the first exception would need: gates, their code segment, the handlers."""
+    if registers.mode is CpuMode.REAL:  # it has no gates
+        return
+    size = registers.mode.gate_bytes
     for vector in _VITAL_VECTORS:
-        if GATE_BYTES * (vector + 1) - 1 > registers.idt_limit:
+        if size * (vector + 1) - 1 > registers.idt_limit:
             continue
-        virt = registers.idt_base + GATE_BYTES * vector
-        found = delivery.reach(virt, AccessKind.READ, GATE_BYTES)
+        virt = registers.idt_base + size * vector
+        found = delivery.reach(virt, AccessKind.READ, size)
         if isinstance(found, PageFault):
             yield from _all(Target.IDT, AccessKind.READ, found)
             continue
-        data = delivery.memory.read(found.phys, GATE_BYTES)
+        data = delivery.memory.read(found.phys, size)
         if data is None:
             continue
         gate = Gate.decode(data)
+        if gate.is_task:
+            continue
         segment = registers.gdt_base + (gate.selector & ~7)
         found = delivery.reach(segment, AccessKind.READ, DESCRIPTOR_BYTES)
         if isinstance(found, PageFault):
             yield from _all(Target.GDT, AccessKind.READ, found)
-        found = delivery.reach(gate.offset, AccessKind.FETCH)
+        found = delivery.reach(gate.target, AccessKind.FETCH)
         if isinstance(found, PageFault):
             yield from _all(Target.HANDLER, AccessKind.FETCH, found)
 

@@ -13,9 +13,15 @@ from cr3scope.message import Message
 from cr3scope.model.delivery import Delivery
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.registers import Registers
 from cr3scope.x86.word import MASK64
 
-FRAME_BYTES = 48  # six quadwords; five are padded to the same by the alignment of RSP to 16
+_FRAME_BYTES = {
+    CpuMode.LONG: 48,  # six quadwords; five are padded to the same by the alignment of RSP to 16
+    CpuMode.PROTECTED: 16,  # EFLAGS, CS, EIP and the error code of a page fault
+    CpuMode.REAL: 6,
+}
 _MAX_PAGES = 4096
 
 
@@ -37,14 +43,15 @@ class RunOut:
     what: Message
 
 
-def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | None:
+def run_out(delivery: Delivery, registers: Registers, vital: Sequence[Vital]) -> RunOut | None:
     """Follow the falling RSP to what stops it; return None if nothing does within 4096 mapped pages."""
-    top = rsp
+    top = rsp = registers.stack
+    frame = _FRAME_BYTES[registers.mode]
     for _ in range(_MAX_PAGES):
         virt = (top - 1) & MASK64
         found = delivery.reach(virt, AccessKind.WRITE)
         if isinstance(found, PageFault):
-            return RunOut((rsp - top) // FRAME_BYTES, virt, Message("a page that it may not write"))
+            return RunOut((rsp - top) // frame, virt, Message("a page that it may not write"))
         bottom = virt & ~(found.page_size - 1)
         phys_first = found.phys - (virt - bottom)
         hit = max(
@@ -54,6 +61,6 @@ def run_out(delivery: Delivery, rsp: int, vital: Sequence[Vital]) -> RunOut | No
         )
         if hit is not None:
             at = virt - max(found.phys - hit.last, 0)
-            return RunOut((rsp - at) // FRAME_BYTES, at, hit.what)
+            return RunOut((rsp - at) // frame, at, hit.what)
         top = bottom
     return None

@@ -7,7 +7,7 @@ from cr3scope.paging.walk import walk
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES
+from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.word import MASK64
 
@@ -29,7 +29,7 @@ class WrittenMemory:
         if not self._ranges:
             return False
         path = walk(self._now, self._cpu, virt & MASK64, self._now.platform)
-        return any(self._reach(range(entry.phys, entry.phys + ENTRY_BYTES)) for entry in path.entries)
+        return any(self._reach(range(entry.phys, entry.phys + entry.form.entry_bytes)) for entry in path.entries)
 
     def hold_descriptors(self, registers: Registers) -> bool:
         """Return whether the code wrote a byte of the IDT or the GDT."""

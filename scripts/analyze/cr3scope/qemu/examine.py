@@ -42,6 +42,7 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.verdict.fault_walk import walk_in_memory
 from cr3scope.verdict.picture import HeldTables, Picture, Space
 from cr3scope.verdict.stopped import prediction_of
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG
 from cr3scope.x86.ending import WITHOUT_EXCEPTION, Ending
 
@@ -146,7 +147,7 @@ def _causes(
     """Which CPU it is about, why it died, and what would have come next."""
     seen, at_fault = known.seen, known.at_fault
     judged, found = first_cause(cpus, seen, outcome.looks, at_fault, known)
-    if seen.ending is not None and judged.in_long_mode:
+    if seen.ending is not None and judged.mode is not CpuMode.REAL:
         outcome.walk = walk_in_memory(judged, seen.fatal or seen.first)
     alive = at_death(judged, at_fault)
     if alive is None:
@@ -164,18 +165,16 @@ def _look_around(
     images = loaded_images(judged) if judged.in_long_mode else []
     if not images:
         outcome.screen = shown_text(qmp)
-    if not judged.in_long_mode:
-        return
     outcome.images = named(images)
     outcome.bases = bases_of([each.path for each in known.files if each.base is None], images)
     seen = with_ending(report, outcome, traced=False) or LogReport()
     if seen.ending is None:
         return
     fault = None if seen.ending in WITHOUT_EXCEPTION else seen.fatal or seen.first
-    rip, rsp = (fault.rip, fault.rsp) if fault else (judged.rip, judged.registers.get("RSP"))
+    rip, rsp = (fault.rip, fault.rsp) if fault else (judged.pc, judged.stack)
     pieces = list(file_code(known.files, outcome.bases))
     if rsp is not None:
-        outcome.callers = tuple(callers(judged, rsp, pieces))
+        outcome.callers = tuple(callers(judged, rsp, pieces, judged.code_bits // 8))
     wrong = handed_over.findings(judged, seen, known(judged))
     if wrong:
         told = {one.rule for one in outcome.findings}

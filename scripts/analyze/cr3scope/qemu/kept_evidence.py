@@ -23,7 +23,9 @@ from cr3scope.render.walk import as_text
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.text import printable
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PG, CpuState
+from cr3scope.x86.descriptors import VECTOR_BYTES, Gate
 from cr3scope.x86.platform import Platform
 
 CORE, STATE = "tables.core", "machine.txt"
@@ -37,7 +39,7 @@ _EFER_BITS = {0: "SCE", 8: "LME", 10: "LMA", 11: "NXE", 12: "SVME", 13: "LMSLE",
 
 @dataclass(slots=True)
 class Kept:
-    """What was written; ``pages`` is 0 where there are no tables of long mode."""
+    """What was written; ``pages`` is 0 where paging is off."""
 
     state: Path
     core: Path | None = None
@@ -71,17 +73,17 @@ def keep(
         lines.append(f"(cut short: {error})")
         kept.notes.append(f"{STATE} is cut short: {error}")
     write_whole(kept.state, (f"{line}\n".encode() for line in lines))
-    # A CPU that died in real mode has no tables: those of another one are told of then.
-    in_long_mode = sorted((cpu for cpu in cpus if cpu.in_long_mode), key=lambda cpu: cpu is not judged)
-    if not in_long_mode:
+    # A CPU that died without paging has no tables: those of another one are told of then.
+    paged = sorted((cpu for cpu in cpus if _is_paged(cpu)), key=lambda cpu: cpu is not judged)
+    if not paged:
         return kept
-    tables = _Bounded(in_long_mode[0])
-    for cpu in in_long_mode:
+    tables = _Bounded(paged[0])
+    for cpu in paged:
         _read_all(tables, cpu.cpu)
     if tables.refused:
         kept.notes.append(f"{CORE} is not whole: {tables.refused}")
     if tables.pages:
-        state = in_long_mode[0].cpu
+        state = paged[0].cpu
         registers = {"CR0": state.cr0, "CR3": state.cr3, "CR4": state.cr4}
         words = {"efer": f"{state.efer:#x}"}
         write_whole(folder / CORE, [write_core(CoreCpu(registers), tables.pages, words)])
@@ -131,15 +133,16 @@ def _state(
         yield from _registers(cpu)
         yield ""
     yield from _descriptor_tables(judged)
-    if not judged.in_long_mode:
-        yield "not in long mode: no tables to walk"
+    yield from _memory("bytes at RIP", judged, judged.pc, _CODE_BEFORE, _CODE_BYTES)
+    yield from _memory("stack", judged, judged.stack, 0, _STACK_BYTES)
+    if not _is_paged(judged):
+        yield f"{judged.mode.value}, paging off: no tables to walk"
         return
-    yield from _memory("bytes at RIP", judged, judged.rip, _CODE_BEFORE, _CODE_BYTES)
-    yield from _memory("stack", judged, judged.registers.get("RSP", 0), 0, _STACK_BYTES)
-    get = judged.registers.get
-    places = (("RIP", AccessKind.FETCH), ("RSP", AccessKind.WRITE), ("CR2", AccessKind.READ))
-    for name, kind in places:
-        virt = get(name, 0)
+    places = (
+        ("RIP", judged.pc, AccessKind.FETCH), ("RSP", judged.stack, AccessKind.WRITE),
+        ("CR2", judged.registers.get("CR2", 0), AccessKind.READ),
+    )  # fmt: skip
+    for name, virt, kind in places:
         yield f"walk of {name}"
         path = walk(judged, judged.cpu, virt, Platform.TCG)
         found = access(judged, judged.cpu, virt, kind, platform=Platform.TCG)
@@ -150,6 +153,11 @@ def _state(
     for image in sorted(images, key=lambda each: each.base):
         name = printable(image.name or "(no name)")
         yield f"  {image.base:#018x}..{image.base + image.size - 1:#018x}  {name}"
+
+
+def _is_paged(cpu: StoppedCpu) -> bool:
+    """Whether it has tables: PG without PE, which TCG does not refuse, turns nothing on."""
+    return bool(cpu.cpu.cr0 & CR0_PG) and cpu.mode is not CpuMode.REAL
 
 
 def _registers(cpu: StoppedCpu) -> Iterator[str]:
@@ -194,12 +202,14 @@ def _gates(cpu: StoppedCpu) -> Iterator[str]:
         if found is None:
             yield f"  {vector:02x}h and on: beyond the limit, or cannot be read"
             return
-        gate = found[1]
-        if gate:
-            target = gate & 0xFFFF | gate >> 32 & 0xFFFF0000 | (gate >> 64 & 0xFFFFFFFF) << 32
+        size = cpu.mode.gate_bytes
+        if size == VECTOR_BYTES:
+            yield f"  {vector:02x}h  {found[1] >> 16:04x}:{found[1] & 0xFFFF:04x}"
+        elif found[1]:
+            gate = Gate.decode(found[1].to_bytes(size, "little"))
             yield (
-                f"  {vector:02x}h  {target:#018x}  selector {gate >> 16 & 0xFFFF:02x}h"
-                f"  type {gate >> 40 & 0xF:x}h  {'present' if gate >> 47 & 1 else 'not present'}"
+                f"  {vector:02x}h  {gate.target:#018x}  selector {gate.selector:02x}h"
+                f"  type {gate.type:x}h  {'present' if gate.present else 'not present'}"
             )
 
 

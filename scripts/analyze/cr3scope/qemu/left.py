@@ -8,11 +8,18 @@ from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Rea
 
 # With its own name in front; that somebody ended it by a signal is told by its event.
 _SAYS = re.compile(r"^qemu[\w-]*: (?!warning:|terminating on signal)", re.MULTILINE)
+_FATAL = re.compile(r"^qemu: fatal: [^\n]*", re.MULTILINE)
 _FAILED = 1  # QEMU's own status for every failure; isa-debug-exit gives odd ones, this one for 0
 
 
 def last_words(outcome: Outcome) -> str:
-    """Return the last line of QEMU's own on standard error that is no warning; "" without one."""
+    """Return the last line of QEMU's own on standard error that is no warning; "" without one.
+
+    Where QEMU gives up by itself, that is why: it prints all registers behind it.
+    """
+    fatal = _FATAL.search(outcome.words)
+    if fatal:
+        return fatal[0].rstrip()
     lines = (line.strip() for line in outcome.words.split("\n"))
     return next((line for line in reversed([*lines]) if line and "warning:" not in line), "")
 

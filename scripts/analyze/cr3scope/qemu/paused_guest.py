@@ -21,13 +21,13 @@ from cr3scope.qemu import memory_map
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.memory import Memory, MemoryUnavailable
 from cr3scope.target.standstill import Look
-from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table
+from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table, widened
 from cr3scope.x86.descriptors import MOST_LIMIT
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
+from cr3scope.x86.segment import Segment
 
-_SEGMENT = re.compile(r"\b([CDEFGS]S|TR) ?=([0-9a-f]{4}) ")
+_SEGMENT = re.compile(r"\b([CDEFGS]S|TR|LDT) ?=([0-9a-f]{4}) ([0-9a-f]{8,16}) ([0-9a-f]{8}) ([0-9a-f]{8})\b")
 _CODE_BITS = re.compile(r"^CS ?=.* CS(16|32|64)\b", re.MULTILINE)
-_BASE = re.compile(r"\b([FG]S) ?=[0-9a-f]{4} ([0-9a-f]{8,16}) ")
 _TABLE = re.compile(r"\b([GI]DT) ?= *([0-9a-f]{8,16}) ([0-9a-f]{8})\b")
 _FORMS = {"g": 8, "b": 1}  # bytes of a word that `xp` prints, with all its digits
 _VALUES = {form: re.compile(rf" 0x([0-9a-f]{{{2 * size}}})\b") for form, size in _FORMS.items()}
@@ -152,13 +152,21 @@ def _stopped(
 ) -> StoppedCpu:
     found = {m[1]: Table(int(m[2], 16), int(m[3], 16)) for m in _TABLE.finditer(text)}
     tables = {name: table for name, table in found.items() if table.limit <= MOST_LIMIT}
-    selectors = {m[1]: int(m[2], 16) for m in _SEGMENT.finditer(text)}
-    bits = _CODE_BITS.search(text)
-    registers = read_registers(text) | {f"{m[1]}_BASE": int(m[2], 16) for m in _BASE.finditer(text)}
+    segments = {m[1]: Segment(*(int(word, 16) for word in m.groups()[1:])) for m in _SEGMENT.finditer(text)}
+    selectors = {name: one.selector for name, one in segments.items()}
+    bases = {f"{name}_BASE": segments[name].base for name in ("FS", "GS") if name in segments}
     return StoppedCpu(
-        memory, registers, phys_bits, selectors, tables.get("IDT"), tables.get("GDT"), number,
-        int(bits[1]) if bits else 64, ram_ranges=ram,
+        memory, widened(read_registers(text)) | bases, phys_bits, selectors, tables.get("IDT"), tables.get("GDT"), number,
+        _code_bits(text, segments.get("CS")), ram_ranges=ram, segments=segments,
     )  # fmt: skip
+
+
+def _code_bits(text: str, code: Segment | None) -> int:
+    """In words, which QEMU leaves away in real mode; L counts in long mode alone."""
+    told = _CODE_BITS.search(text)
+    if told:
+        return int(told[1])
+    return 64 if code is None else 32 if code.is_big else 16
 
 
 def has_gigapages(monitor: Monitor) -> bool:

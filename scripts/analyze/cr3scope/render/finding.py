@@ -87,7 +87,7 @@ def _facts(said: Message) -> Iterator[tuple[str, Fact]]:
             yield name, fact
 
 
-_NO_FACT = "legacy"  # how an entry reads
+_NO_FACTS = ("legacy", "is_fetch", "in_long_mode")  # how an entry reads, how an error code does
 
 
 def _plain(fact: Fact) -> object:
@@ -110,7 +110,7 @@ def _plain(fact: Fact) -> object:
         return {"name": fact.name, "range": span} if fact.name else span
     if is_dataclass(fact):
         in_hex = _HEX_FIELDS.get(type(fact), set())
-        values = {one.name: getattr(fact, one.name) for one in fields(fact) if one.name != _NO_FACT}
+        values = {one.name: getattr(fact, one.name) for one in fields(fact) if one.name not in _NO_FACTS}
         return {name: _plain(Hex(value) if name in in_hex and value is not None else value)
                 for name, value in values.items()}  # fmt: skip
     return fact

@@ -35,7 +35,7 @@ def raised(fault: Fault) -> str:
     """Return an exception in words, with CR2 and RIP where they are known."""
     cr2 = "" if fault.cr2 is None else f", CR2={fault.cr2:#x}"
     rip = "" if fault.rip is None else f", RIP={fault.rip:#x}"
-    return f"{exceptions.describe(fault.vector, fault.error_code)}{cr2}{rip}"
+    return f"{exceptions.describe(fault.vector, fault.error_code, fault.is_fetch, fault.in_long_mode)}{cr2}{rip}"
 
 
 def _span(span: Span, _spec: str) -> str:

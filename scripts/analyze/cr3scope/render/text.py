@@ -109,7 +109,7 @@ def _faulted(
 
 
 def fault_words(fault: Fault) -> str:
-    return exceptions.describe(fault.vector, fault.error_code)
+    return exceptions.describe(fault.vector, fault.error_code, fault.is_fetch, fault.in_long_mode)
 
 
 def _where(prediction: Prediction) -> str:

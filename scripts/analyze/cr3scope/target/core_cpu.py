@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.core_note import CoreCpu, Segment
+from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.target.stopped_cpu import BASES, StoppedCpu, Table
 from cr3scope.target.switch import switch_at_pc
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE
+from cr3scope.x86.segment import Segment
 
 _TABLES = ("IDT", "GDT")
 _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
 
 
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
-    """Return the first CPU that stands at a `mov cr3`, else the first one in long mode.
+    """Return the first CPU that stands at a `mov cr3`, else the first one with paging on.
 
     UnusableInput if the core tells of none, or if the registers of one cannot be read: it may be the one at the switch.
     """
@@ -23,9 +24,9 @@ def stopped_cpu(core: Core, path: str) -> StoppedCpu:
     cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
     if not cpus:
         raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
-    paging = [one for one in cpus if one.in_long_mode]
+    paging = [one for one in cpus if one.cpu.cr0 & CR0_PG]
     if not paging:
-        raise UnusableInput(f"{path}: no CPU of the core is in long mode: only 64-bit paging can be judged")
+        raise UnusableInput(f"{path}: no CPU of the core has paging on: there are no tables to judge")
     return next((one for one in paging if switch_at_pc(one) is not None), paging[0])
 
 
@@ -46,4 +47,5 @@ def _one(core: Core, number: int, one: CoreCpu) -> StoppedCpu:
         core.memory, registers, core.words.phys_bits, selectors,
         Table(idt.base, idt.limit), Table(gdt.base, gdt.limit), number, one.code_bits,
         core.words.platform, lambda: core.words.ram, is_recorded=True,
+        segments={name: each for name, each in one.segments.items() if name not in _TABLES},
     )  # fmt: skip

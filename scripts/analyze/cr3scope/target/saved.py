@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cr3scope.input.sources.core_note import CoreCpu, Segment, code_flags
+from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.core_words import words_of
 from cr3scope.input.sources.write_core import write_core
 from cr3scope.target.stopped_cpu import BASES, StoppedCpu
+from cr3scope.x86.segment import Segment, code_flags
+from cr3scope.x86.word import MASK32
 
-_FLAT = 0xFFFFFFFF
+_FLAT = MASK32
 
 
 def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int, trace: bytes = b"") -> bytes:
@@ -22,9 +24,9 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int, trace: byte
     bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
     segments = {
         name: Segment(selector, bases.get(name, 0), _FLAT) for name, selector in now.selectors.items()
-    }
-    code = now.selectors.get("CS", 0)
-    segments["CS"] = Segment(code, 0, _FLAT, code_flags(now.code_bits))
+    } | now.segments
+    if "CS" not in now.segments:
+        segments["CS"] = Segment(now.selectors.get("CS", 0), 0, _FLAT, code_flags(now.code_bits))
     for name, table in (("IDT", now.idt), ("GDT", now.gdt)):
         if table is not None:
             segments[name] = Segment(0, table.base, table.limit)

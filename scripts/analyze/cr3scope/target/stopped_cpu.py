@@ -9,11 +9,13 @@ from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import walk
 from cr3scope.target import memory as memories
 from cr3scope.target.memory import Memory
-from cr3scope.x86.cpu_state import EFER_LMA, RFLAGS_IF, CpuState
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES
+from cr3scope.x86.cpu_state import CR0_PE, EFER_LMA, RFLAGS_IF, CpuState
+from cr3scope.x86.cpu_mode import CpuMode, cpu_mode
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, in_local_table
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK64
 
 GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
@@ -48,7 +50,8 @@ class StoppedCpu:
     """One CPU that stands. What reads memory raises MemoryUnavailable if nobody answers any more.
 
     ``registers`` by QEMU's names in capitals, ``phys_bits`` is MAXPHYADDR, ``number`` QEMU's of the CPU,
-    ``code_bits`` 64, 32 or 16. ``ram_ranges`` tells where the machine has RAM; no range if nobody knows.
+    ``code_bits`` 64, 32 or 16, ``segments`` what the CPU keeps of each descriptor, by QEMU's names; it is flat
+    where they are not known. ``ram_ranges`` tells where the machine has RAM; no range if nobody knows.
     ``absent`` collects the physical addresses that a judgement wanted and the memory does not hold. ``is_recorded``:
     the memory is what somebody saved of the machine.
     """
@@ -65,6 +68,7 @@ class StoppedCpu:
     ram_ranges: Callable[[], Iterable[Range]] = no_ram
     absent: set[int] = field(default_factory=set)
     is_recorded: bool = False
+    segments: Mapping[str, Segment] = field(default_factory=dict)
 
     @property
     def rip(self) -> int:
@@ -87,6 +91,23 @@ class StoppedCpu:
         return bool(self.registers.get("EFER", 0) & EFER_LMA)
 
     @property
+    def mode(self) -> CpuMode:
+        """Return real, protected or long mode; 64-bit code is in long mode, whatever else is known."""
+        if self.code_bits == 64:
+            return CpuMode.LONG
+        return cpu_mode(self.registers.get("CR0", CR0_PE), self.registers.get("EFER", 0))
+
+    @property
+    def pc(self) -> int:
+        """Return the linear address of the instruction at RIP."""
+        return self.delivery_registers.pc
+
+    @property
+    def stack(self) -> int:
+        """Return the linear address that RSP means."""
+        return self.delivery_registers.stack
+
+    @property
     def cpu(self) -> CpuState:
         """Return what decides how addresses are translated."""
         get = self.registers.get
@@ -99,6 +120,8 @@ class StoppedCpu:
     def general(self) -> Mapping[str, int]:
         """Return the general registers by lower-case name, and the bases of FS and GS as far as they are known."""
         bases = {name.lower(): self.registers[name] for name in BASES if name in self.registers}
+        if self.code_bits != 64:
+            bases |= {f"{name.lower()}_base": one.base for name, one in self.segments.items()}
         return {name: self.registers.get(name.upper(), 0) for name in GENERAL} | bases
 
     @property
@@ -108,12 +131,18 @@ class StoppedCpu:
         return Registers(
             self.rip, self.rsp, self.selectors.get("CS", 0), self.selectors.get("TR", 0),
             gdt.base if gdt else 0, gdt.limit if gdt else 0,
-            idt.base if idt else 0, idt.limit if idt else 0, self.registers.get("RFL", 0),
+            idt.base if idt else 0, idt.limit if idt else 0, self.registers.get("RFL", 0), self.mode,
+            {name.lower(): one for name, one in self.segments.items()},
         )  # fmt: skip
 
     def under(self, cr3: int) -> StoppedCpu:
         """Return the same CPU as it will see memory once CR3 is ``cr3``."""
         return replace(self, registers={**self.registers, "CR3": cr3})
+
+    def with_state(self, cpu: CpuState) -> StoppedCpu:
+        """Return the same CPU as it will see memory once its control registers are those of ``cpu``."""
+        told = {"CR0": cpu.cr0, "CR3": cpu.cr3, "CR4": cpu.cr4, "EFER": cpu.efer}
+        return replace(self, registers={**self.registers, **told})
 
     def table(self, phys: int) -> Entries | None:
         """Return the 512 entries of a table page; None where there is none."""
@@ -159,19 +188,30 @@ class StoppedCpu:
         return self.ram_ranges()
 
     def gate(self, vector: int) -> tuple[int, int] | None:
-        """Return (address, 16 bytes as a number) of a gate of the IDT; None if it cannot be read."""
-        if self.idt is None or GATE_BYTES * (vector + 1) > self.idt.limit + 1:
+        """Return (address, its bytes as a number) of a gate of the IDT, as long as the mode has them; None if it
+        cannot be read."""
+        size = self.mode.gate_bytes
+        if self.idt is None or size * (vector + 1) > self.idt.limit + 1:
             return None
-        at = self.idt.base + GATE_BYTES * vector
-        data = self.bytes_at(at, GATE_BYTES)
-        return (at, int.from_bytes(data, "little")) if len(data) == GATE_BYTES else None
+        at = self.idt.base + size * vector
+        data = self.bytes_at(at, size)
+        return (at, int.from_bytes(data, "little")) if len(data) == size else None
 
     def descriptor(self, selector: int) -> int | None:
-        """Return a descriptor of the GDT; None if it lies outside or cannot be read."""
-        if self.gdt is None or (selector | 7) > self.gdt.limit:
+        """Return a descriptor of the GDT, or of the LDT if the selector says so; None if it lies outside or cannot be
+        read."""
+        table = self.descriptor_table(selector)
+        if table is None or (selector | 7) > table.limit:
             return None
-        data = self.bytes_at(self.gdt.base + (selector & ~7), DESCRIPTOR_BYTES)
+        data = self.bytes_at(table.base + (selector & ~7), DESCRIPTOR_BYTES)
         return int.from_bytes(data, "little") if len(data) == DESCRIPTOR_BYTES else None
+
+    def descriptor_table(self, selector: int) -> Table | None:
+        """Return the GDT, or the LDT if the selector says so (SDM 3A, 3.4.2); None if it is not known."""
+        if not in_local_table(selector):
+            return self.gdt
+        local = self.segments.get("LDT")
+        return Table(local.base, local.limit) if local is not None else None
 
     def _lacks(self, phys: int) -> None:
         """Note what the memory does not hold, unless it is told that the machine has none there."""

@@ -11,7 +11,7 @@ NO_SWITCH = "no mov cr3 at the PC"
 
 def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
     """Return the switch that the guest is about to make; None if the PC is elsewhere."""
-    return mov_cr3_at(now.bytes_at(now.rip, LONGEST), now.code_bits)
+    return mov_cr3_at(now.bytes_at(now.pc, LONGEST), now.code_bits)
 
 
 def new_cr3(now: StoppedCpu) -> int:

@@ -52,7 +52,8 @@ class Fault:
     """One exception as the CPU raises it. ``cr2`` and ``rip`` are None where not known.
 
     ``rsp`` is that before the CPU pushed anything, ``offset`` the record's place in the log: they tell
-    no two faults apart.
+    no two faults apart. Nor do ``is_fetch``, which an error code does not tell without NX and SMEP, and ``in_long_mode``, None
+    if nobody knows: they are for whoever puts the error code into words.
     """
 
     vector: int
@@ -62,3 +63,5 @@ class Fault:
     cr3: int | None = None
     rsp: int | None = field(default=None, compare=False)
     offset: int | None = field(default=None, compare=False)
+    is_fetch: bool = field(default=False, compare=False)
+    in_long_mode: bool | None = field(default=None, compare=False)

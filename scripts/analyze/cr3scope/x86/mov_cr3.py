@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 LONGEST = 4
+CR3_SWITCH, CR0_SWITCH = "mov cr3", "mov cr0"
+_CR3_FIELD = 0x18  # of ModRM, which says CR0 with 0
 _REX_B = 1
 _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
-_SWITCHES = re.compile(rb"\x0f\x22[\xc0-\xc7\xd8-\xdf]\Z")
+_SWITCHES = re.compile(rb"\x0f\x22([\xc0-\xc7\xd8-\xdf])\Z")
 _CODE = re.compile(rb"([\x40-\x4f])?\x0f\x22([\xd8-\xdf])")
 _PLAIN = re.compile(rb"()\x0f\x22([\xd8-\xdf])")
 
@@ -72,10 +74,13 @@ def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:
                           register=_REGISTERS[match[2][0] & 7])  # fmt: skip
 
 
-def switches_before(before: bytes) -> bool:
-    """Return whether ``before``, the bytes up to an address, ends with a `mov` to CR3, or to CR0, which turns
-    paging on."""
-    return bool(_SWITCHES.search(before))
+def switch_before(before: bytes) -> str | None:
+    """Return ``mov cr3``, or ``mov cr0``, which turns paging on, if ``before``, the bytes up to an address, ends with
+    it; None if it ends with another instruction."""
+    found = _SWITCHES.search(before)
+    if found is None:
+        return None
+    return CR3_SWITCH if found[1][0] & _CR3_FIELD == _CR3_FIELD else CR0_SWITCH
 
 
 def _decoded(match: re.Match[bytes], bits: int = 64) -> MovCr3:

@@ -58,6 +58,10 @@ class Quirk(Enum):
     )
     NULL_TASK = ("LTR takes a null selector", "#GP(0) (SDM 2A, LTR)", None)
     LONG_AND_DEFAULT = ("a code segment with L and D both set is taken", "#GP (SDM 3A, 5.2.1)", None)
+    PAGING_UNCHECKED = (
+        "PG without PE is taken, and a mov that sets PG with LME and without PAE is dropped", "#GP(0) (SDM 2B, MOV to CR0)", None,
+    )
+    NO_LIMITS = ("no offset is compared with its segment's limit", "#GP(0) or #SS(0) (SDM 3A, 6.3)", None)
     RETURN_STACK_ABSENT = (
         "IRET to a stack segment that is not present raises #NP", "#SS (SDM 2A, IRET)", None,
     )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
+
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.segment import Segment
 
 RFLAGS_TRAP, RFLAGS_DIRECTION = 1 << 8, 1 << 10
+RFLAGS_VIRTUAL_8086 = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +26,36 @@ class Registers:
     idt_base: int
     idt_limit: int
     rflags: int = 0
+    mode: CpuMode = CpuMode.LONG
+    segments: Mapping[str, Segment] = field(default_factory=dict)  # by lower-case name, tr and ldt among them
+
+    @property
+    def cpl(self) -> int:
+        """Return the privilege level: in real mode there is none but 0."""
+        return 0 if self.mode is CpuMode.REAL else self.cs & RPL
+
+    @property
+    def pc(self) -> int:
+        """Return the linear address of the instruction (SDM 3A, 3.4: the base of CS counts outside 64-bit mode)."""
+        return self.linear("cs", self.rip)
+
+    @property
+    def stack(self) -> int:
+        """Return the linear address of the stack's top."""
+        return self.linear("ss", self.rsp)
+
+    def linear(self, segment: str, offset: int) -> int:
+        """Return the linear address of an offset in DS, ES, SS or CS; of a segment that is not known the offset."""
+        found = self.segments.get(segment)
+        code = self.segments.get("cs")
+        in_64_bit = self.mode is CpuMode.LONG and (code is None or code.code_bits == 64)
+        return offset if found is None or in_64_bit else found.linear(offset)
 
     @classmethod
     def of(cls, told: Mapping[str, int]) -> Registers:
         """Return the registers by these names, 0 for those that are not among them."""
-        return cls(**{field.name: told.get(field.name, 0) for field in fields(cls)})
+        get = told.get
+        return cls(
+            get("rip", 0), get("rsp", 0), get("cs", 0), get("tr", 0), get("gdt_base", 0), get("gdt_limit", 0),
+            get("idt_base", 0), get("idt_limit", 0), get("rflags", 0),
+        )  # fmt: skip

@@ -6,7 +6,7 @@ from cr3scope.images.symbols import LineSource
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.intent import Intent
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import PRESENT, is_leaf
+from cr3scope.x86.entry import PRESENT
 
 
 class Attribution:
@@ -36,7 +36,7 @@ class Attribution:
             return None
         if entry.phys in self._sets:
             return self._sets[entry.phys]
-        points_to_table = entry.value & PRESENT and not is_leaf(entry.value, entry.level)
+        points_to_table = entry.value & PRESENT and not entry.is_leaf
         if points_to_table:
             return self._tables.get(entry.phys)
         mapping = self._intent.mapping_of(virt)

@@ -13,18 +13,18 @@ from cr3scope.x86.word import QWORD
 _DEPTH = 1024  # bytes of the stack that are looked at
 
 
-def callers(snapshot: StoppedCpu, rsp: int, pieces: Sequence[Piece] = ()) -> Iterator[int]:
+def callers(snapshot: StoppedCpu, rsp: int, pieces: Sequence[Piece] = (), width: int = QWORD) -> Iterator[int]:
     """Return addresses from ``rsp`` upwards, the newest first.
 
     Words that point right behind a call instruction. Nothing tells them from those that calls long
     since over left in places which nobody has written again: some of these may be among them. Where
     ``pieces`` have the code, theirs counts, not what lies in memory now.
-    QmpError if QEMU stops answering.
+    ``width``: bytes of a push. QmpError if QEMU stops answering.
     """
     stack = snapshot.bytes_at(rsp, _DEPTH)
     seen = set()
-    for at in range(0, len(stack) - QWORD + 1, QWORD):
-        word = int.from_bytes(stack[at : at + QWORD], "little")
+    for at in range(0, len(stack) - width + 1, width):
+        word = int.from_bytes(stack[at : at + width], "little")
         if word not in seen and _may_return_to(snapshot, word, pieces):
             seen.add(word)
             yield word

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow import segment_load
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, Gate
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, Gate, in_local_table
 
 
 def refused_gate(gate: Gate) -> Message | None:
@@ -14,7 +14,9 @@ def refused_gate(gate: Gate) -> Message | None:
     if not gate.present:
         return Message("is not present")
     if not gate.is_usable_type:
-        return message("is no 64-bit interrupt or trap gate (type {type:x}h)", type=Hex(gate.type))
+        if gate.in_long_mode:
+            return message("is no 64-bit interrupt or trap gate (type {type:x}h)", type=Hex(gate.type))
+        return message("is no interrupt, trap or task gate (type {type:x}h)", type=Hex(gate.type))
     return None
 
 
@@ -28,7 +30,7 @@ def refused_selector(
     offset = segment_load.place(selector)
     if segment_load.is_null(selector):
         return Message("the null selector")
-    if segment_load.is_local(selector) or offset + DESCRIPTOR_BYTES - 1 > gdt_limit:
+    if in_local_table(selector) or offset + DESCRIPTOR_BYTES - 1 > gdt_limit:
         return message("outside the GDT, whose limit is {gdt_limit}", gdt_limit=Hex(gdt_limit))
     data = descriptor(offset)
     if data is None:

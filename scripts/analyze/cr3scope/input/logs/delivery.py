@@ -7,6 +7,7 @@ from cr3scope.input.logs.why import Why as Why
 from cr3scope.paging.canonical import is_canonical, levels_of
 from cr3scope.x86 import exceptions
 from cr3scope.x86.cpu_state import USER
+from cr3scope.x86.descriptors import TSS_BYTES
 from cr3scope.x86.exceptions import (
     EXTERNAL,
     FRAME_REACH,
@@ -25,7 +26,6 @@ _OTHER_STACK = 1 << 16
 _LONG_GATE, _GATE, _REAL_GATE = 16, 8, 4  # bytes (SDM 3A, 7.11 and 7.14.1; 22.1.4)
 _AT_RESET = ((0, 0), (0, 0x3FF), (0, 0xFFFF))  # base and limit of an IDT that nobody has loaded
 _DESCRIPTOR = 8
-_TSS_BYTES = 104
 _TELLING = exceptions.CONTRIBUTORY | exceptions.PAGE_FAULTS | {exceptions.DOUBLE_FAULT}  # while which are delivered QEMU says so
 
 
@@ -189,9 +189,9 @@ def _unmapped(before: InterruptRecord, after: RegisterDump) -> Why | None:
         return Why.IDT_UNMAPPED
     if _in_table(cpu.gdt, touched):
         return Why.GDT_UNMAPPED
-    if cpu.task is not None and (cpu.task or cpu.cpl) and cpu.task <= touched < cpu.task + _TSS_BYTES:
+    if cpu.task is not None and (cpu.task or cpu.cpl) and cpu.task <= touched < cpu.task + TSS_BYTES:
         return Why.TSS_UNMAPPED
-    if cpu.task == 0 and (cpu.cpl == USER or touched < _TSS_BYTES):
+    if cpu.task == 0 and (cpu.cpl == USER or touched < TSS_BYTES):
         return Why.NO_TSS  # what it read in its place is no stack
     if is_push(before, touched):
         return Why.STACK_UNMAPPED
@@ -214,4 +214,4 @@ def _in_table(table: tuple[int, int] | None, address: int) -> bool:
 
 
 def _in_task(record: InterruptRecord) -> bool:
-    return bool(record.task) and record.cr2 is not None and 0 <= record.cr2 - (record.task or 0) < _TSS_BYTES
+    return bool(record.task) and record.cr2 is not None and 0 <= record.cr2 - (record.task or 0) < TSS_BYTES

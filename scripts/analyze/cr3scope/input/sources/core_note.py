@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cr3scope import limits
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import MOST_LIMIT
+from cr3scope.x86.segment import Segment
 
 QEMU_NOTE, OWN_NOTE, TRACE_NOTE = "QEMU", "cr3scope", "cr3scope-trace"
 _HEAD = struct.Struct("<II")
@@ -27,17 +28,6 @@ _SEGMENT = struct.Struct("<IIIIQ")  # selector, limit, flags, padding, base
 _CONTROL = struct.Struct("<5Q")
 _AFTER_CONTROL = 8  # kernel_gs_base
 _SIZE = _HEAD.size + _REGISTERS.size + len(_SEGMENTS) * _SEGMENT.size + _CONTROL.size + _AFTER_CONTROL
-_LONG, _DEFAULT = 1 << 21, 1 << 22  # of a segment's flags, which are a descriptor's upper half
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A selector with what the CPU keeps of its descriptor; of GDTR and IDTR base and limit alone."""
-
-    selector: int = 0
-    base: int = 0
-    limit: int = 0
-    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +46,7 @@ class CoreCpu:
     @property
     def code_bits(self) -> int:
         """Return 64, 32 or 16: the mode that CS tells."""
-        flags = self.segments["CS"].flags if "CS" in self.segments else _LONG
-        if flags & _LONG:
-            return 64
-        return 32 if flags & _DEFAULT else 16
+        return self.segments["CS"].code_bits if "CS" in self.segments else 64
 
 
 def read_cpu(note: bytes) -> CoreCpu | str:
@@ -95,11 +82,6 @@ def write_cpu(one: CoreCpu) -> bytes:
         _CONTROL.pack(*(registers.get(f"CR{number}", 0) for number in range(5))),
         bytes(_AFTER_CONTROL),
     ])  # fmt: skip
-
-
-def code_flags(bits: int) -> int:
-    """Return a code segment's flags, as far as they tell its size."""
-    return {64: _LONG, 32: _DEFAULT}.get(bits, 0)
 
 
 def read_own(note: bytes) -> dict[str, str] | str:

@@ -11,14 +11,17 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.segment_load import Refused
 from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
 from cr3scope.x86.decode.instruction import OPERAND_SIZE
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.operands import operand_value
-from cr3scope.x86.platform import Platform
+from cr3scope.x86.exceptions import PROTECTION, STACK_FAULT
+from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
-from cr3scope.x86.word import MASK64
+from cr3scope.x86.segment import Segment
+from cr3scope.x86.word import MASK32, MASK64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,16 @@ class Course:
     """The state on the way. ``end`` says why it ends, ``stop`` if by an exception of its own."""
 
     def __init__(
-        self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform
+        self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform,
+        cpu: CpuState | None = None,
     ) -> None:
         self.memory = ExpectedMemory(read)
-        self.known = KnownRegisters(general)
+        flat = {f"{name}_base": 0 for name in ("cs", "ds", "es", "ss")}
+        self.known = KnownRegisters(flat | dict(general))
         self.known.set("rsp", registers.rsp)
         self.now = registers
         self.bits, self.platform = bits, platform
+        self.cpu = cpu  # control registers on the way; None if nobody knows them
         self.count = 0  # of the instructions that were followed
         self.wrote_stack = False
         self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
@@ -86,8 +92,41 @@ class Course:
 
     @property
     def mask(self) -> int:
-        """Return the mask of an address in this mode: 64 bits or 32."""
-        return MASK64 if self.bits == 64 else (1 << 32) - 1
+        """Return the mask of a linear address in this mode: 64 bits or 32."""
+        return MASK64 if self.bits == 64 else MASK32
+
+    @property
+    def code_mask(self) -> int:
+        """Return the mask of an offset in the code segment."""
+        return 0xFFFF if self.bits == 16 else self.mask
+
+    @property
+    def pc(self) -> int:
+        """Return the linear address of the next instruction."""
+        return self.in_segment("cs", self.now.rip)
+
+    def in_segment(self, segment: str, offset: int) -> int:
+        """Return the linear address of an offset in CS or SS."""
+        base = 0 if self.bits == 64 else self.known.get(f"{segment}_base") or 0
+        return base + offset & self.mask
+
+    @property
+    def stack_mask(self) -> int:
+        """Return the mask of the stack pointer: 16 bits where SS is a small segment (SDM 3A, 3.4.5, B)."""
+        if self.bits == 64:
+            return MASK64
+        stack = self.now.segments.get("ss")
+        is_big = self.bits == 32 if stack is None else stack.is_big
+        return MASK32 if is_big else 0xFFFF
+
+    def exceeds(self, segment: str, offset: int, width: int) -> Refused | None:
+        """Return the refusal of an access outside its segment (SDM 3A, 6.3); None where it lies within, or nobody asks."""
+        found = self.now.segments.get(segment)
+        if self.bits == 64 or found is None or self.platform.has(Quirk.NO_LIMITS) or found.holds(offset, width):
+            return None
+        words = message("offset {offset} lies outside {segment}, whose limit is {limit}",
+                        offset=Hex(offset), segment=segment.upper(), limit=Hex(found.limit))  # fmt: skip
+        return Refused(STACK_FAULT if segment == "ss" else PROTECTION, 0, words)
 
     @property
     def word(self) -> int:
@@ -125,10 +164,15 @@ class Course:
 
     def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
         """Yield the write of a push, and move RSP once it is done."""
-        at = self.now.rsp - width & self.mask
-        yield self.step(Role.STACK_WRITE, at, AccessKind.WRITE, width, one.address)
+        at = self.now.rsp - width & self.stack_mask
+        refused = self.exceeds("ss", at, width)
+        if refused is not None:
+            self.stops(one, refused)
+            return
+        place = self.in_segment("ss", at)
+        yield self.step(Role.STACK_WRITE, place, AccessKind.WRITE, width, one.address)
         self.wrote_stack = True
-        self.memory.store(at, width, value)
+        self.memory.store(place, width, value)
         self.move_stack(at)
 
     def pop(self, one: Any, width: int) -> Way:
@@ -142,8 +186,13 @@ class Course:
 
         Where an instruction pops several words, the CPU moves RSP once all are read.
         """
-        yield self.step(Role.STACK_READ, at & self.mask, AccessKind.READ, width, one.address)
-        return self.memory.load(at & self.mask, width)
+        refused = self.exceeds("ss", at & self.stack_mask, width)
+        if refused is not None:
+            self.stops(one, refused)
+            return None
+        place = self.in_segment("ss", at & self.stack_mask)
+        yield self.step(Role.STACK_READ, place, AccessKind.READ, width, one.address)
+        return self.memory.load(place, width)
 
     def pop_to_memory(self, one: Any, width: int) -> Iterator[Step]:
         """Yield the accesses of a POP to memory, whose address counts from RSP as it is afterwards (SDM volume
@@ -160,9 +209,16 @@ class Course:
 
     def move_stack(self, rsp: int) -> None:
         """Set RSP, cut to the width of an address."""
-        self.known.set("rsp", rsp & self.mask)
-        self.now = replace(self.now, rsp=rsp & self.mask)
+        mask = self.stack_mask
+        rsp = self.now.rsp & ~mask & self.mask | rsp & mask
+        self.known.set("rsp", rsp)
+        self.now = replace(self.now, rsp=rsp)
 
     def pushed_bytes(self, one: Any) -> int:
-        """Return how many bytes a push or a pop moves: two with an operand-size prefix."""
-        return 2 if OPERAND_SIZE in one.prefix else self.word
+        """Return how many bytes a push or a pop moves: the prefix makes two of eight or four, and four of two."""
+        return self.word if self.bits == 64 and OPERAND_SIZE not in one.prefix else decode.operand_bytes(one)
+
+    def load_segment(self, register: str, segment: Segment) -> None:
+        """Remember what a segment register now holds."""
+        self.now = replace(self.now, segments={**self.now.segments, register: segment})
+        self.known.set(f"{register}_base", segment.base)

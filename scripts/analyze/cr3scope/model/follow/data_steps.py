@@ -28,6 +28,10 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
     """
     for found in accesses(one, course.known, course.platform):
         align = alignment(one)
+        beyond = course.exceeds(found.segment, found.offset, found.width)
+        if beyond is not None:
+            course.stops(one, beyond)
+            return
         if found.at % align:
             why = message("{virt} is no multiple of {align}", virt=Hex(found.at), align=align)
             course.stops(one, Refused(PROTECTION, 0, why))
@@ -44,7 +48,7 @@ def repeated(course: Course, one: Any) -> Way:
 
     Return where it goes on.
     """
-    count = course.known.get("rcx" if one.addr_size == 8 else "ecx")
+    count = course.known.get({8: "rcx", 4: "ecx", 2: "cx"}[one.addr_size])
     if count is None or (course.now.rflags & RFLAGS_DIRECTION and count > 1):
         return course.ends(one)
     found = list(accesses(one, course.known, course.platform)) if count else []

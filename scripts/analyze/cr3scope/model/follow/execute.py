@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from cr3scope.message import Message, message
+from cr3scope.model.control_change import EFER, control_change
 from cr3scope.model.follow import segment_steps, transfers
 from cr3scope.model.follow.course import Course, Step, Way
 from cr3scope.model.follow.data_steps import operand_steps, repeated
 from cr3scope.model.follow.segment_load import Refused
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_mode import cpu_mode
+from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.decode.instruction import written
 from cr3scope.x86.decode.known_registers import is_part_of
 from cr3scope.x86.decode.missing_state import missing_state
@@ -19,7 +21,6 @@ from cr3scope.x86.decode.operands import quotient_fits, result
 from cr3scope.x86.exceptions import DIVIDE, UNDEFINED
 from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 
-_EFER = 0xC0000080
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
 _ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
 _CONDITIONAL = ("loop", "jrcxz", "jecxz")
@@ -41,7 +42,9 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
         return course.ends(one)
     if name.startswith("maskmov"):  # what it writes depends on its data
         return course.ends(one)
-    if name == "wrmsr" and course.known.get("ecx") in (None, _EFER):
+    if name in ("mov", "wrmsr") and (following := _control(course, one)) is not None:
+        return following
+    if name == "wrmsr" and course.known.get("ecx") in (None, EFER):
         return course.ends(one)
     if "ret" in groups or "iret" in groups:
         return (yield from transfers.back(course, one))
@@ -52,6 +55,21 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
     if name.startswith("rep"):
         return (yield from repeated(course, one))
     return (yield from _plain(course, one))
+
+
+def _control(course: Course, one: Any) -> int | None:
+    """The next instruction's address, where this one changes control registers and no address means anything else for
+    that: up to the mov that turns paging on."""
+    cpu = course.cpu
+    if cpu is None or cpu.cr0 & CR0_PG:
+        return None
+    change = control_change(one, course.known.get, cpu, None, course.platform)
+    if change is None or change.refused is not None or change.cpu.cr0 & CR0_PG:
+        return None
+    course.cpu = change.cpu
+    course.now = replace(course.now, mode=cpu_mode(change.cpu.cr0, change.cpu.efer))
+    following: int = one.address + one.size
+    return following
 
 
 def _refused(one: Any, cpu: CpuState | None) -> Refused | None:
@@ -133,6 +151,8 @@ def _bases(course: Course, one: Any, name: str) -> None:
     """FS and GS bases that are known no more."""
     known = course.known
     loaded = {"fs": "fs_base", "gs": "gs_base"}.get(_destination(one) or "")
+    if course.bits != 64 and name != "wrmsr":
+        return  # the descriptor tells
     if loaded and name in ("mov", "pop"):
         known.set(loaded, None)
     elif name in ("lfs", "wrfsbase"):

@@ -21,7 +21,6 @@ from cr3scope.x86.decode.expected_memory import Read
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
-from cr3scope.x86.word import QWORD
 
 MOST_INSTRUCTIONS = 256
 
@@ -59,7 +58,7 @@ def follow(
     None for none; ``general`` are the general registers by lower-case name; ``bits`` is the code segment's
     size. ``cpu`` tells which instructions are turned on; without it all are.
     """
-    follower = _Follower(Course(read, general, registers, bits, platform), cpu)
+    follower = _Follower(Course(read, general, registers, bits, platform, cpu), cpu)
     steps = tuple(follower.steps())
     course = follower.course
     return Path(
@@ -79,44 +78,41 @@ class _Follower:
         """Yield all accesses; the course's ``end`` is set afterwards."""
         course = self.course
         start = course.now.rip
-        yield course.step(Role.NEXT_FETCH, start, AccessKind.FETCH, 1, start)
-        page = start & -PAGE_BYTES
+        yield course.step(Role.NEXT_FETCH, course.pc, AccessKind.FETCH, 1, start)
+        page = course.pc & -PAGE_BYTES
         for _ in range(MOST_INSTRUCTIONS):
             at = course.now.rip
             one = self._decode(at)
             if one is None:
                 break
-            last = at + one.size - 1
+            last = course.in_segment("cs", at + one.size - 1)
             if last & -PAGE_BYTES != page:
                 page = last & -PAGE_BYTES
                 yield course.step(Role.FETCH, page, AccessKind.FETCH, 1, at)
             target = yield from execute(course, one, self._cpu)
-            if target is None:
+            if target is None or course.stop is not None:
                 break
-            target &= course.mask
+            target &= course.code_mask
             course.count += 1
             is_jump = target != at + one.size
             course.now = replace(course.now, rip=target)
-            if target & -PAGE_BYTES != page:
-                page = target & -PAGE_BYTES
+            if course.pc & -PAGE_BYTES != page:
+                page = course.pc & -PAGE_BYTES
                 role = Role.FETCH
                 if is_jump and not self._entered:
                     role, self._entered, self.at_entry = Role.ENTRY, True, course.known.all()
-                yield course.step(role, target, AccessKind.FETCH, 1, at)
+                yield course.step(role, course.pc, AccessKind.FETCH, 1, at)
             if target == at:
                 course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
         if not course.wrote_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
-            at = course.now.rsp - QWORD
-            yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, QWORD, course.now.rip)
+            at = course.in_segment("ss", course.now.rsp - course.word & course.stack_mask)
+            yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, course.word, course.now.rip)
 
     def _decode(self, at: int) -> Any:
         course = self.course
-        if course.bits == 16:
-            course.end = message("the code at {rip} is 16-bit code", rip=Hex(at))
-            return None
-        code = course.memory.read(at, decode.LONGEST)
+        code = course.memory.read(course.pc, decode.LONGEST)
         if not code:
             course.end = message("the code at {rip} cannot be read", rip=Hex(at))
             return None
@@ -125,7 +121,7 @@ class _Follower:
             words = "the bytes at {rip} are no instruction that the decoder knows: {code}"
             course.end = message(words, rip=Hex(at), code=code[:8])
             course.why = Why.NO_INSTRUCTION
-        elif course.memory.is_written(at, one.size):
+        elif course.memory.is_written(course.pc, one.size):
             course.end = message("the code at {rip} is written on the way", rip=Hex(at))
             return None
         return one

@@ -11,37 +11,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.x86.descriptors import RPL
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Platform, Quirk
 
-_LOCAL = 4
 STACK, TASK, CODE = "ss", "tr", "cs"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The exception, and why it is raised."""
+    """The exception, and why it is raised; ``rule``: of the mistake that this is, "" of any other, ``entry``: the one to
+    blame, if there is one."""
 
     vector: int
     error_code: int | None
     why: Message
+    rule: str = ""
+    entry: EntryRef | None = None
 
 
 def place(selector: int) -> int:
     """Return the offset of the selector's descriptor in its table."""
-    return selector & ~(RPL | _LOCAL)
+    return selector & -DESCRIPTOR_BYTES
 
 
 def is_null(selector: int) -> bool:
     """Return whether the selector names no descriptor."""
     return selector & ~RPL == 0
-
-
-def is_local(selector: int) -> bool:
-    """Return whether the descriptor lies in the LDT."""
-    return bool(selector & _LOCAL)
 
 
 def outside(selector: int, limit: int) -> Refused | None:

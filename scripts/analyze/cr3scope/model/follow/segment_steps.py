@@ -6,22 +6,24 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from cr3scope.x86.descriptors import RPL
-from cr3scope.message import Message
+from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow import segment_load
 from cr3scope.model.follow.course import Course, Step
 from cr3scope.model.follow.segment_load import CODE, STACK, TASK, Refused
 from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.decode import instruction as decode
-from cr3scope.x86.decode.memory_operands import far_bytes
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.x86.decode.memory_operands import far_bytes, table_bytes
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, in_local_table
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Quirk
+from cr3scope.x86.segment import Segment, in_real_mode
 
+_SMALL_BASE = 0xFFFFFF  # what 16-bit operands leave of the base (SDM 2A, LGDT)
 _TYPE_AT = 4  # the half of a descriptor with its type, accessed and busy bits
 _DATA_SEGMENTS = ("ds", "es", "fs", "gs", STACK)
-_FAR_POINTERS = {"lss": STACK, "lfs": "fs", "lgs": "gs"}
+_FAR_POINTERS = {"lss": STACK, "lds": "ds", "les": "es", "lfs": "fs", "lgs": "gs"}
 
 # Accesses, and whether the way goes on.
 Goes = Generator[Step, None, bool]
@@ -42,7 +44,7 @@ def loaded(course: Course, one: Any, destination: str | None) -> tuple[str, int 
     if register not in (*_DATA_SEGMENTS, TASK) or name not in ("mov", "pop", "ltr"):
         return None
     on_stack = name == "pop"
-    value = course.memory.load(course.now.rsp, 2) if on_stack else course.source(one)
+    value = course.memory.load(course.in_segment("ss", course.now.rsp), 2) if on_stack else course.source(one)
     return register, None if value is None else value & 0xFFFF
 
 
@@ -52,44 +54,65 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
     ``is_return``: by IRET. An unknown selector is taken for a good one.
     """
     if selector is None:
+        if course.bits != 64:
+            course.known.set(f"{register}_base", None)
+        return True
+    if course.now.mode is CpuMode.REAL:
+        course.load_segment(register, in_real_mode(selector))
         return True
     if segment_load.is_null(selector):
         refused = segment_load.null_refused(register, course.bits == 64, course.platform)
         if refused is not None:
             course.stops(one, refused)
+        elif course.bits != 64:
+            course.load_segment(register, Segment(selector))
         return refused is None
     found = yield from _descriptor(course, one, register, selector, is_return)
     if found is None:
         return False
     if register == TASK or not found.accessed:  # the CPU sets the busy or the accessed bit
-        at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT
+        at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT & course.mask
         yield course.step(Role.GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
     if register == TASK:
         course.now = replace(course.now, tr=selector)
+    if course.bits != 64:
+        course.load_segment(register, found.segment(selector))
     return True
 
 
-def enter(course: Course, one: Any, selector: int) -> Goes:
-    """Yield the steps of loading the code segment of a far transfer, and change to its mode.
+def enter(course: Course, one: Any, selector: int, offset: int) -> Goes:
+    """Yield the steps of loading the code segment of a far transfer to an offset in it, and change to its mode.
 
     Return whether the code goes on.
     """
+    if course.now.mode is CpuMode.REAL:
+        course.now = replace(course.now, cs=selector)
+        course.load_segment(CODE, in_real_mode(selector))
+        return True
     found = yield from _descriptor(course, one, CODE, selector)
     if found is None:
         return False
+    segment = found.segment(selector)
+    bits = found.code_bits if course.now.mode is CpuMode.LONG else found.code_bits_before_long_mode
+    if bits != 64 and not segment.holds(offset, 1):  # the one limit that TCG looks at (SDM 2A, JMP)
+        words = message("offset {offset} lies beyond the limit {limit} of the code segment", offset=Hex(offset), limit=Hex(segment.limit))
+        course.stops(one, Refused(PROTECTION, 0, words))
+        return False
     course.now = replace(course.now, cs=selector)
-    course.bits = found.code_bits
+    course.load_segment(CODE, segment)
+    course.bits = bits
     return True
 
 
 def load_table(course: Course, one: Any) -> None:
     """Remember what LGDT or LIDT loads: a limit of two bytes, and a base."""
     at = decode.address(one, one.operands[0], course.known)
-    count = 2 + course.word
-    value = None if at is None else course.memory.load(at & course.mask, count)
+    value = None if at is None else course.memory.load(at & course.mask, table_bytes(one))
     if value is None:
         return
     limit, base = value & 0xFFFF, value >> 16
+    if one.bits != 64 and decode.operand_bytes(one) == 2:
+        base &= _SMALL_BASE
     if one.mnemonic == "lidt":
         course.now = replace(course.now, idt_base=base, idt_limit=limit)
     else:
@@ -104,12 +127,12 @@ def _descriptor(
     if segment_load.is_null(selector):
         course.stops(one, Refused(PROTECTION, 0, Message("it loads a null selector")))
         return None
-    if segment_load.is_local(selector) or now.cs & RPL:
+    if in_local_table(selector) or now.cpl:
         course.ends(one)
         return None
     refused = segment_load.outside(selector, now.gdt_limit)
     if refused is None:
-        at = now.gdt_base + segment_load.place(selector)
+        at = now.gdt_base + segment_load.place(selector) & course.mask
         yield course.step(Role.GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
         value = course.memory.load(at, DESCRIPTOR_BYTES)
         # A far jump to a call gate or a task goes elsewhere.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from cr3scope.x86.descriptors import RPL
 from cr3scope.model.follow import segment_steps
 from cr3scope.model.follow.course import Course, Way
 from cr3scope.model.follow.data_steps import operand_steps
 from cr3scope.model.follow.segment_load import STACK
 from cr3scope.x86.decode import instruction as decode
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.decode.memory_operands import far_bytes
+from cr3scope.x86.descriptors import RPL
 
-_FAR_RETURNS = {"retf": 4, "retfq": 8, "iretd": 4, "iretq": 8}  # bytes of each word they pop
+_FAR_RETURNS = {"retfq": 8, "iret": 2, "iretd": 4, "iretq": 8}  # bytes of each word they pop
 
 
 def branch(course: Course, one: Any) -> Way:
@@ -20,12 +21,12 @@ def branch(course: Course, one: Any) -> Way:
     yield from operand_steps(course, one)
     if one.mnemonic == "ljmp" and (far := _far_target(course, one)) is not None:
         selector, offset = far
-        return offset if (yield from segment_steps.enter(course, one, selector)) else None
+        return offset if (yield from segment_steps.enter(course, one, selector, offset)) else None
     target = course.source(one)
     if target is None or one.mnemonic in ("ljmp", "lcall"):
         return course.ends(one)
     if one.mnemonic == "call":
-        yield from course.push(one, one.address + one.size, course.word)
+        yield from course.push(one, one.address + one.size, course.pushed_bytes(one))
     return target
 
 
@@ -48,13 +49,13 @@ def _far_target(course: Course, one: Any) -> tuple[int, int] | None:
 def back(course: Course, one: Any) -> Way:
     """Yield the accesses of a return, near, far or from an interrupt; return where it goes on."""
     if one.mnemonic == "ret":
-        target = yield from course.pop(one, course.word)
+        target = yield from course.pop(one, course.pushed_bytes(one))
         if target is None:
             return course.ends(one)
         if one.operands:
             course.move_stack(course.now.rsp + one.operands[0].imm)
         return target
-    width = _FAR_RETURNS.get(one.mnemonic)
+    width = decode.operand_bytes(one) if one.mnemonic == "retf" else _FAR_RETURNS.get(one.mnemonic)
     if width is None:
         return course.ends(one)
     is_interrupt = one.mnemonic.startswith("iret")
@@ -65,9 +66,9 @@ def back(course: Course, one: Any) -> Way:
         words.append((yield from course.peek(one, top + place * width, width)))
     after = top + count * width
     target, selector = words[:2]
-    if target is None or selector is None or selector & RPL:
+    if target is None or selector is None or selector & RPL and course.now.mode is not CpuMode.REAL:
         return course.ends(one)
-    if not (yield from segment_steps.enter(course, one, selector & 0xFFFF)):
+    if not (yield from segment_steps.enter(course, one, selector & 0xFFFF, target)):
         return None
     if moves_stack:
         stack, segment = words[3:]

@@ -11,13 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from cr3scope.x86.decode.known_registers import KnownRegisters
-from cr3scope.x86.word import MASK64, MAX_INSTRUCTION_BYTES
+from cr3scope.x86.word import MASK32, MASK64, MAX_INSTRUCTION_BYTES
 
 OPERAND_SIZE = 0x66  # the prefix
 LONGEST = MAX_INSTRUCTION_BYTES
 # capstone 5 calls a far transfer through memory a near one (Intel SDM volume 2A, JMP and CALL: FF /3 and /5).
 _GROUP_5, _FAR_OF_GROUP_5 = 0xFF, {3: "lcall", 5: "ljmp"}
 _IDLE_PREFIXES = ("rep", "repz", "bnd", "notrack")  # of a near transfer
+_OF_STACK = ("rsp", "rbp", "esp", "ebp", "sp", "bp")
 _OTHER_NAMES = {"ud2b": "ud1"}
 _SETUPTOOLS = "_distutils_hack"  # the module of its finder
 
@@ -30,10 +31,11 @@ def can_decode() -> bool:
 class Instruction:
     """A capstone CsInsn with details, under the name that capstone 4 and 5 would both give it."""
 
-    __slots__ = ("_decoded", "mnemonic")
+    __slots__ = ("_decoded", "bits", "mnemonic")
 
-    def __init__(self, decoded: Any) -> None:
+    def __init__(self, decoded: Any, bits: int) -> None:
         self._decoded = decoded
+        self.bits = bits  # of the code segment
         self.mnemonic = _name(decoded)
 
     def __getattr__(self, name: str) -> Any:
@@ -46,12 +48,17 @@ def decode(code: bytes, at: int, bits: int = 64) -> Any:
     ``bits``: of the code segment, 64, 32 or 16.
     """
     decoded = next(_decoder(bits).disasm(code, at, 1), None)
-    return None if decoded is None else Instruction(decoded)
+    return None if decoded is None else Instruction(decoded, bits)
+
+
+def operand_bytes(one: Any) -> int:
+    """Return the operand size of an instruction without REX.W: 2 or 4, by the code segment and the prefix (SDM volume 1, 3.6.1)."""
+    return 2 if (OPERAND_SIZE in one.prefix) != (one.bits == 16) else 4
 
 
 def decode_all(code: bytes, at: int, bits: int = 64) -> Iterator[Any]:
     """Yield the instructions of ``code`` one behind the other, up to the first bytes that are none."""
-    yield from map(Instruction, _decoder(bits).disasm(code, at))
+    yield from (Instruction(one, bits) for one in _decoder(bits).disasm(code, at))
 
 
 def text(one: Any) -> str:
@@ -73,16 +80,33 @@ def written(one: Any) -> set[str]:
 def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
     """Return the linear address of a memory operand.
 
-    None if a register of it is not known, or the base of FS or GS.
+    None if a register of it is not known, or the base of its segment.
     """
+    offset = offset_of(one, operand, known)
+    segment = segment_of(one, operand)
+    base: int | None = 0
+    if one.bits != 64 or segment in ("fs", "gs"):  # 64-bit mode takes the others for 0 (SDM 3A, 3.4.4)
+        base = known.get(f"{segment}_base")
+    if base is None or offset is None:
+        return None
+    return offset + base & (MASK64 if one.bits == 64 else MASK32)
+
+
+def segment_of(one: Any, operand: Any) -> str:
+    """Return the segment register of a memory operand: the one that a prefix names, else SS for what counts from the
+    stack or frame pointer, ES for what a string instruction writes, DS (SDM volume 1, 3.7.4)."""
+    place = operand.mem
+    if place.segment:
+        return str(one.reg_name(place.segment))
+    name = one.reg_name(place.base) if place.base else ""
+    return "ss" if name in _OF_STACK else "ds"
+
+
+def offset_of(one: Any, operand: Any, known: KnownRegisters) -> int | None:
+    """Return the offset of a memory operand in its segment; None if a register of it is not known."""
     from capstone import x86
 
     place = operand.mem
-    base: int | None = 0
-    if place.segment in (x86.X86_REG_FS, x86.X86_REG_GS):
-        base = known.get(f"{one.reg_name(place.segment)}_base")
-    if base is None:
-        return None
     total: int = place.disp
     for register, scale in ((place.base, 1), (place.index, place.scale)):
         if register == x86.X86_REG_RIP:
@@ -93,7 +117,7 @@ def address(one: Any, operand: Any, known: KnownRegisters) -> int | None:
                 return None
             total += value * scale
     offset: int = total & (1 << 8 * one.addr_size) - 1
-    return offset + base & MASK64
+    return offset
 
 
 def _name(decoded: Any) -> str:

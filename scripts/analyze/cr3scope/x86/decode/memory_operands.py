@@ -13,7 +13,6 @@ from typing import Any
 
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
-from cr3scope.x86.decode.instruction import OPERAND_SIZE
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.platform import Platform, Quirk
 
@@ -27,7 +26,7 @@ _CHANGES = frozenset({"rcl", "rcr", "rol", "ror", "shl", "shr", "sar", "sal", "s
                       "cmpxchg8b", "cmpxchg16b", "xchg", "xadd"})  # fmt: skip
 _BIT_TESTS = ("bt", "bts", "btr", "btc")
 _TABLES = ("lgdt", "lidt", "sgdt", "sidt")
-_FAR = ("ljmp", "lcall", "lss", "lfs", "lgs")
+_FAR = ("ljmp", "lcall", "lss", "lds", "les", "lfs", "lgs")
 _BYTES = {
     "fxsave": 512, "fxsave64": 512, "fxrstor": 512, "fxrstor64": 512, "xsave": 576, "xsave64": 576,
     "xrstor": 576, "xrstor64": 576, "fnsave": 108, "frstor": 108, "fnstsw": 2, "lar": 2, "lsl": 2,
@@ -49,6 +48,8 @@ class Access:
     at: int
     width: int
     kinds: tuple[AccessKind, ...]
+    segment: str = "ds"
+    offset: int = 0  # in that segment
 
 
 def alignment(one: Any) -> int:
@@ -69,7 +70,7 @@ def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Ac
     if name == "xlatb":
         table, index = known.get("rbx"), known.get("al")
         if table is not None and index is not None:
-            yield Access(table + index & (1 << 64) - 1, 1, (AccessKind.READ,))
+            yield Access(table + index & (1 << 64) - 1, 1, (AccessKind.READ,), "ds", table + index)
     if name.startswith(_NO_ACCESS):
         return
     found = []
@@ -79,7 +80,8 @@ def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Ac
         if at is not None and name in _BIT_TESTS:
             at = _of_bit(one, operand, at, known)
         if at is not None and kinds:
-            found.append(Access(at, _width(one, name, operand), kinds))
+            offset = decode.offset_of(one, operand, known) or 0
+            found.append(Access(at, _width(one, name, operand), kinds, decode.segment_of(one, operand), offset))
     is_reversed = name.startswith("cmps") and platform.has(Quirk.COMPARES_BACKWARDS)
     if len(found) > 1 and (found[0].kinds[0] is AccessKind.WRITE or is_reversed):
         found.reverse()  # MOVS reads before it writes
@@ -107,17 +109,22 @@ def _kinds(name: str, place: int, operand: Any, platform: Platform) -> tuple[Acc
 
 def _width(one: Any, name: str, operand: Any) -> int:
     if name in _TABLES:
-        return 10 if one.addr_size == 8 else 6
+        return table_bytes(one)
     if name in _FAR:
         return 2 + far_bytes(one)
     return _BYTES.get(name, int(operand.size))
+
+
+def table_bytes(one: Any) -> int:
+    """Return how many bytes LGDT, LIDT, SGDT and SIDT move: a limit of two, and a base (SDM 2A, LGDT)."""
+    return 10 if one.bits == 64 else 6
 
 
 def far_bytes(one: Any) -> int:
     """Return how many bytes the offset in a far pointer has."""
     if one.rex & REX_W:
         return 8
-    return 2 if OPERAND_SIZE in one.prefix else 4
+    return decode.operand_bytes(one)
 
 
 def _of_bit(one: Any, operand: Any, at: int, known: KnownRegisters) -> int | None:

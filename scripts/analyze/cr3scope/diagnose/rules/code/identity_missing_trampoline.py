@@ -8,6 +8,7 @@ from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mov_cr3 import CR0_SWITCH
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -15,6 +16,9 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if strike.target not in (Target.PLAN, Target.RANGE) or not _runs_across(context, strike.virt):
         return None
+    named = context.intent.at(strike.virt)
+    if named is not None and named.name.endswith(CR0_SWITCH):
+        return Claim(Message("the code that executes mov cr0, which turns paging on, is not mapped where it runs"))
     return Claim(Message("the code that executes mov cr3 is not mapped where it runs"))
 
 
@@ -34,13 +38,13 @@ RULE = Rule(
     title="the code that does mov cr3 is not mapped",
     severity=Severity.ERROR,
     reason=(
-        "mov cr3 takes effect at once: the next instruction is fetched through the new tables, at the "
-        "address at which the loader runs. UEFI loads an image where it likes, often above the range "
+        "mov cr3 takes effect at once, and so does the mov to CR0 that turns paging on: the next instruction is fetched "
+        "through the new tables, at the address at which the loader runs. UEFI loads an image where it likes, often above the range "
         "that a loader maps in the belief that it covers everything."
     ),
-    shows="v=0e e=0010 with RIP=CR2=the instruction after mov cr3, then a triple fault.",
+    shows="v=0e e=0010 (e=0000 without NXE) with RIP=CR2=the instruction after the mov, then a triple fault.",
     fix="Map the handoff code (both pages, if it straddles two) at its own address, executable.",
-    manual="Intel SDM volume 3A, 5.10.4.1; UEFI 2.10, 2.3.4",
+    manual="Intel SDM volume 3A, 5.10.4.1 and 11.8.5.3; UEFI 2.10, 2.3.4",
     claim=_claim,
     needs=SWITCH,
 )

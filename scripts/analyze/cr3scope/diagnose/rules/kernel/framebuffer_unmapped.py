@@ -7,7 +7,6 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
-from cr3scope.x86.entry import is_leaf
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -16,7 +15,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason is Reason.NOT_PRESENT:
         return Claim(message("the frame buffer is not mapped at {virt}", virt=Hex(strike.virt)))
     entry = strike.culprit
-    if strike.reason is Reason.READ_ONLY and entry and is_leaf(entry.value, entry.level):
+    if strike.reason is Reason.READ_ONLY and entry and entry.is_leaf:
         return Claim(message("the frame buffer is mapped read-only at {virt}", virt=Hex(strike.virt)))
     return None
 

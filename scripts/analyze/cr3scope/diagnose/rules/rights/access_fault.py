@@ -9,6 +9,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 
+NO_MEND = Message("no change of the tables is known to mend this")
 _TITLES = {
     AccessKind.FETCH: "{what} cannot be executed: {why}",
     AccessKind.READ: "{what} cannot be read: {why}",
@@ -21,7 +22,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     what = message("{name} at {virt}", name=named.label, virt=virt) if named else message("{virt}", virt=virt)
     title = message(_TITLES[strike.kind], what=what, why=refusal(strike.reason, strike.culprit))
     if strike.target is Target.PLAN and strike.mend is None:
-        return Claim(title, proof=(Message("no change of the tables is known to mend this"),))
+        return Claim(title, proof=(NO_MEND,))
     return Claim(title)
 
 

@@ -7,14 +7,13 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
-from cr3scope.x86.entry import is_leaf
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.NO_EXECUTE or entry is None:
         return None
-    if not is_leaf(entry.value, entry.level) or strike.target is Target.HANDLER:
+    if not entry.is_leaf or strike.target is Target.HANDLER:
         return None
     if context.is_told and strike.target is Target.PLAN and strike.mend is None:
         return None

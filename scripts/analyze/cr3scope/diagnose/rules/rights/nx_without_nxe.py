@@ -13,16 +13,16 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reason import Reason
 from cr3scope.x86.cpu_state import CR4_PAE, EFER_NXE
-from cr3scope.x86.entry import NO_EXECUTE, reserved_mask
+from cr3scope.x86.entry import NO_EXECUTE
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_RESERVED
 from cr3scope.x86.names import covered
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry, cpu = strike.culprit, context.cpu
-    if strike.reason is not Reason.RESERVED or entry is None:
+    if strike.reason is not Reason.RESERVED or entry is None or not entry.form.has_rights:  # of a PDPTE of PAE it always is
         return None
-    if entry.value & reserved_mask(entry.level, entry.value, cpu, context.platform) != NO_EXECUTE:
+    if entry.value & entry.form.reserved_mask(entry.value, cpu, context.platform) != NO_EXECUTE:
         return None
     return Claim(
         message("{entry} has NX (bit 63), but EFER.NXE is clear: the bit is reserved", entry=entry),

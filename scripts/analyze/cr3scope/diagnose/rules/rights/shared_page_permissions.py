@@ -15,7 +15,7 @@ from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.entry import PAGE_BYTES, is_leaf
+from cr3scope.x86.entry import PAGE_BYTES
 
 _LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w"}
 
@@ -25,7 +25,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason not in (Reason.NO_EXECUTE, Reason.READ_ONLY) or entry is None:
         return None
     letter = _LETTER.get(strike.kind)
-    if not is_leaf(entry.value, entry.level) or letter is None:
+    if not entry.is_leaf or letter is None:
         return None
     if strike.target not in (Target.PLAN, Target.RANGE) or entry.phys in _set_entries(context):
         return None

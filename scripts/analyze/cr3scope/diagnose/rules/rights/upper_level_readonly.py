@@ -7,12 +7,11 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
-from cr3scope.x86.entry import is_leaf
 
 
 def _claim(_context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
-    if strike.reason is not Reason.READ_ONLY or entry is None or is_leaf(entry.value, entry.level):
+    if strike.reason is not Reason.READ_ONLY or entry is None or entry.is_leaf:
         return None
     return Claim(message("R/W clear in {entry} makes everything beneath it read-only", entry=entry))
 

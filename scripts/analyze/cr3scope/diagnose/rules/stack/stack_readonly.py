@@ -13,14 +13,13 @@ from cr3scope.message import Hex, message
 from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reason import Reason
-from cr3scope.x86.entry import is_leaf
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     entry = strike.culprit
     if strike.reason is not Reason.READ_ONLY or entry is None:
         return None
-    if not is_leaf(entry.value, entry.level):
+    if not entry.is_leaf:
         return None
     if context.intent.role_at(strike.virt) not in STACK_ROLES:
         return None

@@ -22,7 +22,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _walked_otherwise(context: Context, strike: Strike) -> Claim | None:
     """Without a trace the code behind the switch tells for which depth the tables were made."""
-    if context.current is None:
+    if context.current is None or context.cpu.has_short_addresses:
         return None
     if strike.kind is not AccessKind.FETCH or context.intent.role_at(strike.virt) != "trampoline":
         return None

@@ -15,10 +15,15 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
     dumps: list[RegisterDump] = [*(one.record.cpu for one in death.events), death.dump]
     cpu = next((one for one in dumps if one.has_paging and one.is_protected is False), None)
     if cpu is not None and cpu.cr0 is not None:
-        yield RULE.finding(
-            message("paging is turned on without protected mode: CR0={cr0} has PG (bit 31), and not PE (bit 0)", cr0=Hex(cpu.cr0)),
-            Message("PG alone cannot be set: a CPU refuses such a mov to CR0 with #GP(0), and not every emulator does"),
-        )
+        yield of_cr0(cpu.cr0)
+
+
+def of_cr0(cr0: int) -> Finding:
+    """Return the finding on a CR0 that has PG and lacks PE."""
+    return RULE.finding(
+        message("paging is turned on without protected mode: CR0={cr0} has PG (bit 31), and not PE (bit 0)", cr0=Hex(cr0)),
+        Message("PG alone cannot be set: a CPU refuses such a mov to CR0 with #GP(0), and not every emulator does"),
+    )
 
 
 RULE = Rule(

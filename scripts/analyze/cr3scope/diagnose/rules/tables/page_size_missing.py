@@ -7,28 +7,42 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
-from cr3scope.paging.walk import walk
-from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
+from cr3scope.paging.walk import Reason, walk
+from cr3scope.x86.access import AccessKind, EntryRef
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
-        table = context.tables.table(entry.phys & PAGE_FRAME)
+        table = None if entry.legacy else context.tables.table(entry.phys & PAGE_FRAME)
         if table is not None and lacks_page_size(table, entry.level, entry.index):
             return Claim(_title(entry), stands_alone=True, entry=entry)
+        if _lacks_it_here(context, strike, entry):
+            proof = message("with PS it would map {virt} where the code runs", virt=Hex(strike.virt))
+            return Claim(_title(entry), stands_alone=True, entry=entry, proof=(proof,))
     return None
+
+
+def _lacks_it_here(context: Context, strike: Strike, entry: EntryRef) -> bool:
+    """The code that switched is not mapped, but lies just where a large page of this entry would begin to map it.
+
+    An entry whose frame is its own address is a page of an identity map, whatever its neighbours are; a table lies elsewhere.
+    """
+    if strike.kind is not AccessKind.FETCH or strike.reason is not Reason.NOT_PRESENT or strike.culprit == entry:
+        return False
+    if context.intent.role_at(strike.virt) != "trampoline" or not entry.form.takes_ps or not entry.value & PRESENT:
+        return False
+    return bool(entry.value & ADDRESS_MASK == strike.virt & -entry.form.page_bytes)
 
 
 def _title(entry: EntryRef) -> Message:
     table = Hex(entry.value & ADDRESS_MASK)
-    if entry.level == 2:
-        return message(
-            "{entry} lacks PS: it maps no page of 2 MiB, but points to a table at {table}", entry=entry, table=table
-        )
-    return message(
-        "{entry} lacks PS: it maps no page of 1 GiB, but points to a table at {table}", entry=entry, table=table
-    )
+    template = "{entry} lacks PS: it maps no page of 1 GiB, but points to a table at {table}"
+    if entry.form.is_short:
+        template = "{entry} lacks PS: it maps no page of 4 MiB, but points to a table at {table}"
+    elif entry.level == 2:
+        template = "{entry} lacks PS: it maps no page of 2 MiB, but points to a table at {table}"
+    return message(template, entry=entry, table=table)
 
 
 RULE = Rule(

@@ -9,7 +9,7 @@ from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import ADDRESS_MASK, is_leaf
+from cr3scope.x86.entry import ADDRESS_MASK
 
 _SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper half
 
@@ -19,7 +19,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.culprit not in path:
         return None
     for entry in path:
-        told = None if is_leaf(entry.value, entry.level) else _told(context, entry)
+        told = None if entry.is_leaf else _told(context, entry)
         if told is not None:
             return told
         if entry == strike.culprit:

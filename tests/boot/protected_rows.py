@@ -1,0 +1,92 @@
+"""What is wrong with each kernel of tests/boot/foreign/protected, and what must be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODES = ("PSE", "SMALL", "PAE", "CLIMB")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One mistake. ``defines``: what the build says of it. ``rule`` is the first finding's, ``entry`` the level and the
+    name of what it blames. ``fault``: vector, error code and access of the fatal exception."""
+
+    name: str
+    mode: str
+    defines: tuple[str, ...]
+    rule: str
+    entry: str | None = None
+    fault: tuple[int, int, str | None] | None = None
+    has_file: bool = True  # the kernel's ELF file is given, too
+
+
+def _tables(
+    name: str, mode: str, code: str, rule: str, entry: str | None, fault: tuple[int, int, str | None], has_file: bool = True
+) -> Row:
+    return Row(name, mode, (f"IN_TABLES={code}",), rule, entry, fault, has_file)
+
+
+# Of a fetch, an error code tells where NX or SMEP is on.
+FETCH, FETCH_NX = (14, 0, "fetch"), (14, 0x11, "fetch")
+ROWS = (
+    Row("pse-off", "PSE", ("CR4_BITS=0",), "large-pages-off", "PD[0]", FETCH),
+    _tables("identity", "PSE", "movl $0, directory", "identity-missing-trampoline", "PD[0]", FETCH),
+    _tables("high-half", "PSE", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
+    _tables("reserved", "PSE", "orl $0x200000, directory + 768 * 4", "reserved-bits", "PD[768]", (14, 8, "fetch")),
+    _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
+    Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write")),
+    _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
+    _tables("data", "SMALL", "entry_of counter; movl $0, (%edi)", "code-unmapped", "PT[267]", (14, 0, "read")),
+    _tables("data-read-only", "SMALL", "entry_of counter; andl $~2, (%edi)", "access-fault", "PT[267]", (14, 3, "write")),
+    _tables("stack", "SMALL", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),
+    _tables("stack-read-only", "SMALL", "entry_of stack_top-1; andl $~2, (%edi)", "stack-readonly", "PT[386]", (14, 3, "write")),
+    _tables("directory", "SMALL", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
+    _tables("gdt", "SMALL", "entry_of gdt; movl $0, (%edi)", "gdt-unmapped", "PT[268]", (14, 0, "read"), False),
+    Row("idt", "SMALL", ("IN_KERNEL=drop idt",), "idt-unmapped", "PT[269]", None),
+    Row("handler", "SMALL", ("IN_KERNEL=drop handler",), "handler-unmapped", "PT[265]", None),
+    Row("tss", "SMALL", ("IN_KERNEL=drop tss",), "gdt-unmapped", "PT[384]", None),
+    Row("user", "SMALL", ("HIGH_RIGHTS=3",), "access-fault", "PT[264]", (14, 5, "fetch")),
+    _tables("user-table", "SMALL", "andl $~4, directory + 768 * 4", "access-fault", "PD[768]", (14, 5, "fetch")),
+    Row("gate-absent", "SMALL", ("GATE=0x0e00",), "idt-gate-bad"),
+    Row("gate-type", "SMALL", ("GATE=0x8c00",), "idt-gate-bad"),
+    Row("gate-data", "SMALL", ("CODE_SELECTOR=0x10",), "selector-mismatch"),
+    Row("gate-outside", "PSE", ("CODE_SELECTOR=0x88",), "selector-mismatch"),
+    Row("idt-short", "PAE", ("IDT_LIMIT=7",), "idt-gate-bad"),
+    Row("no-idt", "PSE", ("IN_HIGH=ud2",), "instruction-refused"),
+    Row("no-stack0", "SMALL", ("STACK0=0",), "ring0-stack-missing"),
+    Row("null-stack0", "PAE", ("STACK0_SELECTOR=0",), "ring0-stack-missing"),
+    Row("user-stack0", "PSE", ("STACK0_SELECTOR=0x3b",), "ring0-stack-missing"),
+    Row("task-outside", "PSE", ("FAULTS_BY_TASK=0x88", "IN_KERNEL=mov $0xd0000000, %esp; push %eax"), "stack-unmapped"),
+    Row("task-busy", "PSE", ("FAULTS_BY_TASK=0x40", "FAULT_TSS=0xc0008b1810000067", "IN_KERNEL=int $8"), "idt-gate-bad"),
+    Row("root-virtual", "SMALL", ("ROOT=directory + HIGH",), "bad-root", None, FETCH),
+    Row("pae-off", "PAE", ("CR4_BITS=0x10",), "tables-of-other-mode", None, FETCH),
+    _tables("pae-pointer", "PAE", "movl $0, pointers + 24", "code-unmapped", "PDPT[3]", FETCH),
+    _tables("pae-identity", "PAE", "movl $0, pointers", "identity-missing-trampoline", "PDPT[0]", FETCH),
+    _tables("pae-reserved", "PAE", "orl $0x80000000, pointers + 28", "reserved-bits", "PDPT[3]", (14, 8, "fetch")),
+    _tables("pae-nxe", "PAE", "entry_of kernel_main; orl $0x80000000, 4(%edi)", "nx-without-nxe", "PT[264]", (14, 8, "fetch")),
+    Row("pae-nx", "PAE", ("WITH_EFER", "EFER_BITS=0x800", "IN_TABLES=entry_of kernel_main; orl $0x80000000, 4(%edi)"),
+        "nx-leaf-code", "PT[264]", FETCH_NX),
+    _tables("pae-no-ps", "PAE", "andl $~0x80, directory", "page-size-missing", "PD[0]", FETCH),
+    _tables("pae-stack", "PAE", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),
+    Row("long-no-pae", "CLIMB", ("CR4_BITS=0",), "long-mode-off"),
+    Row("long-no-lme", "CLIMB", ("EFER_BITS=0",), "long-mode-off"),
+    Row("long-directory", "CLIMB", ("ROOT=directory",), "tables-of-other-mode"),
+    Row("long-no-jump", "CLIMB", ("LONG_JUMP=mov $high_entry, %eax; jmp *%eax",), "compatibility-mode"),
+    Row("long-jump-32", "CLIMB", ("LONG_JUMP=ljmp $8, $high_entry",), "compatibility-mode"),
+    Row("long-jump-data", "CLIMB", ("LONG_JUMP=ljmp $0x10, $high_entry",), "instruction-refused", None, (13, 0x10, None)),
+    _tables("long-identity", "CLIMB", "movl $0, directory", "identity-missing-trampoline", "PD[0]", FETCH),
+    _tables("long-high", "CLIMB", "movl $0, pointers + 24", "code-unmapped", "PDPT[3]", FETCH),
+    _tables("long-data", "CLIMB", "entry_of counter; andl $~2, (%edi)", "access-fault", None, (14, 3, "write")),
+    Row("long-pointer", "CLIMB", ("IN_KERNEL=mov $low_gdtr, %edi; lgdt (%rdi); mov $0x10, %eax; mov %eax, %ss",), "table-pointer-short"),
+    Row("long-idt", "CLIMB", ("IN_KERNEL=drop idt",), "idt-unmapped"),
+)
+SECTORS = (
+    Row("real-mode", "", ("IN_REAL=lidtl none; int3",), "died-in-real-mode"),
+    Row("wrong-gdt", "", ("GDTR=0x7000",), "gdt-not-loaded"),
+    Row("no-gdt", "", ("GDTR=none",), "gdt-not-loaded"),
+    Row("paging-alone", "", ("CR0_BITS=0x80000000",), "paging-without-pe"),
+    Row("code-is-data", "", ("CODE=0x00cf92000000ffff",), "instruction-refused"),
+    Row("code-absent", "", ("CODE=0x00cf1a000000ffff",), "instruction-refused"),
+    Row("protected", "", ("IN_PROTECTED=ud2",), "instruction-refused"),
+)

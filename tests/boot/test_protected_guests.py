@@ -1,0 +1,97 @@
+"""Guests that turn paging on in 32-bit code, or never: Multiboot kernels by QEMU's -kernel, boot sectors by SeaBIOS."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from boot.guest import judge
+from boot.protected_rows import MODES, ROWS, SECTORS, Row
+from boot.reference import Run
+
+_SOURCES = Path(__file__).parent / "foreign/protected"
+_QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+_GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
+SECONDS = 30
+
+
+def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True) -> Run:
+    """The verdict on kernel.S of that mode, built with these constants; ``has_file``: with its symbols."""
+    kernel = folder / "kernel.elf"
+    told = [f"-D{one}" for one in (f"MODE={mode}", *defines)]
+    subprocess.run([*_GCC, f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096", *told, "-o", kernel, _SOURCES / "kernel.S"],
+                   check=True)  # fmt: skip
+    return judge(folder, [*_QEMU, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [])
+
+
+def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
+    """The verdict on sector.S."""
+    sector, image = folder / "sector.elf", folder / "sector.img"
+    subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
+                   check=True)  # fmt: skip
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
+    return judge(folder, [*_QEMU, "-drive", f"file={image},format=raw"], SECONDS)
+
+
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])
+def test_the_kernel_is_healthy_in_each_mode(mode: str, tmp_path: Path) -> None:
+    run = boot_kernel(tmp_path, mode)
+    assert (run.status, run.verdict["verdict"], run.verdict["findings"]) == (0, "healthy", []), run.explain()
+
+
+@pytest.mark.parametrize("defines", [("FAULTS_BY_TASK=0x40", "IN_KERNEL=mov $0xd0000000, %esp; push %eax")], ids=["task"])
+def test_a_double_fault_that_a_task_takes_is_handled(defines: tuple[str, ...], tmp_path: Path) -> None:
+    """The stack is gone: without the task's own the machine would reset."""
+    run = boot_kernel(tmp_path, "SMALL", defines)
+    assert run.verdict["verdict"] == "healthy" and run.verdict["observation"]["outcome"] != "triple-fault", run.explain()
+
+
+def test_qemu_s_own_cpu_compares_no_offset_with_a_limit(tmp_path: Path) -> None:
+    """A row of docs/emulation.md: the stack lies far beyond the 4 KiB of its segment."""
+    run = boot_kernel(tmp_path, "SMALL", ("DATA=0x0040920000000fff",))
+    assert run.verdict["verdict"] == "healthy", run.explain()
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=pytest.mark.quick if row.name == "pae-pointer" else ())
+                                 for row in ROWS])  # fmt: skip
+def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
+    run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file)
+    assert run.rules[:1] == [row.rule], run.explain()
+    _check(row, run)
+    if row.name == "data-read-only":  # it is mended in the model, and the code goes on
+        assert "set R/W (bit 1) of PT[267]" in run.text and "with all of that mended: 5 instructions" in run.text, run.explain()
+        assert "no change of the tables is known" not in run.text, run.explain()
+        assert "tables.core: 3 table pages under CR3=" in run.text, run.explain()
+
+
+def test_ring_3_without_a_tss_makes_qemu_give_up_which_is_said(tmp_path: Path) -> None:
+    """Before, the last line of the registers that it prints was told."""
+    run = boot_kernel(tmp_path, "SMALL", ("NO_TASK",))
+    assert run.verdict["verdict"] == "incomplete" and "qemu: fatal: invalid tss type" in run.text, run.explain()
+
+
+def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
+    run = boot_sector(tmp_path)
+    assert (run.status, run.verdict["findings"]) == (0, []), run.explain()
+
+
+@pytest.mark.parametrize("row", SECTORS, ids=lambda row: str(row.name))
+def test_the_mistake_of_a_boot_sector_is_named(row: Row, tmp_path: Path) -> None:
+    run = boot_sector(tmp_path, row.defines)
+    assert run.rules[:1] == [row.rule], run.explain()
+    _check(row, run)
+
+
+def _check(row: Row, run: Run) -> None:
+    verdict = run.verdict
+    found = verdict["findings"][0]
+    assert verdict["verdict"] == "faulted", run.explain()
+    if row.entry is not None:
+        named = re.search(rf"^   entry   {re.escape(row.entry)} at ", run.text, re.M)
+        assert found["entry"] is not None and named, run.explain()
+    if row.fault is not None:
+        fatal = verdict["observation"]["fatal"]
+        assert (fatal["vector"], fatal["error_code"], fatal["access"]) == row.fault, run.explain()

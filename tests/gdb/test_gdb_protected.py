@@ -1,0 +1,38 @@
+"""gdb on kernels that turn paging on in 32-bit code: the mov to CR0 is the switch."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from boot.reference import ROOT
+from gdb_session import session, unwrapped
+
+_SOURCES = ROOT / "tests/boot/foreign/protected"
+
+
+def at_switch(folder: Path, commands: str, *defines: str) -> str:
+    kernel = folder / "kernel.elf"
+    subprocess.run(["gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", *(f"-D{one}" for one in defines),
+                    f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096,--build-id=none,-z,noexecstack,--no-warn-rwx-segments",
+                    "-o", kernel, _SOURCES / "kernel.S"], check=True)  # fmt: skip
+    command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-kernel", str(kernel), "-no-reboot"]
+    return unwrapped(session(folder, command, f'file "{kernel}"\nhbreak set_paging\ncontinue\n{commands}'))
+
+
+def test_check_judges_the_mov_to_cr0_that_turns_paging_on(tmp_path: Path) -> None:
+    """Every command was refused before: the guest was not in long mode."""
+    text = at_switch(tmp_path, "cr3scope check\n", "MODE=PSE", "CR4_BITS=0")
+    assert "verdict: faults at the next fetch: #PF (error 0000: instruction fetch, not present), CR2=0x1000" in text, text
+    assert "rule: large-pages-off: PD[0] has PS set, but CR4.PSE is 0" in text and "ends: triple-fault" in text, text
+
+
+def test_the_healthy_twin_survives_it(tmp_path: Path) -> None:
+    text = at_switch(tmp_path, "cr3scope check\n", "MODE=PSE")
+    assert "verdict: survives 9 instructions (CR3 0x1" in text and "rule: " not in text, text
+    assert "entry        fetch  0x00000000c0108000  ok" in text, text
+
+
+def test_maps_and_walk_read_the_tables_of_32_bit_code(tmp_path: Path) -> None:
+    text = at_switch(tmp_path, "hbreak high_entry\ncontinue\ncr3scope maps\ncr3scope walk 0xc0108000\n", "MODE=PSE")
+    assert "PD[768]" in text and "4 MiB" in text, text
