@@ -91,11 +91,21 @@ def test_a_walk_through_a_core_shows_the_levels_of_the_mode(left: Left) -> None:
 
 
 def test_an_address_that_the_mode_does_not_have_is_one_line(left: Left) -> None:
-    done = cr3scope("walk", left.core, "100000000")
-    if left.space.name == "compatibility":
-        assert done.returncode == 1, "an address of 64-bit code, which maps nothing there"
-    else:
-        assert (done.returncode, done.stdout) == (2, "") and "an address has 32 bits" in done.stderr
+    for verb, status in (("walk", 1), ("map", 0)):
+        done = cr3scope(verb, left.core, "100000000")
+        if left.space.name == "compatibility":
+            assert done.returncode == status, "an address of 64-bit code, which maps nothing there"
+        else:
+            assert (done.returncode, done.stdout) == (2, "") and "an address has 32 bits" in done.stderr
+
+
+def test_a_map_of_a_core_has_a_cell_for_each_entry_of_the_mode(left: Left) -> None:
+    lines = cr3scope("map", left.core, "101234").stdout.splitlines()
+    heads = [line.split()[0] for line in lines if "each cell" in line]
+    assert heads == {"32-bit with PSE": ["PD", "PT"], "compatibility": ["PML4", "PDPT", "PD", "PT"]}.get(
+        left.space.name, ["PDPT", "PD", "PT"]
+    )
+    assert any("0x101000; rw" in line for line in lines)
 
 
 def test_an_image_of_the_memory_is_read_as_the_registers_say(left: Left) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
-from cr3scope.cli.source_options import SOURCE_HELP, add_source_options, hexadecimal, open_named, publish
+from cr3scope.cli.source_options import SOURCE_HELP, add_source_options, hexadecimal, open_named, publish, refuse_long_address
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.walk import Reason, walk
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if virt is None:
         steps = sorted(source.boot.plan, key=lambda step: step.step) if source.boot else []
         virt = steps[0].virt if steps else 0
+    refuse_long_address(source, virt)
     path = walk(source.tables, source.cpu, virt)
     warnings = list(source.warnings)
     if path.stop is Reason.NON_CANONICAL:

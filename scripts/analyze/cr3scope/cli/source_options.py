@@ -19,6 +19,7 @@ from cr3scope.render.output_file import write_asked
 from cr3scope.render.table import Block, lines_of
 from cr3scope.render.terminal import show, wants_colour
 from cr3scope.text import printable
+from cr3scope.x86.word import MASK32
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -84,6 +85,12 @@ def refuse_table_options(arguments: argparse.Namespace, path: str, listing: List
         raise UnusableInput(
             f"{path}: a {listing.description} holds no tables: {', '.join(given)} cannot apply"
         )
+
+
+def refuse_long_address(source: Source, virt: int) -> None:
+    """Raise UnusableInput if the source's mode of paging has no such address."""
+    if source.cpu.has_short_addresses and virt > MASK32:
+        raise UnusableInput(f"{virt:#x}: in {source.cpu.paging_mode.value} paging an address has 32 bits")
 
 
 def publish(

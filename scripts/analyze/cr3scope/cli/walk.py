@@ -14,14 +14,13 @@ from cr3scope.cli.source_options import (
     hexadecimal,
     open_named,
     publish,
+    refuse_long_address,
     refuse_table_options,
 )
-from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_blocks, as_dict
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.word import MASK32
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers
@@ -61,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = as_json(listing_walk.as_dict(listed))
         publish(report, answer, source.warnings, arguments.json)
         return 0 if listed.outcome is Outcome.TRANSLATED else 1
-    if source.cpu.has_short_addresses and virt > MASK32:
-        raise UnusableInput(f"{virt:#x}: in {source.cpu.paging_mode.value} paging an address has 32 bits")
+    refuse_long_address(source, virt)
     path = walk(source.tables, source.cpu, virt)
     found = access(source.tables, source.cpu, virt, kind, user=arguments.user)
     warnings = list(source.warnings)

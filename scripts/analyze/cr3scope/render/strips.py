@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from cr3scope.arrays import integers
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.paging.walk import Walk, stops
-from cr3scope.render.maps import size_text
+from cr3scope.render.sizes import size_text
 from cr3scope.render.walk import bit_names
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.names import entry_words
 
-_COLUMNS = 64
+_COLUMNS, _ROWS_OF_A_LINE = 64, 2
 _INDENT = " " * 4
 _ALL = "wxu"
 _ABSENT, _RESERVED, _MARKED = "absent", "reserved", "here"
@@ -41,31 +42,31 @@ def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[
     cells in a line."""
     granted = _ALL
     for entry in path.entries:
-        page = tables.table(entry.phys & bits.PAGE_FRAME)
-        if page is None:
+        form, at = entry.form, entry.phys - entry.index * entry.form.entry_bytes
+        table = root_entries(tables, cpu) if entry is path.entries[0] else table_entries(tables, form, at)
+        if table is None:
             return
-        name, size = bits.LEVEL_NAMES[entry.level], size_text(bits.level_bytes(entry.level))
-        yield f"{name} at {entry.phys & bits.PAGE_FRAME:#x}: each cell {size}"
-        cells = [_Cell(_kind(entry.level, value, granted, cpu), index == entry.index) for index, value in enumerate(integers(page))]
+        yield f"{bits.LEVEL_NAMES[form.level]} at {at:#x}: each cell {size_text(form.page_bytes)}"
+        cells = [_Cell(_kind(form, value, granted, cpu), index == entry.index) for index, value in enumerate(integers(table))]
         rows = [cells[at : at + _COLUMNS] for at in range(0, len(cells), _COLUMNS)]
-        yield from _painted(rows) if colour else _folded(map(_plain, rows))
+        yield from _painted(rows) if colour and not len(rows) % _ROWS_OF_A_LINE else _folded(map(_plain, rows))
         yield from _told(entry, granted, cpu)
-        granted = _through(entry.value, granted)
+        granted = _through(form, entry.value, granted)
     if not colour:
         yield f"{_INDENT}{LEGEND}"
 
 
-def _kind(level: int, value: int, granted: str, cpu: CpuState) -> str:
+def _kind(form: bits.EntryFormat, value: int, granted: str, cpu: CpuState) -> str:
     if not value & bits.PRESENT:
         return _ABSENT
-    if stops(level, value, cpu) is not None:
+    if stops(form, value, cpu) is not None:
         return _RESERVED
-    return _through(value, granted).replace("u", "")
+    return _through(form, value, granted).replace("u", "")
 
 
-def _through(value: int, granted: str) -> str:
+def _through(form: bits.EntryFormat, value: int, granted: str) -> str:
     """What is left of the rights that the levels above grant."""
-    denied = bits.denied_rights(value)
+    denied = form.denied_rights(value)
     return "".join(letter for letter in granted if letter not in denied)
 
 
@@ -102,15 +103,14 @@ def _colour(cell: _Cell) -> str:
 
 def _told(entry: EntryRef, granted: str, cpu: CpuState) -> Iterator[str]:
     """The chosen entry, then what it comes to."""
-    name = bits.entry_name(entry.level, entry.index)
-    yield f"{_INDENT}{name} at {entry.phys:#x} = {entry.value:#018x}  {bit_names(entry)}".rstrip()
-    stop = stops(entry.level, entry.value, cpu)
+    yield f"{_INDENT}{entry_words(entry)}  {bit_names(entry)}".rstrip()
+    stop = stops(entry.form, entry.value, cpu)
     if stop is not None:
         yield f"{_INDENT}{stop.value}"
         return
-    left = _through(entry.value, granted)
+    left = _through(entry.form, entry.value, granted)
     lost = [letter for letter in granted if letter not in left and letter != "u"]
     rights = "r" + "".join(letter if letter in left else "-" for letter in _ALL)
-    where = "maps" if bits.is_leaf(entry.value, entry.level) else "leads to the table at"
+    where = "maps" if entry.is_leaf else "leads to the table at"
     takes = f", takes away {' and '.join(lost)}" if lost else ""
-    yield f"{_INDENT}{where} {bits.frame(entry.value, entry.level):#x}; {rights} so far{takes}"
+    yield f"{_INDENT}{where} {entry.frame:#x}; {rights} so far{takes}"
