@@ -22,6 +22,7 @@ from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin, plugin_for
 from cr3scope.qemu.repeat import AsBefore, before_first_boot
+from cr3scope.verdict.assemble import with_note, with_writers
 from cr3scope.verdict.types import Status, Verdict
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _with_writers(verdict: Verdict, again: Verdict, changed: list[str]) -> Verdi
     """The first verdict, with what the second boot tells of the same things."""
     by_key = {_key(each): each for each in reversed(again.findings) if each.writer is not None}
     findings = tuple(_joined(each, by_key.get(_key(each))) for each in verdict.findings)
-    found = replace(verdict, findings=findings, path=again.path, shaped=again.shaped, source_texts={**again.source_texts, **verdict.source_texts})
+    found = with_writers(verdict, findings, again.path, again.shaped, again.source_texts)
     moved = next(((a, b) for a, b in zip(verdict.findings, findings, strict=True) if b.writer is not None and b.writer != a.writer
                   and a.entry is not None and b.writer.phys != a.entry.phys), None)  # fmt: skip
     if moved is not None and moved[0].entry is not None and moved[1].writer is not None:
@@ -138,7 +139,7 @@ def _joined(finding: Finding, other: Finding | None) -> Finding:
 
 
 def _noted(verdict: Verdict, why: str) -> Verdict:
-    return replace(verdict, diagnostics=(*verdict.diagnostics, Diagnostic(message("no writer is told: {why}", why=why))))
+    return with_note(verdict, Diagnostic(message("no writer is told: {why}", why=why)))
 
 
 def open_writers(plugin: Plugin | None) -> WritersFile | None:

@@ -15,6 +15,7 @@ from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.writers.layout import SWITCH
 from cr3scope.input.writers.reader import Event, Store, WritersFile
 from cr3scope.message import message
+from cr3scope.verdict.assemble import with_note, with_writers
 from cr3scope.verdict.source_texts import source_texts
 from cr3scope.verdict.types import Branch, Shaping, Status, Verdict
 from cr3scope.x86.ending import Ending
@@ -35,7 +36,7 @@ def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, wor
     """
     if file.is_empty:
         why = message("no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)")
-        return replace(verdict, diagnostics=(*verdict.diagnostics, Diagnostic(why)))
+        return with_note(verdict, Diagnostic(why))
     teller = _Teller(file, symbols)
     by_rule = {word.rule: word for word in words}
 
@@ -49,10 +50,8 @@ def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, wor
         return finding if writer is None else replace(finding, writer=replace(writer, what=word.what))
 
     path, shaped = (teller.path(verdict.observation, cpu), teller.shaped(cpu)) if verdict.status in _DEAD else ((), ())
-    found = replace(verdict, findings=tuple(map(told, verdict.findings)), path=path, shaped=shaped)
-    if symbols is None:
-        return found
-    return replace(found, source_texts=source_texts(found, symbols)[0])
+    found = with_writers(verdict, [*map(told, verdict.findings)], path, shaped, {})
+    return found if symbols is None else with_writers(found, found.findings, path, shaped, source_texts(found, symbols)[0])
 
 
 class _Teller:

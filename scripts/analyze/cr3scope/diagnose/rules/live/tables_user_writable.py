@@ -44,7 +44,7 @@ def _proof(window: Window) -> Iterator[Message]:
 
 RULE = Rule(
     id="tables-user-writable",
-    title="user code can write page tables, descriptor tables or the kernel's code",
+    title="user code can write the kernel's tables or its code",
     severity=Severity.WARNING,
     reason=(
         "U and R/W stand in every entry down to a page that holds a table, the IDT, the GDT or the kernel's code. Any program in "
