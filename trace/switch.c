@@ -116,8 +116,14 @@ static enum cr3scope_status check(const struct cr3scope_request *request, uint64
         switch_evidence_intent(state, request);
         status = switch_plan_preflight(state, request);
     }
-    if (status == CR3SCOPE_OK) {
-        status = switch_evidence_contents(state, request);
+    if (status == CR3SCOPE_OK || status == CR3SCOPE_MOVED) { /* the tables tell why */
+        struct message why = state->why;
+        enum cr3scope_status told = switch_evidence_contents(state, request);
+        if (status == CR3SCOPE_OK) {
+            status = told;
+        } else {
+            state->why = why;
+        }
     }
     if (status == CR3SCOPE_OK && state->findings != 0) {
         status = CR3SCOPE_FINDING;

@@ -246,10 +246,21 @@ static bool is_elsewhere(struct switch_state *state, const struct physical_memor
     return false;
 }
 
-static enum cr3scope_status moved(struct switch_state *state, const char *what, uint64_t virt) {
-    message_start(&state->why, what);
-    message_hex(&state->why, virt);
-    message_text(&state->why, " is other memory under the new root");
+/* Who wants to go on whatever is wrong is warned of it; anybody else cannot go from here. */
+static enum cr3scope_status moved(struct switch_state *state,
+                                  const struct cr3scope_request *request, const char *what,
+                                  uint64_t virt) {
+    bool goes_on = (request->flags & CR3SCOPE_WARN) != 0;
+    struct message line;
+    message_start(&line, goes_on ? "preflight: " : "");
+    message_text(&line, what);
+    message_hex(&line, virt);
+    message_text(&line, " is other memory under the new root");
+    if (goes_on) {
+        found(state, request, &line);
+        return CR3SCOPE_OK;
+    }
+    state->why = line;
     return CR3SCOPE_MOVED;
 }
 
@@ -273,7 +284,7 @@ static enum cr3scope_status check_own(struct switch_state *state,
     if (is_elsewhere(state, memory, (uint64_t)switch_first, (uint64_t)switch_code_end - 1, &virt,
                      &unmapped) &&
         !unmapped) {
-        return moved(state, "the code of the switch at ", virt);
+        return moved(state, request, "the code of the switch at ", virt);
     }
     if ((request->flags & CR3SCOPE_SAFE_IDT) == 0) {
         return CR3SCOPE_OK;
@@ -281,7 +292,7 @@ static enum cr3scope_status check_own(struct switch_state *state,
     uint64_t safe = (uint64_t)&state->safe;
     if (is_elsewhere(state, memory, safe, safe + sizeof(*state) - 1, &virt, &unmapped)) {
         if (!unmapped) {
-            return moved(state, "the buffer at ", virt);
+            return moved(state, request, "the buffer at ", virt);
         }
         warn_unmapped(state, request, "the buffer", virt);
     }

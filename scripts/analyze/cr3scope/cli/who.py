@@ -84,12 +84,13 @@ def _asks_who(verdict: Verdict, outcome: Outcome) -> bool:
     if verdict.status not in _BAD or outcome.reason is Reason.INTERRUPTED:
         return False
     rules = {word.rule for word in outcome.guilty}
-    return any(_is_guilty(each, rules) for each in verdict.findings)
+    guilty = next((each for each in verdict.findings if _names_memory(each, rules)), None)
+    return guilty is not None and guilty.source is None  # a trace has told it: what is further down is not worth a boot
 
 
-def _is_guilty(finding: Finding, rules: set[str]) -> bool:
-    """Whether it names a thing in memory of which nobody knows who made it."""
-    return finding.severity is not Severity.NOTE and finding.source is None and (finding.entry is not None or finding.rule in rules)
+def _names_memory(finding: Finding, rules: set[str]) -> bool:
+    """Whether it names a thing in memory that somebody has made."""
+    return finding.severity is not Severity.NOTE and (finding.entry is not None or finding.rule in rules)
 
 
 def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, boots: Boots) -> Verdict:
