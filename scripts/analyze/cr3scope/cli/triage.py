@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _STDIN = "-"
 _PIECE = 1 << 20
+_PATIENCE_SECONDS = 0.5
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -87,13 +90,24 @@ def opened(path: Path) -> Iterator[LogFile]:
         try:
             with _stream(path) as source:
                 kept = LogFilter(copy)
-                while piece := source.read(_PIECE):
+                for piece in _pieces(source):
                     kept.feed(piece)
                 kept.finish()
         except OSError as error:
             raise UnusableInput(f"{name}: {error.strerror}") from error
         with LogFile(Path(f"/dev/fd/{copy.fileno()}"), name) as log:
             yield log
+
+
+def _pieces(source: BinaryIO) -> Iterator[bytes]:
+    """Yield what comes, until its end. A signal that comes right before a read would wait as long as that does: none waits long."""
+    while True:
+        while not select.select([source], [], [], _PATIENCE_SECONDS)[0]:
+            pass
+        piece = os.read(source.fileno(), _PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 def _copy(name: str) -> BinaryIO:
