@@ -61,7 +61,6 @@ def _is_not_started(cpu: StoppedCpu) -> bool:
 
 
 def _park(monitor: Monitor, cpu: StoppedCpu) -> Park | None:
-    """Flat segments are taken for granted, as everywhere outside real mode."""
     cpu = replace(cpu, registers=widened(cpu.registers))
     if not cpu.registers.get("CR0", 0) & CR0_PE or any(cpu.rip in each for each in _FIRMWARE):
         return None
