@@ -120,7 +120,8 @@ def _fault(
     elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
         first = report.first
         if first is not None and first != fault and first.rip == fault.rip:
-            yield from _gate(snapshot, first.vector, fault.error_code)
+            if snapshot.mode is CpuMode.LONG:  # of other modes the model has told it, or does not follow them
+                yield from _gate(snapshot, first.vector, fault.error_code)
         else:
             yield from _own_exception(snapshot, fault, at_fault)
     elif fault.vector == exceptions.PROTECTION:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
 from cr3scope.message import Hex, Message, message
+from cr3scope.paging.walk import walk
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, EFER_LMA, EFER_LME
+from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, DEPTHS, EFER_LMA, EFER_LME, PagingMode
 from cr3scope.x86.entry import PAGE_BYTES, PRESENT, WRITABLE
 
 
@@ -30,6 +32,15 @@ def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator
     elif cr0 & CR0_PG and cr4 & CR4_PAE and not efer & EFER_LME:
         table = snapshot.table(cr3 & -PAGE_BYTES)
         both = PRESENT | WRITABLE  # R/W is a reserved bit of a PDPTE there (SDM 3A, table 5-8)
-        if table is not None and int(table[0]) & both == both:
+        if table is not None and int(table[0]) & both == both and _is_for_long_mode(snapshot, known):
             title = "paging was turned on with EFER.LME=0: the PML4 is taken for a PDPT of 32-bit code"
             yield finding(Message(title), state, message("entry 0 at CR3 is {first_entry}", first_entry=Hex(table[0])))
+
+
+def _is_for_long_mode(snapshot: StoppedCpu, known: Mapping[str, int]) -> bool:
+    """Whether the code lies where these tables map it in long mode, and not in the mode that is on: QEMU's TCG takes a PDPTE
+    that has R/W, so that it alone shows nothing."""
+    cpu = replace(snapshot.cpu, **{name: known.get(name.upper(), 0) for name in ("cr0", "cr3", "cr4", "efer")})
+    place = snapshot.delivery_registers.linear("cs", known.get("RIP", 0))
+    phys = [walk(snapshot, cpu.with_depth(DEPTHS[mode]), place, snapshot.platform).phys for mode in (PagingMode.LEVELS_4, PagingMode.PAE)]
+    return phys[0] == place != phys[1]
