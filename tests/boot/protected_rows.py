@@ -65,6 +65,9 @@ ROWS = (
     _tables("pae-identity", "PAE", "movl $0, pointers", "identity-missing-trampoline", "PDPT[0]", FETCH),
     _tables("pae-reserved", "PAE", "orl $0x80000000, pointers + 28", "reserved-bits", "PDPT[3]", (14, 8, "fetch")),
     _tables("pae-nxe", "PAE", "entry_of kernel_main; orl $0x80000000, 4(%edi)", "nx-without-nxe", "PT[264]", (14, 8, "fetch")),
+    # A PDPTE has no R/W, TCG takes it: nor is this a PML4.
+    Row("pae-rights", "PAE", ("IN_TABLES=orl $2, pointers; orl $2, pointers + 24", "IN_KERNEL=mov %eax, 0xd0000000"),
+        "access-fault", "PD[128]", (14, 2, "write")),
     Row("pae-nx", "PAE", ("WITH_EFER", "EFER_BITS=0x800", "IN_TABLES=entry_of kernel_main; orl $0x80000000, 4(%edi)"),
         "nx-leaf-code", "PT[264]", FETCH_NX),
     _tables("pae-no-ps", "PAE", "andl $~0x80, directory", "page-size-missing", "PD[0]", FETCH),

@@ -78,6 +78,11 @@ def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
     assert (run.status, run.verdict["findings"]) == (0, []), run.explain()
 
 
+def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
+    run = boot_sector(tmp_path, ("IN_REAL=9: hlt; jmp 9b",))
+    assert (run.status, run.verdict["observation"]["outcome"], run.verdict["findings"]) == (0, "parked", []), run.explain()
+
+
 @pytest.mark.parametrize("row", SECTORS, ids=lambda row: str(row.name))
 def test_the_mistake_of_a_boot_sector_is_named(row: Row, tmp_path: Path) -> None:
     run = boot_sector(tmp_path, row.defines)

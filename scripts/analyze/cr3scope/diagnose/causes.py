@@ -110,7 +110,7 @@ def _fault(
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return
-    at = snapshot.delivery_registers.linear("cs", fault.rip)
+    at = _place(snapshot, fault, at_fault)
     fault = replace(fault, rip=at)
     yield from _zeros(snapshot, at)
     if snapshot.mode is CpuMode.PROTECTED:
@@ -140,6 +140,13 @@ def _fault(
         yield from _stack_not_canonical(snapshot, fault, at_fault)
     elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
         yield from refused_instruction(snapshot, fault, at_fault)
+
+
+def _place(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> int:
+    """The linear address of the instruction, in the segment of then: a handler's may have another base."""
+    if at_fault.linear is not None and at_fault.rip_at(at_fault.linear) == fault.rip:
+        return at_fault.linear
+    return snapshot.delivery_registers.linear("cs", fault.rip or 0)
 
 
 def _own_exception(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
