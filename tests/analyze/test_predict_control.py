@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cr3scope.diagnose.stopped import findings
+from cr3scope.input.sources.open import open_core_file
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.model.control_change import ControlChange, control_change
 from cr3scope.paging.tables import Entries
 from cr3scope.render.message import text
+from cr3scope.target.core_cpu import stopped_cpu
+from cr3scope.target.saved import core_of
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
+from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import EFER_LMA, CpuState, PagingMode
 from cr3scope.x86.decode.instruction import decode
@@ -285,3 +290,14 @@ def test_flags_that_were_changed_on_the_stack_are_not_those_that_were_pushed() -
     assert text(predict_code(now).end).startswith("not followed further: popfd")
     _, now = machine("9c" "9d" "ebfe", RFL=2)
     assert predict_code(now).count == 3
+
+
+def test_a_core_that_was_saved_at_the_mov_to_cr0_gives_the_same_verdict(tmp_path: Path) -> None:
+    """It was refused: no CPU of it has paging on. The walk is that behind the switch."""
+    memory, now = machine(f"{TO_CR0}9090ebfe", RAX=PE | PG)
+    pages = {at: memory.physical(at, 4096) for at in range(0, 1 << 16, 4096)}
+    (tmp_path / "core").write_bytes(core_of(now, pages, DIRECTORY))
+    judged = judge_stopped(stopped_cpu(open_core_file(tmp_path / "core"), "core"))
+    verdict = judged.verdict
+    assert [one.rule for one in verdict.findings if one.entry] == ["large-pages-off"] and not verdict.diagnostics
+    assert verdict.walk is not None and [one.entry.level for one in verdict.walk.levels] == [2, 1]

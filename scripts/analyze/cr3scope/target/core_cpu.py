@@ -15,7 +15,8 @@ _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
 
 
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
-    """Return the first CPU that stands at a `mov cr3`, else the first one with paging on.
+    """Return the first CPU that stands at a `mov cr3`, else the first one with paging on; of a core that `cr3scope save` wrote,
+    whose CPU may stand before it turns paging on, that one.
 
     UnusableInput if the core tells of none, or if the registers of one cannot be read: it may be the one at the switch.
     """
@@ -24,7 +25,7 @@ def stopped_cpu(core: Core, path: str) -> StoppedCpu:
     cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
     if not cpus:
         raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
-    paging = [one for one in cpus if one.cpu.cr0 & CR0_PG]
+    paging = [one for one in cpus if one.cpu.cr0 & CR0_PG] or (cpus if core.words.efer is not None else [])
     if not paging:
         raise UnusableInput(f"{path}: no CPU of the core has paging on: there are no tables to judge")
     return next((one for one in paging if switch_at_pc(one) is not None), paging[0])
