@@ -263,6 +263,12 @@ def test_long_mode_and_a_32_bit_system_are_no_mistakes() -> None:
     assert not switched_off(PAGING_ON | 1, PAE, 0, pae_tables(1))
 
 
+def test_long_mode_that_lost_pae_is_told() -> None:
+    """TCG goes on, with tables of two levels: an entry of these was blamed."""
+    [told] = switched_off(PAGING_ON | 1, 0x10, LME | LMA)
+    assert told == "CR4.PAE was cleared in long mode: the PML4 is taken for a page directory"
+
+
 def test_a_pdpte_that_has_r_w_is_no_pml4_where_the_code_runs() -> None:
     """QEMU's TCG takes it, and goes on: every later death was told as a missing LME."""
     assert not switched_off(PAGING_ON | 1, PAE, 0, pae_tables(3))

@@ -74,6 +74,7 @@ ROWS = (
     _tables("pae-stack", "PAE", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),
     Row("long-no-pae", "CLIMB", ("CR4_BITS=0",), "long-mode-off"),
     Row("long-no-lme", "CLIMB", ("EFER_BITS=0",), "long-mode-off"),
+    Row("long-pae-cleared", "CLIMB", ("IN_KERNEL=mov %cr4, %rax; and $0xffffffdf, %eax; mov %rax, %cr4; nop",), "long-mode-off"),
     Row("long-directory", "CLIMB", ("ROOT=directory",), "tables-of-other-mode"),
     Row("long-no-jump", "CLIMB", ("LONG_JUMP=mov $high_entry, %eax; jmp *%eax",), "compatibility-mode"),
     Row("long-jump-32", "CLIMB", ("LONG_JUMP=ljmp $8, $high_entry",), "compatibility-mode"),

@@ -55,6 +55,21 @@ def test_qemu_s_own_cpu_compares_no_offset_with_a_limit(tmp_path: Path) -> None:
     assert run.verdict["verdict"] == "healthy", run.explain()
 
 
+# Long mode's bits change: the far jump goes to 64-bit code that clears PG, and then runs as 32-bit code, where 48h is dec eax.
+_CLEARS_PG = "mov %cr0, %rax; btr $31, %eax; mov %rax, %cr0; mov $0x11, %eax; .byte 0x48; nop; 8: cmp $0x10, %eax; jne 8b; out %al, $0xf4"
+
+
+@pytest.mark.parametrize(
+    "define", ["IN_KERNEL=mov $0xc0000080, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr",
+               f"LONG_JUMP=ljmp $0x18, $9f; .code64; 9: {_CLEARS_PG}; ud2; .code32"], ids=["LME", "PG"],
+)  # fmt: skip
+def test_qemu_s_own_cpu_compares_nothing_in_long_mode(define: str, tmp_path: Path) -> None:
+    """A row of docs/emulation.md."""
+    run = boot_kernel(tmp_path, "CLIMB", (define,))
+    assert run.verdict["verdict"] == "healthy", run.explain()
+    assert run.verdict["observation"]["ended"] == "exited", run.explain()
+
+
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=pytest.mark.quick if row.name == "pae-pointer" else ())
                                  for row in ROWS])  # fmt: skip
 def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:

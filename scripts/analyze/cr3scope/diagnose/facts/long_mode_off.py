@@ -21,12 +21,15 @@ def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator
     """
     known = {**snapshot.registers, **at_fault}
     cr0, cr3, cr4, efer = (known.get(name, 0) for name in ("CR0", "CR3", "CR4", "EFER"))
-    if efer & EFER_LMA:
+    if efer & EFER_LMA and (cr4 & CR4_PAE or not cr0 & CR0_PG):
         return
     state = message("CR0={cr0}, CR3={cr3}, CR4={cr4}, EFER={efer}",
                     cr0=Hex(cr0), cr3=Hex(cr3), cr4=Hex(cr4), efer=Hex(efer))  # fmt: skip
     finding = BY_ID["long-mode-off"].finding
-    if efer & EFER_LME and not cr4 & CR4_PAE:
+    if efer & EFER_LMA:
+        title = "CR4.PAE was cleared in long mode: the PML4 is taken for a page directory"
+        yield finding(Message(title), state, Message("hardware raises #GP(0) at the mov to CR4, QEMU's TCG executes it"))
+    elif efer & EFER_LME and not cr4 & CR4_PAE:
         title = "CR4.PAE is 0 where EFER.LME is 1: CR0.PG cannot be set"
         yield finding(Message(title), state, Message("hardware raises #GP(0) at the mov to CR0, QEMU's TCG ignores it"))
     elif cr0 & CR0_PG and cr4 & CR4_PAE and not efer & EFER_LME:
