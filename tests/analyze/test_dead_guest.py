@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from analyze.dead_guest import CODE, GDT, IDT, Ram, guest
@@ -17,7 +18,7 @@ from cr3scope.render.finding import facts
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
-GP, PF, BP = 13, 14, 3
+UD, GP, PF, BP, INVALID_TSS = 6, 13, 14, 3, 10
 CODE_64, CODE_32, DATA = 0x00AF9A000000FFFF, 0x00CF9A000000FFFF, 0x00CF92000000FFFF
 
 
@@ -56,6 +57,32 @@ def test_a_gate_that_is_good_is_not_blamed() -> None:
 
 def test_a_gate_is_not_blamed_for_a_gdt_that_cannot_be_read() -> None:
     assert undelivered(gate(0x10), unmapped=GDT) == []
+
+
+def test_a_gate_of_protected_mode_is_not_asked_for_64_bit_code() -> None:
+    """Where the model does not follow the delivery, as out of virtual-8086 mode, the gate's 32-bit code was called wrong."""
+    ram = Ram()
+    ram.put(GDT, struct.pack("<4Q", 0, CODE_32, DATA, 0))
+    ram.put(IDT + 8 * BP, gate()[:8])
+    ram.put(CODE, b"\xcc")
+    dead = replace(guest(ram, CR0=1, CR4=0, EFER=0, RFL=1 << 17 | 2), code_bits=16)
+    faults = Fault(BP, None, None, CODE), Fault(INVALID_TSS, 0x10, None, CODE)
+    report = LogReport(exceptions=faults, first=faults[0], fatal=faults[1], ending=Ending.TRIPLE_FAULT)
+    assert list(causes(dead, report, [], AtFault({}))) == []
+
+
+def test_the_instruction_is_read_where_its_own_segment_had_it() -> None:
+    """The CPU stands in a handler's segment, with another base: bytes that nobody executed were told."""
+    ram = Ram()
+    ram.put(CODE, b"\xf4")
+    dead = replace(guest(ram, CR0=1, CR4=0, EFER=0), code_bits=32)
+    report = LogReport(first=Fault(GP, 0, None, 7), fatal=Fault(GP, 0, None, 7), ending=Ending.DELIVERED)
+    [found] = causes(dead, report, [], AtFault({"RIP": 7}, 16, CODE))
+    assert title(found) == "`hlt` is refused with #GP(0)"
+    ram.put(CODE, b"\x0f\x0b")
+    report = LogReport(first=Fault(UD, None, None, 7), fatal=Fault(UD, None, None, 7), ending=Ending.DELIVERED)
+    [found] = causes(dead, report, [], AtFault({"EIP": 7}, 16, CODE))
+    assert title(found) == "ud2 at RIP=0x7: the program gave up by itself"
 
 
 def undelivered(bad: bytes, unmapped: int = 0) -> list[Finding]:

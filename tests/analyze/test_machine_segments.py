@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from cr3scope.diagnose.facts.reset import firmware_cr3
+from cr3scope.input.logs.int_log.record import read_records
+from cr3scope.model.parked import Park
+from cr3scope.qemu.park import parked
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_mode import CpuMode
@@ -84,3 +90,55 @@ def test_what_the_cpu_keeps_of_each_descriptor() -> None:
 )  # fmt: skip
 def test_a_limit_counts_upwards_or_downwards(flags: int, limit: int, offset: int, width: int, holds: bool) -> None:
     assert Segment(8, 0, limit, flags).holds(offset, width) is holds
+
+
+def test_the_log_s_address_of_an_instruction_has_32_bits_outside_64_bit_code() -> None:
+    """QEMU adds offset and base in 64 bits: a fetch in a segment with a base was told as a read."""
+    head = "     0: v=0e e=0000 i=0 cpl=0 IP=0008:00000000c0100057 pc=0000000100100057 SP=0010:000000000000f000 CR2=0000000000100057"
+    [record] = read_records(f"check_exception old: 0xffffffff new 0xe\n{head}{_HEAD}{_PROTECTED}".encode())
+    assert record.cpu.linear == 0x100057 and record.access == "fetch" and record.fault.is_fetch
+
+
+class Rom(Monitor):
+    """A guest whose ROM ends with these bytes, from the reset vector on."""
+
+    def __init__(self, rom: bytes) -> None:
+        super().__init__(_HEAD + _PROTECTED)
+        self._rom = rom.ljust(16, b"\0")
+
+    def monitor(self, line: str) -> str:
+        if not line.startswith("xp"):
+            return super().monitor(line)
+        at = int(line.split()[-1], 16) - 0xFFFFFFF0
+        return "0: " + " ".join(f"0x{byte:02x}" for byte in self._rom[at : at + 8]) if "bx" in line else ""
+
+
+@pytest.mark.parametrize(("rom", "wanted"), [(b"\xea\x5b\xe0\0\xf006/23/99\0\xfc\0", None), (b"\x90\x90\xe9\xd3\xff", 0x1000)])
+def test_a_bios_has_no_tables_of_its_own(rom: bytes, wanted: int | None, tmp_path: Path) -> None:
+    """The first interrupt that the log tells came under the kernel's: it was said not to have switched."""
+    log = tmp_path / "log"
+    log.write_bytes(b"Servicing hardware INT=0x20\n     0: v=20 CR3=00001000 ")
+    assert firmware_cr3(log, stopped_cpus(Rom(rom))[0]) == wanted
+
+
+class Code(Monitor):
+    """A guest with this code at an address, in a memory of zeros."""
+
+    def __init__(self, text: str, at: int, code: bytes) -> None:
+        super().__init__(text)
+        self._at, self._code = at, code
+
+    def execute(self, command: str, **arguments: object) -> object:
+        line = str(arguments.get("command-line", ""))
+        if not line.startswith("x "):
+            return []
+        at, memory = int(line.split()[-1], 16), bytes(self._at) + self._code + bytes(128)
+        return "0: " + " ".join(f"0x{byte:02x}" for byte in memory[at : at + 64])
+
+
+@pytest.mark.parametrize(("segment", "wanted"), [(0x900, Park.HALTED), (0xF000, None)], ids=["own code", "the BIOS"])
+def test_real_mode_code_may_park_too(segment: int, wanted: Park | None) -> None:
+    """It was hung: a loop of hlt in protected mode was not."""
+    real = _REAL.replace("f000 000f0000", f"{segment:04x} {segment << 4:08x}")
+    text = (_HEAD + real).replace("EIP=00000057", "EIP=00000001").replace("HLT=0", "HLT=1")
+    assert parked(Code(text, segment << 4, b"\xf4\xeb\xfd")) is wanted

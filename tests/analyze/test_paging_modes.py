@@ -174,3 +174,13 @@ def test_an_image_with_paging_off_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(bytes(0x20000))
     with pytest.raises(UnusableInput, match="paging is off"):
         open_source(tmp_path / "image", cr3=ROOT, cr0=0x11)
+
+
+def test_an_image_of_32_bit_paging_whose_cr3_is_longer_is_one_line(tmp_path: Path) -> None:
+    """Its upper half was dropped without a word. Of EFER, which means nothing there, nothing is assumed."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(0x3000))
+    with pytest.raises(UnusableInput, match="CR3 0x100001000: in 32-bit paging CR3 has 32 bits"):
+        open_source(image, cr3=0x1_0000_1000, cr4=0)
+    assert not any("EFER" in one for one in open_source(image, cr3=0x1000, cr4=0).warnings)
+    assert any("EFER" in one for one in open_source(image, cr3=0x1000, cr4=0x20).warnings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from analyze import dead_guest
+from analyze.dead_guest import PD, ROOT, Ram
 from analyze.said import detail, fix
 from analyze.said import title as title_of
 from pathlib import Path
@@ -232,19 +235,19 @@ def test_a_mapping_to_where_no_memory_is_reads_as_nothing_and_ends() -> None:
     assert guest.physical(0x3000, 1 << 20) == b""
 
 
-ROOT = 0x1000
 PAGING_ON, PAE, LME, LMA = 1 << 31, 1 << 5, 1 << 8, 1 << 10
 
 
-def switched_off(cr0: int, cr4: int, efer: int, first: int = 0x2003) -> list[str]:
-    class Tables:
-        registers: dict[str, int] = {}
+def pae_tables(rights: int) -> Ram:
+    """Those of PAE paging, one to one, with these bits in the PDPTE."""
+    ram = Ram()
+    ram.put(ROOT, struct.pack("<Q", PD | rights))
+    return ram
 
-        def table(self, phys: int) -> Any:
-            return [first] * 512 if phys == ROOT else None
 
-    guest: Any = Tables()
-    found = long_mode_off(guest, {"CR0": cr0, "CR3": ROOT, "CR4": cr4, "EFER": efer})
+def switched_off(cr0: int, cr4: int, efer: int, ram: Ram | None = None) -> list[str]:
+    dead = replace(dead_guest.guest(ram or Ram(), CR4=0), code_bits=32)
+    found = long_mode_off(dead, {"CR0": cr0, "CR3": ROOT, "CR4": cr4, "EFER": efer})
     return [title_of(finding) for finding in found]
 
 
@@ -257,6 +260,17 @@ def test_paging_without_long_mode_is_told_by_what_was_left_out() -> None:
 
 def test_long_mode_and_a_32_bit_system_are_no_mistakes() -> None:
     assert not switched_off(PAGING_ON | 1, PAE, LME | LMA)
-    assert not switched_off(PAGING_ON | 1, PAE, 0, first=0x2001)  # a PDPTE of PAE paging
+    assert not switched_off(PAGING_ON | 1, PAE, 0, pae_tables(1))
+
+
+def test_long_mode_that_lost_pae_is_told() -> None:
+    """TCG goes on, with tables of two levels: an entry of these was blamed."""
+    [told] = switched_off(PAGING_ON | 1, 0x10, LME | LMA)
+    assert told == "CR4.PAE was cleared in long mode: the PML4 is taken for a page directory"
+
+
+def test_a_pdpte_that_has_r_w_is_no_pml4_where_the_code_runs() -> None:
+    """QEMU's TCG takes it, and goes on: every later death was told as a missing LME."""
+    assert not switched_off(PAGING_ON | 1, PAE, 0, pae_tables(3))
     assert not switched_off(PAGING_ON | 1, 0, 0)
     assert not switched_off(1, 0, 0)

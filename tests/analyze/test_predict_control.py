@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cr3scope.diagnose.stopped import findings
+from cr3scope.input.sources.open import open_core_file
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.model.control_change import ControlChange, control_change
 from cr3scope.paging.tables import Entries
 from cr3scope.render.message import text
+from cr3scope.target.core_cpu import stopped_cpu
+from cr3scope.target.saved import core_of
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
+from cr3scope.verdict.stopped import judge_stopped
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import EFER_LMA, CpuState, PagingMode
 from cr3scope.x86.decode.instruction import decode
@@ -186,3 +191,113 @@ def test_a_segment_s_base_and_limit_count_in_32_bit_code() -> None:
     seen = predict_code(short)
     assert seen.fault is not None and (seen.fault.vector, seen.fault.error_code) == (13, 0)
     assert predict_code(replace(short, platform=Platform.TCG)).fault is None
+
+
+def test_lmsw_turns_protected_mode_on_and_never_off() -> None:
+    """Before, a far jump behind it was followed as one of real mode."""
+    assert changed("0f01f0", replace(OFF, cr0=0x10), bits=16, rax=PE | 2).cpu.cr0 == 0x10 | PE | 2
+    assert changed("0f01f0", replace(OFF, cr0=PE | 8), rax=0).cpu.cr0 == PE
+    assert control_change(decode(bytes.fromhex("0f0130"), 0, 16), KnownRegisters({}).get, OFF, None, Platform.HARDWARE) is None
+    _, now = machine("0f0130" "50" "ebfe")  # from memory: what it loads is not asked
+    assert predict_code(now).count == 0
+
+
+def test_paging_cannot_be_turned_off_by_64_bit_code() -> None:
+    refused = changed(TO_CR0, LONG, bits=64, rax=PE).refused
+    assert refused is not None and (refused.vector, refused.error_code) == (13, 0)
+    taken = changed(TO_CR0, LONG, Platform.TCG, bits=64, rax=PE)
+    assert taken.refused is None and not taken.cpu.efer & EFER_LMA
+
+
+def test_tcg_changes_the_bits_of_long_mode_without_a_word() -> None:
+    assert changed(WRMSR, LONG, Platform.TCG, rcx=EFER, rax=NXE, rdx=0).refused is None
+    assert changed(TO_CR4, LONG, Platform.TCG, rax=0).refused is None
+
+
+def based(code: str, platform: Platform = Platform.TCG, **registers: int) -> StoppedCpu:
+    """A CPU whose DS has another base than CS and SS."""
+    _, flat = machine(code, **registers)
+    data = Segment(16, 0x3000, 0xFFFFFFFF, Descriptor(0x00CF92000000FFFF).value >> 32)
+    return replace(flat, segments={**flat.segments, "DS": data}, platform=platform)
+
+
+@pytest.mark.parametrize(
+    ("code", "at"),
+    [("8d4304" "8900" "ebfe", 0x3104), ("d7" "ebfe", 0x3101), ("2ed7" "ebfe", None)],
+    ids=["lea eax, [ebx + 4]; mov [eax], eax", "xlatb", "cs xlatb"],
+)
+def test_an_offset_gets_the_base_of_its_segment_once(code: str, at: int | None) -> None:
+    """Before, LEA returned a linear address, to which the base was added again, and XLAT had none."""
+    seen = predict_code(based(code, RBX=0x100, RAX=1))
+    assert [step.virt for step in seen.steps if step.kind.value != "fetch" and not step.role.is_stack] == ([] if at is None else [at])
+
+
+@pytest.mark.parametrize(
+    ("flags", "loaded", "reads"), [(2, 0x20202, 3), (2, 2 | 1 << 17, 3), (1 << 14 | 2, 2, 0)], ids=["VM, IF", "VM", "NT now"]
+)
+def test_an_iret_to_virtual_8086_mode_or_to_a_task_is_not_taken_for_another(flags: int, loaded: int, reads: int) -> None:
+    """Before, the selector was looked up in the GDT, and refused."""
+    memory, now = machine("cf", RFL=flags)
+    for place, word in enumerate((0, 0x1000, loaded)):
+        memory.put(STACK + 4 * place, word, 4)
+    seen = predict_code(now)
+    assert seen.fault is None and text(seen.end).startswith("not followed further: iretd")
+    assert sum(step.role.is_stack and step.kind.value == "read" for step in seen.steps) == reads
+
+
+GDT = 0x7000
+
+
+def with_descriptor(code: str, value: int, **registers: int) -> CodePrediction:
+    """In protected mode, with this descriptor at selector 18h."""
+    memory, now = machine(code, RAX=0x18, **registers)
+    memory.put(GDT + 0x18, value, 8)
+    return predict_code(replace(now, gdt=Table(GDT, 0x1F)))
+
+
+def test_protected_mode_takes_a_tss_of_16_bits_and_names_no_64_bit_one() -> None:
+    load = "0f00d8" "ebfe"  # ltr ax
+    assert with_descriptor(load, 0x0000810080000067).fault is None
+    busy = with_descriptor(load, 0x00008B0080000067)
+    assert busy.own is not None and text(busy.own.refused.why) == "selector 18h is no available TSS: 0x00008b0080000067"
+
+
+def test_outside_long_mode_the_bit_l_means_nothing() -> None:
+    """L and D both set are refused in long mode alone (SDM 2A, JMP)."""
+    assert with_descriptor("ea074000001800" "ebfe", 0x00EF9A000000FFFF).fault is None
+
+
+@pytest.mark.parametrize("code", ["8ed8" "ebfe", "ea05000004" "ebfe"], ids=["mov ds, ax", "ljmp"])
+def test_a_selector_of_virtual_8086_mode_is_no_descriptor(code: str) -> None:
+    memory, flat = machine(code, RFL=1 << 17 | 2, RAX=0x1230)
+    segments = {name: in_real_mode(value) for name, value in (("CS", CODE >> 4), ("SS", 0x200), ("DS", 0x300))}
+    told = {**flat.registers, "RIP": 0, "RSP": 0x1000}
+    now = replace(flat, registers=told, segments=segments, selectors={"CS": CODE >> 4, "SS": 0x200}, code_bits=16)
+    seen = predict_code(now)
+    assert seen.fault is None and text(seen.end).startswith("an endless loop"), text(seen.end)
+    assert now.delivery_registers.cpl == 3
+
+
+@pytest.mark.parametrize("code", ["0f34", "ce", "0faa", "6201"], ids=["sysenter", "into", "rsm", "bound"])
+def test_what_goes_elsewhere_is_not_followed(code: str) -> None:
+    _, now = machine(f"{code}ebfe")
+    assert text(predict_code(now).end).startswith("not followed further")
+
+
+def test_flags_that_were_changed_on_the_stack_are_not_those_that_were_pushed() -> None:
+    """pushfd; or dword [esp], 100h; popfd: the trap flag. Before, the flags that PUSHFD had left came back."""
+    _, now = machine("9c" "810c2400010000" "9d" "ebfe", RFL=2)
+    assert text(predict_code(now).end).startswith("not followed further: popfd")
+    _, now = machine("9c" "9d" "ebfe", RFL=2)
+    assert predict_code(now).count == 3
+
+
+def test_a_core_that_was_saved_at_the_mov_to_cr0_gives_the_same_verdict(tmp_path: Path) -> None:
+    """It was refused: no CPU of it has paging on. The walk is that behind the switch."""
+    memory, now = machine(f"{TO_CR0}9090ebfe", RAX=PE | PG)
+    pages = {at: memory.physical(at, 4096) for at in range(0, 1 << 16, 4096)}
+    (tmp_path / "core").write_bytes(core_of(now, pages, DIRECTORY))
+    judged = judge_stopped(stopped_cpu(open_core_file(tmp_path / "core"), "core"))
+    verdict = judged.verdict
+    assert [one.rule for one in verdict.findings if one.entry] == ["large-pages-off"] and not verdict.diagnostics
+    assert verdict.walk is not None and [one.entry.level for one in verdict.walk.levels] == [2, 1]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cr3scope.model.parked import Park, park_of
 from cr3scope.target.stopped_cpu import GENERAL
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.registers import Registers
+from cr3scope.x86.segment import Segment
+from cr3scope.x86.word import MASK32
 
 CODE, STACK, CALLER = 0x10000, 0x20000, 0x10100
 
 
-def parked(code: str, at: int = 0, halted: bool = False, bits: int = 64, stack: bytes = bytes(64), caller: str = "") -> Park | None:
-    """What a CPU does that stands ``at`` bytes into ``code``."""
+def parked(
+    code: str, at: int = 0, halted: bool = False, bits: int = 64, stack: bytes = bytes(64), caller: str = "", base: int = 0
+) -> Park | None:
+    """What a CPU does that stands ``at`` bytes into ``code``; ``base``: of its code segment, outside long mode."""
     mapped = {CODE: bytes.fromhex(code), CALLER: bytes.fromhex(caller), STACK: stack}
 
     def read(virt: int, count: int) -> bytes | None:
@@ -22,7 +29,12 @@ def parked(code: str, at: int = 0, halted: bool = False, bits: int = 64, stack: 
         return None
 
     registers = Registers(CODE + at, STACK, 8, 0, 0, 0, 0, 0)
-    return park_of(read, registers, dict.fromkeys(GENERAL, 0) | {"rsp": STACK, "rbp": STACK + 16}, bits, halted)
+    general = dict.fromkeys(GENERAL, 0) | {"rsp": STACK, "rbp": STACK + 16}
+    if base:
+        code_segment = Segment(8, base, MASK32, 0x00CF9A00)
+        registers = replace(registers, rip=CODE + at - base & MASK32, mode=CpuMode.PROTECTED, segments={"cs": code_segment})
+        general["cs_base"] = base
+    return park_of(read, registers, general, bits, halted)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -44,6 +56,12 @@ def parked(code: str, at: int = 0, halted: bool = False, bits: int = 64, stack: 
 )
 def test_who_comes_back_to_the_same_place_is_parked(code: str, at: int, halted: bool, wanted: Park | None, bits: int) -> None:
     assert parked(code, at, halted, bits) is wanted
+
+
+@pytest.mark.parametrize(("code", "at", "halted", "wanted"), [("eb fe", 0, False, Park.LOOP), ("f4 eb fd", 1, True, Park.HALTED)])
+def test_a_code_segment_may_have_a_base(code: str, at: int, halted: bool, wanted: Park) -> None:
+    """As of kernels that reach their upper half by segments before they page: they were hung."""
+    assert parked(code, at, halted, 32, base=0x40000000) is wanted
 
 
 def test_a_function_that_halts_for_its_caller_is_followed_back_to_it() -> None:

@@ -11,6 +11,7 @@ from cr3scope.model.delivered import Entered, Raised, Refusing, Unknown
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.machine import carry
 from cr3scope.paging.tables import Entries
+from cr3scope.render.message import text
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import Descriptor
@@ -236,6 +237,8 @@ def test_what_is_not_modelled_is_not_told() -> None:
     machine.gate(UNDEFINED, TASK_AT, 0x85, 0)
     machine.put(GDT + TASK_AT, tss(TASK, 0x81, 43), 8)
     assert isinstance(machine.delivery().deliver(UNDEFINED, at()), Unknown)
+    told = carry(machine.delivery(), UNDEFINED, at())  # before: `memory cannot be read: a task of 16 bits`
+    assert told.ends is None and [text(one) for one in told.words] == ["not followed: a task of 16 bits"]
 
 
 def real(**changes: object) -> Registers:

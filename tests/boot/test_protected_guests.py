@@ -55,6 +55,21 @@ def test_qemu_s_own_cpu_compares_no_offset_with_a_limit(tmp_path: Path) -> None:
     assert run.verdict["verdict"] == "healthy", run.explain()
 
 
+# Long mode's bits change: the far jump goes to 64-bit code that clears PG, and then runs as 32-bit code, where 48h is dec eax.
+_CLEARS_PG = "mov %cr0, %rax; btr $31, %eax; mov %rax, %cr0; mov $0x11, %eax; .byte 0x48; nop; 8: cmp $0x10, %eax; jne 8b; out %al, $0xf4"
+
+
+@pytest.mark.parametrize(
+    "define", ["IN_KERNEL=mov $0xc0000080, %ecx; xor %eax, %eax; xor %edx, %edx; wrmsr",
+               f"LONG_JUMP=ljmp $0x18, $9f; .code64; 9: {_CLEARS_PG}; ud2; .code32"], ids=["LME", "PG"],
+)  # fmt: skip
+def test_qemu_s_own_cpu_compares_nothing_in_long_mode(define: str, tmp_path: Path) -> None:
+    """A row of docs/emulation.md."""
+    run = boot_kernel(tmp_path, "CLIMB", (define,))
+    assert run.verdict["verdict"] == "healthy", run.explain()
+    assert run.verdict["observation"]["ended"] == "exited", run.explain()
+
+
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=pytest.mark.quick if row.name == "pae-pointer" else ())
                                  for row in ROWS])  # fmt: skip
 def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
@@ -76,6 +91,11 @@ def test_ring_3_without_a_tss_makes_qemu_give_up_which_is_said(tmp_path: Path) -
 def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
     run = boot_sector(tmp_path)
     assert (run.status, run.verdict["findings"]) == (0, []), run.explain()
+
+
+def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
+    run = boot_sector(tmp_path, ("IN_REAL=9: hlt; jmp 9b",))
+    assert (run.status, run.verdict["observation"]["outcome"], run.verdict["findings"]) == (0, "parked", []), run.explain()
 
 
 @pytest.mark.parametrize("row", SECTORS, ids=lambda row: str(row.name))

@@ -55,6 +55,8 @@ class Blame(Command):
         if not words:
             raise self.misused()
         now = stop()
+        if not now.in_long_mode:
+            raise UnusableInput(f"the guest is in {now.mode.value}: `blame` boots again from a UEFI image; see `cr3scope run --who`")
         wanted = _wanted(now, replace(now.cpu, cr3=new_cr3(now)), words[0])
         image = image_of_pc(now)
         offset = now.rip - image.image.base

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.model.frame import candidates, frame_at_rsp
+from cr3scope.model.frame import candidates, frame_at_rsp, kind_of
 from cr3scope.model.handlers import handlers
 from cr3scope.numbers import decimal
 from cr3scope.paging.walk import PageFault, access, walk
 from cr3scope.render.walk import as_text
 from cr3scope.x86 import exceptions
+from cr3scope.x86.access import AccessKind
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.source_line import place, text_at
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -63,7 +64,8 @@ def report(now: StoppedCpu, vector: int) -> Iterator[str]:
     cr2 = now.registers.get("CR2", 0)
     is_page_fault = vector == exceptions.PAGE_FAULT
     suffix = f", CR2={cr2:#x}" if is_page_fault else ""
-    yield f"{exceptions.describe(vector, frame.error)}{suffix}"
+    kind = kind_of(now, frame)
+    yield f"{exceptions.describe(vector, frame.error, kind is AccessKind.FETCH, now.in_long_mode)}{suffix}"
     yield (
         f"frame: RIP={frame.rip:#x} CS={frame.cs:#x} RFLAGS={frame.flags:#x} RSP={frame.rsp:#x}"
         f" SS={frame.ss:#x}"
@@ -74,8 +76,8 @@ def report(now: StoppedCpu, vector: int) -> Iterator[str]:
         yield from text_at(frame.rip, "  ")
     if is_page_fault:
         path = walk(now, now.cpu, cr2, now.platform)
-        found = access(now, now.cpu, cr2, frame.access, frame.is_user, platform=now.platform)
+        found = access(now, now.cpu, cr2, kind, frame.is_user, platform=now.platform)
         if not isinstance(found, PageFault):
             yield "CR2 is mapped now: it is of another fault, or the tables were changed since"
         mode = "user" if frame.is_user else "supervisor"
-        yield from as_text(path, found, f"a {mode} {frame.access.value}")
+        yield from as_text(path, found, f"a {mode} {kind.value}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from cr3scope.errors import UnusableInput
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
@@ -41,6 +42,8 @@ class Handoff(Command):
         if len(words) > 1 or not set(words) <= set(_ARGUMENTS):
             raise self.misused()
         now = stop()
+        if not now.in_long_mode:
+            raise UnusableInput(f"the guest is in {now.mode.value}: the ABIs are those of 64-bit code")
         show(report(now, predict_code(now) if switch_at_pc(now) else None, words or list(_ARGUMENTS)))
 
 

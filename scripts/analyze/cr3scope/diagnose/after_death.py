@@ -20,11 +20,13 @@ from cr3scope.x86.exceptions import PAGE_FAULT, PF_USER
 
 def at_death(dead: StoppedCpu, at_fault: AtFault) -> StoppedCpu | None:
     """Return the CPU as it stood at the fatal exception, with the memory as it is now; None if its registers are
-    not known, or it was in user mode."""
+    not known, its segments are not, or it was in user mode."""
     registers = widened(at_fault.registers)
     if not registers.keys() >= {"RIP", "RSP", "CR3"} or dead.selectors.get("CS", 0) & RPL:
         return None
     alive = {**dead.registers, **registers, "HLT": 0}
+    if at_fault.linear is not None and dead.delivery_registers.linear("cs", registers["RIP"]) != at_fault.linear:
+        return None  # its segments were others
     return replace(dead, registers=alive, code_bits=at_fault.code_bits or dead.code_bits)
 
 

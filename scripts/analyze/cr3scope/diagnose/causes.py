@@ -110,7 +110,7 @@ def _fault(
 ) -> Iterator[Finding]:
     if fault.rip is None:
         return
-    at = snapshot.delivery_registers.linear("cs", fault.rip)
+    at = _place(snapshot, fault, at_fault)
     fault = replace(fault, rip=at)
     yield from _zeros(snapshot, at)
     if snapshot.mode is CpuMode.PROTECTED:
@@ -120,7 +120,8 @@ def _fault(
     elif fault.vector in _SELECTOR_ERRORS and fault.error_code:
         first = report.first
         if first is not None and first != fault and first.rip == fault.rip:
-            yield from _gate(snapshot, first.vector, fault.error_code)
+            if snapshot.mode is CpuMode.LONG:  # of other modes the model has told it, or does not follow them
+                yield from _gate(snapshot, first.vector, fault.error_code)
         else:
             yield from _own_exception(snapshot, fault, at_fault)
     elif fault.vector == exceptions.PROTECTION:
@@ -139,6 +140,13 @@ def _fault(
         yield from _stack_not_canonical(snapshot, fault, at_fault)
     elif fault.vector in (exceptions.UNDEFINED, exceptions.NO_FPU):
         yield from refused_instruction(snapshot, fault, at_fault)
+
+
+def _place(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> int:
+    """The linear address of the instruction, in the segment of then: a handler's may have another base."""
+    if at_fault.linear is not None and at_fault.rip_at(at_fault.linear) == fault.rip:
+        return at_fault.linear
+    return snapshot.delivery_registers.linear("cs", fault.rip or 0)
 
 
 def _own_exception(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.message import Hex, Message, message
 from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
+from cr3scope.diagnose.facts.virtual_pointer import virtual_pointer
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rules.switch import missing_cli
 from cr3scope.diagnose.stopped import context
@@ -47,6 +48,9 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
         return
     if not refused.guilty:
         yield from _root_in_no_ram(now, cpu, refused)
+        return
+    if told := tuple(virtual_pointer(now, cpu, refused)):
+        yield from told
         return
     interrupt = _interrupt(now, fault, refused)
     if interrupt is not None:

@@ -87,6 +87,8 @@ def _behind_change(now: StoppedCpu) -> CodePrediction | None:
         own = OwnException(change.refused, text(one), registers)
         return _raised(now, now.cpu, own, Path((), Message("the instruction is refused"), Why.REFUSED, {}, 0, registers, {}, own), None)
     mode = cpu_mode(change.cpu.cr0, change.cpu.efer)
+    if now.code_bits == 64 and mode is not CpuMode.LONG:
+        now = replace(now, code_bits=32)
     return judged(now, change.cpu, replace(registers, rip=now.rip + one.size, mode=mode))
 
 

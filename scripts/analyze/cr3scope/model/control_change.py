@@ -33,6 +33,8 @@ from cr3scope.x86.word import MASK32
 
 EFER = 0xC0000080  # the MSR
 _CONTROL = ("cr0", "cr3", "cr4")
+_REGISTER = 1  # capstone's type of such an operand
+_MACHINE_STATUS = 0xE  # MP, EM and TS, which LMSW loads; PE it can but set (SDM 2A, LMSW)
 Value = Callable[[str], "int | None"]  # of a general register by name
 
 
@@ -50,34 +52,37 @@ def control_change(one: Any, value: Value, cpu: CpuState, tables: Tables | None,
     None if it changes none of CR0, CR3, CR4 and EFER, or to a value that is not known. ``tables``: memory, from which a
     CPU in PAE paging loads its PDPTEs; None if nobody has it.
     """
-    told = _told(one, value)
+    told = _told(one, value, cpu)
     if told is None:
         return None
     name, new = told
     if name == "efer":
         refused = None
-        if cpu.cr0 & CR0_PG and (new ^ cpu.efer) & EFER_LME:
+        if cpu.cr0 & CR0_PG and (new ^ cpu.efer) & EFER_LME and not platform.has(Quirk.LONG_MODE_UNCHECKED):
             refused = _general("EFER.LME cannot change while CR0.PG is set")
         return ControlChange(replace(cpu, efer=new & ~EFER_LMA | cpu.efer & EFER_LMA), refused)
     if name == "cr3":
         after = replace(cpu, cr3=new & ~NO_FLUSH if cpu.cr4 & CR4_PCIDE else new)
         return _checked(replace(cpu, cr3=new), after, tables, platform)
-    return _cr0(new, cpu, tables, platform) if name == "cr0" else _cr4(new, cpu, one.bits, tables, platform)
+    return _cr0(new, cpu, one.bits, tables, platform) if name == "cr0" else _cr4(new, cpu, tables, platform)
 
 
-def _told(one: Any, value: Value) -> tuple[str, int] | None:
+def _told(one: Any, value: Value, cpu: CpuState) -> tuple[str, int] | None:
     if one.mnemonic == "wrmsr":
         low, high = value("eax"), value("edx")
         known = value("ecx") == EFER and low is not None and high is not None
         return ("efer", (high or 0) << 32 | (low or 0)) if known else None
+    if one.mnemonic == "lmsw" and one.operands[0].type == _REGISTER:
+        word = value(one.reg_name(one.operands[0].reg))
+        return None if word is None else ("cr0", cpu.cr0 & ~_MACHINE_STATUS | word & (_MACHINE_STATUS | CR0_PE))
     if one.mnemonic != "mov" or len(one.operands) != 2:
         return None
-    target, source = (one.reg_name(operand.reg) if operand.type == 1 else "" for operand in one.operands)
+    target, source = (one.reg_name(operand.reg) if operand.type == _REGISTER else "" for operand in one.operands)
     new = value(source) if target in _CONTROL else None
     return None if new is None else (target, new)
 
 
-def _cr0(new: int, cpu: CpuState, tables: Tables | None, platform: Platform) -> ControlChange:
+def _cr0(new: int, cpu: CpuState, bits: int, tables: Tables | None, platform: Platform) -> ControlChange:
     efer = cpu.efer
     if new & CR0_PG and not new & CR0_PE:
         after = replace(cpu, cr0=new)
@@ -91,16 +96,18 @@ def _cr0(new: int, cpu: CpuState, tables: Tables | None, platform: Platform) -> 
             return ControlChange(cpu, _general("EFER.LME is set and CR4.PAE is not: CR0.PG cannot be set", "long-mode-off"))
         efer |= EFER_LMA
     elif not new & CR0_PG:
+        if cpu.cr0 & CR0_PG and bits == 64 and not platform.has(Quirk.LONG_MODE_UNCHECKED):
+            return ControlChange(cpu, _general("CR0.PG cannot be cleared in 64-bit code"))
         efer &= ~EFER_LMA
     after = replace(cpu, cr0=new, efer=efer)
     turns_on = new & CR0_PG and not cpu.cr0 & CR0_PG
     return _checked(after, after, tables, platform) if turns_on else ControlChange(after)
 
 
-def _cr4(new: int, cpu: CpuState, bits: int, tables: Tables | None, platform: Platform) -> ControlChange:
+def _cr4(new: int, cpu: CpuState, tables: Tables | None, platform: Platform) -> ControlChange:
     after, changed = replace(cpu, cr4=new), new ^ cpu.cr4
     in_long_mode = cpu.efer & EFER_LMA
-    if in_long_mode and changed & CR4_PAE:
+    if in_long_mode and changed & CR4_PAE and not platform.has(Quirk.LONG_MODE_UNCHECKED):
         return ControlChange(after, _general("CR4.PAE cannot be cleared in long mode"))
     if in_long_mode and changed & CR4_LA57:
         return ControlChange(after, _general("CR4.LA57 cannot change in long mode"))

@@ -57,6 +57,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The bytes that decide are not known."""
+    """The bytes that decide are not known, or, unless ``is_modelled``, what the CPU makes of them is not followed."""
 
     what: Message
+    is_modelled: bool = True

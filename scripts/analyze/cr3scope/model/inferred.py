@@ -62,7 +62,7 @@ def _region(role: str, virt: int, size: int, name: str = "") -> RegionRecord:
 
 def _switch_before(now: StoppedCpu, virt: int) -> str | None:
     switch = switch_at_pc(now)
-    if switch is not None and virt == now.rip + switch.length:
+    if switch is not None and virt == now.pc + switch.length:
         return CR3_SWITCH
     if virt < LONGEST or virt >> now.phys_bits:
         return None

@@ -135,6 +135,8 @@ def _said(template: str, raised: Raised, mode: CpuMode) -> Message:
 
 
 def _unknown(delivery: Delivery, outcome: Unknown) -> Message:
+    if not outcome.is_modelled:
+        return message("not followed: {missing}", missing=outcome.what)
     if delivery.memory.is_recorded:
         return message("the capture does not hold {missing}", missing=outcome.what)
     return message("memory cannot be read: {missing}", missing=outcome.what)

@@ -38,9 +38,9 @@ def park_of(read: Read, at: Registers, general: Mapping[str, int], bits: int, is
     ``read`` returns bytes of memory by virtual address as far as they are there, None for none. ``at`` and ``general``
     (by lower-case name): its registers; ``bits``: its code segment's size; ``is_halted``: it executed hlt or mwait, and RIP is behind that.
     """
-    if is_halted and _slept(read, at.rip, bits) is None:
+    if is_halted and _slept(read, at, bits) is None:
         return None
-    if _is_pattern(read(at.rip, _PATTERN_BYTES) or b""):
+    if _is_pattern(read(at.pc, _PATTERN_BYTES) or b""):
         return None
     path, guards, circles = _way(read, at, general, bits)
     if any(not _is_own(step, guards) for step in path.steps):
@@ -81,14 +81,15 @@ def _is_own(step: Step, guards: frozenset[int]) -> bool:
     return bool(guards) and (step.virt in guards or abs(step.virt - step.registers.rsp) < _FRAME_BYTES)
 
 
-def _slept(read: Read, rip: int, bits: int) -> bytes | None:
+def _slept(read: Read, at: Registers, bits: int) -> bytes | None:
     """The instruction before RIP if it is one that halts."""
     mask = (1 << bits) - 1
-    return next((one for one in _SLEEPS if read(rip - len(one) & mask, len(one)) == one), None)
+    return next((one for one in _SLEEPS if read(at.linear("cs", at.rip - len(one) & mask), len(one)) == one), None)
 
 
 def _sleep(read: Read, path: Path, bits: int) -> Park:
-    return Park.HALTED if read(path.last.rip & (1 << bits) - 1, 1) == _SLEEPS[0] else Park.WAITS
+    at = path.last.linear("cs", path.last.rip & (1 << bits) - 1)
+    return Park.HALTED if read(at, 1) == _SLEEPS[0] else Park.WAITS
 
 
 def _behind(read: Read, path: Path, bits: int) -> int:

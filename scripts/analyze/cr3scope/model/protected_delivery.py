@@ -26,7 +26,7 @@ from cr3scope.x86.descriptors import (
     stack_offset,
 )
 from cr3scope.x86.platform import Quirk
-from cr3scope.x86.registers import RFLAGS_VIRTUAL_8086, Registers
+from cr3scope.x86.registers import Registers
 from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK32
 
@@ -53,8 +53,8 @@ def deliver(
 
     ``software``: raised by an INT instruction; ``external``: EXT of the error codes of what is raised on the way.
     """
-    if registers.rflags & RFLAGS_VIRTUAL_8086:
-        return Unknown(Message("how virtual-8086 mode is left"))
+    if registers.is_virtual_8086:
+        return Unknown(Message("how virtual-8086 mode is left"), is_modelled=False)
     gate = _gate(delivery, vector, registers, software, external)
     if not isinstance(gate, Gate):
         return gate

@@ -48,7 +48,7 @@ def enter(
     cr3, eip, flags, esp, code, stack = _STATE.unpack(data[: _STATE.size])
     task = _Task(cr3, eip, flags, esp, code, stack)
     if task.flags & RFLAGS_VIRTUAL_8086:
-        return Unknown(Message("a task of virtual-8086 mode"))
+        return Unknown(Message("a task of virtual-8086 mode"), is_modelled=False)
     there = delivery
     if delivery.cpu.cr0 & CR0_PG:
         there = replace(delivery, cpu=replace(delivery.cpu, cr3=task.cr3))
@@ -64,7 +64,7 @@ def _tss(delivery: Delivery, selector: int, registers: Registers, external: int)
     if not isinstance(found, Descriptor):
         return found
     if found.is_small_tss:
-        return Unknown(Message("a task of 16 bits"))
+        return Unknown(Message("a task of 16 bits"), is_modelled=False)
     if not found.is_available_tss:
         words = message("TSS selector {selector:02x}h, which is no available TSS,", selector=named)
         return Raised(exceptions.PROTECTION, error, None, words, refusing=Refusing.TASK)

@@ -72,7 +72,7 @@ def examine(
         fault = seen.fatal or seen.first
         outcome.guilty = tuple(guilty_words(judged, outcome.findings, judged.rip if fault is None else fault.rip))
         if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
-            outcome.audited = audit(cpus, firmware_cr3(log), is_done=outcome.parked is not None)
+            outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=outcome.parked is not None)
     except MemoryUnavailable:
         outcome.reason = reason  # a standstill that was seen only now was not wholly asked for
         raise
@@ -98,7 +98,7 @@ def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: O
     has_paging = cpus[0].registers.get("CR0", 0) & CR0_PG
     if not is_emulated(qmp):
         outcome.lose("the guest is parked; whether an exception brought it there is not known: QEMU logs none but under TCG")
-    elif has_paging and cpus[0].registers.get("CR3") == firmware_cr3(log):
+    elif has_paging and cpus[0].registers.get("CR3") == firmware_cr3(log, cpus[0]):
         outcome.lose("the guest is parked under the firmware's own tables: it has not switched, and whether it gave up is not known")
     elif maybe:
         outcome.lose(f"the guest is parked; whether it gave up is not known: it said {maybe!r}")
@@ -115,7 +115,7 @@ class _Known:
     def __call__(self, cpu: StoppedCpu) -> Known:
         if cpu.number not in self._by_cpu:
             fault = self.seen.fatal or self.seen.first
-            known = known_of(cpu, fault, self.at_fault, self.files, firmware_cr3(self.log))
+            known = known_of(cpu, fault, self.at_fault, self.files, firmware_cr3(self.log, cpu))
             self._by_cpu[cpu.number] = known
         return self._by_cpu[cpu.number]
 

@@ -12,7 +12,6 @@ from cr3scope.qemu.paused_guest import Monitor, stopped_cpus
 from cr3scope.target.memory import MemoryUnavailable
 from cr3scope.target.standstill import Look, by_cpu, halts_for_ever, is_spinning, moves, place, waits_to_be_started
 from cr3scope.target.stopped_cpu import StoppedCpu, widened
-from cr3scope.x86.cpu_state import CR0_PE
 from cr3scope.x86.decode.expected_memory import Read
 
 _BYTE = re.compile(r" 0x([0-9a-f]{2})\b")
@@ -61,9 +60,8 @@ def _is_not_started(cpu: StoppedCpu) -> bool:
 
 
 def _park(monitor: Monitor, cpu: StoppedCpu) -> Park | None:
-    """Flat segments are taken for granted, as everywhere outside real mode."""
     cpu = replace(cpu, registers=widened(cpu.registers))
-    if not cpu.registers.get("CR0", 0) & CR0_PE or any(cpu.rip in each for each in _FIRMWARE):
+    if any(cpu.pc in each for each in _FIRMWARE):
         return None
     return park_of(_reader(monitor, cpu.number), cpu.delivery_registers, cpu.general, cpu.code_bits, cpu.halted)
 

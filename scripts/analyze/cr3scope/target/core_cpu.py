@@ -6,7 +6,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.elf_core import Core
 from cr3scope.target.stopped_cpu import BASES, StoppedCpu, Table
-from cr3scope.target.switch import switch_at_pc
+from cr3scope.target.switch import switch_at_pc, turns_paging_on
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE
 from cr3scope.x86.segment import Segment
 
@@ -15,7 +15,7 @@ _SELECTORS = ("CS", "DS", "ES", "FS", "GS", "SS", "TR")
 
 
 def stopped_cpu(core: Core, path: str) -> StoppedCpu:
-    """Return the first CPU that stands at a `mov cr3`, else the first one with paging on.
+    """Return the first CPU that stands at a `mov cr3`, else the first one with paging on, or about to turn it on.
 
     UnusableInput if the core tells of none, or if the registers of one cannot be read: it may be the one at the switch.
     """
@@ -24,7 +24,7 @@ def stopped_cpu(core: Core, path: str) -> StoppedCpu:
     cpus = [_one(core, number, one) for number, one in enumerate(core.cpus)]
     if not cpus:
         raise UnusableInput(f"{path}: the core tells no CPU's registers (no QEMU note)")
-    paging = [one for one in cpus if one.cpu.cr0 & CR0_PG]
+    paging = [one for one in cpus if one.cpu.cr0 & CR0_PG] or [one for one in cpus if turns_paging_on(one)]
     if not paging:
         raise UnusableInput(f"{path}: no CPU of the core has paging on: there are no tables to judge")
     return next((one for one in paging if switch_at_pc(one) is not None), paging[0])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cr3scope.errors import UnusableInput
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.mov_cr3 import LONGEST, MovCr3, mov_cr3_at
+from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.mov_cr3 import LONGEST, MovCr3, mov_cr0_at, mov_cr3_at
 
 NO_SWITCH = "no mov cr3 at the PC"
 
@@ -12,6 +13,12 @@ NO_SWITCH = "no mov cr3 at the PC"
 def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
     """Return the switch that the guest is about to make; None if the PC is elsewhere."""
     return mov_cr3_at(now.bytes_at(now.pc, LONGEST), now.code_bits)
+
+
+def turns_paging_on(now: StoppedCpu) -> bool:
+    """Return whether the guest is about to execute a mov to CR0 that sets PG, outside 64-bit mode."""
+    register = mov_cr0_at(now.bytes_at(now.pc, LONGEST))
+    return register is not None and bool(now.registers.get(register.upper(), 0) & CR0_PG) and not now.cpu.cr0 & CR0_PG
 
 
 def new_cr3(now: StoppedCpu) -> int:

@@ -25,8 +25,7 @@ from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.source_texts import TextSource
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Verdict
-from cr3scope.x86.cpu_state import USER
-from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.cpu_state import USER, PagingMode
 from cr3scope.x86.entry import ADDRESS_MASK
 
 
@@ -73,7 +72,7 @@ def judge_stopped(
         case = _joined(told, case)
     if lacks or (case.prediction is not None and case.prediction.survives and not seen.count):
         case = replace(case, circumstances=case.circumstances | {Circumstance.ABSENT})
-    said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now)))
+    said = tuple(Diagnostic(words) for words in (*notes(), *_notes(now, seen)))
     case = replace(case, diagnostics=(*case.diagnostics, *said))
     prediction = case.prediction
     if place and prediction is not None and prediction.first is not None and prediction.first.rip is not None:
@@ -86,7 +85,7 @@ def _case(now: StoppedCpu, seen: CodePrediction, coming: NextCauses, absent: Set
     return Case(
         _findings(now, seen, coming, absent),
         prediction_of(now, seen),
-        walk=walk_in_memory(now, seen.fault),
+        walk=walk_in_memory(now.with_state(seen.cpu), seen.fault),
         mended=prediction_of(now, coming.free) if coming.free else None,
         circumstances=frozenset({Circumstance.DEADLY_INTERRUPT} if seen.interrupt else ()),
         picture=_picture(now, seen),
@@ -95,16 +94,21 @@ def _case(now: StoppedCpu, seen: CodePrediction, coming: NextCauses, absent: Set
 
 def _picture(now: StoppedCpu, seen: CodePrediction) -> Picture:
     """Without noting what the memory does not hold: the verdict did not want it."""
-    switches = switch_at_pc(now) is not None
+    switches = _is_at_switch(now, seen)
     return Picture(
         Space("behind the switch" if switches else "as it stands", seen.cpu, now.memory),
-        Space("before the switch", now.cpu, now.memory) if switches else None,
+        Space("before the switch", now.cpu, now.memory) if switches and now.cpu.paging_mode is not PagingMode.NONE else None,
         platform=now.platform,
         steps=tuple(
-            Step(one.role, one.kind, one.virt, max(one.width, one.extent, 1), user=one.registers.cs & RPL == USER, implicit=one.role.is_descriptor)
+            Step(one.role, one.kind, one.virt, max(one.width, one.extent, 1), user=one.registers.cpl == USER, implicit=one.role.is_descriptor)
             for one in seen.steps if _is_access(one.role)
         ),
     )
+
+
+def _is_at_switch(now: StoppedCpu, seen: CodePrediction) -> bool:
+    """Whether the instruction at the PC loads CR3, or changes the paging otherwise."""
+    return switch_at_pc(now) is not None or seen.cpu != now.cpu
 
 
 def _is_access(role: Role) -> bool:
@@ -185,6 +189,6 @@ def prediction_of(now: StoppedCpu, seen: CodePrediction) -> Prediction:
     )  # fmt: skip
 
 
-def _notes(now: StoppedCpu) -> Iterator[str]:
-    if switch_at_pc(now) is None:
+def _notes(now: StoppedCpu, seen: CodePrediction) -> Iterator[str]:
+    if not _is_at_switch(now, seen):
         yield f"CPU {now.number} stands at {now.rip:#x}, which is no mov cr3: judged under its own CR3"

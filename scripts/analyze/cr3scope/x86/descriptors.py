@@ -124,6 +124,11 @@ class Descriptor:
         return self.is_system and self.system_type == _AVAILABLE_TSS
 
     @property
+    def is_available_small_tss(self) -> bool:
+        """Return whether it is a TSS of 16 bits that is not busy, which long mode does not have."""
+        return self.is_system and self.system_type == _AVAILABLE_SMALL_TSS
+
+    @property
     def system_type(self) -> int:
         """Return the four type bits."""
         return self.value >> 40 & 0xF

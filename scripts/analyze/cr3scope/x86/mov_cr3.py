@@ -20,6 +20,7 @@ _REGISTERS = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")  # fmt: skip
 _SWITCHES = re.compile(rb"\x0f\x22([\xc0-\xc7\xd8-\xdf])\Z")
 _CODE = re.compile(rb"([\x40-\x4f])?\x0f\x22([\xd8-\xdf])")
+_CR0 = re.compile(rb"\x0f\x22([\xc0-\xc7])")
 _PLAIN = re.compile(rb"()\x0f\x22([\xd8-\xdf])")
 
 
@@ -58,6 +59,12 @@ def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:
     """
     match = (_CODE if bits == 64 else _PLAIN).match(code)
     return _decoded(match, bits) if match else None
+
+
+def mov_cr0_at(code: bytes) -> str | None:
+    """Return the register that is loaded by a `mov` to CR0 without a prefix with which ``code`` begins; None of other code."""
+    match = _CR0.match(code)
+    return _REGISTERS[match[1][0] & 7] if match else None
 
 
 def find_mov_cr3(code: bytes) -> Iterator[MovCr3]:

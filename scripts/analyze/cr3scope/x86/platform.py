@@ -61,6 +61,10 @@ class Quirk(Enum):
     PAGING_UNCHECKED = (
         "PG without PE is taken, and a mov that sets PG with LME and without PAE is dropped", "#GP(0) (SDM 2B, MOV to CR0)", None,
     )
+    LONG_MODE_UNCHECKED = (
+        "CR4.PAE and EFER.LME change in long mode, and CR0.PG is cleared in 64-bit code, which then goes on as 32-bit code",
+        "#GP(0) (SDM 2B, MOV to CR0 and CR4; WRMSR)", None,
+    )
     NO_LIMITS = ("no offset is compared with its segment's limit", "#GP(0) or #SS(0) (SDM 3A, 6.3)", None)
     RETURN_STACK_ABSENT = (
         "IRET to a stack segment that is not present raises #NP", "#SS (SDM 2A, IRET)", None,

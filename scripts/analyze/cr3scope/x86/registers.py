@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import USER
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.segment import Segment
 
 RFLAGS_TRAP, RFLAGS_DIRECTION = 1 << 8, 1 << 10
-RFLAGS_VIRTUAL_8086 = 1 << 17
+RFLAGS_NESTED_TASK, RFLAGS_VIRTUAL_8086 = 1 << 14, 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,20 @@ class Registers:
 
     @property
     def cpl(self) -> int:
-        """Return the privilege level: in real mode there is none but 0."""
-        return 0 if self.mode is CpuMode.REAL else self.cs & RPL
+        """Return the privilege level: in real mode there is none but 0, and virtual-8086 mode is at 3 (SDM 3A, 22.2)."""
+        if self.mode is CpuMode.REAL:
+            return 0
+        return USER if self.is_virtual_8086 else self.cs & RPL
+
+    @property
+    def is_virtual_8086(self) -> bool:
+        """Return whether it is virtual-8086 mode, which long mode does not have."""
+        return self.mode is CpuMode.PROTECTED and bool(self.rflags & RFLAGS_VIRTUAL_8086)
+
+    @property
+    def has_real_segments(self) -> bool:
+        """Return whether a selector is no more than its base by 16: in real and virtual-8086 mode (SDM 3A, 22.1.1, 22.2.2)."""
+        return self.mode is CpuMode.REAL or self.is_virtual_8086
 
     @property
     def pc(self) -> int:

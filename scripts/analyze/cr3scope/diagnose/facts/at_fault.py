@@ -15,11 +15,16 @@ from cr3scope.input.logs.int_log.record import registers_at
 class AtFault:
     """As far as they are known. ``registers``: by the names of `info registers`.
 
-    ``code_bits``: 64, 32 or 16, of the code segment.
+    ``code_bits``: 64, 32 or 16, of the code segment; ``linear``: RIP with its base, None where that is not known.
     """
 
     registers: Mapping[str, int] = field(default_factory=dict)
     code_bits: int | None = None
+    linear: int | None = None
+
+    def rip_at(self, place: int) -> int:
+        """Return RIP as it was if the instruction lies at the linear address ``place``, else that address."""
+        return self.registers.get("RIP", self.registers.get("EIP", place)) if place == self.linear else place
 
 
 def read_at_fault(log: Path, report: LogReport) -> AtFault:
@@ -29,4 +34,4 @@ def read_at_fault(log: Path, report: LogReport) -> AtFault:
         return AtFault()
     with LogFile(log) as file:
         dump = registers_at(file, fault)
-    return AtFault(dump.general, dump.code_bits)
+    return AtFault(dump.general, dump.code_bits, dump.linear)

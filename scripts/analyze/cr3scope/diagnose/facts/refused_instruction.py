@@ -42,7 +42,8 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
         title = message("the instruction at RIP={rip} is refused with {vector}", rip=Hex(fault.rip), vector=Vector(fault.vector))
         yield _finding(title, code, Message("which one it is takes python3-capstone to tell"))
         return
-    one, registers = decode(code, fault.rip, at_fault.code_bits or 64), at_fault.registers
+    registers, rip = at_fault.registers, at_fault.rip_at(fault.rip)
+    one = decode(code, rip, at_fault.code_bits or 64)
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
     cpu = replace(
         now,
@@ -51,10 +52,10 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
         efer=registers.get("EFER", now.efer),
     )
     if fault.vector == exceptions.UNDEFINED:
-        yield _undefined(code, one, fault.rip, cpu)
+        yield _undefined(code, one, rip, cpu)
     elif fault.vector == exceptions.NO_FPU:
         why = _NEEDS_FPU.get(cpu.cr0 & (CR0_EM | CR0_TS), "CR0.EM or CR0.TS was set")
-        what = message("the instruction at {rip}", rip=Hex(fault.rip))
+        what = message("the instruction at {rip}", rip=Hex(rip))
         if one:
             what = message("`{instruction}`", instruction=text(one))
         yield _finding(message("{what} needs the FPU, and {why}", what=what, why=Message(why)), code)

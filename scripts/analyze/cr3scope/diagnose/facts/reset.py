@@ -15,6 +15,7 @@ from cr3scope.x86.word import QWORD
 
 _LOG_HEAD = 4 << 20
 _FIRST_INTERRUPT = re.compile(rb"Servicing hardware INT[^$]{0,2000}?CR3=([0-9a-f]{8,16})")
+_BIOS_DATE_AT, _BIOS_DATE = 0xFFFF_FFF5, re.compile(rb"\d\d/\d\d/\d\d")  # behind the jump at the reset vector, as the IBM PC had it
 _STACK_BYTES = 8 << 10
 _FRAME = 5 * QWORD  # RIP, CS, RFLAGS, RSP, SS (SDM 3A, 7.14.2)
 _ALIGNED = 16
@@ -34,7 +35,7 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
             message("the watchdog device ran out (action: {action})", action=watchdog_action),
             message("QEMU reports WATCHDOG; no exception before it. {stood}", stood=_stood(cpu)),
         )
-    if cpu.in_long_mode and cpu.cpu.cr3 == firmware_cr3(log):
+    if cpu.in_long_mode and cpu.cpu.cr3 == firmware_cr3(log, cpu):
         place = _interrupted(cpu)
         if place is not None:
             watchdog = BY_ID["uefi-watchdog"].finding(
@@ -56,8 +57,11 @@ def _stood(cpu: StoppedCpu) -> Message:
     return message("CPU {cpu} was at RIP={rip}", cpu=cpu.number, rip=Hex(cpu.rip))
 
 
-def firmware_cr3(log: Path) -> int | None:
-    """Return under which tables the first interrupt came: before its DXE phase the firmware takes none. None without one."""
+def firmware_cr3(log: Path, cpu: StoppedCpu) -> int | None:
+    """Return under which tables the first interrupt came: before its DXE phase the firmware takes none. None without one, and
+    where the firmware is a BIOS, which has none."""
+    if _BIOS_DATE.fullmatch(cpu.physical(_BIOS_DATE_AT, 8)):
+        return None
     try:
         with log.open("rb") as file:
             found = _FIRST_INTERRUPT.search(file.read(_LOG_HEAD))

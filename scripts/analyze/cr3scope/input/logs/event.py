@@ -158,6 +158,7 @@ class InterruptRecord:
             self.cr3,
             self.rsp,
             self.offset,
+            is_fetch=self.access == "fetch",
         )
 
     def may_share_cpu(self, other: InterruptRecord) -> bool:

@@ -21,6 +21,7 @@ from cr3scope.paging.pdptes import refused_pdptes
 from cr3scope.paging.tables import root_entries
 from cr3scope.x86.cpu_state import CpuState, PagingMode
 from cr3scope.x86.names import entry_name
+from cr3scope.x86.word import MASK32
 
 _RECORD = re.compile(rb"@c3s[0-9]+ ")
 # The memory of a guest may hold records too, but most of its beginning is no text.
@@ -73,6 +74,8 @@ def open_any(
     cpu = source.cpu
     if cpu.paging_mode is PagingMode.NONE:
         raise UnusableInput(f"{name}: paging is off (CR0 {cpu.cr0:#x}): nothing is mapped (see --cr0)")
+    if cpu.has_short_addresses and cpu.cr3 > MASK32:
+        raise UnusableInput(f"{name}: CR3 {cpu.cr3:#x}: in {cpu.paging_mode.value} paging CR3 has 32 bits (see --cr4, --efer)")
     if root_entries(source.tables, cpu) is None:
         raise UnusableInput(f"{name}: no table at CR3 {cpu.cr3:#x} in the {source.container}")
     return replace(source, warnings=(*source.warnings, *_about_pdptes(source)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cr3scope.paging.tables import Tables
-from cr3scope.x86.cpu_state import CR4_LA57, CR4_PAE, EFER_LMA, CpuState
+from cr3scope.x86.cpu_state import CR4_LA57, CR4_PAE, EFER_LMA, CpuState, PagingMode
 
 if TYPE_CHECKING:
     from cr3scope.input.capture.records import Boot
@@ -64,8 +64,9 @@ class Overrides:
         return replace(cpu, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer)
 
     def assumed(self, cpu: CpuState, *registers: str) -> list[str]:
-        """Return a warning about those of the registers that the user did not name either."""
-        unnamed = [name for name in registers if getattr(self, name) is None]
+        """Return a warning about those of the registers that the user did not name either; EFER means nothing in 32-bit paging."""
+        has_efer = cpu.paging_mode is not PagingMode.BITS_32
+        unnamed = [name for name in registers if getattr(self, name) is None and (has_efer or name != "efer")]
         if not unnamed:
             return []
         values = " and ".join(f"{name.upper()} {getattr(cpu, name):#x}" for name in unnamed)

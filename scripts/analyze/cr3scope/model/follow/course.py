@@ -86,7 +86,7 @@ class Course:
         self.cpu = cpu  # control registers on the way; None if nobody knows them
         self.count = 0  # of the instructions that were followed
         self.wrote_stack = False
-        self.pushed_flags: dict[int, int] = {}  # by the place where PUSHF put them
+        self.pushed_flags: dict[int, int] = {}  # by the linear address at which PUSHF put them, until they are overwritten
         self.end, self.why = Message("no more are followed"), Why.UNTOLD
         self.stop: OwnException | None = None
 
@@ -160,6 +160,12 @@ class Course:
             return None
         return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
 
+    def store(self, place: int, width: int, value: int | None) -> None:
+        """Remember what memory at a linear address holds now; None if that is not known."""
+        self.memory.store(place, width, value)
+        for at in [at for at in self.pushed_flags if at < place + width and place < at + self.word]:
+            del self.pushed_flags[at]
+
     # -- the stack -----------------------------------------------------------------------------
 
     def push(self, one: Any, value: int | None, width: int) -> Iterator[Step]:
@@ -172,7 +178,7 @@ class Course:
         place = self.in_segment("ss", at)
         yield self.step(Role.STACK_WRITE, place, AccessKind.WRITE, width, one.address)
         self.wrote_stack = True
-        self.memory.store(place, width, value)
+        self.store(place, width, value)
         self.move_stack(at)
 
     def pop(self, one: Any, width: int) -> Way:
@@ -204,7 +210,7 @@ class Course:
         if place is not None:
             place &= self.mask
             yield self.step(Role.WRITE, place, AccessKind.WRITE, width, one.address)
-            self.memory.store(place, width, value)
+            self.store(place, width, value)
         self.now = after
 
     def move_stack(self, rsp: int) -> None:

@@ -40,7 +40,7 @@ def operand_steps(course: Course, one: Any) -> Iterator[Step]:
             yield course.step(_ROLES[kind], found.at, kind, found.width, one.address)
         if AccessKind.WRITE in found.kinds:
             is_copy = one.mnemonic == "mov"
-            course.memory.store(found.at, found.width, course.source(one) if is_copy else None)
+            course.store(found.at, found.width, course.source(one) if is_copy else None)
 
 
 def repeated(course: Course, one: Any) -> Way:
@@ -82,7 +82,7 @@ def _run(course: Course, one: Any, found: list[Access], count: int) -> Iterator[
             yield replace(step, extent=max(end - begin, each.width))
     for each in found:
         if AccessKind.WRITE in each.kinds:
-            course.memory.store(each.at, each.width * count, None)
+            course.store(each.at, each.width * count, None)
 
 
 def _pieces(at: int, total: int) -> Iterator[int]:

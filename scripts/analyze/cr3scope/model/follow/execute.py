@@ -22,7 +22,8 @@ from cr3scope.x86.exceptions import DIVIDE, UNDEFINED
 from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
-_ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "syscall", "sysret", "sysexit", "vmlaunch"})
+_ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "into", "bound", "syscall", "sysret", "sysenter",
+                   "sysexit", "rsm", "vmlaunch"})
 _CONDITIONAL = ("loop", "jrcxz", "jecxz")
 _PUSHED_FLAGS, _POPPED_FLAGS = ("pushf", "pushfd", "pushfq"), ("popf", "popfd", "popfq")
 
@@ -42,7 +43,7 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
         return course.ends(one)
     if name.startswith("maskmov"):  # what it writes depends on its data
         return course.ends(one)
-    if name in ("mov", "wrmsr") and (following := _control(course, one)) is not None:
+    if name in ("mov", "lmsw", "wrmsr") and (following := _control(course, one)) is not None:
         return following
     if name == "wrmsr" and course.known.get("ecx") in (None, EFER):
         return course.ends(one)
@@ -85,7 +86,7 @@ def _plain(course: Course, one: Any) -> Way:
     known = course.known
     name: str = one.mnemonic
     writes = written(one)
-    if name == "mov" and writes & {"cr0", "cr3", "cr4"}:
+    if name == "lmsw" or name == "mov" and writes & {"cr0", "cr3", "cr4"}:
         return course.ends(one)
     destination = _destination(one)
     pops_to_memory = name == "pop" and destination is None
@@ -112,7 +113,7 @@ def _plain(course: Course, one: Any) -> Way:
         yield from course.push(one, source, course.pushed_bytes(one))
     elif name in _PUSHED_FLAGS:
         yield from course.push(one, None, course.pushed_bytes(one))
-        course.pushed_flags[course.now.rsp] = course.now.rflags
+        course.pushed_flags[course.in_segment("ss", course.now.rsp)] = course.now.rflags
     elif name in _POPPED_FLAGS:
         yield from _pop_flags(course, one)
         if course.now.rflags & RFLAGS_TRAP:
@@ -165,7 +166,7 @@ def _bases(course: Course, one: Any, name: str) -> None:
 
 def _pop_flags(course: Course, one: Any) -> Iterator[Step]:
     """The system flags of a PUSHF come back; of a value that is not known nothing is."""
-    at = course.now.rsp
+    at = course.in_segment("ss", course.now.rsp)
     value = yield from course.pop(one, course.pushed_bytes(one))
     flags = course.pushed_flags.get(at) if value is None else value
     # The trap flag of an unknown value stands for all: the way ends.

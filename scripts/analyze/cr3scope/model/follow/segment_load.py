@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Platform, Quirk
 
 STACK, TASK, CODE = "ss", "tr", "cs"
+_NO_TASK = {True: "no available 64-bit TSS: {descriptor:#018x}", False: "no available TSS: {descriptor:#018x}"}  # in long mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,18 @@ def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused 
     return None
 
 
-def refused(register: str, selector: int, found: Descriptor, platform: Platform) -> Refused | None:
+def refused(register: str, selector: int, found: Descriptor, platform: Platform, mode: CpuMode) -> Refused | None:
     """Return the refusal of a selector for ``register``, None if it can be loaded.
 
     Registers are ``cs`` (by a far transfer to the same privilege), ``ss``, ``ds`` to ``gs``, ``tr``.
     """
     if register == CODE:
-        return _code(selector, found, platform)
+        return _code(selector, found, platform, mode)
     if register == STACK:
         return _stack(selector, found)
     if register == TASK:
-        if not found.is_available_tss:
-            return _protection(selector, _unfit("no available 64-bit TSS: {descriptor:#018x}", found))
+        if not found.is_available_tss and (mode is CpuMode.LONG or not found.is_available_small_tss):
+            return _protection(selector, _unfit(_NO_TASK[mode is CpuMode.LONG], found))
         return _present(NOT_PRESENT, selector, found)
     if not found.takes_reads:
         return _protection(selector, _unfit("no segment that can be read: {descriptor:#018x}", found))
@@ -78,14 +80,14 @@ def refused(register: str, selector: int, found: Descriptor, platform: Platform)
     return _present(NOT_PRESENT, selector, found)
 
 
-def _code(selector: int, found: Descriptor, platform: Platform) -> Refused | None:
+def _code(selector: int, found: Descriptor, platform: Platform, mode: CpuMode) -> Refused | None:
     if not found.is_code:
         return _protection(selector, _unfit("no code segment: {descriptor:#018x}", found))
     if not found.conforming and found.dpl:
         return _protection(selector, message("DPL {dpl}, at CPL 0", dpl=found.dpl))
     if not found.present:
         return _present(NOT_PRESENT, selector, found)
-    if found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
+    if mode is CpuMode.LONG and found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
         return _protection(selector, _unfit("L and D both set: {descriptor:#018x}", found))
     return None
 

@@ -57,7 +57,7 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
         if course.bits != 64:
             course.known.set(f"{register}_base", None)
         return True
-    if course.now.mode is CpuMode.REAL:
+    if course.now.has_real_segments:
         course.load_segment(register, in_real_mode(selector))
         return True
     if segment_load.is_null(selector):
@@ -85,7 +85,7 @@ def enter(course: Course, one: Any, selector: int, offset: int) -> Goes:
 
     Return whether the code goes on.
     """
-    if course.now.mode is CpuMode.REAL:
+    if course.now.has_real_segments:
         course.now = replace(course.now, cs=selector)
         course.load_segment(CODE, in_real_mode(selector))
         return True
@@ -139,7 +139,7 @@ def _descriptor(
         if value is None or (register == CODE and Descriptor(value).is_system):
             course.ends(one)
             return None
-        refused = segment_load.refused(register, selector, Descriptor(value), course.platform)
+        refused = segment_load.refused(register, selector, Descriptor(value), course.platform, now.mode)
         if refused and refused.vector == STACK_FAULT and is_return and course.platform.has(Quirk.RETURN_STACK_ABSENT):
             refused = replace(refused, vector=NOT_PRESENT)
         if refused is None:

@@ -12,6 +12,7 @@ from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.decode.memory_operands import far_bytes
 from cr3scope.x86.descriptors import RPL
+from cr3scope.x86.registers import RFLAGS_NESTED_TASK, RFLAGS_VIRTUAL_8086
 
 _FAR_RETURNS = {"retfq": 8, "iret": 2, "iretd": 4, "iretq": 8}  # bytes of each word they pop
 
@@ -60,13 +61,17 @@ def back(course: Course, one: Any) -> Way:
         return course.ends(one)
     is_interrupt = one.mnemonic.startswith("iret")
     moves_stack = is_interrupt and course.bits == 64
+    if is_interrupt and course.now.rflags & RFLAGS_NESTED_TASK:
+        return course.ends(one)  # back to another task
     top, words = course.now.rsp, []
     count = 5 if moves_stack else 3 if is_interrupt else 2
     for place in range(count):
         words.append((yield from course.peek(one, top + place * width, width)))
     after = top + count * width
     target, selector = words[:2]
-    if target is None or selector is None or selector & RPL and course.now.mode is not CpuMode.REAL:
+    if target is None or selector is None or selector & RPL and not course.now.has_real_segments:
+        return course.ends(one)
+    if is_interrupt and course.now.mode is CpuMode.PROTECTED and _may_enter_virtual_8086(course, words[2], top + 2 * width):
         return course.ends(one)
     if not (yield from segment_steps.enter(course, one, selector & 0xFFFF, target)):
         return None
@@ -81,3 +86,10 @@ def back(course: Course, one: Any) -> Way:
         after += one.operands[0].imm
     course.move_stack(after)
     return target
+
+
+def _may_enter_virtual_8086(course: Course, flags: int | None, place: int) -> bool:
+    """Whether an IRET pops VM (SDM 2A, IRET); what a PUSHF has left at the offset ``place`` has none."""
+    if flags is None:
+        flags = course.pushed_flags.get(course.in_segment("ss", place), RFLAGS_VIRTUAL_8086)
+    return bool(flags & RFLAGS_VIRTUAL_8086)

@@ -15,6 +15,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.platform import Platform, Quirk
+from cr3scope.x86.word import MASK32, MASK64
 
 # By mnemonic, without prefixes: the beginning is enough.
 _NO_ACCESS = ("lea", "nop", "bnd", "prefetch", "invlpg", "clflush", "clwb", "cldemote", "endbr")
@@ -68,9 +69,12 @@ def accesses(one: Any, known: KnownRegisters, platform: Platform) -> Iterator[Ac
 
     name = plain_name(one)
     if name == "xlatb":
-        table, index = known.get("rbx"), known.get("al")
-        if table is not None and index is not None:
-            yield Access(table + index & (1 << 64) - 1, 1, (AccessKind.READ,), "ds", table + index)
+        table, index = known.get({8: "rbx", 4: "ebx", 2: "bx"}[one.addr_size]), known.get("al")
+        is_other = one.bits != 64 and one.prefix[1]  # a segment prefix, which capstone does not tell as an operand
+        base = 0 if one.bits == 64 else None if is_other else known.get("ds_base")
+        if table is not None and index is not None and base is not None:
+            offset = table + index & (1 << 8 * one.addr_size) - 1
+            yield Access(base + offset & (MASK64 if one.bits == 64 else MASK32), 1, (AccessKind.READ,), "ds", offset)
     if name.startswith(_NO_ACCESS):
         return
     found = []
@@ -140,4 +144,4 @@ def _of_bit(one: Any, operand: Any, at: int, known: KnownRegisters) -> int | Non
     if offset >> bits - 1:
         offset -= 1 << bits
     place: int = at + offset // bits * operand.size
-    return place & (1 << 64) - 1
+    return place & (MASK64 if one.bits == 64 else MASK32)

@@ -46,7 +46,7 @@ def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None])
     if one.mnemonic in ("mov", "movabs"):
         return source(one)
     if one.mnemonic == "lea":
-        return decode.address(one, operands[1], known)
+        return decode.offset_of(one, operands[1], known)  # without the segment's base (SDM 2A, LEA)
     other = source(one)
     if one.mnemonic in ("xor", "sub") and operands[1].type == x86.X86_OP_REG:
         if operands[0].reg == operands[1].reg:

@@ -18,6 +18,7 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.x86.access import Fault
 from cr3scope.x86.exceptions import DOUBLE_FAULT, FIRST_INTERRUPT, NMI, makes_double_fault
+from cr3scope.x86.word import MASK32
 
 RECORD = b": v="  # in the first line of each, and nowhere else
 MAX_RECORD = 8192  # a dump with every optional register group is half as long
@@ -115,7 +116,7 @@ def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> Interr
         vector=vector,
         error_code=int(header[3], 16),
         cpu=replace(
-            dumped, rip=int(header[7], 16), linear=int(header[8], 16), rsp=int(header[10], 16), cpl=int(header[5]),
+            dumped, rip=int(header[7], 16), linear=_linear(int(header[8], 16), dumped.code_bits), rsp=int(header[10], 16), cpl=int(header[5]),
             cs=int(header[6], 16), cr2=cr2,
         ),
         old=int(check[1], 16) if check else None,
@@ -183,8 +184,13 @@ def whole_dump(data: bytes, start: int, end: int) -> RegisterDump:
     base = 0 if dumped.code_bits == 64 else None if code is None else int(code[3], 16)
     return replace(
         dumped, rip=rip, rsp=rsp, general=general, cs=int(code[2], 16) if code else None,
-        cpl=int(cpl[1]) if cpl else None, linear=None if base is None else rip + base,
+        cpl=int(cpl[1]) if cpl else None, linear=None if base is None else _linear(rip + base, dumped.code_bits),
     )  # fmt: skip
+
+
+def _linear(place: int, code_bits: int | None) -> int:
+    """The linear address that a sum with a segment's base is: QEMU prints all bits of it (SDM 3A, 3.4)."""
+    return place & MASK32 if code_bits in (16, 32) else place
 
 
 def _kind(data: bytes, header: re.Match[bytes], before: bytes) -> Kind:
