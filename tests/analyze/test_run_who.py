@@ -106,6 +106,20 @@ def test_that_the_host_has_executed_the_guest_is_said_of_the_second_boot_too(tmp
     assert said == "no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)"
 
 
+def test_a_qemu_that_its_plugin_has_ended_is_no_guest_that_ended_otherwise(tmp_path: Path) -> None:
+    """As one whose file in the cache was cut."""
+
+    class Killed(Boots):
+        def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
+            outcome, verdict = super().__call__(command, folder, seconds, plugin)
+            if plugin is not None:
+                outcome.reason, outcome.exit_status = Reason.EXITED, -7
+            return outcome, verdict
+
+    _, said = twice(tmp_path, Killed(finding(), finding()))
+    assert said == "no writer is told: the second boot, with the plugin (/plugin.so): QEMU itself was ended by signal 7"
+
+
 def test_whatever_stands_in_the_way_of_a_second_boot_the_first_verdict_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "second").mkdir()
     verdict, said = twice(tmp_path, Boots(finding(), finding(writer=WRITER)))

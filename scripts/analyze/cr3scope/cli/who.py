@@ -117,6 +117,8 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
         return _noted(verdict, _INTERRUPTED)
     if not second.started:
         return _noted(verdict, f"the second boot, with the plugin, did not start: {last_words(second) or 'QEMU does not say why'}")
+    if second.reason is Reason.EXITED and (second.exit_status or 0) < 0:
+        return _noted(verdict, f"the second boot, with the plugin ({plugin.program}): QEMU itself was ended by signal {-(second.exit_status or 0)}")
     writers = open_writers(plugin)
     if writers is not None:
         with closing(writers):
