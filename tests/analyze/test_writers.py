@@ -14,6 +14,8 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.writer import When, Writer
 from cr3scope.errors import UnusableInput
+from cr3scope.images.place import Place
+from cr3scope.images.symbols import Symbols
 from cr3scope.input.writers import layout
 from cr3scope.input.writers.layout import Section
 from cr3scope.input.writers.reader import Block, Call, WritersFile
@@ -145,6 +147,22 @@ def test_a_file_that_moves_memory_below_zero_knows_no_word(tmp_path: Path) -> No
     counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
     file = opened(tmp_path, sections, made.header(counts, guest=(0, 1 << 32, 2 << 32, 1 << 51), counts_ram=1))
     assert file.word(1 << 32) is None
+
+
+class NoLines(Symbols):
+    """A file with symbols, and without lines."""
+
+    def place(self, name: str, address: int) -> Place | None:
+        return Place(name, address, symbol=f"map+{address - LOADER:#x}", image="BOOTX64.EFI+0x1130")
+
+    def caller(self, name: str, return_address: int) -> Place | None:
+        return Place(name, return_address, symbol="main+0x9")
+
+
+def test_of_a_file_without_lines_the_writer_is_a_function(tmp_path: Path) -> None:
+    finding = attributed(guilty(), opened(tmp_path, records(after={0: NX})), NoLines((), ())).findings[0]
+    assert finding.writer is not None and (finding.writer.place, finding.writer.callers) == ("map+0x0", ("main+0x9", "main+0x9"))
+    assert "map+0x0 (0xdf98130) wrote" in text.render(Verdict(Status.FAULTED, (finding,)))
 
 
 def test_what_a_device_has_written_since_has_no_writer(tmp_path: Path) -> None:

@@ -126,4 +126,4 @@ def _part(word: int | None, at: int, width: int) -> int | None:
 def _words(place: Place | None, address: int) -> str:
     if place is None:
         return f"{address:#x}"
-    return place.source or place.image or f"{address:#x}"
+    return place.source or place.symbol or place.image or f"{address:#x}"
