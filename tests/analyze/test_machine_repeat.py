@@ -75,7 +75,8 @@ def test_a_folder_as_a_disk_is_a_copy_too_and_no_more_written(option: str, tmp_p
     """QEMU refuses a writable one under -snapshot."""
     folder, work = tmp_path / "esp", tmp_path / "work"
     (folder / "EFI").mkdir(parents=True)
-    image(folder / "EFI", "BOOTX64.EFI")
+    (folder / "EFI/BOOTX64.EFI").symlink_to(os.path.relpath(image(tmp_path, "loader.efi"), folder / "EFI"))
+    (folder / "gone").symlink_to("nowhere")
     work.mkdir()
     begin, end = ("file=", ",format=raw") if option == "-drive" else ("", "")
     before = before_first_boot(read_command([QEMU, option, f"{begin}fat:rw:{folder}{end}"]), work)
@@ -85,11 +86,18 @@ def test_a_folder_as_a_disk_is_a_copy_too_and_no_more_written(option: str, tmp_p
     assert (kept / "EFI/BOOTX64.EFI").read_bytes() == b"before" and not (kept / "NvVars").exists()
 
 
+def test_of_a_folder_with_a_link_to_a_folder_there_is_no_copy(tmp_path: Path) -> None:
+    (tmp_path / "esp").mkdir()
+    (tmp_path / "esp/all").symlink_to("/")
+    before = before_first_boot(read_command([QEMU, "-hda", f"fat:rw:{tmp_path}/esp"]), tmp_path / "work")
+    assert before.images[0].copy is None and before.again().words[2] == f"fat:{tmp_path}/esp"
+
+
 def test_of_a_folder_too_large_to_keep_it_is_said_that_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cr3scope.limits.KEPT_FOLDER_FILES", 1)
     (tmp_path / "esp").mkdir()
-    image(tmp_path / "esp", "a")
-    image(tmp_path / "esp", "b")
+    for file in (image(tmp_path / "esp", "a"), image(tmp_path / "esp", "b"), tmp_path / "esp"):
+        os.utime(file, (1, 1))
     before = before_first_boot(read_command([QEMU, "-hda", f"fat:rw:{tmp_path}/esp"]), tmp_path)
     image(tmp_path / "esp", "c")
     assert [*before.changed()] == [f"{tmp_path}/esp"] and before.again().words[2] == f"fat:{tmp_path}/esp"

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -72,7 +72,7 @@ def _state(file: Path) -> State | None:
         if stat.S_ISREG(found.st_mode):
             return found.st_size, found.st_mtime_ns
         if stat.S_ISDIR(found.st_mode):
-            inside = [each.lstat() for each in islice(_below(file), limits.KEPT_FOLDER_FILES)]
+            inside = [each.stat() for each in islice(_below(file), limits.KEPT_FOLDER_FILES) if each.exists()]
             return sum(each.st_size for each in inside), max(each.st_mtime_ns for each in (found, *inside))
     return None
 
@@ -82,16 +82,21 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in (*folders, *files))
 
 
+def _dangling(folder: str, names: Iterable[str]) -> list[str]:
+    """The links that lead nowhere."""
+    return [name for name in names if not Path(folder, name).exists()]
+
+
 def _copy(file: Path, size: int, target: Path) -> Path | None:
     if size > limits.KEPT_IMAGE_BYTES or not os.access(file, os.W_OK):
         return None
     try:
         if not file.is_dir():
             shutil.copyfile(file, target)
-        elif any(islice(_below(file), limits.KEPT_FOLDER_FILES - 1, None)):
-            return None
+        elif any(number >= limits.KEPT_FOLDER_FILES or each.is_symlink() and each.is_dir() for number, each in enumerate(_below(file), 1)):
+            return None  # of a link to a folder nobody knows how much lies behind it
         else:
-            shutil.copytree(file, target, symlinks=True)
+            shutil.copytree(file, target, ignore=_dangling)
     except (OSError, shutil.Error):
         return None
     return target
