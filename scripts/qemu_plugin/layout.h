@@ -62,7 +62,6 @@ struct header {
 };
 
 enum {
-    FLAG_VALUES = 1,  /* values are known, of pages that have room for them */
     FLAG_FULL = 2,    /* a section is full, or the disk: some stores are not recorded */
     FLAG_CPUS = 4,    /* more CPUs than can be told apart: theirs are not recorded */
     FLAG_CALLS = 8,   /* no more calls are kept */
@@ -92,8 +91,8 @@ struct store {
     uint32_t cpu;
 };
 
-/** Some 65,536 stores of a CPU, or all between two events; in order. `instructions`: that CPU's own
- * count. */
+/** MOMENT_STORES stores of a CPU, or all between two events; in order. `instructions`: that CPU's
+ * own count. */
 struct moment {
     uint64_t instructions;
     uint64_t event; /* number of the event that it is, from 1 on; 0 for none */

@@ -94,6 +94,18 @@ def test_an_image_that_is_cut_is_told(tmp_path: Path) -> None:
     assert ["it is cut" in title(one) for one in found(tmp_path / "a.efi", GOOD.bytes()[:-0x200])] == [True]
 
 
+def test_an_image_as_long_as_a_kernel_with_all_that_it_needs_is_not_cut(tmp_path: Path) -> None:
+    """An initial RAM disk in a section of a unified kernel image: sparse here."""
+    size = 300 << 20
+    data = bytearray(GOOD.with_(sections=(TEXT, RELOC, replace(DATA, offset=0x4000, size=size)), size=0x4000 + size).bytes())
+    at = data.index(b".data") + 16
+    struct.pack_into("<I", data, at, size)
+    path = written(tmp_path / "uki.efi", bytes(data))
+    with path.open("r+b") as file:
+        file.truncate(struct.unpack_from("<I", data, at + 4)[0] + size)
+    assert lint(path).findings == ()
+
+
 def test_an_entry_that_is_data_only_strict_firmware_refuses_without_nx_compat(tmp_path: Path) -> None:
     told = found(tmp_path / "a.efi", GOOD.with_(entry=0x2000, dll=0).bytes())
     assert [(one.rule, one.severity) for one in told] == [("efi-entry", W_), ("efi-strict-nx", N_)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,19 @@ def test_why_limine_does_not_see_a_request_is_told(tmp_path: Path) -> None:
         assert why in proof(one)[0]
     (one,) = found(tmp_path / "kernel", ALL.with_(prefix=bytes(8) + request(1)))
     assert "no segment loads it" in proof(one)[0]
+
+
+def test_what_debug_information_says_of_a_constant_is_no_request(tmp_path: Path) -> None:
+    """As for `constexpr uint64_t id[] = LIMINE_HHDM_REQUEST;`, which no code needs any more: DW_AT_const_value holds it."""
+    source, built = tmp_path / "k.c", tmp_path / "kernel"
+    source.write_text("void _start(void) { for (;;) { __asm__ volatile(\"hlt\"); } }\n")
+    constant = tmp_path / "constant"
+    constant.write_bytes(bytes(3) + request(1))
+    words = ["gcc", "-nostdlib", "-static", "-no-pie", "-ffreestanding"]
+    subprocess.run([*words, source, "-o", built], check=True, capture_output=True)
+    subprocess.run(["objcopy", "--add-section", f".debug_info={constant}", built], check=True, capture_output=True)
+    linted = lint(built)
+    assert "Limine" not in linted.forms and not [one for one in linted.findings if one.rule == "limine-requests"]
 
 
 def test_64_bits_by_multiboot_is_a_note_about_qemu(tmp_path: Path) -> None:

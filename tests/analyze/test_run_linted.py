@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from analyze.lint_files import Kernel, written
 
+from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.message import Message
+from cr3scope.render.finding import proof
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case
 from cr3scope.verdict.linted import FileFinding, with_linted
@@ -54,6 +58,16 @@ def test_of_a_kernel_that_qemu_enters_a_wrong_entry_explains_any_death() -> None
     case = died(Ending.TRIPLE_FAULT, 0x9999)
     assert told(case, FileFinding(FELL, is_booted=True)) == [("wrong-entry", "error")]
     assert told(case, FileFinding(replace(FELL, rule="segment-layout"), is_booted=True)) == [("segment-layout", "warning")]
+
+
+def test_which_of_the_files_it_is_is_told(tmp_path: Path) -> None:
+    both = tmp_path / "with symbols", tmp_path / "as QEMU takes it"
+    for path in both:
+        written(path, Kernel(entry=0).bytes())
+    linted = FilesLinted()
+    linted.start(both[:1], both[1])
+    found = [(one.finding.rule, proof(one.finding)[0], one.is_booted) for one in linted.wait().findings]
+    assert found == [("wrong-entry", f"in {path}, as it is before the boot", path is both[1]) for path in both]
 
 
 def test_warnings_come_behind_all_else_and_change_no_verdict() -> None:

@@ -6,20 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from analyze import writers_builder
 
 from cr3scope.cli.who import boot_twice, boot_with_plugin
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.writer import Writer
+from cr3scope.errors import UnusableInput
 from cr3scope.message import Message
 from cr3scope.qemu.command import Command, read_command
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin
+from cr3scope.qemu.repeat import AsBefore
 from cr3scope.render.message import plain
-from cr3scope.verdict.types import Status, Verdict
+from cr3scope.verdict.types import Branch, Status, Verdict
 from cr3scope.x86.access import EntryRef
 
+PATH = (Branch(0x5000, 0x6000, 1, ("0x5000", "0x6000")),)
 WRITER = Writer(0x1000, 0x5000, "loader.c:7", 0, 3)
 
 
@@ -40,7 +44,7 @@ class Boots:
         self.plugins.append(plugin)
         self.seconds.append(seconds)
         outcome = Outcome(reason=self._reason, started=True, seconds=5.0)
-        return outcome, Verdict(self._status, (self._found[len(self.plugins) - 1],))
+        return outcome, Verdict(self._status, (self._found[len(self.plugins) - 1],), path=PATH if plugin is not None else ())
 
 
 def twice(tmp_path: Path, boots: Boots, *words: str) -> tuple[Verdict, str]:
@@ -57,7 +61,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_writer_of_the_same_entry_is_taken_over(tmp_path: Path) -> None:
     boots = Boots(finding(), finding(writer=WRITER))
     verdict, said = twice(tmp_path, boots)
-    assert verdict.findings[0].writer == WRITER and not said
+    assert verdict.findings[0].writer == WRITER and not said and verdict.path == PATH
     assert [plugin is not None for plugin in boots.plugins] == [False, True]
     assert boots.seconds == [60.0, 30.0]  # four times the first one's 5 s, and 10 s more
 
@@ -68,11 +72,73 @@ def test_that_the_entry_lay_elsewhere_is_said(tmp_path: Path) -> None:
     assert "the second boot had the entry at 0x1000, not at 0x9000" in said
 
 
+class ManyBoots(Boots):
+    """Boots with several findings each."""
+
+    def __init__(self, first: tuple[Finding, ...], second: tuple[Finding, ...]) -> None:
+        super().__init__(first[0], second[0])
+        self._all = (first, second)
+
+    def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
+        outcome, verdict = super().__call__(command, folder, seconds, plugin)
+        return outcome, replace(verdict, findings=self._all[len(self.plugins) - 1])
+
+
+def test_of_entries_with_one_index_each_has_its_own_writer(tmp_path: Path) -> None:
+    low, high = (replace(finding(phys=phys), range=(first, first + 0xFFF)) for phys, first in ((0x1000, 0x5000), (0x2000, 0x205000)))
+    others = tuple(replace(each, writer=replace(WRITER, phys=each.entry.phys)) for each in (high, low) if each.entry is not None)
+    verdict, said = twice(tmp_path, ManyBoots((low, high), others))
+    assert [each.writer.phys for each in verdict.findings if each.writer is not None] == [0x1000, 0x2000] and not said
+    moved = tuple(replace(each, range=(0x9000, 0x9FFF)) for each in others)
+    (tmp_path / "second").rmdir()
+    verdict, said = twice(tmp_path, ManyBoots((low, high), moved))
+    assert [each.writer for each in verdict.findings] == [None, None] and "it ended otherwise" in said
+
+
+def test_that_the_host_has_executed_the_guest_is_said_of_the_second_boot_too(tmp_path: Path) -> None:
+    class ByHost(Boots):
+        def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
+            if plugin is not None:
+                writers_builder.write(plugin.file, {})
+            return super().__call__(command, folder, seconds, plugin)
+
+    _, said = twice(tmp_path, ByHost(finding(), finding()))
+    assert said == "no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)"
+
+
+def test_a_qemu_that_its_plugin_has_ended_is_no_guest_that_ended_otherwise(tmp_path: Path) -> None:
+    """As one whose file in the cache was cut."""
+
+    class Killed(Boots):
+        def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
+            outcome, verdict = super().__call__(command, folder, seconds, plugin)
+            if plugin is not None:
+                outcome.reason, outcome.exit_status = Reason.EXITED, -7
+            return outcome, verdict
+
+    _, said = twice(tmp_path, Killed(finding(), finding()))
+    assert said == "no writer is told: the second boot, with the plugin (/plugin.so): QEMU itself was ended by signal 7"
+
+
+def test_whatever_stands_in_the_way_of_a_second_boot_the_first_verdict_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "second").mkdir()
+    verdict, said = twice(tmp_path, Boots(finding(), finding(writer=WRITER)))
+    assert verdict.status is Status.FAULTED and said == f"no writer is told: no second boot: {tmp_path}/second: File exists"
+
+    def interrupt(*_: object) -> AsBefore:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cr3scope.cli.who.before_first_boot", interrupt)
+    with pytest.raises(UnusableInput, match="^interrupted before QEMU was started$"):
+        twice(tmp_path, Boots(finding(), finding()))
+
+
 @pytest.mark.parametrize("other", [finding(index=1, writer=WRITER), finding(rule="stack-readonly", writer=WRITER)])
 def test_of_a_boot_that_ended_otherwise_nobody_is_named(other: Finding, tmp_path: Path) -> None:
     verdict, said = twice(tmp_path, Boots(finding(), other))
     assert verdict.findings[0].writer is None
     assert "tells no writer: it ended otherwise" in said
+    assert verdict.path == () and verdict.shaped == ()  # which led to that other end
 
 
 @pytest.mark.parametrize(

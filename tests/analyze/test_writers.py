@@ -14,6 +14,8 @@ from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.writer import When, Writer
 from cr3scope.errors import UnusableInput
+from cr3scope.images.place import Place
+from cr3scope.images.symbols import Symbols
 from cr3scope.input.writers import layout
 from cr3scope.input.writers.layout import Section
 from cr3scope.input.writers.reader import Block, Call, WritersFile
@@ -23,7 +25,9 @@ from cr3scope.render import json as json_form
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope.verdict.writers import attributed
 from cr3scope.x86.access import EntryRef, Fault
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CpuState
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.entry import formats_of
 
 NX = 0x800000000DFBD003
 ACCESSED = 0x20
@@ -104,6 +108,61 @@ def test_the_writer_of_an_entry_is_told_with_what_it_replaced_and_when(tmp_path:
     document = json_form.as_dict(Verdict(Status.FAULTED, (finding,)))
     one = document["findings"][0]  # type: ignore[index]
     assert one["writer"]["rip"] == "0xdf98130" and one["writer"]["old"] == "0x3" and one["unwritten"] is False
+
+
+SHORT = next(iter(formats_of(CpuState(cr0=CR0_PE | CR0_PG, cr3=TABLE, cr4=0, efer=0))))
+
+
+@pytest.mark.parametrize(
+    ("index", "before", "after", "is_told"),
+    [(0, 0x2003, 0x1001, True), (0, 0x0000000500001001, 0x1001, False), (1, 0x1001, 0x100100000000 | 0x1001, True)],
+)
+def test_of_an_entry_of_4_bytes_it_is_whoever_changed_these(index: int, before: int, after: int, is_told: bool, tmp_path: Path) -> None:
+    """The last store to the aligned 8 bytes may have been for the entry beside it."""
+    finding = BY_ID["nx-upper-level"].finding(Message("a"), Message("b"))
+    entry = EntryRef.of(SHORT, TABLE, index, 0x1001)
+    verdict = Verdict(Status.FAULTED, (replace(finding, entry=entry),))
+    writer = told(tmp_path, records(before={0: before}, after={0: after}), verdict).writer
+    assert (writer is not None) is is_told
+    if writer is not None:
+        assert (writer.phys, writer.new) == (TABLE + 4 * index, 0x1001)
+
+
+def test_the_switch_is_that_of_the_cpu_that_is_judged(tmp_path: Path) -> None:
+    """Another one's comes later, and what lies between the two is behind the first."""
+    events = [(1, 1, 0, 2, 0, 1), (2, 5, 1, 2, 0, 1)]
+    finding = told(tmp_path, records(stores=[(1, 2, 3, 0)], events=events, after={0: NX}))
+    assert finding.writer is not None and finding.writer.when is When.AFTER
+
+
+def test_instructions_of_another_cpu_are_not_counted(tmp_path: Path) -> None:
+    sections = records(after={0: NX})
+    sections[Section.MOMENTS] = layout.MOMENT.pack(7, 0, 1, 0) + layout.MOMENT.pack(9000, 0, 0, 0)
+    finding = told(tmp_path, sections)
+    assert finding.writer is not None and (finding.writer.when, finding.writer.instructions) == (When.BEFORE, None)
+
+
+def test_a_file_that_moves_memory_below_zero_knows_no_word(tmp_path: Path) -> None:
+    sections = records()
+    counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
+    file = opened(tmp_path, sections, made.header(counts, guest=(0, 1 << 32, 2 << 32, 1 << 51), counts_ram=1))
+    assert file.word(1 << 32) is None
+
+
+class NoLines(Symbols):
+    """A file with symbols, and without lines."""
+
+    def place(self, name: str, address: int) -> Place | None:
+        return Place(name, address, symbol=f"map+{address - LOADER:#x}", image="BOOTX64.EFI+0x1130")
+
+    def caller(self, name: str, return_address: int) -> Place | None:
+        return Place(name, return_address, symbol="main+0x9")
+
+
+def test_of_a_file_without_lines_the_writer_is_a_function(tmp_path: Path) -> None:
+    finding = attributed(guilty(), opened(tmp_path, records(after={0: NX})), NoLines((), ())).findings[0]
+    assert finding.writer is not None and (finding.writer.place, finding.writer.callers) == ("map+0x0", ("main+0x9", "main+0x9"))
+    assert "map+0x0 (0xdf98130) wrote" in text.render(Verdict(Status.FAULTED, (finding,)))
 
 
 def test_what_a_device_has_written_since_has_no_writer(tmp_path: Path) -> None:

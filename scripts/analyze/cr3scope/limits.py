@@ -51,6 +51,7 @@ PLUGIN_BUILD_SECONDS: Final = 60  # of a compiler that makes six small files, on
 PLUGIN_ASK_SECONDS: Final = 20  # of a QEMU that is asked for its plugin API and leaves at once
 PLUGIN_WORDS_BYTES: Final = 1 << 16  # of what a compiler or QEMU says then
 KEPT_IMAGE_BYTES: Final = 1 << 28  # of a disk image that is kept as it was for a second boot
+KEPT_FOLDER_FILES: Final = 1 << 12  # of a folder that QEMU makes a disk of
 
 # ELF files: cores and the files that images were made from. A core of a guest that is written with paging has a
 # segment for each mapping, a kernel a section for each function at most. QEMU writes two notes for each of at most

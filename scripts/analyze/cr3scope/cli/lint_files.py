@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
+from cr3scope.message import message
 
 if TYPE_CHECKING:
     from cr3scope.verdict.linted import FileFinding
@@ -42,7 +43,9 @@ class FilesLinted:
         for path in dict.fromkeys((*files, *([booted] if booted else ()))):
             is_booted = booted is not None and (path == booted or path.resolve() == booted.resolve())
             try:
-                self.findings += [FileFinding(one, is_booted) for one in lint(path).findings]
+                where = message("in {file}, as it is before the boot", file=str(path))
+                found = (replace(one, proof=(where, *one.proof)) for one in lint(path).findings)
+                self.findings += [FileFinding(one, is_booted) for one in found]
             except UnusableInput as error:
                 if path in files:  # of what QEMU alone is given QEMU says what is wrong
                     self.notes.append(f"not linted: {error}")

@@ -6,8 +6,8 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from cr3scope.qemu.plugin_build import NoPlugin, plugin_for
 from cr3scope.qemu.repeat import AsBefore, before_first_boot
 from cr3scope.verdict.assemble import with_note, with_writers
 from cr3scope.verdict.types import Status, Verdict
+from cr3scope.verdict.writers import NOT_EXECUTED
 
 if TYPE_CHECKING:
     from cr3scope.input.writers.reader import WritersFile
@@ -62,13 +63,18 @@ def boot_with_plugin(command: Command, folder: Path, work: Path, seconds: float,
         plugin = Plugin(plugin_for(command.words), work / "writers")
     except NoPlugin as error:
         why = str(error)
+    except (KeyboardInterrupt, Ended) as error:
+        raise UnusableInput("interrupted before QEMU was started") from error
     outcome, verdict = boots(command, folder, seconds if plugin is None else seconds * _SLOWER, plugin)
     return outcome, _noted(verdict, why) if why else verdict
 
 
 def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots: Boots) -> tuple[Outcome, Verdict]:
     """Boot; once more with the plugin, if the guest ended badly and it is to be told who wrote something."""
-    before = before_first_boot(command, work)
+    try:
+        before = before_first_boot(command, work)
+    except (KeyboardInterrupt, Ended) as error:
+        raise UnusableInput("interrupted before QEMU was started") from error
     outcome, verdict = boots(command, folder, seconds, None)
     if not _asks_who(verdict, outcome):
         return outcome, verdict
@@ -76,6 +82,8 @@ def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots
         return outcome, _second(before, outcome, verdict, work, boots)
     except UnusableInput as error:
         return outcome, _noted(verdict, str(error))
+    except OSError as error:
+        return outcome, _noted(verdict, f"no second boot: {error.filename or work}: {error.strerror}")
     except (KeyboardInterrupt, Ended):
         return outcome, _noted(verdict, _INTERRUPTED)
 
@@ -97,37 +105,55 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
     hazard = before.hazard(outcome.argv)
     if hazard:
         raise NoPlugin(f"no second boot: {hazard}")
-    plugin = Plugin(plugin_for(before.command.words), work / "writers")
+    command = before.again()
+    plugin = Plugin(plugin_for(command.words), work / "writers")
     changed = [*before.changed()]
     if sys.stderr.isatty():
         print("once more, with a plugin that keeps who wrote what; --no-who goes without", file=sys.stderr)
     folder = work / "second"
     folder.mkdir()
     seconds = _SLOWER * outcome.seconds + _MORE_SECONDS
-    second, again = boots(before.again(), folder, seconds, plugin)
+    second, again = boots(command, folder, seconds, plugin)
     if second.reason is Reason.INTERRUPTED:
         return _noted(verdict, _INTERRUPTED)
     if not second.started:
         return _noted(verdict, f"the second boot, with the plugin, did not start: {last_words(second) or 'QEMU does not say why'}")
+    if second.reason is Reason.EXITED and (second.exit_status or 0) < 0:
+        return _noted(verdict, f"the second boot, with the plugin ({plugin.program}): QEMU itself was ended by signal {-(second.exit_status or 0)}")
+    writers = open_writers(plugin)
+    if writers is not None:
+        with closing(writers):
+            if writers.is_empty:
+                return with_note(verdict, NOT_EXECUTED)
     return _with_writers(verdict, again, changed)
 
 
 def _with_writers(verdict: Verdict, again: Verdict, changed: list[str]) -> Verdict:
     """The first verdict, with what the second boot tells of the same things."""
-    by_key = {_key(each): each for each in reversed(again.findings) if each.writer is not None}
-    findings = tuple(_joined(each, by_key.get(_key(each))) for each in verdict.findings)
-    found = with_writers(verdict, findings, again.path, again.shaped, again.source_texts)
-    moved = next(((a, b) for a, b in zip(verdict.findings, findings, strict=True) if b.writer is not None and b.writer != a.writer
-                  and a.entry is not None and b.writer.phys != a.entry.phys), None)  # fmt: skip
-    if moved is not None and moved[0].entry is not None and moved[1].writer is not None:
-        found = _noted(found, f"the second boot had the entry at {moved[1].writer.phys:#x}, not at {moved[0].entry.phys:#x}:"
-                              " the writer's addresses are those of the second")  # fmt: skip
+    pairs = [(each, _same(each, verdict.findings, again.findings)) for each in verdict.findings]
+    findings = tuple(_joined(each, other) for each, other in pairs)
+    # Else its way is that to another end; of warnings, as of a file, there are the same in any boot.
+    is_same = any(other is not None for one, other in pairs if one.severity is Severity.ERROR)
+    found = with_writers(verdict, findings, again.path if is_same else (), again.shaped if is_same else (), again.source_texts)
+    moved = next(((one.entry.phys, other.writer.phys) for one, other in pairs if one.entry is not None and other is not None
+                  and other.writer is not None and other.writer.phys != one.entry.phys), None)  # fmt: skip
+    if moved is not None:
+        found = _noted(found, f"the second boot had the entry at {moved[1]:#x}, not at {moved[0]:#x}: the writer's addresses are those"
+                              " of the second")  # fmt: skip
     if all(each.writer is None for each in findings):
-        same = [each for each in again.findings if any(_key(each) == _key(one) for one in verdict.findings)]
-        why = "who wrote is not certain" if same else "it ended otherwise"
+        why = "who wrote is not certain" if is_same else "it ended otherwise"
         left = f"; the first has left {', '.join(changed)} changed" if changed else ""
         found = _noted(found, f"a second boot, with the plugin, tells no writer: {why}{left}")
     return found
+
+
+def _same(finding: Finding, own: Sequence[Finding], others: Sequence[Finding]) -> Finding | None:
+    """The finding of the other boot that is about the same thing: of the same addresses, or the only one of its kind in both boots."""
+    key = _key(finding)
+    alike = [each for each in others if _key(each) == key]
+    exact = next((each for each in alike if each.range == finding.range), None)
+    is_only = len(alike) == 1 and sum(_key(each) == key for each in own) == 1
+    return exact or (alike[0] if is_only else None)
 
 
 def _key(finding: Finding) -> tuple[object, ...]:
@@ -136,7 +162,7 @@ def _key(finding: Finding) -> tuple[object, ...]:
 
 
 def _joined(finding: Finding, other: Finding | None) -> Finding:
-    return finding if other is None else replace(finding, writer=other.writer)
+    return finding if other is None or other.writer is None else replace(finding, writer=other.writer)
 
 
 def _noted(verdict: Verdict, why: str) -> Verdict:

@@ -18,7 +18,7 @@ class When(Enum):
 class Writer:
     """The instruction at ``rip`` that stored last to what a finding is about; None if no code of the guest ever did.
 
-    ``place`` and ``callers`` are ``file:line``, ``IMAGE+0xOFFSET`` or an address; ``callers`` the newest first. ``what``: the
+    ``place`` and ``callers`` are ``file:line``, ``function+0xOFFSET``, ``IMAGE+0xOFFSET`` or an address; ``callers`` the newest first. ``what``: the
     thing that was written, where that is not the finding's entry. ``old`` and ``new``: the 8 bytes, None if nobody knows.
     ``instructions``: at most so many were executed by that CPU from then to the switch; None if nobody counted.
     """

@@ -62,7 +62,7 @@ def read_boot_file(path: Path) -> BootFile:
         return BootFile(path, kernel, multiboot=kernel.multiboot, size=len(data))
     linux = read_linux(data)
     if head.startswith(_MZ):
-        return BootFile(path, efi=read_efi(path, data[: limits.PE_IMAGE_BYTES]), linux=linux, size=len(data))
+        return BootFile(path, efi=read_efi(path, data), linux=linux, size=len(data))
     multiboot = () if linux else tuple(one for one in find_multiboot(data) if one.is_seen and one.names_addresses)
     if not linux and not multiboot:
         raise UnusableInput(f"{path}: {'empty' if not head else 'neither an ELF file, nor a UEFI image, nor a Linux kernel'}")

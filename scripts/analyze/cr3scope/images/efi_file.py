@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.images.pe_header import (
     COFF, MACHINE_X64, NEW_HEADER_AT, OPTIONAL_DIRECTORIES, OPTIONAL_ENTRY, OPTIONAL_IMAGE_BASE, OPTIONAL_SIZE_OF_IMAGE,
@@ -35,7 +36,7 @@ class EfiFile:
     """
 
     path: Path
-    data: bytes
+    data: Data
     bits: int
     entry: int
     image_base: int
@@ -60,7 +61,7 @@ class EfiFile:
         if section is None:
             return b""
         inside = offset - section.offset
-        return self.data[section.in_file + inside : section.in_file + min(inside + length, section.bytes_in_file)]
+        return bytes(self.data[section.in_file + inside : section.in_file + min(inside + length, section.bytes_in_file)])
 
     def relocated(self) -> Iterator[int]:
         """Yield the offset of each word that is moved with the image. ValueError if the table is damaged."""
@@ -79,7 +80,7 @@ class EfiFile:
             place += length
 
 
-def read_efi(path: Path, data: bytes) -> EfiFile:
+def read_efi(path: Path, data: Data) -> EfiFile:
     """Return the headers of a PE file. UnusableInput if they are cut, or those of another machine."""
     at = struct.unpack_from("<I", data, NEW_HEADER_AT)[0] if len(data) >= NEW_HEADER_AT + 4 else len(data)
     optional = at + len(SIGNATURE) + COFF.size
@@ -105,6 +106,6 @@ def read_efi(path: Path, data: bytes) -> EfiFile:
     )  # fmt: skip
 
 
-def _word(data: bytes, at: int, form: str) -> int:
+def _word(data: Data, at: int, form: str) -> int:
     value: int = struct.unpack_from(f"<{form}", data, at)[0]
     return value

@@ -164,7 +164,7 @@ def read_kernel(path: Path) -> KernelFile:
     names = ("virt", "phys", "offset", "filesz", "memsz", "flags", "align")
     loads = tuple(Load(number, *row) for number, row in enumerate(zip(*(integers(rows[name]) for name in names), strict=True)))
     places = [(one.virt, one.offset, one.filesz) for one in loads]
-    return KernelFile(path, sections, loads, find_multiboot(sections.data), find_limine(sections.data, places),
+    return KernelFile(path, sections, loads, find_multiboot(sections.data), find_limine(sections.data, places, _unloaded(sections)),
                       tuple(_code(sections)))  # fmt: skip
 
 
@@ -174,3 +174,10 @@ def _code(sections: ElfSections) -> Iterator[tuple[str, int, int]]:
     for number in integers(wanted.nonzero()[0]):
         section = sections.number(number)
         yield sections.name_of(number), section.virt, section.size
+
+
+def _unloaded(sections: ElfSections) -> list[tuple[int, int]]:
+    """Offset and size of the sections that say that they take no memory: debug information, comments, names."""
+    rows = sections.head.sections
+    rows = rows[(rows["flags"] & _ALLOCATED == 0) & (rows["type"] != NO_BITS) & (rows["size"] > 0)]
+    return list(zip(integers(rows["offset"]), integers(rows["size"]), strict=True))

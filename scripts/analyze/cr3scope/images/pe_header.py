@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.arrays import Data
 
 HEADER_BYTES = 0x1000
 MACHINE_X64 = 0x8664
@@ -97,7 +98,7 @@ def pdb_name(record: bytes) -> str | None:
     return path.rsplit("/", 1)[-1] or None
 
 
-def read_sections(data: bytes, at: int, count: int) -> Iterator[Section]:
+def read_sections(data: Data, at: int, count: int) -> Iterator[Section]:
     """Yield the rows of a section table that lie in the given bytes."""
     for place in range(at, at + count * SECTION.size, SECTION.size):
         if place + SECTION.size > len(data):

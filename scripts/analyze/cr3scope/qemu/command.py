@@ -179,8 +179,25 @@ def _chardev(
 
 def properties_of(value: str) -> dict[str, str]:
     """Return the properties of ``backend,name=value,...``; a comma within a value is doubled."""
-    parts = (part.replace("\0", ",") for part in value.replace(",,", "\0").split(","))
+    parts = (part.replace("\0", ",") for part in _parts(value))
     return {name: word for name, found, word in (part.partition("=") for part in parts) if found}
+
+
+def with_property(value: str, name: str, word: str) -> str:
+    """Return an option's value in which a property, wherever it stands, has another word."""
+    changed = (f"{name}={word}" if part.startswith(f"{name}=") else part.replace("\0", ",") for part in _parts(value))
+    return ",".join(part.replace(",", ",,") for part in changed)
+
+
+def without_properties(value: str, names: Sequence[str]) -> str:
+    """Return an option's value without some of its properties."""
+    left = (part for part in _parts(value) if part.partition("=")[0] not in names)
+    return ",".join(part.replace("\0", ",,") for part in left)
+
+
+def _parts(value: str) -> list[str]:
+    """The properties of a value, with a NUL for each comma within one."""
+    return value.replace(",,", "\0").split(",")
 
 
 def _log_file(log: Path) -> list[str]:

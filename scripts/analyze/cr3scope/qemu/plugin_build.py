@@ -37,23 +37,26 @@ class NoPlugin(UnusableInput):
 def plugin_for(command: Sequence[str]) -> Path:
     """Return the plugin for the QEMU that a command starts; NoPlugin if none can be had.
 
-    The command is started, and ends before it has opened a disk.
+    The command is started, and ends before it has opened a disk; what it opens earlier (a log, a -chardev's file) it begins anew.
     """
     return _built("plugin", _flags_of(api_of(command)), sorted(_sources().glob("*.c")))
 
 
 def api_of(command: Sequence[str]) -> int:
     """Return the version of the plugin API to build for, as the QEMU tells that a command starts; NoPlugin if none."""
-    with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
-        source = Path(folder, "asking.c")
-        source.write_text(_ASKING)
-        asking = _built("asking", (), [source])
-    words = _last_words([*command, "-display", "none", "-plugin", str(asking)], limits.PLUGIN_ASK_SECONDS)
+    try:
+        with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
+            source = Path(folder, "asking.c")
+            source.write_text(_ASKING)
+            asking = _built("asking", (), [source])
+    except OSError as error:
+        raise NoPlugin(f"the plugin was not built: {error.filename or tempfile.gettempdir()}: {error.strerror}") from error
+    _, words = _ran([*command, "-display", "none", "-D", os.devnull, "-plugin", str(asking)], limits.PLUGIN_ASK_SECONDS)
     found = _TAKES.search(words)
     newest = decimal(found[1], 1 << 20) if found else None
     if newest is None:
         said = next((line for line in reversed(words.splitlines()) if line.strip()), "it said nothing")
-        raise NoPlugin(f"this QEMU takes no plugin: {printable(said.strip())}")
+        raise NoPlugin(f"this QEMU was asked for its plugin API, and does not tell it: {printable(said.strip())}")
     return min(newest, NEWEST_API)
 
 
@@ -80,24 +83,34 @@ def _built(name: str, flags: Sequence[str], sources: Sequence[Path]) -> Path:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     folder = _cache()
     target = folder / f"{name}-{digest.hexdigest()[:16]}.so"
-    if not target.is_file():
-        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as work:
-            made = Path(work, target.name)
-            _compile(compile_command(compiler, flags, sources, made))
-            made.rename(target)
+    if not _is_ours(target):
+        try:
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=folder) as work:
+                made = Path(work, target.name)
+                _compile(compile_command(compiler, flags, sources, made))
+                made.chmod(0o700)
+                made.rename(target)
+        except OSError as error:
+            raise NoPlugin(f"the plugin was not built: {folder}: {error.strerror}") from error
     return target
 
 
-def _compile(words: Sequence[str]) -> None:
+def _is_ours(program: Path) -> bool:
+    """Whether it was built before, and nobody else can have changed it since: the folder may have been open to others once."""
     try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=limits.PLUGIN_BUILD_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoPlugin(f"the plugin was not built: {words[0]}: {error}") from error
-    if done.returncode:
-        said = done.stderr[: limits.PLUGIN_WORDS_BYTES].decode(errors="replace").strip().split("\n")
-        why = next((line for line in said if "error" in line), said[0])
+        found = program.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
+
+
+def _compile(words: Sequence[str]) -> None:
+    status, said = _ran(words, limits.PLUGIN_BUILD_SECONDS)
+    if status is None:
+        raise NoPlugin(f"the plugin was not built: {words[0]} was not done after {limits.PLUGIN_BUILD_SECONDS} s")
+    if status:
+        lines = said.strip().split("\n")
+        why = next((line for line in lines if "error" in line), lines[0])
         raise NoPlugin(f"the plugin was not built: {printable(why) or 'the compiler does not say why'}")
 
 
@@ -113,7 +126,10 @@ def _compiler() -> str:
 def _cache() -> Path:
     """A folder that nobody else can write to: what lies there is executed."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path.home() / ".cache"
+    try:
+        base = Path(given) if given.startswith("/") else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise NoPlugin("the plugin was not built: you have no home folder to keep it in: set XDG_CACHE_HOME") from error
     folder = base / "cr3scope"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,8 +143,8 @@ def _cache() -> Path:
     return folder
 
 
-def _last_words(command: Sequence[str], seconds: float) -> str:
-    """What a command prints on standard error; it and what it started are ended when the time is up."""
+def _ran(command: Sequence[str], seconds: float) -> tuple[int | None, str]:
+    """Exit status, None if the time was up, and what it prints on standard error. It and what it started are ended."""
     from cr3scope.qemu.brood import Brood
 
     brood = Brood()
@@ -136,11 +152,12 @@ def _last_words(command: Sequence[str], seconds: float) -> str:
         process = brood.start(command)
         try:
             _, said = process.communicate(timeout=seconds)
+            status: int | None = process.returncode
         except subprocess.TimeoutExpired:
-            said = b""
+            status, said = None, b""
     except (OSError, ValueError) as error:
         raise NoPlugin(f"{command[0]}: cannot be started: {error}") from error
     finally:
         brood.end()
         brood.close()
-    return said[: limits.PLUGIN_WORDS_BYTES].decode(errors="replace")
+    return status, said[: limits.PLUGIN_WORDS_BYTES].decode(errors="replace")

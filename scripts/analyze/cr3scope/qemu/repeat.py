@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cr3scope import limits
-from cr3scope.qemu.command import Command, options_of, properties_of
+from cr3scope.qemu.command import Command, Serial, options_of, properties_of, read_command, with_property, without_properties
+from cr3scope.qemu.kept_image import KeptImage, folder_of, keep, place_of
 
 # Options whose value is an image, as it is.
 _IMAGES = frozenset({"hda", "hdb", "hdc", "hdd", "fda", "fdb", "pflash", "sd", "mtdblock"})
 _PORTS = frozenset({"serial", "parallel", "debugcon", "monitor"})
-_READ_ONLY = frozenset({("readonly", "on"), ("read-only", "on"), ("readonly", "true"), ("read-only", "true"), ("media", "cdrom")})
+_CALLED = _PORTS | {"chardev", "mon", "qmp", "qmp-pretty"}
+_TRUE, _FALSE = ("on", "yes", "true", "y"), ("off", "no", "false", "n")  # as QEMU reads them
 _SHARED = {"virtfs": "a folder of the host", "fsdev": "a folder of the host", "tpmdev": "a TPM"}
 _SHARED_DEVICES = ("vfio-", "usb-host", "vhost-user", "pmem", "nvdimm")
-
-
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """A disk image that a guest may write: where it stands in the command, and how it was before the first boot."""
-
-    place: int
-    file: Path
-    was: tuple[int, int]
-    copy: Path | None
+_NETWORKS = frozenset({"netdev", "nic", "net"})
+_JSON = "{"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +25,30 @@ class AsBefore:
     """What a command's disks were before its first boot."""
 
     command: Command
-    images: tuple[_Image, ...]
+    images: tuple[KeptImage, ...]
 
     def hazard(self, argv: Sequence[str]) -> str:
         """Return why a second boot could change something of the user's, or meet something else; "" if it cannot.
 
         ``argv``: the words with which QEMU itself was started at last, whatever script the command is.
         """
-        own = {image.file for image in self.images if image.copy is not None} if self.command.is_bare else set()
+        own = {str(image.file) for image in self.images if image.copy is not None} if self.command.is_bare else set()
         for _, name, value in options_of(argv or self.command.words):
             properties = properties_of(value)
-            if name in _SHARED and "readonly=on" not in value:
+            if name in _SHARED and properties.get("readonly") not in _TRUE:
                 return f"-{name}: the guest may have changed {_SHARED[name]}"
-            if name == "device" and value.startswith(_SHARED_DEVICES):
+            if name in _NETWORKS and "smb" in properties:
+                return f"-{name} with smb=: the guest may have changed a folder of the host"
+            if name == "device" and any(_is_of(value, driver) for driver in _SHARED_DEVICES):
                 return f"-device {value.split(',')[0]}: what the guest does to it stays"
-            if name == "object" and "share=on" in value:
+            if name == "object" and (properties.get("share") in _TRUE or value.startswith(_JSON) and '"share"' in value):
                 return "-object with share=on: the guest's memory is a file of the host"
-            if name == "blockdev" and not _READ_ONLY & set(properties.items()):
-                file = properties.get("filename")
-                if value.startswith("{") or file is not None and Path(file) not in own:
-                    return "-blockdev: what the guest writes cannot be kept from the image"
+            if name == "blockdev" and not _is_kept(value, properties, own):
+                return "-blockdev: what the guest writes cannot be kept from the image"
+            if name == "icount" and properties.get("rr") == "record":
+                return "-icount with rr=record: the second boot would be recorded over the first"
+            if name in _CALLED and _waits(value, properties):
+                return f"-{name}: it waits until somebody connects"
             if name in ("gdb", "s"):
                 return "a debugger was there the first time"
         return ""
@@ -63,23 +56,33 @@ class AsBefore:
     def changed(self) -> Iterator[str]:
         """Yield the images that the first boot has written, and of which no copy was kept: the second begins with that."""
         for image in self.images:
-            if image.copy is None and _state(image.file) != image.was:
+            if image.copy is None and image.is_changed():
                 yield str(image.file)
 
     def again(self) -> Command:
-        """Return the command for a second boot: on copies where images were written, and nothing is written to any."""
+        """Return the command for a second boot: on copies where images were written, and nothing is written to any file of the user's."""
         words = list(self.command.words)
         for image in self.images:
             if image.copy is not None:
-                words[image.place] = words[image.place].replace(_escaped(str(image.file)), _escaped(str(image.copy)))
+                words[image.place] = image.instead(words[image.place])
+        without: set[int] = set()
         for place, name, value in options_of(words):
-            if name == "drive" and "snapshot=" in value:
-                words[place + 1] = value.replace("snapshot=off", "snapshot=on")
+            if name == "drive":
+                words[place + 1] = _snapshot(value)
+            elif name in _IMAGES and folder_of(value) is not None:
+                words[place + 1] = value.replace(":rw:", ":")
             elif name in _PORTS and value.startswith("file:"):
                 words[place + 1] = "null"
-            elif name == "chardev" and value.startswith("file,"):
-                words[place + 1] = f"null,id={properties_of(value).get('id', '')}"
-        return replace(self.command, words=(*words, "-snapshot"), log_file=None, serial_copy=None)
+            elif name in ("chardev", "audiodev"):
+                words[place + 1] = _nowhere(name, value)
+            elif name == "object" and value.startswith("filter-dump,") or name == "trace" and "file" in properties_of(value):
+                words[place + 1] = with_property(value, "file", "/dev/null")
+            elif name == "plugin":  # the user's own, which may keep a file too
+                without |= {place, place + 1}
+        left = [word for place, word in enumerate(words) if place not in without]
+        again = read_command([*left, "-snapshot"])
+        serial = Serial.OURS if self.command.serial is Serial.OURS else again.serial  # a `-serial file:` is no more among the words
+        return replace(again, log_file=None, serial_copy=None, serial=serial)
 
 
 def before_first_boot(command: Command, folder: Path) -> AsBefore:
@@ -87,38 +90,60 @@ def before_first_boot(command: Command, folder: Path) -> AsBefore:
     return AsBefore(command, tuple(_images(command.words, folder)))
 
 
-def _images(words: Sequence[str], folder: Path) -> Iterator[_Image]:
+def _images(words: Sequence[str], folder: Path) -> Iterator[KeptImage]:
     for place, name, value in options_of(words):
         properties = properties_of(value)
         if name in _IMAGES:
-            file = value
-        elif name in ("drive", "blockdev") and not _READ_ONLY & set(properties.items()):
-            file = properties.get("file" if name == "drive" else "filename", "")
+            found = {"": value}
+        elif name in ("drive", "blockdev") and not _is_read_only(properties):
+            found = {key: properties[key] for key in properties if key == "file" and name == "drive" or _names_file(key)}
         else:
             continue
-        was = _state(Path(file)) if file else None
-        if was is not None:
-            yield _Image(place + 1, Path(file), was, _copy(Path(file), was[0], folder / f"image-{place}"))
+        for key, word in found.items():
+            kept = keep(place + 1, key, word, folder / f"image-{place}-{key}")
+            if kept is not None:
+                yield kept
 
 
-def _state(file: Path) -> tuple[int, int] | None:
-    """Size and time of the last change; None if it is no file."""
-    with contextlib.suppress(OSError, ValueError):
-        found = file.stat()
-        if stat.S_ISREG(found.st_mode):
-            return found.st_size, found.st_mtime_ns
-    return None
+def _names_file(key: str) -> bool:
+    return key.rpartition(".")[2] == "filename"
 
 
-def _copy(file: Path, size: int, target: Path) -> Path | None:
-    if size > limits.KEPT_IMAGE_BYTES or not os.access(file, os.W_OK):
-        return None
-    try:
-        shutil.copyfile(file, target)
-    except OSError:
-        return None
-    return target
+def _is_read_only(properties: Mapping[str, str]) -> bool:
+    return any(properties.get(name) in _TRUE for name in ("readonly", "read-only")) or properties.get("media") == "cdrom"
 
 
-def _escaped(text: str) -> str:
-    return text.replace(",", ",,")
+def _is_kept(value: str, properties: Mapping[str, str], own: set[str]) -> bool:
+    """Whether nothing that a -blockdev writes is the user's: it writes to a copy, to another node, or nowhere."""
+    if value.startswith(_JSON):
+        return False
+    files = [word for key, word in properties.items() if _names_file(key)]
+    is_null = (properties.get("driver") or value.split(",")[0]).startswith("null-")
+    return _is_read_only(properties) or is_null or all(place_of(file) in own for file in files) and bool(files or "file" in properties)
+
+
+def _is_of(device: str, driver: str) -> bool:
+    """Whether a -device, in QEMU's words or as JSON, begins so."""
+    return device.startswith((driver, f"driver={driver}")) or device.startswith(_JSON) and f'"{driver}' in device
+
+
+def _waits(value: str, properties: Mapping[str, str]) -> bool:
+    flags = value.split(",")
+    is_server = "server" in flags or properties.get("server") in _TRUE
+    return is_server and "nowait" not in flags and properties.get("wait") not in _FALSE
+
+
+def _snapshot(value: str) -> str:
+    properties = properties_of(value)
+    if "snapshot" in properties:
+        value = with_property(value, "snapshot", "on")
+    return with_property(value, "file", properties["file"].replace(":rw:", ":")) if folder_of(properties.get("file", "")) else value
+
+
+def _nowhere(name: str, value: str) -> str:
+    """A -chardev or -audiodev that keeps no file."""
+    if value.startswith("file,"):
+        return f"null,id={properties_of(value).get('id', '')}"
+    if name == "audiodev" and value.startswith("wav,"):
+        return f"none,id={properties_of(value).get('id', '')}"
+    return without_properties(value, ("logfile", "logappend"))

@@ -64,7 +64,7 @@ class FaultWalk:
 @dataclass(frozen=True, slots=True)
 class Branch:
     """A CPU went from the instruction at ``source`` on at ``target``; the code there ran ``times`` in a row. ``places``: of both,
-    as ``file:line``, ``IMAGE+0xOFFSET`` or an address.
+    as ``file:line``, ``function+0xOFFSET``, ``IMAGE+0xOFFSET`` or an address.
     """
 
     source: int

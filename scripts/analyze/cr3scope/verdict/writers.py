@@ -14,7 +14,7 @@ from cr3scope.images.symbols import Symbols
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.writers.layout import SWITCH
 from cr3scope.input.writers.reader import Event, Store, WritersFile
-from cr3scope.message import message
+from cr3scope.message import Message
 from cr3scope.verdict.assemble import with_note, with_writers
 from cr3scope.verdict.source_texts import source_texts
 from cr3scope.verdict.types import Branch, Shaping, Status, Verdict
@@ -26,6 +26,7 @@ _CPU_SETS = ACCESSED | DIRTY  # in an entry, by itself
 _MOST_CALLERS = 8
 _MOST_BRANCHES, _MOST_SHAPED = 64, 16
 _DEAD = (Status.FAULTED, Status.HUNG)
+NOT_EXECUTED = Diagnostic(Message("no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)"))
 _ENDS_THERE = (Ending.TRIPLE_FAULT, Ending.STORM)  # nothing was executed behind it
 
 
@@ -35,14 +36,14 @@ def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, wor
     And with the way that ``cpu``, the one that is judged, came to its end.
     """
     if file.is_empty:
-        why = message("no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)")
-        return with_note(verdict, Diagnostic(why))
-    teller = _Teller(file, symbols)
+        return with_note(verdict, NOT_EXECUTED)
+    teller = _Teller(file, symbols, cpu)
     by_rule = {word.rule: word for word in words}
 
     def told(finding: Finding) -> Finding:
         if finding.entry is not None:
-            return replace(finding, writer=teller.writer(finding.entry.phys, finding.entry.value, _CPU_SETS))
+            entry = finding.entry
+            return replace(finding, writer=teller.writer(entry.phys, entry.value, _CPU_SETS, entry.form.entry_bytes))
         word = by_rule.get(finding.rule)
         if word is None:
             return finding
@@ -55,24 +56,29 @@ def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, wor
 
 
 class _Teller:
-    def __init__(self, file: WritersFile, symbols: Symbols | None) -> None:
+    def __init__(self, file: WritersFile, symbols: Symbols | None, cpu: int) -> None:
         self._file, self._symbols = file, symbols
-        switches = [each for each in file.events() if each.kind == SWITCH and not each.in_interrupt]
+        switches = [each for each in file.events() if each.kind == SWITCH and each.cpu == cpu and not each.in_interrupt]
         self._switch: Event | None = switches[-1] if switches else None
 
-    def writer(self, phys: int, value: int, ignored: int) -> Writer | None:
-        """Return who wrote there; None if it is not certain: memory now holds something else than the last store has left."""
+    def writer(self, phys: int, value: int, ignored: int, width: int = QWORD) -> Writer | None:
+        """Return who wrote the ``width`` bytes there; None if it is not certain: memory now holds something else than the last store
+        has left, or that store has changed another part of the aligned 8 bytes alone.
+        """
         word = self._file.word(phys)
         if word is None:
             is_certain = self._file.is_whole and self._file.began_at_reset
             return Writer(phys) if is_certain else None
-        if phys % QWORD or (word.after is not None and (word.after ^ value) & ~ignored):
+        before, after = (_part(each, phys % QWORD, width) for each in (word.before, word.after))
+        if phys % width or (after is not None and (after ^ value) & ~ignored):
+            return None
+        if width < QWORD and (before is None or after is None or before == after):
             return None
         store = word.store
         names = self._names(store)
         when, instructions = self._when(store)
         return Writer(
-            phys, store.rip, _words(names.place("writer", store.rip) if names else None, store.rip), word.before, word.after,
+            phys, store.rip, _words(names.place("writer", store.rip) if names else None, store.rip), before, after,
             tuple(_words(names.caller("caller", call.returns_to) if names else None, call.rip) for call in store.calls[:_MOST_CALLERS]),
             store.cpu, when, instructions,
         )  # fmt: skip
@@ -107,11 +113,17 @@ class _Teller:
             return When.UNKNOWN, None
         if store.moment > switch.moment:
             return When.AFTER, None
-        counted = switch.instructions - store.instructions if store.cpu == switch.cpu else None
-        return When.BEFORE, counted if counted is None or counted >= 0 else None
+        if store.cpu != switch.cpu or store.instructions is None or switch.instructions is None:
+            return When.BEFORE, None
+        counted = switch.instructions - store.instructions
+        return When.BEFORE, counted if counted >= 0 else None
+
+
+def _part(word: int | None, at: int, width: int) -> int | None:
+    return None if word is None else word >> 8 * at & (1 << 8 * width) - 1
 
 
 def _words(place: Place | None, address: int) -> str:
     if place is None:
         return f"{address:#x}"
-    return place.source or place.image or f"{address:#x}"
+    return place.source or place.symbol or place.image or f"{address:#x}"

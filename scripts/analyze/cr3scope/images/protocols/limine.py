@@ -53,14 +53,17 @@ class Limine:
         return any(one.id == ENTRY_POINT for one in self.requests)
 
 
-def find_limine(data: Data, loads: Iterable[tuple[int, int, int]]) -> Limine | None:
+def find_limine(data: Data, loads: Iterable[tuple[int, int, int]], descriptions: Iterable[tuple[int, int]] = ()) -> Limine | None:
     """Return what a file asks of Limine; None if it asks nothing.
 
-    ``loads``: virtual address, offset and bytes of each segment.
+    ``loads``: virtual address, offset and bytes of each segment; ``descriptions``: offset and bytes of what was never meant to be
+    loaded, as debug information is, which tells of the values of constants.
     """
-    places = tuple(loads)
+    places, described = tuple(loads), tuple(descriptions)
     found = []
     for at in _all(data, _COMMON):
+        if any(first <= at < first + size for first, size in described):
+            continue
         words = bytes(data[at + len(_COMMON) : at + len(_COMMON) + _ID.size])
         if len(words) == _ID.size:
             first, second = _ID.unpack(words)

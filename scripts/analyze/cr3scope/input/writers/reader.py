@@ -35,13 +35,14 @@ class Call:
 class Store:
     """A store of an instruction at ``rip``. ``calls``: those under way then, the newest first, as far as they are certain.
 
-    ``moment`` orders stores and events; ``instructions``: how many the CPU had executed when that moment began.
+    ``moment`` orders stores and events; ``instructions``: how many the CPU had executed when that moment began, None if another CPU
+    began it.
     """
 
     rip: int
     cpu: int
     moment: int
-    instructions: int
+    instructions: int | None
     calls: tuple[Call, ...]
 
 
@@ -63,7 +64,7 @@ class Event:
     cpu: int
     kind: str  # one of layout.EVENTS
     moment: int
-    instructions: int
+    instructions: int | None
     is_exact: bool
     in_interrupt: bool
 
@@ -149,7 +150,7 @@ class WritersFile:
                 continue
             rip, moment, cpu, kind, call, is_exact = found
             _, is_cut = self._calls(call)
-            yield Event(rip, cpu, layout.EVENTS[kind], moment, self._instructions(moment), bool(is_exact), is_cut)
+            yield Event(rip, cpu, layout.EVENTS[kind], moment, self._instructions(moment, cpu), bool(is_exact), is_cut)
 
     def blocks(self, cpu: int) -> Iterator[Block]:
         """Yield the last blocks that a CPU has entered, the oldest first."""
@@ -174,6 +175,8 @@ class WritersFile:
         return np.frombuffer(data[: len(data) // _PAGE.itemsize * _PAGE.itemsize], _PAGE)
 
     def _page_number(self, phys: int) -> int | None:
+        if phys < 0:  # of a file that counts otherwise than any QEMU does
+            return None
         found = np.flatnonzero(self._pages["phys"] == np.uint64(phys & -PAGE_BYTES))
         return int(found[0]) + 1 if len(found) else None
 
@@ -193,7 +196,7 @@ class WritersFile:
         if found is None or instruction is None:
             return None
         _, call, moment, cpu = found
-        return Store(instruction[0], cpu, moment, self._instructions(moment), self._calls(call)[0])
+        return Store(instruction[0], cpu, moment, self._instructions(moment, cpu), self._calls(call)[0])
 
     def _calls(self, number: int) -> tuple[tuple[Call, ...], bool]:
         """The newest first, up to an interrupt; and whether there was one."""
@@ -211,9 +214,9 @@ class WritersFile:
             number = parent
         return tuple(calls), False
 
-    def _instructions(self, moment: int) -> int:
+    def _instructions(self, moment: int, cpu: int) -> int | None:
         found = self._record(Section.MOMENTS, moment, layout.MOMENT)
-        return found[0] if found else 0
+        return found[0] if found and found[2] == cpu else None
 
     def _at(self, section: Section, number: int) -> int:
         return self._places[section] + (number - 1) * layout.SIZES[section][1]
