@@ -1,16 +1,20 @@
 #include "trace/plan.h"
 
+void plan_name(char *name_ret, const char *name) {
+    size_t length = 0;
+    for (; length < PLAN_NAME_BYTES - 1 && name[length] != '\0'; length++) {
+        name_ret[length] = name[length];
+    }
+    name_ret[length] = '\0';
+}
+
 struct plan_step *plan_add(struct access_plan *plan, const char *name, const struct access *access,
                            uint64_t rip) {
     if (plan->count == PLAN_MAX_STEPS) {
         return NULL;
     }
     struct plan_step *step = &plan->steps[plan->count++];
-    size_t length = 0;
-    for (; length < PLAN_NAME_BYTES - 1 && name[length] != '\0'; length++) {
-        step->name[length] = name[length];
-    }
-    step->name[length] = '\0';
+    plan_name(step->name, name);
     step->access = *access;
     step->rip = rip;
     step->vector = -1;

@@ -132,6 +132,16 @@ static unsigned veto_level(const struct paging_state *state, const struct transl
     return (state->cr4 & CR4_SMAP) != 0 ? user_level : 0;
 }
 
+uint64_t access_covers(const struct paging_state *state, const struct physical_memory *memory,
+                       uint64_t virt) {
+    struct translation walked;
+    uint32_t reason = 0;
+    unsigned level = 1;
+    __builtin_memset(&walked, 0, sizeof(walked));
+    (void)translate(state, memory, virt, &walked, &reason, &level);
+    return level_bytes(level);
+}
+
 static void general_protection(struct access_fault *fault_ret) {
     __builtin_memset(fault_ret, 0, sizeof(*fault_ret));
     fault_ret->vector = VECTOR_GENERAL_PROTECTION;

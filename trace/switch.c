@@ -8,10 +8,6 @@
 #define CR3SCOPE_VERSION "unknown"
 #endif
 
-static const char *producer_of(const struct cr3scope_request *request) {
-    return request->producer != NULL ? request->producer : "kernel";
-}
-
 void switch_state_say(const struct switch_state *state, const char *line) {
     size_t length = 0;
     while (line[length] != '\0') {
@@ -55,7 +51,7 @@ static void open_sinks(struct switch_state *state, const struct cr3scope_request
 
 static void begin(struct switch_state *state, const struct cr3scope_request *request) {
     open_sinks(state, request);
-    trace_begin(state->trace, producer_of(request), CR3SCOPE_VERSION);
+    trace_begin(state->trace, state->producer, CR3SCOPE_VERSION);
     trace_open(state->trace, "config");
     trace_text(state->trace, "preflight", (request->flags & CR3SCOPE_WARN) != 0 ? "warn" : "stop");
     trace_text(state->trace, "safe_idt", (request->flags & CR3SCOPE_SAFE_IDT) != 0 ? "on" : "off");
@@ -71,7 +67,7 @@ static void end(struct switch_state *state, const struct cr3scope_request *reque
                    (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0);
     bool traces = (request->flags & CR3SCOPE_KERNEL_TRACES) != 0;
     if (goes_on) {
-        trace_end(state->trace, producer_of(request), traces ? "kernel" : "none");
+        trace_end(state->trace, state->producer, traces ? "kernel" : "none");
         return;
     }
     if (status != CR3SCOPE_FINDING) {
@@ -93,6 +89,7 @@ static void prepare(struct switch_state *state, const struct cr3scope_request *r
         state->scratch = (uint64_t *)request->scratch;
         state->scratch_words = request->scratch_bytes / 8;
     }
+    plan_name(state->producer, request->producer != NULL ? request->producer : "kernel");
     cpu_read(&state->cpu);
     cpu_paging_state(&state->cpu, &current);
     table_reader_init(&state->reader, request, &current);
@@ -100,13 +97,12 @@ static void prepare(struct switch_state *state, const struct cr3scope_request *r
     switch_plan_make(state, request);
 }
 
-static enum cr3scope_status check(const struct cr3scope_request *request, uint64_t caller) {
+enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
     struct switch_state *state = switch_state_in(request);
     if (state == NULL) {
         return CR3SCOPE_BAD_BUFFER;
     }
     prepare(state, request);
-    state->caller = caller;
     state->trace = request->begun;
     if (request->begun == NULL) {
         begin(state, request);
@@ -138,11 +134,6 @@ static enum cr3scope_status check(const struct cr3scope_request *request, uint64
     return status;
 }
 
-__attribute__((noinline)) enum cr3scope_status
-cr3scope_check(const struct cr3scope_request *request) {
-    return check(request, (uint64_t)(uintptr_t)__builtin_return_address(0));
-}
-
 /* All but EFER, which the switch itself loads. */
 static void apply_planned_state(const struct switch_state *state) {
     const struct cpu_state *planned = &state->planned;
@@ -167,9 +158,8 @@ enum cr3scope_status cr3scope_leave(const struct cr3scope_request *request) {
     switch_jump(&state->jump);
 }
 
-__attribute__((noinline)) enum cr3scope_status
-cr3scope_switch(const struct cr3scope_request *request) {
-    enum cr3scope_status status = check(request, (uint64_t)(uintptr_t)__builtin_return_address(0));
+enum cr3scope_status cr3scope_switch(const struct cr3scope_request *request) {
+    enum cr3scope_status status = cr3scope_check(request);
     if (status == CR3SCOPE_OK ||
         (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0)) {
         return cr3scope_leave(request);

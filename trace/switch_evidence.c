@@ -10,8 +10,10 @@
 #define ENTRY_BYTES 64u
 #define GATE_PLANES 2u
 
-static const char *or_empty(const char *text) {
-    return text != NULL ? text : "";
+static void trace_name(struct trace *trace, const char *key, const char *name) {
+    char cut[PLAN_NAME_BYTES];
+    plan_name(cut, name != NULL ? name : "");
+    trace_text(trace, key, cut);
 }
 
 static void trace_range(struct switch_state *state, const struct cr3scope_range *range) {
@@ -21,8 +23,8 @@ static void trace_range(struct switch_state *state, const struct cr3scope_range 
     rights[2] = (range->rights & CR3SCOPE_EXECUTE) != 0 ? 'x' : '-';
     rights[3] = '\0';
     trace_open(state->trace, range->rights != 0 ? "map" : "region");
-    trace_text(state->trace, "name", or_empty(range->name));
-    trace_text(state->trace, "role", or_empty(range->role));
+    trace_name(state->trace, "name", range->name);
+    trace_name(state->trace, "role", range->role);
     trace_hex(state->trace, "virt", range->virt);
     trace_hex(state->trace, "last", range->virt + range->bytes - 1);
     if (range->rights != 0) {
@@ -30,7 +32,7 @@ static void trace_range(struct switch_state *state, const struct cr3scope_range 
         trace_text(state->trace, "rights", rights);
         trace_hex(state->trace, "size", PAGE_BYTES);
         trace_text(state->trace, "type", range->type != NULL ? range->type : "wb");
-        trace_hex(state->trace, "caller", state->caller);
+        trace_hex(state->trace, "caller", 0); /* who wrote the entries, nobody has told */
     }
     trace_close(state->trace);
 }
@@ -71,7 +73,7 @@ void switch_evidence_intent(struct switch_state *state, const struct cr3scope_re
         trace_hex(state->trace, "phys", request->root & ENTRY_FRAME_MASK);
         trace_hex(state->trace, "level", state->paging.levels);
         trace_hex(state->trace, "parent", 0);
-        trace_hex(state->trace, "caller", state->caller);
+        trace_hex(state->trace, "caller", 0);
         trace_close(state->trace);
     }
 }

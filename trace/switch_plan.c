@@ -94,7 +94,10 @@ void switch_plan_make(struct switch_state *state, const struct cr3scope_request 
     state->jump.efer = state->planned.efer;
     cpu_paging_state(&state->planned, &state->paging);
     add_switch(state, request);
-    for (size_t i = 0; request->accesses != NULL && i < request->access_count; i++) {
+    /* A count that will be refused may be anything: nothing is read by it. */
+    bool has_accesses =
+        request->accesses != NULL && request->access_count <= CR3SCOPE_MOST_ACCESSES;
+    for (size_t i = 0; has_accesses && i < request->access_count; i++) {
         const struct cr3scope_access *access = &request->accesses[i];
         enum access_kind kind = access->kind == CR3SCOPE_FETCHES ? ACCESS_FETCH
                                 : access->kind == CR3SCOPE_READS ? ACCESS_READ
@@ -197,7 +200,8 @@ static bool guards(struct switch_state *state, const struct cr3scope_request *re
     return false;
 }
 
-/* One line a range: the first page that is wrong. */
+/* One line a range: the first page that is wrong. Large pages and holes are one step each: a range
+ * may be all of memory. */
 static void walk_range(struct switch_state *state, const struct cr3scope_request *request,
                        const struct physical_memory *memory, const struct cr3scope_range *range) {
     uint64_t last = range->virt + range->bytes - 1;
@@ -212,7 +216,7 @@ static void walk_range(struct switch_state *state, const struct cr3scope_request
             found(state, request, &line);
             return;
         }
-        uint64_t page_last = virt | (PAGE_BYTES - 1);
+        uint64_t page_last = virt | (access_covers(&state->paging, memory, virt) - 1);
         if (page_last >= last) {
             return;
         }
@@ -221,25 +225,26 @@ static void walk_range(struct switch_state *state, const struct cr3scope_request
 }
 
 /* The first page from `first` to `last`, inclusive, that the new tables lead elsewhere than those
- * in force, or nowhere: true. */
+ * in force, or refuse such an access to: true. */
 static bool is_elsewhere(struct switch_state *state, const struct physical_memory *memory,
-                         uint64_t first, uint64_t last, uint64_t *virt_ret, bool *unmapped_ret) {
+                         enum access_kind kind, uint64_t first, uint64_t last, uint64_t *virt_ret,
+                         bool *refused_ret) {
     for (uint64_t virt = first & ~(PAGE_BYTES - 1); virt <= last; virt += PAGE_BYTES) {
-        struct access read;
+        struct access access;
         struct access_fault fault;
         uint64_t now = 0;
         uint64_t then = 0;
-        read.virt = virt;
-        read.width = 1;
-        read.kind = ACCESS_READ;
-        read.align = 0;
-        bool is_mapped = access_check(&state->paging, memory, &read, &then, &fault);
+        access.virt = virt;
+        access.width = 1;
+        access.kind = kind;
+        access.align = 0;
+        bool is_allowed = access_check(&state->paging, memory, &access, &then, &fault);
         if (!table_reader_reaches(&state->reader, virt, 1, &now)) {
             continue; /* executable, and by SMAP not to be read: nothing is known */
         }
-        if (!is_mapped || now != then) {
+        if (!is_allowed || now != then) {
             *virt_ret = virt;
-            *unmapped_ret = !is_mapped;
+            *refused_ret = !is_allowed;
             return true;
         }
     }
@@ -264,6 +269,34 @@ static enum cr3scope_status moved(struct switch_state *state,
     return CR3SCOPE_MOVED;
 }
 
+/* Up to `mov cr3` the tables in force are walked with the control registers that are planned: SMEP
+ * or SMAP may forbid what they allow now, and without NXE their bit 63 is reserved. */
+static void check_departure(struct switch_state *state, const struct cr3scope_request *request,
+                            const struct physical_memory *memory) {
+    static const char names[][28] = {"the code of the switch", "the target of the switch"};
+    struct paging_state then = state->paging;
+    struct access needed[2] = {{(uint64_t)switch_first, 1, ACCESS_FETCH, 0},
+                               {(uint64_t)&state->jump, sizeof(state->jump), ACCESS_READ, 0}};
+    then.cr3 = state->cpu.cr3;
+    for (size_t i = 0; i < 2; i++) {
+        struct access_fault fault;
+        struct message line;
+        if (!access_check(&state->reader.current, memory, &needed[i], NULL, &fault) ||
+            access_check(&then, memory, &needed[i], NULL, &fault)) {
+            continue; /* nothing is known, or it stays allowed */
+        }
+        message_start(&line, "preflight: before mov cr3 ");
+        message_text(&line, names[i]);
+        message_text(&line, " will fault under the planned cr0, cr4 and efer: error ");
+        message_hex(&line, fault.error_code);
+        message_text(&line, " at ");
+        message_hex(&line, fault.cr2);
+        plan_describe_entry(&line, &fault);
+        found(state, request, &line);
+        return;
+    }
+}
+
 /* What the safe IDT needs: that it is not there kills nobody who has no exception. */
 static void warn_unmapped(struct switch_state *state, const struct cr3scope_request *request,
                           const char *what, uint64_t virt) {
@@ -280,18 +313,21 @@ static enum cr3scope_status check_own(struct switch_state *state,
                                       const struct cr3scope_request *request,
                                       const struct physical_memory *memory) {
     uint64_t virt = 0;
-    bool unmapped = false;
-    if (is_elsewhere(state, memory, (uint64_t)switch_first, (uint64_t)switch_code_end - 1, &virt,
-                     &unmapped) &&
-        !unmapped) {
+    bool refused = false;
+    if (is_elsewhere(state, memory, ACCESS_FETCH, (uint64_t)switch_first,
+                     (uint64_t)switch_code_end - 1, &virt, &refused) &&
+        !refused) {
         return moved(state, request, "the code of the switch at ", virt);
     }
     if ((request->flags & CR3SCOPE_SAFE_IDT) == 0) {
         return CR3SCOPE_OK;
     }
     uint64_t safe = (uint64_t)&state->safe;
-    if (is_elsewhere(state, memory, safe, safe + sizeof(*state) - 1, &virt, &unmapped)) {
-        if (!unmapped) {
+    uint64_t written = safe + SAFE_TABLES_PAGES * PAGE_BYTES; /* its stack, and what it notes */
+    if (is_elsewhere(state, memory, ACCESS_READ, safe, written - 1, &virt, &refused) ||
+        is_elsewhere(state, memory, ACCESS_WRITE, written, safe + sizeof(*state) - 1, &virt,
+                     &refused)) {
+        if (!refused) {
             return moved(state, request, "the buffer at ", virt);
         }
         warn_unmapped(state, request, "the buffer", virt);
@@ -323,7 +359,12 @@ static bool root_is_right(struct switch_state *state, const struct cr3scope_requ
     } else if (memory->table(memory->context, state->jump.cr3 & ENTRY_FRAME_MASK) == NULL) {
         message_text(&line, "the root ");
         message_hex(&line, state->jump.cr3);
-        message_text(&line, " is no memory that can be read");
+        message_text(&line, " cannot be read");
+        if (request->read == NULL) {
+            message_text(&line, " at ");
+            message_hex(&line, request->physical_offset + (state->jump.cr3 & ENTRY_FRAME_MASK));
+            message_text(&line, ", where physical_offset has it");
+        }
     } else {
         return true;
     }
@@ -357,6 +398,7 @@ enum cr3scope_status switch_plan_preflight(struct switch_state *state,
     plan_trace(&state->plan, state->trace);
     state->findings = 0;
     warn_misaligned(state, request);
+    check_departure(state, request, &memory);
     bool has_root = root_is_right(state, request, &memory);
     state->reader.notes = true;
     if (has_root) {
@@ -366,5 +408,5 @@ enum cr3scope_status switch_plan_preflight(struct switch_state *state,
     for (size_t i = 0; has_root && i < request->range_count; i++) {
         walk_range(state, request, &memory, &request->ranges[i]);
     }
-    return check_own(state, request, &memory);
+    return has_root ? check_own(state, request, &memory) : CR3SCOPE_OK;
 }

@@ -7,8 +7,10 @@
 #define KNOWN_FLAGS                                                                                \
     (CR3SCOPE_SAFE_IDT | CR3SCOPE_SAFE_GDT | CR3SCOPE_WARN | CR3SCOPE_BREAKPOINT |                 \
      CR3SCOPE_ALL_RANGES | CR3SCOPE_KERNEL_TRACES | CR3SCOPE_INTERRUPTS)
-/* Bits of CR3 that may be anything but an address: PWT and PCD (Intel SDM volume 3A, 5.5.2). */
+/* Bits of CR3 that may be anything but an address: PWT and PCD, or with PCIDE all twelve (Intel SDM
+ * volume 3A, 5.5.2). */
 #define ROOT_FLAGS UINT64_C(0x18)
+#define ROOT_KEEPS_TRANSLATIONS (UINT64_C(1) << 63)
 #define MOST_ACCESS_BYTES (UINT64_C(1) << 20)
 
 /* State and, behind it, room for two tables and the queue of a walk. */
@@ -42,6 +44,20 @@ static enum cr3scope_status refuse_range(struct switch_state *state, const char 
     return CR3SCOPE_BAD_RANGE;
 }
 
+static bool is_memory_type(const char *type) {
+    static const char types[][4] = {"wb", "wt", "uc-", "uc", "wp", "wc"};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        size_t at = 0;
+        while (types[i][at] != '\0' && types[i][at] == type[at]) {
+            at++;
+        }
+        if (types[i][at] == type[at]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum cr3scope_status check_ranges(struct switch_state *state,
                                          const struct cr3scope_request *request) {
     if (request->range_count != 0 && request->ranges == NULL) {
@@ -64,6 +80,9 @@ static enum cr3scope_status check_ranges(struct switch_state *state,
         }
         if ((range->rights & ~(CR3SCOPE_READ | CR3SCOPE_WRITE | CR3SCOPE_EXECUTE)) != 0) {
             return refuse_range(state, " has rights that are none", range);
+        }
+        if (range->type != NULL && !is_memory_type(range->type)) {
+            return refuse_range(state, " has a memory type that is none", range);
         }
     }
     return CR3SCOPE_OK;
@@ -89,6 +108,56 @@ static enum cr3scope_status check_accesses(struct switch_state *state,
     return CR3SCOPE_OK;
 }
 
+struct feature_bit {
+    uint64_t bit;
+    uint32_t feature; /* enum cpu_feature */
+};
+
+static const struct feature_bit cr4_features[] = {
+    {CR4_PGE, CPU_PGE}, {CR4_PCIDE, CPU_PCID}, {CR4_SMEP, CPU_SMEP}, {CR4_SMAP, CPU_SMAP},
+    {CR4_PKE, CPU_PKU}, {CR4_CET, CPU_CET},    {CR4_PKS, CPU_PKS},
+};
+
+/* Intel SDM volume 3A, 13.12.2: another memory type is #GP(0). */
+static bool pat_is_right(uint64_t pat) {
+    for (; pat != 0; pat >>= 8) {
+        uint64_t type = pat & 0xff;
+        if (type == 2 || type == 3 || type > 7) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Each of these is #GP(0) on the way to `mov cr3` (Intel SDM volume 3A, 2.5 and 5.10.1). */
+static enum cr3scope_status check_loads(struct switch_state *state) {
+    const struct cpu_state *cpu = &state->cpu;
+    const struct cpu_state *planned = &state->planned;
+    uint64_t added = planned->cr4 & ~cpu->cr4;
+    for (size_t i = 0; i < sizeof(cr4_features) / sizeof(cr4_features[0]); i++) {
+        if ((added & cr4_features[i].bit) != 0 && (cpu->features & cr4_features[i].feature) == 0) {
+            return refuse(state, CR3SCOPE_BAD_CPU,
+                          "this CPU does not have a bit of cr4: ", cr4_features[i].bit);
+        }
+    }
+    if ((added & CR4_PCIDE) != 0 && (cpu->cr3 & (PAGE_BYTES - 1)) != 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU,
+                      "PCIDE cannot be set while CR3 has low bits: ", cpu->cr3);
+    }
+    if ((planned->cr4 & CR4_CET) != 0 && (planned->cr0 & CR0_WRITE_PROTECT) == 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "with CR4.CET a cr0 needs WP: ", planned->cr0);
+    }
+    if ((planned->efer & EFER_NXE) != 0 && (cpu->features & CPU_NX) == 0) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "this CPU does not have NXE: efer is ",
+                      planned->efer);
+    }
+    if (!pat_is_right(planned->pat)) {
+        return refuse(state, CR3SCOPE_BAD_CPU, "a type of memory that is none: pat is ",
+                      planned->pat);
+    }
+    return CR3SCOPE_OK;
+}
+
 /* LME, LMA, PE, PG and LA57 cannot change on the way (Intel SDM volume 3A, 2.5 and 5.1.2). */
 static enum cr3scope_status check_cpu(struct switch_state *state) {
     const struct cpu_state *cpu = &state->cpu;
@@ -109,7 +178,7 @@ static enum cr3scope_status check_cpu(struct switch_state *state) {
         return refuse(state, CR3SCOPE_BAD_CPU, "a switch cannot change PAE or LA57: cr4 is ",
                       planned->cr4);
     }
-    return CR3SCOPE_OK;
+    return check_loads(state);
 }
 
 enum cr3scope_status switch_request_check(struct switch_state *state,
@@ -123,7 +192,13 @@ enum cr3scope_status switch_request_check(struct switch_state *state,
         return refuse(state, CR3SCOPE_BAD_FLAGS, "a breakpoint needs the safe IDT: flags are ",
                       request->flags);
     }
-    if ((request->root & (PAGE_BYTES - 1) & ~ROOT_FLAGS) != 0) {
+    bool has_pcids = (state->planned.cr4 & CR4_PCIDE) != 0;
+    if (has_pcids && (request->root & ROOT_KEEPS_TRANSLATIONS) != 0) {
+        return refuse(state, CR3SCOPE_BAD_ROOT,
+                      "with bit 63 of the root the CPU may go on with translations of before: ",
+                      request->root);
+    }
+    if (!has_pcids && (request->root & (PAGE_BYTES - 1) & ~ROOT_FLAGS) != 0) {
         return refuse(state, CR3SCOPE_BAD_ROOT,
                       "the root is no physical address of a table, which is a multiple of 4096: ",
                       request->root);

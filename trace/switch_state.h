@@ -18,7 +18,8 @@ struct switch_state {
     struct trace own_trace;
     struct uart_sink uart;
     struct debugcon_sink debugcon;
-    struct trace_sink sink;     /* the caller's function */
+    struct trace_sink sink; /* the caller's function */
+    char producer[PLAN_NAME_BYTES];
     struct cpu_state cpu;       /* now */
     struct cpu_state planned;   /* in the instant after mov cr3 */
     struct paging_state paging; /* of the planned state */
@@ -27,7 +28,6 @@ struct switch_state {
     struct switch_target jump;
     uint64_t *scratch;
     size_t scratch_words;
-    uint64_t caller; /* return address of the call, for the `map` records */
     size_t findings;
     struct message why; /* the first finding, or why the request is refused */
     bool breakpoint;    /* one is expected on the way */

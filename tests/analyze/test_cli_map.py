@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from analyze.page_scenes import CAPTURES
 from core_builder import NEW, NX, core, memory
+from paging_cases import ROOT, P, Pages
+from test_paging_modes import PAE, pae_pages
 
 from cr3scope.cli.main import main
 from cr3scope.input.sources.open import open_core_file
@@ -48,6 +51,20 @@ def test_in_colour_two_rows_of_cells_share_a_line(tmp_path: Path) -> None:
     blocks = [line for line in lines if "▀" in line]
     assert len(blocks) == 3 * 4 and all(line.count("▀") == 64 for line in blocks)
     assert re.search(r"\x1b\[38;2;255;255;255;", blocks[0])  # the entry on the way
+
+
+def test_an_entry_on_the_way_with_a_reserved_bit_is_marked_too() -> None:
+    tables = Pages({ROOT: [1 << 51 | P] + [0] * 510 + [1 << 51 | P]})
+    cpu = CpuState(ROOT, max_phys_bits=40)
+    lines = list(strips(tables, cpu, walk(tables, cpu, 0), colour=False))
+    assert lines[1].strip() == "#" + "." * 63 and lines[4].strip().endswith("!")
+    assert "# for !" in lines[-1]
+
+
+def test_letters_have_their_legend_where_the_rest_is_coloured() -> None:
+    tables, cpu = pae_pages(), replace(PAE, cr0=0x8000_0033)
+    lines = list(strips(tables, cpu, walk(tables, cpu, 0x8000_0000), colour=True))
+    assert lines[1].strip() == "..B." and "on the way" in lines[-1]
 
 
 def test_what_holds_no_tables_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boot_builder as b
@@ -13,9 +14,14 @@ import table_damage as damage
 from analyze.page_browser import AXE, Browser, lacking, started
 from analyze.page_scenes import hostile, of_capture, of_scene
 from boot_builder import Scene, healthy
+from paging_cases import P, Pages, W
+from test_paging_modes import SHORT, short_pages
 
+from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.render import html
-from cr3scope.verdict.types import Verdict
+from cr3scope.verdict.picture import HeldTables, Picture, Space
+from cr3scope.verdict.types import Status, Verdict
+from cr3scope.x86.cpu_state import CpuState
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.skipif(bool(lacking()), reason=lacking() or "there is a browser")]
 
@@ -110,6 +116,47 @@ def test_a_typed_address_is_walked(shown: Callable[..., Browser]) -> None:
     assert page.data("#walk")[0]["outcome"] == ""
 
 
+def test_an_address_that_the_mode_does_not_have_is_refused_as_in_the_terminal(shown: Callable[..., Browser]) -> None:
+    short = Space("as it was judged", replace(SHORT, cr0=0x8000_0033), short_pages(0x20_0000 | W | P))
+    long = Space("before the switch", CpuState(0x1000), HeldTables({0x1000: bytes(4096)}))
+    page = shown(Verdict(Status.HEALTHY, picture=Picture(short, before=long)))
+    page.type("#address", "100402234")
+    assert page.texts("#walk") == ["no address as it was judged: there it has 32 bits"]
+    assert page.data("#walk")[0]["outcome"] == ""
+    page.js("const one = document.querySelector('#space'); one.value = '0'; one.dispatchEvent(new Event('change'))")
+    page.type("#address", "ffff800000000000")
+    assert page.data("#walk")[0]["outcome"] == "fault"
+    page.js("const one = document.querySelector('#space'); one.value = '1'; one.dispatchEvent(new Event('change'))")
+    assert page.js("return document.querySelector('#address').value") == "0x0"
+
+
+def test_frames_between_those_of_ranges_that_are_drawn_as_one_are_not_called_shared(shown: Callable[..., Browser]) -> None:
+    scattered = {number: 0x10_0000 + (number * 37 % 100) * 0x1000 for number in range(100)}
+    table = [scattered.get(index // 2, 0) | P | W if index % 2 == 0 and index < 200 else 0 for index in range(512)]
+    pages = Pages({0x1000: [0x2003] + [0] * 511, 0x2000: [0x3003] + [0] * 511, 0x3000: [0x4003] + [0] * 511, 0x4000: table})
+    page = shown(Verdict(Status.HEALTHY, picture=Picture(Space("now", CpuState(0x1000), pages))))
+    assert page.js("return document.querySelectorAll('#columns .part').length") > 10
+    assert page.js("return document.querySelectorAll('#columns .part.shared').length") == 0
+
+
+class _Lines:
+    def line_of_call(self, return_address: int) -> str | None:
+        return f"paging.c:{return_address}"
+
+
+@pytest.mark.parametrize(("lost", "words"), [(0, "written by paging.c:77"), (b.P, "asked for by paging.c:77")])
+def test_who_asked_for_what_is_not_there_did_not_write_the_entry(lost: int, words: str, shown: Callable[..., Browser]) -> None:
+    scene = healthy()
+    scene.boot.maps = [replace(one, caller=77) for one in scene.boot.maps]
+    scene.tables.edit(b.ENTRY, 3, clear_bits=lost)
+    whole = of_scene(scene).picture
+    assert whole is not None and whole.boot is not None and whole.intent is not None
+    known = Attribution(whole.boot, whole.intent, _Lines())
+    page = shown(Verdict(Status.HEALTHY, picture=replace(whole, attribution=known)))
+    page.type("#address", f"{b.ENTRY:x}")
+    assert page.texts("#strips section:not([hidden]) .writer")[-1:] == [words]
+
+
 def test_all_of_it_can_be_done_by_keyboard(shown: Callable[..., Browser]) -> None:
     page = shown(of_scene(healthy()))
     page.js("document.querySelector('#address').focus()")
@@ -146,6 +193,17 @@ def test_the_mended_view_has_no_red_cell_and_tells_what_strikes_next(shown: Call
     page.click('button.apply[data-finding="0"]')  # takes both back
     assert len(red(page)) == 1
     assert "refuse 2; first step 0" in page.texts("#mended")[0]
+
+
+def test_a_mend_that_changes_no_entry_is_not_said_to_be_applied(shown: Callable[..., Browser]) -> None:
+    scene = healthy()
+    damage.without_nxe(scene)
+    scene.tables.edit(b.ENTRY, 1, clear_bits=b.P)
+    page = shown(of_scene(scene))
+    page.click('button.apply[data-finding="1"]')
+    said = page.texts("#mended")[0]
+    assert "the mend of finding 2 is applied. That of finding 1 changes no entry here." in said
+    assert "first step 1" in said and "The next to strike" not in said
 
 
 def test_a_page_that_is_missing_is_mapped_by_its_mend_through_new_tables(shown: Callable[..., Browser]) -> None:

@@ -57,6 +57,17 @@ def test_compiles_without_a_warning_and_leaves_nothing_undefined(
     assert not [name for kind, name in symbols if kind in "TDBRVW" and not _SEEN.match(name)]
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_links_where_the_linker_optimises(compiler: str, header: Path, tmp_path: Path) -> None:
+    source = tmp_path / "kernel.c"
+    source.write_text('#define CR3SCOPE_IMPLEMENTATION\n#include "cr3scope.h"\n'
+                      "struct cr3scope_request request;\nvoid _start(void);\nvoid _start(void) { cr3scope_switch(&request); }\n")  # fmt: skip
+    words = [compiler, "-std=c11", "-Os", "-flto", "-fuse-ld=lld" if compiler == "clang" else "-fno-pic", *_FREESTANDING, _INTEGERS[compiler],
+             "-nostdlib", "-static", f"-I{header.parent}", str(source), "-o", str(tmp_path / "kernel.elf")]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]
+
+
 def test_names_of_a_program_do_not_meet_those_of_the_library(header: Path, tmp_path: Path) -> None:
     mine = "#define PAGE_BYTES 1\n#define PRESENT 1\nstruct trace { int walk; };\nint walk(struct trace *); int put; int blame; enum { ACCESS_READ };\n"
     compiled(tmp_path, header, "gcc", "c11", before=mine)

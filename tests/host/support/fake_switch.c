@@ -9,6 +9,7 @@
 
 struct cpu_state fake_cpu;
 bool fake_cpu_was_changed;
+jmp_buf *fake_cpu_halted;
 static uint64_t next_table;
 
 /* Bytes at places as in switch_jump.S, and the stubs: nobody runs them here. */
@@ -48,6 +49,9 @@ void cpu_interrupts_off(void) {
 }
 
 void cpu_halt(void) {
+    if (fake_cpu_halted != NULL) {
+        longjmp(*fake_cpu_halted, 1);
+    }
     abort();
 }
 
@@ -74,6 +78,16 @@ void fake_switch_reset(struct fake_memory *memory, unsigned levels) {
     next_table = UINT64_C(0x10000);
     fake_memory_page(memory, FAKE_OLD_ROOT);
     fake_memory_page(memory, FAKE_NEW_ROOT);
+}
+
+void fake_switch_allow_user(struct fake_memory *memory, uint64_t root, unsigned levels,
+                            uint64_t virt) {
+    uint64_t table = root;
+    for (unsigned level = levels; level >= 1; level--) {
+        uint64_t *entry = &fake_memory_page(memory, table)[level_index(virt, level)];
+        *entry |= ENTRY_USER;
+        table = *entry & ENTRY_FRAME_MASK;
+    }
 }
 
 void fake_switch_map(struct fake_memory *memory, uint64_t root, unsigned levels, uint64_t virt,

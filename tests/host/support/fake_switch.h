@@ -2,6 +2,8 @@
  * code. */
 #pragma once
 
+#include <setjmp.h>
+
 #include "support/fake_memory.h"
 #include "trace/cpu.h"
 
@@ -13,8 +15,14 @@ extern struct cpu_state fake_cpu;
 /** Set by what would have changed the machine. */
 extern bool fake_cpu_was_changed;
 
+/** Where cpu_halt() goes; NULL: no test expects it. */
+extern jmp_buf *fake_cpu_halted;
+
 /** A CPU in long mode whose old tables, in `memory`, are still empty but for the root. */
 void fake_switch_reset(struct fake_memory *memory, unsigned levels);
 /** Maps the page at virt to phys in the tables of a root; `bits` are those of the leaf. */
 void fake_switch_map(struct fake_memory *memory, uint64_t root, unsigned levels, uint64_t virt,
                      uint64_t phys, uint64_t bits);
+/** Sets U/S in every entry on the way of virt. */
+void fake_switch_allow_user(struct fake_memory *memory, uint64_t root, unsigned levels,
+                            uint64_t virt);

@@ -23,6 +23,8 @@ struct access_plan {
     size_t count; /* further steps are dropped */
 };
 
+/** Copies a name to PLAN_NAME_BYTES, cut to what fits: so much fits into any record. */
+void plan_name(char *name_ret, const char *name);
 /** Adds a step and returns it, for what only some steps have; NULL if PLAN_MAX_STEPS are there: it
  * is dropped. The name is cut to what fits. */
 struct plan_step *plan_add(struct access_plan *plan, const char *name, const struct access *access,

@@ -55,3 +55,7 @@ struct access_fault {
 bool access_check(const struct paging_state *state, const struct physical_memory *memory,
                   const struct access *access, uint64_t *phys_ret, struct access_fault *fault_ret)
     __attribute__((warn_unused_result));
+
+/** Bytes that the entry covers at which the walk of a canonical virt ends: the page, or a hole. */
+uint64_t access_covers(const struct paging_state *state, const struct physical_memory *memory,
+                       uint64_t virt);

@@ -79,7 +79,7 @@ enum cr3scope_abi {
 
 struct cr3scope_request {
     /* What is loaded. Addresses are virtual, in the new tables, but for the root. */
-    uint64_t root;      /* physical address of the new top table, perhaps with PWT and PCD */
+    uint64_t root; /* physical address of the new top table, perhaps with PWT and PCD, or a PCID */
     uint64_t stack_top; /* multiple of 16; the entry finds RSP = stack_top - 8 (Microsoft: - 40) */
     uint64_t entry;
     uint64_t arguments[CR3SCOPE_ARGUMENTS];
@@ -144,8 +144,8 @@ enum cr3scope_status {
     CR3SCOPE_OK = 0,
     CR3SCOPE_FINDING, /* something is wrong with the tables, and was told */
     /* The request is of no use. */
-    CR3SCOPE_BAD_BUFFER, /* none, too small, or not mapped */
-    CR3SCOPE_BAD_ROOT,   /* not aligned, or not readable */
+    CR3SCOPE_BAD_BUFFER, /* none, or too small */
+    CR3SCOPE_BAD_ROOT,   /* not aligned */
     CR3SCOPE_BAD_RANGE,  /* empty, wraps, or is not canonical */
     CR3SCOPE_BAD_ACCESS, /* empty, too wide, of no kind; or too many */
     CR3SCOPE_BAD_FLAGS,  /* unknown, or a breakpoint without the safe IDT */

@@ -25,10 +25,11 @@ _ALL = "wxu"
 _ABSENT, _RESERVED, _MARKED = "absent", "reserved", "here"
 # Of the rights that are granted, as a letter and as a colour.
 _LETTERS = {"": "r", "w": "w", "x": "x", "wx": "b", _ABSENT: ".", _RESERVED: "!"}
+_CAPITALS = {_ABSENT: "O", _RESERVED: "#"}
 _COLOURS = {
     "": "#8a94a3", "w": "#4f8fd6", "x": "#4fae57", "wx": "#d9a520", _ABSENT: "#2a2e35", _RESERVED: "#a24fc4", _MARKED: "#ffffff",
 }  # fmt: skip
-LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not present; in capitals: on the way (O: not present)"
+LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not present; on the way: in capitals, # for !, O for ."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class _Cell:
 def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
     """Yield the strips of a walk from the top, each with its chosen entry in words; ``colour``: in half blocks, two rows of
     cells in a line."""
-    granted = _ALL
+    granted, is_lettered = _ALL, not colour
     for entry in path.entries:
         form, at = entry.form, entry.phys - entry.index * entry.form.entry_bytes
         table = root_entries(tables, cpu) if entry is path.entries[0] else table_entries(tables, form, at)
@@ -49,10 +50,12 @@ def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[
         yield f"{bits.LEVEL_NAMES[form.level]} at {at:#x}: each cell {size_text(form.page_bytes)}"
         cells = [_Cell(_kind(form, value, granted, cpu), index == entry.index) for index, value in enumerate(integers(table))]
         rows = [cells[at : at + _COLUMNS] for at in range(0, len(cells), _COLUMNS)]
-        yield from _painted(rows) if colour and not len(rows) % _ROWS_OF_A_LINE else _folded(map(_plain, rows))
+        is_painted = colour and not len(rows) % _ROWS_OF_A_LINE
+        is_lettered = is_lettered or not is_painted  # the four entries of PAE make no line of two rows
+        yield from _painted(rows) if is_painted else _folded(map(_plain, rows))
         yield from _told(entry, granted, cpu)
         granted = _through(form, entry.value, granted)
-    if not colour:
+    if is_lettered:
         yield f"{_INDENT}{LEGEND}"
 
 
@@ -86,7 +89,7 @@ def _folded(rows: Iterator[str]) -> Iterator[str]:
 
 def _letter(cell: _Cell) -> str:
     letter = _LETTERS[cell.kind]
-    return letter if not cell.is_here else "O" if cell.kind == _ABSENT else letter.upper()
+    return _CAPITALS.get(cell.kind, letter.upper()) if cell.is_here else letter
 
 
 def _painted(rows: list[list[_Cell]]) -> Iterator[str]:

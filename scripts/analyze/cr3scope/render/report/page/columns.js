@@ -43,7 +43,8 @@ function physical(ranges, height) {
   const edges = [...new Set(ranges.flatMap((one) => [one.phys, one.end + 1n]))].sort((a, b) => (a < b ? -1 : 1));
   const parts = edges.slice(1).map((edge, at) => {
     const first = edges[at], covering = ranges.filter((one) => one.phys < edge && one.end >= first);
-    const spaces = covering.map((one) => one.side);
+    // Ranges that are drawn as one have frames from the first to the last, and not all between them.
+    const spaces = covering.filter((one) => one.count === 1).map((one) => one.side);
     return {first, last: edge - 1n, used: covering.length > 0, isShared: new Set(spaces).size < spaces.length,
       height: covering.length ? 2 + Math.max(Math.log2(Number(edge - first) / PAGE), 0) : 5};
   });

@@ -44,13 +44,19 @@ class Page {
     }
     const phys = hex(entry.phys), isTable = !this.space.isLeaf(entry.value, entry.level) && entry.value & this.space.bits.present;
     const number = entries[phys] ?? (isTable ? tables[phys] : nameAt(maps, this.virt));
-    return number === undefined ? null : {source: sources[number], text: texts[number]};
+    const isWritten = entries[phys] !== undefined || entry.value & this.space.bits.present;
+    return number === undefined ? null : {source: sources[number], text: texts[number], did: isWritten ? "written by" : "asked for by"};
   }
 
   missing(path) {
     return this.space.isCut
       ? `this page does not hold the table at ${hex(path.missing)}, since there are very many: ask \`cr3scope walk\``
       : `the evidence holds no table at ${hex(path.missing)}`;
+  }
+
+  // Whether the mode of the shown space has no such address.
+  isLong(virt) {
+    return virt >> this.space.width !== 0n;
   }
 
   // The first address that the chosen entry of a level translates.
@@ -69,8 +75,8 @@ class Page {
 
   ask(virt, space = this.space) {
     this.space = space;
-    this.virt = virt;
-    by("address").value = hex(virt);
+    this.virt = this.isLong(virt) ? 0n : virt;
+    by("address").value = hex(this.virt);
     by("space").value = String(this.spaces.indexOf(space));
     this.show();
   }
@@ -121,10 +127,11 @@ class Page {
     choice.value = String(this.spaces.indexOf(this.space));
     choice.addEventListener("change", () => this.ask(this.virt, this.spaces[Number(choice.value)]));
     const typed = () => {
-      const virt = parsed(address.value);
-      address.setAttribute("aria-invalid", String(virt === null));
-      if (virt === null) {
-        by("walk").replaceChildren(make("p", {}, "no address: hexadecimal digits, sixteen at most"));
+      const virt = parsed(address.value), isLong = virt !== null && this.isLong(virt);
+      address.setAttribute("aria-invalid", String(virt === null || isLong));
+      if (virt === null || isLong) {
+        const words = isLong ? `no address ${this.space.title}: there it has ${this.space.width} bits` : "no address: hexadecimal digits, sixteen at most";
+        by("walk").replaceChildren(make("p", {}, words));
         Object.assign(by("walk").dataset, {outcome: "", phys: "", rights: ""});
         return;
       }

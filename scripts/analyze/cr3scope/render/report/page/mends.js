@@ -18,12 +18,24 @@ export function refusedSteps(space, steps) {
   return steps.map((step, number) => ({step, number, found: struck(space, step)})).filter((one) => one.found);
 }
 
+// Numbers in order: those from the first one to the last where none is left out, else each.
+function spelt(numbers) {
+  const last = numbers.at(-1);
+  return numbers.length > 1 && last - numbers[0] === numbers.length - 1 ? `${numbers[0]} to ${last}` : numbers.join(", ");
+}
+
 export function whatStrikes(page) {
   const {data, mendedCount} = page, findings = data.findings, refused = page.refusedSteps;
   const words = [];
+  const numbers = findings.slice(0, mendedCount).map((one, at) => [one, at + 1]);
+  const missing = numbers.filter(([one]) => !one.edits.length && one.strikes).map(([, number]) => number);
   if (mendedCount) {
-    const which = mendedCount === 1 ? "the mend of finding 1 is" : `the mends of findings 1 to ${mendedCount} are`;
+    const done = numbers.filter(([one]) => one.edits.length).map(([, number]) => number);
+    const which = done.length === 1 ? `the mend of finding ${done[0]} is` : `the mends of findings ${spelt(done)} are`;
     words.push(`In the picture, not in your kernel, ${which} applied.`);
+  }
+  if (missing.length) {
+    words.push(`${missing.length === 1 ? "That of finding" : "Those of findings"} ${spelt(missing)} ${missing.length === 1 ? "changes" : "change"} no entry here.`);
   }
   if (data.steps.length) {
     const first = refused[0];
@@ -39,7 +51,7 @@ export function whatStrikes(page) {
     }
   }
   const next = findings[mendedCount];
-  if (mendedCount && next && next.strikes) {
+  if (mendedCount && next && next.strikes && !missing.length) {
     words.push(`The next to strike: ${next.title}.`);
   }
   return words.join(" ");

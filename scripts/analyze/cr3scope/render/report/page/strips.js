@@ -171,7 +171,7 @@ export class Strips {
     }
     const writer = this.page.writer(entry);
     if (writer) {
-      strip.detail.append(make("span", {class: "writer"}, `written by ${writer.source}`), ...(writer.text ? [make("code", {}, writer.text)] : []));
+      strip.detail.append(make("span", {class: "writer"}, `${writer.did} ${writer.source}`), ...(writer.text ? [make("code", {}, writer.text)] : []));
     }
   }
 

@@ -1,0 +1,263 @@
+/** Each mistake in a request is told with its reason, and nothing is changed. */
+#include "support/cmocka_test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/switch_scene.h"
+
+/* One mistake each, in a request that is right at both depths. */
+struct mistake {
+    void (*make)(void);
+    enum cr3scope_status status;
+    const char *reason;
+};
+
+static void root_misaligned(void) {
+    request.root |= 0x200;
+}
+static void root_that_keeps_translations(void) {
+    fake_cpu.cr4 |= CR4_PCIDE;
+    request.root |= UINT64_C(1) << 63;
+}
+static void root_beyond_memory(void) {
+    request.root |= UINT64_C(1) << 51;
+}
+static void root_unreadable(void) {
+    request.root = UINT64_C(0x500000000);
+}
+static void buffer_none(void) {
+    request.buffer = NULL;
+}
+static void buffer_small(void) {
+    request.buffer_bytes = CR3SCOPE_BUFFER_FOR(1) / 2;
+}
+static void scratch_small(void) {
+    request.scratch = buffer;
+    request.scratch_bytes = 64;
+}
+static void flags_unknown(void) {
+    request.flags |= 1u << 31;
+}
+static void breakpoint_alone(void) {
+    request.flags = CR3SCOPE_BREAKPOINT;
+}
+static void range_empty(void) {
+    ranges[1].bytes = 0;
+}
+static void range_wraps(void) {
+    ranges[1].bytes = UINT64_C(0) - STACK + 1;
+}
+static void range_wraps_physically(void) {
+    ranges[1].phys = UINT64_MAX;
+    ranges[1].bytes = 2;
+}
+static void range_not_canonical(void) {
+    ranges[1].virt = UINT64_C(0x0100000000000000);
+}
+static void range_over_the_hole(void) {
+    ranges[1].virt = PAGE_BYTES;
+    ranges[1].bytes = UINT64_MAX - 2 * PAGE_BYTES;
+    ranges[1].phys = 0;
+}
+static void range_strange_rights(void) {
+    ranges[1].rights = 8;
+}
+static void range_strange_type(void) {
+    ranges[1].type = "uc+";
+}
+static void ranges_missing(void) {
+    request.ranges = NULL;
+}
+static void accesses_missing(void) {
+    request.access_count = 1;
+}
+static struct cr3scope_access some_access;
+static void accesses_countless(void) {
+    request.accesses = &some_access;
+    request.access_count = SIZE_MAX;
+}
+static void access_too_wide(void) {
+    some_access = (struct cr3scope_access){.kind = CR3SCOPE_READS, .width = (1u << 20) + 1};
+    request.accesses = &some_access;
+    request.access_count = 1;
+}
+static void access_empty(void) {
+    access_too_wide();
+    some_access.width = 0;
+}
+static void access_odd_alignment(void) {
+    access_too_wide();
+    some_access = (struct cr3scope_access){.kind = CR3SCOPE_READS, .width = 1, .align = 24};
+}
+static void access_of_no_kind(void) {
+    access_too_wide();
+    some_access = (struct cr3scope_access){.kind = (enum cr3scope_kind)3, .width = 1};
+}
+static void cpu_without_long_mode(void) {
+    fake_cpu.efer = 0;
+}
+static void other_depth(void) {
+    request.cr4 = fake_cpu.cr4 ^ CR4_LA57;
+}
+static void without_paging(void) {
+    request.cr0 = CR0_PROTECTION;
+}
+static void without_lme(void) {
+    request.efer = EFER_NXE;
+}
+static void smep_that_the_cpu_lacks(void) {
+    request.cr4 = fake_cpu.cr4 | CR4_SMEP;
+}
+static void nxe_that_the_cpu_lacks(void) {
+    fake_cpu.features = 0;
+    request.efer = fake_cpu.efer;
+}
+static void pcide_with_low_bits(void) {
+    fake_cpu.features |= CPU_PCID;
+    fake_cpu.cr3 |= 0x10;
+    request.cr4 = fake_cpu.cr4 | CR4_PCIDE;
+}
+static void cet_without_write_protection(void) {
+    fake_cpu.cr4 |= CR4_CET;
+    request.cr0 = CR0_PROTECTION | CR0_PAGING;
+}
+static void pat_of_no_type(void) {
+    request.pat = UINT64_C(0x0007040600070402);
+}
+static void smep_on_users_code(void) {
+    uint64_t virt = (uint64_t)switch_first;
+    fake_switch_allow_user(memory, FAKE_OLD_ROOT, levels, virt);
+    fake_cpu.features |= CPU_SMEP;
+    request.cr4 = fake_cpu.cr4 | CR4_SMEP;
+}
+static void no_execute_off_under_tables_that_use_it(void) {
+    request.efer = fake_cpu.efer & ~EFER_NXE;
+}
+static void switch_code_moved(void) {
+    uint64_t page = (uint64_t)switch_first & ~(PAGE_BYTES - 1);
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, page, 0x777000, ENTRY_PRESENT);
+}
+static void buffer_moved(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, (uint64_t)buffer + PAGE_BYTES, 0x777000,
+                    LEAF_DATA);
+}
+static void scratch_too_small_for_the_old_tables(void) {
+    request.scratch = buffer + 10 * PAGE_BYTES;
+    request.scratch_bytes = 8 * (1024 + 3 * 2);
+}
+static void switch_code_unmapped(void) {
+    uint64_t page = (uint64_t)switch_first & ~(PAGE_BYTES - 1);
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, page, 0, 0);
+}
+static void stack_unmapped(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, STACK, 0, 0);
+}
+static void stack_read_only(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, STACK, 0x300000, ENTRY_PRESENT);
+}
+static void stack_not_canonical(void) {
+    request.stack_top = UINT64_C(0x0100000000001000);
+}
+static void entry_no_execute(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, KERNEL, 0x400000,
+                    ENTRY_PRESENT | ENTRY_NO_EXECUTE);
+}
+static void last_text_page_no_execute(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, KERNEL + PAGE_BYTES, 0x401000,
+                    ENTRY_PRESENT | ENTRY_NO_EXECUTE);
+}
+static void last_text_page_elsewhere(void) {
+    fake_switch_map(memory, FAKE_NEW_ROOT, levels, KERNEL + PAGE_BYTES, 0x402000, ENTRY_PRESENT);
+}
+static void access_unmapped(void) {
+    some_access = (struct cr3scope_access){
+        .name = "boot info", .kind = CR3SCOPE_READS, .virt = 0x5000, .width = 8};
+    request.accesses = &some_access;
+    request.access_count = 1;
+}
+static void access_misaligned(void) {
+    some_access = (struct cr3scope_access){
+        .name = "movaps", .kind = CR3SCOPE_WRITES, .virt = STACK + 8, .width = 16, .align = 16};
+    request.accesses = &some_access;
+    request.access_count = 1;
+}
+
+static const struct mistake mistakes[] = {
+    {root_misaligned, CR3SCOPE_BAD_ROOT, "multiple of 4096: 0x2200"},
+    {root_that_keeps_translations, CR3SCOPE_BAD_ROOT, "translations of before: 0x8000000000002000"},
+    {root_beyond_memory, CR3SCOPE_FINDING, "mov cr3 itself will fault: vector 13"},
+    {root_unreadable, CR3SCOPE_FINDING, "the root 0x500000000 cannot be read"},
+    {buffer_none, CR3SCOPE_BAD_BUFFER, ""},
+    {buffer_small, CR3SCOPE_BAD_BUFFER, ""},
+    {scratch_small, CR3SCOPE_BAD_BUFFER, "scratch memory is too small"},
+    {flags_unknown, CR3SCOPE_BAD_FLAGS, "unknown flags: 0x80000001"},
+    {breakpoint_alone, CR3SCOPE_BAD_FLAGS, "a breakpoint needs the safe IDT"},
+    {range_empty, CR3SCOPE_BAD_RANGE, "range stack at 0xfffffe0000000000 has no bytes"},
+    {range_wraps, CR3SCOPE_BAD_RANGE, "range stack at 0xfffffe0000000000 wraps around"},
+    {range_wraps_physically, CR3SCOPE_BAD_RANGE, "range stack at 0xfffffe0000000000 wraps"},
+    {range_not_canonical, CR3SCOPE_BAD_RANGE, "range stack at 0x100000000000000 is not canonical"},
+    {range_over_the_hole, CR3SCOPE_BAD_RANGE, "range stack at 0x1000 is not canonical"},
+    {range_strange_rights, CR3SCOPE_BAD_RANGE, "has rights that are none"},
+    {range_strange_type, CR3SCOPE_BAD_RANGE, "has a memory type that is none"},
+    {ranges_missing, CR3SCOPE_BAD_RANGE, "range_count is 0x3"},
+    {accesses_missing, CR3SCOPE_BAD_ACCESS, "access_count is 0x1"},
+    {accesses_countless, CR3SCOPE_BAD_ACCESS, "access_count is 0xffffffffffffffff"},
+    {access_too_wide, CR3SCOPE_BAD_ACCESS, "a width of none or above 1 MiB"},
+    {access_empty, CR3SCOPE_BAD_ACCESS, "a width of none or above 1 MiB"},
+    {access_odd_alignment, CR3SCOPE_BAD_ACCESS, "no power of two"},
+    {access_of_no_kind, CR3SCOPE_BAD_ACCESS, "has no kind"},
+    {cpu_without_long_mode, CR3SCOPE_BAD_CPU, "not in long mode"},
+    {other_depth, CR3SCOPE_BAD_CPU, "cannot change PAE or LA57"},
+    {without_paging, CR3SCOPE_BAD_CPU, "cannot change PE or PG"},
+    {without_lme, CR3SCOPE_BAD_CPU, "cannot change LME or LMA"},
+    {smep_that_the_cpu_lacks, CR3SCOPE_BAD_CPU, "not have a bit of cr4: 0x100000"},
+    {nxe_that_the_cpu_lacks, CR3SCOPE_BAD_CPU, "not have NXE"},
+    {pcide_with_low_bits, CR3SCOPE_BAD_CPU, "PCIDE cannot be set while CR3 has low bits"},
+    {cet_without_write_protection, CR3SCOPE_BAD_CPU, "with CR4.CET a cr0 needs WP: 0x80000001"},
+    {pat_of_no_type, CR3SCOPE_BAD_CPU, "a type of memory that is none"},
+    {smep_on_users_code, CR3SCOPE_FINDING,
+     "before mov cr3 the code of the switch will fault under the planned cr0, cr4 and efer: "
+     "error 0x11"},
+    {no_execute_off_under_tables_that_use_it, CR3SCOPE_FINDING,
+     "before mov cr3 the target of the switch will fault under the planned cr0, cr4 and efer: "
+     "error 0x9"},
+    {switch_code_moved, CR3SCOPE_MOVED, "the code of the switch at "},
+    {buffer_moved, CR3SCOPE_MOVED, "the buffer at "},
+    {scratch_too_small_for_the_old_tables, CR3SCOPE_TOO_MANY_TABLES, "scratch memory holds: 2"},
+    {switch_code_unmapped, CR3SCOPE_FINDING, "step 0 (instruction after mov cr3) will fault"},
+    {stack_unmapped, CR3SCOPE_FINDING, "step 1 (first push on the new stack) will fault"},
+    {stack_read_only, CR3SCOPE_FINDING,
+     "(first push on the new stack) will fault: vector 14 "
+     "error 0x3 at 0xfffffe0000000ff8, level 1 entry 0"},
+    {stack_not_canonical, CR3SCOPE_FINDING, "step 1 (first push on the new stack) will fault"},
+    {entry_no_execute, CR3SCOPE_FINDING,
+     "step 2 (kernel entry) will fault: vector 14 error "
+     "0x11 at 0xffffffff80000010, level 1 entry 0"},
+    {last_text_page_no_execute, CR3SCOPE_FINDING,
+     "range text at 0xffffffff80001000 cannot be executed: error 0x11, level 1 entry 1"},
+    {last_text_page_elsewhere, CR3SCOPE_FINDING,
+     "range text at 0xffffffff80001000 leads to 0x402000, not to 0x401000"},
+    {access_unmapped, CR3SCOPE_FINDING, "step 3 (boot info) will fault: vector 14 error 0x0"},
+    {access_misaligned, CR3SCOPE_FINDING, "step 3 (movaps) will fault: vector 13 error 0x0"},
+};
+
+static void every_mistake_is_told_and_nothing_is_changed(void **state) {
+    (void)state;
+    for (unsigned depth = 4; depth <= 5; depth++) {
+        for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+            start(depth);
+            mistakes[i].make();
+            expect(mistakes[i].status, mistakes[i].reason);
+            assert_int_equal(cr3scope_leave(&request), CR3SCOPE_NOT_CHECKED);
+            finish();
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_mistake_is_told_and_nothing_is_changed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
