@@ -191,6 +191,12 @@ def test_a_header_of_another_version_that_is_seen_makes_a_bad_one_a_warning(tmp_
     assert [(one.rule, one.severity) for one in loud(found(tmp_path / "kernel", both))] == [("multiboot-header", W_)]
 
 
+def test_a_header_too_far_back_in_a_kernel_for_limine_is_a_warning(tmp_path: Path) -> None:
+    """Limine boots it all the same."""
+    told = loud(found(tmp_path / "kernel", LIMINE.with_(prefix=bytes(0x8000) + multiboot2())))
+    assert [(one.rule, one.severity) for one in told] == [("multiboot-header", W_)]
+
+
 def test_a_large_kernel_is_looked_through_up_to_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cr3scope.limits.LINT_FUNCTIONS", 3)
     told = lint(written(tmp_path / "kernel", behind(*[LEAF] * 8).bytes()))

@@ -20,13 +20,12 @@ _TAG_BYTES = 8
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
-    headers = linted.file.multiboot
+    headers, kernel = linted.file.multiboot, linted.file.kernel
+    boots_otherwise = any(one.is_seen for one in headers) or kernel is not None and kernel.limine is not None
     for header in headers:
         found = list(_unseen(header) if not header.is_seen else _contents(header))
-        is_other_seen = any(one.is_seen for one in headers)
         for finding in found:
-            yield replace(finding, severity=Severity.WARNING) if is_other_seen and not header.is_seen else finding
-    kernel = linted.file.kernel
+            yield replace(finding, severity=Severity.WARNING) if boots_otherwise and not header.is_seen else finding
     if kernel is not None and kernel.bits == 64 and [one.version for one in headers] == [1] and not headers[0].names_addresses:
         yield RULE.finding(
             Message("QEMU's -kernel loads no 64-bit ELF file by Multiboot; GRUB does"), severity=Severity.NOTE
