@@ -17,6 +17,7 @@ struct plan_step *plan_add(struct access_plan *plan, const char *name, const str
     plan_name(step->name, name);
     step->access = *access;
     step->rip = rip;
+    step->is_push = false;
     step->vector = -1;
     return step;
 }
@@ -81,7 +82,11 @@ void plan_describe_fault(struct message *line_ret, const struct plan_step *step,
     message_text(line_ret, " (");
     message_name(line_ret, step->name, PLAN_NAME_BYTES); /* it may come from the kernel's file */
     message_text(line_ret, ") will fault: vector ");
-    message_decimal(line_ret, fault->vector);
+    if (step->is_push && fault->vector == VECTOR_GENERAL_PROTECTION) {
+        message_text(line_ret, "12 (QEMU's TCG: 13)"); /* Intel SDM volume 1, 3.3.7.1 */
+    } else {
+        message_decimal(line_ret, fault->vector);
+    }
     message_text(line_ret, " error ");
     message_hex(line_ret, fault->error_code);
     message_text(line_ret, " at ");

@@ -72,7 +72,8 @@ static void add_switch(struct switch_state *state, const struct cr3scope_request
     add(state, "instruction after mov cr3", ACCESS_FETCH, after, (uint64_t)switch_code_end - after,
         after);
     add(state, "first push on the new stack", ACCESS_WRITE, state->jump.rsp - RETURN_BYTES,
-        RETURN_BYTES, (uint64_t)switch_stack_write);
+        RETURN_BYTES, (uint64_t)switch_stack_write)
+        ->is_push = true;
     if (state->breakpoint) {
         uint64_t int3 = (uint64_t)switch_breakpoint;
         add(state, "int3", ACCESS_FETCH, int3, 1, int3)->vector = VECTOR_BREAKPOINT;

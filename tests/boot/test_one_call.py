@@ -49,7 +49,7 @@ _MISTAKES = {
     25: ("step 2 .* error 0x10 at 0xdead000, ", "access-fault"),
     26: ("step 2 .* vector 13 error 0x0 at 0x1ffffff80000010", "non-canonical"),
     27: ("step 2 .* error 0x11 at 0xffffc00000000000, level 1 entry 0 ", "access-fault"),
-    28: ("step 1 .* vector 13 error 0x0 at 0x1ffff8000003ff8", "non-canonical"),
+    28: ("step 1 .* vector 12 .QEMU's TCG: 13. error 0x0 at 0x1ffff8000003ff8", "non-canonical"),
     29: ("step 1 .* at 0xffffff7ffffffff8, ", "stack-top-wrong"),
     30: ("mov cr3 itself will fault: .* bits at or above MAXPHYADDR", "cr3-high-bits"),
     31: ("step 0 .* level 4 entry 0 = 0x0", "identity-missing-trampoline"),

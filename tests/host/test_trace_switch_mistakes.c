@@ -230,7 +230,8 @@ static const struct mistake mistakes[] = {
     {stack_read_only, CR3SCOPE_FINDING,
      "(first push on the new stack) will fault: vector 14 "
      "error 0x3 at 0xfffffe0000000ff8, level 1 entry 0"},
-    {stack_not_canonical, CR3SCOPE_FINDING, "step 1 (first push on the new stack) will fault"},
+    {stack_not_canonical, CR3SCOPE_FINDING,
+     "step 1 (first push on the new stack) will fault: vector 12 (QEMU's TCG: 13) error 0x0"},
     {entry_no_execute, CR3SCOPE_FINDING,
      "step 2 (kernel entry) will fault: vector 14 error "
      "0x11 at 0xffffffff80000010, level 1 entry 0"},

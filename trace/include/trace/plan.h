@@ -15,6 +15,7 @@ struct plan_step {
     char name[PLAN_NAME_BYTES];
     struct access access;
     uint64_t rip; /* the instruction that makes the access */
+    bool is_push; /* through the stack an address that is not canonical is #SS, not #GP */
     int vector;   /* of an INT instruction, which `access` fetches; -1: it is none */
 };
 

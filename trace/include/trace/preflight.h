@@ -37,7 +37,7 @@ struct access {
 /** The exception that an access raises, and the entry to blame: the first from the top that vetoes.
  */
 struct access_fault {
-    uint8_t vector;      /* 14, or 13 if not canonical (through the stack: 12, the caller knows) */
+    uint8_t vector;      /* 14, or 13 if not canonical (through the stack 12: plan.h) */
     uint32_t error_code; /* as the architecture has it: RSVD implies P */
     uint64_t cr2;        /* 0 for vector 13, which leaves CR2 alone */
     unsigned level;      /* of the guilty entry; 0 if none (non-canonical) */
