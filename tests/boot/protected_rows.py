@@ -34,6 +34,8 @@ ROWS = (
     _tables("identity", "PSE", "movl $0, directory", "identity-missing-trampoline", "PD[0]", FETCH),
     _tables("high-half", "PSE", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
     _tables("reserved", "PSE", "orl $0x200000, directory + 768 * 4", "reserved-bits", "PD[768]", (14, 8, "fetch")),
+    # Address bit 32 of PSE-36: there is no RAM, and TCG runs through what it reads as zeros.
+    _tables("beyond-ram", "PSE", "orl $0x2000, directory + 768 * 4", "zero-sled", "PD[768]", FETCH),
     _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
     Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write")),
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
