@@ -29,6 +29,7 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.mov_cr3 import switch_before
+from cr3scope.x86.segment import Segment
 
 RIP, STACK = 0x10_0000, 0x20_0000
 OSFXSR, OSXSAVE = 1 << 9, 1 << 18
@@ -41,6 +42,8 @@ class Guest:
 
     memory: dict[int, bytes]
     cpu: CpuState = field(default_factory=lambda: CpuState(cr3=0x1000, cr0=0x80000001, cr4=0x20, efer=0xD00))
+
+    segments: dict[str, Segment] = field(default_factory=dict)
 
     def descriptor(self, selector: int) -> int | None:
         return 0x0040980000000000 if selector == 8 else None
@@ -233,6 +236,17 @@ def test_a_mapping_to_where_no_memory_is_reads_as_nothing_and_ends() -> None:
     guest = StoppedCpu(MonitorMemory(Monitor()), registers)
     assert guest.bytes_at(0x3000, 16) == b""
     assert guest.physical(0x3000, 1 << 20) == b""
+
+
+def test_operands_of_32_bit_code_count_from_their_segment() -> None:
+    """A log of 32-bit code has ESP and ECX: nothing was told of them."""
+    guest: Any = Guest({RIP: bytes.fromhex("0f290424")}, segments={"SS": Segment(16, 8, 0xFFFFFFFF, 0xCF9200)})
+    at = AtFault({"EIP": RIP, "ESP": 0x1000}, 32, RIP)
+    [found] = refused_instruction(guest, Fault(GP, 0, None, RIP), at)
+    assert (found.rule, title_of(found)) == (
+        "stack-misaligned", "`movaps xmmword ptr [esp], xmm0` needs a multiple of 16, and goes to 0x1008",
+    )  # fmt: skip
+    assert "of MSR 0xc0000080" in title_of(why("0f30", GP, registers={"ECX": 0xC0000080, "EAX": 2, "EDX": 0}, bits=32))
 
 
 PAGING_ON, PAE, LME, LMA = 1 << 31, 1 << 5, 1 << 8, 1 << 10

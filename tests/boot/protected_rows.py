@@ -37,6 +37,8 @@ ROWS = (
     _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
     Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write")),
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
+    # A frame behind the RAM: TCG runs through what it reads as zeros, to the page that is not there.
+    _tables("beyond-ram", "SMALL", "entry_of kernel_main; movl $0x10000007, (%edi); movl $0, 4(%edi)", "zero-sled", "PT[264]", FETCH),
     _tables("data", "SMALL", "entry_of counter; movl $0, (%edi)", "code-unmapped", "PT[267]", (14, 0, "read")),
     _tables("data-read-only", "SMALL", "entry_of counter; andl $~2, (%edi)", "access-fault", "PT[267]", (14, 3, "write")),
     _tables("stack", "SMALL", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),

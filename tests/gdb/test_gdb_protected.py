@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -36,3 +37,10 @@ def test_the_healthy_twin_survives_it(tmp_path: Path) -> None:
 def test_maps_and_walk_read_the_tables_of_32_bit_code(tmp_path: Path) -> None:
     text = at_switch(tmp_path, "hbreak high_entry\ncontinue\ncr3scope maps\ncr3scope walk 0xc0108000\n", "MODE=PSE")
     assert "PD[768]" in text and "4 MiB" in text, text
+
+
+def test_fault_reads_a_frame_of_32_bit_words(tmp_path: Path) -> None:
+    """It was read as one of long mode; `handoff` told registers that 32-bit code does not have."""
+    text = at_switch(tmp_path, "hbreak *&handler\ncontinue\ncr3scope fault\ncr3scope handoff\n", "MODE=SMALL")
+    assert re.search(r"#BP\nframe: RIP=0xc01080[0-9a-f]{2} CS=0x8 RFLAGS=0x[0-9a-f]+ RSP=0xc0182ffc SS=0x10\n", text), text
+    assert "the guest is in protected mode: the ABIs are those of 64-bit code" in text, text

@@ -22,7 +22,7 @@ from cr3scope.diagnose.undelivered import undelivered
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.known import NOTHING, Known
-from cr3scope.paging.walk import Reason, is_canonical
+from cr3scope.paging.walk import Reason, is_canonical, walk
 from cr3scope.target.standstill import LOOP_BYTES, Look, by_cpu, is_spinning, place, standing
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86 import exceptions
@@ -34,6 +34,7 @@ from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mov_cr3 import LONGEST, NO_FLUSH, mov_cr3_at
+from cr3scope.x86.names import covered
 from cr3scope.x86.standing import Standing
 
 _SLED_BYTES = 16
@@ -265,13 +266,31 @@ def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
             message("{zeros} bytes from RIP={rip} are zero", zeros=_SLED_BYTES, rip=Hex(rip)),
         )
     elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
-        if snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES) == _ZEROS:
+        before = snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES)
+        if not at_rip and not before:
+            yield from _no_ram(snapshot, rip)
+        if before == _ZEROS:
             ends = Message("memory ends (it reads as FFh)") if at_rip else Message("a mapping ends")
             yield BY_ID["zero-sled"].finding(
                 message("the CPU ran through zeros up to {rip}: there was no code", rip=Hex(rip)),
                 message("{zeros} bytes before RIP={rip} are zero, and at RIP {ends}",
                         zeros=_SLED_BYTES, rip=Hex(rip), ends=ends),
             )  # fmt: skip
+
+
+def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
+    """Addresses up to RIP that are mapped to where the machine has no RAM: what is read there is no code."""
+    path, ranges = walk(snapshot, snapshot.cpu, rip - 1, snapshot.platform), tuple(snapshot.ram())
+    phys = path.phys
+    if phys is None or not path.entries or not ranges or any(first <= phys <= last for first, last in ranges):
+        return
+    leaf, size = path.leaf, path.page_size
+    found = BY_ID["zero-sled"].finding(
+        message("the CPU ran up to {rip} through a page without RAM: {leaf} maps {virt} to {phys}",
+                rip=Hex(rip), leaf=leaf, virt=Hex(rip - size), phys=Hex(phys & -size)),
+        message("RAM ends at {last}", last=Hex(max(last for _, last in ranges))),
+    )  # fmt: skip
+    yield replace(found, entry=leaf, range=covered(leaf, rip - 1))
 
 
 def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:

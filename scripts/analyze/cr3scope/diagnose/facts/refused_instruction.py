@@ -11,7 +11,7 @@ from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.message import Fact, Hex, Message, Vector, message
 from cr3scope.paging.walk import is_canonical
-from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.stopped_cpu import StoppedCpu, widened
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_EM, CR0_TS, CpuState
@@ -27,7 +27,7 @@ _TURN_ON = Message(
     " (-mgeneral-regs-only)."
 )
 _EDK2_FILL = 0xAF  # edk2, MdePkg.dec: PcdDebugClearMemoryValue
-_STACK = ("rsp", "rbp")
+_STACK = ("rsp", "rbp", "esp", "ebp")
 _NEEDS_FPU = {
     CR0_EM: "CR0.EM is set", CR0_TS: "CR0.TS is set", CR0_EM | CR0_TS: "CR0.EM and TS is set",
 }  # fmt: skip
@@ -42,7 +42,7 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
         title = message("the instruction at RIP={rip} is refused with {vector}", rip=Hex(fault.rip), vector=Vector(fault.vector))
         yield _finding(title, code, Message("which one it is takes python3-capstone to tell"))
         return
-    registers, rip = at_fault.registers, at_fault.rip_at(fault.rip)
+    registers, rip = widened(at_fault.registers), at_fault.rip_at(fault.rip)
     one = decode(code, rip, at_fault.code_bits or 64)
     now = snapshot.cpu  # a handler may have changed it: edk2's turns OSFXSR on
     cpu = replace(
@@ -60,7 +60,9 @@ def refused_instruction(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -
             what = message("`{instruction}`", instruction=text(one))
         yield _finding(message("{what} needs the FPU, and {why}", what=what, why=Message(why)), code)
     elif fault.vector == exceptions.PROTECTION:
-        found = _protected(code, one, registers, cpu)
+        # Outside 64-bit code an address counts from its segment's base.
+        bases = {f"{name}_base": segment.base for name, segment in snapshot.segments.items()}
+        found = _protected(code, one, {**bases, **registers}, cpu)
         yield replace(found, proof=(*found.proof, *(_segment(snapshot, one) if one else ())))
 
 
