@@ -118,9 +118,15 @@ def test_every_pattern_of_the_package_is_quick_on_lines_of_its_own_characters() 
         for pattern, flags in patterns:
             compiled: Any = re.compile(pattern, flags)
             for text in samples(Automaton(pattern, flags), line):
-                began = time.process_time()
-                list(compiled.finditer(text if isinstance(pattern, str) else text.encode("latin-1")))
-                assert time.process_time() - began < SECONDS, f"{file}:{line}: {text[:100]!r}"
+                line_of = text if isinstance(pattern, str) else text.encode("latin-1")
+                assert any(seconds(compiled, line_of) < SECONDS for _ in range(3)), f"{file}:{line}: {text[:100]!r}"
+
+
+def seconds(compiled: Any, text: str | bytes) -> float:
+    """CPU time of one search; the objects of other tests may be collected meanwhile, but not at each of three."""
+    began = time.process_time()
+    list(compiled.finditer(text))
+    return time.process_time() - began
 
 
 def test_the_check_itself_is_part_of_make_check() -> None:
