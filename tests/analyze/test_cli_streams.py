@@ -15,6 +15,7 @@ from analyze.test_machine_hostile import PROGRAM
 from trace_writer import golden
 
 from cr3scope.cli.main import main
+from cr3scope.cli.triage import pieces
 from cr3scope.render.output_file import write_asked
 
 FULL = "/dev/full"
@@ -141,6 +142,24 @@ def test_a_signal_leaves_no_copy_of_the_log(tmp_path: Path, number: signal.Signa
         assert running.stderr is not None
         assert running.stderr.read() == ("" if number == signal.SIGKILL else f"cr3scope: ended by {number.name}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_silent_pipe_is_waited_for_in_bounded_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that came right before a read would wait as long as that does."""
+    reader, writer = os.pipe()
+    turns: list[float] = []
+
+    def waits(sources: list[object], _write: object, _error: object, seconds: float) -> tuple[list[object], ...]:
+        turns.append(seconds)
+        if len(turns) == 3:
+            os.write(writer, b"said")
+        return (sources if len(turns) >= 3 else [], [], [])
+
+    monkeypatch.setattr("cr3scope.cli.triage.select.select", waits)
+    with open(reader, "rb") as source:
+        assert next(pieces(source)) == b"said"
+    os.close(writer)
+    assert len(turns) == 3 and max(turns) <= 1
 
 
 def test_who_is_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:

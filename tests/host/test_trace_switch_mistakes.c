@@ -256,8 +256,22 @@ static void every_mistake_is_told_and_nothing_is_changed(void **state) {
     }
 }
 
+/* Whoever reads the trace must be able to see why: the tables come with the refusal. */
+static void a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_of(void **state) {
+    (void)state;
+    for (unsigned warns = 0; warns <= 1; warns++) {
+        start(4);
+        switch_code_moved();
+        request.flags |= warns ? CR3SCOPE_WARN : 0;
+        expect(warns ? CR3SCOPE_FINDING : CR3SCOPE_MOVED, "is other memory under the new root");
+        assert_true(has("dump-end id=new"));
+        finish();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_of),
         cmocka_unit_test(every_mistake_is_told_and_nothing_is_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,7 +90,7 @@ def opened(path: Path) -> Iterator[LogFile]:
         try:
             with _stream(path) as source:
                 kept = LogFilter(copy)
-                for piece in _pieces(source):
+                for piece in pieces(source):
                     kept.feed(piece)
                 kept.finish()
         except OSError as error:
@@ -99,7 +99,7 @@ def opened(path: Path) -> Iterator[LogFile]:
             yield log
 
 
-def _pieces(source: BinaryIO) -> Iterator[bytes]:
+def pieces(source: BinaryIO) -> Iterator[bytes]:
     """Yield what comes, until its end. A signal that comes right before a read would wait as long as that does: none waits long."""
     while True:
         while not select.select([source], [], [], _PATIENCE_SECONDS)[0]:

@@ -73,6 +73,14 @@ def facts(finding: Finding) -> dict[str, object]:
     return {name: _plain(fact) for each in said for name, fact in _facts(each)}
 
 
+def plain(finding: Finding) -> dict[str, object]:
+    """Return what JSON says of any finding, wherever it was made."""
+    return {
+        "rule": finding.rule, "severity": finding.severity.value, "title": title(finding), "detail": "\n".join(proof(finding)),
+        "fix": fix(finding), "facts": facts(finding),
+    }  # fmt: skip
+
+
 def mends(finding: Finding) -> list[dict[str, object]]:
     """Return the mends that were tried in the model, as JSON's values."""
     return [each for one in finding.mends for each in _mend(one)]

@@ -82,12 +82,7 @@ def _source_text(source: str | None, verdict: Verdict) -> str | None:
 
 def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
     return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "title": words.title(finding),
-        "detail": "\n".join(words.proof(finding)),
-        "fix": words.fix(finding),
-        "facts": words.facts(finding),
+        **words.plain(finding),
         "mends": words.mends(finding),
         "entry": _entry(finding.entry),
         "range": None if finding.range is None else [_hex(bound) for bound in finding.range],

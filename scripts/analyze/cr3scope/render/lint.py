@@ -77,12 +77,7 @@ def _file(file: Linted | Refused) -> dict[str, object]:
 
 def _plain(finding: Finding) -> dict[str, object]:
     return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "title": words.title(finding),
-        "detail": "\n".join(words.proof(finding)),
-        "fix": words.fix(finding),
-        "facts": words.facts(finding),
+        **words.plain(finding),
         "range": None if finding.range is None else [f"{bound:#x}" for bound in finding.range],
         "source": finding.source,
     }
