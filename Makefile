@@ -140,9 +140,9 @@ fuzz: $(BUILD)/deps-fuzz.stamp ## try to break every parser and writer: make fuz
 	@PYTHONPATH=scripts/analyze:tests $(PYTHON) -m fuzz --build $(BUILD) --minutes $(or $(MINUTES),10) $(if $(RUNS),--runs $(RUNS)) \
 	    $(if $(SEED),--seed $(SEED)) $(if $(FUZZ),--targets $(FUZZ))
 
-bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim
+bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim: make bench [BENCH=triage,maps]
 	@$(MAKE) --no-print-directory -s build
-	@$(PYTHON) tests/bench/bench.py
+	@PYTHONPATH=scripts/analyze:tests $(PYTHON) tests/bench/bench.py '$(BENCH)'
 
 check: ## style and structure: includes, formats, types, file sizes
 	@$(PYTHON) scripts/check.py

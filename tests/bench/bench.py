@@ -1,4 +1,4 @@
-"""`make bench`: measures every figure that docs/performance.md claims, each with its unit and its limit.
+"""`make bench [BENCH=triage,maps]`: measures every figure that docs/performance.md claims, or some, each with its unit and its limit.
 
 Exits 1 if a limit is broken. `make bench > FILE` keeps the table; progress goes to standard error.
 """
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gdb_commands
@@ -31,6 +32,7 @@ TABLES_AT = 16 << 20  # where the million entries lie in the guest's memory
 MAPS_RUNS = 11
 FUZZ_LOGS = 100_000
 MANY_MAPS = 100_000
+BOOTED = {"wire", "verdict", "report", "borders", "overhead", "many-maps"}  # need the captures of two boots
 
 rows: list[tuple[str, float, str, float]] = []
 
@@ -90,13 +92,13 @@ def bench_incompressible() -> None:
     record("incompressible tables, wire over raw", int(wire) / int(raw), "x", 1.5)
 
 
-def bench_verdict(capture: Path) -> None:
+def bench_verdict(*captures: Path) -> None:
     """`cr3scope analyze` as a whole process."""
-    command = [ROOT / "scripts/cr3scope", "analyze", capture, "--log", capture.parent / "interrupts.log",
-               "--elf", BUILD / "loader/loader.elf", "--elf", BUILD / "kernel/kernel.elf"]
-    times = [seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=False))
-             for _ in range(RUNS + 1)][1:]
-    record(f"verdict of {capture.parent.name}, whole process", statistics.median(times), "s", 0.5)
+    for capture in captures:
+        command = [ROOT / "scripts/cr3scope", "analyze", capture, "--log", capture.parent / "interrupts.log",
+                   "--elf", BUILD / "loader/loader.elf", "--elf", BUILD / "kernel/kernel.elf"]
+        times = [seconds(partial(subprocess.run, command, stdout=subprocess.DEVNULL, check=False)) for _ in range(RUNS + 1)][1:]
+        record(f"verdict of {capture.parent.name}, whole process", statistics.median(times), "s", 0.5)
 
 
 def bench_report(capture: Path) -> None:
@@ -283,28 +285,43 @@ def bench_who(folder: Path) -> None:
         record(*row)
 
 
+def groups(folder: Path, healthy: Path, faulty: Path) -> dict[str, Callable[[], None]]:
+    """What `make bench BENCH=NAME,NAME` chooses from, in the order in which it runs."""
+    return {
+        "wire": lambda: bench_wire(healthy),
+        "incompressible": bench_incompressible,
+        "verdict": lambda: bench_verdict(healthy, faulty),
+        "report": lambda: bench_report(healthy),
+        "borders": lambda: bench_borders(healthy),
+        "overhead": lambda: bench_overhead(healthy.parent),
+        "ends": lambda: bench_ends(folder),
+        "who": lambda: bench_who(folder),
+        "triage": lambda: bench_triage(folder),
+        "logs": lambda: bench_logs(folder),
+        "maps": lambda: bench_maps(folder),
+        "gdb": lambda: bench_gdb(folder),
+        "faults": bench_faults,
+        # Last: a child's peak is at least that of the process that starts it.
+        "many-maps": lambda: bench_many_maps(healthy),
+    }
+
+
 def main() -> int:
-    """Runs all; prints a Markdown table."""
+    """Runs all, or what the first argument names; prints a Markdown table."""
     with tempfile.TemporaryDirectory() as name:
         healthy, faulty = Path(name) / "healthy", Path(name) / "faulty"
-        run_trace(healthy)
-        subprocess.run(["make", "-s", "run-trace", f"RUN={faulty}", "INJECT=nx-upper-level"], cwd=ROOT,
-                       check=False, stdout=subprocess.DEVNULL)
-        bench_wire(healthy / "serial.log")
-        bench_incompressible()
-        bench_verdict(healthy / "serial.log")
-        bench_verdict(faulty / "serial.log")
-        bench_report(healthy / "serial.log")
-        bench_borders(healthy / "serial.log")
-        bench_overhead(healthy)
-        bench_ends(Path(name))
-        bench_who(Path(name))
-        bench_triage(Path(name))
-        bench_logs(Path(name))
-        bench_maps(Path(name))
-        bench_gdb(Path(name))
-        bench_faults()
-        bench_many_maps(healthy / "serial.log")  # last: a child's peak is at least that of the process that starts it
+        known = groups(Path(name), healthy / "serial.log", faulty / "serial.log")
+        chosen = [one for one in "".join(sys.argv[1:2]).split(",") if one] or list(known)
+        if unknown := [one for one in chosen if one not in known]:
+            print(f"make bench: nothing is called {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+            return 2
+        if set(chosen) & BOOTED:
+            run_trace(healthy)
+            subprocess.run(["make", "-s", "run-trace", f"RUN={faulty}", "INJECT=nx-upper-level"], cwd=ROOT,
+                           check=False, stdout=subprocess.DEVNULL)
+        for one, measure in known.items():
+            if one in chosen:
+                measure()
     print("| figure | value | unit | limit | |\n|---|---:|---|---:|---|")
     for what, value, unit, limit in rows:
         print(f"| {what} | {value:.3g} | {unit} | {limit:g} | {'ok' if value <= limit else 'OVER'} |"
