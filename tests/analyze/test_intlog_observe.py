@@ -331,7 +331,7 @@ def test_tail_of_a_record_may_differ_between_versions_of_qemu(read: Read, eax: s
 def test_death_under_another_cr3_than_planned_is_told_so(read: Read) -> None:
     report = read(*firmware(), *unmapped_idt(), cr3=0x1234000)
     assert report.first == FETCH_DENIED
-    assert "CR3=0x1234000 never stands in the log" in report.notes[0]
+    assert "CR3=0x1234000 never stands in the log" in plain(report.notes[0])
 
 
 def test_exception_that_the_firmware_handled_before_the_switch_is_no_news(read: Read) -> None:

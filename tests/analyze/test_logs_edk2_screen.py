@@ -11,6 +11,7 @@ from cr3scope.input.logs.formats.edk2_screen import FORMAT
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
 from cr3scope.input.logs.screen import read_screens
+from cr3scope.render.message import plain
 from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.ending import Ending
@@ -112,7 +113,7 @@ def test_screens_of_several_boots_are_counted(tmp_path: Path) -> None:
     found = events(tmp_path, text)
     assert [type(event) for event in found] == [InterruptRecord, Reset, InterruptRecord, Reset, InterruptRecord]
     verdict = judged(tmp_path, text)
-    assert any("the same in 3 of 3 boots" in str(note.message) for note in verdict.diagnostics)
+    assert any("the same in 3 of 3 boots" in plain(note.message) for note in verdict.diagnostics)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +131,9 @@ def test_a_screen_in_disguise_is_read(disguise: object, screen: str, tmp_path: P
     assert callable(disguise)
     text: str = disguise(screen)
     found = judged(tmp_path, text.encode("utf-16-le" if text.startswith("\ufeff") else "ascii"))
-    plain = judged(tmp_path, screen)
-    assert found.observation is not None and plain.observation is not None
-    assert found.observation.first == plain.observation.first is not None
+    undisguised = judged(tmp_path, screen)
+    assert found.observation is not None and undisguised.observation is not None
+    assert found.observation.first == undisguised.observation.first is not None
 
 
 def test_words_about_a_screen_are_none(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.message import Message
+from cr3scope.render.message import plain
 from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.run import RunEnd, judge_untraced
 
@@ -479,12 +480,11 @@ def test_a_guest_that_survived_the_like_before_is_not_said_to_have_died_of_its_r
 
 
 def last_of(folder: Path, log: Log) -> tuple[str, list[tuple[str, Severity]], str]:
-    path = folder / "log"
-    path.write_text(log.text)
-    with LogFile(path) as opened:
+    (folder / "log").write_text(log.text)
+    with LogFile(folder / "log") as opened:
         verdict = judge_log(read_story(opened))
     assert verdict.observation is not None
-    return verdict.status.value, [(one.rule, one.severity) for one in verdict.findings], verdict.observation.last
+    return verdict.status.value, [(one.rule, one.severity) for one in verdict.findings], plain(verdict.observation.last)
 
 
 def test_an_interrupt_in_the_place_of_an_exception_is_told_though_it_was_delivered(tmp_path: Path, cpu: Cpu) -> None:

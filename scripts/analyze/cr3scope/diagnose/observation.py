@@ -27,8 +27,8 @@ class Observation:
     detail: str | Message | None = None
     standing: Standing | None = None  # of a machine that was still there at the end
     switch: Switch | None = None
-    cpu: str = ""  # which of several CPUs this is of, in words
-    last: str | Message = ""  # of a log without a fault: what the guest was doing when last seen, in words
+    cpu: str | Message = ""  # which of several CPUs this is of
+    last: str | Message = ""  # of a log without a fault: what the guest was doing when last seen
     places: tuple[Place, ...] = ()  # of RIP, CR2 and return addresses, as far as files and images tell
     said: tuple[str, ...] = ()  # what a guest that died or hung printed last
     counted: Count | None = None  # of what kind ``records`` are; None where nobody counted

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.delivery import Why, gate_at, has_no_idt
 from cr3scope.input.logs.event import NO_EXCEPTION, InterruptRecord, Kind, RegisterDump, Shown, Stopped, TripleFault
+from cr3scope.input.logs.int_log.last_seen import LastDump
 from cr3scope.input.logs.happened import Death, DeathForm, Happened, Repetition
+from cr3scope.render.message import text
 from cr3scope.x86 import exceptions
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.exceptions import FRAME_REACH, PAGE_FAULT
@@ -218,13 +220,29 @@ def _place_words(cpu: RegisterDump) -> str:
     if cpu.halted:
         words.append("halted")
     if cpu.flags is not None:
-        words.append(f"interrupts {'on' if cpu.flags & RFLAGS_IF else 'off'}")
+        words.append(_interrupts(cpu.flags))
     return ", ".join(words)
 
 
 def _stopped_words(end: Stopped, _spec: str = "") -> str:
     """Why whoever runs the guest gave it up, and where the CPU stood."""
     return ", ".join(filter(None, (end.why, _place_words(end.cpu))))
+
+
+def _last_words(dump: LastDump, _spec: str = "") -> str:
+    """A dump as ``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts on``."""
+    mode = "64-bit" if dump.is_64 else "32-bit or 16-bit"
+    words = [f"{text(dump.whose)} at {'RIP' if dump.is_64 else 'EIP'}={dump.ip:#x}"]
+    if dump.cr3 is not None:
+        words.append(f"CR3={dump.cr3:#x}")
+    words += ["real mode" if dump.is_protected is False else mode, f"CPL {dump.cpl}"]
+    if dump.halted:
+        words.append("halted")
+    return ", ".join([*words, _interrupts(dump.flags)])
+
+
+def _interrupts(flags: int) -> str:
+    return f"interrupts {'on' if flags & RFLAGS_IF else 'off'}"
 
 
 def _shown_words(shown: Shown, spec: str = "") -> str:
@@ -262,6 +280,7 @@ WORDS: Mapping[type, Callable[[Any, str], str]] = {
     TripleFault: _end_words,
     Stopped: _stopped_words,
     Shown: _shown_words,
+    LastDump: _last_words,
     Death: _death_words,
     Count: _count_words,
 }

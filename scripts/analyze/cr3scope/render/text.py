@@ -180,7 +180,7 @@ def _from_log(observation: Observation, colour: bool) -> Iterator[str]:
         before = "" if switch.before is None else f"{_hex(switch.before)} -> "
         words = f"CR3 {before}{_hex(switch.cr3)}, in the log from byte {switch.offset} on"
         yield from _labelled("  ", "switch", words, 9, colour)
-    for label, words in (("cpu", observation.cpu), ("last", message.plain(observation.last))):
+    for label, words in (("cpu", message.plain(observation.cpu)), ("last", message.plain(observation.last))):
         if words:
             yield from _labelled("  ", label, words, 8, colour)
     for line in observation.said:

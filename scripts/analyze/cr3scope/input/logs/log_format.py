@@ -23,9 +23,9 @@ class Story:
     """The report, and what a log without a fault still tells."""
 
     report: LogReport = field(default_factory=LogReport)
-    last: str | Message = ""  # what the guest was doing when last seen, in words
+    last: str | Message = ""  # what the guest was doing when last seen
     last_rip: int | None = None
-    reset: str = ""  # a reset that no exception explains, in words
+    reset: str | Message = ""  # a reset that no exception explains
     reset_cpu: RegisterDump = NO_DUMP  # the registers at that, as they were before
     tells_nothing: str | Message = ""  # why nothing can be judged
     walked: Walked | None = None  # the walk that the guest's kernel printed of the fault, or of whatever else

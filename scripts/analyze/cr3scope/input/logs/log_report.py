@@ -39,7 +39,7 @@ class LogReport:
     detail: str | Message | None = None
     source: str = "interrupt log"
     switch: Switch | None = None
-    cpu: str = ""  # which of several CPUs this is of, in words
+    cpu: str | Message = ""  # which of several CPUs this is of
     cpu_number: int | None = None  # the same, where it is certain
     followed: tuple[Fault, ...] = ()  # what came of the fatal exception, or the storm that it became
     counted: Count | None = None  # of what kind ``records`` are; None where nobody counted
@@ -78,9 +78,9 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class WhichCpu:
-    """One CPU of several, in words; ``number`` is None unless it is certain."""
+    """One CPU of several, and how that is known; ``number`` is None unless it is certain."""
 
-    words: str = ""
+    words: str | Message = ""
     number: int | None = None
 
 

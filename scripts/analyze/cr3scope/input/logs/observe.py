@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.input.logs.count import Count
@@ -12,7 +12,7 @@ from cr3scope.input.logs.fatal_chain import death_of, fatal_storm, happened_in, 
 from cr3scope.input.logs.happened import Death, Happened, Repetition
 from cr3scope.input.logs.log_report import Excerpt, LogReport, Spaces
 from cr3scope.input.logs.survival import is_over, storm_end, survived_alike, went_on
-from cr3scope.message import Message, message
+from cr3scope.message import Hex, Message, message
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import BREAKPOINT, DOUBLE_FAULT, FIRST_INTERRUPT, PROTECTION
 from cr3scope.x86.mov_cr3 import NO_FLUSH
@@ -36,10 +36,17 @@ def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
     died = [report for report in reports if report.ending is not None]
     chosen = next((report for report in died if not report.is_routine), died[0] if died else reports[0])
     alike = sum(_identity(report) == _identity(chosen) for report in died) - bool(died)
-    words = f"the same in {alike + 1} of {len(reports)} boots" if alike else ""
-    if not alike and died and len(reports) > 1:
-        words = f"of {len(reports)} boots that the log tells of, this is number {len(reports) - reports.index(chosen)}"
-    return replace(chosen, boots=len(reports), alike=alike, notes=(*chosen.notes, words) if words else chosen.notes)
+    return replace(chosen, boots=len(reports), alike=alike, notes=(*chosen.notes, *_among(reports, chosen, alike, bool(died))))
+
+
+def _among(reports: Sequence[LogReport], chosen: LogReport, alike: int, has_died: bool) -> Iterator[Message]:
+    """What there is to say of the other boots; ``reports``: the last one first."""
+    boots = len(reports)
+    if alike:
+        yield message("the same in {alike} of {boots} boots", alike=alike + 1, boots=boots)
+    elif has_died and boots > 1:
+        number = boots - reports.index(chosen)
+        yield message("of {boots} boots that the log tells of, this is number {number}", boots=boots, number=number)
 
 
 def reports_by_boot(boots: Sequence[Spaces], planned: Sequence[int | None]) -> list[LogReport] | None:
@@ -85,15 +92,16 @@ def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:
     last = spaces.last()
     excerpt = None if last is None else spaces.under(last)
     if last is None or excerpt is None:
-        absent = "the log holds no exception"
+        absent = Message("the log holds no exception")
         if planned is not None:
-            absent = f"CR3={planned:#x} never stands in the log"
+            absent = message("CR3={cr3} never stands in the log", cr3=Hex(planned))
         return LogReport(notes=(absent,), saw_interrupts=spaces.saw_interrupts)
     report = _of_space(spaces, excerpt)
     if planned is None:
         return report
     # It died under another CR3 than planned; firmware that handles exceptions by itself is no news.
-    note = f"CR3={planned:#x} never stands in the log; this happened under CR3={last:#x}"
+    template = "CR3={cr3} never stands in the log; this happened under CR3={last}"
+    note = message(template, cr3=Hex(planned), last=Hex(last))
     if report.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
         return replace(report, notes=(note, *report.notes))
     return LogReport(notes=(note,))
@@ -226,6 +234,6 @@ def _before(records: Sequence[InterruptRecord], one: InterruptRecord) -> list[In
     return [record for record in records if record.offset < one.offset]
 
 
-def _notes(excerpt: Excerpt, origin: InterruptRecord) -> tuple[str, ...]:
-    cut = () if excerpt.cut is None else (f"the last record is cut short, at byte {excerpt.cut}",)
+def _notes(excerpt: Excerpt, origin: InterruptRecord) -> tuple[str | Message, ...]:
+    cut = () if excerpt.cut is None else (message("the last record is cut short, at byte {offset}", offset=excerpt.cut),)
     return (*origin.remarks, *cut)

@@ -18,9 +18,8 @@ from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
-from cr3scope.message import message
+from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.exceptions import name
 
 SOURCE = "interrupt log"
 _END_BYTES = 64 << 10
@@ -29,6 +28,14 @@ _SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
 _HEADS = (
     "the log holds the first lines of records alone, without registers: which gates and tables the CPU had, and whether"
     " it was in long mode, it does not tell"
+)
+_ANY_OF_TWO = (
+    "whether the last record, at byte {offset}, is {vector} or an interrupt of a device, the log does not tell: no line announces"
+    " it"
+)
+_MAY_BE_IN_IT = (
+    "whether the guest was out of {vector}, at byte {offset}, the log does not tell: no line announces it, and the record behind"
+    " it, the last one, is of the same place"
 )
 _SIGNS = (RECORD, b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
 
@@ -67,7 +74,7 @@ def _story(log: LogFile, cr3: int | None) -> Story:
     if report.ending is not None:
         return Story(report)
     again = restart(log)
-    reset = "" if again is None else f"the machine was reset without an exception: {again.words()}"
+    reset: str | Message = "" if again is None else message("the machine was reset without an exception: {dump}", dump=again)
     silent = _torn(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
@@ -95,7 +102,7 @@ def _without_registers(log: LogFile) -> Story | None:
     last = story.report.events[-1].record
     if last.is_whole:
         return story
-    cut = f"the log is cut short in this record, at byte {last.offset}"
+    cut = message("the log is cut short in this record, at byte {offset}", offset=last.offset)
     words = cut if _is_last_line(log, last) else _HEADS
     return replace(story, report=replace(story.report, notes=(*story.report.notes, words)))
 
@@ -140,15 +147,15 @@ def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
             place = data.find(sign, place + 1)
 
 
-def _silence(log: LogFile) -> str:
+def _silence(log: LogFile) -> str | Message:
     """Why a log without a record tells nothing."""
     vectors: list[int] = []
     for match in _SERVICED.finditer(log.read(max(log.size - _END_BYTES, 0), _END_BYTES)):
         vectors += [int(match[1], 16)] if int(match[1], 16) not in vectors else []
     if not vectors:
         return _SILENT
-    names = ", ".join(f"{vector:#x}" for vector in sorted(vectors)[:_MOST_NAMED])
-    return f"real mode: interrupts came ({names}), and of exceptions there QEMU logs none"
+    came = tuple(Hex(vector) for vector in sorted(vectors)[:_MOST_NAMED])
+    return message("real mode: interrupts came ({came}), and of exceptions there QEMU logs none", came=came)
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -165,27 +172,21 @@ _SILENT = (
 )
 
 
-def _torn(log: LogFile) -> str:
-    """Words for a log that ends in an exception, so that nobody knows what came of it."""
+def _torn(log: LogFile) -> str | Message:
+    """What to say of a log that ends in an exception, so that nobody knows what came of it."""
     head = log.rfind(RECORD)
     if head >= 0 and not _is_read(log, head):
-        return f"the first line of the last record cannot be read, at byte {head}: what came, it does not tell"
+        return message("the first line of the last record cannot be read, at byte {head}: what came, it does not tell", head=head)
     before, last = _last_records(log)
     announced = log.rfind(b"check_exception", max(log.size - 2 * MAX_RECORD, 0))
     if announced >= 0 and (last is None or announced > last.offset):
-        return f"the log ends at byte {log.size}, before the record of an exception"
+        return message("the log ends at byte {size}, before the record of an exception", size=log.size)
     if last is not None and may_be_exception(log.read(max(last.offset - MAX_RECORD, 0), 2 * MAX_RECORD), last):
-        return (
-            f"whether the last record, at byte {last.offset}, is {name(last.vector)} or an interrupt of a device, the log does"
-            " not tell: no line announces it"
-        )
+        return message(_ANY_OF_TWO, offset=last.offset, vector=Vector(last.vector))
     if before is not None and last is not None and _is_in_its_place(before, last):
-        return (
-            f"whether the guest was out of {name(before.vector)}, at byte {before.offset}, the log does not tell: no line announces"
-            " it, and the record behind it, the last one, is of the same place"
-        )
+        return message(_MAY_BE_IN_IT, vector=Vector(before.vector), offset=before.offset)
     if last is not None and last.is_exception and not last.is_whole:
-        return f"the log is cut short in the record of an exception, at byte {last.offset}"
+        return message("the log is cut short in the record of an exception, at byte {offset}", offset=last.offset)
     return ""
 
 

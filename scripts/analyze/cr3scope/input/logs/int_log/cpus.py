@@ -17,6 +17,7 @@ from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD
 from cr3scope.input.logs.logfile import LogPart
 from cr3scope.input.logs.log_report import WhichCpu
 from cr3scope.input.logs.survival import STACK
+from cr3scope.message import Hex, Message, message
 
 _RESETS = b"CPU Reset (CPU "
 _RESET = re.compile(rb"CPU Reset \(CPU (\d{1,5})\)")
@@ -25,6 +26,9 @@ _BEGIN = 1 << 20  # every CPU is reset before the firmware starts
 _MOST_CPUS = 256
 _PAIR = 2  # CPUs; the boot CPU is number 0
 _SAME_STACK = 4 << 10
+_SEVERAL = (
+    "one{of}: the log does not say which ({own}); `-d int,cpu_reset,tid -D int-%d.log` gives each CPU a log of its own"
+)
 
 
 def named(log: LogPart) -> set[int]:
@@ -63,28 +67,34 @@ def which(
     known = len(named(log))
     only = owner(log) if known == 1 else None
     if only is not None:
-        return WhichCpu(f"CPU {only}: the only one that this log names", only)
+        return WhichCpu(message("CPU {number}: the only one that this log names", number=only), only)
     if known <= 1 and not others:
         return WhichCpu()
+    of: str | Message = message(" of {known}", known=known) if known else ""
     number = _reset_as(log, dead, max(known, 1))
-    likely = None if number is not None else _stack_owner(log, dead, place)
-    of = f" of {known}" if known else ""
     if number is not None:
-        return WhichCpu(f"CPU {number}{of}: at the reset it had the registers of the last exception", number)
-    own = f"TR base={dead.task:#x}, " if dead.task else ""
-    own += f"RSP={dead.rsp:#x}"
-    if dead.cpu.gs_base:
-        own += f", GS base={dead.cpu.gs_base:#x}"
+        said = message("CPU {number}{of}: at the reset it had the registers of the last exception", number=number, of=of)
+        return WhichCpu(said, number)
+    own = _own_registers(dead)
+    likely = _stack_owner(log, dead, place)
     if any(_shares_stack(dead, record) for record in before):
-        return WhichCpu(f"the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})")
+        template = "the boot CPU{of}, by its stack: it took the interrupts before the switch ({own})"
+        return WhichCpu(message(template, of=of, own=own))
     if likely is not None:
-        return WhichCpu(f"probably CPU {likely}{of}: at its last reset its stack was there ({own})")
+        template = "probably CPU {number}{of}: at its last reset its stack was there ({own})"
+        return WhichCpu(message(template, number=likely, of=of, own=own))
     if known == _PAIR and not dead.task and any(record.task and not record.is_exception for record in before):
-        return WhichCpu(f"probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})")
-    return WhichCpu(
-        f"one{of or ' of several'}: the log does not say which ({own}); `-d int,cpu_reset,tid -D"
-        " int-%d.log` gives each CPU a log of its own"
-    )
+        template = "probably CPU 1{of}: it has no task register, the CPU that took the interrupts has one ({own})"
+        return WhichCpu(message(template, of=of, own=own))
+    return WhichCpu(message(_SEVERAL, of=of or " of several", own=own))
+
+
+def _own_registers(dead: InterruptRecord) -> Message:
+    """What sets this CPU apart from others."""
+    facts = {"task": dead.task or None, "rsp": dead.rsp, "gs": dead.cpu.gs_base or None}
+    shown = {name: Hex(value) for name, value in facts.items() if value is not None}
+    parts = {"task": "TR base={task}", "rsp": "RSP={rsp}", "gs": "GS base={gs}"}
+    return message(", ".join(words for name, words in parts.items() if name in shown), **shown)
 
 
 def _shares_stack(one: InterruptRecord, other: InterruptRecord) -> bool:

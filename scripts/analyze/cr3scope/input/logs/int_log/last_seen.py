@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cr3scope.input.logs.int_log.boots import RESET
 from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.x86.exceptions import FIRST_INTERRUPT, name
+from cr3scope.message import Hex, Message, Vector, message
+from cr3scope.x86.exceptions import FIRST_INTERRUPT
 
 CR3_UPDATE = b"CR3 update: CR3="  # of `-d mmu`
 _FLAGS = re.compile(
@@ -20,38 +21,27 @@ _WHOSE = re.compile(
     rb"|CPU Reset \(CPU (\d{1,5})\)|(SMM: enter)|(SMM: after RSM)"
 )
 _UPDATE = re.compile(CR3_UPDATE + rb"([0-9a-f]{8,16})")
-_INTERRUPTS, _PROTECTED = 1 << 9, 1
+_PROTECTED = 1  # of CR0
 _START = (0, 0xFFF0)  # IP of a CPU that has not run yet
 _TRIES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Dump:
-    """One register dump; ``whose`` says what made QEMU write it."""
+class LastDump:
+    """One register dump; ``whose``: what made QEMU write it. ``is_protected`` and ``cr3`` are None where it does not tell."""
 
-    whose: str
+    whose: Message
     is_64: bool
     ip: int
     flags: int
     cpl: int
     halted: bool
-    cr0: int | None
+    is_protected: bool | None
     cr3: int | None
 
-    def words(self) -> str:
-        """Return the dump as ``interrupt 0x20 (record 150) at RIP=0x.., CR3=0x.., 64-bit, CPL 0, interrupts on``."""
-        mode = "64-bit" if self.is_64 else "32-bit or 16-bit"
-        if self.cr0 is not None and not self.cr0 & _PROTECTED:
-            mode = "real mode"
-        place = f"{'RIP' if self.is_64 else 'EIP'}={self.ip:#x}"
-        root = "" if self.cr3 is None else f", CR3={self.cr3:#x}"
-        state = ", halted" if self.halted else ""
-        on = "on" if self.flags & _INTERRUPTS else "off"
-        return f"{self.whose} at {place}{root}, {mode}, CPL {self.cpl}{state}, interrupts {on}"
 
-
-def last_seen(log: LogFile) -> tuple[str, int | None]:
-    """Return the last register dump in words, and its RIP; nothing if the log holds no register dump."""
+def last_seen(log: LogFile) -> tuple[str | Message, int | None]:
+    """Return what to say of the last register dump, and its RIP; nothing if the log holds no register dump."""
     end = log.size
     for _ in range(_TRIES):
         place = log.rfind(b" HLT=", 0, end)
@@ -59,12 +49,12 @@ def last_seen(log: LogFile) -> tuple[str, int | None]:
             break
         dump = dump_around(log, place)
         if dump is not None:
-            return dump.words() + _afterwards(log, place), dump.ip
+            return _with_later(dump, log, place), dump.ip
         end = place
     return "", None
 
 
-def restart(log: LogFile) -> Dump | None:
+def restart(log: LogFile) -> LastDump | None:
     """Return the last reset of the first CPU that had been running, None if there is none.
 
     QEMU's own resets, at the start, come before.
@@ -78,7 +68,7 @@ def restart(log: LogFile) -> Dump | None:
     return None
 
 
-def dump_around(log: LogFile, place: int) -> Dump | None:
+def dump_around(log: LogFile, place: int) -> LastDump | None:
     """Return the dump that ``place`` is in, or right before; None if there is none."""
     start = max(place - MAX_RECORD, 0)
     data = log.read(start, 2 * MAX_RECORD)
@@ -87,38 +77,43 @@ def dump_around(log: LogFile, place: int) -> Dump | None:
         return None
     following = _WHOSE.search(data, flags.end())
     control = _CR3.search(data, flags.end(), following.start() if following else len(data))
-    return Dump(
+    return LastDump(
         whose=_whose(data[: flags.start()]),
         is_64=flags[1] == b"R",
         ip=int(flags[2], 16),
         flags=int(flags[3], 16),
         cpl=int(flags[4]),
         halted=flags[5] == b"1",
-        cr0=int(control[1], 16) if control else None,
+        is_protected=bool(int(control[1], 16) & _PROTECTED) if control else None,
         cr3=int(control[2], 16) if control else None,
     )
 
 
-def _whose(before: bytes) -> str:
+def _whose(before: bytes) -> Message:
     """The last header before the dump."""
     match = None
     for match in _WHOSE.finditer(before):
         pass
     if match is None:
-        return "the CPU"
+        return Message("the CPU")
     if match[2]:
         vector = int(match[3], 16)
-        kind = f"interrupt {vector:#x}" if match[1] or vector >= FIRST_INTERRUPT else name(vector)
-        return f"{f'INT {vector}' if match[4] and vector < FIRST_INTERRUPT else kind} (record {int(match[2])})"
+        number = int(match[2])
+        if match[4] and vector < FIRST_INTERRUPT:
+            return message("INT {vector} (record {number})", vector=vector, number=number)
+        if match[1] or vector >= FIRST_INTERRUPT:
+            return message("interrupt {vector} (record {number})", vector=Hex(vector), number=number)
+        return message("{vector} (record {number})", vector=Vector(vector), number=number)
     if match[5]:
-        return f"reset of CPU {int(match[5])}"
-    return "entry to SMM" if match[6] else "return from SMM"
+        return message("reset of CPU {number}", number=int(match[5]))
+    return Message("entry to SMM" if match[6] else "return from SMM")
 
 
-def _afterwards(log: LogFile, place: int) -> str:
-    """What ``-d mmu`` tells of the time after the last dump."""
+def _with_later(dump: LastDump, log: LogFile, place: int) -> Message:
+    """A dump, and what ``-d mmu`` tells of the time after it."""
     at = log.rfind(CR3_UPDATE, place)
     match = _UPDATE.match(log.read(at, 64)) if at >= 0 else None
     if match is None:
-        return ""
-    return f"; then CR3={int(match[1], 16):#x} was loaded (byte {at}), and no record follows"
+        return message("{dump}", dump=dump)
+    then = "{dump}; then CR3={cr3} was loaded (byte {at}), and no record follows"
+    return message(then, dump=dump, cr3=Hex(int(match[1], 16)), at=at)
