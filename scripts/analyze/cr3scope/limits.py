@@ -121,3 +121,7 @@ REPORT_STEPS: Final = 1 << 9
 REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
 REPORT_EDITS: Final = 1 << 12  # of one finding's mend
 REPORT_CHANGES: Final = 1 << 5
+
+# Reports for CI. An issue or a comment of the common forges holds 65,536 characters, an annotation some thousand.
+MARKDOWN_CHARACTERS: Final = 60_000
+ANNOTATION_CHARACTERS: Final = 4_000

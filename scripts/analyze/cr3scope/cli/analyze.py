@@ -13,6 +13,7 @@ from cr3scope import limits
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
+from cr3scope.cli.results import add_result_options, reported
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.capture.reader import read_capture
@@ -44,24 +45,28 @@ def add_parser(subparsers: Subparsers) -> None:
         "--log", metavar="INTLOG", type=Path, help="QEMU's `-d int,cpu_reset` log of the same run"
     )
     add_elf_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
-    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
+    add_result_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
-    with patience(f"judging {arguments.capture}"), _uncollected():
-        if is_core(arguments.capture):
-            if arguments.log is not None:
-                raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
-            from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
-
-            verdict = judge_core(arguments.capture, arguments.elf)
-        else:
-            verdict = judge(read(arguments.capture), arguments.log, arguments.elf)
-    publish(verdict, arguments.json, arguments.html)
+    name = str(arguments.capture)
+    with reported(arguments, name, name):
+        with patience(f"judging {name}"), _uncollected():
+            verdict = _verdict(arguments)
+        publish(verdict, arguments, name, name)
     return verdict.exit_status
+
+
+def _verdict(arguments: argparse.Namespace) -> Verdict:
+    if not is_core(arguments.capture):
+        return judge(read(arguments.capture), arguments.log, arguments.elf)
+    if arguments.log is not None:
+        raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
+    from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
+
+    return judge_core(arguments.capture, arguments.elf)
 
 
 @contextmanager

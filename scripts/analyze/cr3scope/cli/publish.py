@@ -1,44 +1,46 @@
-"""Where a verdict goes: text to standard output, JSON and HTML to where they were asked for."""
+"""Where a verdict goes: text to standard output, all other forms to where they were asked for."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from cr3scope.errors import UnusableInput
+from cr3scope.cli.results import Unwritten, judged_for_ci, shown, takes_stdout, write
 from cr3scope.render import json as json_form, text
-from cr3scope.render.output_file import write_asked
 from cr3scope.render.terminal import wants_colour
 from cr3scope.verdict.types import Verdict
 
+if TYPE_CHECKING:
+    from cr3scope.render.ci.judged import Judged
 
-def publish(
-    verdict: Verdict, json_target: str | None, html_target: str | None = None, kept: Iterable[str] = ()
-) -> None:
-    """Print the verdict, or write it where it was asked for; with ``-`` as JSON target print nothing but JSON.
 
-    ``kept``: lines for the end of what is printed. UnusableInput, once all else is written, if a file cannot be.
+def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: str | None, kept: Iterable[str] = ()) -> None:
+    """Print the verdict, or write it where it was asked for; with ``-`` as a target print nothing but that form.
+
+    ``name``: what CI is told it is of, unless the user names it; ``file``: what was looked at, None of what is no file. ``kept``: lines for the
+    end of what is printed. Unwritten, once all else is written, if a file cannot be.
     """
     refused: list[str] = []  # a file that cannot be written costs the file, not what is printed
-    if html_target is not None:
+    if arguments.html is not None:
         from cr3scope.render import html
 
-        refused += _write(html_target, html.render(verdict))
-    if json_target is not None and json_target != "-":
-        refused += _write(json_target, json_form.render(verdict))
-    is_text = json_target != "-"
-    sys.stdout.write(text.render(verdict, wants_colour(sys.stdout)) if is_text else json_form.render(verdict))
-    if is_text:
-        sys.stdout.writelines(f"{line}\n" for line in kept)
+        refused += write(arguments.html, html.render(verdict))
+    only = takes_stdout(arguments)
+    if only == "json":
+        sys.stdout.write(json_form.render(verdict))
+    elif arguments.json is not None:
+        refused += write(arguments.json, json_form.render(verdict))
+    if only is None:
+        lines = "".join(f"{line}\n" for line in kept)
+        sys.stdout.write(shown(arguments, text.render(verdict, wants_colour(sys.stdout)) + lines))
+
+    def judged() -> Sequence[Judged]:
+        from cr3scope.render.ci.judged import of_verdict
+
+        return [of_verdict(verdict, arguments.name or name, arguments.verb, file)]
+
+    refused += judged_for_ci(arguments, judged)
     if refused:
-        raise UnusableInput("; ".join(refused))
-
-
-def _write(target: str, content: str) -> list[str]:
-    """What went wrong, if anything."""
-    try:
-        write_asked(Path(target), [content.encode(errors="backslashreplace")])
-    except OSError as error:
-        return [f"{target}: {error.strerror}"]
-    return []
+        raise Unwritten("; ".join(refused))

@@ -6,12 +6,15 @@ import argparse
 import importlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.lint_files import FilesLinted
+from cr3scope.cli.results import add_result_options, reported
 from cr3scope.cli.run_verdict import judge_run
 from cr3scope.cli.who import add_who_options, boot_twice, boot_with_plugin, open_writers, work_folder
 from cr3scope.errors import Ended, UnusableInput
@@ -20,7 +23,7 @@ from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.capture_command import capture_by
 from cr3scope.qemu.awaited import Awaited
-from cr3scope.qemu.command import Command, read_command
+from cr3scope.qemu.command import Command, kernel_of, read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
@@ -61,8 +64,7 @@ def add_parser(subparsers: Subparsers) -> None:
                        help="ends the run of a guest that has said nothing and halted for so long: it is done")  # fmt: skip
     add_elf_option(parser)
     add_who_options(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
-    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
+    add_result_options(parser)
     parser.add_argument(
         "--capture-command", metavar="COMMAND",
         help="shell command that prints the capture once the guest has ended, for a trace that is"
@@ -76,6 +78,20 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Boot, judge, print; return the exit status of the verdict."""
+    kernel = kernel_of(_words(arguments))
+    name = str(kernel) if kernel is not None else Path(*_words(arguments)[:1]).name
+    file = None if kernel is None else str(kernel)
+    with reported(arguments, name, file):
+        with watched(arguments) as (outcome, verdict):
+            from cr3scope.cli.publish import publish
+
+            publish(verdict, arguments, name, file, outcome.kept)
+            return verdict.exit_status
+
+
+@contextmanager
+def watched(arguments: argparse.Namespace) -> Iterator[tuple[Outcome, Verdict]]:
+    """Boot, and let the caller have what came of it, and the verdict; afterwards only what was captured is left."""
     try:
         command = _prepare(arguments)
     except (KeyboardInterrupt, Ended) as error:  # while it is watched, they end the watching
@@ -85,23 +101,25 @@ def run(arguments: argparse.Namespace) -> int:
         with work_folder(folder) as work:
             boots = partial(_boot, arguments)
             if arguments.who is False:
-                outcome, verdict = boots(command, folder, arguments.timeout, None)
+                came_of = boots(command, folder, arguments.timeout, None)
             else:
                 how = boot_with_plugin if arguments.who else boot_twice
-                outcome, verdict = how(command, folder, work, arguments.timeout, boots)
-        from cr3scope.cli.publish import publish
-
-        publish(verdict, arguments.json, arguments.html, outcome.kept)
-        return verdict.exit_status
+                came_of = how(command, folder, work, arguments.timeout, boots)
+        yield came_of
     except OSError as error:
         raise UnusableInput(f"{error.filename or folder}: {error.strerror}") from error
     except (KeyboardInterrupt, Ended) as error:
         raise UnusableInput(f"interrupted while it was judged; {folder} has what was captured") from error
 
 
-def _prepare(arguments: argparse.Namespace) -> Command:
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """The QEMU command, which may begin with ``--``."""
     words: list[str] = arguments.command
-    command = read_command(words[1:] if words[:1] == ["--"] else words)
+    return words[1:] if words[:1] == ["--"] else words
+
+
+def _prepare(arguments: argparse.Namespace) -> Command:
+    command = read_command(_words(arguments))
     for file in arguments.elf:
         _check_twin(ElfTwin(file.path))
     folder: Path = arguments.folder

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
+from cr3scope.cli.results import add_result_options, reported
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
@@ -22,10 +23,11 @@ from cr3scope.verdict.log import judge_log
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
     from cr3scope.images.symbols import Symbols
+    from cr3scope.verdict.types import Verdict
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_STDIN = "-"
+_STDIN, _STDIN_NAME = "-", "standard input"
 _PIECE = 1 << 20
 _PATIENCE_SECONDS = 0.5
 
@@ -48,24 +50,29 @@ def add_parser(subparsers: Subparsers) -> None:
         help="the trace of the same run: joins the log with the tables",
     )  # fmt: skip
     add_elf_option(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON; - for stdout")
-    parser.add_argument("--html", metavar="FILE", help="write the verdict as one HTML page")
+    add_result_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
-    with patience(f"reading {arguments.log}"), opened(arguments.log) as log:
-        if arguments.capture is not None:
-            from cr3scope.cli import analyze
+    name = _STDIN_NAME if str(arguments.log) == _STDIN else str(arguments.log)
+    file = None if name == _STDIN_NAME else name
+    with reported(arguments, name, file):
+        verdict = _verdict(arguments)
+        from cr3scope.cli.publish import publish
 
-            verdict = analyze.judge_with(analyze.read(arguments.capture), log, arguments.elf)
-        else:
-            verdict = judge_log(read_story(log), _symbols(arguments.elf))
-    from cr3scope.cli.publish import publish
-
-    publish(verdict, arguments.json, arguments.html)
+        publish(verdict, arguments, name, file)
     return verdict.exit_status
+
+
+def _verdict(arguments: argparse.Namespace) -> Verdict:
+    with patience(f"reading {arguments.log}"), opened(arguments.log) as log:
+        if arguments.capture is None:
+            return judge_log(read_story(log), _symbols(arguments.elf))
+        from cr3scope.cli import analyze
+
+        return analyze.judge_with(analyze.read(arguments.capture), log, arguments.elf)
 
 
 def _symbols(elf_files: Sequence[ElfFile]) -> Symbols | None:
@@ -85,7 +92,7 @@ def opened(path: Path) -> Iterator[LogFile]:
         return
     from cr3scope.input.logs.int_log.log_filter import LogFilter
 
-    name = "standard input" if str(path) == _STDIN else str(path)
+    name = _STDIN_NAME if str(path) == _STDIN else str(path)
     with _copy(name) as copy:
         try:
             with _stream(path) as source:

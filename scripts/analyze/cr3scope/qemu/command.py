@@ -63,8 +63,7 @@ class Command:
     @property
     def kernel(self) -> Path | None:
         """Return the file that QEMU itself loads and enters (-kernel); None without one."""
-        at = max((place for place, word in enumerate(self.words[:-1]) if word in ("-kernel", "--kernel")), default=-1)
-        return Path(self.words[at + 1]) if at >= 0 else None
+        return kernel_of(self.words)
 
     def watched(self, log: Path, serial: Path, qmp: Path, is_held: bool = False) -> list[str]:
         """Return the command with its log, serial port and QMP on the given FIFOs and (listening) socket.
@@ -94,6 +93,12 @@ class Command:
 
     def _serial(self, target: str) -> list[str]:
         return ["-serial", target] if self.serial is Serial.OURS else []
+
+
+def kernel_of(words: Sequence[str]) -> Path | None:
+    """Return the file behind ``-kernel`` in a QEMU command; None without one."""
+    at = max((place for place, word in enumerate(words[:-1]) if word in ("-kernel", "--kernel")), default=-1)
+    return Path(words[at + 1]) if at >= 0 else None
 
 
 def read_command(words: Sequence[str]) -> Command:

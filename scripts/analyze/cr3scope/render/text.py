@@ -83,7 +83,7 @@ def headline(verdict: Verdict) -> str:
         return "HUNG: the machine stopped without an exception"
     damage = next((d for d in verdict.diagnostics if d.line is not None), None)
     if damage is not None and verdict.status is Status.INCOMPLETE:
-        return f"INCOMPLETE: {_diagnostic_words(damage)}"
+        return f"INCOMPLETE: {diagnostic_words(damage)}"
     reason = _first_error(verdict) or _first_diagnostic(verdict) or "not enough to judge"
     if verdict.status is Status.INCOMPLETE:
         return f"INCOMPLETE: {reason}"
@@ -135,7 +135,7 @@ def _first_error(verdict: Verdict) -> str | None:
 
 
 def _first_diagnostic(verdict: Verdict) -> str | None:
-    return next((_diagnostic_words(d) for d in verdict.diagnostics), None)
+    return next((diagnostic_words(d) for d in verdict.diagnostics), None)
 
 
 def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
@@ -224,7 +224,7 @@ def _finding(number: int, finding: Finding, verdict: Verdict, colour: bool) -> I
     head, *rest = _wrapped(f"{number}  {severity.value} ", f"{words_of.title(finding)} [{finding.rule}]", 3)
     yield head.replace(severity.value, paint(severity.value, _STYLE_OF[severity], colour), 1)
     yield from rest
-    for name, words in _fields(finding):
+    for name, words in fields(finding):
         yield from _labelled("   ", name, words, 11, colour)
         if name == _SOURCE:
             yield from _source_text(words, verdict, 11, colour)
@@ -232,7 +232,7 @@ def _finding(number: int, finding: Finding, verdict: Verdict, colour: bool) -> I
             yield from _source_text(finding.writer.place, verdict, 11, colour)
 
 
-def _fields(finding: Finding) -> Iterator[tuple[str, str]]:
+def fields(finding: Finding) -> Iterator[tuple[str, str]]:
     if finding.entry is not None:
         yield "entry", entry_words(finding.entry)
     if finding.range is not None and finding.range[0] != finding.range[1]:
@@ -279,13 +279,13 @@ def _diagnostics(diagnostics: Sequence[Diagnostic], colour: bool) -> Iterator[st
     if diagnostics:
         yield ""
     for diagnostic in diagnostics[:_MAX_DIAGNOSTICS]:
-        yield from _labelled("", "input", _diagnostic_words(diagnostic), 6, colour)
+        yield from _labelled("", "input", diagnostic_words(diagnostic), 6, colour)
     if len(diagnostics) > _MAX_DIAGNOSTICS:
         more = f"and {len(diagnostics) - _MAX_DIAGNOSTICS} more remarks"
         yield from _labelled("", "input", more, 6, colour)
 
 
-def _diagnostic_words(diagnostic: Diagnostic) -> str:
+def diagnostic_words(diagnostic: Diagnostic) -> str:
     place = [
         f"{name} {value}"
         for name, value in (("line", diagnostic.line), ("byte", diagnostic.offset))

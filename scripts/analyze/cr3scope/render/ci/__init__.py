@@ -1,0 +1,1 @@
+"""Results in the forms that CI systems and editors read: one file a form."""
