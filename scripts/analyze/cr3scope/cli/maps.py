@@ -14,6 +14,7 @@ from cr3scope.cli.source_options import (
     publish,
     refuse_table_options,
 )
+from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.input.sources.source import Source
 from cr3scope.model.intent import Intent
@@ -29,6 +30,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("maps", help="list the effective mappings of an address space")
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument(
+        "--tree", action="store_true", help="show the tables level by level, runs of equal entries as one, and where a right is lost"
+    )
     add_source_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -39,21 +43,38 @@ def run(arguments: argparse.Namespace) -> int:
     with patience(f"reading {arguments.source}"):
         source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):
+        if arguments.tree:
+            raise UnusableInput(f"{arguments.source}: a {source.description} holds no tables: `maps` without --tree lists its ranges")
         refuse_table_options(arguments, arguments.source, source)
         from cr3scope.render import listing as listing_form
 
         text = listing_form.as_text(source)
         publish(listing_form.json_text(source), text, source.warnings, arguments.json)
         return 0
+    if arguments.tree:
+        return _tree(arguments, source)
     with patience(f"walking the tables of {arguments.source}"):
         found = mappings(source.tables, source.cpu)
-    warnings = [*source.warnings, *incompleteness(found)]
-    if not source.tells_pat:
-        warnings.append("the source does not tell the PAT: memory types are by its value at reset")
+    warnings = [*source.warnings, *incompleteness(found), *_about_pat(source)]
     names = _names(found, source)
     lines = as_blocks(found, source.tables, source.cpu, source.description, names)
     publish(json_text(found, warnings, names), lines, warnings, arguments.json)
     return 0
+
+
+def _tree(arguments: argparse.Namespace, source: Source) -> int:
+    from cr3scope.cli.maps_tree import look
+    from cr3scope.render import tree as tree_form
+
+    tree, names, marks = look(arguments, source)
+    warnings = [*source.warnings, *tree_form.incompleteness(tree), *_about_pat(source)]
+    lines = tree_form.as_blocks(tree, source.description, names, marks)
+    publish(tree_form.json_text(tree, warnings, names, marks), lines, warnings, arguments.json)
+    return 0
+
+
+def _about_pat(source: Source) -> list[str]:
+    return [] if source.tells_pat else ["the source does not tell the PAT: memory types are by its value at reset"]
 
 
 def _names(found: Mappings, source: Source) -> RangeNames | None:
