@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from analyze.page_scenes import CAPTURES
 from core_builder import LARGE, core, memory, page
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from paging_cases import NX, PS, ROOT, Case, P, Pages, U, W, cases, cpu_of, legacy_cases, platform_of
 from test_paging_modes import PAE, SHORT, pae_pages, short_pages
 
@@ -203,13 +203,13 @@ def check(case: Case) -> None:
             assert way.stop is not None and one.entry == way.leaf
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(cases())
 def test_the_tree_says_of_every_page_what_a_walk_says(case: Case) -> None:
     check(case)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(legacy_cases())
 def test_outside_long_mode_too(case: Case) -> None:
     check(case)

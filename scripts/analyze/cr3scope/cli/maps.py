@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
+    add_format_option,
     add_json_option,
     add_source_options,
     open_named,
@@ -20,6 +22,7 @@ from cr3scope.input.sources.source import Source
 from cr3scope.model.intent import Intent
 from cr3scope.model.range_names import RangeNames, range_names
 from cr3scope.paging.effective import Mappings, mappings
+from cr3scope.render.table import Block
 from cr3scope.render.maps import as_blocks, incompleteness, json_text
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--tree", action="store_true", help="show the tables level by level, runs of equal entries as one, and where a right is lost"
     )
+    add_format_option(parser, "with --tree ")
     add_source_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -40,6 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the mappings and return 0: they are not judged."""
+    _refuse_idle_format(arguments)
     with patience(f"reading {arguments.source}"):
         source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):
@@ -68,9 +73,23 @@ def _tree(arguments: argparse.Namespace, source: Source) -> int:
 
     tree, names, marks = look(arguments, source)
     warnings = [*source.warnings, *tree_form.incompleteness(tree), *_about_pat(source)]
-    lines = tree_form.as_blocks(tree, source.description, names, marks)
+    lines: Iterable[Block] = tree_form.as_blocks(tree, source.description, names, marks)
+    if arguments.format != "text":
+        from cr3scope.render import tree_drawn
+
+        draw = tree_drawn.as_svg if arguments.format == "svg" else tree_drawn.as_dot
+        lines = draw(tree, source.description, names, marks)
     publish(tree_form.json_text(tree, warnings, names, marks), lines, warnings, arguments.json)
     return 0
+
+
+def _refuse_idle_format(arguments: argparse.Namespace) -> None:
+    if arguments.format == "text":
+        return
+    if not arguments.tree:
+        raise UnusableInput(f"--format {arguments.format} draws the tables: it goes with --tree")
+    if arguments.json == "-":
+        raise UnusableInput(f"--format {arguments.format} and --json - both want standard output")
 
 
 def _about_pat(source: Source) -> list[str]:

@@ -106,7 +106,7 @@ def folded(
     found = layers(tables, cpu, platform, marked)
     if not found:
         return Folded(cpu, (), 0, 0)
-    fold = _Fold(cpu, found, frozenset(marked or ()))
+    fold = _Fold(cpu, found)
     branches = fold.branches(_Group(0, np.zeros(1, dtype=np.int64), 1, 0, ALL_RIGHTS, (cpu.root,)))
     unread = any((kinds_of(layer.codes) == layer_codes.UNREAD).any() for layer in found)
     count = len({phys & bits.PAGE_FRAME for layer in found for phys in layer.phys})
@@ -117,7 +117,6 @@ def folded(
 class _Fold:
     cpu: CpuState
     layers: list[Layer]
-    marked: frozenset[tuple[int, int]]
     left_out: int = 0
     _told: int = 0
     _met: dict[tuple[int, bytes, int], EntryRef] = field(default_factory=dict)
@@ -129,7 +128,7 @@ class _Fold:
         most = max(min(limits.TREE_LINES_OF_TABLE, limits.TREE_LINES - self._told), 1)
         kept, rest = runs, []
         if len(runs) > most:
-            must = [run for run in runs[most - 1 :] if self._is_marked(layer, group, run[0])]
+            must = [run for run in runs[most - 1 :] if self._is_marked(group, run[0])]
             kept = [*runs[: most - 1], *must]
             rest = [run for run in runs[most - 1 :] if run not in must]
         self._told += len(kept) + bool(rest)
@@ -158,9 +157,9 @@ class _Fold:
         following = self.layers[group.depth + 1]
         return [index for index in integers(np.flatnonzero(child >= 0)) if following.phys[child[index]] in group.way]
 
-    def _is_marked(self, layer: Layer, group: _Group, index: int) -> bool:
-        entry = self._entry(layer, int(group.places[0]), index)
-        return (entry.level, entry.phys) in self.marked
+    def _is_marked(self, group: _Group, index: int) -> bool:
+        under = self.layers[group.depth + 1] if group.depth + 1 < len(self.layers) else None
+        return self.layers[group.depth].leads_to_mark(int(group.places[0]), index, under)
 
     @staticmethod
     def _entry(layer: Layer, place: int, index: int) -> EntryRef:
@@ -205,7 +204,7 @@ class _Fold:
         count = group.count * width
         way = (*group.way, target)
         below = _Group(group.depth + 1, children, count, virt, branch.granted, way)
-        if self._told >= limits.TREE_LINES:
+        if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
             self.left_out += len(self._runs(below, following))
             return branch
         return replace(branch, below=self.branches(below))

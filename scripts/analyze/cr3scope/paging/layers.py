@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cr3scope import limits
 from cr3scope.arrays import integers
-from cr3scope.paging.effective import ALL_RIGHTS, I64, TABLES_AT_ONCE, U64, granted_rights, pat_indices, refused
+from cr3scope.paging.effective import ALL_RIGHTS, I64, TABLES_AT_ONCE, U64, Mask, granted_rights, pat_indices, refused
 from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.cpu_state import CpuState
@@ -34,7 +34,7 @@ class Layer:
     """The tables of one level: where each lies, its entries, and what they are as numbers.
 
     ``child``: of each entry the place of its table in the next layer; -1 of what leads to none. ``mapped``: how many bytes a
-    table maps; ``shape``: equal for tables that are alike.
+    table maps; ``shape``: equal for tables that are alike; ``is_marked``: of those that hold a marked entry, or lead to one.
     """
 
     form: bits.EntryFormat
@@ -44,6 +44,12 @@ class Layer:
     codes: I64 = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
     mapped: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     shape: list[int] = field(default_factory=list)
+    is_marked: Mask = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+
+    def leads_to_mark(self, place: int, index: int, under: Layer | None) -> bool:
+        """Return whether an entry is marked, or one below it; ``under``: the next layer."""
+        child = int(self.child[place, index])
+        return bool(self.codes[place, index] >> _MARK_AT) or (child >= 0 and under is not None and bool(under.is_marked[child]))
 
 
 def kind_of(code: int) -> int:
@@ -153,5 +159,8 @@ def _sum_up(layer: Layer, under: Layer | None, marked: Marks) -> None:
         row_there = places.get(phys - phys % width)
         if level == layer.form.level and row_there is not None:
             layer.codes[row_there, phys % width // layer.form.entry_bytes] |= numbers[mark] << _MARK_AT
+    layer.is_marked = (layer.codes >> _MARK_AT != 0).any(axis=1)
+    if under is not None and len(rows):
+        layer.is_marked[rows[under.is_marked[layer.child[rows, indices]]]] = True
     known: dict[bytes, int] = {}
     layer.shape = [known.setdefault(codes.tobytes(), len(known)) for codes in layer.codes]

@@ -68,7 +68,7 @@ def as_blocks(tree: Folded, description: str, names: Names, marks: Marks) -> Ite
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)][:-1]
     yield Cell(_line(_HEADINGS, widths), "bold")
     for row in lines:
-        style = "error" if row.rule else "warning" if row.blame else "dim" if row.branch.leads in _NOTHING else ""
+        style = "error" if row.rule else "note" if row.blame else "dim" if row.branch.leads in _NOTHING else ""
         room = max(WIDTH - sum(widths) - GAP * len(widths), _LEAST_NOTE)
         note, *more = textwrap.wrap(row.cells[-1], room, break_on_hyphens=False) or [""]
         yield Cell(_line((*row.cells[:-1], note), widths), style)
