@@ -74,3 +74,18 @@ def test_what_holds_no_tables_is_one_line(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().err.splitlines()[-1].endswith("holds no tables: `maps` lists its ranges")
     assert main(["map", NX_UPPER, "800000000000"]) == 2
     assert "address is not canonical" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [
+    [NX_UPPER, "--cr3", "de6a000", "fffffc0000000000"],
+    ["--cr3", "de6a000", NX_UPPER, "fffffc0000000000"],
+    [NX_UPPER, "fffffc0000000000", "--cr3", "de6a000"],
+])  # fmt: skip
+def test_an_address_may_stand_behind_options(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, *words)[0] == "the way of 0xfffffc0000000000 under CR3=0xde6a000"
+
+
+def test_a_word_too_many_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["map", NX_UPPER, "0", "--cr3", "de6a000", "1"])
+    assert "unrecognized arguments: 1" in capsys.readouterr().err

@@ -109,6 +109,14 @@ LINT_RELOCATION_BYTES: Final = 1 << 22
 AUDIT_CPUS: Final = 8
 AUDIT_TABLES: Final = 1 << 10  # that lead to what user code can write
 
+# The tree of an address space. A million pages of 4 KiB have 1954 tables of the lowest level.
+TREE_TABLES: Final = 1 << 14  # of one level
+TREE_LINES: Final = 1 << 12  # of which a person reads the first hundred
+TREE_LINES_OF_TABLE: Final = 40  # a table whose entries alternate is no tree any more
+TREE_JUDGED_BYTES: Final = 1 << 20  # of a capture, whose verdict says which entries are to blame
+TREE_COPIES: Final = 1 << 14  # tables of one shape whose frames are compared with each other
+DRAWN_LINES: Final = 1 << 9  # of a picture: more is no picture of a paper any more
+
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one
 

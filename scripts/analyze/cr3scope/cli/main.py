@@ -14,6 +14,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
+from cr3scope.cli.verb_parser import VerbParser
 from cr3scope.errors import Ended, UnusableInput
 from cr3scope.text import printable
 
@@ -128,7 +129,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True, parser_class=VerbParser)
     for verb, words in VERBS.items():
         if verb == wanted:
             _module(verb).add_parser(subparsers)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
-from cr3scope.cli.source_options import SOURCE_HELP, add_source_options, hexadecimal, open_named, publish, refuse_long_address
+from cr3scope.cli.source_options import (
+    SOURCE_HELP,
+    add_format_option,
+    add_source_options,
+    hexadecimal,
+    open_named,
+    publish,
+    refuse_long_address,
+)
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
-from cr3scope.paging.walk import Reason, walk
+from cr3scope.input.sources.source import Source
+from cr3scope.paging.walk import Reason, Walk, walk
 from cr3scope.render.strips import strips
 from cr3scope.render.terminal import wants_colour
 
@@ -28,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "address", metavar="ADDRESS", nargs="?", type=hexadecimal,
         help="virtual, in hex (default: the first access that a capture plans, else 0)",
     )  # fmt: skip
+    add_format_option(parser)
     add_source_options(parser)
     parser.set_defaults(run=run)
 
@@ -50,5 +61,16 @@ def run(arguments: argparse.Namespace) -> int:
     if path.missing_table is not None:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
     head = f"the way of {virt:#x} under CR3={source.cpu.cr3:#x}"
-    publish((), [head, *strips(source.tables, source.cpu, path, wants_colour(sys.stdout))], warnings, None)
+    publish((), _answer(arguments.format, source, path, head), warnings, None)
     return 0
+
+
+def _answer(form: str, source: Source, path: Walk, head: str) -> Iterator[str]:
+    if form == "text":
+        yield head
+        yield from strips(source.tables, source.cpu, path, wants_colour(sys.stdout))
+        return
+    from cr3scope.render import strips_drawn
+
+    draw = strips_drawn.as_svg if form == "svg" else strips_drawn.as_dot
+    yield from draw(source.tables, source.cpu, path, head)

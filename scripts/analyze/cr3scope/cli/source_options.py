@@ -28,6 +28,7 @@ SOURCE_HELP = (
     "a capture, an ELF core of dump-guest-memory, an image of physical memory, or the text of"
     " `info tlb`, `info mem` or Linux' page-table dump"
 )
+FORMATS = ("text", "svg", "dot")
 _FOR_TABLES = ("cr0", "cr3", "cr4", "efer", "base", "dump")
 
 
@@ -63,6 +64,14 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where the JSON goes."""
     parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; - for stdout")
+
+
+def add_format_option(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """Add the option that chooses between text and pictures on standard output."""
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0],
+        help=f"text (default), or {of}a picture for a paper or an issue: SVG, or a graph for graphviz's dot",
+    )  # fmt: skip
 
 
 def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:

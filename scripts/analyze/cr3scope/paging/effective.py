@@ -24,12 +24,13 @@ from cr3scope.x86.platform import Platform
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 # Rights as bits of a row, W and U where the entry has them: AND over the levels (SDM 3A, 5.6.1).
 RIGHT_WRITE = np.uint64(bits.WRITABLE)
 RIGHT_USER = np.uint64(bits.USER)
 RIGHT_EXECUTE = np.uint64(1)
-_ALL_RIGHTS = int(RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE)
+ALL_RIGHTS = int(RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE)
 
 # SDM 3A, table 13-10: encodings of the PAT's fields.
 MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}
@@ -38,7 +39,7 @@ MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}
 MOST_ROWS = 1 << 22
 _MOST_TABLES = 1 << 15  # of one level, each once for each set of inherited rights
 _MOST_REPORTED = 64
-_TABLES_AT_ONCE = 1 << 5  # so many stay in a CPU's cache while their entries are sorted out
+TABLES_AT_ONCE = 1 << 5  # so many stay in a CPU's cache while their entries are sorted out
 
 
 class Kind(NamedTuple):
@@ -217,7 +218,7 @@ class _Survey:
         current = _Level(
             top,
             np.array([self._cpu.root], dtype=np.uint64),
-            np.array([_ALL_RIGHTS], dtype=np.uint64),
+            np.array([ALL_RIGHTS], dtype=np.uint64),
             [root],
         )
         levels = [current]
@@ -238,7 +239,7 @@ class _Survey:
         level.position = np.empty(most, dtype=np.int64)
         level.value, level.attributes = (np.empty(most, dtype=np.uint64) for _ in range(2))
         count = 0
-        for start in range(0, len(level.tables), _TABLES_AT_ONCE):
+        for start in range(0, len(level.tables), TABLES_AT_ONCE):
             position, value, attributes = self._look_at(level, start)
             there = slice(count, count + len(position))
             level.position[there], level.value[there] = position, value
@@ -253,14 +254,10 @@ class _Survey:
 
     def _look_at(self, level: _Level, start: int) -> tuple[I64, U64, U64]:
         """Position, value and attributes of the good entries of some tables."""
-        flat = np.concatenate(level.tables[start : start + _TABLES_AT_ONCE])
+        flat = np.concatenate(level.tables[start : start + TABLES_AT_ONCE])
         form, first = level.form, start * level.form.entries
-        small, large = (
-            np.uint64(form.checked_mask(ps, self._cpu, self._platform)) for ps in (0, bits.LARGE)
-        )
-        is_large = flat & np.uint64(bits.LARGE) != 0
         good = flat & np.uint64(bits.PRESENT) != 0
-        wrong = good & (flat & np.where(is_large, large, small) != 0)
+        wrong = refused(flat, form, self._cpu, self._platform)
         if wrong.any():
             for at in integers(np.flatnonzero(wrong)[:_MOST_REPORTED]):
                 self._report(self.reserved, level, first + at)
@@ -269,16 +266,15 @@ class _Survey:
         value = flat[position]
         position += first
         inherited = level.rights[position // form.entries]
-        granted = value & (RIGHT_WRITE | RIGHT_USER) | value >> np.uint64(63) ^ np.uint64(1)
-        granted = granted & inherited if form.has_rights else inherited
-        return position, value, granted | np.uint64(form.level) << _LEVEL_AT | _pat(value, level)
+        granted = granted_rights(value) & inherited if form.has_rights else inherited
+        return position, value, granted | np.uint64(form.level) << _LEVEL_AT | pat_indices(value, form) << _PAT_AT
 
     def _next(self, level: _Level, form: bits.EntryFormat) -> _Level | None:
         """The tables below, each (table, rights) once; ``child`` of an entry is its place there."""
         if not len(level.pointers):
             return None
         phys = level.value[level.pointers] & np.uint64(bits.ADDRESS_MASK)
-        granted = level.attributes[level.pointers] & np.uint64(_ALL_RIGHTS)
+        granted = level.attributes[level.pointers] & np.uint64(ALL_RIGHTS)
         # Bits 11:0 of the address are free for the rights: one number names the pair.
         keys, first_seen, inverse = np.unique(
             phys | granted, return_index=True, return_inverse=True
@@ -359,12 +355,23 @@ def _offset(level: _Level, which: I64 | slice, depth: int) -> U64:
     return sign_extended(offset, depth) if level.form.level == depth else offset
 
 
-def _pat(value: U64, level: _Level) -> U64:
-    """PAT index of each leaf (SDM 3A, 5.9.2), where ``attributes`` have it."""
-    pat = np.uint64(7 if level.form.is_last else 12)  # the PAT bit of a PTE, and of a large leaf
-    index = value >> np.uint64(3) & np.uint64(3) | (value >> pat & np.uint64(1)) << np.uint64(2)
-    return index << _PAT_AT
+def pat_indices(value: U64, form: bits.EntryFormat) -> U64:
+    """Return which of the eight fields of the PAT each leaf selects (SDM 3A, 5.9.2)."""
+    pat = np.uint64(7 if form.is_last else 12)  # the PAT bit of a PTE, and of a large leaf
+    return value >> np.uint64(3) & np.uint64(3) | (value >> pat & np.uint64(1)) << np.uint64(2)
 
+
+def refused(value: U64, form: bits.EntryFormat, cpu: CpuState, platform: Platform) -> Mask:
+    """Return which entries a walk faults at for a bit that must be zero: present ones."""
+    small, large = (np.uint64(form.checked_mask(ps, cpu, platform)) for ps in (0, bits.LARGE))
+    is_large = value & np.uint64(bits.LARGE) != 0
+    found: Mask = (value & np.uint64(bits.PRESENT) != 0) & (value & np.where(is_large, large, small) != 0)
+    return found
+
+
+def granted_rights(value: U64) -> U64:
+    """Return the rights that each entry grants by its own bits."""
+    return value & (RIGHT_WRITE | RIGHT_USER) | value >> np.uint64(63) ^ np.uint64(1)
 
 def _inherit(rows: _Rows, at: I64, below: _Rows, child: I64, offset: U64) -> None:
     """Inserts the rows of each ``child``, moved by its ``offset``, among the leaves' rows."""

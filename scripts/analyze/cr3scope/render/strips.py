@@ -5,7 +5,7 @@ The page draws the same (`report/page/strips.js`): a cell's colour is the rights
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -19,51 +19,85 @@ from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.names import entry_words
 
-_COLUMNS, _ROWS_OF_A_LINE = 64, 2
+COLUMNS, _ROWS_OF_A_LINE = 64, 2
 _INDENT = " " * 4
 _ALL = "wxu"
-_ABSENT, _RESERVED, _MARKED = "absent", "reserved", "here"
+ABSENT, RESERVED, MARKED = "absent", "reserved", "here"
 # Of the rights that are granted, as a letter and as a colour.
-_LETTERS = {"": "r", "w": "w", "x": "x", "wx": "b", _ABSENT: ".", _RESERVED: "!"}
-_CAPITALS = {_ABSENT: "O", _RESERVED: "#"}
-_COLOURS = {
-    "": "#8a94a3", "w": "#4f8fd6", "x": "#4fae57", "wx": "#d9a520", _ABSENT: "#2a2e35", _RESERVED: "#a24fc4", _MARKED: "#ffffff",
+_LETTERS = {"": "r", "w": "w", "x": "x", "wx": "b", ABSENT: ".", RESERVED: "!"}
+_CAPITALS = {ABSENT: "O", RESERVED: "#"}
+COLOURS = {
+    "": "#8a94a3", "w": "#4f8fd6", "x": "#4fae57", "wx": "#d9a520", ABSENT: "#2a2e35", RESERVED: "#a24fc4", MARKED: "#ffffff",
 }  # fmt: skip
 LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not present; on the way: in capitals, # for !, O for ."
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
+class StripCell:
+    """An entry as its cell shows it. ``kind``: the letters of ``wx`` that are granted down to it, or that it is absent or refused;
+    ``denies``: those of them that it takes away itself."""
+
     kind: str
     is_here: bool
+    denies: str
 
 
-def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
-    """Yield the strips of a walk from the top, each with its chosen entry in words; ``colour``: in half blocks, two rows of
-    cells in a line."""
-    granted, is_lettered = _ALL, not colour
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """One table on the way of an address: the entry that the address takes, where the table lies, the rights that the levels above
+    grant."""
+
+    entry: EntryRef
+    table: int
+    granted: str
+    cells: tuple[StripCell, ...]
+
+
+def levels(tables: Tables, cpu: CpuState, path: Walk) -> Iterator[Strip]:
+    """Yield the tables of a walk, from the top."""
+    granted = _ALL
     for entry in path.entries:
         form, at = entry.form, entry.phys - entry.index * entry.form.entry_bytes
         table = root_entries(tables, cpu) if entry is path.entries[0] else table_entries(tables, form, at)
         if table is None:
             return
-        yield f"{bits.LEVEL_NAMES[form.level]} at {at:#x}: each cell {size_text(form.page_bytes)}"
-        cells = [_Cell(_kind(form, value, granted, cpu), index == entry.index) for index, value in enumerate(integers(table))]
-        rows = [cells[at : at + _COLUMNS] for at in range(0, len(cells), _COLUMNS)]
+        cells = (_cell(form, value, granted, cpu, index == entry.index) for index, value in enumerate(integers(table)))
+        yield Strip(entry, at, granted, tuple(cells))
+        granted = _through(form, entry.value, granted)
+
+
+def _cell(form: bits.EntryFormat, value: int, granted: str, cpu: CpuState, is_here: bool) -> StripCell:
+    kind = _kind(form, value, granted, cpu)
+    taken = "" if kind in (ABSENT, RESERVED) else "".join(letter for letter in granted if letter != "u" and letter not in kind)
+    return StripCell(kind, is_here, taken)
+
+
+def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
+    """Yield the strips of a walk from the top, each with its chosen entry in words; ``colour``: in half blocks, two rows of
+    cells in a line."""
+    is_lettered = not colour
+    for strip in levels(tables, cpu, path):
+        yield head(strip)
+        rows = [strip.cells[at : at + COLUMNS] for at in range(0, len(strip.cells), COLUMNS)]
         is_painted = colour and not len(rows) % _ROWS_OF_A_LINE
         is_lettered = is_lettered or not is_painted  # the four entries of PAE make no line of two rows
         yield from _painted(rows) if is_painted else _folded(map(_plain, rows))
-        yield from _told(entry, granted, cpu)
-        granted = _through(form, entry.value, granted)
+        yield from (f"{_INDENT}{line}" for line in words(strip, cpu))
     if is_lettered:
         yield f"{_INDENT}{LEGEND}"
 
 
+def head(strip: Strip) -> str:
+    """Return which table it is, and what each of its entries covers."""
+    form = strip.entry.form
+    return f"{bits.LEVEL_NAMES[form.level]} at {strip.table:#x}: each cell {size_text(form.page_bytes)}"
+
+
 def _kind(form: bits.EntryFormat, value: int, granted: str, cpu: CpuState) -> str:
     if not value & bits.PRESENT:
-        return _ABSENT
+        return ABSENT
     if stops(form, value, cpu) is not None:
-        return _RESERVED
+        return RESERVED
     return _through(form, value, granted).replace("u", "")
 
 
@@ -73,7 +107,7 @@ def _through(form: bits.EntryFormat, value: int, granted: str) -> str:
     return "".join(letter for letter in granted if letter not in denied)
 
 
-def _plain(row: list[_Cell]) -> str:
+def _plain(row: Sequence[StripCell]) -> str:
     letters = (_letter(cell) for cell in row)
     return _INDENT + "".join(letters)
 
@@ -87,12 +121,12 @@ def _folded(rows: Iterator[str]) -> Iterator[str]:
             yield f"{_INDENT}and {more} more row{'' if more == 1 else 's'} of the same"
 
 
-def _letter(cell: _Cell) -> str:
+def _letter(cell: StripCell) -> str:
     letter = _LETTERS[cell.kind]
     return _CAPITALS.get(cell.kind, letter.upper()) if cell.is_here else letter
 
 
-def _painted(rows: list[list[_Cell]]) -> Iterator[str]:
+def _painted(rows: Sequence[Sequence[StripCell]]) -> Iterator[str]:
     from rich.style import Style
 
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):
@@ -100,20 +134,21 @@ def _painted(rows: list[list[_Cell]]) -> Iterator[str]:
         yield _INDENT + "".join(Style(color=above, bgcolor=below).render("▀") for above, below in pairs)
 
 
-def _colour(cell: _Cell) -> str:
-    return _COLOURS[_MARKED if cell.is_here else cell.kind]
+def _colour(cell: StripCell) -> str:
+    return COLOURS[MARKED if cell.is_here else cell.kind]
 
 
-def _told(entry: EntryRef, granted: str, cpu: CpuState) -> Iterator[str]:
-    """The chosen entry, then what it comes to."""
-    yield f"{_INDENT}{entry_words(entry)}  {bit_names(entry)}".rstrip()
+def words(strip: Strip, cpu: CpuState) -> Iterator[str]:
+    """Yield the chosen entry in words, then what it comes to."""
+    entry, granted = strip.entry, strip.granted
+    yield f"{entry_words(entry)}  {bit_names(entry)}".rstrip()
     stop = stops(entry.form, entry.value, cpu)
     if stop is not None:
-        yield f"{_INDENT}{stop.value}"
+        yield stop.value
         return
     left = _through(entry.form, entry.value, granted)
     lost = [letter for letter in granted if letter not in left and letter != "u"]
     rights = "r" + "".join(letter if letter in left else "-" for letter in _ALL)
     where = "maps" if entry.is_leaf else "leads to the table at"
     takes = f", takes away {' and '.join(lost)}" if lost else ""
-    yield f"{_INDENT}{where} {entry.frame:#x}; {rights} so far{takes}"
+    yield f"{where} {entry.frame:#x}; {rights} so far{takes}"

@@ -1,0 +1,243 @@
+"""An address space as a tree of its tables, in which neighbours that say the same are one branch.
+
+Where a right is lost is a property of a branch: its entries deny what everything above them grants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+
+from cr3scope import limits
+from cr3scope.arrays import integers
+from cr3scope.paging import layers as layer_codes
+from cr3scope.paging.effective import ALL_RIGHTS, I64
+from cr3scope.paging.layers import Layer, Marks, denied_by, kind_of, kinds_of, layers
+from cr3scope.paging.reach import sign_extended
+from cr3scope.paging.tables import Tables
+from cr3scope.x86 import entry as bits
+from cr3scope.x86.access import EntryRef
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
+
+
+class Leads(Enum):
+    """Where the entries of a branch lead. AGAIN: to tables that another branch shows with the same rights; BACK: to a table on
+    their own way; UNREAD: to one beyond the budget; REST: branches of one table that are not told one by one."""
+
+    PAGE = "page"
+    TABLE = "table"
+    EMPTY = "empty"
+    AGAIN = "again"
+    BACK = "back"
+    MISSING = "missing"
+    UNREAD = "unread"
+    REFUSED = "reserved"
+    ABSENT = "absent"
+    REST = "rest"
+
+
+_KINDS = {
+    layer_codes.ABSENT: Leads.ABSENT, layer_codes.PAGE: Leads.PAGE, layer_codes.TABLE: Leads.TABLE, layer_codes.EMPTY: Leads.EMPTY,
+    layer_codes.MISSING: Leads.MISSING, layer_codes.UNREAD: Leads.UNREAD, layer_codes.REFUSED: Leads.REFUSED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Entries side by side in one table, or in as many tables of one shape as ``copies`` says.
+
+    ``entry``: the first of them; ``last_index``: of the last in the same table. ``first`` and ``last``: the addresses that these
+    translate. ``granted``: the rights down to here, as bits of a row of mappings; ``taken``: what these entries take away of
+    those that the levels above grant. ``mapped``: bytes, in all copies. ``pieces``: in how many pieces their frames lie, 0 where
+    that was not counted. ``tables``: to how many different ones they lead. ``again``: the entry that leads there already.
+    ``back``: the level of the table to which BACK leads. ``rest``: how many branches a REST stands for.
+    """
+
+    entry: EntryRef
+    last_index: int
+    first: int
+    last: int
+    leads: Leads
+    granted: int
+    taken: int
+    mapped: int
+    copies: int = 1
+    pieces: int = 0
+    tables: int = 0
+    again: EntryRef | None = None
+    back: int = 0
+    rest: int = 0
+    below: tuple[Branch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The tree from the entries of the root on. ``left_out``: branches past the budget; ``is_cut``: tables were not read."""
+
+    cpu: CpuState
+    branches: tuple[Branch, ...]
+    mapped: int
+    tables: int
+    left_out: int = 0
+    is_cut: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    """Tables of one shape that one branch leads to: the first of them is shown. ``places``: of the tables, in the order of the
+    addresses, as many as the budget allows; ``count``: how many there are."""
+
+    depth: int
+    places: I64
+    count: int
+    virt: int
+    granted: int
+    way: tuple[int, ...]
+
+
+def folded(
+    tables: Tables, cpu: CpuState, platform: Platform = Platform.HARDWARE, marked: Marks | None = None
+) -> Folded:
+    """Return the tree of all that the tables under CR3 hold; ``marked``: entries, by level and address, that are no part of
+    any run."""
+    found = layers(tables, cpu, platform, marked)
+    if not found:
+        return Folded(cpu, (), 0, 0)
+    fold = _Fold(cpu, found)
+    branches = fold.branches(_Group(0, np.zeros(1, dtype=np.int64), 1, 0, ALL_RIGHTS, (cpu.root,)))
+    unread = any((kinds_of(layer.codes) == layer_codes.UNREAD).any() for layer in found)
+    count = len({phys & bits.PAGE_FRAME for layer in found for phys in layer.phys})
+    return Folded(cpu, branches, int(found[0].mapped[0]), count, fold.left_out, bool(unread))
+
+
+@dataclass(slots=True)
+class _Fold:
+    cpu: CpuState
+    layers: list[Layer]
+    left_out: int = 0
+    _told: int = 0
+    _met: dict[tuple[int, bytes, int], EntryRef] = field(default_factory=dict)
+
+    def branches(self, group: _Group) -> tuple[Branch, ...]:
+        """Return the runs of the first table of a group, each with what is below it."""
+        layer = self.layers[group.depth]
+        runs = self._runs(group, layer)
+        most = max(min(limits.TREE_LINES_OF_TABLE, limits.TREE_LINES - self._told), 1)
+        kept, rest = runs, []
+        if len(runs) > most:
+            must = [run for run in runs[most - 1 :] if self._is_marked(group, run[0])]
+            kept = [*runs[: most - 1], *must]
+            rest = [run for run in runs[most - 1 :] if run not in must]
+        self._told += len(kept) + bool(rest)
+        made = [self._branch(group, layer, first, last) for first, last in kept]
+        if rest:
+            self.left_out += len(rest)
+            made.append(self._rest(group, layer, rest))
+        return tuple(made)
+
+    def _runs(self, group: _Group, layer: Layer) -> list[tuple[int, int]]:
+        """Inclusive ranges of indices that say the same; what leads back to the way is a run of its own."""
+        place = int(group.places[0])
+        codes = layer.codes[place]
+        differs = codes[1:] != codes[:-1]
+        for index in self._backs(group, layer):
+            differs[max(index - 1, 0) : index + 1] = True
+        starts = [0, *integers(np.flatnonzero(differs) + 1)]
+        ends = [*(start - 1 for start in starts[1:]), len(codes) - 1]
+        return [(start, end) for start, end in zip(starts, ends, strict=True) if codes[start]]
+
+    def _backs(self, group: _Group, layer: Layer) -> list[int]:
+        place = int(group.places[0])
+        child = layer.child[place]
+        if not (child >= 0).any():
+            return []
+        following = self.layers[group.depth + 1]
+        return [index for index in integers(np.flatnonzero(child >= 0)) if following.phys[child[index]] in group.way]
+
+    def _is_marked(self, group: _Group, index: int) -> bool:
+        under = self.layers[group.depth + 1] if group.depth + 1 < len(self.layers) else None
+        return self.layers[group.depth].leads_to_mark(int(group.places[0]), index, under)
+
+    @staticmethod
+    def _entry(layer: Layer, place: int, index: int) -> EntryRef:
+        return EntryRef.of(layer.form, layer.phys[place], index, int(layer.tables[place][index]))
+
+    def _address(self, virt: int) -> int:
+        return int(sign_extended(np.array([virt], dtype=np.uint64), self.cpu.levels)[0])
+
+    def _branch(self, group: _Group, layer: Layer, first: int, last: int) -> Branch:
+        place, form = int(group.places[0]), layer.form
+        code = int(layer.codes[place, first])
+        entry, leads = self._entry(layer, place, first), _KINDS[kind_of(code)]
+        virt = group.virt + first * form.page_bytes
+        denied = denied_by(code)
+        branch = Branch(
+            entry, last, self._address(virt), self._address(virt) + (last - first + 1) * form.page_bytes - 1, leads,
+            group.granted & ~denied, group.granted & denied, self._mapped(group, layer, first, last), group.count,
+        )  # fmt: skip
+        if leads is Leads.PAGE:
+            return replace(branch, pieces=_pieces(layer, group, first, last))
+        if leads not in (Leads.TABLE, Leads.EMPTY):
+            return branch
+        return self._lead(branch, group, layer, virt)
+
+    def _lead(self, branch: Branch, group: _Group, layer: Layer, virt: int) -> Branch:
+        """The branch with the tables below it, unless they are shown elsewhere."""
+        following, first, last = self.layers[group.depth + 1], branch.entry.index, branch.last_index
+        width = last - first + 1
+        places = group.places[: max(limits.TREE_COPIES // width, 1)]
+        children = layer.child[places, first : last + 1].reshape(-1)
+        is_all = len(places) == group.count
+        branch = replace(branch, tables=len(np.unique(children)) if is_all else 0)
+        target = following.phys[children[0]]
+        if target in group.way:
+            return replace(branch, leads=Leads.BACK, back=self.layers[group.way.index(target)].form.level)
+        if branch.leads is Leads.EMPTY:
+            return branch
+        key = (group.depth, children.tobytes(), branch.granted)
+        if is_all and key in self._met:
+            return replace(branch, leads=Leads.AGAIN, again=self._met[key])
+        self._met[key] = branch.entry
+        count = group.count * width
+        way = (*group.way, target)
+        below = _Group(group.depth + 1, children, count, virt, branch.granted, way)
+        if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
+            self.left_out += len(self._runs(below, following))
+            return branch
+        return replace(branch, below=self.branches(below))
+
+    def _mapped(self, group: _Group, layer: Layer, first: int, last: int) -> int:
+        """Bytes that a run maps, in all copies; the copies are of one shape, and so of one size."""
+        place = int(group.places[0])
+        codes, child = layer.codes[place, first : last + 1], layer.child[place, first : last + 1]
+        pages = int(np.count_nonzero(kinds_of(codes) == layer_codes.PAGE)) * layer.form.page_bytes
+        there = child[child >= 0]
+        below = int(self.layers[group.depth + 1].mapped[there].sum()) if len(there) else 0
+        return (pages + below) * group.count
+
+    def _rest(self, group: _Group, layer: Layer, runs: list[tuple[int, int]]) -> Branch:
+        """What is not told one by one, from the first index on to the last."""
+        first, last = runs[0][0], runs[-1][1]
+        virt = self._address(group.virt + first * layer.form.page_bytes)
+        entry = self._entry(layer, int(group.places[0]), first)
+        mapped = sum(self._mapped(group, layer, *run) for run in runs)
+        end = virt + (last - first + 1) * layer.form.page_bytes - 1
+        return Branch(entry, last, virt, end, Leads.REST, group.granted, 0, mapped, group.count, rest=len(runs))
+
+
+def _pieces(layer: Layer, group: _Group, first: int, last: int) -> int:
+    """In how many pieces the frames of a run lie, over all copies; 0 where there are too many to be counted."""
+    if group.count > len(group.places):
+        return 0
+    form = layer.form
+    values = np.stack([layer.tables[place][first : last + 1] for place in integers(group.places)])
+    frames = values & np.uint64(form.frame_mask)
+    if form.high_mask:
+        frames |= (values & np.uint64(form.high_mask)) << np.uint64(bits.PSE36_SHIFT)
+    goes_on = np.count_nonzero(frames[:, 1:] - frames[:, :-1] == np.uint64(form.page_bytes))
+    if last - first + 1 == form.entries:  # whole tables: the next one goes on where this ends
+        goes_on += np.count_nonzero(frames[1:, 0] - frames[:-1, -1] == np.uint64(form.page_bytes))
+    return int(frames.size - goes_on)
