@@ -1,6 +1,6 @@
 #include "trace/switch.h"
 
-#include "switch_state.h"
+#include "switch_rehearse.h"
 #include "trace/control_registers.h"
 #include "trace/msr.h"
 
@@ -97,7 +97,7 @@ static void prepare(struct switch_state *state, const struct cr3scope_request *r
     switch_plan_make(state, request);
 }
 
-enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
+static enum cr3scope_status check(const struct cr3scope_request *request, bool rehearses) {
     struct switch_state *state = switch_state_in(request);
     if (state == NULL) {
         return CR3SCOPE_BAD_BUFFER;
@@ -107,7 +107,7 @@ enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
     if (request->begun == NULL) {
         begin(state, request);
     }
-    enum cr3scope_status status = switch_request_check(state, request);
+    enum cr3scope_status status = switch_request_check(state, request, rehearses);
     if (status == CR3SCOPE_OK) {
         switch_evidence_intent(state, request);
         status = switch_plan_preflight(state, request);
@@ -119,6 +119,9 @@ enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
             status = told;
         } else {
             state->why = why;
+        }
+        if (rehearses) {
+            switch_rehearse(state, request);
         }
     }
     if (status == CR3SCOPE_OK && state->findings != 0) {
@@ -132,6 +135,14 @@ enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
         state->checked = (uint64_t)(uintptr_t)request;
     }
     return status;
+}
+
+enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
+    return check(request, (request->flags & CR3SCOPE_REHEARSE) != 0);
+}
+
+enum cr3scope_status cr3scope_rehearse(const struct cr3scope_request *request) {
+    return check(request, true);
 }
 
 /* All but EFER, which the switch itself loads. */

@@ -17,7 +17,7 @@ CAPTURE_BYTES: Final = 1 << 28  # the longest captures known, of weeks of boots,
 # and `region` a loader may write one a page. All others that stand alone: far more than any writer has.
 CAPTURE_KIND: Final = 1 << 10
 CAPTURE_KINDS: Final = {"map": 1 << 17, "set": 1 << 17, "table": 1 << 16, "region": 1 << 16, "plan": 1 << 12,
-                        "preflight": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
+                        "preflight": 1 << 12, "rehearsal": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
 CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
