@@ -97,6 +97,20 @@ static void prepare(struct switch_state *state, const struct cr3scope_request *r
     switch_plan_make(state, request);
 }
 
+/* Of a switch that is other memory the tables tell why; that stays the reason. Not inlined: its
+ * message would lie on the stack of all that follows. */
+static __attribute__((noinline)) enum cr3scope_status
+trace_contents(struct switch_state *state, const struct cr3scope_request *request,
+               enum cr3scope_status status) {
+    struct message why = state->why;
+    enum cr3scope_status told = switch_evidence_contents(state, request);
+    if (status != CR3SCOPE_OK) {
+        state->why = why;
+        return status;
+    }
+    return told;
+}
+
 static enum cr3scope_status check(const struct cr3scope_request *request, bool rehearses) {
     struct switch_state *state = switch_state_in(request);
     if (state == NULL) {
@@ -112,14 +126,8 @@ static enum cr3scope_status check(const struct cr3scope_request *request, bool r
         switch_evidence_intent(state, request);
         status = switch_plan_preflight(state, request);
     }
-    if (status == CR3SCOPE_OK || status == CR3SCOPE_MOVED) { /* the tables tell why */
-        struct message why = state->why;
-        enum cr3scope_status told = switch_evidence_contents(state, request);
-        if (status == CR3SCOPE_OK) {
-            status = told;
-        } else {
-            state->why = why;
-        }
+    if (status == CR3SCOPE_OK || status == CR3SCOPE_MOVED) {
+        status = trace_contents(state, request, status);
         if (rehearses) {
             switch_rehearse(state, request);
         }

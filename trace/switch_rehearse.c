@@ -11,6 +11,10 @@
 #define STEPPED_BYTES 4u
 #define INSTRUCTION_BYTES 15u /* at most (Intel SDM volume 2A, 2.3.11) */
 
+/* What has a message on its stack is not inlined: that would lie on the stack of all that its
+ * caller calls. */
+#define OWN_STACK __attribute__((noinline))
+
 enum rehearsed_outcome { REHEARSED_OK, REHEARSED_FAULT, REHEARSED_UNTRIED };
 
 struct rehearsed {
@@ -248,8 +252,8 @@ static void start_line(struct message *line, const struct plan_step *step, size_
 }
 
 /* Where the CPU does what the preflight says, its word is beside that; else it is news. */
-static void tell_step(struct rehearsal *rehearsal, const struct cr3scope_request *request,
-                      size_t number, const struct rehearsed *tried) {
+static OWN_STACK void tell_step(struct rehearsal *rehearsal, const struct cr3scope_request *request,
+                                size_t number, const struct rehearsed *tried) {
     struct switch_state *state = rehearsal->state;
     const struct plan_step *step = &state->plan.steps[number];
     struct access_fault foreseen;
@@ -292,8 +296,8 @@ static bool can_enter(struct rehearsal *rehearsal, struct message *why_ret) {
     return false;
 }
 
-static void refuse(struct switch_state *state, const struct cr3scope_request *request,
-                   const char *why) {
+static OWN_STACK void refuse(struct switch_state *state, const struct cr3scope_request *request,
+                             const char *why) {
     struct message line;
     trace_state(state->trace, "refused", why);
     message_start(&line, "rehearsal: none is made: ");
@@ -314,24 +318,30 @@ static void clean_up(const struct rehearsal *rehearsal) {
     }
 }
 
-void switch_rehearse(struct switch_state *state, const struct cr3scope_request *request) {
-    struct rehearsal rehearsal;
+/* True if the new root can be loaded from here; else why not is told. Not inlined: its message
+ * would lie on the stack of each step. */
+static OWN_STACK bool begin(struct rehearsal *rehearsal, const struct cr3scope_request *request) {
+    struct switch_state *state = rehearsal->state;
     struct message why;
-    if (!state->has_root) {
-        refuse(state, request, "the root is of no use");
-        return;
+    message_start(&why, "the root is of no use");
+    rehearsal->page = state->has_root ? switch_window_make(state, request, &why) : NULL;
+    if (rehearsal->page != NULL) {
+        trace_state(state->trace, "begin",
+                    NULL); /* if nothing follows, the CPU did not come back */
+        if (can_enter(rehearsal, &why)) {
+            return true;
+        }
+        clean_up(rehearsal);
     }
+    refuse(state, request, why.text);
+    return false;
+}
+
+OWN_STACK void switch_rehearse(struct switch_state *state, const struct cr3scope_request *request) {
+    struct rehearsal rehearsal;
     rehearsal.state = state;
     rehearsal.memory = table_reader_memory(&state->reader);
-    rehearsal.page = switch_window_make(state, request, &why);
-    if (rehearsal.page == NULL) {
-        refuse(state, request, why.text);
-        return;
-    }
-    trace_state(state->trace, "begin", NULL); /* if nothing follows, the CPU did not come back */
-    if (!can_enter(&rehearsal, &why)) {
-        clean_up(&rehearsal);
-        refuse(state, request, why.text);
+    if (!begin(&rehearsal, request)) {
         return;
     }
     for (size_t i = 0; i < state->plan.count; i++) {
