@@ -18,6 +18,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("verdict", "the verdict from evidence and findings: status, agreement, walk, places"),
     ("render", "text, tables, JSON, HTML"),
     ("qemu", "runs a QEMU and watches it: command line, QMP, log, serial port; asks a paused guest"),
+    ("mcp", "the verbs for agents: the Model Context Protocol, tools, a process for each call"),
     ("cli", "one file for each verb: parse, gather evidence, print"),
 )
 # Imported by every part, and import none.

@@ -34,6 +34,7 @@ VERBS = {
     "walk": "show every entry that an address meets, and which one vetoes",
     "diff": "show how two address spaces differ",
     "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",
+    "mcp": "serve the verbs to agents and editors (Model Context Protocol, standard streams)",
     "explain": "explain a rule; without one, list them",
     "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
 }
