@@ -119,6 +119,7 @@ DRAWN_LINES: Final = 1 << 9  # of a picture: more is no picture of a paper any m
 
 # Agents: what one client of `cr3scope mcp` may send, and what it gets. A model reads some thousand lines at most.
 MCP_LINE_BYTES: Final = 1 << 20  # of one message
+MCP_READ_BYTES: Final = 1 << 16  # at once
 MCP_WORDS: Final = 256  # of one argument
 MCP_WORD_LETTERS: Final = 1 << 12
 MCP_CALLS: Final = 4  # at work at once

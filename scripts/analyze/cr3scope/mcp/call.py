@@ -19,16 +19,11 @@ from typing import IO
 
 from cr3scope import limits
 
-_PIECE = 1 << 16
 _PACKAGES = Path(__file__).resolve().parent.parent.parent
 # Not `-m`: that would look for modules in the folder where the client works.
-_START = (
-    "import sys; sys.path[0] = sys.argv.pop(1); from cr3scope.qemu.brood import end_with_parent; end_with_parent();"
-    " from cr3scope.cli.main import main; sys.exit(main())"
-)
+_START = "import sys, runpy; sys.path[0] = sys.argv.pop(1); runpy.run_module('cr3scope.cli.called', run_name='__main__')"
 _WAIT_SECONDS = 0.5
 _JSON, _PAGE = "answer.json", "report.html"
-_UNUSABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +84,7 @@ class Call:
                     _end(process)
                     break
                 for key, _ in selector.select(_WAIT_SECONDS / 5):
-                    piece = os.read(key.fd, _PIECE)
+                    piece = os.read(key.fd, limits.MCP_READ_BYTES)
                     if piece:
                         kept[key.fileobj].add(piece)  # type: ignore[index]
                     else:

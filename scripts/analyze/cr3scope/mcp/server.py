@@ -65,10 +65,7 @@ class Server:
             for tool, call in self._calls.values():
                 if not tool.is_reading:
                     call.end()
-            threads = list(self._threads)
-        until = time.monotonic() + limits.MCP_LINGER_SECONDS
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0))
+        self._wait(limits.MCP_LINGER_SECONDS)
         self.abandon()
 
     def abandon(self) -> None:
@@ -76,9 +73,15 @@ class Server:
         with self._lock:
             for _, call in self._calls.values():
                 call.end()
+        self._wait(2 * limits.MCP_END_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        """Until all threads are done, but no longer: one may wait for a client that does not read."""
+        until = time.monotonic() + seconds
+        with self._lock:
             threads = list(self._threads)
         for thread in threads:
-            thread.join(2 * limits.MCP_END_SECONDS)
+            thread.join(max(until - time.monotonic(), 0))
 
     def _note(self, told: Message) -> None:
         """A notification; those that are unknown or make no sense are passed over."""
