@@ -261,7 +261,7 @@ def test_a_session_gets_the_verbs_json_and_text_and_nothing_else_on_the_stream(t
     assert text["text"].startswith("WILL FAULT") and page["resource"]["text"].startswith("<!DOCTYPE html>")
     assert by_id[2]["structuredContent"]["schema"] == "cr3scope.tree/1" and "nx-upper-level" in by_id[2]["content"][0]["text"]
     assert by_id[3]["structuredContent"]["outcome"] == "fault" and not by_id[3]["isError"]
-    assert by_id[4]["isError"] and "not a 64-bit hexadecimal number" in by_id[4]["content"][0]["text"]
+    assert by_id[4]["isError"] and by_id[4]["content"][0]["text"] == "argument ADDRESS: not a 64-bit hexadecimal number: zz"
 
 
 def cancel(started: subprocess.Popen[bytes]) -> None:
@@ -281,6 +281,10 @@ def stop_reading(started: subprocess.Popen[bytes]) -> None:
     started.stdout.close()
 
 
+def end(started: subprocess.Popen[bytes]) -> None:
+    started.send_signal(signal.SIGTERM)
+
+
 def gone(pid: int) -> bool:
     try:
         descriptor = os.pidfd_open(pid)
@@ -293,7 +297,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("leave", [cancel, hang_up, stop_reading, lambda one: one.send_signal(signal.SIGTERM), subprocess.Popen.kill],
+@pytest.mark.parametrize("leave", [cancel, hang_up, stop_reading, end, subprocess.Popen.kill],
                          ids=["cancel", "hang-up", "stop-reading", "sigterm", "sigkill"])  # fmt: skip
 def test_the_qemu_of_a_run_that_nobody_waits_for_is_ended(tmp_path: Path, leave: Callable[[subprocess.Popen[bytes]], None]) -> None:
     os.mkfifo(tmp_path / "tells")
@@ -308,7 +312,17 @@ def test_the_qemu_of_a_run_that_nobody_waits_for_is_ended(tmp_path: Path, leave:
             told = json.loads(started.stdout.readline())
             assert told["id"] == 2 and "nx-upper-level" in told["result"]["content"][0]["text"]
         else:
-            assert started.wait(WAIT_SECONDS) is not None
+            assert started.wait(WAIT_SECONDS) == {hang_up: 0, stop_reading: 128 + signal.SIGPIPE, end: 128 + signal.SIGTERM}.get(leave, -signal.SIGKILL)
+
+
+def test_a_stream_that_takes_nothing_ends_the_server_with_its_status(tmp_path: Path) -> None:
+    line = asks(1, "ping").decode()
+    for where, status, said in (("> /dev/full", 2, "cr3scope: standard output: No space left on device\n"), ("<&-", 0, "")):
+        done = subprocess.run(
+            ["sh", "-c", f"printf '%s\n' '{line}' | exec \"$PYTHON\" -c \"$PROGRAM\" mcp {where}"], capture_output=True, text=True, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHON": sys.executable, "PROGRAM": PROGRAM}, timeout=WAIT_SECONDS,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (status, said), where
 
 
 def test_what_is_too_much_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

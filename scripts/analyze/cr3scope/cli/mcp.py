@@ -33,7 +33,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer until the client closes its end, and return 0. UnusableInput of a root that is no folder."""
+    """Answer until the client closes its end, and return 0. UnusableInput of a root that is no folder, OSError if the client does
+    not read."""
     roots = arguments.root or [Path.cwd()]
     for root in roots:
         if not root.is_dir():
@@ -50,4 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
             server.close()
     finally:
         server.abandon()
+    if output.why is not None:
+        raise output.why
     return 0

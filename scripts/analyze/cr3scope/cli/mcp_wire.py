@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from cr3scope import limits
-from cr3scope.cli.streams import ERROR, INPUT, OUTPUT
+from cr3scope.cli.streams import ERROR, INPUT, OUTPUT, NotPrinted
 
 _TURN_MILLISECONDS = 500
 
@@ -21,7 +21,12 @@ class Output:
         os.set_inheritable(self._descriptor, False)
         os.dup2(ERROR, OUTPUT)
         self._lock = threading.Lock()
-        self.is_gone = False
+        self.why: OSError | None = None  # of a client that does not read
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether nothing more can be said to the client."""
+        return self.why is not None
 
     def fileno(self) -> int:
         """Return the descriptor that leads to the client."""
@@ -33,8 +38,10 @@ class Output:
             while line and not self.is_gone:
                 try:
                     line = line[os.write(self._descriptor, line) :]
-                except OSError:
-                    self.is_gone = True
+                except BrokenPipeError as error:
+                    self.why = error
+                except OSError as error:
+                    self.why = NotPrinted(error.errno, error.strerror)
 
 
 def lines(output: Output) -> Iterator[bytes | None]:
@@ -45,7 +52,8 @@ def lines(output: Output) -> Iterator[bytes | None]:
     poll.register(output.fileno(), 0)
     while not output.is_gone:
         ready = dict(poll.poll(_TURN_MILLISECONDS))
-        output.is_gone |= bool(ready.get(output.fileno(), 0) & select.POLLERR)  # the reader went away
+        if ready.get(output.fileno(), 0) & select.POLLERR:
+            output.why = output.why or BrokenPipeError()
         if INPUT not in ready:
             continue
         try:

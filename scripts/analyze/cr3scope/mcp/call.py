@@ -97,15 +97,19 @@ class Call:
         return kept[process.stdout], kept[process.stderr], why
 
     def _told(self, status: int, out: _Kept, err: _Kept, why: str, kept: Path) -> Answer:
-        said = err.text().replace("cr3scope: ", "")
-        if why or status not in (0, 1):
-            return Answer(True, "\n".join(filter(None, (why, said.strip() or out.text().strip()))) or f"ended with status {status}")
-        remarks = [said.strip()]
+        said = _words(err.text())
         value, remark = _json(kept / _JSON)
-        remarks.append(remark)
+        texts = [why, out.text().rstrip(), said, remark]
+        if why or status not in (0, 1):
+            return Answer(True, "\n".join(filter(None, texts)) or f"ended with status {status}", value)
         page, remark = _page(kept / _PAGE) if self._with_page else (None, "")
-        remarks.append(remark)
-        return Answer(False, "\n".join(filter(None, (out.text().rstrip(), *remarks))), value, page)
+        return Answer(False, "\n".join(filter(None, [*texts, remark])), value, page)
+
+
+def _words(complaints: str) -> str:
+    """What standard error says, without the name of the command and how it is called."""
+    said = complaints.replace("cr3scope: ", "").strip()
+    return said.rpartition(": error: ")[2] if said.startswith("usage:") else said
 
 
 class _Kept:
