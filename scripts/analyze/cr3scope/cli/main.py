@@ -109,10 +109,14 @@ def _settled(status: int) -> int:
 
 def perform(words: Sequence[str]) -> int:
     """Run one command line and return its exit status; what goes wrong is an exception."""
-    parser = _parser(_verb_of(words))
-    arguments = parser.parse_args(words)
+    arguments = parsed(words)
     status: int = arguments.run(arguments)
     return status
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of one command line; SystemExit, of argparse, which has said why, if it is none."""
+    return _parser(_verb_of(words)).parse_args(words)
 
 
 def _verb_of(words: Sequence[str]) -> str | None:
