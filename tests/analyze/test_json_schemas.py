@@ -14,11 +14,14 @@ import pytest
 from analyze.ci_scenes import EVIL, faulting, hostile, incomplete, unexplained
 from analyze.lint_files import Image, Kernel, written
 from analyze.test_logs_damage import TEXTS
+from analyze.test_rehearsal import rehearse
 from analyze.test_sources_listing_cli import FORMS, MEMORY, put
+from boot_builder import healthy
 from trace_writer import CODE, ROOT as TABLES, golden
 
 from cr3scope.cli.main import main
 from cr3scope.render import json as json_form
+from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Status
 from cr3scope.x86.ending import Ending
 
@@ -104,6 +107,7 @@ def test_verdicts_of_captures_and_logs(tmp_path: Path, capsys: pytest.CaptureFix
 def test_verdicts_made_by_hand() -> None:
     for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL)):
         check(json.loads(json_form.render(verdict)))
+    check(json.loads(json_form.render(analyze(rehearse(healthy()).capture()))))
 
 
 @pytest.mark.parametrize("scenario", ["exit-33", "exit-35", "storm"])
@@ -130,6 +134,8 @@ def test_walks_maps_and_differences(tmp_path: Path, capsys: pytest.CaptureFixtur
         differences = printed(capsys, "diff", image, source, "--cr3", hex(TABLES))
         check(differences)
         assert differences["differences"]
+    check(printed(capsys, "maps", capture, "--tree"))
+    check(printed(capsys, "maps", image, "--cr3", hex(TABLES), "--tree"))
 
 
 def test_rules_and_linted_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

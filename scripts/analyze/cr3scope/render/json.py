@@ -6,6 +6,7 @@ Addresses and entry values are hex strings, because JSON numbers lose bits over 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
@@ -16,7 +17,6 @@ from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
-from cr3scope.model.rehearsed import RehearsedStep
 from cr3scope.render import chain, message
 from cr3scope.render import finding as words
 from cr3scope.render.text import step_words
@@ -25,6 +25,9 @@ from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.ending import WITHOUT_EXCEPTION
 from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
 from cr3scope.x86.standing import Standing
+
+if TYPE_CHECKING:  # what a log alone never needs: numpy
+    from cr3scope.model.rehearsed import RehearsedStep
 
 SCHEMA = "cr3scope.verdict/1"
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from cr3scope.model.rehearsed import RehearsedStep
+from typing import TYPE_CHECKING
+
 from cr3scope.render import message
 from cr3scope.verdict.types import Rehearsal, RehearsalEnd
+
+if TYPE_CHECKING:  # what a log alone never needs: numpy
+    from cr3scope.model.rehearsed import RehearsedStep
 
 _BEGUN = "a rehearsal began, and nobody tells that it ended"
 
