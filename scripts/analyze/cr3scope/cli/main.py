@@ -36,7 +36,9 @@ VERBS = {
     "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",
     "mcp": "serve the verbs to agents and editors (Model Context Protocol, standard streams)",
     "explain": "explain a rule; without one, list them",
-    "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
+    "doctor": "tell what is here, what is missing, and what works without it; or write a bug report",
+    "files": "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie",
+    "gdb-init": "print the line for ~/.gdbinit that loads gdb's commands",
 }
 
 EPILOG = """\
@@ -67,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotPrinted as error:
         hang_up()
         status = _fail(_UNPRINTED.format(error.strerror))
+    except ModuleNotFoundError as error:
+        if os.environ.get("CR3SCOPE_DEBUG") or not error.name or error.name.startswith("cr3scope"):
+            raise
+        status = _fail(f"this needs the Python module {error.name}, which {sys.executable} does not have (`cr3scope doctor`)")
     except Exception as error:  # whatever a parser missed: a user never sees a traceback
         if os.environ.get("CR3SCOPE_DEBUG"):
             raise
@@ -144,7 +150,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 
 
 def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"cr3scope.cli.{verb}")
+    return importlib.import_module(f"cr3scope.cli.{verb.replace('-', '_')}")
 
 
 def _version() -> str:
