@@ -202,7 +202,7 @@ def check_lint() -> Iterator[str]:
 
 def check_unused() -> Iterator[str]:
     """Yield what the package, gdb's commands and scripts define and only tests use, or nobody."""
-    files = [file for file in sources("") if file.parts[0] in ("scripts", "setup.py", "Makefile", "pyproject.toml")]
+    files = [file for file in sources("") if file.parts[0] in ("scripts", "Makefile", "pyproject.toml")]
     python = [file for file in files if file.suffix == ".py"]
     # What its lines for gdb name is used, and so is what only a stranger's code will, as the worked examples show.
     named = (Path("scripts/gdb/debug.py"), Path("docs/contributing.md"), Path("docs/ci.md"))

@@ -1,6 +1,6 @@
 """Where the files lie that come with cr3scope and are no modules of it: in a checkout, or beside an installed package.
 
-`setup.py` puts them into a wheel by the same list.
+`scripts/packaging/build_backend.py` puts them into a wheel by the same list.
 """
 
 from __future__ import annotations

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 
 from cr3scope.arrays import has_numpy
 from cr3scope.x86.decode.instruction import can_decode
 
 _WORK = "walk, maps, fault and check (of the next fetch) work"
-_PACKAGES = {"numpy": "python3-numpy", "capstone": "python3-capstone", "elftools": "python3-pyelftools"}
+_PACKAGES = {"numpy": "python3-numpy", "capstone": "python3-capstone"}
 
 
 def missing() -> tuple[str, ...]:
     """Return the modules that gdb's Python cannot load; without any of them some command is of no use."""
-    has = {"numpy": has_numpy(), "capstone": can_decode(), "elftools": _has_elftools()}
+    has = {"numpy": has_numpy(), "capstone": can_decode()}
     return tuple(name for name in _PACKAGES if not has[name])
 
 
@@ -23,11 +22,3 @@ def missing_line(lacking: tuple[str, ...]) -> str:
     version = ".".join(map(str, sys.version_info[:2]))
     packages = " ".join(_PACKAGES[name] for name in lacking)
     return f"gdb's Python {version} has no module {', '.join(lacking)}: {_WORK}; the rest needs {packages}"
-
-
-def _has_elftools() -> bool:
-    try:
-        importlib.import_module("elftools")
-    except ImportError:
-        return False
-    return True

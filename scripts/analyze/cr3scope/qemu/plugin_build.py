@@ -19,7 +19,7 @@ from cr3scope.places import Files, present
 from cr3scope.text import printable
 
 NEWEST_API = 7  # that the source knows; a QEMU that takes this one no more says so when it is started
-_COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("cc", "gcc", "clang")
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 # QEMU refuses this one and says which it takes.
 _ASKING = """\
@@ -117,7 +117,7 @@ def _compile(words: Sequence[str]) -> None:
 
 def _compiler() -> str:
     named = os.environ.get("CC", "").split()
-    for name in (*named[:1], *_COMPILERS):
+    for name in (*named[:1], *COMPILERS):
         found = shutil.which(name)
         if found is not None:
             return found
