@@ -63,6 +63,13 @@ def test_fault_reads_a_frame(tmp_path: Path) -> None:
     assert re.search(r"#BP\nframe: RIP=0xc01080[0-9a-f]{2} CS=0x8 ", text), text
 
 
+def test_of_code_that_is_not_followed_nothing_is_saved_or_stepped(tmp_path: Path) -> None:
+    commands = "".join(f"python\ntry: gdb.execute('cr3scope {one}')\nexcept gdb.error as error: print(error)\nend\n"
+                       for one in (f"save {tmp_path}/core", f"report {tmp_path}/page"))  # fmt: skip
+    text = at_switch(tmp_path, commands, "MODE=PSE", first=lacking("capstone"))
+    assert text.count(": gdb's Python has no capstone\n") == 2 and not (tmp_path / "core").exists(), text
+
+
 @pytest.mark.parametrize("command", ["diff", "report x.html", "blame 0x1000", "step", "trace off"])
 def test_a_command_that_needs_it_says_so_in_one_line(command: str) -> None:
     text = unwrapped(gdb(f"cr3scope {command}", first="python import sys; sys.modules['numpy'] = None"))
