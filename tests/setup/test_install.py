@@ -120,7 +120,7 @@ def test_the_files_of_other_languages_are_there(installed: Installed) -> None:
     places = {name: Path(installed.says("files", name).strip()) for name in ("gdb", "plugin", "header", "examples")}
     assert all(str(place).startswith(str(installed.folder)) for place in places.values()), places
     assert (places["plugin"] / "plugin.c").is_file() and (places["plugin"] / "layout.h").is_file()
-    assert (places["examples"] / "multiboot/climb.S").is_file()
+    assert (places["examples"] / "multiboot/start.S").is_file()
     run(["gcc", "-fsyntax-only", "-ffreestanding", "-mgeneral-regs-only", "-DCR3SCOPE_IMPLEMENTATION", "-x", "c", places["header"]], installed.elsewhere)
     installed.says("files", "examples", "-o", "mine")
     assert (installed.elsewhere / "mine/examples/limine/link.ld").is_file()
