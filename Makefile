@@ -6,13 +6,13 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
+BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp deps-deb.stamp dist deb man
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
 endif
 endif
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' scripts/analyze/cr3scope/__init__.py)
 
 # --- What the boot is like (also read by scripts/boot) ---------------------------------------------
 export FIRST_STAGE TIMEOUT INJECT CPUS MEM CPU MACHINE ACCEL FIRMWARE GRAPHICS SERIAL CONFIG QEMU OVMF_CODE OVMF_VARS
@@ -74,7 +74,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/examples/gnu_efi%elf $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser deps-schemas
+.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser deps-schemas deps-deb man dist deb
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -165,8 +165,10 @@ clean: ## remove everything that was built, and nothing else
 deps: ## install what is missing
 	@scripts/boot/deps test
 
-# Chromium is large, and not in every distribution's packages. axe-core is of npm: without npm its tests are skipped, and say so.
+# Chromium is large, and not in every distribution's packages. axe-core is of npm: where it cannot be fetched its tests are skipped, and say so.
 AXE := $(BUILD)/axe
+deps-deb: $(BUILD)/deps-deb.stamp ## install what make man and make deb need
+
 deps-browser: $(BUILD)/deps-browser.stamp ## install a browser, in which report.html is tested
 	@[ -e $(AXE)/node_modules/axe-core ] || ! command -v npm >/dev/null || \
 	    npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(AXE) axe-core@4.11.1 || \
@@ -312,6 +314,15 @@ $(BUILD)/foreign/pe/%.efi: $$(call foreign_sources,$$*)
 	@lld-link -nodefaultlib -subsystem:efi_application -entry:efi_main -out:$@ $(@:.efi=.obj)
 
 # --- The library as one file, and the programs that show its use (trace/examples/); NAME.mistake has one ---------------
+man: ## write the manual page from the parser, build/man/cr3scope.1
+	@$(PYTHON) scripts/packaging/manual_page.py $(BUILD)/man/cr3scope.1
+
+dist: ## write the tree as one archive, the same bytes each time, build/dist/cr3scope-VERSION.tar.gz
+	@$(PYTHON) scripts/packaging/source_archive.py $(BUILD)/dist/cr3scope-$(VERSION).tar.gz
+
+deb: $(BUILD)/deps-deb.stamp ## build Debian's packages, source and binary, in build/deb; lintian looks at them
+	@scripts/packaging/deb $(BUILD)
+
 single-header: $(BUILD)/cr3scope.h ## write the library as one file, build/cr3scope.h
 
 $(BUILD)/cr3scope.h: scripts/single_header.py $(TRACE_SOURCES) $(wildcard trace/*.h trace/include/trace/*.h)

@@ -4,22 +4,31 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import gdb
-
 _HERE = Path(__file__).resolve().parent
+
+
+def _package(folder: Path) -> None:
+    """Make `cr3scope` importable, and nothing that lies beside it.
+
+    Beside an installed one lie libraries of its own Python. What of them gdb's lacks it may have, if it is the same version.
+    """
+    where = str(folder)
+    spec = importlib.util.spec_from_file_location("cr3scope", f"{where}/__init__.py", submodule_search_locations=[where])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["cr3scope"] = module
+    spec.loader.exec_module(module)
+    beside = folder.parent
+    if beside.parent.name == "python%d.%d" % sys.version_info[:2] and str(beside) not in sys.path:
+        sys.path.append(str(beside))
 
 
 def _load() -> None:
     # Never scripts/ itself: `import gdb` would then find scripts/gdb as a namespace package.
-    for folder in (_HERE, _HERE.parent / "analyze"):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
-    for module in ("numpy", "capstone", "cr3scope"):
-        if importlib.util.find_spec(module) is None:
-            version = ".".join(map(str, sys.version_info[:2]))
-            # A sourced script that raises GdbError prints a traceback (gdb 13).
-            gdb.write(f"cr3scope: gdb's Python {version} has no module {module}\n", gdb.STDERR)
-            return
+    if str(_HERE) not in sys.path:
+        sys.path.insert(0, str(_HERE))
+    checkout, installed = _HERE.parent / "analyze/cr3scope", _HERE.parent.parent
+    if "cr3scope" not in sys.modules:
+        _package(checkout if checkout.is_dir() else installed)
     from cr3scope_commands import register
 
     register()

@@ -54,7 +54,7 @@ def test_names_are_left_out_as_words_and_paths_wherever_they_are() -> None:
     assert line == "[...] saw [...], [...] and annual 1/2 of [...]"
 
 
-def test_without_a_command_it_tells_versions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_it_tells_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"cr3scope {__version__}\nPython ") and "numpy " in told

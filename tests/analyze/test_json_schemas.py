@@ -145,6 +145,12 @@ def test_rules_and_linted_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     check(printed(capsys, "lint", *files))
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/usr/bin:/bin"])
+def test_what_doctor_sees(path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", path)
+    check(printed(capsys, "doctor"))
+
+
 def test_a_field_that_no_schema_tells_of_is_noticed() -> None:
     document = json.loads(json_form.render(faulting()))
     document["findings"][0]["entry"]["new"] = 1

@@ -13,6 +13,8 @@ from paging_cases import NX, PS, ROOT, A, D, P, Pages, U, W
 
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.render import columns, maps
+from cr3scope.render.range_row import incompleteness
+from cr3scope.render.sizes import size_text
 from cr3scope.x86.cpu_state import CpuState
 
 words = st.one_of(
@@ -140,14 +142,14 @@ def test_what_could_not_be_told_names_the_entry_and_its_place() -> None:
     pages.put(ROOT, 7, 0x7F_0000 | P)
     pages.put(PT, 9, 1 << 51 | P)
     found = mappings(pages, CpuState(ROOT, max_phys_bits=40))
-    said = list(maps.incompleteness(found))
+    said = list(incompleteness(found))
     assert said == [
         "the source does not hold the table at 0x7f0000,"
         f" to which PML4[7] at {ROOT + 56:#x} points",
         f"PT[9] at {PT + 72:#x} has a reserved bit set (0x8000000000001): what it maps faults",
     ]
     absent = mappings(Pages(), CpuState(ROOT))
-    assert list(maps.incompleteness(absent)) == [
+    assert list(incompleteness(absent)) == [
         f"the source does not hold the top table at {ROOT:#x}"
     ]
 
@@ -158,4 +160,4 @@ def test_what_could_not_be_told_names_the_entry_and_its_place() -> None:
      ((1 << 20) - 1, "1.0 MiB"), (3 << 19, "1.5 MiB")],
 )  # fmt: skip
 def test_sizes_are_words(size: int, shown: str) -> None:
-    assert maps.size_text(size) == shown
+    assert size_text(size) == shown

@@ -79,11 +79,11 @@ def kernel(folder: Path, case: str) -> Path:
     return image
 
 
-def session(folder: Path, command: list[str], commands: str, begin: Path | None = None) -> str:
-    """What gdb prints for commands on a QEMU that stands at its reset, or in the state ``begin``."""
+def session(folder: Path, command: list[str], commands: str, begin: Path | None = None, first: str = "") -> str:
+    """What gdb prints for commands on a QEMU that stands at its reset, or in the state ``begin``; ``first``: see gdb()."""
     socket, script = folder / "gdb", folder / "commands"
     stub = ["-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
-    head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
+    head = ["set pagination off", first, f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
             "set architecture i386:x86-64", f"target remote {socket}"]
     tail = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None\n"
     script.write_text("\n".join([*head, commands, tail]))

@@ -12,13 +12,14 @@ from gdb_session import session, unwrapped
 _SOURCES = ROOT / "tests/boot/foreign/protected"
 
 
-def at_switch(folder: Path, commands: str, *defines: str) -> str:
+def at_switch(folder: Path, commands: str, *defines: str, first: str = "") -> str:
+    """What gdb prints for commands at the switch, ``first`` before the project's script was sourced."""
     kernel = folder / "kernel.elf"
     subprocess.run(["gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", *(f"-D{one}" for one in defines),
                     f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096,--build-id=none,-z,noexecstack,--no-warn-rwx-segments",
                     "-o", kernel, _SOURCES / "kernel.S"], check=True)  # fmt: skip
     command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-kernel", str(kernel), "-no-reboot"]
-    return unwrapped(session(folder, command, f'file "{kernel}"\nhbreak set_paging\ncontinue\n{commands}'))
+    return unwrapped(session(folder, command, f'file "{kernel}"\nhbreak set_paging\ncontinue\n{commands}', first=first))
 
 
 def test_check_judges_the_mov_to_cr0_that_turns_paging_on(tmp_path: Path) -> None:

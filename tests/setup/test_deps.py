@@ -144,7 +144,7 @@ def test_a_wrong_choice_is_one_line(settings: dict[str, str], said: str, tmp_pat
 
 def test_an_unknown_group_is_one_line(tmp_path: Path) -> None:
     done = machine(tmp_path).deps("everything")
-    assert (done.returncode, done.stderr) == (2, "deps: unknown group 'everything': run, test, fuzz, releases or browser\n")
+    assert (done.returncode, done.stderr) == (2, "deps: unknown group 'everything': run, test, fuzz, releases, browser or deb\n")
 
 
 def test_debian_is_asked_for_packages_and_not_for_commands(tmp_path: Path) -> None:
@@ -202,10 +202,20 @@ def test_the_list_has_a_cell_for_every_manager_and_names_nothing_twice() -> None
     lines = (ROOT / "scripts/boot/packages").read_text().splitlines()
     head, *rows = [line.split() for line in lines if line and not line.startswith("#")]
     assert head == ["group", "check", *MANAGERS]
-    assert {row[0] for row in rows} == {"run", "test", "fuzz", "cross", "releases", "browser"}
+    assert {row[0] for row in rows} == {"run", "test", "fuzz", "cross", "releases", "browser", "deb"}
     for row in rows:
         assert len(row) == len(head), row
     checks = [row[1] for row in rows]
     assert len(set(checks)) == len(checks)
     debian = [package for row in rows for package in row[2].split(",")]
     assert len(set(debian)) == len(debian)
+
+
+def test_npm_is_asked_for_by_its_command_alone(tmp_path: Path) -> None:
+    """Debian's package conflicts with the nodejs of others, which brings npm too: it was asked for there."""
+    here = machine(tmp_path, user=1000, missing=())
+    here.add_manager("apt-get")
+    here.add("dpkg-query", 'case $* in *" npm") exit 1 ;; esac; echo "install ok installed"')
+    assert here.deps("browser").stderr.splitlines()[-1].endswith("--no-install-recommends npm")
+    here.add("npm")
+    assert (here.deps("browser").returncode, here.deps("browser").stderr) == (0, "")

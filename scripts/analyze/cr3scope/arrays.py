@@ -6,13 +6,26 @@ The type of ``tolist`` depends on how many dimensions an array has, and the type
 
 from __future__ import annotations
 
+import importlib
 import mmap
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # a gdb whose Python has no numpy judges with less
+    import numpy as np
+    import numpy.typing as npt
 
 Data = bytes | mmap.mmap  # of a file, which may be mapped and not read
+
+
+@cache
+def has_numpy() -> bool:
+    """Return whether this Python has numpy, in a form that it can load."""
+    try:
+        importlib.import_module("numpy")
+    except ImportError:
+        return False
+    return True
 
 
 def integers(column: npt.NDArray[np.integer[Any]]) -> list[int]:

@@ -135,6 +135,14 @@ MCP_LINGER_SECONDS: Final = 5.0  # of calls that only read, after the client's l
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one
 
+# Mappings without numpy: 64 tables in 0.1 s.
+PLAIN_RANGES: Final = 1 << 14
+PLAIN_STEPS: Final = 1 << 22  # entries that are looked at, and ranges that are put together
+
+# Doctor: what it asks of other programs.
+DOCTOR_SECONDS: Final = 10.0
+DOCTOR_BYTES: Final = 1 << 18
+
 # The page of a verdict. What is embedded stays below 12 MB for a million pages in no order; of the rest the page says that
 # it does not hold it.
 REPORT_TABLES: Final = 1 << 12

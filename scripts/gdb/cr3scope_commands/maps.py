@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cr3scope.paging.effective import mappings
-from cr3scope.render.maps import as_text, incompleteness
+from cr3scope.arrays import has_numpy
+from cr3scope.paging.plain_ranges import plain_ranges
+from cr3scope.render.range_row import Told, incompleteness, plain_text
 from cr3scope_commands.command import Command, show
 from cr3scope.target.switch import new_cr3
 from cr3scope_commands.target import stop
@@ -25,6 +26,16 @@ class Maps(Command):
             raise self.misused()
         now = stop()
         cpu = replace(now.cpu, cr3=new_cr3(now)) if words else now.cpu
-        found = mappings(now, cpu, now.platform)
-        show(f"warning: {line}" for line in incompleteness(found))
-        show(as_text(found, now, cpu, f"live tables, CR3 {cpu.cr3:#x}"))
+        description = f"live tables, CR3 {cpu.cr3:#x}"
+        told: Told
+        if has_numpy():
+            from cr3scope.paging.effective import mappings
+            from cr3scope.render.maps import as_text
+
+            told = found = mappings(now, cpu, now.platform)
+            lines = as_text(found, now, cpu, description)
+        else:
+            told = plain = plain_ranges(now, cpu, now.platform)
+            lines = plain_text(plain, now, cpu, description)
+        show(f"warning: {line}" for line in incompleteness(told))
+        show(lines)

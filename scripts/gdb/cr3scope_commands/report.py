@@ -27,10 +27,11 @@ class Report(Command):
         if len(words) != 1:
             raise self.misused()
         path = Path(words[0]).expanduser()
+        verdict = trace.judged(stop()).verdict
         try:
             from cr3scope.render import html  # its template engine may be missing from gdb's Python
 
-            page = html.render(trace.judged(stop()).verdict).encode(errors="backslashreplace")
+            page = html.render(verdict).encode(errors="backslashreplace")
         except ModuleNotFoundError as error:
             raise UnusableInput(f"{error.name} is missing from gdb's Python: `save` a core, and `analyze --html` that") from error
         try:

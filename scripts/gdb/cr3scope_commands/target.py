@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import gdb
-import numpy as np
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.register_dump import read_registers
-from cr3scope.paging.tables import Entries
+from cr3scope.paging.tables import Entries, entries_of
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import QmpError
@@ -95,7 +94,7 @@ class StubMemory:
         """Return a table page, read together with its neighbours, for tables come in groups; None where there is no
         memory."""
         page = self._page(phys, phys & -_CHUNK_BYTES, _CHUNK_BYTES)
-        return None if page is None else np.frombuffer(page, dtype=np.uint64)
+        return None if page is None else entries_of(page)
 
     def physical(self, phys: int, length: int) -> bytes:
         """Return as many of the bytes as can be read."""

@@ -19,6 +19,7 @@ from cr3scope.verdict.analysis import chosen_boot
 from cr3scope.verdict.stopped import StoppedVerdict, judge_stopped
 from cr3scope.verdict.traced import Trace
 from cr3scope.verdict.types import Status
+from cr3scope.x86.decode.instruction import can_decode
 from cr3scope_commands.command import Command, show
 from cr3scope_commands.source_line import line_of, source_text_at
 from cr3scope_commands.target import stop
@@ -64,7 +65,12 @@ def contents() -> bytes:
 
 
 def judged(now: StoppedCpu) -> StoppedVerdict:
-    """Return the verdict on what comes next, with what the trace tells if one of this switch was given."""
+    """Return the verdict on what comes next, with what the trace tells if one of this switch was given.
+
+    ModuleNotFoundError without capstone: of code that was not followed there is no verdict.
+    """
+    if not can_decode():
+        raise ModuleNotFoundError(name="capstone")
     if _Given.path is None:
         return judge_stopped(now)
     lines = _GdbsLines()

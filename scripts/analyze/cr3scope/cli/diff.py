@@ -23,7 +23,7 @@ from cr3scope.input.sources.source import DUMPS, Source
 from cr3scope.paging.compare import Space, space_differences, space_of
 from cr3scope.paging.effective import Mappings, mappings
 from cr3scope.render.diff import as_blocks, as_dict, left_out
-from cr3scope.render.maps import incompleteness
+from cr3scope.render.range_row import incompleteness
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers

@@ -19,7 +19,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cr3scope import __version__
+from cr3scope import __version__, limits
+from cr3scope.cli import doctor_looks
+from cr3scope.cli.doctor_looks import QEMU
+from cr3scope.cli.patience import patience
+from cr3scope.cli.source_options import add_json_option, publish
 from cr3scope.errors import UnusableInput
 from cr3scope.render.output_file import write_asked
 from cr3scope.text import printable
@@ -29,18 +33,22 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = ("numpy", "pyelftools", "capstone", "rich", "jinja2")
-_QEMU, _QEMU_SECONDS = "qemu-system-x86_64", 10
 _OWN_SETTINGS = "CR3SCOPE_"
 _LEFT_OUT = "[...]"
 _PATH = re.compile(r"(?<![\w.~])~?/[^\s'\":;,()]+")
 _LEAST_LETTERS = 2  # of a name that is looked for
-_HELP = "versions and settings for a bug report; with a command behind --, also what goes wrong inside when it is run"
+_HELP = "tell what is here, what is missing, and what works without it; or write a bug report"
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
-    parser = subparsers.add_parser("doctor", help=_HELP, description=f"Tells {_HELP}. Names, paths and the environment are left out.")
-    parser.add_argument("--report", metavar="FILE", help="write it into a file instead of printing it")
+    parser = subparsers.add_parser(
+        "doctor", help=_HELP, description="Tells what this machine has of what cr3scope can use, and what works without the rest. With"
+        " --report, or a command behind --, it makes a bug report instead: versions, settings, and what goes wrong inside when the"
+        " command is run; names, paths and the environment are left out."
+    )  # fmt: skip
+    parser.add_argument("--report", metavar="FILE", help="write a bug report into a file")
+    add_json_option(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- VERB ...", help="the command line that failed")
     parser.set_defaults(run=run)
 
@@ -48,6 +56,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Tell all of it; return 0 whatever became of the command. UnusableInput if the file cannot be written."""
     words = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
+    if arguments.report is None and not words:
+        return _look(arguments.json)
+    if arguments.json is not None:
+        raise UnusableInput("--json is about what is here and what is missing: a bug report has none")
     lines = [*_versions(), *_settings(), *(_outcome(words) if words else ())]
     text = "".join(f"{printable(line)}\n" for line in without(lines, _secrets(words)))
     if arguments.report is None:
@@ -58,6 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UnusableInput(f"{arguments.report}: {error.strerror}") from error
     print(f"wrote {printable(arguments.report)}: read it before you attach it to a report")
+    return 0
+
+
+def _look(target: str | None) -> int:
+    """Print what is here and what is missing, or write it as JSON."""
+    with patience("looking around"):
+        found = list(doctor_looks.looks())
+    publish([doctor_looks.as_json(__version__, found)], [*_ours(), "", *doctor_looks.as_lines(found)], (), target)
     return 0
 
 
@@ -97,9 +117,13 @@ def _secrets(words: Sequence[str]) -> Iterator[str]:
         yield from (name, Path(name).name) if name else ()
 
 
-def _versions() -> Iterator[str]:
+def _ours() -> Iterator[str]:
     yield f"cr3scope {__version__}"
     yield f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _versions() -> Iterator[str]:
+    yield from _ours()
     for name in _LIBRARIES:
         try:
             yield f"{name} {metadata.version(name)}"
@@ -109,13 +133,13 @@ def _versions() -> Iterator[str]:
 
 
 def _qemu() -> str:
-    program = shutil.which(_QEMU)
+    program = shutil.which(QEMU)
     if program is None:
-        return f"{_QEMU}: not installed"
+        return f"{QEMU}: not installed"
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=_QEMU_SECONDS)
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, errors="replace", timeout=limits.DOCTOR_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
-        return f"{_QEMU}: does not tell its version"
+        return f"{QEMU}: does not tell its version"
     return done.stdout.partition("\n")[0]
 
 

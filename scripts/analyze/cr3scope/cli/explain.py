@@ -24,7 +24,8 @@ SCHEMA = "cr3scope.diagnose.catalogue/1"
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("explain", help="explain a rule; without one, list them")
-    parser.add_argument("rule", nargs="?", metavar="RULE", help="a rule's id, as in a verdict")
+    rule = parser.add_argument("rule", nargs="?", metavar="RULE", help="a rule's id, as in a verdict")
+    setattr(rule, "completer", lambda **_: list(BY_ID))  # argcomplete's name for it
     add_json_option(parser)
     parser.set_defaults(run=run)
 

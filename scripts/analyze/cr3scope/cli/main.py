@@ -20,6 +20,7 @@ from cr3scope.text import printable
 
 EXIT_UNUSABLE = 2
 _UNPRINTED = "standard output: {}"
+_COMPLETES = "_ARGCOMPLETE"
 _EXIT_SIGNAL = 128  # and its number: as a shell reports who was ended by one
 
 _HOW_TO_REPORT = "`cr3scope doctor --report FILE -- VERB ...` writes a report, without names and paths; CR3SCOPE_DEBUG=1 shows where"
@@ -36,7 +37,10 @@ VERBS = {
     "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",
     "mcp": "serve the verbs to agents and editors (Model Context Protocol, standard streams)",
     "explain": "explain a rule; without one, list them",
-    "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
+    "completion": "print what lets a shell complete verbs, options and values by Tab",
+    "doctor": "tell what is here, what is missing, and what works without it; or write a bug report",
+    "files": "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie",
+    "gdb-init": "print the line for ~/.gdbinit that loads gdb's commands",
 }
 
 EPILOG = """\
@@ -67,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotPrinted as error:
         hang_up()
         status = _fail(_UNPRINTED.format(error.strerror))
+    except ModuleNotFoundError as error:
+        if os.environ.get("CR3SCOPE_DEBUG") or not error.name or error.name.startswith("cr3scope"):
+            raise
+        status = _fail(f"this needs the Python module {error.name}, which {sys.executable} does not have (`cr3scope doctor`)")
     except Exception as error:  # whatever a parser missed: a user never sees a traceback
         if os.environ.get("CR3SCOPE_DEBUG"):
             raise
@@ -116,7 +124,16 @@ def perform(words: Sequence[str]) -> int:
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Return the arguments of one command line; SystemExit, of argparse, which has said why, if it is none."""
-    return _parser(_verb_of(words)).parse_args(words)
+    line = os.environ.get("COMP_LINE") if _COMPLETES in os.environ else None  # of a shell, at Tab
+    parser = _parser(_verb_of(words if line is None else line.split()[1:]))
+    if line is not None:
+        _module("completion").complete(parser)
+    return parser.parse_args(words)
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs, of which the manual page is made (`make man`)."""
+    return _parser(*VERBS)
 
 
 def _verb_of(words: Sequence[str]) -> str | None:
@@ -125,8 +142,8 @@ def _verb_of(words: Sequence[str]) -> str | None:
     return first if first in VERBS else None
 
 
-def _parser(wanted: str | None) -> argparse.ArgumentParser:
-    """All verbs are listed, but only the wanted one knows its arguments."""
+def _parser(*wanted: str | None) -> argparse.ArgumentParser:
+    """All verbs are listed, but only the wanted ones know their arguments."""
     parser = argparse.ArgumentParser(
         prog="cr3scope",
         description="Tells why a kernel dies at `mov cr3`, before the switch.",
@@ -136,7 +153,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True, parser_class=VerbParser)
     for verb, words in VERBS.items():
-        if verb == wanted:
+        if verb in wanted:
             _module(verb).add_parser(subparsers)
         else:
             subparsers.add_parser(verb, help=words)
@@ -144,7 +161,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 
 
 def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"cr3scope.cli.{verb}")
+    return importlib.import_module(f"cr3scope.cli.{verb.replace('-', '_')}")
 
 
 def _version() -> str:

@@ -22,8 +22,9 @@ from cr3scope.input.sources.source import Source
 from cr3scope.model.intent import Intent
 from cr3scope.model.range_names import RangeNames, range_names
 from cr3scope.paging.effective import Mappings, mappings
+from cr3scope.render.maps import as_blocks, json_text
+from cr3scope.render.range_row import incompleteness
 from cr3scope.render.table import Block
-from cr3scope.render.maps import as_blocks, incompleteness, json_text
 
 if TYPE_CHECKING:
     from cr3scope.cli.source_options import Subparsers

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cr3scope.qemu.progress import AFTER_SECONDS
+from cr3scope.render.terminal import has_rich
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def patience(doing: str, after: float = AFTER_SECONDS) -> Iterator[None]:
 
     Nothing may be printed within.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not has_rich():
         yield
         return
     line = _Line(doing)

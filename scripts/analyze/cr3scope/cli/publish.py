@@ -27,8 +27,11 @@ def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: st
     if arguments.html is not None:
         from cr3scope.render import html
 
-        with patience(f"drawing {arguments.html}"):
-            refused += write(arguments.html, html.render(verdict))
+        try:
+            with patience(f"drawing {arguments.html}"):
+                refused += write(arguments.html, html.render(verdict))
+        except ModuleNotFoundError as error:
+            refused.append(f"{arguments.html}: not written: this Python has no module {error.name}")
     only = takes_stdout(arguments)
     if only == "json":
         sys.stdout.write(json_form.render(verdict))

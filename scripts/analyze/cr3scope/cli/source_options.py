@@ -14,16 +14,16 @@ from cr3scope.cli.patience import patience
 from cr3scope.cli.streams import say
 from cr3scope import numbers
 from cr3scope.errors import UnusableInput
-from cr3scope.input.sources.listing import Listing
-from cr3scope.input.sources.open import open_any
-from cr3scope.input.sources.source import DUMPS, Source
 from cr3scope.render.output_file import write_asked
 from cr3scope.render.table import Block, lines_of
 from cr3scope.render.terminal import show, wants_colour
 from cr3scope.text import printable
 from cr3scope.x86.word import MASK32
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy: not every verb that prints JSON needs it
+    from cr3scope.input.sources.listing import Listing
+    from cr3scope.input.sources.source import Source
+
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 SOURCE_HELP = (
@@ -44,6 +44,8 @@ def hexadecimal(text: str) -> int:
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Add options for what a source does not tell by itself."""
+    from cr3scope.input.sources.source import DUMPS
+
     group = parser.add_argument_group("what the source does not tell (numbers in hex)")
     for name, words in (
         ("--cr0", "bit 16 (WP) clear: a supervisor writes to read-only pages"),
@@ -78,6 +80,8 @@ def add_format_option(parser: argparse.ArgumentParser, of: str = "") -> None:
 
 def open_named(arguments: argparse.Namespace, path: str) -> Source | Listing:
     """Open a source with the options of the command line."""
+    from cr3scope.input.sources.open import open_any
+
     return open_any(
         path,
         cr0=arguments.cr0,

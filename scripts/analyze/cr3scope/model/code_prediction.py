@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.model.control_change import control_change
+from cr3scope.model.control_change import ControlChange, changed_to, control_change
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.follow.course import OwnException, Step, Why
 from cr3scope.model.follow.follow import Path, follow
@@ -25,6 +25,7 @@ from cr3scope.x86.cpu_state import EFER_LMA, USER, CpuState
 from cr3scope.x86.decode.instruction import LONGEST, can_decode, decode, text
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.mov_cr3 import CR0_SWITCH, MOV_CR0_BYTES, mov_cr0_at
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
 
@@ -74,22 +75,32 @@ def predict_code(now: StoppedCpu) -> CodePrediction:
 
 def _behind_change(now: StoppedCpu) -> CodePrediction | None:
     """The code behind a change of CR0, CR4 or EFER at the PC, in the mode that it makes; None if there is none."""
-    code = now.bytes_at(now.pc, LONGEST)
-    one = decode(code, now.rip, now.code_bits) if code and can_decode() else None
-    if one is None:
+    found = _change(now)
+    if found is None:
         return None
-    known = KnownRegisters(now.general)
-    change = control_change(one, known.get, now.cpu, now, now.platform)
-    if change is None:
-        return None
+    change, words, size = found
     registers = now.delivery_registers
     if change.refused is not None:
-        own = OwnException(change.refused, text(one), registers)
+        own = OwnException(change.refused, words, registers)
         return _raised(now, now.cpu, own, Path((), Message("the instruction is refused"), Why.REFUSED, {}, 0, registers, {}, own), None)
     mode = cpu_mode(change.cpu.cr0, change.cpu.efer)
     if now.code_bits == 64 and mode is not CpuMode.LONG:
         now = replace(now, code_bits=32)
-    return judged(now, change.cpu, replace(registers, rip=now.rip + one.size, mode=mode))
+    return judged(now, change.cpu, replace(registers, rip=now.rip + size, mode=mode))
+
+
+def _change(now: StoppedCpu) -> tuple[ControlChange, str, int] | None:
+    """What the instruction at the PC changes, the instruction in words, and its length; without a decoder a mov to CR0 alone."""
+    code = now.bytes_at(now.pc, LONGEST)
+    if not can_decode():
+        register = mov_cr0_at(code)
+        if register is None:
+            return None
+        new = now.registers.get(register.upper(), 0)
+        return changed_to("cr0", new, now.code_bits, now.cpu, now, now.platform), f"{CR0_SWITCH}, {register}", MOV_CR0_BYTES
+    one = decode(code, now.rip, now.code_bits) if code else None
+    change = control_change(one, KnownRegisters(now.general).get, now.cpu, now, now.platform) if one is not None else None
+    return None if change is None else (change, text(one), one.size)
 
 
 def if_page_faulted(now: StoppedCpu, seen: CodePrediction) -> Chain:

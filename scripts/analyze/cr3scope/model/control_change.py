@@ -53,9 +53,11 @@ def control_change(one: Any, value: Value, cpu: CpuState, tables: Tables | None,
     CPU in PAE paging loads its PDPTEs; None if nobody has it.
     """
     told = _told(one, value, cpu)
-    if told is None:
-        return None
-    name, new = told
+    return None if told is None else changed_to(*told, one.bits, cpu, tables, platform)
+
+
+def changed_to(name: str, new: int, bits: int, cpu: CpuState, tables: Tables | None, platform: Platform) -> ControlChange:
+    """Return what becomes of the state when ``name`` (cr0, cr3, cr4 or efer) is set to ``new``, in code of ``bits`` bits."""
     if name == "efer":
         refused = None
         if cpu.cr0 & CR0_PG and (new ^ cpu.efer) & EFER_LME and not platform.has(Quirk.LONG_MODE_UNCHECKED):
@@ -64,7 +66,7 @@ def control_change(one: Any, value: Value, cpu: CpuState, tables: Tables | None,
     if name == "cr3":
         after = replace(cpu, cr3=new & ~NO_FLUSH if cpu.cr4 & CR4_PCIDE else new)
         return _checked(replace(cpu, cr3=new), after, tables, platform)
-    return _cr0(new, cpu, one.bits, tables, platform) if name == "cr0" else _cr4(new, cpu, tables, platform)
+    return _cr0(new, cpu, bits, tables, platform) if name == "cr0" else _cr4(new, cpu, tables, platform)
 
 
 def _told(one: Any, value: Value, cpu: CpuState) -> tuple[str, int] | None:

@@ -8,47 +8,32 @@ any other table; what they map is listed, since the CPU maps it too.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
+from cr3scope.paging import range_kind
+from cr3scope.paging.range_kind import Kind, kind_of, page_sizes
 from cr3scope.paging.reach import sign_extended
 from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.cpu_state import DEPTHS, CpuState, PagingMode
+from cr3scope.x86.cpu_state import CpuState, PagingMode
 from cr3scope.x86.platform import Platform
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# Rights as bits of a row, W and U where the entry has them: AND over the levels (SDM 3A, 5.6.1).
-RIGHT_WRITE = np.uint64(bits.WRITABLE)
-RIGHT_USER = np.uint64(bits.USER)
-RIGHT_EXECUTE = np.uint64(1)
-ALL_RIGHTS = int(RIGHT_WRITE | RIGHT_USER | RIGHT_EXECUTE)
-
-# SDM 3A, table 13-10: encodings of the PAT's fields.
-MEMORY_TYPES = {0: "uc", 1: "wc", 4: "wt", 5: "wp", 6: "wb", 7: "uc-"}
+# The rights of a row (range_kind.py), for columns.
+RIGHT_WRITE, RIGHT_USER, RIGHT_EXECUTE = np.uint64(range_kind.WRITE), np.uint64(range_kind.USER), np.uint64(range_kind.EXECUTE)
+_LEVEL_AT, _PAT_AT = np.uint64(range_kind.LEVEL_SHIFT), np.uint64(range_kind.PAT_SHIFT)
 
 # Tables that point to one another can map 2^36 pages. Past this many ranges the list is cut.
 MOST_ROWS = 1 << 22
 _MOST_TABLES = 1 << 15  # of one level, each once for each set of inherited rights
-_MOST_REPORTED = 64
 TABLES_AT_ONCE = 1 << 5  # so many stay in a CPU's cache while their entries are sorted out
-
-
-class Kind(NamedTuple):
-    """What rows of equal attributes have in common."""
-
-    rights: str
-    level: int
-    memory_type: str
-    page_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +75,11 @@ class Mappings:
     def kinds(self) -> dict[int, Kind]:
         """Return what each value means that occurs in ``attributes``."""
         occurring = np.flatnonzero(np.bincount(self.attributes.astype(np.intp)))
-        return {value: _kind(value, self.pat, self.page_bytes) for value in integers(occurring)}
+        return {value: kind_of(value, self.pat, self.page_bytes) for value in integers(occurring)}
 
     def kind(self, row: int) -> Kind:
         """Return what a row's attributes mean."""
-        return _kind(int(self.attributes[row]), self.pat, self.page_bytes)
+        return kind_of(int(self.attributes[row]), self.pat, self.page_bytes)
 
     def rights(self, row: int) -> str:
         """Return a row's rights in the style of ``rwxu``."""
@@ -107,29 +92,6 @@ class Mappings:
     def memory_type(self, row: int) -> str:
         """Return a row's memory type as PAT and entry have it; the MTRRs may weaken it."""
         return self.kind(row).memory_type
-
-
-_LEVEL_AT = np.uint64(3)
-_PAT_AT = np.uint64(6)
-
-
-@cache
-def _kind(attributes: int, pat: int, page_bytes: tuple[int, ...]) -> Kind:
-    types, level = memory_types(pat), attributes >> int(_LEVEL_AT) & 7
-    return Kind(rights_text(attributes), level, types[attributes >> int(_PAT_AT) & 7], page_bytes[level])
-
-
-def memory_types(pat: int) -> list[str]:
-    """Return the names of the eight types that a leaf can select."""
-    fields = [pat >> 8 * index & 0xFF for index in range(8)]
-    return [MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields]
-
-
-def rights_text(attributes: int) -> str:
-    """Return ``rwxu`` with ``-`` for what is denied."""
-    write, user = attributes & int(RIGHT_WRITE), attributes & int(RIGHT_USER)
-    letters = ((1, "r"), (write, "w"), (attributes & int(RIGHT_EXECUTE), "x"), (user, "u"))
-    return "".join(letter if granted else "-" for granted, letter in letters)
 
 
 @dataclass(slots=True)
@@ -191,13 +153,6 @@ def mappings(
     )
 
 
-@cache
-def page_sizes(mode: PagingMode) -> tuple[int, ...]:
-    """Return how many bytes an entry of each level covers, by the number of the level; 0 for what is no level."""
-    formats = bits.formats_of(CpuState(0).with_depth(DEPTHS[mode]))
-    return 0, *(form.page_bytes for form in reversed(formats)), *(0,) * (bits.MOST_LEVELS - len(formats))
-
-
 class _Survey:
     """The way down: which tables are met, at which level and with which rights."""
 
@@ -218,7 +173,7 @@ class _Survey:
         current = _Level(
             top,
             np.array([self._cpu.root], dtype=np.uint64),
-            np.array([ALL_RIGHTS], dtype=np.uint64),
+            np.array([range_kind.ALL_RIGHTS], dtype=np.uint64),
             [root],
         )
         levels = [current]
@@ -259,7 +214,7 @@ class _Survey:
         good = flat & np.uint64(bits.PRESENT) != 0
         wrong = refused(flat, form, self._cpu, self._platform)
         if wrong.any():
-            for at in integers(np.flatnonzero(wrong)[:_MOST_REPORTED]):
+            for at in integers(np.flatnonzero(wrong)[:range_kind.MOST_REPORTED]):
                 self._report(self.reserved, level, first + at)
             good &= ~wrong
         position = np.flatnonzero(good)
@@ -274,7 +229,7 @@ class _Survey:
         if not len(level.pointers):
             return None
         phys = level.value[level.pointers] & np.uint64(bits.ADDRESS_MASK)
-        granted = level.attributes[level.pointers] & np.uint64(ALL_RIGHTS)
+        granted = level.attributes[level.pointers] & np.uint64(range_kind.ALL_RIGHTS)
         # Bits 11:0 of the address are free for the rights: one number names the pair.
         keys, first_seen, inverse = np.unique(
             phys | granted, return_index=True, return_inverse=True
@@ -305,7 +260,7 @@ class _Survey:
     def _report(where: list[EntryRef], level: _Level, position: int) -> None:
         node, index = divmod(position, level.form.entries)
         entry = EntryRef.of(level.form, int(level.phys[node]), index, int(level.tables[node][index]))
-        if entry not in where and len(where) < _MOST_REPORTED:
+        if entry not in where and len(where) < range_kind.MOST_REPORTED:
             where.append(entry)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from cr3scope import limits
 from cr3scope.arrays import integers
 from cr3scope.paging import layers as layer_codes
-from cr3scope.paging.effective import ALL_RIGHTS, I64
+from cr3scope.paging.effective import I64
+from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.layers import Layer, Marks, denied_by, kind_of, kinds_of, layers
 from cr3scope.paging.reach import sign_extended
 from cr3scope.paging.tables import Tables

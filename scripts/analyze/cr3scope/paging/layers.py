@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from cr3scope import limits
 from cr3scope.arrays import integers
-from cr3scope.paging.effective import ALL_RIGHTS, I64, TABLES_AT_ONCE, U64, Mask, granted_rights, pat_indices, refused
+from cr3scope.paging.effective import I64, TABLES_AT_ONCE, U64, Mask, granted_rights, pat_indices, refused
+from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.cpu_state import CpuState

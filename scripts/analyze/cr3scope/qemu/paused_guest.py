@@ -7,16 +7,15 @@ import re
 import stat
 import struct
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from cr3scope import limits
 from cr3scope.input.logs.register_dump import read_registers
-from cr3scope.paging.tables import Entries
+from cr3scope.paging.tables import Entries, entries_of
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.memory import Memory, MemoryUnavailable
@@ -61,7 +60,7 @@ class MonitorMemory:
         if phys not in self._tables:
             words = self._dump("g", ENTRIES, phys)
             whole = len(words) == ENTRIES
-            self._tables[phys] = np.array(words, dtype=np.uint64) if whole else None
+            self._tables[phys] = entries_of(array("Q", words).tobytes()) if whole else None
         return self._tables[phys]
 
     def physical(self, phys: int, length: int) -> bytes:

@@ -15,11 +15,11 @@ from pathlib import Path
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.numbers import decimal
+from cr3scope.places import Files, present
 from cr3scope.text import printable
 
 NEWEST_API = 7  # that the source knows; a QEMU that takes this one no more says so when it is started
-_SOURCES = Path(__file__).resolve().parents[3] / "qemu_plugin"
-_COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("cc", "gcc", "clang")
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread")
 # QEMU refuses this one and says which it takes.
 _ASKING = """\
@@ -70,9 +70,10 @@ def _flags_of(api: int) -> tuple[str, ...]:
 
 
 def _sources() -> Path:
-    if not (_SOURCES / "plugin.c").is_file():
-        raise NoPlugin(f"the plugin's source is not here ({_SOURCES}): run scripts/cr3scope of a checkout")
-    return _SOURCES
+    try:
+        return present(Files.PLUGIN)
+    except UnusableInput as error:
+        raise NoPlugin(f"the plugin was not built: {error}") from error
 
 
 def _built(name: str, flags: Sequence[str], sources: Sequence[Path]) -> Path:
@@ -116,7 +117,7 @@ def _compile(words: Sequence[str]) -> None:
 
 def _compiler() -> str:
     named = os.environ.get("CC", "").split()
-    for name in (*named[:1], *_COMPILERS):
+    for name in (*named[:1], *COMPILERS):
         found = shutil.which(name)
         if found is not None:
             return found

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 
-from cr3scope.model.follow.course import Step
-from cr3scope.model.code_prediction import CodePrediction, if_page_faulted
+from cr3scope.model.code_prediction import if_page_faulted
 from cr3scope.diagnose.finding import Finding
 from cr3scope.model.machine import Chain
-from cr3scope.model.role import Role
 from cr3scope.render import message, role
+from cr3scope.render.code_steps import chain_words, steps, survives, tables_words
 from cr3scope.render.finding import fix, proof, title
 from cr3scope.render.message import raised
 from cr3scope.render.source_line import as_text
 from cr3scope.render.table import WIDTH
-from cr3scope.target.switch import new_cr3, switch_at_pc
 from cr3scope.text import printable
 from cr3scope.verdict.stopped import StoppedVerdict
 from cr3scope.verdict.types import Verdict
-from cr3scope.x86.ending import Ending
-from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.names import entry_words
 
 _TEXT_INDENT = " " * len("  source ")
@@ -36,14 +31,13 @@ def headline(stopped: StoppedVerdict) -> Iterator[str]:
 
 def _answer(stopped: StoppedVerdict) -> str:
     now, seen = stopped.now, stopped.seen
-    switch = switch_at_pc(now)
-    which = switch.loads(new_cr3(now)) if switch else f"CR3 {seen.cpu.cr3:#x}"
+    which = tables_words(now, seen)
     if seen.refused is not None and seen.fault is not None:
         return f"verdict: faults at the {role.text(seen.refused.role)}: {raised(seen.fault)} ({which})"
     planned = stopped.verdict.prediction
     if planned is not None and planned.first is not None:
         return f"verdict: faults at: {message.text(planned.step)}, as the trace's plan tells: {raised(planned.first)} ({which})"
-    return f"verdict: {_survives(seen, f' ({which})')}"
+    return f"verdict: {survives(seen, f' ({which})')}"
 
 
 def report(stopped: StoppedVerdict) -> Iterator[str]:
@@ -56,17 +50,14 @@ def report(stopped: StoppedVerdict) -> Iterator[str]:
         yield from _told(finding, verdict)
     for one in obstacles[:1]:
         yield from _about(one.finding)
-    yield from _steps(seen)
+    yield from steps(seen)
     chain = seen.chain
     if chain is None and verdict.prediction is not None and verdict.prediction.first is not None:
         chain = Chain(verdict.prediction.ends, verdict.prediction.chain)
     if chain is None:
         chain = if_page_faulted(stopped.now, seen)
         yield "if it page-faulted nevertheless:"
-    for said in chain.words:
-        yield f"  {message.text(said)}"
-    if chain.ends is not None and chain.ends is not Ending.HANDLED:
-        yield f"  ends: {chain.ends.value}"
+    yield from chain_words(chain)
     for one in obstacles[1:]:
         yield f"{_MENDED} faults at the {role.text(one.role)}: {raised(one.fault)}"
         yield _rule(one.finding)
@@ -78,13 +69,7 @@ def report(stopped: StoppedVerdict) -> Iterator[str]:
     for words in verdict.diagnostics if stopped.is_told else ():
         yield f"note: {printable(message.plain(words.message))}"
     if verdict.mended is not None and stopped.coming.free is not None:
-        yield f"{_MENDED} {_survives(stopped.coming.free)}"
-
-
-def _survives(seen: CodePrediction, which: str = "") -> str:
-    plural = "" if seen.count == 1 else "s"
-    until = " unless an interrupt comes" if seen.interrupt else ""
-    return f"survives {seen.count} instruction{plural}{until}{which}, then {printable(message.text(seen.end))}"
+        yield f"{_MENDED} {survives(stopped.coming.free)}"
 
 
 def _rule(finding: Finding) -> str:
@@ -105,33 +90,3 @@ def _about(finding: Finding, told: Verdict | None = None) -> Iterator[str]:
         if text is not None:
             yield _TEXT_INDENT + as_text(text.number, text.text, WIDTH - len(_TEXT_INDENT))
     yield f"  mend   {printable(fix(finding))}"
-
-
-def _steps(seen: CodePrediction) -> Iterator[str]:
-    """Each access that is told; those of one instruction with the same role in one line."""
-    for _, steps in groupby(_first_of_pages(seen), key=lambda step: step.by):
-        alike: dict[Role, list[Step]] = {}
-        for step in steps:
-            alike.setdefault(step.role, []).append(step)
-        for first, *others in alike.values():
-            yield _line(first, f"..{others[-1].virt:#018x}" if others else "", "ok")
-    if seen.refused is None:
-        yield f"  then: {printable(message.text(seen.end))}"
-    else:
-        yield _line(seen.refused, "", "FAULTS")
-
-
-def _first_of_pages(seen: CodePrediction) -> Iterator[Step]:
-    """Of several accesses in one page with the same role the first, up to the one that is refused."""
-    told: set[tuple[Role, int]] = set()
-    for step in seen.steps:
-        if step is seen.refused:
-            return
-        page = step.role, step.virt & -PAGE_BYTES
-        if page not in told:
-            yield step
-        told.add(page)
-
-
-def _line(step: Step, last: str, mark: str) -> str:
-    return f"  {role.text(step.role):<12} {step.kind.value:<6} {step.virt:#018x}{last}  {mark}"

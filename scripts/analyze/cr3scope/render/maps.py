@@ -9,7 +9,8 @@ import numpy as np
 
 from cr3scope.arrays import integers
 from cr3scope.model.range_names import RangeName, RangeNames
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Kind, Mappings
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Mappings
+from cr3scope.paging.range_kind import Kind
 from cr3scope.paging.tables import Tables
 from cr3scope.render.columns import (
     PHYS_DIGITS,
@@ -20,16 +21,14 @@ from cr3scope.render.columns import (
     lines,
     quoted_hex,
 )
-from cr3scope.render.sizes import page_name, size_text
-from cr3scope.render.table import Block, Cell, Table, lines_of
+from cr3scope.render.range_row import HEADINGS, VETO_HEAD, cells, summary_words, veto_cell
+from cr3scope.render.sizes import page_name
+from cr3scope.render.table import Block, Table, lines_of
 from cr3scope.text import printable
-from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.names import entry_name
 
 SCHEMA = "cr3scope.maps/1"
 _MOST_NAMED = 1 << 14  # a veto costs a walk; a list longer than this nobody reads
-_VETO_HEAD = "denied above the leaf"
 _MOST_PIECES = 8  # names of one range
 _LONGEST_NAME = 60  # a trace may say anything
 
@@ -132,73 +131,18 @@ def _table(found: Mappings, tables: Tables, cpu: CpuState, names: RangeNames | N
     called = integers(names.of_row) if names else [-1] * len(found)
     rows = []
     for first, last, phys, attributes, name in zip(*map(integers, columns), called):
-        kind = kinds[attributes]
-        rows.append((
-            Cell(f"{first:016x}"), Cell(f"{last:016x}"), Cell(f"{phys:013x}"),
-            Cell(kind.rights, _style(kind.rights)), Cell(kind.memory_type),
-            Cell(page_name(kind.page_bytes)),
-            Cell("; ".join(filter(None, (words[name], " ".join(inherited_vetoes(tables, cpu, first))))), "dim"),
-        ))  # fmt: skip
-    told = f"name; {_VETO_HEAD}" if names else _VETO_HEAD
-    return Table(("first", "last", "phys", "rights", "type", "page", told), rows)
-
-
-def _style(rights: str) -> str:
-    """What can be written and then executed, or is open to user mode, stands out."""
-    if "w" in rights and "x" in rights:
-        return "error"
-    return "warning" if "u" in rights else ""
-
-
-def inherited_vetoes(tables: Tables, cpu: CpuState, virt: int) -> list[str]:
-    """Return what the leaf grants and an entry above it denies: the rights that a leaf's own bits hide.
-
-    Each is as ``PML4[510]:wx``, from the top. A range that spans several upper entries may meet others further
-    on.
-    """
-    from cr3scope.paging.walk import walk  # not for a list that is too long to name vetoes
-
-    path = walk(tables, cpu, virt)
-    if path.stop is not None:
-        return []
-    *above, leaf = path.entries
-    granted = set("wxu") - set(leaf.form.denied_rights(leaf.value))
-    hidden = [
-        (entry, "".join(right for right in entry.form.denied_rights(entry.value) if right in granted))
-        for entry in above
-    ]
-    return [f"{entry_name(e)}:{rights}" for e, rights in hidden if rights]
+        rows.append((*cells(first, last, phys, kinds[attributes]), veto_cell(tables, cpu, first, words[name])))
+    return Table((*HEADINGS, f"name; {VETO_HEAD}" if names else VETO_HEAD), rows)
 
 
 def summary(found: Mappings) -> str:
     """Return how much is mapped, and how much of it a program could write and then execute."""
     sizes = found.last - found.first + np.uint64(1)
 
-    def total(rights: np.uint64) -> str:
-        return size_text(int(sizes[found.attributes & rights == rights].sum()))
+    def total(rights: np.uint64) -> int:
+        return int(sizes[found.attributes & rights == rights].sum())
 
-    count = f"{len(found)} range" + ("s" if len(found) != 1 else "")
-    return (
-        f"{count}, {total(np.uint64(0))} mapped; {total(RIGHT_WRITE | RIGHT_EXECUTE)} writable and"
-        f" executable, {total(RIGHT_USER)} open to user mode"
-    )
-
-
-def incompleteness(found: Mappings) -> Iterator[str]:
-    """Yield what keeps the list from being the whole truth, one line each."""
-    if found.missing_root is not None:
-        yield f"the source does not hold the top table at {found.missing_root:#x}"
-    for entry in found.missing:
-        table = entry.frame
-        yield f"the source does not hold the table at {table:#x}, to which {_place(entry)} points"
-    for entry in found.reserved:
-        yield f"{_place(entry)} has a reserved bit set ({entry.value:#x}): what it maps faults"
-    if found.is_cut:
-        yield "the tables map more ranges than are listed"
-
-
-def _place(entry: EntryRef) -> str:
-    return f"{entry_name(entry)} at {entry.phys:#x}"
+    return summary_words(len(found), total(np.uint64(0)), total(RIGHT_WRITE | RIGHT_EXECUTE), total(RIGHT_USER))
 
 
 def _by_attributes(found: Mappings, words: Callable[[Kind], str]) -> Cells:

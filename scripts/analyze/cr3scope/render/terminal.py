@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -26,10 +27,18 @@ _MOST_DRAWN = 2000  # rich takes a second for some thousand rows
 
 def wants_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
     """Return whether to use colour: on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb asks for
-    none."""
+    none, or rich, which draws it, is missing."""
     return (
-        stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+        stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb" and has_rich()
     )
+
+
+def has_rich() -> bool:
+    """Return whether rich is installed."""
+    try:
+        return importlib.util.find_spec("rich") is not None
+    except ImportError:
+        return False
 
 
 def paint(text: str, style: str, colour: bool) -> str:

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cr3scope.paging.effective import memory_types, rights_text
 from cr3scope.paging.folded import Branch, Folded, Leads
 from cr3scope.paging.layers import Marks
+from cr3scope.paging.range_kind import memory_types, rights_text
 from cr3scope.render.sizes import page_name, size_text
 from cr3scope.render.table import GAP, WIDTH, Block, Cell
 from cr3scope.x86 import entry as bits

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cr3scope.input.capture.records import Boot
 from cr3scope.x86.entry import PAGE_BYTES
+
+if TYPE_CHECKING:  # numpy's columns: a gdb whose Python has none has no boot either
+    from cr3scope.input.capture.records import Boot
 
 
 class PhysicalBytes(Protocol):

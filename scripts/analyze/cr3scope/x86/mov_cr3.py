@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 LONGEST = 4
+MOV_CR0_BYTES = 3  # without a prefix
 CR3_SWITCH, CR0_SWITCH = "mov cr3", "mov cr0"
 _CR3_FIELD = 0x18  # of ModRM, which says CR0 with 0
 _REX_B = 1

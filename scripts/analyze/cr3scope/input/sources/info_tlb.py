@@ -26,7 +26,8 @@ from cr3scope.input.sources.listing_text import (
     read_lines,
 )
 from cr3scope.paging.compare import Tells
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, page_sizes
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.range_kind import page_sizes
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.cpu_state import PagingMode
 from cr3scope.x86.word import FOUR_GIB

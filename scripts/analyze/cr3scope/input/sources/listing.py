@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cr3scope.paging.compare import Space, Tells
-from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, page_sizes
+from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.range_kind import page_sizes
 from cr3scope.x86.cpu_state import PagingMode
 
 UTF_16 = b"\xff\xfe"  # before a text that PowerShell redirected to a file

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from cr3scope.arrays import integers
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import NOBODY, bounds, painted_over
-from cr3scope.paging.effective import MEMORY_TYPES, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
+from cr3scope.paging.range_kind import MEMORY_TYPES
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
 from cr3scope.x86.word import MASK64
 

@@ -25,9 +25,8 @@ from cr3scope.paging.effective import (
     RIGHT_USER,
     RIGHT_WRITE,
     mappings,
-    memory_types,
-    rights_text,
 )
+from cr3scope.paging.range_kind import memory_types, rights_text
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_SHIFT, PRESENT

@@ -23,6 +23,7 @@ from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
 MOST_INSTRUCTIONS = 256
+NOT_DECODED = "the code is not followed: this Python has no module capstone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class _Follower:
         course = self.course
         start = course.now.rip
         yield course.step(Role.NEXT_FETCH, course.pc, AccessKind.FETCH, 1, start)
+        if not decode.can_decode():
+            course.end = Message(NOT_DECODED)
+            return
         page = course.pc & -PAGE_BYTES
         for _ in range(MOST_INSTRUCTIONS):
             at = course.now.rip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,8 +24,12 @@ _SETUPTOOLS = "_distutils_hack"  # the module of its finder
 
 
 def can_decode() -> bool:
-    """Return whether capstone is installed."""
-    return importlib.util.find_spec("capstone") is not None
+    """Return whether capstone is installed, in a form that this Python can load."""
+    try:
+        _capstone()
+    except ImportError:
+        return False
+    return True
 
 
 class Instruction:

@@ -12,7 +12,7 @@ from cr3scope.arrays import integers
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, message
-from cr3scope.paging.effective import MEMORY_TYPES
+from cr3scope.paging.range_kind import MEMORY_TYPES
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import (
     ADDRESS_MASK,

@@ -1,0 +1,48 @@
+"""``cr3scope completion SHELL``: the lines that let a shell complete verbs, options and values by Tab."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cr3scope.errors import UnusableInput
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+COMMAND = "cr3scope"
+# zsh takes bash's lines once it was told to; later versions of the library say it themselves.
+_ZSH = "autoload -U compinit bashcompinit && compinit && bashcompinit\n"
+_HELP = "print what lets a shell complete verbs, options and values by Tab"
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "completion", help=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter, description=f"{_HELP.capitalize()}:\n\n"
+        "  bash  cr3scope completion bash > ~/.local/share/bash-completion/completions/cr3scope\n"
+        "  zsh   cr3scope completion zsh >> ~/.zshrc\n"
+        "  fish  cr3scope completion fish > ~/.config/fish/completions/cr3scope.fish",
+    )  # fmt: skip
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the lines; return 0. UnusableInput if argcomplete, which makes them, is missing."""
+    try:
+        from argcomplete import shellcode
+    except ImportError as error:
+        raise UnusableInput("completion: this Python has no module argcomplete (Debian: python3-argcomplete)") from error
+    code = shellcode([COMMAND], shell="bash" if arguments.shell == "zsh" else arguments.shell)
+    print((_ZSH if arguments.shell == "zsh" else "") + code.strip())
+    return 0
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell with what may follow, and end; called where the shell asks for that (``_ARGCOMPLETE``)."""
+    try:
+        from argcomplete import autocomplete
+    except ImportError:
+        return
+    autocomplete(parser)
