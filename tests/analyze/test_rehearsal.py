@@ -12,7 +12,7 @@ from boot_builder import Scene, healthy
 from cr3scope.diagnose.finding import Severity
 from cr3scope.input.capture.records import RehearsalRecord, RehearseRecord
 from cr3scope.render import json as as_json
-from cr3scope.render import text
+from cr3scope.render import html, text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import RehearsalEnd, Status, Verdict
 
@@ -102,8 +102,8 @@ def test_reason_of_a_refused_rehearsal_is_told_without_its_control_characters() 
     scene.boot.rehearse = RehearseRecord(0, "refused", "no room \x1b[2J")
     verdict = analyze(scene.capture())
     assert verdict.rehearsal is not None and verdict.rehearsal.end is RehearsalEnd.REFUSED and not disagreements(verdict)
-    said = text.render(verdict)
-    assert "no rehearsal was made: no room" in said and "\x1b" not in said
+    for said in (text.render(verdict), html.render(verdict)):
+        assert "no rehearsal was made: no room" in said and "\x1b" not in said
 
 
 def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
