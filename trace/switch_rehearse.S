@@ -77,10 +77,15 @@ rehearse_code:
     movq rehearse_probe+80(%rip), %rax
     movq %rax, %cr4
     movq %rdx, %cr0
+    /* Only if it differs: where a hypervisor traps it, nobody here could answer. */
+    movq rehearse_probe+88(%rip), %rax
+    cmpq rehearse_probe+128(%rip), %rax
+    je 9f
     movl $REHEARSE_EFER, %ecx
-    movl rehearse_probe+88(%rip), %eax
-    movl rehearse_probe+92(%rip), %edx
+    movq %rax, %rdx
+    shrq $32, %rdx
     wrmsr
+9:
     movq rehearse_probe+96(%rip), %rax
     movq %rax, %cr3
     movq $1, rehearse_probe+56(%rip)
@@ -143,10 +148,14 @@ rehearse_went_through:
 rehearse_back:
     movq rehearse_probe+104(%rip), %rax
     movq %rax, %cr3
+    movq rehearse_probe+128(%rip), %rax
+    cmpq rehearse_probe+88(%rip), %rax
+    je 9f
     movl $REHEARSE_EFER, %ecx
-    movl rehearse_probe+128(%rip), %eax
-    movl rehearse_probe+132(%rip), %edx
+    movq %rax, %rdx
+    shrq $32, %rdx
     wrmsr
+9:
     movq rehearse_probe+112(%rip), %rdx
     movq %rdx, %rax
     orq $REHEARSE_WRITE_PROTECT, %rax
