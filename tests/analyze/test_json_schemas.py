@@ -14,11 +14,15 @@ import pytest
 from analyze.ci_scenes import EVIL, faulting, hostile, incomplete, unexplained
 from analyze.lint_files import Image, Kernel, written
 from analyze.test_logs_damage import TEXTS
+from analyze.test_rehearsal import rehearse
 from analyze.test_sources_listing_cli import FORMS, MEMORY, put
+from boot_builder import healthy
 from trace_writer import CODE, ROOT as TABLES, golden
 
 from cr3scope.cli.main import main
+from cr3scope.input.capture.records import RehearsalRecord
 from cr3scope.render import json as json_form
+from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Status
 from cr3scope.x86.ending import Ending
 
@@ -104,6 +108,12 @@ def test_verdicts_of_captures_and_logs(tmp_path: Path, capsys: pytest.CaptureFix
 def test_verdicts_made_by_hand() -> None:
     for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL)):
         check(json.loads(json_form.render(verdict)))
+
+
+def test_verdicts_with_a_rehearsal() -> None:
+    for records in ((RehearsalRecord(0, 2, True, 14, 0x11, 1, 1),), (RehearsalRecord(0, 2, False, why="no room"),)):
+        scene = rehearse(healthy(), *records)
+        check(json.loads(json_form.render(analyze(scene.capture()))))
 
 
 @pytest.mark.parametrize("scenario", ["exit-33", "exit-35", "storm"])
