@@ -23,28 +23,26 @@ static void trace_features(struct trace *trace, uint32_t features) {
     }
 }
 
+static const char control_names[][5] = {"cr0", "cr2", "cr3", "cr4", "cr8", "efer", "pat"};
+static const char selector_names[][5] = {"tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs"};
+
 void cpu_trace(struct trace *trace, const char *when, const struct cpu_state *state) {
+    const uint64_t control[] = {state->cr0, state->cr2,  state->cr3, state->cr4,
+                                state->cr8, state->efer, state->pat};
+    const uint16_t selectors[] = {state->tr, state->ldtr, state->cs, state->ss,
+                                  state->ds, state->es,   state->fs, state->gs};
     trace_open(trace, "cpu");
     trace_text(trace, "when", when);
-    trace_hex(trace, "cr0", state->cr0);
-    trace_hex(trace, "cr2", state->cr2);
-    trace_hex(trace, "cr3", state->cr3);
-    trace_hex(trace, "cr4", state->cr4);
-    trace_hex(trace, "cr8", state->cr8);
-    trace_hex(trace, "efer", state->efer);
-    trace_hex(trace, "pat", state->pat);
+    for (size_t i = 0; i < sizeof(control) / sizeof(control[0]); i++) {
+        trace_hex(trace, control_names[i], control[i]);
+    }
     trace_hex(trace, "gdt_base", state->gdt.base);
     trace_hex(trace, "gdt_limit", state->gdt.limit);
     trace_hex(trace, "idt_base", state->idt.base);
     trace_hex(trace, "idt_limit", state->idt.limit);
-    trace_hex(trace, "tr", state->tr);
-    trace_hex(trace, "ldtr", state->ldtr);
-    trace_hex(trace, "cs", state->cs);
-    trace_hex(trace, "ss", state->ss);
-    trace_hex(trace, "ds", state->ds);
-    trace_hex(trace, "es", state->es);
-    trace_hex(trace, "fs", state->fs);
-    trace_hex(trace, "gs", state->gs);
+    for (size_t i = 0; i < sizeof(selectors) / sizeof(selectors[0]); i++) {
+        trace_hex(trace, selector_names[i], selectors[i]);
+    }
     trace_hex(trace, "rsp", state->rsp);
     trace_hex(trace, "rip", state->rip);
     trace_hex(trace, "rflags", state->rflags);

@@ -11,7 +11,15 @@
 /* Of a pushed selector only the low 16 bits mean something. */
 #define SELECTOR_MASK UINT64_C(0xffff)
 
+/* In the order in which exception_stubs.S pushes them. */
+#define GENERAL_REGISTERS 15u
+static const char general_names[GENERAL_REGISTERS][4] = {
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8",
+    "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
 void exception_trace(struct trace *trace, const char *by, const struct exception_frame *frame) {
+    const uint64_t *general = (const uint64_t *)(const void *)frame; /* the last one first */
     trace_open(trace, "fault");
     trace_text(trace, "by", by);
     trace_hex(trace, "vector", frame->vector);
@@ -23,21 +31,9 @@ void exception_trace(struct trace *trace, const char *by, const struct exception
     trace_hex(trace, "rflags", frame->rflags);
     trace_hex(trace, "cs", frame->cs & SELECTOR_MASK);
     trace_hex(trace, "ss", frame->ss & SELECTOR_MASK);
-    trace_hex(trace, "rax", frame->rax);
-    trace_hex(trace, "rbx", frame->rbx);
-    trace_hex(trace, "rcx", frame->rcx);
-    trace_hex(trace, "rdx", frame->rdx);
-    trace_hex(trace, "rsi", frame->rsi);
-    trace_hex(trace, "rdi", frame->rdi);
-    trace_hex(trace, "rbp", frame->rbp);
-    trace_hex(trace, "r8", frame->r8);
-    trace_hex(trace, "r9", frame->r9);
-    trace_hex(trace, "r10", frame->r10);
-    trace_hex(trace, "r11", frame->r11);
-    trace_hex(trace, "r12", frame->r12);
-    trace_hex(trace, "r13", frame->r13);
-    trace_hex(trace, "r14", frame->r14);
-    trace_hex(trace, "r15", frame->r15);
+    for (size_t i = 0; i < GENERAL_REGISTERS; i++) {
+        trace_hex(trace, general_names[i], general[GENERAL_REGISTERS - 1 - i]);
+    }
     trace_close(trace);
 }
 

@@ -46,11 +46,14 @@ rehearse_enter:
     movq %rax, 152(%rdi)
     movq 208(%rdi), %rdx
     movq 200(%rdi), %rax
-    movq %rax, %cr3
-    jmpq *%rdx
+    jmp 2f
 1:
     popq %rax
+    leaq 3f(%rip), %rdx
+2: /* one for both ways: where a debugger stops at each of them, breakpoints are few */
     movq %rax, %cr3
+    jmpq *%rdx
+3:
     popfq
     popq %r15
     popq %r14
@@ -77,14 +80,23 @@ rehearse_code:
     movq rehearse_probe+80(%rip), %rax
     movq %rax, %cr4
     movq %rdx, %cr0
+    /* Only if it differs: where a hypervisor traps it, nobody here could answer. */
+    movq rehearse_probe+88(%rip), %rax
+    cmpq rehearse_probe+128(%rip), %rax
+    je 9f
     movl $REHEARSE_EFER, %ecx
-    movl rehearse_probe+88(%rip), %eax
-    movl rehearse_probe+92(%rip), %edx
+    movq %rax, %rdx
+    shrq $32, %rdx
     wrmsr
+9:
     movq rehearse_probe+96(%rip), %rax
+    leaq rehearse_access(%rip), %rbx
+rehearse_load_root:
     movq %rax, %cr3
-    movq $1, rehearse_probe+56(%rip)
+    jmpq *%rbx
 
+rehearse_access:
+    movq $1, rehearse_probe+56(%rip)
     movq rehearse_probe(%rip), %rax
     movl rehearse_probe+8(%rip), %edx
     movq rehearse_probe+16(%rip), %rcx
@@ -142,11 +154,17 @@ rehearse_went_through:
     movq $-1, rehearse_probe+24(%rip)
 rehearse_back:
     movq rehearse_probe+104(%rip), %rax
-    movq %rax, %cr3
+    leaq rehearse_put_back(%rip), %rbx
+    jmp rehearse_load_root
+rehearse_put_back:
+    movq rehearse_probe+128(%rip), %rax
+    cmpq rehearse_probe+88(%rip), %rax
+    je 9f
     movl $REHEARSE_EFER, %ecx
-    movl rehearse_probe+128(%rip), %eax
-    movl rehearse_probe+132(%rip), %edx
+    movq %rax, %rdx
+    shrq $32, %rdx
     wrmsr
+9:
     movq rehearse_probe+112(%rip), %rdx
     movq %rdx, %rax
     orq $REHEARSE_WRITE_PROTECT, %rax

@@ -25,6 +25,17 @@ def test_every_link_between_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_code_of_the_loader_in_the_drop_in_page_is_the_loaders() -> None:
+    page = (ROOT / "docs/drop-in.md").read_text()
+    files = re.search(r"Its code, as it is \(([^)]*)\):\n\n```c\n(.*?)```", page, re.DOTALL)
+    assert files is not None
+    sources = [(ROOT / "loader" / name).read_text() for name in re.findall(r"`([^`]+)`", files[1])]
+    parts = files[2].split("\n\n")
+    assert len(parts) == len(sources)
+    for part, source in zip(parts, sources, strict=True):
+        assert part.rstrip("\n") in source, part
+
+
 def test_readme_names_only_verbs_that_exist() -> None:
     listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     verbs = set(re.findall(r"^  make ([a-z-]+)", listed.stdout, re.MULTILINE))

@@ -20,6 +20,7 @@ from boot_builder import healthy
 from trace_writer import CODE, ROOT as TABLES, golden
 
 from cr3scope.cli.main import main
+from cr3scope.input.capture.records import RehearsalRecord
 from cr3scope.render import json as json_form
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Status
@@ -108,6 +109,12 @@ def test_verdicts_made_by_hand() -> None:
     for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL)):
         check(json.loads(json_form.render(verdict)))
     check(json.loads(json_form.render(analyze(rehearse(healthy()).capture()))))
+
+
+def test_verdicts_with_a_rehearsal() -> None:
+    for records in ((RehearsalRecord(0, 2, True, 14, 0x11, 1, 1),), (RehearsalRecord(0, 2, False, why="no room"),)):
+        scene = rehearse(healthy(), *records)
+        check(json.loads(json_form.render(analyze(scene.capture()))))
 
 
 @pytest.mark.parametrize("scenario", ["exit-33", "exit-35", "storm"])

@@ -10,11 +10,15 @@ from analyze.said import title
 from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.finding import Severity
+from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import RehearsalRecord, RehearseRecord
 from cr3scope.render import json as as_json
-from cr3scope.render import text
+from cr3scope.model import rehearsed as model
+from cr3scope.render import html, text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import RehearsalEnd, Status, Verdict
+from cr3scope.x86.platform import Platform
 
 RULE = "rehearsal-disagrees"
 PUSH, ENTRY = 1, 2  # steps of the plan
@@ -102,8 +106,8 @@ def test_reason_of_a_refused_rehearsal_is_told_without_its_control_characters() 
     scene.boot.rehearse = RehearseRecord(0, "refused", "no room \x1b[2J")
     verdict = analyze(scene.capture())
     assert verdict.rehearsal is not None and verdict.rehearsal.end is RehearsalEnd.REFUSED and not disagreements(verdict)
-    said = text.render(verdict)
-    assert "no rehearsal was made: no room" in said and "\x1b" not in said
+    for said in (text.render(verdict), html.render(verdict)):
+        assert "no rehearsal was made: no room" in said and "\x1b" not in said
 
 
 def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
@@ -122,3 +126,17 @@ def test_record_of_a_step_that_no_plan_has_is_skipped() -> None:
     verdict = analyze(scene.capture())
     assert verdict.rehearsal is not None and verdict.rehearsal.steps == () and verdict.rehearsal.agreement is None
     assert not disagreements(verdict)
+
+
+def test_step_that_is_rehearsed_thousands_of_times_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked = []
+
+    def counted(*arguments: object) -> None:
+        walked.append(arguments)
+
+    monkeypatch.setattr(model, "strike", counted)
+    scene = healthy()
+    scene.boot.rehearsal = [RehearsalRecord(0, ENTRY, True)] * 4096
+    boot = scene.capture().boots[0]
+    steps = list(model.rehearsed(boot, DumpTables(boot.dumps["new"]), cpu_state(boot.cpus["handoff"]), Platform.HARDWARE))
+    assert len(steps) == 4096 and len(walked) == 1

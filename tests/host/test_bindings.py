@@ -109,6 +109,8 @@ def test_nothing_of_the_header_is_left_out(language: Language) -> None:
     text, header = block(language), _HEADER.read_text()
     for function in re.findall(r"^(?:enum cr3scope_status|const char \*) ?\*?(cr3scope_\w+)\(", header, re.MULTILINE):
         assert f"fn {function}(" in text, function
+    for value in re.findall(r"^    (CR3SCOPE_[A-Z_]+)(?: = 0)?,", header, re.MULTILINE):
+        assert f"const {value}: " in text, value
     for flag in re.findall(r"^#define (CR3SCOPE_\w+)\s+(?:\\\n\s*)?\d+u", header, re.MULTILINE):
         assert f"const {flag}: " in text, flag
 

@@ -138,7 +138,8 @@ struct cr3scope_request {
 
 #define CR3SCOPE_MOST_ACCESSES 45
 
-/** What the rehearsal takes of the scratch memory, or of the buffer behind 40960 bytes. */
+/** What the rehearsal takes of the scratch memory, or of what a buffer has beyond
+ * CR3SCOPE_BUFFER_FOR(0). */
 #define CR3SCOPE_REHEARSAL_BYTES ((size_t)32768)
 
 /** A buffer in which the page tables of both address spaces may have so many pages each. */

@@ -39,11 +39,15 @@ class RehearsedStep:
 def rehearsed(boot: Boot, tables: Tables, cpu: CpuState, platform: Platform) -> Iterator[RehearsedStep]:
     """Yield each rehearsed step that the plan has, in the order of the records."""
     steps = {step.step: step for step in boot.plan}
+    said: dict[int, PageFault | None] = {}  # a hostile trace may rehearse one wide step thousands of times
     for record in boot.rehearsal:
         step = steps.get(record.step)
-        if step is not None:
-            foreseen = strike(tables, cpu, step, platform)
-            yield RehearsedStep(step, record, foreseen, _agree(step, record, foreseen) if record.is_tried else None)
+        if step is None:
+            continue
+        if record.step not in said:
+            said[record.step] = strike(tables, cpu, step, platform)
+        foreseen = said[record.step]
+        yield RehearsedStep(step, record, foreseen, _agree(step, record, foreseen) if record.is_tried else None)
 
 
 def unfinished(boot: Boot) -> bool:

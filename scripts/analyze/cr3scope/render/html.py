@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cr3scope.render import fault_walk, message
+from cr3scope.render import fault_walk, message, rehearsal
 from cr3scope.render.finding import also, fix, proof, title, writer
 from cr3scope.render.message import plain
 from cr3scope.render.report import bundle, embed
@@ -55,6 +55,7 @@ def render(verdict: Verdict) -> str:
         left_out=left_out,
         chain=_chain(verdict),
         is_seen=bool(verdict.observation and verdict.observation.first),
+        rehearsal=rehearsal.words(verdict.rehearsal) if verdict.rehearsal else "",
         walk_heading=fault_walk.heading(walk) if walk else "",
         level_words=fault_walk.level_words,
         mended=goes_on(mended) if mended else "",
