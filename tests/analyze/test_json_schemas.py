@@ -108,7 +108,6 @@ def test_verdicts_of_captures_and_logs(tmp_path: Path, capsys: pytest.CaptureFix
 def test_verdicts_made_by_hand() -> None:
     for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL)):
         check(json.loads(json_form.render(verdict)))
-    check(json.loads(json_form.render(analyze(rehearse(healthy()).capture()))))
 
 
 def test_verdicts_with_a_rehearsal() -> None:
