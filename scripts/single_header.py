@@ -16,7 +16,7 @@ INTERFACE = TRACE / "include/trace/switch.h"
 PREFIX = "cr3scope_i_"
 MACRO_PREFIX = "CR3SCOPE_I_"
 # What draws: left out of a program that does not ask for it.
-SCREEN = ("photo.h", "photo_words.h", "qr.h", "screen.h", "screen_sink.h", "photo.c", "qr.c", "screen_font.h", "screen.c", "screen_sink.c", "switch_screen.c")
+SCREEN = ("photo.h", "photo_words.h", "qr.h", "screen.h", "screen_sink.h", "photo.c", "photo_frames.c", "photo_kept.c", "qr.c", "screen_font.h", "screen.c", "screen_sink.c", "switch_screen.c")
 # The four functions that compilers call by themselves
 # stand in a block of their own.
 LEFT_OUT = {"memory_functions.c"}

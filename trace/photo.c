@@ -1,11 +1,9 @@
 #include "trace/photo.h"
 
 #include "photo_words.h"
-#include "trace/crc32.h"
 #include "trace/trace.h"
 
 #define STREAM_VERSION 1u
-#define HEAD_BYTES 3u /* version, lost records */
 /* How a value is written. */
 #define VALUE_NUMBER 0x00u  /* and the count of its bytes, low first */
 #define VALUE_FURTHER 0x10u /* the same, added to the number before it in the record */
@@ -13,11 +11,6 @@
 #define VALUE_DATA 0x21u
 #define VALUE_TEXT 0x22u
 #define MOST_TEXT 255u
-
-#define FRAME_VERSION 1u
-#define FRAME_HEAD 7u /* version, stream's CRC-32, number, count */
-#define FRAME_TAIL 4u /* CRC-32 of all before it */
-#define FRAME_MARK "C3S:"
 
 static const char words[] = PHOTO_WORDS;
 
@@ -288,140 +281,31 @@ void photo_record(struct photo *photo, const char *line, size_t count) {
 }
 
 size_t photo_size(const struct photo *photo) {
-    return HEAD_BYTES + (size_t)photo->fault_used + photo->used;
+    return PHOTO_HEAD_BYTES + (size_t)photo->fault_used + photo->used;
 }
 
 void photo_read(const struct photo *photo, size_t at, uint8_t *bytes_ret, size_t count) {
-    const uint8_t head[HEAD_BYTES] = {STREAM_VERSION, (uint8_t)(photo->lost & 0xff),
-                                      (uint8_t)(photo->lost >> 8)};
+    const uint8_t head[PHOTO_HEAD_BYTES] = {STREAM_VERSION, (uint8_t)(photo->lost & 0xff),
+                                            (uint8_t)(photo->lost >> 8)};
     for (size_t i = 0; i < count; i++, at++) {
-        if (at < HEAD_BYTES) {
+        if (at < PHOTO_HEAD_BYTES) {
             bytes_ret[i] = head[at];
-        } else if (at < HEAD_BYTES + (size_t)photo->fault_used) {
-            bytes_ret[i] = photo->fault[at - HEAD_BYTES];
+        } else if (at < PHOTO_HEAD_BYTES + (size_t)photo->fault_used) {
+            bytes_ret[i] = photo->fault[at - PHOTO_HEAD_BYTES];
         } else {
-            bytes_ret[i] = photo->bytes[at - HEAD_BYTES - photo->fault_used];
+            bytes_ret[i] = photo->bytes[at - PHOTO_HEAD_BYTES - photo->fault_used];
         }
     }
 }
 
-#define KEPT_MARK "C3SKEEP1"
-#define KEPT_HEAD 16u /* mark, size, CRC-32 */
-
-static void store_word(uint8_t *bytes_ret, uint32_t word) {
-    for (unsigned i = 0; i < 4; i++) {
-        bytes_ret[i] = (uint8_t)(word >> 8 * i);
-    }
-}
-
-static uint32_t load_word(const uint8_t *bytes) {
-    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
-
-bool photo_keep(const struct photo *photo, void *memory_ret, size_t bytes) {
-    uint8_t *kept = (uint8_t *)memory_ret;
-    size_t size = photo_size(photo);
-    if (bytes < KEPT_HEAD + size) {
-        if (bytes >= KEPT_HEAD) {
-            kept[0] = 0;
-        }
+bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count) {
+    if (count < PHOTO_HEAD_BYTES || count - PHOTO_HEAD_BYTES > PHOTO_BYTES ||
+        stream[0] != STREAM_VERSION) {
         return false;
     }
-    __builtin_memcpy(kept, KEPT_MARK, 8);
-    store_word(kept + 8, (uint32_t)size);
-    photo_read(photo, 0, kept + KEPT_HEAD, size);
-    store_word(kept + 12, crc32_update(0, kept + KEPT_HEAD, size));
+    photo_init(photo_ret);
+    photo_ret->lost = (uint16_t)(stream[1] | stream[2] << 8);
+    photo_ret->used = (uint16_t)(count - PHOTO_HEAD_BYTES);
+    __builtin_memcpy(photo_ret->bytes, stream + PHOTO_HEAD_BYTES, photo_ret->used);
     return true;
-}
-
-size_t photo_kept(const void *memory, size_t bytes, const uint8_t **stream_ret) {
-    const uint8_t *kept = (const uint8_t *)memory;
-    if (bytes < KEPT_HEAD || __builtin_memcmp(kept, KEPT_MARK, 8) != 0) {
-        return 0;
-    }
-    size_t size = load_word(kept + 8);
-    if (size > bytes - KEPT_HEAD ||
-        crc32_update(0, kept + KEPT_HEAD, size) != load_word(kept + 12)) {
-        return 0;
-    }
-    *stream_ret = kept + KEPT_HEAD;
-    return size;
-}
-
-/* Bytes of a frame's stream: two bytes are three characters (RFC 9285). */
-static size_t room_of(size_t characters) {
-    size_t left = characters - (sizeof(FRAME_MARK) - 1);
-    size_t bytes = left / 3 * 2 + (left % 3 == 2 ? 1 : 0);
-    return bytes > FRAME_HEAD + FRAME_TAIL ? bytes - FRAME_HEAD - FRAME_TAIL : 0;
-}
-
-unsigned photo_frames(const struct photo *photo, size_t characters) {
-    size_t room = characters >= sizeof(FRAME_MARK) ? room_of(characters) : 0;
-    size_t frames = room == 0 ? 0 : (photo_size(photo) + room - 1) / room;
-    return frames <= 255 ? (unsigned)frames : 0;
-}
-
-static uint32_t stream_crc(const struct photo *photo) {
-    uint32_t crc = 0;
-    for (size_t at = 0; at < photo_size(photo); at++) {
-        uint8_t byte;
-        photo_read(photo, at, &byte, 1);
-        crc = crc32_update(crc, &byte, 1);
-    }
-    return crc;
-}
-
-/* The bytes of a frame one after another, two of them three characters. */
-struct speller {
-    char *text;
-    size_t length;
-    unsigned held; /* a byte that waits for its second; 256: none */
-    uint32_t crc;
-};
-
-static void spell_value(struct speller *speller, unsigned value, unsigned count) {
-    static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
-    for (unsigned i = 0; i < count; i++) {
-        speller->text[speller->length++] = alphabet[value % 45];
-        value /= 45;
-    }
-}
-
-static void spell(struct speller *speller, uint8_t byte) {
-    speller->crc = crc32_update(speller->crc, &byte, 1);
-    if (speller->held > 255) {
-        speller->held = byte;
-        return;
-    }
-    spell_value(speller, speller->held << 8 | byte, 3);
-    speller->held = 256;
-}
-
-static void spell_word(struct speller *speller, uint32_t word) {
-    for (unsigned shift = 0; shift < 32; shift += 8) {
-        spell(speller, (uint8_t)(word >> shift));
-    }
-}
-
-size_t photo_frame(const struct photo *photo, size_t characters, unsigned number, char *text_ret) {
-    size_t room = room_of(characters), size = photo_size(photo);
-    size_t first = number * room;
-    struct speller speller = {text_ret, 0, 256, 0};
-    for (const char *mark = FRAME_MARK; *mark != '\0'; mark++) {
-        text_ret[speller.length++] = *mark;
-    }
-    spell(&speller, FRAME_VERSION);
-    spell_word(&speller, stream_crc(photo));
-    spell(&speller, (uint8_t)number);
-    spell(&speller, (uint8_t)photo_frames(photo, characters));
-    for (size_t at = first; at < size && at < first + room; at++) {
-        uint8_t byte;
-        photo_read(photo, at, &byte, 1);
-        spell(&speller, byte);
-    }
-    spell_word(&speller, speller.crc);
-    if (speller.held <= 255) {
-        spell_value(&speller, speller.held, 2);
-    }
-    return speller.length;
 }

@@ -14,7 +14,9 @@ void screen_sink_init(struct screen_sink *sink_ret, const struct screen *screen)
     sink_ret->sink.name = "screen";
     sink_ret->sink.write = screen_write;
     sink_ret->sink.context = sink_ret;
-    sink_ret->screen = *screen;
+    if (screen != NULL) {
+        sink_ret->screen = *screen;
+    }
     photo_init(&sink_ret->photo);
 }
 
@@ -94,6 +96,9 @@ uint32_t screen_sink_show(struct screen_sink *sink, uint32_t picture, struct qr 
     struct screen *screen = &sink->screen;
     struct screen_codes codes;
     struct message line;
+    if (screen->first == NULL) {
+        return 1;
+    }
     screen_clear(screen);
     draw_lines(sink);
     uint32_t place = screen->line;

@@ -52,7 +52,8 @@ void switch_screen_line(struct switch_state *state, const char *line) {
 }
 
 static void keep_trace(struct screen_sink *sink, const struct cr3scope_request *request) {
-    if (request->keep != NULL && photo_keep(&sink->photo, request->keep, request->keep_bytes)) {
+    if (request->keep != NULL &&
+        photo_keep(&sink->photo, sink->text, sink->used, request->keep, request->keep_bytes) != 0) {
         __asm__ volatile("wbinvd" : : : "memory"); /* a reset throws caches away unwritten */
     }
 }
@@ -194,13 +195,13 @@ void switch_screen_fault(struct switch_state *state, const struct exception_fram
     screen_sink_take(sink, state->trace->line, state->trace->length);
     paging.cr3 = cpu_read_cr3();
     go_back(state);
-    keep_trace(sink, request);
     screen_sink_forget_lines(sink);
     screen_sink_line(sink, line);
     if (frame->vector == VECTOR_PAGE_FAULT) {
         walk_lines(state, sink, &paging, virt, frame->error_code);
         range_line(sink, request, virt);
     }
+    keep_trace(sink, request);
     show_in_turn(sink, work_of(state));
 }
 

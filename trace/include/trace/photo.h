@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define PHOTO_BYTES 6144u
+#define PHOTO_HEAD_BYTES 3u /* of a stream: its version, how many records are left out */
 #define PHOTO_FAULT_BYTES 448u
 #define PHOTO_KINDS 32u
 #define PHOTO_KEYS 30u
@@ -32,11 +33,27 @@ size_t photo_size(const struct photo *photo);
 /** Copies count bytes of the stream from `at` on; both within photo_size. */
 void photo_read(const struct photo *photo, size_t at, uint8_t *bytes_ret, size_t count);
 
-/** Keeps the stream in memory that a reset spares, behind a mark, its size and its CRC-32. False if
- * it does not fit: then nothing is there that could be taken for one. */
-bool photo_keep(const struct photo *photo, void *memory_ret, size_t bytes);
-/** Bytes of the stream that such memory holds, and where; 0: none that is whole. */
-size_t photo_kept(const void *memory, size_t bytes, const uint8_t **stream_ret);
+/** Takes over a stream, as photo_read gives it. False if it is none, or too long. */
+bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count)
+    __attribute__((warn_unused_result));
+
+/** Room for a stream and its text, whatever they are. */
+#define PHOTO_KEPT_BYTES 9216u
+
+/** What photo_keep has left: both point into its memory. */
+struct photo_kept {
+    const uint8_t *stream;
+    const char *text; /* lines, each NUL-terminated; the last perhaps cut */
+    size_t stream_bytes, text_bytes;
+};
+
+/** Keeps a stream and lines of text in memory that a reset spares, behind a mark, their sizes and
+ * their CRC-32; a text too long is cut. Returns the bytes written; 0: the stream does not fit. */
+size_t photo_keep(const struct photo *photo, const char *text, size_t text_bytes, void *memory_ret,
+                  size_t bytes);
+/** Finds what was kept. False if it is not there, or not whole: then *kept_ret is untouched. */
+bool photo_kept(const void *memory, size_t bytes, struct photo_kept *kept_ret)
+    __attribute__((warn_unused_result));
 
 /** Frames that a stream needs if a code holds `characters`; 0: more than 255, or too few
  * characters.

@@ -23,6 +23,7 @@ struct screen_sink {
     char text[SCREEN_SINK_TEXT_BYTES]; /* lines, each NUL-terminated */
 };
 
+/** screen NULL: there is none, nothing is drawn, records and lines are kept all the same. */
 void screen_sink_init(struct screen_sink *sink_ret, const struct screen *screen);
 /** That of a trace; NULL: it has none. */
 struct screen_sink *screen_sink_of(const struct trace *trace);
