@@ -43,6 +43,7 @@ int main(int count, char **words) {
     const char *wrong = screen_init(&screen, &framebuffer);
     if (wrong != NULL) {
         (void)printf("%s\n", wrong);
+        free(bytes);
         return 1;
     }
     screen_clear(&screen);
