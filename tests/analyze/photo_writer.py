@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import zlib
 from collections.abc import Sequence
 
@@ -47,3 +48,22 @@ def frames(data: bytes, room: int) -> Sequence[str]:
     """Return the texts of all codes of a stream, of ``room`` bytes each."""
     parts = [data[at : at + room] for at in range(0, len(data), room)]
     return [frame(zlib.crc32(data), number, len(parts), part) for number, part in enumerate(parts)]
+
+
+_LEFT_OUT = ("mmap", "end", "close", "section", "check", "summary")
+
+
+def packed(capture: bytes) -> bytes:
+    """Return the stream of a capture's records, as a writer of one boot packs them: all values as text, or data."""
+    out, skips = bytearray([1, 0, 0]), False
+    for line in capture.split(b"@c3s1 ")[1:]:
+        kind, *fields = line.split(b"\n")[0].decode().split(" ")[1:-1]
+        pairs = [field.split("=", 1) for field in fields]
+        skips = skips or (kind == "dump" and pairs[0][1] != "new")
+        if not skips and kind not in _LEFT_OUT:
+            out += bytes([WORDS.index(kind) + 1, len(pairs), *(WORDS.index(key) + 1 for key, _ in pairs)])
+            for key, value in pairs:
+                data = base64.b64decode(value) if key == "b" else value.encode()
+                out += (b"\x21" + len(data).to_bytes(2, "little") if key == "b" else bytes([0x22, len(data)])) + data
+        skips = skips and kind != "dump-end"
+    return bytes(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analyze.photo_writer import BEGIN, base45, frame, frames, stream
+from analyze.photo_writer import BEGIN, base45, frame, frames, packed, stream
 from cr3scope.cli.main import main
 from cr3scope.errors import UnusableInput
 from cr3scope.input.photo import frames as frames_module, picture
@@ -41,6 +41,13 @@ def test_records_come_back_with_numbers_and_checksums(tmp_path: Path) -> None:
     data = stream(BEGIN, ("error", {"where": "request", "what": "no%20root"}))
     capture = read_photos([scanned(tmp_path, reversed(frames(data, 12)))])
     assert capture.damage == [] and capture.boots[0].errors == [("request", "no root", 0)]
+
+
+def test_a_whole_boot_comes_back_byte_by_byte(tmp_path: Path) -> None:
+    golden = (ROOT / "tests/captures/healthy.serial.log").read_bytes()
+    kept = [line.split(b" ", 2)[2].rpartition(b" #")[0] for line in unpack(packed(golden)).text.splitlines()]
+    whole = [line.split(b"\n")[0].strip().split(b" ", 1)[1].rpartition(b" #")[0] for line in golden.split(b"@c3s1 ")[1:]]
+    assert len(kept) > 80 and all(one in whole for one in kept)
 
 
 def test_an_exception_that_comes_first_was_written_last() -> None:
