@@ -232,7 +232,7 @@ static bool is_left_out(struct photo *photo, struct part kind, struct part field
     if (part_is(kind, "dump")) {
         struct part value = next_part(&fields, ' ');
         (void)next_part(&value, '=');
-        photo->skips = !part_is(value, "new");
+        photo->skips = part_is(value, "old");
     }
     if (photo->skips) {
         photo->skips = !part_is(kind, "dump-end");

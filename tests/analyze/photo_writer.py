@@ -59,7 +59,7 @@ def packed(capture: bytes) -> bytes:
     for line in capture.split(b"@c3s1 ")[1:]:
         kind, *fields = line.split(b"\n")[0].decode().split(" ")[1:-1]
         pairs = [field.split("=", 1) for field in fields]
-        skips = skips or (kind == "dump" and pairs[0][1] != "new")
+        skips = skips or (kind == "dump" and pairs[0][1] == "old")
         if not skips and kind not in _LEFT_OUT:
             out += bytes([WORDS.index(kind) + 1, len(pairs), *(WORDS.index(key) + 1 for key, _ in pairs)])
             for key, value in pairs:
