@@ -60,10 +60,11 @@ TRACE_SOURCES := $(sort $(wildcard trace/*.c trace/*.S))
 LOADER_SOURCES := $(sort $(wildcard loader/*.c loader/*/*.c loader/*/*.S))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*.c kernel/*.S))
 objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
-LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(TRACE_SOURCES))
+# The loader and the kernel begin in long mode.
+LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(filter-out trace/climb.S,$(TRACE_SOURCES)))
 # The switch is made when the kernel runs.
 SWITCH_SOURCES := $(wildcard trace/switch*) trace/safe_idt.c trace/safe_tables.c trace/table_reader.c trace/plan.c \
-    trace/cpu_control.c
+    trace/cpu_control.c trace/climb.S
 KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(filter-out $(SWITCH_SOURCES),$(TRACE_SOURCES)))
 
 # One short line a step, none under make -s.
@@ -328,14 +329,14 @@ EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -
     $(if $(filter %.mistake,$(1)),-DMISTAKE)
 EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
 EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
-    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/screen.elf
+    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/climbs.elf $(BUILD)/examples/screen.elf
 # Its C has no program headers of the boot's: an ELF file of 32 bits is what QEMU's -kernel takes.
-$(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
+$(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
 	@mkdir -p $(@D)
 	@$(TARGET_CC) $(call EXAMPLE_FLAGS,$(@:.elf=)) -fno-pic -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
-	@$(TARGET_CC) -c trace/examples/multiboot/climb.S -o $(@:.elf=.climb.o)
+	@$(TARGET_CC) -c trace/examples/multiboot/start.S -o $(@:.elf=.start.o)
 	$(call say,LD,$@)
-	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.climb.o) \
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.start.o) \
 	    $(@:.elf=.o) -o $(@:.elf=.elf64)
 	@$(TARGET_OBJCOPY) -O elf32-i386 $(@:.elf=.elf64) $@
 
@@ -360,14 +361,23 @@ $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES
 ONECALL_SOURCES := tests/boot/onecall/mistakes.h $(EXAMPLE_SOURCES)
 $(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c
 $(BUILD)/examples/screen.elf: tests/boot/onecall/screen.c
-$(BUILD)/examples/mistakes.elf $(BUILD)/examples/screen.elf: trace/examples/multiboot/climb.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
+$(BUILD)/examples/mistakes.elf $(BUILD)/examples/screen.elf: trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
 	@mkdir -p $(@D)
 	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $(filter %.c,$^) -o $(@:.elf=.o)
-	@$(TARGET_CC) -c trace/examples/multiboot/climb.S -o $(@:.elf=.climb.o)
+	@$(TARGET_CC) -c trace/examples/multiboot/start.S -o $(@:.elf=.start.o)
 	$(call say,LD,$@)
-	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.climb.o) \
+	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.start.o) \
 	    $(@:.elf=.o) -o $(@:.elf=.elf64)
 	@$(TARGET_OBJCOPY) -O elf32-i386 $(@:.elf=.elf64) $@
+
+# 32-bit C all through: the way up is for both.
+$(BUILD)/examples/climbs.elf: tests/boot/onecall/climbs.c trace/climb.S trace/include/trace/climb.h trace/examples/speaks.h trace/examples/multiboot/link.ld
+	@mkdir -p $(@D)
+	@$(TARGET_CC) -m32 -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -fno-pic -mgeneral-regs-only -fno-asynchronous-unwind-tables \
+	    -Itrace/include -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) -m32 -c trace/climb.S -o $(@:.elf=.climb.o)
+	$(call say,LD,$@)
+	@$(TARGET_LD) -m elf_i386 -nostdlib -static -z noexecstack -T trace/examples/multiboot/link.ld $(@:.elf=.o) $(@:.elf=.climb.o) -o $@
 
 $(BUILD)/examples/mistakes.efi: tests/boot/onecall/pe.c $(ONECALL_SOURCES)
 	@mkdir -p $(@D)

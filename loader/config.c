@@ -148,6 +148,9 @@ static bool set_key(struct config *config, struct value key, struct value value,
     if (value_is(key, "breakpoint")) {
         return set_choice(&config->breakpoint, value, "off", "on");
     }
+    if (value_is(key, "rehearse")) {
+        return set_choice(&config->rehearse, value, "off", "on");
+    }
     if (value_is(key, "debugger")) {
         return set_choice(&config->debugger_wait, value, "none", "wait");
     }

@@ -44,6 +44,7 @@ struct config {
     bool safe_idt;
     bool identity_full;
     unsigned identity_level; /* of its leaves: 1 is 4 KiB, 2 is 2 MiB, 3 is 1 GiB */
+    bool rehearse;           /* the CPU itself tries the plan before the switch */
     bool breakpoint;         /* an int3 right before the entry */
     bool last_show;          /* the trace outlives a reset, and is shown by the next boot */
     bool debugger_wait;      /* spin until a debugger says go on */

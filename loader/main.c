@@ -117,6 +117,7 @@ static void trace_opening(void) {
     trace_text(&boot.trace, "safe_idt", boot.config.safe_idt ? "on" : "off");
     trace_text(&boot.trace, "identity", boot.config.identity_full ? "full" : "image");
     trace_text(&boot.trace, "breakpoint", boot.config.breakpoint ? "on" : "off");
+    trace_text(&boot.trace, "rehearse", boot.config.rehearse ? "on" : "off");
     trace_text(&boot.trace, "kernel", boot.config.kernel);
     trace_close(&boot.trace);
 }

@@ -18,7 +18,9 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("verdict", "the verdict from evidence and findings: status, agreement, walk, places"),
     ("render", "text, tables, JSON, HTML"),
     ("qemu", "runs a QEMU and watches it: command line, QMP, log, serial port; asks a paused guest"),
+    ("mcp", "the verbs for agents: the Model Context Protocol, tools, a process for each call"),
     ("cli", "one file for each verb: parse, gather evidence, print"),
+    ("testing", "for others' tests: boots a kernel, returns the verdict; a fixture of pytest"),
 )
 # Imported by every part, and import none.
 LOW = frozenset({"errors", "limits", "numbers", "text", "arrays", "message"})

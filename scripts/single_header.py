@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TRACE = ROOT / "trace"
 INTERFACE = TRACE / "include/trace/switch.h"
+CLIMB = TRACE / "include/trace/climb.h"
 PREFIX = "cr3scope_i_"
 MACRO_PREFIX = "CR3SCOPE_I_"
 # What draws: left out of a program that does not ask for it.
@@ -34,7 +35,9 @@ _TYPEDEF = re.compile(r"^typedef char (\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^(?!typedef|return|#)[A-Za-z_][^;{}=#\"]*?\b(\w+)\([^;{}]*\)[^;{}]*[;{]", re.MULTILINE)
 # A function of the library's own, by now with its prefix: whoever it may be shared with is in this file too.
 _INTERNAL = re.compile(rf"^(?!static\b|typedef\b|extern\b|#)[A-Za-z_][^;{{}}=#\"]*?\b({PREFIX}\w+)\((?=[^;{{}}]*\)[^;{{}}]*[;{{]$)", re.MULTILINE)
-_SEEN_BY_ASSEMBLY = ("exception_dispatch", "switch_jump", "switch_load_tables")
+_SEEN_BY_ASSEMBLY = ("exception_dispatch", "switch_jump", "switch_load_tables", "switch_try_read", "rehearse_enter")
+# What is not everybody's. (The rehearsal's C sources ask for the same by themselves.)
+_ONLY_IF = {"switch_rehearse.S": "#ifndef CR3SCOPE_NO_REHEARSAL", "climb.S": "#ifdef CR3SCOPE_CLIMB"}
 _ELF_ONLY = (".type", ".size", ".hidden", ".section")
 _WORDS_OF_C = {"__attribute__", "sizeof", "defined", "if", "while", "for", "switch", "return"}
 
@@ -51,7 +54,7 @@ def header(version: str, font: Path) -> str:
     """Return the text of the whole file."""
     files = [Part(path) for path in ordered_headers()]
     sources = [Part(path) for path in sorted(TRACE.glob("*.c")) if path.name not in LEFT_OUT]
-    public = set(Part(INTERFACE).names) | {"cr3scope_check", "cr3scope_switch", "cr3scope_leave", "cr3scope_reason", "trace"}
+    public = set(Part(INTERFACE).names) | {"cr3scope_check", "cr3scope_rehearse", "cr3scope_switch", "cr3scope_leave", "cr3scope_reason", "trace"}
     shared = set().union(*(part.names for part in (*files, Part(font)))) - public
     assembly = [assembled(path, shared) for path in sorted(TRACE.glob("*.S"))]
     parts = (*files, Part(font), *sources)
@@ -59,6 +62,7 @@ def header(version: str, font: Path) -> str:
     return _FRAME.format(
         version=version,
         interface=Part(INTERFACE).text.replace("#pragma once\n\n", "").replace("struct trace", "struct cr3scope_i_trace").strip(),
+        climb=Part(CLIMB).text.strip(),
         bodies="\n".join(bodies), assembly="\n".join(assembly),
         memory=Part(MEMORY_FUNCTIONS).renamed(set(), {"memcpy", "memmove", "memset", "memcmp"}),
     )  # fmt: skip
@@ -73,7 +77,7 @@ def ordered_headers() -> list[Path]:
     order: list[Path] = []
 
     def take(path: Path) -> None:
-        if path in order or path == INTERFACE:
+        if path in order or path in (INTERFACE, CLIMB):
             return
         for name in _INCLUDE.findall(path.read_text()):
             included = TRACE / "include" / name if "/" in name else TRACE / name
@@ -141,11 +145,14 @@ def assembled(path: Path, shared: set[str]) -> str:
         elif bare.startswith(_ELF_ONLY):
             quoted = f"CR3SCOPE_I_ELF({quoted})"
         lines.append(f"    {quoted}")
-    return f"/* {path.name} */\n__asm__(\n" + "\n".join(lines) + "\n);\n"
+    block = f"/* {path.name} */\n__asm__(\n" + "\n".join(lines) + "\n);\n"
+    return f"{_ONLY_IF[path.name]}\n{block}#endif\n" if path.name in _ONLY_IF else block
 
 
 def _is_label(word: str, shared: set[str], text: str) -> bool:
-    return word in shared or re.search(rf"^{word}:", text, re.MULTILINE) is not None or re.search(rf"\.set {word},", text) is not None
+    return not word.startswith("cr3scope_") and (
+        word in shared or re.search(rf"^{word}:", text, re.MULTILINE) is not None or re.search(rf"\.set {word},", text) is not None
+    )
 
 
 _FRAME = """\
@@ -157,7 +164,9 @@ _FRAME = """\
  *
  *     #define CR3SCOPE_IMPLEMENTATION
  *
- * CR3SCOPE_SCREEN, before that too, adds what draws on a frame buffer. With CR3SCOPE_NO_MEMORY_FUNCTIONS it leaves memcpy, memmove, memset and memcmp to the program; else it has weak ones.
+ * With CR3SCOPE_REHEARSAL it has the rehearsal too, about 5 KiB of text more, with CR3SCOPE_CLIMB the way up from 32-bit code, with CR3SCOPE_SCREEN
+ * what draws on a frame buffer, about 10 KiB.
+ * With CR3SCOPE_NO_MEMORY_FUNCTIONS it leaves memcpy, memmove, memset and memcmp to the program; else it has weak ones.
  * docs/drop-in.md tells the rest.
  */
 #ifndef CR3SCOPE_H
@@ -170,12 +179,17 @@ _FRAME = """\
 
 {interface}
 
+{climb}
+
 #endif
 
 #ifdef CR3SCOPE_IMPLEMENTATION
 #ifndef CR3SCOPE_IMPLEMENTED
 #define CR3SCOPE_IMPLEMENTED
 
+#ifndef CR3SCOPE_REHEARSAL
+#define CR3SCOPE_NO_REHEARSAL
+#endif
 #define CR3SCOPE_I_STATIC static __attribute__((unused))
 #ifdef __ELF__
 #define CR3SCOPE_I_ELF(text) text

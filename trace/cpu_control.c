@@ -16,6 +16,20 @@ void cpu_interrupts_off(void) {
     __asm__ volatile("cli" : : : "memory");
 }
 
+uint64_t cpu_read_dr6(void) {
+    uint64_t value;
+    __asm__ volatile("mov %%db6, %0" : "=r"(value));
+    return value;
+}
+
+void cpu_write_dr6(uint64_t value) {
+    __asm__ volatile("mov %0, %%db6" : : "r"(value));
+}
+
+void cpu_raise_nmi(void) {
+    __asm__ volatile("int $2" : : : "memory");
+}
+
 void cpu_halt(void) {
     for (;;) {
         __asm__ volatile("cli\n\thlt");

@@ -41,13 +41,18 @@ void exception_trace(struct trace *trace, const char *by, const struct exception
     trace_close(trace);
 }
 
+void exception_fill_gate(uint64_t gate_ret[2], uint64_t target, uint16_t code_selector,
+                         unsigned ist) {
+    gate_ret[0] = (target & 0xffff) | (uint64_t)code_selector << GATE_SELECTOR_SHIFT |
+                  (uint64_t)(ist & 7) << GATE_IST_SHIFT | GATE_INTERRUPT | GATE_PRESENT |
+                  (target & 0xffff0000) << 32;
+    gate_ret[1] = target >> 32;
+}
+
 void exception_fill_idt(uint64_t gates_ret[2 * EXCEPTION_VECTORS], uint16_t code_selector,
                         unsigned ist) {
     for (size_t vector = 0; vector < EXCEPTION_VECTORS; vector++) {
-        uint64_t target = (uint64_t)exception_stubs[vector];
-        gates_ret[2 * vector] = (target & 0xffff) | (uint64_t)code_selector << GATE_SELECTOR_SHIFT |
-                                (uint64_t)(ist & 7) << GATE_IST_SHIFT | GATE_INTERRUPT |
-                                GATE_PRESENT | (target & 0xffff0000) << 32;
-        gates_ret[2 * vector + 1] = target >> 32;
+        exception_fill_gate(&gates_ret[2 * vector], (uint64_t)exception_stubs[vector],
+                            code_selector, ist);
     }
 }

@@ -5,9 +5,7 @@
 
 #define IST_ALL 1u
 
-/* Descriptor types (Intel SDM volume 3A, 3.4.5 and 9.2.3). */
-#define DESCRIPTOR_CODE_64 UINT64_C(0x00af9b000000ffff) /* present, DPL 0, code, readable, L=1 */
-#define DESCRIPTOR_DATA UINT64_C(0x00cf93000000ffff)    /* present, DPL 0, data, writable */
+/* Intel SDM volume 3A, 9.2.3. */
 #define DESCRIPTOR_TSS_AVAILABLE UINT64_C(0x0000890000000000)
 
 typedef char task_state_is_the_architectures[sizeof(struct task_state) == TSS_BYTES ? 1 : -1];

@@ -1,5 +1,6 @@
 #include "trace/switch.h"
 
+#include "switch_rehearse.h"
 #include "switch_screen.h"
 #include "switch_state.h"
 #include "trace/control_registers.h"
@@ -100,7 +101,21 @@ static void prepare(struct switch_state *state, const struct cr3scope_request *r
     switch_plan_make(state, request);
 }
 
-enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
+/* Of a switch that is other memory the tables tell why; that stays the reason. Not inlined: its
+ * message would lie on the stack of all that follows. */
+static __attribute__((noinline)) enum cr3scope_status
+trace_contents(struct switch_state *state, const struct cr3scope_request *request,
+               enum cr3scope_status status) {
+    struct message why = state->why;
+    enum cr3scope_status told = switch_evidence_contents(state, request);
+    if (status != CR3SCOPE_OK) {
+        state->why = why;
+        return status;
+    }
+    return told;
+}
+
+static enum cr3scope_status check(const struct cr3scope_request *request, bool rehearses) {
     struct switch_state *state = switch_state_in(request);
     if (state == NULL) {
         return CR3SCOPE_BAD_BUFFER;
@@ -110,18 +125,15 @@ enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
     if (request->begun == NULL) {
         begin(state, request);
     }
-    enum cr3scope_status status = switch_request_check(state, request);
+    enum cr3scope_status status = switch_request_check(state, request, rehearses);
     if (status == CR3SCOPE_OK) {
         switch_evidence_intent(state, request);
         status = switch_plan_preflight(state, request);
     }
-    if (status == CR3SCOPE_OK || status == CR3SCOPE_MOVED) { /* the tables tell why */
-        struct message why = state->why;
-        enum cr3scope_status told = switch_evidence_contents(state, request);
-        if (status == CR3SCOPE_OK) {
-            status = told;
-        } else {
-            state->why = why;
+    if (status == CR3SCOPE_OK || status == CR3SCOPE_MOVED) {
+        status = trace_contents(state, request, status);
+        if (rehearses) {
+            switch_rehearse(state, request);
         }
     }
     if (status == CR3SCOPE_OK && state->findings != 0) {
@@ -137,6 +149,14 @@ enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
         state->checked = (uint64_t)(uintptr_t)request;
     }
     return status;
+}
+
+enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) {
+    return check(request, (request->flags & CR3SCOPE_REHEARSE) != 0);
+}
+
+enum cr3scope_status cr3scope_rehearse(const struct cr3scope_request *request) {
+    return check(request, true);
 }
 
 /* All but EFER, which the switch itself loads. */

@@ -34,6 +34,15 @@ switch_jump(const struct switch_target *jump) EXCEPTION_HIDDEN;
 /** The GDT, its code, data and TSS selectors (safe_tables.h) and, if asked, the IDT. */
 EXCEPTION_ABI void switch_load_tables(const struct switch_tables *tables) EXCEPTION_HIDDEN;
 
+/** Reads eight bytes at virt, with interrupts off and the IDT of `guarded` in force, back to that
+ * of `now`: 1, or 0 if that raises an exception. */
+EXCEPTION_ABI unsigned switch_try_read(uint64_t virt, uint64_t *value_ret,
+                                       const struct switch_tables *guarded,
+                                       const struct switch_tables *now) EXCEPTION_HIDDEN;
+/* Where the gates of `guarded` lead: an exception of the read, and an NMI. */
+extern const char switch_try_read_end[] EXCEPTION_HIDDEN;
+extern const char switch_try_read_nmi[] EXCEPTION_HIDDEN;
+
 extern const char switch_first[] EXCEPTION_HIDDEN;       /* of the code, in one page */
 extern const char switch_after_cr3[] EXCEPTION_HIDDEN;   /* the instruction after mov cr3 */
 extern const char switch_stack_write[] EXCEPTION_HIDDEN; /* the push */

@@ -400,14 +400,14 @@ enum cr3scope_status switch_plan_preflight(struct switch_state *state,
     state->findings = 0;
     warn_misaligned(state, request);
     check_departure(state, request, &memory);
-    bool has_root = root_is_right(state, request, &memory);
+    state->has_root = root_is_right(state, request, &memory);
     state->reader.notes = true;
-    if (has_root) {
+    if (state->has_root) {
         walk_plan(state, request, &memory);
     }
     state->reader.notes = false;
-    for (size_t i = 0; has_root && i < request->range_count; i++) {
+    for (size_t i = 0; state->has_root && i < request->range_count; i++) {
         walk_range(state, request, &memory, &request->ranges[i]);
     }
-    return has_root ? check_own(state, request, &memory) : CR3SCOPE_OK;
+    return state->has_root ? check_own(state, request, &memory) : CR3SCOPE_OK;
 }

@@ -1,4 +1,4 @@
-#include "switch_state.h"
+#include "switch_rehearse.h"
 
 #include "trace/control_registers.h"
 #include "trace/dump.h"
@@ -6,7 +6,7 @@
 
 #define KNOWN_FLAGS                                                                                \
     (CR3SCOPE_SAFE_IDT | CR3SCOPE_SAFE_GDT | CR3SCOPE_WARN | CR3SCOPE_BREAKPOINT |                 \
-     CR3SCOPE_ALL_RANGES | CR3SCOPE_KERNEL_TRACES | CR3SCOPE_INTERRUPTS)
+     CR3SCOPE_ALL_RANGES | CR3SCOPE_KERNEL_TRACES | CR3SCOPE_INTERRUPTS | CR3SCOPE_REHEARSE)
 /* Bits of CR3 that may be anything but an address: PWT and PCD, or with PCIDE all twelve (Intel SDM
  * volume 3A, 5.5.2). */
 #define ROOT_FLAGS UINT64_C(0x18)
@@ -181,8 +181,46 @@ static enum cr3scope_status check_cpu(struct switch_state *state) {
     return check_loads(state);
 }
 
+#define VECTOR_NMI 2u
+#define GUARDED_VECTORS 32u
+
+/*
+ * Without a callback the tables in force are read at physical_offset, at once: the walk of the
+ * place where the top one is said to be must lead to the top one. Each read is made under an IDT in
+ * the scratch memory that catches what it raises. With CET an exception that does not return is one
+ * too many for the shadow stack: then nothing is tried.
+ */
+static bool offset_is_right(struct switch_state *state, uint64_t offset) {
+    const struct cpu_state *cpu = &state->cpu;
+    uint64_t virt = offset + (cpu->cr3 & ENTRY_FRAME_MASK);
+    uint64_t entry = cpu->cr3;
+    uint64_t inside = 0;
+    struct switch_tables guarded;
+    struct switch_tables now;
+    for (unsigned vector = 0; vector < GUARDED_VECTORS; vector++) {
+        exception_fill_gate(
+            &state->scratch[2 * vector],
+            (uint64_t)(vector == VECTOR_NMI ? switch_try_read_nmi : switch_try_read_end), cpu->cs,
+            0);
+    }
+    guarded.idt_limit = GUARDED_VECTORS * 16 - 1;
+    guarded.idt_base = (uint64_t)state->scratch;
+    now.idt_limit = cpu->idt.limit;
+    now.idt_base = cpu->idt.base;
+    for (unsigned level = state->paging.levels; level >= 1 && inside == 0; level--) {
+        uint64_t table = offset + (entry & ENTRY_FRAME_MASK);
+        if (switch_try_read(table + 8 * (uint64_t)level_index(virt, level), &entry, &guarded,
+                            &now) == 0 ||
+            (entry & ENTRY_PRESENT) == 0) {
+            return false;
+        }
+        inside = entry_is_leaf(entry, level) ? level_bytes(level) - 1 : 0;
+    }
+    return ((entry & ENTRY_FRAME_MASK & ~inside) | (virt & inside)) == virt - offset;
+}
+
 enum cr3scope_status switch_request_check(struct switch_state *state,
-                                          const struct cr3scope_request *request) {
+                                          const struct cr3scope_request *request, bool rehearses) {
     bool safe_idt = (request->flags & CR3SCOPE_SAFE_IDT) != 0;
     if ((request->flags & ~KNOWN_FLAGS) != 0) {
         return refuse(state, CR3SCOPE_BAD_FLAGS, "unknown flags: ", request->flags);
@@ -190,6 +228,11 @@ enum cr3scope_status switch_request_check(struct switch_state *state,
     if ((request->flags & CR3SCOPE_BREAKPOINT) != 0 && !safe_idt &&
         (request->flags & CR3SCOPE_SAFE_GDT) == 0) {
         return refuse(state, CR3SCOPE_BAD_FLAGS, "a breakpoint needs the safe IDT: flags are ",
+                      request->flags);
+    }
+    if (rehearses && !REHEARSAL_IS_BUILT) {
+        return refuse(state, CR3SCOPE_BAD_FLAGS,
+                      "this build has no rehearsal, it lacks CR3SCOPE_REHEARSAL: flags are ",
                       request->flags);
     }
     bool has_pcids = (state->planned.cr4 & CR4_PCIDE) != 0;
@@ -209,6 +252,12 @@ enum cr3scope_status switch_request_check(struct switch_state *state,
                       "scratch memory is too small or not aligned: ", request->scratch_bytes);
     }
     enum cr3scope_status status = check_cpu(state);
+    if (status == CR3SCOPE_OK && request->read == NULL && (state->cpu.cr4 & CR4_CET) == 0 &&
+        !offset_is_right(state, request->physical_offset)) {
+        return refuse(state, CR3SCOPE_BAD_OFFSET,
+                      "the page tables in force are not where physical_offset has them: ",
+                      request->physical_offset + (state->cpu.cr3 & ENTRY_FRAME_MASK));
+    }
     if (status == CR3SCOPE_OK) {
         status = check_ranges(state, request);
     }

@@ -35,6 +35,7 @@ struct switch_state {
     uint64_t *scratch;
     size_t scratch_words;
     size_t findings;
+    bool has_root;      /* there is a top table: what is behind it can be told */
     struct message why; /* the first finding, or why the request is refused */
     bool breakpoint;    /* one is expected on the way */
     bool in_handler;
@@ -51,7 +52,7 @@ void switch_state_tell(struct switch_state *state, const struct cr3scope_request
 
 /** Holds the request against what the call demands; else the reason is in state->why. */
 enum cr3scope_status switch_request_check(struct switch_state *state,
-                                          const struct cr3scope_request *request);
+                                          const struct cr3scope_request *request, bool rehearses);
 
 /** The planned state, the jump, the plan. After state->cpu. */
 void switch_plan_make(struct switch_state *state, const struct cr3scope_request *request);

@@ -8,7 +8,8 @@
 
 static unsigned flags(const struct config *config) {
     return CR3SCOPE_WARN | CR3SCOPE_SAFE_GDT | (config->safe_idt ? CR3SCOPE_SAFE_IDT : 0) |
-           (config->breakpoint ? CR3SCOPE_BREAKPOINT : 0);
+           (config->breakpoint ? CR3SCOPE_BREAKPOINT : 0) |
+           (config->rehearse ? CR3SCOPE_REHEARSE : 0);
 }
 
 void planned_state_make(struct boot *boot) {

@@ -140,6 +140,12 @@ def test_a_cycle_ends_and_a_table_met_again_refers_to_where_it_is_shown() -> Non
     assert any("as below PML4[0]" in line for line in text(tree))
 
 
+def test_of_tables_that_are_one_line_only_the_first_is_said_to_lead_back() -> None:
+    pages = Pages({ROOT + 0x1000 * number: [ROOT + 0x1000 * index | FLAGS for index in range(512)] for number in range(512)})
+    told = [line for line in text(folded(pages, CpuState(ROOT))) if "in each of 511 tables" in line]
+    assert len(told) >= 2 and all("the first:" in line for line in told[:2])
+
+
 def test_what_leads_nowhere_says_why() -> None:
     pages = path(FLAGS, FLAGS, FLAGS)
     pages.put(ROOT, 1, 0x77000 | FLAGS)

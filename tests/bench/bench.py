@@ -32,7 +32,7 @@ TABLES_AT = 16 << 20  # where the million entries lie in the guest's memory
 MAPS_RUNS = 11
 FUZZ_LOGS = 100_000
 MANY_MAPS = 100_000
-BOOTED = {"wire", "verdict", "report", "borders", "overhead", "many-maps"}  # need the captures of two boots
+BOOTED = {"wire", "verdict", "report", "borders", "overhead", "tree", "many-maps"}  # need the captures of two boots
 
 rows: list[tuple[str, float, str, float]] = []
 
@@ -233,6 +233,25 @@ def bench_maps(folder: Path) -> None:
     record("gdb: maps of a million entries", in_gdb["maps"], "s", 3)
 
 
+def bench_tree(folder: Path, capture: Path) -> None:
+    """`cr3scope maps --tree`: of a million entries, and how many lines the default boot's space takes."""
+    tables, output = folder / "tree.img", folder / "tree.txt"
+    subprocess.run([ROOT / "scripts/boot/python", ROOT / "tests/bench/million_pages.py", tables, f"{TABLES_AT:x}"], check=True)
+    source: list[str | Path] = ["maps", "--tree", tables, "--base", f"{TABLES_AT:x}", "--cr3", f"{TABLES_AT:x}", "--cr4", "20", "--efer", "d00"]
+    memory: list[int] = []
+    times = []
+    for _ in range(RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        memory.append(_peak_memory(source, output, 0))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    record("maps --tree of a million entries, CPU time", statistics.median(times), "s", 0.4)
+    record("its memory at most", max(memory) / 1024, "MB", 150)
+    record("its lines", len(output.read_bytes().splitlines()), "lines", 50)
+    _peak_memory(["maps", "--tree", capture], output, 0)
+    record("lines of the default boot's tree", len(output.read_bytes().splitlines()), "lines", 50)
+
+
 def bench_gdb(folder: Path) -> None:
     """gdb's commands right before the reference loader's switch, on OVMF's tables."""
     commands = ("check", "walk $pc", "maps", "maps --new", "diff", "handoff", f"save {folder / 'saved.core'}",
@@ -299,6 +318,7 @@ def groups(folder: Path, healthy: Path, faulty: Path) -> dict[str, Callable[[], 
         "triage": lambda: bench_triage(folder),
         "logs": lambda: bench_logs(folder),
         "maps": lambda: bench_maps(folder),
+        "tree": lambda: bench_tree(folder, healthy),
         "gdb": lambda: bench_gdb(folder),
         "faults": bench_faults,
         # Last: a child's peak is at least that of the process that starts it.

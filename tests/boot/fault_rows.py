@@ -21,9 +21,9 @@ from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.exceptions import name as exception_name
 
 FORMS = {
-    "safe": "safe_idt=on",
+    "safe": "safe_idt=on;rehearse=on",
     "kept": "safe_idt=off",
-    "full/safe": "identity=full;safe_idt=on",
+    "full/safe": "identity=full;safe_idt=on;rehearse=on",
     "full/kept": "identity=full;safe_idt=off",
 }
 
@@ -128,7 +128,7 @@ def judge(row: Row, form: str, run: Run) -> Judged:
     foretold = before_the_switch(run)
     before = first_rule(foretold, rule) if foretold else ""
     at_the_end = first_rule(verdict, rule)
-    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict), *_unwalked(verdict), *_invented(run)]
+    failures = [*_misnamed(rule, shows, before, at_the_end), *JUDGES[shows](verdict), *_unwalked(verdict), *_invented(run), *_rehearsed(verdict, form)]
     return Judged(
         row,
         form,
@@ -149,6 +149,24 @@ def _unwalked(verdict: Verdict) -> list[str]:
         return ["no walk of the page fault"]
     right = walk["refused"] is not None and any(level["guilty"] for level in walk["levels"])
     return [] if right or not walk["levels"] else [f"the walk refuses nothing: {walk}"]
+
+
+# What the loader says of a rehearsal that it does not make.
+_NOT_MADE = ("the root is of no use", "the CPU itself refuses the planned cr0, cr4, efer or cr3")
+
+
+def _rehearsed(verdict: Verdict, form: str) -> Iterator[str]:
+    """What is wrong with the rehearsal: the CPU itself says before the switch what the model says, and what then comes."""
+    told = verdict["rehearsal"]
+    if "rehearse=on" not in FORMS[form] or verdict["prediction"] is None:
+        return
+    if told is None:
+        yield "no rehearsal"
+    elif told["state"] == "refused":
+        if not told["why"].startswith(_NOT_MADE):
+            yield f"no rehearsal was made: {told['why']}"
+    elif told["state"] != "whole" or told["agreement"] is not True:
+        yield f"the rehearsal does not agree with the model: {told}"
 
 
 def _invented(run: Run) -> list[str]:

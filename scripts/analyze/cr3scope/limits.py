@@ -17,7 +17,7 @@ CAPTURE_BYTES: Final = 1 << 28  # the longest captures known, of weeks of boots,
 # and `region` a loader may write one a page. All others that stand alone: far more than any writer has.
 CAPTURE_KIND: Final = 1 << 10
 CAPTURE_KINDS: Final = {"map": 1 << 17, "set": 1 << 17, "table": 1 << 16, "region": 1 << 16, "plan": 1 << 12,
-                        "preflight": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
+                        "preflight": 1 << 12, "rehearsal": 1 << 12, "check": 1 << 12, "segment": 1 << 8, "image": 1 << 8}  # fmt: skip
 CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
@@ -124,6 +124,21 @@ TREE_LINES_OF_TABLE: Final = 40  # a table whose entries alternate is no tree an
 TREE_JUDGED_BYTES: Final = 1 << 20  # of a capture, whose verdict says which entries are to blame
 TREE_COPIES: Final = 1 << 14  # tables of one shape whose frames are compared with each other
 DRAWN_LINES: Final = 1 << 9  # of a picture: more is no picture of a paper any more
+
+# Agents: what one client of `cr3scope mcp` may send, and what it gets. A model reads some thousand lines at most.
+MCP_LINE_BYTES: Final = 1 << 20  # of one message
+MCP_READ_BYTES: Final = 1 << 16  # at once
+MCP_WORDS: Final = 256  # of one argument
+MCP_WORD_LETTERS: Final = 1 << 12
+MCP_CALLS: Final = 4  # at work at once
+MCP_WAITING: Final = 64  # calls that are not answered yet
+MCP_TEXT_BYTES: Final = 1 << 16
+MCP_JSON_BYTES: Final = 1 << 20
+MCP_PAGE_BYTES: Final = 1 << 20  # a default boot's report has 300 kB at most
+MCP_SECONDS: Final = 120.0  # of a call that only reads
+MCP_RUN_SECONDS: Final = 600.0
+MCP_END_SECONDS: Final = 5.0  # from the end of a call to the end of its process
+MCP_LINGER_SECONDS: Final = 5.0  # of calls that only read, after the client's last word
 
 # Listings.
 LISTING_FRAMES: Final = 1 << 16  # that one range lists one by one

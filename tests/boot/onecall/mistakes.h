@@ -1,5 +1,6 @@
 /* One request after another, each with one mistake, checked and told: the same in every
  * environment. */
+#define CR3SCOPE_REHEARSAL
 #define CR3SCOPE_IMPLEMENTATION
 #include "cr3scope.h"
 
@@ -33,12 +34,20 @@ static uint64_t *entry_of(uint64_t virt, unsigned level) {
 
 static void spoil(unsigned number);
 
+/* At KERNEL + 10h what `accesses` say: mov (%rdi), %rax; movaps %xmm0, -40(%rsp); then the end of
+ * the machine. */
+static const uint8_t accessing[] = {0x48, 0x8b, 0x07, 0x90, 0x90, 0x90, 0x90, 0x90, 0x0f, 0x29,
+                                    0x44, 0x24, 0xd8, 0xb0, 0x10, 0xe6, 0xf4, 0xeb, 0xfe};
+
 /* Healthy: own image mapped as it is, a stack, two pages of code, boot info. */
 static void build(uint64_t base, uint64_t bytes) {
     uint64_t root;
     pool_used = 0;
     for (unsigned i = 0; i < sizeof(pool) / 8; i++) {
         ((uint64_t *)pool)[i] = 0;
+    }
+    for (unsigned i = 0; i < sizeof(accessing); i++) {
+        code[0x10 + i] = accessing[i];
     }
     next_table(0, &root);
     map(root, 0, base, base, bytes, PRESENT | WRITABLE);
@@ -78,6 +87,67 @@ static void say(const char *text) {
     }
 }
 
+/* Of the machine, before and after: registers, and sums over memory. */
+struct machine {
+    struct cr3scope_i_cpu_state cpu;
+    uint64_t debug_status, vector_register[2];
+    uint64_t tables, mapped, image;
+};
+
+static uint64_t sum(const void *first, uint64_t bytes, uint64_t left_out) {
+    uint64_t total = bytes;
+    for (uint64_t i = 0; i < bytes / 8; i++) {
+        total =
+            (total << 7 | total >> 57) * 0x100000001b3 + (((const uint64_t *)first)[i] & ~left_out);
+    }
+    return total;
+}
+
+#define ACCESSED_AND_DIRTY UINT64_C(0x60)
+#define STACK_IN_USE UINT64_C(16384)
+
+/* Its own stack and the library's buffer are in the image, and change. */
+__attribute__((noinline)) static void look(struct machine *seen, uint64_t base, uint64_t bytes) {
+    uint64_t here_on_stack = (uint64_t)__builtin_frame_address(0);
+    __builtin_memset(seen, 0, sizeof(*seen));
+    cr3scope_i_cpu_read(&seen->cpu);
+    seen->debug_status = cr3scope_i_cpu_read_dr6();
+    __asm__ volatile("movups %%xmm0, %0" : "=m"(seen->vector_register));
+    seen->tables = sum(pool, sizeof(pool), ACCESSED_AND_DIRTY);
+    seen->mapped = sum(stack, sizeof(stack), 0) + 3 * sum(code, sizeof(code), 0) +
+                   5 * sum(info, sizeof(info), 0);
+    for (uint64_t at = base; at + PAGE <= base + bytes; at += PAGE) {
+        bool is_buffer = at + PAGE > (uint64_t)buffer && at < (uint64_t)buffer + sizeof(buffer);
+        bool is_stack = at + STACK_IN_USE > here_on_stack && at < here_on_stack + STACK_IN_USE;
+        seen->image += is_buffer || is_stack ? 0 : sum((const void *)at, PAGE, ACCESSED_AND_DIRTY);
+    }
+}
+
+static bool is_same(const struct machine *before, const struct machine *after) {
+    for (unsigned i = 0; i < sizeof(*before); i++) {
+        if (((const uint8_t *)before)[i] != ((const uint8_t *)after)[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool rehearses; /* each check, and says whether the machine is as before */
+
+static unsigned check_one(uint64_t base, uint64_t bytes) {
+    struct machine seen[2];
+    unsigned status = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        look(&seen[i], base, bytes);
+        if (i == 0) {
+            status = (unsigned)(rehearses ? cr3scope_rehearse(&request) : cr3scope_check(&request));
+        }
+    }
+    say(is_same(&seen[0], &seen[1]) ? "the machine is as before\r\n"
+                                    : "the machine is another\r\n");
+    return status;
+}
+
 /* Number 0 is healthy; `count` in all. base, bytes: of the program, which is mapped where it lies.
  */
 __attribute__((noreturn, unused)) static void check_all(uint64_t base, uint64_t bytes,
@@ -87,7 +157,7 @@ __attribute__((noreturn, unused)) static void check_all(uint64_t base, uint64_t 
         build(base, bytes);
         spoil(number);
         char line[] = "checked 00 status 00\r\n";
-        unsigned status = (unsigned)cr3scope_check(&request);
+        unsigned status = check_one(base, bytes);
         line[8] = (char)('0' + number / 10);
         line[9] = (char)('0' + number % 10);
         line[18] = (char)('0' + status / 10);
@@ -97,7 +167,14 @@ __attribute__((noreturn, unused)) static void check_all(uint64_t base, uint64_t 
     speak_and_end("all are checked\r\n", PASSED);
 }
 
-#define MISTAKES 33
+#define MISTAKES 36 /* for any CPU */
+#define MISTAKES_OF_ALL 40
+
+static uint64_t read_cr4(void) {
+    uint64_t value;
+    __asm__ volatile("mov %%cr4, %0" : "=r"(value));
+    return value;
+}
 
 static void spoil(unsigned number) {
     switch (number) {
@@ -197,6 +274,36 @@ static void spoil(unsigned number) {
     case 32:
         request.stack_top -= 8;
         accesses[1].virt -= 8;
+        break;
+    case 33: /* nothing is mapped there */
+        request.physical_offset = BIT(46);
+        break;
+    case 34: /* other memory is */
+        request.physical_offset = PAGE;
+        break;
+    case 35: /* nobody can read it */
+        request.root = BIT(38);
+        break;
+    /* From here on for CPUs that have the feature. Their control registers are the planned ones
+     * alone. */
+    case 36: /* PCIDs, which the machine does not use as yet */
+        request.cr4 = read_cr4() | BIT(17);
+        request.root |= 5;
+        break;
+    case 37: /* SMEP and SMAP, and a kernel that is the user's */
+        request.cr4 = read_cr4() | BIT(20) | BIT(21);
+        for (unsigned level = 1; level <= 4; level++) {
+            *entry_of(KERNEL, level) |= BIT(2);
+            *entry_of(INFO, level) |= BIT(2);
+        }
+        break;
+    case 38: /* global pages stay on */
+        request.cr4 = read_cr4() | BIT(7);
+        *entry_of(KERNEL, 1) |= BIT(8);
+        *entry_of(STACK, 1) |= BIT(8);
+        break;
+    case 39: /* without NXE bit 63 is reserved: the stack, boot info and the way there */
+        request.efer = BIT(8) | BIT(10);
         break;
     }
 }

@@ -1,6 +1,7 @@
 /* A mistake of mistakes.h that is carried out on a machine with a screen. Command line: WIDTH
  * HEIGHT BITS MISTAKE, and PITCH, where it is to be another one than the screen's. On
- * trace/examples/multiboot/climb.S. */
+ * trace/examples/multiboot/start.S. */
+#define CR3SCOPE_CLIMB
 #define CR3SCOPE_SCREEN
 #include "mistakes.h"
 

@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../trace/switch_jump.h"
 #include "trace/control_registers.h"
 #include "trace/paging.h"
 
 struct cpu_state fake_cpu;
 bool fake_cpu_was_changed;
 jmp_buf *fake_cpu_halted;
+unsigned fake_cpu_nmis;
 static uint64_t next_table;
 
 /* Bytes at places as in switch_jump.S, and the stubs: nobody runs them here. */
@@ -53,6 +53,50 @@ void cpu_interrupts_off(void) {
     fake_cpu_was_changed = true;
 }
 
+uint64_t cpu_read_dr6(void) {
+    return 0;
+}
+
+void cpu_write_dr6(uint64_t value) {
+    (void)value;
+}
+
+void cpu_raise_nmi(void) {
+    fake_cpu_nmis++;
+}
+
+const char rehearse_code[1024] __attribute__((aligned(16)));
+__asm__(".globl rehearse_stubs, rehearse_code_end\n"
+        ".hidden rehearse_stubs, rehearse_code_end\n"
+        ".set rehearse_stubs, rehearse_code + 512\n"
+        ".set rehearse_code_end, rehearse_code + 1024\n");
+__asm__(".globl switch_try_read_end, switch_try_read_nmi\n"
+        ".hidden switch_try_read_end, switch_try_read_nmi\n"
+        ".set switch_try_read_end, switch_first + 130\n"
+        ".set switch_try_read_nmi, switch_first + 140\n");
+
+/* Nothing is mapped anywhere: requests here have a callback. */
+EXCEPTION_ABI unsigned switch_try_read(uint64_t virt, uint64_t *value_ret,
+                                       const struct switch_tables *guarded,
+                                       const struct switch_tables *now) {
+    (void)virt;
+    (void)value_ret;
+    (void)guarded;
+    (void)now;
+    return 0;
+}
+
+void (*fake_rehearse)(struct switch_probe *probe);
+
+/* As on a machine that allows all, unless the test has another one. */
+EXCEPTION_ABI void rehearse_enter(struct switch_probe *probe) {
+    probe->entered = 1;
+    probe->vector = PROBE_WENT_THROUGH;
+    if (fake_rehearse != NULL) {
+        fake_rehearse(probe);
+    }
+}
+
 void cpu_halt(void) {
     if (fake_cpu_halted != NULL) {
         longjmp(*fake_cpu_halted, 1);
@@ -80,6 +124,8 @@ void fake_switch_reset(struct fake_memory *memory, unsigned levels) {
     fake_cpu.features = CPU_NX;
     memcpy(fake_cpu.vendor, "GenuineIntel", sizeof(fake_cpu.vendor));
     fake_cpu_was_changed = false;
+    fake_rehearse = NULL;
+    fake_cpu_nmis = 0;
     next_table = UINT64_C(0x10000);
     fake_memory_page(memory, FAKE_OLD_ROOT);
     fake_memory_page(memory, FAKE_NEW_ROOT);

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 
+#include "../../../trace/switch_rehearse.h"
 #include "support/fake_memory.h"
 #include "trace/cpu.h"
 
@@ -17,6 +18,11 @@ extern bool fake_cpu_was_changed;
 
 /** Where cpu_halt() goes; NULL: no test expects it. */
 extern jmp_buf *fake_cpu_halted;
+
+/** How often an NMI's own handler was called. */
+extern unsigned fake_cpu_nmis;
+/** What an access under the new root comes to, beside going through; NULL: all go through. */
+extern void (*fake_rehearse)(struct switch_probe *probe);
 
 /** A CPU in long mode whose old tables, in `memory`, are still empty but for the root. */
 void fake_switch_reset(struct fake_memory *memory, unsigned levels);

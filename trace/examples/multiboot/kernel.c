@@ -1,5 +1,6 @@
-/* A Multiboot kernel: climb.S has brought it to long mode; here it makes its real tables and goes
+/* A Multiboot kernel: start.S has brought it to long mode; here it makes its real tables and goes
  * there. */
+#define CR3SCOPE_CLIMB
 #define CR3SCOPE_IMPLEMENTATION
 #include "cr3scope.h"
 

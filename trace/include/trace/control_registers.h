@@ -4,11 +4,14 @@
 #include <stdint.h>
 
 #define CR0_PROTECTION (UINT64_C(1) << 0)
+#define CR0_EMULATION (UINT64_C(1) << 2)
+#define CR0_TASK_SWITCHED (UINT64_C(1) << 3)
 #define CR0_WRITE_PROTECT (UINT64_C(1) << 16)
 #define CR0_PAGING (UINT64_C(1) << 31)
 
 #define CR4_PAE (UINT64_C(1) << 5)
 #define CR4_PGE (UINT64_C(1) << 7)
+#define CR4_OSFXSR (UINT64_C(1) << 9)
 #define CR4_LA57 (UINT64_C(1) << 12)
 #define CR4_PCIDE (UINT64_C(1) << 17)
 #define CR4_SMEP (UINT64_C(1) << 20)

@@ -52,6 +52,11 @@ void cpu_write_cr0(uint64_t value);
 void cpu_write_cr3(uint64_t value);
 void cpu_write_cr4(uint64_t value);
 void cpu_interrupts_off(void);
+/** Debug status: what a single step leaves there. Need CPL 0. */
+uint64_t cpu_read_dr6(void);
+void cpu_write_dr6(uint64_t value);
+/** Calls the handler of NMIs that is in force. */
+void cpu_raise_nmi(void);
 /** Interrupts off, for ever. */
 __attribute__((noreturn)) void cpu_halt(void);
 

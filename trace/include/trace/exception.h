@@ -41,6 +41,9 @@ void exception_trace(struct trace *trace, const char *by, const struct exception
 extern const char exception_stubs[EXCEPTION_VECTORS][16] EXCEPTION_HIDDEN;
 EXCEPTION_ABI void exception_dispatch(struct exception_frame *frame) EXCEPTION_HIDDEN;
 
+/** Writes a present 64-bit interrupt gate to target. ist: 0..7. */
+void exception_fill_gate(uint64_t gate_ret[2], uint64_t target, uint16_t code_selector,
+                         unsigned ist);
 /** Writes an IDT of 256 present 64-bit interrupt gates to the stubs. ist: 0..7, for all. */
 void exception_fill_idt(uint64_t gates_ret[2 * EXCEPTION_VECTORS], uint16_t code_selector,
                         unsigned ist);

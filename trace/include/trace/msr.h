@@ -5,6 +5,8 @@
 
 #define MSR_EFER 0xc0000080u
 #define MSR_PAT 0x277u
+#define MSR_S_CET 0x6a2u
+#define MSR_PKRS 0x6e1u
 
 static inline uint64_t msr_read(uint32_t msr) {
     uint32_t low;

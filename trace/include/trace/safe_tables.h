@@ -18,6 +18,10 @@
 #define SELECTOR_CODE 0x38u
 #define SELECTOR_TSS 0x40u
 
+/* Descriptor types (Intel SDM volume 3A, 3.4.5). */
+#define DESCRIPTOR_CODE_64 UINT64_C(0x00af9b000000ffff) /* present, DPL 0, code, readable, L=1 */
+#define DESCRIPTOR_DATA UINT64_C(0x00cf93000000ffff)    /* present, DPL 0, data, writable */
+
 #define SAFE_GDT_ENTRIES 10u
 #define SAFE_STACK_BYTES 8192u
 #define TSS_BYTES 104u

@@ -84,6 +84,9 @@ enum cr3scope_abi {
     64u /* sti right before the switch, with CR3SCOPE_PENDING_VECTOR pending:                      \
            for tests of an IDT */
 #define CR3SCOPE_PENDING_VECTOR 0x20
+#define CR3SCOPE_REHEARSE                                                                          \
+    128u /* after the check the CPU itself makes each planned access under the new root, and comes \
+            back; the one-file library has it with CR3SCOPE_REHEARSAL */
 
 /** For uart_port and debugcon_port. */
 #define CR3SCOPE_NO_PORT 0xffffu
@@ -155,6 +158,9 @@ struct cr3scope_request {
 
 #define CR3SCOPE_MOST_ACCESSES 45
 
+/** What the rehearsal takes of the scratch memory, or of the buffer behind 40960 bytes. */
+#define CR3SCOPE_REHEARSAL_BYTES ((size_t)32768)
+
 /** A buffer in which the page tables of both address spaces may have so many pages each. */
 #define CR3SCOPE_BUFFER_FOR(tables) ((size_t)49152 + 24 * (size_t)(tables))
 /** The default: 2048, which is 4 GiB in 4 KiB pages. */
@@ -174,6 +180,7 @@ enum cr3scope_status {
     CR3SCOPE_MOVED,           /* its code or the buffer is mapped elsewhere in the new tables */
     CR3SCOPE_TOO_MANY_TABLES, /* the tables in force are more than the scratch memory holds */
     CR3SCOPE_NOT_CHECKED,     /* cr3scope_leave without a check that allowed it */
+    CR3SCOPE_BAD_OFFSET,      /* the tables in force are not at physical_offset */
 };
 
 #define CR3SCOPE_WARN_UNUSED __attribute__((warn_unused_result))
@@ -185,6 +192,16 @@ enum cr3scope_status {
  * request is refused, for the reason that cr3scope_reason() has.
  */
 enum cr3scope_status cr3scope_check(const struct cr3scope_request *request) CR3SCOPE_WARN_UNUSED;
+
+/**
+ * cr3scope_check with CR3SCOPE_REHEARSE: the CPU itself then loads the new root, with interrupts
+ * off and exceptions caught, makes each access of the plan, and comes back to the old one.
+ *
+ * What it writes is what it read there; registers, tables (but for accessed and dirty bits) and
+ * memory are as before. Where that cannot be done it says why, and nothing is rehearsed. An access
+ * that the CPU refuses is told, and a finding.
+ */
+enum cr3scope_status cr3scope_rehearse(const struct cr3scope_request *request) CR3SCOPE_WARN_UNUSED;
 
 /**
  * Checks and, where nothing is wrong or CR3SCOPE_WARN is set, turns interrupts off and switches:

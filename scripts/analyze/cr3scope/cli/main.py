@@ -34,6 +34,7 @@ VERBS = {
     "walk": "show every entry that an address meets, and which one vetoes",
     "diff": "show how two address spaces differ",
     "lint": "find in a kernel's file or a .efi image what will not boot, without booting it",
+    "mcp": "serve the verbs to agents and editors (Model Context Protocol, standard streams)",
     "explain": "explain a rule; without one, list them",
     "doctor": "tell versions and settings for a bug report, and where an internal error comes from",
 }
@@ -108,10 +109,14 @@ def _settled(status: int) -> int:
 
 def perform(words: Sequence[str]) -> int:
     """Run one command line and return its exit status; what goes wrong is an exception."""
-    parser = _parser(_verb_of(words))
-    arguments = parser.parse_args(words)
+    arguments = parsed(words)
     status: int = arguments.run(arguments)
     return status
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments of one command line; SystemExit, of argparse, which has said why, if it is none."""
+    return _parser(_verb_of(words)).parse_args(words)
 
 
 def _verb_of(words: Sequence[str]) -> str | None:

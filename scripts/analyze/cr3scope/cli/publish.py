@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.patience import patience
 from cr3scope.cli.results import Unwritten, judged_for_ci, shown, takes_stdout, write
 from cr3scope.render import json as json_form, text
 from cr3scope.render.terminal import wants_colour
@@ -26,7 +27,8 @@ def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: st
     if arguments.html is not None:
         from cr3scope.render import html
 
-        refused += write(arguments.html, html.render(verdict))
+        with patience(f"drawing {arguments.html}"):
+            refused += write(arguments.html, html.render(verdict))
     only = takes_stdout(arguments)
     if only == "json":
         sys.stdout.write(json_form.render(verdict))

@@ -63,6 +63,8 @@ def add_parser(subparsers: Subparsers) -> None:
     words.add_argument("--idle", metavar="SECONDS", type=_seconds,
                        help="ends the run of a guest that has said nothing and halted for so long: it is done")  # fmt: skip
     add_elf_option(parser)
+    parser.add_argument("--elf-kernel", action="store_true",
+                        help="take the file behind QEMU's -kernel as --elf too: for a command that others complete, as cargo does")  # fmt: skip
     add_who_options(parser)
     add_result_options(parser)
     parser.add_argument(
@@ -120,6 +122,10 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 def _prepare(arguments: argparse.Namespace) -> Command:
     command = read_command(_words(arguments))
+    if arguments.elf_kernel:
+        if command.kernel is None:
+            raise UnusableInput("--elf-kernel: the QEMU command has no -kernel")
+        arguments.elf = [*arguments.elf, ElfFile(command.kernel)]
     for file in arguments.elf:
         _check_twin(ElfTwin(file.path))
     folder: Path = arguments.folder

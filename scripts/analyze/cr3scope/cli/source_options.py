@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.patience import patience
 from cr3scope.cli.streams import say
 from cr3scope import numbers
 from cr3scope.errors import UnusableInput
@@ -126,7 +128,8 @@ def publish(
 def _write(target: str, document: Iterable[str]) -> str:
     """What went wrong, "" if nothing did."""
     try:
-        write_asked(Path(target), (piece.encode(errors="backslashreplace") for piece in document))
+        with patience(f"writing {target}"):
+            write_asked(Path(target), (piece.encode(errors="backslashreplace") for piece in document))
     except OSError as error:
         return f"{target}: {error.strerror}"
     return ""
@@ -136,8 +139,9 @@ def _print(pieces: Iterable[str]) -> None:
     """Pieces of many megabytes in all take the short way around the text layer."""
     out = sys.stdout
     out.flush()
-    for piece in pieces:
-        out.buffer.write(piece.encode(out.encoding, out.errors or "strict"))
+    with nullcontext() if out.isatty() else patience("writing the answer"):  # on a terminal one sees it come
+        for piece in pieces:
+            out.buffer.write(piece.encode(out.encoding, out.errors or "strict"))
 
 
 def as_json(report: dict[str, object]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-_INPUT, _OUTPUT, _ERROR = 0, 1, 2
+INPUT, OUTPUT, ERROR = 0, 1, 2
 
 
 class NotPrinted(OSError):
@@ -32,19 +32,19 @@ def prepare() -> None:
 
     A file that is opened later would else take a closed stream's place. What is read from it, or written to it, fails.
     """
-    for descriptor, mode in ((_INPUT, os.O_WRONLY), (_OUTPUT, os.O_RDONLY), (_ERROR, os.O_RDONLY)):
+    for descriptor, mode in ((INPUT, os.O_WRONLY), (OUTPUT, os.O_RDONLY), (ERROR, os.O_RDONLY)):
         if _is_closed(descriptor):
             os.open(os.devnull, mode)  # it gets the lowest free number, which is this one
     if sys.stdin is None:
-        sys.stdin = open(_INPUT, closefd=False)
+        sys.stdin = open(INPUT, closefd=False)
     if sys.stdout is None or sys.stdout is sys.__stdout__:
         own = sys.stdout
-        raw = io.BufferedWriter(_Output(_OUTPUT, "w", closefd=False))
+        raw = io.BufferedWriter(_Output(OUTPUT, "w", closefd=False))
         sys.stdout = io.TextIOWrapper(
             raw, encoding=own.encoding if own else "utf-8", line_buffering=bool(own) and own.isatty()
         )
     if sys.stderr is None:
-        sys.stderr = open(_ERROR, "w", encoding="utf-8", closefd=False)
+        sys.stderr = open(ERROR, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
@@ -55,7 +55,7 @@ def say(line: str) -> None:
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        _silence(_ERROR)
+        _silence(ERROR)
 
 
 def settle() -> str | None:
@@ -66,21 +66,21 @@ def settle() -> str | None:
     try:
         sys.stderr.flush()
     except (OSError, ValueError):
-        _silence(_ERROR)
+        _silence(ERROR)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _silence(_OUTPUT)
+        _silence(OUTPUT)
         raise
     except OSError as error:
-        _silence(_OUTPUT)
+        _silence(OUTPUT)
         return error.strerror or str(error)
     return None
 
 
 def hang_up() -> None:
     """Print nothing more on standard output, not even at the end of the process: its reader went away."""
-    _silence(_OUTPUT)
+    _silence(OUTPUT)
     settle()
 
 

@@ -40,9 +40,13 @@ class PlanPrediction:
 
 
 def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> PlanPrediction | None:
-    """Carry the plan through the model; return None if the trace lacks the CPU's state or the new tables."""
+    """Carry the plan through the model; return None if the trace lacks the CPU's state or the new tables.
+
+    A top table that the writer could not read is lacking too: what the CPU finds there nobody knows. Bits of CR3 that the CPU
+    itself refuses need no table.
+    """
     record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
-    if record is None or dump is None or not boot.plan:
+    if record is None or dump is None or not boot.plan or (dump.root_is_unreadable and not cpu_state(record).cr3_reserved):
         return None
     cpu, registers, tables = cpu_state(record), Registers.of(record.registers), DumpTables(dump)
     firmware = Firmware.of(boot)

@@ -203,7 +203,7 @@ class _Fold:
         self._met[key] = branch.entry
         count = group.count * width
         way = (*group.way, target)
-        below = _Group(group.depth + 1, children, count, virt, branch.granted, way)
+        below = _Group(group.depth + 1, children.astype(np.int64), count, virt, branch.granted, way)
         if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
             self.left_out += len(self._runs(below, following))
             return branch

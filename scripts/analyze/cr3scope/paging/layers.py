@@ -40,7 +40,7 @@ class Layer:
     form: bits.EntryFormat
     phys: list[int]
     tables: list[Entries]
-    child: I64 = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
+    child: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), dtype=np.int32))
     codes: I64 = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
     mapped: U64 = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
     shape: list[int] = field(default_factory=list)
@@ -98,7 +98,7 @@ def _descend(layer: Layer, form: bits.EntryFormat, tables: Tables, cpu: CpuState
     """The tables to which the entries of a layer lead, each once."""
     _look(layer, cpu, platform)
     rows, indices = np.nonzero(kinds_of(layer.codes) == TABLE)
-    layer.child = np.full(layer.codes.shape, -1, dtype=np.int64)
+    layer.child = np.full(layer.codes.shape, -1, dtype=np.int32)
     if not len(rows):
         return Layer(form, [], [])
     targets = np.empty(len(rows), dtype=np.uint64)
@@ -108,7 +108,7 @@ def _descend(layer: Layer, form: bits.EntryFormat, tables: Tables, cpu: CpuState
         targets[there] = table[indices[there]] & np.uint64(bits.ADDRESS_MASK)
     known, inverse = np.unique(targets, return_inverse=True)
     following = Layer(form, [], [])
-    place = np.full(len(known), -1, dtype=np.int64)
+    place = np.full(len(known), -1, dtype=np.int32)
     kind = np.full(len(known), UNREAD, dtype=np.int64)
     for number, phys in enumerate(integers(known[: limits.TREE_TABLES])):
         table_there = table_entries(tables, form, phys)
@@ -126,7 +126,7 @@ def _look(layer: Layer, cpu: CpuState, platform: Platform) -> None:
     """What each entry is, as far as it says so itself."""
     form = layer.form
     layer.codes = np.zeros((len(layer.tables), form.entries), dtype=np.int64)
-    layer.child = np.full((len(layer.tables), form.entries), -1, dtype=np.int64)
+    layer.child = np.full((len(layer.tables), form.entries), -1, dtype=np.int32)
     for start in range(0, len(layer.tables), TABLES_AT_ONCE):
         value = np.stack(layer.tables[start : start + TABLES_AT_ONCE])
         is_leaf: npt.NDArray[np.bool_] = np.full(value.shape, form.is_last)

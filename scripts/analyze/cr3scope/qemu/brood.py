@@ -22,6 +22,11 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def end_with_parent() -> None:
+    """Let this process get SIGTERM when the thread that has started it ends, so that it can clear away."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Brood:
     """Starts commands, each in a session of its own. Orphans of theirs become children of this process."""
 

@@ -16,10 +16,11 @@ from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.switched import Switch
 from cr3scope.model.prediction import Prediction
+from cr3scope.model.rehearsed import RehearsedStep
 from cr3scope.render import chain, message
 from cr3scope.render import finding as words
 from cr3scope.render.text import step_words
-from cr3scope.verdict.types import BootOutcome, FaultWalk, Verdict
+from cr3scope.verdict.types import BootOutcome, FaultWalk, Rehearsal, Verdict
 from cr3scope.x86.access import EntryRef, Fault
 from cr3scope.x86.ending import WITHOUT_EXCEPTION
 from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
@@ -50,6 +51,7 @@ def as_dict(verdict: Verdict) -> dict[str, object]:
             {"from": _hex(each.source), "to": _hex(each.target), "times": each.times, "from_place": each.places[0], "to_place": each.places[1]}
             for each in verdict.path
         ],
+        "rehearsal": _rehearsal(verdict.rehearsal),
         "shaped": [{"what": each.what, "rip": _hex(each.rip), "place": each.place} for each in verdict.shaped],
     }
 
@@ -123,6 +125,34 @@ def _prediction(prediction: Prediction | None) -> dict[str, object] | None:
         "diverges": prediction.diverges,
         "diverges_words": message.text(prediction.diverges_words),
         "followed": message.text(prediction.followed) if prediction.followed else "",
+    }
+
+
+def _rehearsal(rehearsal: Rehearsal | None) -> dict[str, object] | None:
+    """What the CPU itself said before the switch; null where nobody asked it."""
+    if rehearsal is None:
+        return None
+    return {
+        "state": rehearsal.end.value,
+        "why": rehearsal.why,
+        "agreement": rehearsal.agreement,
+        "steps": [_rehearsed(step) for step in rehearsal.steps],
+    }
+
+
+def _rehearsed(tried: RehearsedStep) -> dict[str, object]:
+    record, fault = tried.record, tried.fault
+    outcome = "untried" if not record.is_tried else "ok" if fault is None else "fault"
+    return {
+        "step": record.step,
+        "name": tried.step.name,
+        "outcome": outcome,
+        "vector": record.vector,
+        "error_code": record.error,
+        "cr2": _hex(fault.cr2) if fault else None,
+        "virt": _hex(record.virt),
+        "why": record.why,
+        "agrees": tried.agrees,
     }
 
 

@@ -160,6 +160,10 @@ def _story(verdict: Verdict, colour: bool) -> Iterator[str]:
         yield from _symbols(verdict, colour)
         for words in chain.lines(observation):
             yield from _labelled("  ", "then", words, 8, colour)
+    if verdict.rehearsal is not None:
+        from cr3scope.render import rehearsal  # a log alone tells of none
+
+        yield from _labelled("  ", "tried", rehearsal.words(verdict.rehearsal), 9, colour)
     if observation is not None:
         struck = observation.first is not None and observation.ending is not None
         predicted = prediction is not None and prediction.first is not None

@@ -58,7 +58,7 @@ def _rows(tree: Folded, branches: Sequence[Branch], depth: int, names: Names, ma
 
 def as_blocks(tree: Folded, description: str, names: Names, marks: Marks) -> Iterator[Block]:
     """Yield totals, what was looked at, then a line for each branch, and below it what it takes away from all that follows."""
-    yield f"{size_text(tree.mapped)} mapped by {tree.tables} table{'' if tree.tables == 1 else 's'}"
+    yield f"{'at least ' if tree.is_cut else ''}{size_text(tree.mapped)} mapped by {tree.tables} table{'' if tree.tables == 1 else 's'}"
     yield description
     lines = list(rows(tree, names, marks))
     if not lines:
@@ -134,7 +134,8 @@ def _notes(branch: Branch, names: Names) -> Iterator[str]:
         yield f"frames in {branch.pieces} pieces"
     yield from _ENDS.get(branch.leads, ())
     if branch.leads is Leads.BACK:
-        yield f"back to the {bits.LEVEL_NAMES[branch.back]}, a self-map" if branch.back else "back to its own way"
+        whose = "the first: " if branch.copies > 1 else ""
+        yield f"{whose}back to the {bits.LEVEL_NAMES[branch.back]}, a self-map"
     if branch.again is not None:
         yield f"as below {entry_name(branch.again)}"
     if branch.leads is Leads.REST:

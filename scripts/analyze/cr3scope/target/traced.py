@@ -33,7 +33,8 @@ def as_it_stands(boot: Boot, now: StoppedCpu) -> Boot:
     live, recorded = _dump(boot, now), boot.dumps.get(_NEW)
     preflight = boot.preflight if recorded is not None and _are_equal(live, recorded) else []
     memories = dict(_memories(boot, now))
-    return replace(boot, dumps={**boot.dumps, _NEW: live}, memories=memories, preflight=preflight)
+    rehearsal = boot.rehearsal if preflight is boot.preflight else []
+    return replace(boot, dumps={**boot.dumps, _NEW: live}, memories=memories, preflight=preflight, rehearsal=rehearsal)
 
 
 def _are_equal(one: Dump, other: Dump) -> bool:

@@ -25,6 +25,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import message
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
+from cr3scope.model.rehearsed import rehearsed
 from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
@@ -32,7 +33,7 @@ from cr3scope.verdict.fault_walk import walk_in_capture
 from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.observation import agree, is_late_strike, observe
 from cr3scope.verdict.places import placed
-from cr3scope.verdict.types import FaultWalk, Verdict
+from cr3scope.verdict.types import FaultWalk, Rehearsal, RehearsalEnd, Verdict
 from cr3scope.x86.platform import Platform, Version
 
 _UNPROMISED = (
@@ -128,6 +129,8 @@ def _case_of_boot(
     agreement = agree(prediction, observation, boot, any_version=qemu is None)
     if predicted and observation and agreement is False and predicted.prediction.survives:
         agreement = is_late_strike(observation, predicted.strikes)
+    if observation is not None and observation.is_routine and boot.rehearse is not None and agreement and prediction and not prediction.survives:
+        observation = replace(observation, is_routine=False)  # the alike ones before were the rehearsal's
     context = Context(
         boot=boot,
         intent=intent,
@@ -155,7 +158,7 @@ def _case_of_boot(
     return Case(
         findings, prediction, observation, agreement, walk,
         circumstances=frozenset(_circumstances(boot, predicted, findings, observation, intent)), diagnostics=tuple(diagnostics),
-        picture=_picture(context, lines),
+        picture=_picture(context, lines), rehearsal=_rehearsal(context),
     )  # fmt: skip
 
 
@@ -176,6 +179,16 @@ def _walk(context: Context, log: LogReport | None) -> FaultWalk | None:
     if log is not None and log.ending is not None:
         fault = log.fatal or log.first
     return walk_in_capture(context.boot, fault, context.attribution, context.platform)
+
+
+def _rehearsal(context: Context) -> Rehearsal | None:
+    """What the CPU itself said; None if nobody asked it, or nothing is known of the new tables."""
+    last = context.boot.rehearse
+    if last is None or context.switch is None:
+        return None
+    ends = {"end": RehearsalEnd.WHOLE, "refused": RehearsalEnd.REFUSED}
+    steps = tuple(rehearsed(context.boot, context.tables, context.cpu, context.platform))
+    return Rehearsal(ends.get(last.state, RehearsalEnd.BROKEN), last.why, steps)
 
 
 def _picture(context: Context, lines: LineSource) -> Picture | None:
@@ -267,6 +280,7 @@ def _missing(boot: Boot) -> str:
         for there, words in (
             ("handoff" in boot.cpus, "the `cpu` record of the handoff"),
             ("new" in boot.dumps, "the dump of the new tables"),
+            ("new" not in boot.dumps or not boot.dumps["new"].root_is_unreadable, "the top table, which the writer could not read,"),
             (bool(boot.plan), "the plan"),
         )
         if not there

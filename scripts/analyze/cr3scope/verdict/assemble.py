@@ -19,6 +19,7 @@ def assemble(case: Case, texts: TextSource | None = None) -> Verdict:
     verdict = Verdict(
         status_of(case), case.findings, case.prediction, case.observation, case.agreement, case.diagnostics,
         walk=case.walk, mended=case.mended, boots=case.boots, picture=case.picture,
+        rehearsal=case.rehearsal,
     )  # fmt: skip
     if texts is None:
         return verdict

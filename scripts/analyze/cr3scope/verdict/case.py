@@ -10,7 +10,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.model.prediction import Prediction
-from cr3scope.verdict.types import BootOutcome, FaultWalk
+from cr3scope.verdict.types import BootOutcome, FaultWalk, Rehearsal
 
 if TYPE_CHECKING:
     from cr3scope.verdict.picture import Picture
@@ -56,6 +56,7 @@ class Case:
     diagnostics: tuple[Diagnostic, ...] = ()
     boots: tuple[BootOutcome, ...] = ()  # of the capture, those that were judged
     picture: Picture | None = field(default=None, compare=False, repr=False)
+    rehearsal: Rehearsal | None = None
 
     @property
     def has_error(self) -> bool:

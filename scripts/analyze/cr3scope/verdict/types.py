@@ -20,6 +20,7 @@ from cr3scope.model.prediction import Prediction
 from cr3scope.x86.access import EntryRef
 
 if TYPE_CHECKING:
+    from cr3scope.model.rehearsed import RehearsedStep
     from cr3scope.verdict.picture import Picture
 
 
@@ -94,6 +95,33 @@ class BootOutcome:
     words: str
 
 
+class RehearsalEnd(Enum):
+    """How far a rehearsal came."""
+
+    WHOLE = "whole"  # it told of every step that it could try
+    REFUSED = "refused"  # none was made, for a reason
+    BROKEN = "broken"  # it began, and nobody tells that it ended
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What the CPU itself did with the plan's steps under the new root, before the switch.
+
+    ``why``: the writer's reason of one that was refused. ``agreement``: whether the model says the same of all that were
+    tried; None if none was.
+    """
+
+    end: RehearsalEnd
+    why: str
+    steps: tuple[RehearsedStep, ...]
+
+    @property
+    def agreement(self) -> bool | None:
+        """Return whether model and CPU say the same of all steps that were tried; None if none was."""
+        said = [step.agrees for step in self.steps if step.agrees is not None]
+        return all(said) if said else None
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Everything one run of the analyzer has to say, findings in the order in which they strike."""
@@ -111,6 +139,7 @@ class Verdict:
     path: tuple[Branch, ...] = ()  # the last branches up to the death, where the plugin has kept them
     shaped: tuple[Shaping, ...] = ()  # what shaped the switch, in order, up to the death
     picture: Picture | None = field(default=None, compare=False, repr=False)  # of the boot that decides; None of a log alone
+    rehearsal: Rehearsal | None = None  # of the boot that decides; None if its trace tells of none
 
     @property
     def exit_status(self) -> int:

@@ -19,6 +19,8 @@ from cr3scope.input.capture.records import (
     PlanStep,
     PreflightRecord,
     RegionRecord,
+    RehearsalRecord,
+    RehearseRecord,
     SegmentRecord,
     SetRecord,
     TableRecord,
@@ -227,6 +229,19 @@ def _preflight(fields: Fields, line: int, boot: Boot) -> None:
     )
 
 
+def _rehearse(fields: Fields, line: int, boot: Boot) -> None:
+    boot.rehearse = RehearseRecord(line, fields.word("state", "begin", "end", "refused"), fields.optional_text("why") or "")
+
+
+def _rehearsal(fields: Fields, line: int, boot: Boot) -> None:
+    step, outcome = fields.number("step"), fields.word("outcome", "ok", "fault", "untried")
+    if outcome != "fault":
+        boot.rehearsal.append(RehearsalRecord(line, step, outcome == "ok", why=fields.optional_text("why") or ""))
+        return
+    vector, error = fields.number("vector", 0xFF), fields.number("error", 0xFFFFFFFF)
+    boot.rehearsal.append(RehearsalRecord(line, step, True, vector, error, fields.number("cr2"), fields.number("virt")))
+
+
 def _exit(fields: Fields, _line: int, boot: Boot) -> None:
     boot.exit = (fields.number("status"), fields.number("attempts"))
 
@@ -271,6 +286,8 @@ HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
     "set": _set,
     "plan": _plan,
     "preflight": _preflight,
+    "rehearse": _rehearse,
+    "rehearsal": _rehearsal,
     "exit": _exit,
     "call": _call,
     "fault": _fault,

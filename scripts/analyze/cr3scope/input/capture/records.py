@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.entry import ADDRESS_MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,11 @@ class Dump:
     tables: dict[int, npt.NDArray[np.uint64]]  # phys of the page -> its 512 entries
     unreadable: frozenset[int]
 
+    @property
+    def root_is_unreadable(self) -> bool:
+        """Return whether the writer could not read the top table: of what is behind it nothing is known."""
+        return self.cr3 & ADDRESS_MASK in self.unreadable
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryContents:
@@ -189,6 +195,32 @@ class PreflightRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RehearsalRecord:
+    """What the CPU itself said of a step under the new root, before the switch. ``virt``: the address that it tried.
+
+    Of a step that was not tried ``is_tried`` is False, and ``why`` tells the reason.
+    """
+
+    line: int
+    step: int
+    is_tried: bool
+    vector: int | None = None  # None: it went through
+    error: int | None = None
+    cr2: int | None = None
+    virt: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseRecord:
+    """How far the rehearsal has come: "begin", "end", or "refused" with the reason."""
+
+    line: int
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class FaultRecord:
     line: int
     by: str
@@ -226,6 +258,8 @@ class Boot:
     memories: dict[tuple[str, str], MemoryContents] = field(default_factory=dict)  # (name, when)
     plan: list[PlanStep] = field(default_factory=list)
     preflight: list[PreflightRecord] = field(default_factory=list)
+    rehearsal: list[RehearsalRecord] = field(default_factory=list)
+    rehearse: RehearseRecord | None = None  # the last word of it
     exit: tuple[int, int] | None = None  # status, attempts
     calls: list[CallRecord] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)

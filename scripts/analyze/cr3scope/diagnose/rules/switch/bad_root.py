@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule
+from collections.abc import Iterator
+
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 
@@ -28,6 +30,15 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     return Claim(title, stands_alone=True)
 
 
+def _check(context: Context) -> Iterator[Finding]:
+    dump = context.boot.dumps.get("new")
+    if dump is not None and dump.root_is_unreadable and not context.has(SWITCH):
+        yield RULE.finding(
+            message("CR3 points to {root}, where the loader could not read a table", root=Hex(dump.cr3)),
+            message("what the CPU finds there is not known: nothing is foreseen"),
+        )
+
+
 RULE = Rule(
     id="bad-root",
     title="CR3 is not the top table",
@@ -40,4 +51,5 @@ RULE = Rule(
     fix="Load CR3 with the physical address of the top table itself.",
     manual="Intel SDM volume 3A, 5.5.2 (use of CR3)",
     claim=_claim,
+    check=_check,
 )

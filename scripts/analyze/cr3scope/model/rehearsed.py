@@ -1,0 +1,61 @@
+"""What the CPU itself said of the plan's steps, in a rehearsal before the switch, beside what the model says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cr3scope.input.capture.records import Boot, PlanStep, RehearsalRecord
+from cr3scope.model.plan import strike
+from cr3scope.paging.tables import Tables
+from cr3scope.paging.walk import PageFault
+from cr3scope.x86 import exceptions
+from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.platform import Platform
+
+_THROUGH_THE_STACK = frozenset({exceptions.STACK_FAULT, exceptions.PROTECTION})
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsedStep:
+    """A step of the plan that was rehearsed. ``agrees``: whether the model says the same; None of one that was not tried."""
+
+    step: PlanStep
+    record: RehearsalRecord
+    foreseen: PageFault | None
+    agrees: bool | None
+
+    @property
+    def fault(self) -> Fault | None:
+        """Return the exception that the CPU raised; None if it let the access through, or did not try it."""
+        record = self.record
+        if record.vector is None:
+            return None
+        cr2 = record.cr2 if record.vector in exceptions.PAGE_FAULTS else None
+        return Fault(record.vector, record.error, cr2, None, is_fetch=self.step.kind is AccessKind.FETCH)
+
+
+def rehearsed(boot: Boot, tables: Tables, cpu: CpuState, platform: Platform) -> Iterator[RehearsedStep]:
+    """Yield each rehearsed step that the plan has, in the order of the records."""
+    steps = {step.step: step for step in boot.plan}
+    for record in boot.rehearsal:
+        step = steps.get(record.step)
+        if step is not None:
+            foreseen = strike(tables, cpu, step, platform)
+            yield RehearsedStep(step, record, foreseen, _agree(step, record, foreseen) if record.is_tried else None)
+
+
+def unfinished(boot: Boot) -> bool:
+    """Return whether a rehearsal began of which nobody tells that it ended."""
+    return boot.rehearse is not None and boot.rehearse.state == "begin"
+
+
+def _agree(step: PlanStep, record: RehearsalRecord, foreseen: PageFault | None) -> bool:
+    if record.vector is None or foreseen is None:
+        return record.vector is None and foreseen is None
+    if foreseen.vector not in exceptions.PAGE_FAULTS:  # #SS through the stack, which TCG takes for #GP
+        is_stack = step.kind is AccessKind.WRITE and record.vector in _THROUGH_THE_STACK
+        return record.vector == foreseen.vector or (is_stack and foreseen.vector in _THROUGH_THE_STACK)
+    same_error = record.error is None or foreseen.error_code is None or exceptions.same_error(record.error, foreseen.error_code)
+    return record.vector == foreseen.vector and same_error and record.cr2 == foreseen.cr2
