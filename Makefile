@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp deps-deb.stamp dist deb man
+BUILT := .cr3scope-build generated kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp deps-deb.stamp dist deb man
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -47,7 +47,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wco
 # -gdwarf-4 with .debug_aranges: what gdb 13 and pyelftools both read without loss.
 COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreestanding -fno-stack-protector \
     -mno-red-zone -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= \
-    -Itrace/include -Iloader/include -DCR3SCOPE_VERSION='"$(VERSION)"'
+    -Itrace/include -Iloader/include -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DCR3SCOPE_VERSION='"$(VERSION)"'
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
 LOADER_CFLAGS = $(COMMON_CFLAGS) -Iloader -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden $(OUTGOING_ARGS) \
@@ -63,7 +63,7 @@ objects = $(addprefix $(BUILD)/$(1)/,$(addsuffix .o,$(2)))
 # The loader and the kernel begin in long mode.
 LOADER_OBJECTS := $(call objects,loader,$(LOADER_SOURCES) $(filter-out trace/climb.S,$(TRACE_SOURCES)))
 # The switch is made when the kernel runs.
-SWITCH_SOURCES := $(wildcard trace/switch*) trace/safe_idt.c trace/safe_tables.c trace/table_reader.c trace/plan.c trace/message.c \
+SWITCH_SOURCES := $(wildcard trace/switch*) trace/safe_idt.c trace/safe_tables.c trace/table_reader.c trace/plan.c \
     trace/cpu_control.c trace/climb.S
 KERNEL_OBJECTS := $(call objects,kernel,$(KERNEL_SOURCES) $(filter-out $(SWITCH_SOURCES),$(TRACE_SOURCES)))
 
@@ -192,6 +192,12 @@ $(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 # --- What is built ---------------------------------------------------------------------------------
 build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
 
+# The letters that are drawn on a screen, of a console font: FONT=file.psf for another one.
+SCREEN_FONT := $(BUILD)/generated/screen_font.h
+$(SCREEN_FONT): scripts/boot/screen_font.py
+	@python3 $< $@ $(if $(FONT),$(call quoted,$(FONT)))
+$(BUILD)/loader/trace/screen.c.o $(BUILD)/kernel/trace/screen.c.o: $(SCREEN_FONT)
+
 # The tools and their flags are part of what an object or image depends on: switching them makes it anew.
 toolchain = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
 linker = $(TARGET_LD) $(LLD_FLAGS) $(GNU_EFI) $(TARGET_OBJCOPY)
@@ -254,11 +260,11 @@ $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld $(BUILD)/linker
 
 # --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
 HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
-    -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -DHOST_TEST
+    -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
 # Several sources in one compilation have no dependency files of their own: any header rebuilds.
-HOST_HEADERS := $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/*/*.h kernel/*.h tests/host/support/*.h)
+HOST_HEADERS := $(SCREEN_FONT) $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/*/*.h kernel/*.h tests/host/support/*.h)
 $(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*) $(HOST_HEADERS)
 	@mkdir -p $(@D)
 	$(call say,HOST,$@)
@@ -325,16 +331,16 @@ deb: $(BUILD)/deps-deb.stamp ## build Debian's packages, source and binary, in b
 
 single-header: $(BUILD)/cr3scope.h ## write the library as one file, build/cr3scope.h
 
-$(BUILD)/cr3scope.h: scripts/single_header.py $(TRACE_SOURCES) $(wildcard trace/*.h trace/include/trace/*.h)
+$(BUILD)/cr3scope.h: scripts/single_header.py $(SCREEN_FONT) $(TRACE_SOURCES) $(wildcard trace/*.h trace/include/trace/*.h)
 	@mkdir -p $(@D)
 	$(call say,GEN,$@)
-	@python3 $< $@ $(VERSION)
+	@python3 $< $@ $(VERSION) $(SCREEN_FONT)
 
 EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only -I$(BUILD) \
     $(if $(filter %.mistake,$(1)),-DMISTAKE)
 EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
 EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
-    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/climbs.elf
+    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/climbs.elf $(BUILD)/examples/screen.elf
 # Its C has no program headers of the boot's: an ELF file of 32 bits is what QEMU's -kernel takes.
 $(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
 	@mkdir -p $(@D)
@@ -364,9 +370,11 @@ $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES
 
 # Many mistakes, checked one after another (tests/boot/onecall/).
 ONECALL_SOURCES := tests/boot/onecall/mistakes.h $(EXAMPLE_SOURCES)
-$(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
+$(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c
+$(BUILD)/examples/screen.elf: tests/boot/onecall/screen.c
+$(BUILD)/examples/mistakes.elf $(BUILD)/examples/screen.elf: trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
 	@mkdir -p $(@D)
-	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $(filter %.c,$^) -o $(@:.elf=.o)
 	@$(TARGET_CC) -c trace/examples/multiboot/start.S -o $(@:.elf=.start.o)
 	$(call say,LD,$@)
 	@$(TARGET_LD) -nostdlib -static -z noexecstack -z max-page-size=4096 -T trace/examples/multiboot/link.ld $(@:.elf=.start.o) \

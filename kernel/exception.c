@@ -4,6 +4,7 @@
  */
 #include <stddef.h>
 
+#include "fault_screen.h"
 #include "finish.h"
 #include "output.h"
 #include "probe.h"
@@ -26,6 +27,7 @@ static void report_fault(const struct exception_frame *frame) {
     output_line(line.bytes);
     report(false, "kernel.unexpected-exception", NULL);
     report_close();
+    fault_screen_show(frame, line.bytes);
 }
 
 void exception_dispatch(struct exception_frame *frame) {

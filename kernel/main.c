@@ -2,6 +2,7 @@
  * each check proves. */
 #include "checks.h"
 #include "descriptors.h"
+#include "fault_screen.h"
 #include "finish.h"
 #include "options.h"
 #include "output.h"
@@ -43,6 +44,9 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
     struct options options;
     options_parse(handoff->command_line, sizeof(handoff->command_line), note_unknown, &options);
     finish_only_halts(options.halt_only);
+    if (options.screen) {
+        fault_screen_use(handoff);
+    }
     if (options.stop) {
         finish_by_halt();
     }

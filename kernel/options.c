@@ -12,6 +12,10 @@ static void do_loop(struct options *options) {
     options->spin = true;
 }
 
+static void screen_on(struct options *options) {
+    options->screen = true;
+}
+
 static const struct {
     const char *word;
     void (*apply)(struct options *options);
@@ -19,6 +23,7 @@ static const struct {
     {"exit=none", exit_none},
     {"do=hlt", do_hlt},
     {"do=loop", do_loop},
+    {"screen=on", screen_on},
 };
 
 static bool is_word(const char *expected, const char *word, size_t length) {

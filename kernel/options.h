@@ -8,6 +8,7 @@ struct options {
     bool halt_only; /* "exit=none": do not end QEMU, halt */
     bool stop;      /* "do=hlt": halt at once, with interrupts off */
     bool spin;      /* "do=loop": loop at once */
+    bool screen;    /* "screen=on": an unexpected exception is drawn */
 };
 
 /** Called for each word that no option matches; not NUL-terminated. */

@@ -18,6 +18,7 @@
 #include "page_source.h"
 #include "space/address_space.h"
 #include "trace/cpu.h"
+#include "trace/screen_sink.h"
 #include "trace/sinks.h"
 #include "trace/switch.h"
 #include "trace/trace.h"
@@ -33,7 +34,8 @@ struct boot {
     struct uart_sink uart;
     struct debugcon_sink debugcon;
     struct buffer_sink buffer;
-    bool has_uart, has_debugcon, has_buffer;
+    struct screen_sink screen;
+    bool has_uart, has_debugcon, has_buffer, has_screen;
 
     /* What the firmware told us. */
     struct own_image image;

@@ -92,6 +92,8 @@ static bool set_sinks(unsigned *sinks_ret, struct value value) {
             sinks |= CONFIG_SINK_DEBUGCON;
         } else if (value_is(name, "file")) {
             sinks |= CONFIG_SINK_FILE;
+        } else if (value_is(name, "screen")) {
+            sinks |= CONFIG_SINK_SCREEN;
         } else {
             return false;
         }
@@ -151,6 +153,9 @@ static bool set_key(struct config *config, struct value key, struct value value,
     }
     if (value_is(key, "debugger")) {
         return set_choice(&config->debugger_wait, value, "none", "wait");
+    }
+    if (value_is(key, "last")) {
+        return set_choice(&config->last_show, value, "off", "show");
     }
     if (value_is(key, "sinks")) {
         return set_sinks(&config->sinks, value);

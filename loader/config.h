@@ -11,7 +11,12 @@
 #define CONFIG_TEXT_BYTES 128
 #define CONFIG_DEFAULT_TRACE_FILE "\\cr3scope.trc"
 
-enum config_sink { CONFIG_SINK_UART = 1, CONFIG_SINK_DEBUGCON = 2, CONFIG_SINK_FILE = 4 };
+enum config_sink {
+    CONFIG_SINK_UART = 1,
+    CONFIG_SINK_DEBUGCON = 2,
+    CONFIG_SINK_FILE = 4,
+    CONFIG_SINK_SCREEN = 8,
+};
 
 /** One bit of one entry of the finished tables, flipped. */
 struct config_flip {
@@ -41,6 +46,7 @@ struct config {
     unsigned identity_level; /* of its leaves: 1 is 4 KiB, 2 is 2 MiB, 3 is 1 GiB */
     bool rehearse;           /* the CPU itself tries the plan before the switch */
     bool breakpoint;         /* an int3 right before the entry */
+    bool last_show;          /* the trace outlives a reset, and is shown by the next boot */
     bool debugger_wait;      /* spin until a debugger says go on */
     unsigned sinks;          /* of enum config_sink */
     uint16_t uart_port;

@@ -5,6 +5,7 @@
 #include "boot.h"
 #include "evidence/evidence.h"
 #include "evidence/handed_over.h"
+#include "evidence/last_boot.h"
 #include "evidence/sinks.h"
 #include "handoff/leave.h"
 #include "handoff/planned_state.h"
@@ -21,11 +22,65 @@
  */
 static struct firmware firmware;
 static struct boot boot;
+static struct qr screen_work;
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system);
 
 static void tell(void *context, const char *line) {
     firmware_tell(context, line);
+}
+
+/* One line for each, whatever comes of it: the boot goes on. */
+static void tell_status(const char *what, EFI_STATUS status) {
+    struct message line;
+    message_start(&line, what);
+    message_hex(&line, status);
+    firmware_tell(&firmware, line.text);
+}
+
+static struct photo last_photo;
+static uint8_t last_bytes[LAST_BOOT_BYTES];
+static char last_lines[LAST_BOOT_FILE_BYTES];
+
+/* What the boot before has left is told, and offered as a file. */
+static void show_last_boot(void) {
+    struct photo_kept kept;
+    bool is_after;
+    size_t count = firmware_variable_read(&firmware, last_bytes, sizeof(last_bytes));
+    if (!last_boot_find(last_bytes, count, &boot.firmware_map, &kept, &is_after)) {
+        firmware_tell(&firmware, "cr3scope: last: the boot before this one has left nothing");
+        return;
+    }
+    firmware_tell(&firmware,
+                  is_after ? "cr3scope: last: what the boot before this one told after its switch:"
+                           : "cr3scope: last: what the boot before this one told before its switch "
+                             "(of what came then, memory holds nothing):");
+    for (size_t at = 0; at < kept.text_bytes; at++) {
+        struct message line;
+        message_start(&line, "cr3scope: last: ");
+        message_name(&line, kept.text + at, kept.text_bytes - at);
+        firmware_tell(&firmware, line.text);
+        while (at < kept.text_bytes && kept.text[at] != '\0') {
+            at++;
+        }
+    }
+    size_t bytes = last_boot_lines(&kept, &last_photo, last_lines);
+    EFI_STATUS status = firmware_volume_write(&firmware, LAST_BOOT_FILE, last_lines, bytes);
+    if (EFI_ERROR(status)) {
+        tell_status("cr3scope: last: cr3scope.lst cannot be written, status ", status);
+    } else {
+        firmware_tell(&firmware,
+                      "cr3scope: last: cr3scope analyze reads cr3scope.lst, on the boot volume");
+    }
+}
+
+/* Memory for the time behind the switch; the variable when all is told that is told before. */
+static void keep_for_next_boot(void) {
+    size_t count = last_boot_pack(&boot.screen, (uint64_t)(uintptr_t)boot.request.keep, last_bytes);
+    EFI_STATUS status = firmware_variable_write(&firmware, last_bytes, count);
+    if (EFI_ERROR(status)) {
+        tell_status("cr3scope: last: the firmware's variable cannot be written, status ", status);
+    }
 }
 
 /* A configuration that cannot be read is not ignored: the boot would be another one than asked for.
@@ -139,10 +194,17 @@ static bool check_and_trace(void) {
     planned_state_make(&boot);
     spoil_handoff(&boot);
     planned_state_settle(&boot);
+    if (boot.config.last_show) {
+        boot.request.keep = (void *)(uintptr_t)firmware_variable_pages(&firmware, LAST_BOOT_PAGES);
+        boot.request.keep_bytes = LAST_BOOT_PAGES * PAGE_BYTES;
+    }
     boot.request.tell = tell;
     boot.request.tell_context = &firmware;
     if (!evidence_trace(&boot, &will_fault) || !trace_memory_map()) {
         return false;
+    }
+    if (boot.config.last_show) {
+        keep_for_next_boot();
     }
     return !will_fault || !boot.config.preflight_stops || boot_refuse(&boot, "preflight");
 }
@@ -157,10 +219,7 @@ static void save_trace_file(void) {
     EFI_STATUS status = firmware_volume_write(&firmware, boot.config.trace_file, boot.buffer.bytes,
                                               boot.buffer.used);
     if (EFI_ERROR(status)) {
-        struct message line;
-        message_start(&line, "cr3scope: the trace file cannot be written, status ");
-        message_hex(&line, status);
-        firmware_tell(&firmware, line.text);
+        tell_status("cr3scope: the trace file cannot be written, status ", status);
     }
 }
 
@@ -189,12 +248,16 @@ static bool leave_firmware(void) {
 
 static bool run(void) {
     bool configured = read_config();
+    firmware_display_find(&firmware, &boot.framebuffer);
     bool traced = sinks_open(&boot);
     trace_opening();
     if (!configured || !traced || !read_inputs()) {
         return false;
     }
-    firmware_display_clear(&firmware, &boot.framebuffer);
+    if (boot.config.last_show) {
+        show_last_boot();
+    }
+    firmware_display_clear(&firmware);
     if (!kernel_image_load(&boot)) {
         return false;
     }
@@ -240,6 +303,11 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     firmware_tell(&firmware, line.text);
     trace_error(&boot.trace, boot.where, boot.why.text, 0);
     save_trace_file();
+    if (boot.has_screen) { /* the firmware's own text may lie over it by now */
+        screen_sink_line(&boot.screen, line.text);
+        (void)screen_sink_show(&boot.screen, 0, &screen_work);
+        firmware_display_wait(&firmware);
+    }
     firmware_release(&firmware);
     return EFI_ABORTED;
 }

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 500
 # What a compiler brings with it, with no library behind (C11 4p6).
 FREESTANDING = {"stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "stdnoreturn.h", "limits.h"}
+# Made when something is built.
+GENERATED = {"screen_font.h"}
 # Only these files of the loader talk to firmware; the rest compiles and is tested on the host.
 FIRMWARE_FILES = re.compile(r"loader/(firmware/[a-z0-9_]+|main)\.[ch]$")
 # Which folder of the loader, or file on its top, may include which others of its folders (a folder always its own
@@ -65,7 +67,7 @@ def may_include(file: Path, header: str) -> bool:
     if file.parts[:2] == ("trace", "examples"):  # other people's programs, which have the one file
         return header in {*FREESTANDING, "cr3scope.h"} or own.is_file() or (header == "efi.h" and "gnu_efi" in file.parts)
     if part == "trace":
-        return header in FREESTANDING or header.startswith("trace/") or own.is_file()
+        return header in FREESTANDING or header in GENERATED or header.startswith("trace/") or own.is_file()
     if part == "kernel":
         return (header in FREESTANDING or header.startswith("trace/") or header == "handoff.h"
                 or own.is_file())

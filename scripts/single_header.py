@@ -16,6 +16,8 @@ INTERFACE = TRACE / "include/trace/switch.h"
 CLIMB = TRACE / "include/trace/climb.h"
 PREFIX = "cr3scope_i_"
 MACRO_PREFIX = "CR3SCOPE_I_"
+# What draws: left out of a program that does not ask for it.
+SCREEN = ("photo.h", "photo_words.h", "qr.h", "screen.h", "screen_sink.h", "photo.c", "photo_frames.c", "photo_kept.c", "qr.c", "screen_font.h", "screen.c", "screen_sink.c", "switch_screen.c")
 # The four functions that compilers call by themselves
 # stand in a block of their own.
 LEFT_OUT = {"memory_functions.c"}
@@ -41,21 +43,22 @@ _WORDS_OF_C = {"__attribute__", "sizeof", "defined", "if", "while", "for", "swit
 
 
 def main() -> int:
-    """Write the header to the file that is named, with the version that is given; return 0."""
-    target, version = Path(sys.argv[1]), sys.argv[2]
+    """Write the header to the file that is named, with the version and the glyphs that are given; return 0."""
+    target, version, font = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(header(version))
+    target.write_text(header(version, font))
     return 0
 
 
-def header(version: str) -> str:
+def header(version: str, font: Path) -> str:
     """Return the text of the whole file."""
     files = [Part(path) for path in ordered_headers()]
     sources = [Part(path) for path in sorted(TRACE.glob("*.c")) if path.name not in LEFT_OUT]
     public = set(Part(INTERFACE).names) | {"cr3scope_check", "cr3scope_rehearse", "cr3scope_switch", "cr3scope_leave", "cr3scope_reason", "trace"}
-    shared = set().union(*(part.names for part in files)) - public
+    shared = set().union(*(part.names for part in (*files, Part(font)))) - public
     assembly = [assembled(path, shared) for path in sorted(TRACE.glob("*.S"))]
-    bodies = [part.renamed(shared, public) for part in (*files, *sources)]
+    parts = (*files, Part(font), *sources)
+    bodies = [_guarded(part, part.renamed(shared, public)) for part in parts]
     return _FRAME.format(
         version=version,
         interface=Part(INTERFACE).text.replace("#pragma once\n\n", "").replace("struct trace", "struct cr3scope_i_trace").strip(),
@@ -63,6 +66,10 @@ def header(version: str) -> str:
         bodies="\n".join(bodies), assembly="\n".join(assembly),
         memory=Part(MEMORY_FUNCTIONS).renamed(set(), {"memcpy", "memmove", "memset", "memcmp"}),
     )  # fmt: skip
+
+
+def _guarded(part: Part, text: str) -> str:
+    return f"#ifdef CR3SCOPE_SCREEN\n{text}#endif\n" if part.path.name in SCREEN else text
 
 
 def ordered_headers() -> list[Path]:
@@ -157,7 +164,8 @@ _FRAME = """\
  *
  *     #define CR3SCOPE_IMPLEMENTATION
  *
- * With CR3SCOPE_REHEARSAL it has the rehearsal too, about 5 KiB of text more, with CR3SCOPE_CLIMB the way up from 32-bit code.
+ * With CR3SCOPE_REHEARSAL it has the rehearsal too, about 5 KiB of text more, with CR3SCOPE_CLIMB the way up from 32-bit code, with CR3SCOPE_SCREEN
+ * what draws on a frame buffer, about 10 KiB.
  * With CR3SCOPE_NO_MEMORY_FUNCTIONS it leaves memcpy, memmove, memset and memcmp to the program; else it has weak ones.
  * docs/drop-in.md tells the rest.
  */

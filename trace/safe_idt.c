@@ -1,4 +1,5 @@
 /* The safe IDT: whatever happens until the kernel loads its own is told, then the CPU halts. */
+#include "switch_screen.h"
 #include "switch_state.h"
 
 #define VECTOR_BREAKPOINT 3
@@ -8,6 +9,7 @@ static void tell(struct switch_state *state, const struct exception_frame *frame
     size_t sinks = state->trace->sink_count;
     bool has_own = sinks != 0 && state->trace->sinks[sinks - 1] == &state->sink;
     state->trace->sink_count -= has_own ? 1 : 0;
+    switch_screen_wait(state);
     exception_trace(state->trace, "safe-idt", frame);
     message_start(&line, "cr3scope: exception ");
     message_decimal(&line, frame->vector);
@@ -24,6 +26,7 @@ static void tell(struct switch_state *state, const struct exception_frame *frame
         state->sink.write(state->sink.context, line.text, line.length);
         state->sink.write(state->sink.context, "\r\n", 2);
     }
+    switch_screen_fault(state, frame, line.text);
 }
 
 __attribute__((weak, used)) EXCEPTION_ABI void exception_dispatch(struct exception_frame *frame) {

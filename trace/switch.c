@@ -1,6 +1,8 @@
 #include "trace/switch.h"
 
 #include "switch_rehearse.h"
+#include "switch_screen.h"
+#include "switch_state.h"
 #include "trace/control_registers.h"
 #include "trace/msr.h"
 
@@ -24,6 +26,7 @@ void switch_state_tell(struct switch_state *state, const struct cr3scope_request
                        const char *line) {
     if (request->tell != NULL) {
         request->tell(request->tell_context, line);
+        switch_screen_line(state, line);
     } else {
         switch_state_say(state, line);
     }
@@ -40,13 +43,14 @@ static void open_sinks(struct switch_state *state, const struct cr3scope_request
     if (debugcon != CR3SCOPE_NO_PORT && debugcon_sink_init(&state->debugcon, debugcon)) {
         (void)trace_add_sink(trace, &state->debugcon.sink);
     }
+    state->trace = trace;
+    switch_screen_open(state, request);
     if (request->write != NULL) {
         state->sink.name = "caller";
         state->sink.write = request->write;
         state->sink.context = request->write_context;
         (void)trace_add_sink(trace, &state->sink);
     }
-    state->trace = trace;
 }
 
 static void begin(struct switch_state *state, const struct cr3scope_request *request) {
@@ -135,11 +139,13 @@ static enum cr3scope_status check(const struct cr3scope_request *request, bool r
     if (status == CR3SCOPE_OK && state->findings != 0) {
         status = CR3SCOPE_FINDING;
     }
+    bool goes_on = status == CR3SCOPE_OK ||
+                   (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0);
     if (request->begun == NULL) {
         end(state, request, status);
     }
-    if (status == CR3SCOPE_OK ||
-        (status == CR3SCOPE_FINDING && (request->flags & CR3SCOPE_WARN) != 0)) {
+    switch_screen_checked(state, request, goes_on);
+    if (goes_on) {
         state->checked = (uint64_t)(uintptr_t)request;
     }
     return status;

@@ -7,6 +7,9 @@
 #include "trace/message.h"
 #include "trace/plan.h"
 #include "trace/safe_tables.h"
+#ifdef CR3SCOPE_SCREEN
+#include "trace/screen_sink.h"
+#endif
 #include "trace/sinks.h"
 #include "trace/switch.h"
 #include "trace/trace.h"
@@ -19,6 +22,9 @@ struct switch_state {
     struct uart_sink uart;
     struct debugcon_sink debugcon;
     struct trace_sink sink; /* the caller's function */
+#ifdef CR3SCOPE_SCREEN
+    struct screen_sink screen;
+#endif
     char producer[PLAN_NAME_BYTES];
     struct cpu_state cpu;       /* now */
     struct cpu_state planned;   /* in the instant after mov cr3 */

@@ -26,18 +26,27 @@ bool table_reader_owns(const struct table_reader *reader, uint64_t phys) {
            phys - reader->request->pool_phys < reader->request->pool_bytes;
 }
 
-bool table_reader_reaches(struct table_reader *reader, uint64_t virt, uint64_t bytes,
-                          uint64_t *phys_ret) {
+static bool allows(struct table_reader *reader, enum access_kind kind, uint64_t virt,
+                   uint64_t bytes, uint64_t *phys_ret) {
     struct physical_memory memory;
-    struct access read;
+    struct access access;
     struct access_fault fault;
     memory.table = trusted_table;
     memory.context = reader;
-    read.virt = virt;
-    read.width = bytes;
-    read.kind = ACCESS_READ;
-    read.align = 0;
-    return access_check(&reader->current, &memory, &read, phys_ret, &fault);
+    access.virt = virt;
+    access.width = bytes;
+    access.kind = kind;
+    access.align = 0;
+    return access_check(&reader->current, &memory, &access, phys_ret, &fault);
+}
+
+bool table_reader_reaches(struct table_reader *reader, uint64_t virt, uint64_t bytes,
+                          uint64_t *phys_ret) {
+    return allows(reader, ACCESS_READ, virt, bytes, phys_ret);
+}
+
+bool table_reader_takes(struct table_reader *reader, uint64_t virt, uint64_t bytes) {
+    return allows(reader, ACCESS_WRITE, virt, bytes, NULL);
 }
 
 static const uint64_t *readable_table(void *context, uint64_t phys) {

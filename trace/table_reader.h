@@ -26,6 +26,8 @@ void table_reader_init(struct table_reader *reader_ret, const struct cr3scope_re
 struct physical_memory table_reader_memory(struct table_reader *reader);
 /** Whether the page at phys is in the pool. */
 bool table_reader_owns(const struct table_reader *reader, uint64_t phys);
+/** Whether bytes at virt can be written now, under the tables in force. */
+bool table_reader_takes(struct table_reader *reader, uint64_t virt, uint64_t bytes);
 /** Whether bytes at virt can be read now, under the tables in force. phys_ret: of the first one; it
  * may be NULL. */
 bool table_reader_reaches(struct table_reader *reader, uint64_t virt, uint64_t bytes,

@@ -3,6 +3,7 @@
 #include "boot.h"
 
 #define BUFFER_PAGES 128u
+#define SINKS_PIXEL_BYTES 4u /* of both formats of struct handoff_framebuffer */
 
 static bool open_buffer(struct boot *boot) {
     uint64_t phys;
@@ -13,6 +14,37 @@ static bool open_buffer(struct boot *boot) {
     buffer_sink_init(&boot->buffer, (char *)(uintptr_t)phys, BUFFER_PAGES * PAGE_BYTES);
     boot->has_buffer = trace_add_sink(&boot->trace, &boot->buffer.sink);
     return true;
+}
+
+/* Intel SDM volume 2A, CPUID: bit 31 of leaf 1's ECX is 0 on every real CPU. */
+static bool is_virtual(void) {
+    uint32_t eax = 1, ebx, ecx = 0, edx;
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    return (ecx >> 31) != 0;
+}
+
+/* The firmware maps video memory one to one. A real machine without a serial port draws unasked; a
+ * virtual one has a port for the asking, and who watches it would take a handler that shows
+ * pictures in turn for one that hangs. */
+static void open_screen(struct boot *boot) {
+    const struct handoff_framebuffer *found = &boot->framebuffer;
+    struct screen screen;
+    bool is_only = (boot->config.sinks & CONFIG_SINK_UART) != 0 && !boot->has_uart &&
+                   !boot->has_debugcon && !is_virtual();
+    bool is_wanted = (boot->config.sinks & CONFIG_SINK_SCREEN) != 0 || is_only;
+    struct cr3scope_framebuffer framebuffer = {
+        .virt = found->range.phys,
+        .width = found->width,
+        .height = found->height,
+        .pitch = found->pixels_per_line * SINKS_PIXEL_BYTES,
+        .bits = SINKS_PIXEL_BYTES * 8,
+    };
+    boot->has_screen = is_wanted && found->format != HANDOFF_PIXEL_NONE &&
+                       screen_init(&screen, &framebuffer) == NULL;
+    if (boot->has_screen || boot->config.last_show) {
+        screen_sink_init(&boot->screen, boot->has_screen ? &screen : NULL);
+        (void)trace_add_sink(&boot->trace, &boot->screen.sink);
+    }
 }
 
 bool sinks_open(struct boot *boot) {
@@ -28,5 +60,6 @@ bool sinks_open(struct boot *boot) {
             boot->has_debugcon = trace_add_sink(&boot->trace, &boot->debugcon.sink);
         }
     }
+    open_screen(boot);
     return (wanted & CONFIG_SINK_FILE) == 0 || open_buffer(boot);
 }

@@ -76,8 +76,21 @@ EFI_STATUS firmware_volume_write(struct firmware *firmware, const char *name, co
                                  UINTN count);
 
 /* firmware_display.c */
-/** Clears the frame buffer; bytes == 0 in the result: there is none that a kernel can draw on. */
-void firmware_display_clear(struct firmware *firmware, struct handoff_framebuffer *framebuffer_ret);
+/** The frame buffer; bytes == 0 in the result: there is none that a kernel can draw on. */
+void firmware_display_find(struct firmware *firmware, struct handoff_framebuffer *framebuffer_ret);
+/** Fills it with one colour, where there is one. */
+void firmware_display_clear(struct firmware *firmware);
+/** Until a key is pressed, 10 minutes at most: what is on the screen is to be photographed. */
+void firmware_display_wait(struct firmware *firmware);
+
+/* firmware_variable.c */
+/** Reads what the boot before this one has left; returns its bytes, 0: none, or more than have
+ * room. */
+size_t firmware_variable_read(struct firmware *firmware, void *bytes_ret, size_t size);
+/** Leaves bytes for the next boot; none: what was left is removed. */
+EFI_STATUS firmware_variable_write(struct firmware *firmware, const void *bytes, size_t count);
+/** Pages that nobody uses while the machine is on; 0: there are none. */
+uint64_t firmware_variable_pages(struct firmware *firmware, size_t pages);
 
 /* firmware_machine.c */
 /** CPUs as EFI_MP_SERVICES reports them; 1 where there is no such service. */

@@ -23,6 +23,9 @@ _EXECUTED = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
 _CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off\nidentity=full\ndebugger=wait\nsinks=uart,debugcon,file\nuart_port=2f8\n"
            "trace_file=\\x.trc\nkernel=exit=none do=hlt\nidentity_pages=1g\nbreakpoint=on\nflip=ffffffff80000000:2:63\nfail_allocation=3\n# why\n")  # fmt: skip
 
+# Width, height, padding and bits of a frame buffer; records and lines.
+_SCREEN = b"\x80\x02\xe0\x01\0\x20\0\0" + b"@c3s1 0 begin producer=loader version=0.1.0 #00000000\nwords for people\n@c3s1 1 d o=0 b=AAECAw== #00000000\n"
+
 
 @dataclass(frozen=True)
 class CTarget:
@@ -47,6 +50,7 @@ def targets() -> tuple[CTarget, ...]:
         CTarget("preflight", ("trace/preflight.c",)),
         CTarget("dump", ("trace/dump.c", "trace/table_queue.c", "trace/table_stream.c", "trace/words.c", "trace/data_stream.c")),
         CTarget("records", ("trace/trace.c", "trace/memory.c", "trace/base64.c")),
+        CTarget("screen", ("trace/screen.c", "trace/screen_sink.c", "trace/photo.c", "trace/photo_frames.c", "trace/photo_kept.c", "trace/qr.c"), (_SCREEN,)),
     )
 
 

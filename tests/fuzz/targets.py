@@ -9,7 +9,8 @@ from fuzz.elves import ELF, PE
 from fuzz.listings import LISTING
 from fuzz.logs import DAMAGED_LOG, LOG
 from fuzz.monitors import DIALOGUE, EXAMINED, GRAPH
+from fuzz.photos import PHOTO
 from fuzz.target import Target
 from fuzz.writers import WRITERS
 
-TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS)
+TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, PHOTO, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS)

@@ -68,6 +68,9 @@ static void every_key_sets_its_setting(void **state) {
     assert_true(parsed("debugger=wait").debugger_wait);
     assert_false(parsed("debugger=wait\ndebugger=none").debugger_wait);
     assert_int_equal(parsed("sinks=debugcon").sinks, CONFIG_SINK_DEBUGCON);
+    assert_int_equal(parsed("sinks=screen").sinks, CONFIG_SINK_SCREEN);
+    assert_true(parsed("last=show").last_show);
+    assert_false(parsed("last=off").last_show || parsed("").last_show);
     assert_int_equal(parsed("sinks=file,uart,debugcon").sinks,
                      CONFIG_SINK_FILE | CONFIG_SINK_UART | CONFIG_SINK_DEBUGCON);
     assert_int_equal(parsed("uart_port=2f8").uart_port, 0x2f8);
@@ -100,6 +103,7 @@ static void bad_value_is_refused_with_its_line_its_key_and_the_value(void **stat
         {"safe_idt", "yes"},
         {"identity", "none"},
         {"debugger", "1"},
+        {"last", "on"},
         {"sinks", "serial"},
         {"sinks", "uart,"},
         {"sinks", ",uart"},

@@ -20,11 +20,17 @@ _ELF = {
     "red-zone": ["-fno-pic", "-O0"],
 }
 _PE = ["--target=x86_64-unknown-windows"]
+_SCREEN = "-DCR3SCOPE_SCREEN"
 _BUILDS = [
     (compiler, language, name, flags)
     for compiler, language in (("gcc", "c11"), ("clang", "c11"), ("g++", "c++17"), ("clang++", "c++17"))
     for name, flags in _ELF.items()
-] + [("clang", "c11", "pe", _PE), ("clang++", "c++17", "pe", _PE)]
+] + [
+    ("clang", "c11", "pe", _PE),
+    ("clang++", "c++17", "pe", _PE),
+    ("gcc", "c11", "screen", [*_ELF["kernel"], _SCREEN]),
+    ("clang++", "c++17", "screen", [*_PE, _SCREEN]),
+]
 # What the linker may see of it. On COFF weak names have a stand-in beside them, and texts a name.
 _SEEN = re.compile(r"(cr3scope_\w+|mem(cpy|move|set|cmp)|\.weak\.\w+\.default\.\w+|@feat\.00|\?\?_C@.*)$")
 
@@ -88,6 +94,11 @@ def test_code_is_small_and_so_is_its_stack(compiler: str, size: str, header: Pat
     text = sum(int(count) for name, count in re.findall(r"^(\.text\S*)\s+(\d+)", sections, re.MULTILINE))
     assert 0 < text <= _TEXT_BYTES
     print(f"{compiler} {size}: {text} bytes of text")
+
+
+def test_what_draws_is_in_the_code_only_where_it_is_asked_for(header: Path, tmp_path: Path) -> None:
+    sizes = [compiled(tmp_path, header, "gcc", "c11", "-Os", *more).stat().st_size for more in ([], [_SCREEN])]
+    assert sizes[0] + 8192 < sizes[1]
 
 
 def test_deepest_chain_of_calls_fits_two_kilobytes(header: Path, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
 
+# Photos of a screen. A phone's camera has up to 50 million pixels and makes some 20 MB of them; a screen's stream
+# has at most 255 codes.
+PICTURE_BYTES: Final = 64 << 20
+PICTURE_PIXELS: Final = 64 << 20
+PICTURE_SECONDS: Final = 60.0  # of zbarimg, on a slow machine
+PICTURES: Final = 255
+PHOTO_TEXT_BYTES: Final = 1 << 16  # in which a text of scanned codes must show the first
+
 # What was asked for, held against the tables. A kernel maps some dozen ranges, whatever maps page by page some
 # thousand; what lies below one entry that refuses is told with that entry.
 SCAN_RANGES: Final = 1 << 16  # into which tables are cut: more are no loader's work

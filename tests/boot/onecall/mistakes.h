@@ -150,7 +150,8 @@ static unsigned check_one(uint64_t base, uint64_t bytes) {
 
 /* Number 0 is healthy; `count` in all. base, bytes: of the program, which is mapped where it lies.
  */
-__attribute__((noreturn)) static void check_all(uint64_t base, uint64_t bytes, unsigned count) {
+__attribute__((noreturn, unused)) static void check_all(uint64_t base, uint64_t bytes,
+                                                        unsigned count) {
     here = (uint64_t)cr3scope_i_switch_first;
     for (unsigned number = 0; number < count; number++) {
         build(base, bytes);

@@ -39,6 +39,11 @@ void cpu_write_cr0(uint64_t value) {
     fake_cpu_was_changed = true;
 }
 
+void cpu_write_cr3(uint64_t value) {
+    (void)value;
+    fake_cpu_was_changed = true;
+}
+
 void cpu_write_cr4(uint64_t value) {
     (void)value;
     fake_cpu_was_changed = true;

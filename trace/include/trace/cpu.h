@@ -49,6 +49,7 @@ uint64_t cpu_read_cr2(void);
 uint64_t cpu_read_cr3(void);
 
 void cpu_write_cr0(uint64_t value);
+void cpu_write_cr3(uint64_t value);
 void cpu_write_cr4(uint64_t value);
 void cpu_interrupts_off(void);
 /** Debug status: what a single step leaves there. Need CPL 0. */

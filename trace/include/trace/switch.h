@@ -20,6 +20,17 @@ extern "C" {
 
 struct trace;
 
+/**
+ * A linear frame buffer, as GOP, Limine or Multiboot tell of it. Pixels are of direct colour, in
+ * any order: what is drawn is black and white.
+ */
+struct cr3scope_framebuffer {
+    uint64_t virt;          /* in the tables in force; 0: there is none */
+    uint32_t width, height; /* pixels */
+    uint32_t pitch;         /* bytes from one line to the next */
+    uint32_t bits;          /* of a pixel: 16, 24 or 32 */
+};
+
 /** Rights of a range. None: it shall not be mapped (a guard page); if it is, that is told, and no
  * reason to stop. */
 #define CR3SCOPE_READ 1u
@@ -124,6 +135,15 @@ struct cr3scope_request {
     /* A trace that the caller has begun, and ends: then the five above are not looked at. */
     struct trace *begun;
 
+    /* Where what is wrong is drawn, and after a fatal exception (CR3SCOPE_SAFE_IDT) what the CPU
+     * said: in words, and as QR codes that hold the trace. Needs CR3SCOPE_SCREEN where the
+     * library is compiled. */
+    struct cr3scope_framebuffer framebuffer;
+    /* Memory, mapped in the tables in force, that a warm reset spares: the trace is kept in it in
+     * the form of the codes (docs/trace-format.md, "Kept"). NULL: none. */
+    void *keep;
+    size_t keep_bytes;
+
     /* Findings in words; NULL: they go where the trace goes. */
     void (*tell)(void *context, const char *line);
     void *tell_context;
@@ -143,7 +163,7 @@ struct cr3scope_request {
 #define CR3SCOPE_REHEARSAL_BYTES ((size_t)32768)
 
 /** A buffer in which the page tables of both address spaces may have so many pages each. */
-#define CR3SCOPE_BUFFER_FOR(tables) ((size_t)40960 + 24 * (size_t)(tables))
+#define CR3SCOPE_BUFFER_FOR(tables) ((size_t)49152 + 24 * (size_t)(tables))
 /** The default: 2048, which is 4 GiB in 4 KiB pages. */
 #define CR3SCOPE_BUFFER_BYTES CR3SCOPE_BUFFER_FOR(2048)
 

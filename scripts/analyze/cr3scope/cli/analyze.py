@@ -21,6 +21,7 @@ from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.photo.reader import is_photo, read_photos
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.elf.head import MAGIC
@@ -39,7 +40,9 @@ def add_parser(subparsers: Subparsers) -> None:
         "capture",
         metavar="CAPTURE",
         type=Path,
-        help="what a trace sink received; or an ELF core, of gdb's `cr3scope save` or dump-guest-memory",
+        nargs="+",
+        help="what a trace sink received; or an ELF core, of gdb's `cr3scope save` or dump-guest-memory; or photos of"
+        " the codes on a screen, all of one screen",
     )
     parser.add_argument(
         "--log", metavar="INTLOG", type=Path, help="QEMU's `-d int,cpu_reset` log of the same run"
@@ -51,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
-    name = str(arguments.capture)
+    name = str(arguments.capture[0])
     with reported(arguments, name, name):
         with patience(f"judging {name}"), _uncollected():
             verdict = _verdict(arguments)
@@ -60,13 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> Verdict:
-    if not is_core(arguments.capture):
-        return judge(read(arguments.capture), arguments.log, arguments.elf)
+    first: Path = arguments.capture[0]
+    if is_photo(first):
+        return judge(read_photos(arguments.capture), arguments.log, arguments.elf)
+    if len(arguments.capture) > 1:
+        raise UnusableInput(f"{first}: not a photo: of several files only photos of one screen are judged together")
+    if not is_core(first):
+        return judge(read(first), arguments.log, arguments.elf)
     if arguments.log is not None:
-        raise UnusableInput(f"{arguments.capture}: an ELF core: --log goes with a capture")
+        raise UnusableInput(f"{first}: an ELF core: --log goes with a capture")
     from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
 
-    return judge_core(arguments.capture, arguments.elf)
+    return judge_core(first, arguments.elf)
 
 
 @contextmanager

@@ -1,0 +1,99 @@
+"""A machine with a screen and no more: what it shows is photographed, and judged."""
+
+from __future__ import annotations
+
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from boot.fault_rows import Row, of_row, rows
+from boot.reference import make, sample
+from boot.screen_photo import photographed
+from boot.shared_run import shared_run
+from boot.test_one_call import multiboot_command
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.photo.reader import read_photos
+from cr3scope.qemu.qmp import Listener, Qmp
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status
+
+pytest.importorskip("PIL")
+pytest.importorskip("zbar")
+
+_SECONDS = 60
+_SIZES = ["800 600 32", "1280 800 24", "1920 1080 32", "3840 2160 32"]
+
+
+@contextmanager
+def machine(words: str, folder: Path) -> Iterator[Qmp]:
+    """A multiboot kernel on a machine with a display, until it stands still."""
+    listener = Listener(folder / "qmp")
+    command = [*multiboot_command("screen", words), "-vga", "none", "-device", "VGA,vgamem_mb=64,addr=2",
+               "-serial", f"file:{folder / 'serial'}", "-qmp", f"unix:{folder / 'qmp'}"]  # fmt: skip
+    process = subprocess.Popen(command)
+    try:
+        assert select.select([listener.fileno()], [], [], _SECONDS)[0], "QEMU does not answer"
+        monitor = listener.accept()
+        try:
+            yield monitor
+        finally:
+            monitor.close()
+    finally:
+        process.kill()
+        process.wait()
+        listener.close()
+
+
+def dumped(monitor: Qmp, path: Path) -> Path:
+    monitor.execute("screendump", filename=str(path))
+    return path
+
+
+def halted(monitor: Qmp) -> None:
+    """Waits until the CPU halts for good."""
+    end = time.monotonic() + _SECONDS
+    while "HLT=1" not in monitor.monitor("info registers"):
+        assert time.monotonic() < end, "the guest does not halt"
+
+
+@pytest.mark.parametrize("size,mistake,rule", [(_SIZES[2], 5, "nx-leaf-code"), (_SIZES[3], 16, "stack-readonly")])
+def test_a_photo_of_a_dead_kernel_says_why(size: str, mistake: int, rule: str, tmp_path: Path) -> None:
+    with machine(f"{size} {mistake}", tmp_path) as monitor:
+        halted(monitor)
+        picture = dumped(monitor, tmp_path / "screen.ppm")
+    capture = read_photos([photographed(picture, tmp_path / "photo.jpg")])
+    verdict = analyze(capture)
+    assert capture.damage == [] and verdict.status is Status.FAULTED and verdict.agreement is True
+    assert verdict.findings[0].rule == rule
+    heard = analyze(read_capture((tmp_path / "serial").read_bytes()))
+    assert verdict.findings[0].entry == heard.findings[0].entry and verdict.observation == heard.observation
+
+
+@pytest.mark.parametrize("words", ["800 600 32 5 100", "1024 768 32 5 4294967295"])
+def test_a_frame_buffer_of_absurd_pitch_is_told_and_nothing_drawn(words: str, tmp_path: Path) -> None:
+    with machine(words, tmp_path) as monitor:
+        halted(monitor)
+        picture = dumped(monitor, tmp_path / "screen.ppm").read_bytes()
+    serial = (tmp_path / "serial").read_bytes()
+    assert re.search(rb"^screen: nothing is drawn on the frame buffer at 0xf[0-9a-f]{7}: its pitch is shorter", serial, re.MULTILINE)
+    assert b"cr3scope: exception 14 " in serial and not any(picture[16:])
+
+
+@pytest.mark.parametrize("row", sample(rows(), 25), ids=lambda row: row.inject)
+def test_every_fault_is_read_from_bad_photos_at_four_sizes(row: Row, tmp_path: Path) -> None:
+    run = shared_run(**of_row(row, "safe"))
+    told = analyze(read_capture(run.serial))
+    for size in _SIZES:
+        folder = tmp_path / size.replace(" ", "-")
+        folder.mkdir()
+        command = [str(make("host/draw_screen")), *size.split(), str(folder / "screen")]
+        subprocess.run(command, input=run.serial, check=True, capture_output=True, timeout=_SECONDS)
+        photos = [photographed(one, one.with_suffix(".jpg")) for one in sorted(folder.glob("*.pgm"))]
+        read = read_photos(photos)
+        assert read.damage == [], size
+        assert analyze(read).prediction == told.prediction, size

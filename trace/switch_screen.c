@@ -1,0 +1,208 @@
+/* What the one call draws: compiled to nothing without CR3SCOPE_SCREEN. */
+#include "switch_screen.h"
+
+#ifdef CR3SCOPE_SCREEN
+
+#include "trace/control_registers.h"
+#include "trace/msr.h"
+#include "trace/paging.h"
+#include "trace/port_io.h"
+
+typedef char scratch_holds_a_code[sizeof(struct qr) <= 8 * 1024 ? 1 : -1];
+
+/* The clock of every PC: port 70h chooses a register, 71h reads it; register 0 counts seconds. */
+#define CLOCK_INDEX 0x70
+#define CLOCK_DATA 0x71
+#define SECONDS_A_PICTURE 4u
+#define MOST_POLLS 2000000u /* of one second: a clock that stands still holds nobody up */
+#define ROUNDS 100u         /* of all pictures; then the first one stays */
+
+static struct qr *work_of(const struct switch_state *state) {
+    return (struct qr *)(void *)state->scratch;
+}
+
+void switch_screen_open(struct switch_state *state, const struct cr3scope_request *request) {
+    struct screen screen;
+    if (request->framebuffer.virt == 0) {
+        return;
+    }
+    const char *wrong = screen_init(&screen, &request->framebuffer);
+    if (wrong == NULL &&
+        !table_reader_takes(&state->reader, request->framebuffer.virt, screen_bytes(&screen))) {
+        wrong = "the tables in force do not let it be written";
+    }
+    if (wrong != NULL) {
+        struct message line;
+        message_start(&line, "screen: nothing is drawn on the frame buffer at ");
+        message_hex(&line, request->framebuffer.virt);
+        message_text(&line, ": ");
+        message_text(&line, wrong);
+        switch_state_say(state, line.text);
+        return;
+    }
+    screen_sink_init(&state->screen, &screen);
+    (void)trace_add_sink(&state->own_trace, &state->screen.sink);
+}
+
+void switch_screen_line(struct switch_state *state, const char *line) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    if (sink != NULL) {
+        screen_sink_line(sink, line);
+    }
+}
+
+static void keep_trace(struct screen_sink *sink, const struct cr3scope_request *request) {
+    if (request->keep != NULL &&
+        photo_keep(&sink->photo, sink->text, sink->used, request->keep, request->keep_bytes) != 0) {
+        __asm__ volatile("wbinvd" : : : "memory"); /* a reset throws caches away unwritten */
+    }
+}
+
+void switch_screen_checked(struct switch_state *state, const struct cr3scope_request *request,
+                           bool goes_on) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    if (sink == NULL) {
+        return;
+    }
+    keep_trace(sink, request);
+    if (goes_on && state->findings == 0) {
+        return; /* the screen is the kernel's */
+    }
+    screen_sink_line(sink, goes_on ? "cr3scope: the switch is made all the same"
+                                   : "cr3scope: the switch is not made");
+    (void)screen_sink_show(sink, 0, work_of(state));
+}
+
+void switch_screen_wait(struct switch_state *state) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    if (sink != NULL) {
+        sink->waits = true;
+    }
+}
+
+/*
+ * Under the new root neither frame buffer nor tables need be mapped; under that of before both are,
+ * and so is all that the library is. What the new state forbids there is turned off first: NX stays
+ * on, for bit 63 is reserved without (Intel SDM volume 3A, 5.4.2); PGE goes, and with it global
+ * translations (5.10.4.1).
+ */
+static void go_back(const struct switch_state *state) {
+    uint64_t off = CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE | CR4_CET | CR4_PKS;
+    cpu_write_cr4(state->cpu.cr4 & ~off);
+    cpu_write_cr0(state->cpu.cr0 & ~CR0_WRITE_PROTECT);
+    if ((state->cpu.features & CPU_NX) != 0) {
+        msr_write(MSR_EFER, msr_read(MSR_EFER) | EFER_NXE);
+    }
+    cpu_write_cr3(state->cpu.cr3);
+}
+
+/* "PT[3]   0x12a018 = 0x800000000012a001  P R- NX  <- refuses it" */
+static void entry_line(struct message *line, const struct access_fault *refused, unsigned level,
+                       uint64_t phys, uint64_t entry) {
+    static const char names[][5] = {"PT", "PD", "PDPT", "PML4", "PML5"};
+    message_start(line, "  ");
+    message_text(line, names[level - 1]);
+    message_text(line, "[");
+    message_decimal(line, phys % PAGE_BYTES / sizeof(entry));
+    message_text(line, "] at ");
+    message_hex(line, phys);
+    message_text(line, " = ");
+    message_hex(line, entry);
+    message_text(line, (entry & ENTRY_PRESENT) != 0 ? " P" : " not present");
+    if ((entry & ENTRY_PRESENT) != 0) {
+        message_text(line, (entry & ENTRY_WRITABLE) != 0 ? " W" : "");
+        message_text(line, (entry & ENTRY_USER) != 0 ? " U" : "");
+        message_text(line, (entry & ENTRY_NO_EXECUTE) != 0 ? " NX" : "");
+    }
+    message_text(line, refused->level == level ? "  <- refuses it" : "");
+}
+
+static void walk_lines(struct switch_state *state, struct screen_sink *sink,
+                       const struct paging_state *paging, uint64_t virt, uint64_t error) {
+    struct physical_memory memory = table_reader_memory(&state->reader);
+    struct access_fault refused;
+    struct access access;
+    uint64_t phys = 0, table = paging->cr3 & ENTRY_FRAME_MASK;
+    access.virt = virt;
+    access.width = 1;
+    access.align = 0;
+    access.kind = (error & FAULT_FETCH) != 0   ? ACCESS_FETCH
+                  : (error & FAULT_WRITE) != 0 ? ACCESS_WRITE
+                                               : ACCESS_READ;
+    __builtin_memset(&refused, 0, sizeof(refused));
+    bool allowed = access_check(paging, &memory, &access, &phys, &refused);
+    for (unsigned level = paging->levels; level >= 1; level--) {
+        const uint64_t *entries = memory.table(memory.context, table);
+        struct message line;
+        if (entries == NULL) {
+            message_start(&line, "  the table at ");
+            message_hex(&line, table);
+            message_text(&line, " is no memory that can be read");
+            screen_sink_line(sink, line.text);
+            return;
+        }
+        uint64_t entry = entries[level_index(virt, level)];
+        entry_line(&line, &refused, level, table + level_index(virt, level) * sizeof(entry), entry);
+        screen_sink_line(sink, line.text);
+        if ((entry & ENTRY_PRESENT) == 0 || entry_is_leaf(entry, level)) {
+            break;
+        }
+        table = entry & ENTRY_FRAME_MASK;
+    }
+    if (allowed) {
+        screen_sink_line(sink, "  the tables allow this access now");
+    }
+}
+
+static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
+                       uint64_t virt) {
+    for (size_t i = 0; i < request->range_count; i++) {
+        const struct cr3scope_range *range = &request->ranges[i];
+        struct message line;
+        if (virt - range->virt >= range->bytes) {
+            continue;
+        }
+        message_start(&line, "  it is in the range ");
+        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
+        screen_sink_line(sink, line.text);
+        return;
+    }
+}
+
+static void show_in_turn(struct screen_sink *sink, struct qr *qr) {
+    uint32_t pictures = screen_sink_show(sink, 0, qr);
+    for (uint32_t turn = 1; pictures > 1 && turn <= ROUNDS * pictures; turn++) {
+        for (unsigned seconds = 0; seconds < SECONDS_A_PICTURE; seconds++) {
+            port_out8(CLOCK_INDEX, 0);
+            uint8_t now = port_in8(CLOCK_DATA);
+            for (unsigned polls = 0; polls < MOST_POLLS && port_in8(CLOCK_DATA) == now; polls++) {
+            }
+        }
+        (void)screen_sink_show(sink, turn, qr);
+    }
+}
+
+void switch_screen_fault(struct switch_state *state, const struct exception_frame *frame,
+                         const char *line) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    const struct cr3scope_request *request =
+        (const struct cr3scope_request *)(uintptr_t)state->checked;
+    uint64_t virt = cpu_read_cr2();
+    struct paging_state paging = state->paging;
+    if (sink == NULL || request == NULL) {
+        return;
+    }
+    screen_sink_take(sink, state->trace->line, state->trace->length);
+    paging.cr3 = cpu_read_cr3();
+    go_back(state);
+    screen_sink_forget_lines(sink);
+    screen_sink_line(sink, line);
+    if (frame->vector == VECTOR_PAGE_FAULT) {
+        walk_lines(state, sink, &paging, virt, frame->error_code);
+        range_line(sink, request, virt);
+    }
+    keep_trace(sink, request);
+    show_in_turn(sink, work_of(state));
+}
+
+#endif
