@@ -12,7 +12,6 @@ from unittest import mock
 import numpy as np
 from fuzz.noise import damaged, number
 from fuzz.target import HOSTILE, Case, Target, require, shown
-from paging_cases import Pages
 
 from cr3scope.mcp import server as server_module
 from cr3scope.mcp.call import Answer, Call
@@ -21,6 +20,7 @@ from cr3scope.mcp.server import STATELESS, WITH_SESSION, Server
 from cr3scope.mcp.tools import tools
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.folded import folded
+from cr3scope.paging.tables import Entries
 from cr3scope.render import tree, tree_drawn
 from cr3scope.render.table import lines_of
 from cr3scope.x86.cpu_state import CpuState
@@ -111,9 +111,19 @@ _CPUS = (
 )  # fmt: skip
 
 
+class _Pages:
+    """Tables side by side, from 0x1000 on."""
+
+    def __init__(self, data: bytes) -> None:
+        self._words = np.frombuffer(data, "<u8").reshape(-1, 512)
+
+    def table(self, phys: int) -> Entries | None:
+        row = phys // 0x1000 - 1
+        return self._words[row].astype(np.uint64) if 0 <= row < len(self._words) else None
+
+
 def _fold(case: Case) -> None:
-    words = np.frombuffer(case.data, "<u8").reshape(-1, 512)
-    pages = Pages({0x1000 * (1 + row): values.tolist() for row, values in enumerate(words)})
+    pages = _Pages(case.data)
     cpu, name = _CPUS[int(str(case.meant["mode"]))], str(case.meant["name"])
     marks = {(level, int(str(case.meant["marked"]))): "some-rule" for level in (1, 2, 3, 4)}
     made = folded(pages, cpu, marked=marks)
