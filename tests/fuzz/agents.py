@@ -15,6 +15,7 @@ from fuzz.target import HOSTILE, Case, Target, require, shown
 
 from cr3scope.mcp import server as server_module
 from cr3scope.mcp.call import Answer, Call
+from cr3scope.mcp.parameters import Parameter
 from cr3scope.mcp.places import Places
 from cr3scope.mcp.server import STATELESS, WITH_SESSION, Server
 from cr3scope.mcp.tools import tools
@@ -40,10 +41,18 @@ def _value(rng: Random, depth: int = 0) -> object:
     return rng.choice(simple)
 
 
+def _fit(rng: Random, parameter: Parameter) -> object:
+    """What a client might give that means well."""
+    if parameter.name == "command":
+        return ["qemu-system-x86_64", "-m", str(number(rng))]
+    word = rng.choice(parameter.choices) if parameter.choices else rng.choice(("trace.log", "trace.log", "10", "trace.log@1000"))
+    return {"boolean": True, "number": rng.choice((1, 30, 1e9)), "strings": [word] * rng.randrange(3)}.get(parameter.kind, word)
+
+
 def _message(rng: Random) -> dict[str, object]:
     made: dict[str, object] = {"jsonrpc": "2.0", "id": rng.choice((1, 2, "a", rng.randrange(1 << 40))), "method": rng.choice(_METHODS)}
     tool = rng.choice(tools(("qemu-system-x86_64",), True))
-    given = {one.name: _value(rng) for one in tool.parameters if one.is_needed or rng.random() < 0.3}
+    given = {one.name: _fit(rng, one) if rng.random() < 0.8 else _value(rng) for one in tool.parameters if one.is_needed or rng.random() < 0.3}
     params: dict[str, object] = {"name": tool.name, "arguments": given, "protocolVersion": rng.choice(WITH_SESSION), "requestId": rng.choice((1, "a"))}
     if rng.random() < 0.7:
         params["_meta"] = dict(_META)
