@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fuzz.agents import AGENT, TREE
 from fuzz.boot_files import LINT
 from fuzz.captures import CAPTURE, TWIN
 from fuzz.cores import CORE
@@ -13,4 +14,6 @@ from fuzz.photos import PHOTO
 from fuzz.target import Target
 from fuzz.writers import WRITERS
 
-TARGETS: tuple[Target, ...] = (CAPTURE, TWIN, PHOTO, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS)
+TARGETS: tuple[Target, ...] = (
+    CAPTURE, TWIN, PHOTO, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS, AGENT, TREE,
+)  # fmt: skip

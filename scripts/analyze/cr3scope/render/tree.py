@@ -12,6 +12,7 @@ from cr3scope.paging.layers import Marks
 from cr3scope.paging.range_kind import memory_types, rights_text
 from cr3scope.render.sizes import page_name, size_text
 from cr3scope.render.table import GAP, WIDTH, Block, Cell
+from cr3scope.text import printable
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.names import entry_name, entry_words
@@ -142,7 +143,7 @@ def _notes(branch: Branch, names: Names) -> Iterator[str]:
         yield f"{branch.rest} more runs"
     name = names.get((branch.entry.level, branch.first))
     if name is not None and branch.leads is Leads.PAGE:
-        yield name
+        yield printable(name)
 
 
 _ENDS = {
