@@ -20,4 +20,4 @@ class Check(Command):
 
     def run(self, words: list[str]) -> None:
         self.no_arguments(words)
-        show(report(trace.judged(stop())))
+        show(report(trace.judged(stop(in_real_mode=True))))
