@@ -1,8 +1,9 @@
-"""The memory of a paused guest by the monitor's `xp`, whose lines QEMU cuts where the memory ends."""
+"""The memory of a paused guest: by files, and by the monitor's `xp`, whose lines QEMU cuts where the memory ends."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,54 @@ def test_a_page_is_read_by_quadwords() -> None:
     monitor = Monitor()
     assert len(MonitorMemory(monitor).physical(0x1000, 4096)) == 4096
     assert monitor.words == 512
+
+
+RAM = 8 << 20
+DEVICE = range(0xA0000, 0xC0000)
+TREE = (
+    "FlatView #0\n"
+    f" {0:016x}-{DEVICE.start - 1:016x} (prio 0, ram): pc.ram\n {DEVICE.start:016x}-{DEVICE.stop - 1:016x} (prio 1, i/o): vga-lowmem\n"
+    f" {DEVICE.stop:016x}-{RAM - 1:016x} (prio 0, ram): pc.ram @00000000000c0000\n"
+    f"FlatView #1\n {0:016x}-{RAM - 1:016x} (prio 0, ram): pc.ram\n"
+)
+
+
+class Saving(Monitor):
+    """A QEMU that writes files, unless ``is_elsewhere``; all pages hold their own number."""
+
+    def __init__(self, *, is_elsewhere: bool = False) -> None:
+        super().__init__()
+        self._is_elsewhere = is_elsewhere
+        self.saved: list[range] = []
+
+    def monitor(self, line: str) -> str:
+        """Return the RAM of two address spaces, and what `xp` prints of the small memory."""
+        return TREE if line.startswith("info mtree") else super().monitor(line)
+
+    def execute(self, command: str, **named: object) -> object:
+        """Write the file."""
+        at, size, file = named["val"], named["size"], named["filename"]
+        assert command == "pmemsave" and isinstance(at, int) and isinstance(size, int) and isinstance(file, str)
+        self.saved.append(range(at, at + size))
+        if not self._is_elsewhere:
+            Path(file).write_bytes(b"".join((page >> 12).to_bytes(8, "little") * 512 for page in range(at, at + size, 4096)))
+        return {}
+
+
+def test_pages_of_ram_are_read_together_and_a_device_beside_them_is_not() -> None:
+    """By QEMU's `xp` each page would be a question, and as many words of text."""
+    monitor = Saving()
+    memory = MonitorMemory(monitor)
+    for page in (*range(0, DEVICE.start, 4096), *range(DEVICE.stop, 2 << 20, 4096), RAM - 4096):
+        assert memory.physical(page, 16) == (page >> 12).to_bytes(8, "little") * 2
+    table = memory.table(RAM - 4096)
+    assert table is not None and set(table.tolist()) == {RAM - 4096 >> 12}
+    assert not monitor.words and len(monitor.saved) == 4
+    assert not any(set(DEVICE) & set(block) for block in monitor.saved)
+
+
+def test_where_qemu_writes_no_file_that_is_seen_here_it_is_asked_by_words() -> None:
+    monitor = Saving(is_elsewhere=True)
+    memory = MonitorMemory(monitor)
+    assert [memory.physical(page, 4096) for page in (0, 4096)] == [MEMORY[:4096], MEMORY[4096:8192]]
+    assert monitor.words == 1024 and len(monitor.saved) == 1

@@ -104,6 +104,7 @@ def interrupted(*arguments):
 def again(*arguments, **named):
     gdb.execute = execute
     raise KeyboardInterrupt
+target.SavedMemory.page = lambda *_: None
 target.read_physical = interrupted
 try:
     gdb.execute("cr3scope maps")

@@ -16,8 +16,9 @@ from cr3scope.paging.tables import Entries
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.paused_guest import stopped_cpus
 from cr3scope.qemu.qmp import QmpError
+from cr3scope.qemu.saved_memory import SavedMemory
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.entry import MAX_PHYS_BITS, PAGE_BYTES
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.platform import Platform
 from cr3scope_commands.answer import answer
@@ -52,6 +53,8 @@ class Monitor:
             return [{"qom-path": "/machine/unattached/device[0]"}]
         if command == "qom-get":
             return self.monitor(f"qom-get {arguments['path']} {arguments['property']}").strip()
+        if command == "pmemsave":
+            return self.monitor(f'pmemsave {arguments["val"]} {arguments["size"]} "{arguments["filename"]}"')
         raise QmpError(f"{command} needs QMP")
 
 
@@ -90,6 +93,7 @@ class StubMemory:
 
     def __init__(self) -> None:
         self._pages: dict[int, bytes | None] = {}
+        self._saved = SavedMemory(Monitor())
 
     def table(self, phys: int) -> Entries | None:
         """Return a table page, read together with its neighbours, for tables come in groups; None where there is no
@@ -121,19 +125,26 @@ class StubMemory:
     def _page(self, phys: int, first: int, count: int) -> bytes | None:
         """The page at ``phys``; if it was not read yet, with the others of the ``count`` bytes from ``first`` on."""
         if phys not in self._pages:
-            with physical_mode():
-                data = read_physical(first, count)
-                if data is None:
-                    first, data = phys, read_physical(phys, PAGE_BYTES)
+            data = self._from_files(first, count)
+            if data is None:
+                with physical_mode():
+                    data = read_physical(first, count)
+                    if data is None:
+                        first, data = phys, read_physical(phys, PAGE_BYTES)
             for at in range(0, len(data or b""), PAGE_BYTES):
                 self._pages.setdefault(first + at, data[at : at + PAGE_BYTES] if data else None)
             self._pages.setdefault(phys, None)
         return self._pages[phys]
 
+    def _from_files(self, phys: int, count: int) -> bytes | None:
+        """Whole pages, which cost the stub two packets each; None if they are to be read by those."""
+        pages = [self._saved.page(at) for at in range(phys, phys + count, PAGE_BYTES)]
+        return None if None in pages else b"".join(page for page in pages if page is not None)
+
 
 def read_physical(phys: int, count: int) -> bytes | None:
     """Return bytes of physical memory, within :func:`physical_mode`; None where there is no memory."""
-    if phys + count > 1 << 52:  # the widest physical address; gdb raises OverflowError past 64 bits
+    if phys + count > 1 << MAX_PHYS_BITS:  # gdb raises OverflowError past 64 bits
         return None
     try:
         return bytes(gdb.selected_inferior().read_memory(phys, count))

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 END_SECONDS = 2.0  # from SIGKILL to the end: who then still stands waits for a device, and cannot be ended by anybody
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -91,11 +90,11 @@ def _reap(pid: int, until: float) -> None:
 def _below(ancestor: int) -> set[int]:
     """The numbers of all processes that a process, or one below it, has started and that are still there."""
     children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):  # it ends meanwhile
-            told = stat.read_bytes()  # "PID (name) state parent ...", and any byte may be in a name (proc(5))
-            parent = int(told[told.rindex(b")") + 1 :].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
+    for pid in filter(str.isdecimal, os.listdir("/proc")):  # hundreds, at each look: a Path for each took longer than the look
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:  # it ends meanwhile
+            told = stat.read()  # "PID (name) state parent ...", and any byte may be in a name (proc(5))
+            parent = int(told[told.rindex(b")") + 1 :].split(None, 2)[1])
+            children.setdefault(parent, []).append(int(pid))
     found: set[int] = set()
     fresh = [ancestor]
     while fresh:

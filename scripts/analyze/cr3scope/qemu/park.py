@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from cr3scope.model.counting import counts
 from cr3scope.model.parked import Park, park_of
-from cr3scope.qemu.paused_guest import Monitor, stopped_cpus
+from cr3scope.qemu.paused_guest import stopped_cpus
+from cr3scope.qemu.saved_memory import Monitor
 from cr3scope.target.memory import MemoryUnavailable
 from cr3scope.target.standstill import Look, by_cpu, halts_for_ever, is_spinning, moves, place, waits_to_be_started
 from cr3scope.target.stopped_cpu import StoppedCpu, widened

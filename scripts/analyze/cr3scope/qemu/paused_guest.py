@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import struct
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +14,7 @@ from cr3scope.input.logs.register_dump import read_registers
 from cr3scope.paging.tables import Entries
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.qmp import QmpError
+from cr3scope.qemu.saved_memory import Monitor, SavedMemory, saved
 from cr3scope.target.memory import Memory, MemoryUnavailable
 from cr3scope.target.standstill import Look
 from cr3scope.target.stopped_cpu import PHYS_BITS, StoppedCpu, Table, widened
@@ -38,58 +34,43 @@ _CPU = re.compile(r"^[ \r]*CPU#(\d{1,9})[ \r]*$", re.MULTILINE)
 _PHYS_BITS = re.compile(r"3[2-9]|4\d|5[0-2]")  # MAXPHYADDR
 
 
-class Monitor(Protocol):
-    """QEMU's monitor. Both raise MemoryUnavailable if it does not answer."""
-
-    def monitor(self, line: str) -> str:
-        """Return what the human monitor prints in answer to a line."""
-
-    def execute(self, command: str, **arguments: Any) -> Any:
-        """Return what a QMP command returns."""
-
-
 class MonitorMemory:
-    """The memory of a paused guest, by the monitor's `xp`. RAM is read by pages, each once: it is questions that cost."""
+    """The memory of a paused guest. RAM is read by files, and by pages of `xp` where QEMU writes none; the rest by `xp`."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._tables: dict[int, Entries | None] = {}
-        self._ram: tuple[tuple[int, int], ...] | None = None
+        self._pages: dict[int, bytes] = {}
+        self._saved = SavedMemory(monitor)
 
     def table(self, phys: int) -> Entries | None:
         """Return a page of entries, asked for once; None where there is no memory."""
-        if phys not in self._tables:
-            words = self._dump("g", ENTRIES, phys)
-            whole = len(words) == ENTRIES
-            self._tables[phys] = np.array(words, dtype=np.uint64) if whole else None
-        return self._tables[phys]
+        page = self._page(phys)
+        return np.frombuffer(page, "<u8").astype(np.uint64) if page else None
 
     def physical(self, phys: int, length: int) -> bytes:
         """Return bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
         first, last = phys & -PAGE_BYTES, phys + length - 1 | PAGE_BYTES - 1
-        if length <= PAGE_BYTES and self._is_ram(first, last):  # a device may mind to be read beside what is asked for
-            pages = [self.table(page) for page in range(first, last, PAGE_BYTES)]
-            data = b"".join(page.tobytes() for page in pages if page is not None)
+        if length <= PAGE_BYTES and self._saved.is_ram(first, last):  # a device may mind to be read beside what is asked for
+            data = b"".join(map(self._page, range(first, last, PAGE_BYTES)))
             if len(data) == last + 1 - first:
-                return data[phys - first :][:length]
+                return data[phys - first : phys - first + length]
         if length <= _MOST_AS_TEXT:
             return self._as_text(phys, length)
-        try:
-            with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
-                file = Path(folder, "memory")
-                self._monitor.execute("pmemsave", val=phys, size=length, filename=str(file))
-                return _read_plain(file, length)
-        except (MemoryUnavailable, OSError):
-            return b""
+        return saved(self._monitor, phys, length)
 
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         """Yield the first bytes at each of many places, of which nothing else is wanted."""
         yield from (self._as_text(phys, length) for phys in places)
 
-    def _is_ram(self, first: int, last: int) -> bool:
-        if self._ram is None:
-            self._ram = tuple(memory_map.asked(self._monitor.monitor))
-        return any(begin <= first and last <= end for begin, end in self._ram)
+    def _page(self, phys: int) -> bytes:
+        """A whole page; nothing if not all of it is memory."""
+        if phys not in self._pages:
+            page = self._saved.page(phys)
+            if page is None:
+                words = self._dump("g", ENTRIES, phys)
+                page = struct.pack(f"<{ENTRIES}Q", *words) if len(words) == ENTRIES else b""
+            self._pages[phys] = page
+        return self._pages[phys]
 
     def _as_text(self, phys: int, length: int) -> bytes:
         """By quadwords, an eighth of the words; then byte by byte what is left, or where the memory ends in a line."""
@@ -103,14 +84,6 @@ class MonitorMemory:
         """At most so many words: what is no word of that size ends them, as QEMU's refusal does."""
         told = self._monitor.monitor(f"xp /{count}{form}x {phys:#x}")
         return [int(word, 16) for word in _VALUES[form].findall(told)[:count]]
-
-
-def _read_plain(file: Path, length: int) -> bytes:
-    """What QEMU has put into a file, if that is one of its length."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as opened:
-        found = os.fstat(descriptor)
-        return opened.read(length) if stat.S_ISREG(found.st_mode) and found.st_size == length else b""
 
 
 def look(monitor: Monitor) -> Look:
