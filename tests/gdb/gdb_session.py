@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import forked_gdb
 from boot import firmware
 from boot.channels import calling
 from boot.guest import qemu_command
@@ -83,8 +84,7 @@ def session(folder: Path, command: list[str], commands: str, begin: Path | None 
     """What gdb prints for commands on a QEMU that stands at its reset, or in the state ``begin``."""
     socket, script = folder / "gdb", folder / "commands"
     stub = ["-chardev", f"socket,path={socket},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb"]
-    head = ["set pagination off", f"source {ROOT}/scripts/gdb/cr3scope_gdb.py",
-            "set architecture i386:x86-64", f"target remote {socket}"]
+    head = ["set pagination off", "set architecture i386:x86-64", f"target remote {socket}"]
     tail = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None\n"
     script.write_text("\n".join([*head, commands, tail]))
     stands = ("-S",) if begin is None else WAITING
@@ -93,11 +93,7 @@ def session(folder: Path, command: list[str], commands: str, begin: Path | None 
         if begin is not None:
             load(qmp, begin)
         qmp.run_state()  # it answers, so the stub is there
-        done = subprocess.run(
-            ["gdb", "-q", "-nx", "-batch", "-x", script],
-            capture_output=True, text=True, errors="replace", timeout=BOOT_SECONDS,
-        )  # fmt: skip
-        return done.stdout + done.stderr
+        return forked_gdb.run(script, BOOT_SECONDS)
 
 
 def unwrapped(text: str) -> str:
