@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
+BUILT := .cr3scope-build check.log kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -114,15 +114,16 @@ faults: ## list the faults that INJECT= takes
 	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
 
 # Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. A test waits for its guest
-# a third of its time: more processes than there are processors.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 5 / 2)
+# half of its time: more processes than there are processors.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 7 / 2)
 # Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
 
+# `make check` runs beside the tests: mypy takes one processor for half a minute, which tests that wait leave free.
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
-	@$(MAKE) --no-print-directory -s build check
-	@$(MAKE) --no-print-directory -s -j2 test-programs
-	@$(PYTEST) tests
+	@$(MAKE) --no-print-directory -s -j2 build test-programs
+	@$(PYTHON) scripts/check.py >$(BUILD)/check.log 2>&1 & checks=$$!; trap 'kill $$checks 2>/dev/null' INT TERM; \
+	    $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
 
 quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden captures, a few boots, one gdb session
 	@$(MAKE) --no-print-directory -s -j2 build test-programs

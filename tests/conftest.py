@@ -16,14 +16,15 @@ _PASSED = pytest.StashKey[bool]()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the units as quick, but for the slow ones; of the boots those are quick that say so themselves.
 
-    Boots come first: what is short is left for the end, so that no process waits long for the last one. Before all others
-    come the groups, which are long and need no saved machine: one process makes that, meanwhile.
+    Boots come first, and the slow units before the others: what is short is left for the end, so that no process waits long
+    for the last one. Before all others come the groups, which are long and need no saved machine: one process makes that,
+    meanwhile.
     """
     folder = Path(__file__).parent
     for item in items:
         if _is_unit(item, folder) and item.get_closest_marker("slow") is None:
             item.add_marker("quick")
-    items.sort(key=lambda item: (_is_unit(item, folder), item.get_closest_marker("xdist_group") is None))
+    items.sort(key=lambda item: (_is_unit(item, folder), *(item.get_closest_marker(name) is None for name in ("xdist_group", "slow"))))
 
 
 def _is_unit(item: pytest.Item, folder: Path) -> bool:
