@@ -73,6 +73,13 @@ struct handoff_trace {
     uint32_t reserved;
 };
 
+/** A 16550 whose registers lie in memory, mapped at its physical address. */
+struct handoff_uart {
+    uint64_t phys;   /* 0: none; handoff_trace may then have a port */
+    uint32_t stride; /* bytes from one register to the next */
+    uint32_t width;  /* bytes of an access: 1 or 4 */
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -104,6 +111,7 @@ struct handoff {
 
     uint64_t rsdp_phys;                            /* ACPI, 0: none */
     char command_line[HANDOFF_COMMAND_LINE_BYTES]; /* "kernel=" of cr3scope.cfg, NUL-terminated */
+    struct handoff_uart uart;                      /* goes on with the trace, as trace.uart_port */
 };
 
 /*
