@@ -10,6 +10,7 @@ void port_out8(uint16_t port, uint8_t value) {
     __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
+#ifdef CR3SCOPE_UART_MEMORY
 uint8_t register_in8(uint64_t address, unsigned width) {
     if (width == 4) {
         return (uint8_t) * (volatile const uint32_t *)(uintptr_t)address;
@@ -24,3 +25,4 @@ void register_out8(uint64_t address, unsigned width, uint8_t value) {
         *(volatile uint8_t *)(uintptr_t)address = value;
     }
 }
+#endif

@@ -39,11 +39,13 @@ static void open_sinks(struct switch_state *state, const struct cr3scope_request
     uart.base = request->uart_port != 0 ? request->uart_port : UART_COM1;
     uart.stride = uart.width = 0;
     uart.keep_line = false;
+#ifdef CR3SCOPE_UART_MEMORY
     if (request->uart_memory != 0) {
         uart.base = request->uart_memory;
         uart.stride = request->uart_stride != 0 ? request->uart_stride : 1;
         uart.width = request->uart_width;
     }
+#endif
     trace_init(trace);
     if (uart.base != CR3SCOPE_NO_PORT && uart_sink_init_at(&state->uart, &uart)) {
         (void)trace_add_sink(trace, &state->uart.sink);

@@ -36,19 +36,23 @@ enum uart_register {
 #define FIFO_BYTES 16
 
 static uint8_t read_register(const struct uart_place *place, enum uart_register which) {
-    if (place->stride == 0) {
-        return port_in8((uint16_t)(place->base + (uint64_t)which));
+#ifdef CR3SCOPE_UART_MEMORY
+    if (place->stride != 0) {
+        return register_in8(place->base + (uint64_t)which * place->stride, place->width);
     }
-    return register_in8(place->base + (uint64_t)which * place->stride, place->width);
+#endif
+    return port_in8((uint16_t)(place->base + (uint64_t)which));
 }
 
 static void write_register(const struct uart_place *place, enum uart_register which,
                            uint8_t value) {
-    if (place->stride == 0) {
-        port_out8((uint16_t)(place->base + (uint64_t)which), value);
-    } else {
+#ifdef CR3SCOPE_UART_MEMORY
+    if (place->stride != 0) {
         register_out8(place->base + (uint64_t)which * place->stride, place->width, value);
+        return;
     }
+#endif
+    port_out8((uint16_t)(place->base + (uint64_t)which), value);
 }
 
 static struct uart_place in_ports(uint16_t port) {
@@ -82,15 +86,21 @@ static bool loops_back(const struct uart_place *place) {
 }
 
 static void set_line(const struct uart_place *place) {
-    write_register(place, INTERRUPT_ENABLE, 0);
-    if (!place->keep_line) {
-        write_register(place, LINE_CONTROL, LINE_CONTROL_8N1 | LINE_CONTROL_DIVISOR);
-        write_register(place, DIVISOR_LOW, DIVISOR_115200);
-        write_register(place, DIVISOR_HIGH, 0);
+    static const uint8_t steps[][2] = {
+        {INTERRUPT_ENABLE, 0},
+        {LINE_CONTROL, LINE_CONTROL_8N1 | LINE_CONTROL_DIVISOR},
+        {DIVISOR_LOW, DIVISOR_115200},
+        {DIVISOR_HIGH, 0},
+        {LINE_CONTROL, LINE_CONTROL_8N1},
+        {FIFO_CONTROL, FIFO_ENABLE},
+        {MODEM_CONTROL, MODEM_CONTROL_DTR_RTS},
+    };
+    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        if (place->keep_line && i >= 1 && i <= 3) {
+            continue; /* what sets the speed */
+        }
+        write_register(place, (enum uart_register)steps[i][0], steps[i][1]);
     }
-    write_register(place, LINE_CONTROL, LINE_CONTROL_8N1);
-    write_register(place, FIFO_CONTROL, FIFO_ENABLE);
-    write_register(place, MODEM_CONTROL, MODEM_CONTROL_DTR_RTS);
 }
 
 static void uart_write(void *context, const char *bytes, size_t count) {

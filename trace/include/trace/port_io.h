@@ -7,6 +7,8 @@
 uint8_t port_in8(uint16_t port);
 void port_out8(uint16_t port, uint8_t value);
 
+#ifdef CR3SCOPE_UART_MEMORY
 /** At a virtual address, by one access of `width` bytes: 4, else 1. */
 uint8_t register_in8(uint64_t address, unsigned width);
 void register_out8(uint64_t address, unsigned width, uint8_t value);
+#endif
