@@ -47,7 +47,7 @@ WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wco
 # -gdwarf-4 with .debug_aranges: what gdb 13 and pyelftools both read without loss.
 COMMON_CFLAGS := -std=gnu11 -O2 -gdwarf-4 -gno-column-info $(WARNINGS) -ffreestanding -fno-stack-protector \
     -mno-red-zone -fno-optimize-sibling-calls -fno-asynchronous-unwind-tables -fcf-protection=none -ffile-prefix-map=$(CURDIR)/= \
-    -Itrace/include -Iloader/include -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DCR3SCOPE_VERSION='"$(VERSION)"'
+    -Itrace/include -Iloader/include -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DCR3SCOPE_VERSION='"$(VERSION)"' -DCR3SCOPE_UART_MEMORY
 # The loader is a shared object that becomes a PE image: position independent, 16-bit wide characters, the
 # firmware's calls in the Microsoft convention; SSE state is the firmware's, so the code keeps to integers.
 LOADER_CFLAGS = $(COMMON_CFLAGS) -Iloader -fpic -fshort-wchar -mgeneral-regs-only -fvisibility=hidden $(OUTGOING_ARGS) \
@@ -261,7 +261,7 @@ $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld $(BUILD)/linker
 
 # --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
 HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
-    -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST
+    -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST -DCR3SCOPE_UART_MEMORY
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
 # Several sources in one compilation have no dependency files of their own: any header rebuilds.

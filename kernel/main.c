@@ -42,7 +42,7 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
 
     /* From here on an unexpected exception is our own to report. */
     descriptors_load(0);
-    output_resume(&handoff->trace);
+    output_resume(handoff);
     trace_section(output_trace(), "kernel");
 
     struct options options;

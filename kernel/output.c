@@ -12,20 +12,28 @@
 static struct trace trace;
 static struct uart_sink uart;
 static struct debugcon_sink debugcon;
-static uint16_t uart_port; /* 0: none */
+static bool has_uart;
 
-static void use_uart(uint16_t port) {
-    uart_port = port;
+static void use_uart(void) {
+    has_uart = true;
     trace_add_sink(&trace, &uart.sink);
 }
 
-void output_resume(const struct handoff_trace *position) {
+void output_resume(const struct handoff *handoff) {
+    const struct handoff_trace *position = &handoff->trace;
+    const struct handoff_uart *in_memory = &handoff->uart;
     const struct trace_position resumed = {
         .bytes = position->bytes, .sequence = position->sequence, .crc = position->crc};
     trace_resume(&trace, &resumed);
     if (position->uart_port != 0) {
         uart_sink_resume(&uart, position->uart_port);
-        use_uart(position->uart_port);
+        use_uart();
+    } else if (handoff->size >= sizeof(*handoff) && in_memory->phys != 0) {
+        const struct uart_place place = {.base = in_memory->phys,
+                                         .stride = (uint8_t)in_memory->stride,
+                                         .width = (uint8_t)in_memory->width};
+        uart_sink_resume_at(&uart, &place);
+        use_uart();
     }
     if (position->debugcon_port != 0) {
         debugcon_sink_resume(&debugcon, position->debugcon_port);
@@ -36,7 +44,7 @@ void output_resume(const struct handoff_trace *position) {
 void output_probe(void) {
     trace_init(&trace);
     if (uart_sink_init(&uart, UART_COM1)) {
-        use_uart(UART_COM1);
+        use_uart();
     }
     if (debugcon_sink_init(&debugcon, DEBUGCON_PORT)) {
         trace_add_sink(&trace, &debugcon.sink);
@@ -73,26 +81,39 @@ void output_line(const char *line) {
     write_all("\r\n", 2);
 }
 
-static void wait_for_status(uint16_t port, uint8_t bit) {
+static void wait_for_status(const struct uart_place *place, uint8_t bit) {
     for (unsigned polls = 0; polls < UART_MAX_POLLS; polls++) {
-        if ((port_in8((uint16_t)(port + UART_LINE_STATUS)) & bit) != 0) {
+        uint8_t status =
+            place->stride == 0
+                ? port_in8((uint16_t)(place->base + UART_LINE_STATUS))
+                : register_in8(place->base + UART_LINE_STATUS * place->stride, place->width);
+        if ((status & bit) != 0) {
             return;
         }
     }
 }
 
-void output_last_words(const char *line) {
-    uint16_t port = uart_port != 0 ? uart_port : UART_COM1;
-    for (; *line != '\0'; line++) {
-        wait_for_status(port, UART_HOLDING_EMPTY);
-        port_out8(port, (uint8_t)shown(*line));
+static void put(const struct uart_place *place, char byte) {
+    wait_for_status(place, UART_HOLDING_EMPTY);
+    if (place->stride == 0) {
+        port_out8((uint16_t)place->base, (uint8_t)byte);
+    } else {
+        register_out8(place->base, place->width, (uint8_t)byte);
     }
-    port_out8(port, '\r');
-    port_out8(port, '\n');
+}
+
+void output_last_words(const char *line) {
+    const struct uart_place first_port = {.base = UART_COM1};
+    const struct uart_place *place = has_uart ? &uart.place : &first_port;
+    for (; *line != '\0'; line++) {
+        put(place, shown(*line));
+    }
+    put(place, '\r');
+    put(place, '\n');
 }
 
 void output_drain(void) {
-    if (uart_port != 0) {
-        wait_for_status(uart_port, UART_TRANSMITTER_EMPTY);
+    if (has_uart) {
+        wait_for_status(&uart.place, UART_TRANSMITTER_EMPTY);
     }
 }

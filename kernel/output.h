@@ -7,8 +7,8 @@
 #include "handoff.h"
 #include "trace/trace.h"
 
-/** Goes on with the loader's trace on its UART and its debug console. */
-void output_resume(const struct handoff_trace *position);
+/** Goes on with the loader's trace on its UART, in ports or in memory, and its debug console. */
+void output_resume(const struct handoff *handoff);
 /** Without a usable boot info: probes the first serial port and QEMU's debug console. */
 void output_probe(void);
 
@@ -16,8 +16,8 @@ void output_probe(void);
 struct trace *output_trace(void);
 /** A plain line, CR LF added. Bytes that are not printable ASCII, and '@', are shown as '?'. */
 void output_line(const char *line);
-/** A plain line by port I/O alone, for when the trace library itself faults; to the first serial
- * port by default. */
+/** A plain line by the UART's registers alone, for when the trace library itself faults; to the
+ * first serial port by default. */
 void output_last_words(const char *line);
 /** Waits, bounded, until the last byte has left the UART. */
 void output_drain(void);

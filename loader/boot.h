@@ -36,6 +36,9 @@ struct boot {
     struct buffer_sink buffer;
     struct screen_sink screen;
     bool has_uart, has_debugcon, has_buffer, has_screen;
+    struct trace_sink firmware_serial; /* the firmware's own service; write NULL: there is none */
+    bool has_firmware_serial;
+    struct message serial_remark; /* why a port that was named is not used; "": it is */
 
     /* What the firmware told us. */
     struct own_image image;

@@ -2,6 +2,8 @@
 
 #include "text.h"
 
+#define MOST_PHYS (UINT64_C(1) << 52)
+#define MOST_STRIDE 8u
 #define MOST_QUOTED 60u /* bytes of a line that a refusal repeats */
 
 /* One value, not NUL-terminated. */
@@ -16,7 +18,8 @@ void config_defaults(struct config *config_ret) {
         .safe_idt = true,
         .identity_level = 2,
         .sinks = CONFIG_SINK_UART | CONFIG_SINK_FILE,
-        .uart_port = 0x3f8,
+        .uart = {.base = UART_COM1},
+        .debugcon_port = DEBUGCON_PORT,
     };
 }
 
@@ -103,21 +106,89 @@ static bool set_sinks(unsigned *sinks_ret, struct value value) {
     return true;
 }
 
-/* virt:level:bit, the first in hexadecimal. */
-static bool set_flip(struct config_flip *flip_ret, struct value value) {
-    struct value parts[3] = {{value.bytes, 0}};
+/* Cuts at colons. The number of parts; 0 if there are more than `most`. */
+static size_t cut(struct value value, size_t most, struct value *parts_ret) {
     size_t part = 0;
+    parts_ret[0] = (struct value){value.bytes, 0};
     for (size_t i = 0; i < value.count; i++) {
         if (value.bytes[i] != ':') {
-            parts[part].count++;
-        } else if (++part < sizeof(parts) / sizeof(parts[0])) {
-            parts[part] = (struct value){value.bytes + i + 1, 0};
+            parts_ret[part].count++;
+        } else if (++part < most) {
+            parts_ret[part] = (struct value){value.bytes + i + 1, 0};
         } else {
-            return false;
+            return 0;
         }
     }
+    return part + 1;
+}
+
+static bool set_hex(uint64_t *number_ret, struct value value, uint64_t max) {
+    if (value.count > 2 && value.bytes[0] == '0' && value.bytes[1] == 'x') {
+        value = (struct value){value.bytes + 2, value.count - 2};
+    }
+    return set_number(number_ret, value, 16, max);
+}
+
+static bool set_port(uint16_t *port_ret, struct value value) {
+    uint64_t number;
+    if (!set_hex(&number, value, 0xffff) || number == 0) {
+        return false;
+    }
+    *port_ret = (uint16_t)number;
+    return true;
+}
+
+/* io:PORT, or mmio:ADDRESS[:STRIDE[:WIDTH]], the first in hexadecimal. */
+static bool set_place(struct uart_place *place_ret, struct value value) {
+    struct value parts[4];
+    size_t count = cut(value, sizeof(parts) / sizeof(parts[0]), parts);
+    uint64_t stride = 1;
+    uint64_t width;
+    uint64_t base;
+    if (count == 2 && value_is(parts[0], "io") && set_hex(&base, parts[1], 0xfff8) && base != 0) {
+        *place_ret = (struct uart_place){.base = base};
+        return true;
+    }
+    if (count < 2 || !value_is(parts[0], "mmio") ||
+        !set_hex(&base, parts[1], MOST_PHYS - 8 * MOST_STRIDE) || base == 0 ||
+        (count > 2 && !set_number(&stride, parts[2], 10, MOST_STRIDE))) {
+        return false;
+    }
+    width = stride == 4 ? 4 : 1;
+    if ((count > 3 && !set_number(&width, parts[3], 10, 4)) || stride == 0 ||
+        (stride & (stride - 1)) != 0 || (width != 1 && width != 4) || width > stride ||
+        base % width != 0) {
+        return false;
+    }
+    *place_ret =
+        (struct uart_place){.base = base, .stride = (uint8_t)stride, .width = (uint8_t)width};
+    return true;
+}
+
+static bool set_serial(struct config *config, struct value value) {
+    static const char *const words[] = {[CONFIG_SERIAL_AUTO] = "auto",
+                                        [CONFIG_SERIAL_SPCR] = "spcr",
+                                        [CONFIG_SERIAL_PCI] = "pci",
+                                        [CONFIG_SERIAL_EFI] = "efi"};
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (words[i] != NULL && value_is(value, words[i])) {
+            config->serial = (enum config_serial)i;
+            return true;
+        }
+    }
+    if (!set_place(&config->uart, value)) {
+        return false;
+    }
+    config->serial = CONFIG_SERIAL_GIVEN;
+    return true;
+}
+
+/* virt:level:bit, the first in hexadecimal. */
+static bool set_flip(struct config_flip *flip_ret, struct value value) {
+    struct value parts[3];
     struct config_flip flip;
-    if (part != 2 || !set_number(&flip.virt, parts[0], 16, UINT64_MAX) ||
+    if (cut(value, sizeof(parts) / sizeof(parts[0]), parts) != 3 ||
+        !set_number(&flip.virt, parts[0], 16, UINT64_MAX) ||
         !set_number(&flip.level, parts[1], 10, 5) || flip.level == 0 ||
         !set_number(&flip.bit, parts[2], 10, 63)) {
         return false;
@@ -164,8 +235,15 @@ static bool set_key(struct config *config, struct value key, struct value value,
         if (!set_number(&number, value, 16, 0xfff8) || number == 0) {
             return false;
         }
-        config->uart_port = (uint16_t)number;
+        config->uart = (struct uart_place){.base = number};
+        config->serial = CONFIG_SERIAL_GIVEN;
         return true;
+    }
+    if (value_is(key, "serial")) {
+        return set_serial(config, value);
+    }
+    if (value_is(key, "debugcon_port")) {
+        return set_port(&config->debugcon_port, value);
     }
     if (value_is(key, "trace_file")) {
         /* The empty path would be the volume's root. */

@@ -7,6 +7,7 @@
 
 #include "handoff.h"
 #include "trace/message.h"
+#include "trace/sinks.h"
 
 #define CONFIG_TEXT_BYTES 128
 #define CONFIG_DEFAULT_TRACE_FILE "\\cr3scope.trc"
@@ -16,6 +17,15 @@ enum config_sink {
     CONFIG_SINK_DEBUGCON = 2,
     CONFIG_SINK_FILE = 4,
     CONFIG_SINK_SCREEN = 8,
+};
+
+/** How the serial port is looked for. */
+enum config_serial {
+    CONFIG_SERIAL_AUTO = 0, /* ACPI's, COM1, a PCI card's, the firmware's own service */
+    CONFIG_SERIAL_GIVEN,    /* config.uart */
+    CONFIG_SERIAL_SPCR,     /* ACPI's alone */
+    CONFIG_SERIAL_PCI,
+    CONFIG_SERIAL_EFI, /* the firmware's service, which ends with it */
 };
 
 /** One bit of one entry of the finished tables, flipped. */
@@ -50,7 +60,9 @@ struct config {
     bool last_show;          /* the trace outlives a reset, and is shown by the next boot */
     bool debugger_wait;      /* spin until a debugger says go on */
     unsigned sinks;          /* of enum config_sink */
-    uint16_t uart_port;
+    enum config_serial serial;
+    struct uart_place uart; /* with CONFIG_SERIAL_GIVEN the one, else COM1 */
+    uint16_t debugcon_port;
     uint64_t fail_allocation; /* the n-th allocation fails, from 1; 0: none */
     struct config_flip flip;
     struct config_misdeeds misdeeds;

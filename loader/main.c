@@ -7,6 +7,7 @@
 #include "evidence/handed_over.h"
 #include "evidence/last_boot.h"
 #include "evidence/processors.h"
+#include "evidence/serial.h"
 #include "evidence/sinks.h"
 #include "handoff/ap_start.h"
 #include "handoff/leave.h"
@@ -111,7 +112,22 @@ static bool read_config(void) {
     return true;
 }
 
+/* The map is enough to know what is memory; it is taken again once it is to be kept. */
+static void look_for_serial(void) {
+    static uint8_t map[32 << 10] __attribute__((aligned(8)));
+    boot.rsdp_phys = firmware_machine_rsdp(&firmware);
+    cpu_read(&boot.cpu);
+    if (EFI_ERROR(firmware_memory_map(&firmware, map, sizeof(map), &boot.firmware_map))) {
+        boot.firmware_map = (struct memory_map){NULL, 0, 0, 0};
+    }
+    if (firmware_serial_find(&firmware)) {
+        boot.firmware_serial = (struct trace_sink){"efi", firmware_serial_write, &firmware};
+    }
+}
+
 static void trace_opening(void) {
+    struct message serial;
+    serial_name(&boot, &serial);
     trace_begin(&boot.trace, "loader", CR3SCOPE_VERSION);
     trace_open(&boot.trace, "config");
     trace_text(&boot.trace, "inject", boot.config.inject);
@@ -120,6 +136,7 @@ static void trace_opening(void) {
     trace_text(&boot.trace, "identity", boot.config.identity_full ? "full" : "image");
     trace_text(&boot.trace, "breakpoint", boot.config.breakpoint ? "on" : "off");
     trace_text(&boot.trace, "rehearse", boot.config.rehearse ? "on" : "off");
+    trace_text(&boot.trace, "serial", serial.text);
     trace_text(&boot.trace, "kernel", boot.config.kernel);
     trace_close(&boot.trace);
 }
@@ -160,8 +177,6 @@ static void wait_for_debugger(void) {
 static bool read_inputs(void) {
     boot.cpu_count = firmware_machine_cpu_count(&firmware);
     boot.apic_id_count = firmware_machine_apic_ids(&firmware, boot.apic_ids, HANDOFF_MAX_CPUS);
-    boot.rsdp_phys = firmware_machine_rsdp(&firmware);
-    cpu_read(&boot.cpu);
     trace_machine();
     wait_for_debugger();
     if (!firmware_memory_copy_map(&firmware, &boot.firmware_map, &boot.why)) {
@@ -255,8 +270,12 @@ static bool leave_firmware(void) {
 static bool run(void) {
     bool configured = read_config();
     firmware_display_find(&firmware, &boot.framebuffer);
+    look_for_serial();
     bool traced = sinks_open(&boot);
     trace_opening();
+    if (boot.serial_remark.text[0] != '\0') {
+        firmware_tell(&firmware, boot.serial_remark.text);
+    }
     if (!configured || !traced || !read_inputs()) {
         return false;
     }
@@ -283,6 +302,7 @@ static bool run(void) {
         trace_end(&boot.trace, "loader", "kernel");
     }
     save_trace_file();
+    serial_leave_firmware(&boot);
     if (!leave_firmware()) {
         return false;
     }

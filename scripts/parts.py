@@ -19,6 +19,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("render", "text, tables, JSON, HTML"),
     ("qemu", "runs a QEMU and watches it: command line, QMP, log, serial port; asks a paused guest"),
     ("mcp", "the verbs for agents: the Model Context Protocol, tools, a process for each call"),
+    ("wire", "listens at a machine's console: opens what was named, keeps what is said, tells boots apart"),
     ("cli", "one file for each verb: parse, gather evidence, print"),
     ("testing", "for others' tests: boots a kernel, returns the verdict; a fixture of pytest"),
 )

@@ -34,10 +34,20 @@ void switch_state_tell(struct switch_state *state, const struct cr3scope_request
 
 static void open_sinks(struct switch_state *state, const struct cr3scope_request *request) {
     struct trace *trace = &state->own_trace;
-    uint16_t uart = request->uart_port != 0 ? request->uart_port : UART_COM1;
+    struct uart_place uart;
     uint16_t debugcon = request->debugcon_port != 0 ? request->debugcon_port : DEBUGCON_PORT;
+    uart.base = request->uart_port != 0 ? request->uart_port : UART_COM1;
+    uart.stride = uart.width = 0;
+    uart.keep_line = false;
+#ifdef CR3SCOPE_UART_MEMORY
+    if (request->uart_memory != 0) {
+        uart.base = request->uart_memory;
+        uart.stride = request->uart_stride != 0 ? request->uart_stride : 1;
+        uart.width = request->uart_width;
+    }
+#endif
     trace_init(trace);
-    if (uart != CR3SCOPE_NO_PORT && uart_sink_init(&state->uart, uart)) {
+    if (uart.base != CR3SCOPE_NO_PORT && uart_sink_init_at(&state->uart, &uart)) {
         (void)trace_add_sink(trace, &state->uart.sink);
     }
     if (debugcon != CR3SCOPE_NO_PORT && debugcon_sink_init(&state->debugcon, debugcon)) {

@@ -35,44 +35,72 @@ enum uart_register {
 #define DIVISOR_115200 1
 #define FIFO_BYTES 16
 
-static uint8_t read_register(uint16_t port, enum uart_register which) {
-    return port_in8((uint16_t)(port + which));
+static uint8_t read_register(const struct uart_place *place, enum uart_register which) {
+#ifdef CR3SCOPE_UART_MEMORY
+    if (place->stride != 0) {
+        return register_in8(place->base + (uint64_t)which * place->stride, place->width);
+    }
+#endif
+    return port_in8((uint16_t)(place->base + (uint64_t)which));
 }
 
-static void write_register(uint16_t port, enum uart_register which, uint8_t value) {
-    port_out8((uint16_t)(port + which), value);
+static void write_register(const struct uart_place *place, enum uart_register which,
+                           uint8_t value) {
+#ifdef CR3SCOPE_UART_MEMORY
+    if (place->stride != 0) {
+        register_out8(place->base + (uint64_t)which * place->stride, place->width, value);
+        return;
+    }
+#endif
+    port_out8((uint16_t)(place->base + (uint64_t)which), value);
 }
 
-static bool wait_for_status(uint16_t port, uint8_t bits) {
+static struct uart_place in_ports(uint16_t port) {
+    struct uart_place place;
+    place.base = port;
+    place.stride = place.width = 0;
+    place.keep_line = false;
+    return place;
+}
+
+static bool wait_for_status(const struct uart_place *place, uint8_t bits) {
     for (unsigned poll = 0; poll < UART_MAX_POLLS; poll++) {
-        if ((read_register(port, LINE_STATUS) & bits) == bits) {
+        if ((read_register(place, LINE_STATUS) & bits) == bits) {
             return true;
         }
     }
     return false;
 }
 
-static bool scratch_keeps(uint16_t port, uint8_t value) {
-    write_register(port, SCRATCH, value);
-    return read_register(port, SCRATCH) == value;
+static bool scratch_keeps(const struct uart_place *place, uint8_t value) {
+    write_register(place, SCRATCH, value);
+    return read_register(place, SCRATCH) == value;
 }
 
-static bool loops_back(uint16_t port) {
-    uint8_t before = read_register(port, MODEM_CONTROL);
-    write_register(port, MODEM_CONTROL, MODEM_CONTROL_LOOPBACK);
-    uint8_t lines = read_register(port, MODEM_STATUS) & MODEM_STATUS_LINES;
-    write_register(port, MODEM_CONTROL, before);
+static bool loops_back(const struct uart_place *place) {
+    uint8_t before = read_register(place, MODEM_CONTROL);
+    write_register(place, MODEM_CONTROL, MODEM_CONTROL_LOOPBACK);
+    uint8_t lines = read_register(place, MODEM_STATUS) & MODEM_STATUS_LINES;
+    write_register(place, MODEM_CONTROL, before);
     return lines == MODEM_STATUS_LOOPED;
 }
 
-static void set_line(uint16_t port) {
-    write_register(port, INTERRUPT_ENABLE, 0);
-    write_register(port, LINE_CONTROL, LINE_CONTROL_8N1 | LINE_CONTROL_DIVISOR);
-    write_register(port, DIVISOR_LOW, DIVISOR_115200);
-    write_register(port, DIVISOR_HIGH, 0);
-    write_register(port, LINE_CONTROL, LINE_CONTROL_8N1);
-    write_register(port, FIFO_CONTROL, FIFO_ENABLE);
-    write_register(port, MODEM_CONTROL, MODEM_CONTROL_DTR_RTS);
+static void set_line(const struct uart_place *place) {
+    static const uint8_t steps[][2] = {
+        {INTERRUPT_ENABLE, 0},
+        {LINE_CONTROL, LINE_CONTROL_8N1 | LINE_CONTROL_DIVISOR},
+        {DIVISOR_LOW, DIVISOR_115200},
+        {DIVISOR_HIGH, 0},
+        {LINE_CONTROL, LINE_CONTROL_8N1},
+        {FIFO_CONTROL, FIFO_ENABLE},
+        {MODEM_CONTROL, MODEM_CONTROL_DTR_RTS},
+    };
+    for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        if (place->keep_line && i >= 1 && i <= 3) {
+            continue; /* what sets the speed */
+        }
+        write_register(place, (enum uart_register)steps[i][0], steps[i][1]);
+    }
 }
 
 static void uart_write(void *context, const char *bytes, size_t count) {
@@ -82,7 +110,7 @@ static void uart_write(void *context, const char *bytes, size_t count) {
             uart->dropped += count - sent;
             return;
         }
-        bool ready = wait_for_status(uart->port, LINE_STATUS_HOLDING_EMPTY);
+        bool ready = wait_for_status(&uart->place, LINE_STATUS_HOLDING_EMPTY);
         if (!ready) {
             uart->timeouts++;
             uart->dropped++;
@@ -90,32 +118,42 @@ static void uart_write(void *context, const char *bytes, size_t count) {
             continue;
         }
         for (unsigned i = 0; i < uart->burst && sent < count; i++) {
-            write_register(uart->port, TRANSMIT_HOLDING, (uint8_t)bytes[sent++]);
+            write_register(&uart->place, TRANSMIT_HOLDING, (uint8_t)bytes[sent++]);
         }
     }
 }
 
-void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port) {
-    uint8_t fifos = read_register(port, INTERRUPT_IDENTIFICATION) & IDENTIFICATION_FIFOS;
+void uart_sink_resume_at(struct uart_sink *uart_ret, const struct uart_place *place) {
+    uint8_t fifos = read_register(place, INTERRUPT_IDENTIFICATION) & IDENTIFICATION_FIFOS;
     uart_ret->sink.name = "uart";
     uart_ret->sink.write = uart_write;
     uart_ret->sink.context = uart_ret;
-    uart_ret->port = port;
+    uart_ret->place = *place;
     uart_ret->burst = fifos == IDENTIFICATION_FIFOS ? FIFO_BYTES : 1;
     uart_ret->timeouts = 0;
     uart_ret->dropped = 0;
 }
 
-bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) {
-    if (!scratch_keeps(port, 0x5a) || !scratch_keeps(port, 0xa5)) {
+bool uart_sink_init_at(struct uart_sink *uart_ret, const struct uart_place *place) {
+    if (!scratch_keeps(place, 0x5a) || !scratch_keeps(place, 0xa5)) {
         return false;
     }
     /* What the firmware still has in the transmitter must leave before the line is set anew. */
-    if (!wait_for_status(port, LINE_STATUS_HOLDING_EMPTY | LINE_STATUS_ALL_SENT) ||
-        !loops_back(port)) {
+    if (!wait_for_status(place, LINE_STATUS_HOLDING_EMPTY | LINE_STATUS_ALL_SENT) ||
+        !loops_back(place)) {
         return false;
     }
-    set_line(port);
-    uart_sink_resume(uart_ret, port);
+    set_line(place);
+    uart_sink_resume_at(uart_ret, place);
     return true;
+}
+
+void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port) {
+    const struct uart_place place = in_ports(port);
+    uart_sink_resume_at(uart_ret, &place);
+}
+
+bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) {
+    const struct uart_place place = in_ports(port);
+    return uart_sink_init_at(uart_ret, &place);
 }

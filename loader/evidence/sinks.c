@@ -1,6 +1,7 @@
 #include "evidence/sinks.h"
 
 #include "boot.h"
+#include "evidence/serial.h"
 
 #define BUFFER_PAGES 128u
 #define SINKS_PIXEL_BYTES 4u /* of both formats of struct handoff_framebuffer */
@@ -50,13 +51,16 @@ static void open_screen(struct boot *boot) {
 bool sinks_open(struct boot *boot) {
     unsigned wanted = boot->config.sinks;
     trace_init(&boot->trace);
-    if ((wanted & CONFIG_SINK_UART) != 0 && uart_sink_init(&boot->uart, boot->config.uart_port)) {
-        boot->has_uart = trace_add_sink(&boot->trace, &boot->uart.sink);
+    if ((wanted & CONFIG_SINK_UART) != 0) {
+        serial_open(boot);
     }
     /* A machine without a serial port may still have a debug console. */
     if ((wanted & CONFIG_SINK_DEBUGCON) != 0 ||
-        ((wanted & CONFIG_SINK_UART) != 0 && !boot->has_uart)) {
-        if (debugcon_sink_init(&boot->debugcon, DEBUGCON_PORT)) {
+        ((wanted & CONFIG_SINK_UART) != 0 && !boot->has_uart && !boot->has_firmware_serial)) {
+        if (boot->config.debugcon_port != DEBUGCON_PORT) { /* no other can be probed */
+            debugcon_sink_resume(&boot->debugcon, boot->config.debugcon_port);
+            boot->has_debugcon = trace_add_sink(&boot->trace, &boot->debugcon.sink);
+        } else if (debugcon_sink_init(&boot->debugcon, DEBUGCON_PORT)) {
             boot->has_debugcon = trace_add_sink(&boot->trace, &boot->debugcon.sink);
         }
     }

@@ -35,6 +35,7 @@ struct firmware {
     uint64_t fail_allocation; /* for tests: this one fails; 0: none */
     UINTN map_key;            /* of the last memory map */
     struct config_misdeeds misdeeds;
+    void *serial; /* EFI_SERIAL_IO_PROTOCOL; NULL: none was found */
 };
 
 /** Opens the boot volume, turns the watchdog off, finds where the loader lies. */
@@ -103,3 +104,9 @@ uint32_t firmware_machine_cpu_count(struct firmware *firmware);
 uint32_t firmware_machine_apic_ids(struct firmware *firmware, uint32_t *ids_ret, uint32_t capacity);
 /** ACPI root pointer, the newer one first; 0: none. */
 uint64_t firmware_machine_rsdp(struct firmware *firmware);
+
+/* firmware_serial.c */
+/** Whether the firmware has a serial port of its own to write to, until ExitBootServices. */
+bool firmware_serial_find(struct firmware *firmware);
+/** A struct trace_sink's write; context is struct firmware. */
+void firmware_serial_write(void *context, const char *bytes, size_t count);

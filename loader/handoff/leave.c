@@ -30,11 +30,16 @@ static void fill_info(struct boot *boot) {
     info->descriptor_version = boot->final_map.descriptor_version;
     info->rsdp_phys = boot->rsdp_phys;
     __builtin_memcpy(info->command_line, boot->config.kernel, sizeof(info->command_line));
+    const struct uart_place *uart = &boot->uart.place;
+    bool in_ports = boot->has_uart && uart->stride == 0;
+    if (boot->has_uart && !in_ports) {
+        info->uart = (struct handoff_uart){uart->base, uart->stride, uart->width == 4 ? 4 : 1};
+    }
     info->trace = (struct handoff_trace){
         .bytes = boot->trace.position.bytes,
         .sequence = boot->trace.position.sequence,
         .crc = boot->trace.position.crc,
-        .uart_port = boot->has_uart ? boot->uart.port : 0,
+        .uart_port = in_ports ? (uint16_t)uart->base : 0,
         .debugcon_port = boot->has_debugcon ? boot->debugcon.port : 0,
     };
     info->tables_crc = tables_crc(&boot->space);

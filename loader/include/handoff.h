@@ -106,6 +106,13 @@ struct handoff_arrival {
     uint16_t reserved[3];
 };
 
+/** A 16550 whose registers lie in memory, mapped at its physical address. */
+struct handoff_uart {
+    uint64_t phys;   /* 0: none; handoff_trace may then have a port */
+    uint32_t stride; /* bytes from one register to the next */
+    uint32_t width;  /* bytes of an access: 1 or 4 */
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -138,6 +145,7 @@ struct handoff {
     uint64_t rsdp_phys;                            /* ACPI, 0: none */
     char command_line[HANDOFF_COMMAND_LINE_BYTES]; /* "kernel=" of cr3scope.cfg, NUL-terminated */
     struct handoff_start start;                    /* the other CPUs */
+    struct handoff_uart uart;                      /* goes on with the trace, as trace.uart_port */
 };
 
 /*

@@ -132,6 +132,28 @@ static bool map_framebuffer(struct boot *boot) {
                .type = MEMORY_WRITE_COMBINING, .largest_level = 2);
 }
 
+static uint64_t identity_end(struct boot *boot) {
+    uint64_t end =
+        (memory_map_end(&boot->firmware_map) + LARGE_PAGE_BYTES - 1) & ~(LARGE_PAGE_BYTES - 1);
+    /* Single pages for what is no memory would be tables without end. */
+    return end > FOUR_GIB || boot->config.identity_level == 1 ? end : FOUR_GIB;
+}
+
+/* At its own address, as now: who writes to it then needs no other. */
+static bool map_uart(struct boot *boot) {
+    const struct uart_place *uart = &boot->uart.place;
+    if (!boot->has_uart || uart->stride == 0) {
+        return true;
+    }
+    uint64_t first = uart->base & ~(PAGE_BYTES - 1);
+    uint64_t end = round_up(uart->base + UINT64_C(8) * uart->stride);
+    if (boot->config.identity_full && end <= identity_end(boot)) {
+        return true; /* it is in there */
+    }
+    return MAP(boot, .name = "serial port", .role = "uart", .virt = first, .bytes = end - first,
+               .phys = first, .rights = RIGHT_READ | RIGHT_WRITE, .type = MEMORY_UNCACHED_MINUS);
+}
+
 /* A part of the loader's image, from..to, at its own address. Empty parts are no error. */
 #define MAP_IMAGE_PART(boot, part, part_role, from, to, part_rights)                               \
     ((from) >= (to) || MAP(boot, .name = part, .role = part_role, .virt = (from),                  \
@@ -185,13 +207,6 @@ static bool map_loader_data(struct boot *boot) {
                           RIGHT_READ | RIGHT_WRITE) &&
            MAP_IMAGE_PART(boot, "loader data", "loader", after, image_end(boot),
                           RIGHT_READ | RIGHT_WRITE);
-}
-
-static uint64_t identity_end(struct boot *boot) {
-    uint64_t end =
-        (memory_map_end(&boot->firmware_map) + LARGE_PAGE_BYTES - 1) & ~(LARGE_PAGE_BYTES - 1);
-    /* Single pages for what is no memory would be tables without end. */
-    return end > FOUR_GIB || boot->config.identity_level == 1 ? end : FOUR_GIB;
 }
 
 static bool map_identity_part(struct boot *boot, const char *name, uint64_t from, uint64_t to) {
@@ -273,5 +288,5 @@ bool mapping_build(struct boot *boot) {
         return boot_refuse(boot, "page tables");
     }
     return map_kernel(boot) && map_stacks(boot) && map_boot_info(boot) && map_framebuffer(boot) &&
-           map_start_block(boot) && map_identity(boot);
+           map_start_block(boot) && map_uart(boot) && map_identity(boot);
 }

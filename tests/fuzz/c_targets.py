@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from boot.acpi_tables import acpi_seeds
 from boot.bad_inputs import newc
 from fuzz.elves import tiny, with_note_segment
 from fuzz.worker import ROOT, Tally
@@ -20,7 +21,7 @@ SOURCES = Path(__file__).resolve().parent / "c"
 _MOST_BYTES = 4096
 _BUILD_SECONDS = 300
 _EXECUTED = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
-_CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off\nidentity=full\ndebugger=wait\nsinks=uart,debugcon,file\nuart_port=2f8\n"
+_CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off\nidentity=full\ndebugger=wait\nsinks=uart,debugcon,file\nuart_port=2f8\nserial=mmio:0xfe030000:4:1\ndebugcon_port=504\n"
            "trace_file=\\x.trc\nkernel=exit=none do=hlt\nidentity_pages=1g\nbreakpoint=on\nflip=ffffffff80000000:2:63\nfail_allocation=3\n# why\n")  # fmt: skip
 
 # Width, height, padding and bits of a frame buffer; records and lines.
@@ -43,6 +44,7 @@ def targets() -> tuple[CTarget, ...]:
         CTarget("cpio", ("loader/kernel/cpio.c",), (archive, archive[:150], newc({"README": b"hello"}))),
         CTarget("loader_elf", ("loader/kernel/elf.c", "loader/kernel/elf_notes.c", "loader/evidence/noted_accesses.c"), (tiny(), with_note_segment(tiny()))),
         CTarget("config", ("loader/config.c",), (_CONFIG.encode(), *(line.encode() for line in _CONFIG.split("\n")))),
+        CTarget("acpi_serial", ("loader/evidence/acpi_serial.c",), tuple(acpi_seeds())),
         CTarget("loader_memory_map", ("loader/memory_map.c",)),
         CTarget("kernel_memory_map", ("kernel/memory_map.c",)),
         CTarget("kernel_options", ("kernel/options.c",), (b"exit=none do=hlt do=loop x", b"do=hlt\0more")),

@@ -49,7 +49,9 @@ static void defaults_are_a_safe_boot_with_a_trace(void **state) {
     assert_false(config.identity_full);
     assert_false(config.debugger_wait);
     assert_int_equal(config.sinks, CONFIG_SINK_UART | CONFIG_SINK_FILE);
-    assert_int_equal(config.uart_port, 0x3f8);
+    assert_int_equal(config.uart.base, 0x3f8);
+    assert_int_equal(config.serial, CONFIG_SERIAL_AUTO);
+    assert_int_equal(config.debugcon_port, DEBUGCON_PORT);
     assert_int_equal(config.fail_allocation, 0);
     assert_int_equal(config.identity_level, 2);
     assert_false(config.breakpoint);
@@ -73,8 +75,10 @@ static void every_key_sets_its_setting(void **state) {
     assert_false(parsed("last=off").last_show || parsed("").last_show);
     assert_int_equal(parsed("sinks=file,uart,debugcon").sinks,
                      CONFIG_SINK_FILE | CONFIG_SINK_UART | CONFIG_SINK_DEBUGCON);
-    assert_int_equal(parsed("uart_port=2f8").uart_port, 0x2f8);
-    assert_int_equal(parsed("uart_port=FFF8").uart_port, 0xfff8);
+    assert_int_equal(parsed("uart_port=2f8").uart.base, 0x2f8);
+    assert_int_equal(parsed("uart_port=2f8").serial, CONFIG_SERIAL_GIVEN);
+    assert_int_equal(parsed("uart_port=FFF8").uart.base, 0xfff8);
+    assert_int_equal(parsed("debugcon_port=504").debugcon_port, DEBUGCON_PORT_VIRTUALBOX);
     assert_string_equal(parsed("trace_file=\\x\\y.trc").trace_file, "\\x\\y.trc");
     assert_string_equal(parsed("kernel=exit=vmport, quiet").kernel, "exit=vmport, quiet");
     assert_int_equal(parsed("fail_allocation=1000000").fail_allocation, 1000000);
@@ -85,6 +89,33 @@ static void every_key_sets_its_setting(void **state) {
     assert_int_equal(flip.virt, UINT64_C(0xffffffff80000000));
     assert_int_equal(flip.level, 2);
     assert_int_equal(flip.bit, 63);
+}
+
+static void serial_port_is_looked_for_or_given(void **state) {
+    (void)state;
+    assert_int_equal(parsed("serial=auto").serial, CONFIG_SERIAL_AUTO);
+    assert_int_equal(parsed("serial=spcr").serial, CONFIG_SERIAL_SPCR);
+    assert_int_equal(parsed("serial=pci").serial, CONFIG_SERIAL_PCI);
+    assert_int_equal(parsed("serial=efi").serial, CONFIG_SERIAL_EFI);
+    static const struct {
+        const char *text;
+        struct uart_place place;
+    } given[] = {
+        {"serial=io:0x2f8", {.base = 0x2f8}},
+        {"serial=io:c000", {.base = 0xc000}},
+        {"serial=mmio:0xfe030000", {.base = 0xfe030000, .stride = 1, .width = 1}},
+        {"serial=mmio:fe030000:4", {.base = 0xfe030000, .stride = 4, .width = 4}},
+        {"serial=mmio:fe030000:4:1", {.base = 0xfe030000, .stride = 4, .width = 1}},
+        {"serial=mmio:fe030001:8:1", {.base = 0xfe030001, .stride = 8, .width = 1}},
+    };
+    for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++) {
+        struct config config = parsed(given[i].text);
+        assert_int_equal(config.serial, CONFIG_SERIAL_GIVEN);
+        assert_int_equal(config.uart.base, given[i].place.base);
+        assert_int_equal(config.uart.stride, given[i].place.stride);
+        assert_int_equal(config.uart.width, given[i].place.width);
+        assert_false(config.uart.keep_line);
+    }
 }
 
 static void blanks_comments_and_line_ends_of_any_system_are_skipped(void **state) {
@@ -116,6 +147,24 @@ static void bad_value_is_refused_with_its_line_its_key_and_the_value(void **stat
         {"uart_port", "3g8"},
         {"uart_port", "100003f8"},
         {"uart_port", "-1"},
+        {"serial", ""},
+        {"serial", "com1"},
+        {"serial", "io:"},
+        {"serial", "io:0"},
+        {"serial", "io:fff9"},
+        {"serial", "io:3f8:4"},
+        {"serial", "mmio:"},
+        {"serial", "mmio:0"},
+        {"serial", "mmio:fffffffffffff"},
+        {"serial", "mmio:fe030000:3"},
+        {"serial", "mmio:fe030000:0"},
+        {"serial", "mmio:fe030000:16"},
+        {"serial", "mmio:fe030000:1:4"},
+        {"serial", "mmio:fe030000:4:2"},
+        {"serial", "mmio:fe030002:4"},
+        {"serial", "mmio:fe030000:4:4:4"},
+        {"debugcon_port", "0"},
+        {"debugcon_port", "10000"},
         {"identity_pages", "2M"},
         {"identity_pages", "4096"},
         {"breakpoint", "3"},
@@ -229,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_a_safe_boot_with_a_trace),
         cmocka_unit_test(every_key_sets_its_setting),
+        cmocka_unit_test(serial_port_is_looked_for_or_given),
         cmocka_unit_test(blanks_comments_and_line_ends_of_any_system_are_skipped),
         cmocka_unit_test(bad_value_is_refused_with_its_line_its_key_and_the_value),
         cmocka_unit_test(unknown_key_is_refused_with_its_line_and_the_key),

@@ -87,6 +87,13 @@ def test_says_which_version_it_is(header: Path) -> None:
     assert re.search(r'^#define CR3SCOPE_VERSION "\d+\.\d+\.\d+"$', header.read_text(), re.MULTILINE)
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang++"])
+def test_a_uart_in_memory_is_compiled_in_where_it_is_asked_for(compiler: str, header: Path, tmp_path: Path) -> None:
+    language = "c++17" if "++" in compiler else "c11"
+    made = compiled(tmp_path, header, compiler, language, "-mno-red-zone", "-DCR3SCOPE_UART_MEMORY")
+    assert " U " not in subprocess.run(["nm", made], capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.parametrize("compiler,size", [("gcc", "-Os"), ("clang", "-Oz")])
 def test_code_is_small_and_so_is_its_stack(compiler: str, size: str, header: Path, tmp_path: Path) -> None:
     made = compiled(tmp_path, header, compiler, "c11", "-mno-red-zone", "-fno-asynchronous-unwind-tables", size)

@@ -119,15 +119,81 @@ void port_out8(uint16_t port, uint8_t value) {
     }
 }
 
+#define MEMORY UINT64_C(0xfe030000)
+
+/* The same device behind registers in memory; each access must be as wide as was asked for. */
+static struct { unsigned stride, width; } bus;
+
+static unsigned which_register(uint64_t address, unsigned width) {
+    assert_int_equal(width, bus.width);
+    assert_true(address >= MEMORY && (address - MEMORY) % bus.stride == 0);
+    assert_in_range((address - MEMORY) / bus.stride, 0, 7);
+    return (unsigned)((address - MEMORY) / bus.stride);
+}
+
+uint8_t register_in8(uint64_t address, unsigned width) {
+    return port_in8((uint16_t)(PORT + which_register(address, width)));
+}
+
+void register_out8(uint64_t address, unsigned width, uint8_t value) {
+    port_out8((uint16_t)(PORT + which_register(address, width)), value);
+}
+
+static void uart_in_memory_is_one_with_any_distance_of_its_registers(void **state) {
+    (void)state;
+    static const uint8_t forms[][2] = {{1, 1}, {2, 1}, {4, 1}, {4, 4}, {8, 4}};
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct uart_sink uart;
+        const struct uart_place place = {
+            .base = MEMORY, .stride = forms[i][0], .width = forms[i][1]};
+        bus.stride = forms[i][0];
+        bus.width = forms[i][1];
+        device_reset(KIND_16550);
+        assert_true(uart_sink_init_at(&uart, &place));
+        assert_int_equal(device.divisor[0], 1);
+        uart.sink.write(uart.sink.context, "twenty bytes of text", 20);
+        assert_int_equal(device.sent_count, 20);
+        assert_memory_equal(device.sent, "twenty bytes of text", 20);
+        assert_int_equal(device.overruns, 0);
+    }
+}
+
+static void nothing_in_memory_is_no_uart_and_ends_within_a_bound(void **state) {
+    (void)state;
+    static const uint8_t constants[] = {0xff, 0x00};
+    const struct uart_place place = {.base = MEMORY, .stride = 4, .width = 4};
+    bus.stride = bus.width = 4;
+    for (size_t i = 0; i < sizeof(constants); i++) {
+        struct uart_sink uart = {.place.base = 0x1234};
+        device_reset(KIND_CONSTANT);
+        device.constant = constants[i];
+        assert_false(uart_sink_init_at(&uart, &place));
+        assert_int_equal(uart.place.base, 0x1234);
+        assert_true(device.reads <= 2 && device.writes <= 2);
+    }
+}
+
+static void line_that_the_firmware_has_set_is_kept(void **state) {
+    (void)state;
+    struct uart_sink uart;
+    const struct uart_place place = {.base = PORT, .keep_line = true};
+    device_reset(KIND_16550);
+    device.divisor[0] = 12;
+    assert_true(uart_sink_init_at(&uart, &place));
+    assert_int_equal(device.divisor[0], 12);
+    uart.sink.write(uart.sink.context, "x", 1);
+    assert_int_equal(device.sent_count, 1);
+}
+
 static void absent_port_is_refused_after_the_scratch_register_alone(void **state) {
     (void)state;
     const uint8_t constants[] = {0xff, 0x00, 0x5a, 0xa5};
     for (size_t i = 0; i < sizeof(constants); i++) {
-        struct uart_sink uart = {.port = 0x1234};
+        struct uart_sink uart = {.place.base = 0x1234};
         device_reset(KIND_CONSTANT);
         device.constant = constants[i];
         assert_false(uart_sink_init(&uart, PORT));
-        assert_int_equal(uart.port, 0x1234);
+        assert_int_equal(uart.place.base, 0x1234);
         assert_int_in_range(device.reads, 1, 2);
         assert_int_in_range(device.writes, 1, 2);
     }
@@ -262,6 +328,9 @@ static void buffer_keeps_what_fits_and_counts_the_rest(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(uart_in_memory_is_one_with_any_distance_of_its_registers),
+        cmocka_unit_test(nothing_in_memory_is_no_uart_and_ends_within_a_bound),
+        cmocka_unit_test(line_that_the_firmware_has_set_is_kept),
         cmocka_unit_test(absent_port_is_refused_after_the_scratch_register_alone),
         cmocka_unit_test(port_that_only_keeps_values_is_no_uart),
         cmocka_unit_test(uart_is_set_to_115200_8n1_with_fifos_and_without_interrupts),

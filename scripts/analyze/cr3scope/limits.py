@@ -44,6 +44,7 @@ PATTERN_SECONDS: Final = 1.0  # of CPU, for one search of --expect, --fail or --
 STDERR_BYTES: Final = 1 << 16  # of what QEMU itself says
 STDOUT_BYTES: Final = 4 << 20  # where the guest's serial port goes elsewhere
 COMMAND_CAPTURE_BYTES: Final = CAPTURE_DECODED_BYTES  # of what --capture-command prints
+LISTEN_WAITING_BYTES: Final = 64 << 20  # of a console, while what came before is judged: six minutes at 2 Mbaud
 QMP_MESSAGE_BYTES: Final = 1 << 24  # the longest answer that is known, the registers of 4096 CPUs, has 8 MiB
 QMP_TURN_BYTES: Final = 1 << 18  # taken before the clock is looked at again
 QMP_EVENTS: Final = 4096  # that nobody has asked for yet; a QEMU sends a few in a second

@@ -22,7 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     REQUIRE(config.trace_file[0] != '\0');
     REQUIRE(config.identity_level >= 1 && config.identity_level <= 3);
     REQUIRE(config.flip.level <= 5 && config.flip.bit < 64);
-    REQUIRE(config.uart_port != 0 && config.uart_port <= 0xfff8);
+    REQUIRE(config.uart.base != 0 && config.debugcon_port != 0);
+    REQUIRE(config.uart.stride != 0 || config.uart.base <= 0xfff8);
+    REQUIRE(config.uart.width <= 4 && config.uart.stride <= 8);
     REQUIRE(good || memcmp(why.text, "line ", 5) == 0);
     if (faults_parse(config.inject, &faults, &why)) {
         REQUIRE(faults.count <= FAULTS_AT_ONCE);

@@ -10,9 +10,17 @@
 
 #include "trace/trace.h"
 
+/** Where a 16550 is. */
+struct uart_place {
+    uint64_t base;  /* I/O port or, with a stride, virtual address: mapped wherever it is used */
+    uint8_t stride; /* bytes from one register to the next: 1, 2, 4 or 8; 0: they are I/O ports */
+    uint8_t width;  /* bytes of one access to memory: 4, else 1 */
+    bool keep_line; /* its speed is set already, and its clock may be any: it is left as it is */
+};
+
 struct uart_sink {
     struct trace_sink sink;
-    uint16_t port;    /* base I/O port of the 16550 */
+    struct uart_place place;
     uint8_t burst;    /* bytes that an empty transmitter takes at once */
     uint8_t timeouts; /* after UART_MAX_TIMEOUTS it is given up: bytes are only counted */
     uint64_t dropped; /* bytes that no ready transmitter took in time */
@@ -34,14 +42,21 @@ struct uart_sink {
  * to its scratch register at most.
  */
 bool uart_sink_init(struct uart_sink *uart_ret, uint16_t port) __attribute__((warn_unused_result));
+/** The same of a 16550 anywhere. */
+bool uart_sink_init_at(struct uart_sink *uart_ret, const struct uart_place *place)
+    __attribute__((warn_unused_result));
 /** For a port that another program has set up already (the kernel after the loader): no probe. */
 void uart_sink_resume(struct uart_sink *uart_ret, uint16_t port);
+/** The same of a 16550 anywhere. */
+void uart_sink_resume_at(struct uart_sink *uart_ret, const struct uart_place *place);
 
 struct debugcon_sink {
     struct trace_sink sink;
     uint16_t port;
 };
 
+/** I/O port of VirtualBox's log, a line of it for each that is written. */
+#define DEBUGCON_PORT_VIRTUALBOX 0x504
 /** I/O port of QEMU's and Bochs's debug console, and what a read of it gives. */
 #define DEBUGCON_PORT 0xe9
 #define DEBUGCON_SIGNATURE 0xe9
@@ -49,7 +64,10 @@ struct debugcon_sink {
 /** False if the port does not read back DEBUGCON_SIGNATURE; then *debugcon_ret is untouched. */
 bool debugcon_sink_init(struct debugcon_sink *debugcon_ret, uint16_t port)
     __attribute__((warn_unused_result));
-/** For a port that another program has found already: no probe. */
+/**
+ * For a port that another program has found already, or that cannot be probed (VirtualBox's, Xen's,
+ * which read as nothing does): no probe.
+ */
 void debugcon_sink_resume(struct debugcon_sink *debugcon_ret, uint16_t port);
 
 /** A buffer in memory, which the loader later writes to a file. */

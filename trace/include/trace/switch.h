@@ -129,10 +129,16 @@ struct cr3scope_request {
 
     /* Where the trace goes: ports (0: COM1, the debug console), and the caller's own function. */
     uint16_t uart_port, debugcon_port;
+#ifdef CR3SCOPE_UART_MEMORY
+    /* A 16550 in memory, in the place of uart_port: its address, the same in both address spaces;
+     * 0: none. Bytes from one register to the next (0: 1), and of an access (4, else 1). */
+    uint64_t uart_memory;
+    uint8_t uart_stride, uart_width;
+#endif
     void (*write)(void *context, const char *bytes, size_t count);
     void *write_context;
     const char *producer; /* NULL: "kernel" */
-    /* A trace that the caller has begun, and ends: then the five above are not looked at. */
+    /* A trace that the caller has begun, and ends: then those above are not looked at. */
     struct trace *begun;
 
     /* Where what is wrong is drawn, and after a fatal exception (CR3SCOPE_SAFE_IDT) what the CPU

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from cr3scope.images.elf_file import ElfFile
@@ -21,6 +22,18 @@ def add_elf_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--elf", metavar="FILE[@BASE]", type=elf_file, action="append", default=[], help=_HELP
     )
+
+
+def check_twins(files: Iterable[ElfFile]) -> None:
+    """Read what a boot will need of the files. UnusableInput before it, not after it."""
+    from cr3scope.images.elf_twin import ElfTwin  # reading ELF files is not every verb's matter
+
+    for file in files:
+        twin = ElfTwin(file.path)
+        twin.check()
+        for _ in twin.code():  # first: of a file that is cut, that tells it
+            pass
+        twin.declared_accesses()
 
 
 def elf_file(words: str) -> ElfFile:

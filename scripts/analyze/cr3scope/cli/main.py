@@ -30,6 +30,7 @@ VERBS = {
     "analyze": "judge a capture: what will the switch do?",
     "triage": "find in a log, or in what people paste, what a guest did not survive",
     "run": "run QEMU, observe the guest, and judge",
+    "listen": "listen at a real machine's serial line, or a console, and judge each boot",
     "maps": "list the effective mappings of an address space",
     "map": "show the tables on the way of an address, a cell for each entry",
     "walk": "show every entry that an address meets, and which one vetoes",

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cr3scope.cli.elf_option import add_elf_option
+from cr3scope.cli.elf_option import add_elf_option, check_twins
 from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.cli.results import add_result_options, reported
+from cr3scope.cli.seconds import seconds
 from cr3scope.cli.run_verdict import judge_run
 from cr3scope.cli.who import add_who_options, boot_twice, boot_with_plugin, open_writers, work_folder
 from cr3scope.errors import Ended, UnusableInput
@@ -53,14 +54,14 @@ def add_parser(subparsers: Subparsers) -> None:
         help=f"where {SERIAL}, {LOG} and {COMMAND} go (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, default=60.0,
+        "--timeout", metavar="SECONDS", type=seconds, default=60.0,
         help="when a guest that is not done counts as hung (default: %(default)g)",
     )  # fmt: skip
     words = parser.add_argument_group("what the guest says on its serial port (Python's regular expressions)")
     for name, what in (("expect", "must be said, else the guest hung"), ("fail", "must not be said: the guest failed"),
                        ("until", "ends the run at once: the guest is done")):  # fmt: skip
         words.add_argument(f"--{name}", metavar="REGEX", type=_pattern, help=what)
-    words.add_argument("--idle", metavar="SECONDS", type=_seconds,
+    words.add_argument("--idle", metavar="SECONDS", type=seconds,
                        help="ends the run of a guest that has said nothing and halted for so long: it is done")  # fmt: skip
     add_elf_option(parser)
     parser.add_argument("--elf-kernel", action="store_true",
@@ -126,8 +127,7 @@ def _prepare(arguments: argparse.Namespace) -> Command:
         if command.kernel is None:
             raise UnusableInput("--elf-kernel: the QEMU command has no -kernel")
         arguments.elf = [*arguments.elf, ElfFile(command.kernel)]
-    for file in arguments.elf:
-        _check_twin(ElfTwin(file.path))
+    check_twins(arguments.elf)
     folder: Path = arguments.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,26 +174,11 @@ def _at_switch(files: list[ElfFile]) -> SwitchLook | None:
     return SwitchLook(files)
 
 
-def _check_twin(twin: ElfTwin) -> None:
-    """UnusableInput before the boot, not after it."""
-    twin.check()
-    for _ in twin.code():  # first: of a file that is cut, that tells it
-        pass
-    twin.declared_accesses()
-
-
 def _pattern(text: str) -> re.Pattern[bytes]:
     try:
         return re.compile(os.fsencode(text), re.MULTILINE)  # linear: as far as the user's own is, and bounded
     except (re.error, OverflowError, RecursionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError("between 0 and 86400 seconds")
-    return value
 
 
 def _meanwhile(linted: FilesLinted, files: list[Path], booted: Path | None) -> None:

@@ -19,6 +19,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
 from cr3scope.verdict.log import judge_log
+from cr3scope.wire.source import STDIN
 
 if TYPE_CHECKING:
     from cr3scope.images.elf_file import ElfFile
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_STDIN, _STDIN_NAME = "-", "standard input"
+_STDIN_NAME = "standard input"
 _PIECE = 1 << 20
 _PATIENCE_SECONDS = 0.5
 
@@ -56,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
-    name = _STDIN_NAME if str(arguments.log) == _STDIN else str(arguments.log)
+    name = _STDIN_NAME if str(arguments.log) == STDIN else str(arguments.log)
     file = None if name == _STDIN_NAME else name
     with reported(arguments, name, file):
         verdict = _verdict(arguments)
@@ -86,13 +87,13 @@ def _symbols(elf_files: Sequence[ElfFile]) -> Symbols | None:
 @contextmanager
 def opened(path: Path) -> Iterator[LogFile]:
     """Open the log as a file: what comes through a pipe is put into one, shortened if it has no end."""
-    if str(path) != _STDIN and not path.is_fifo():
+    if str(path) != STDIN and not path.is_fifo():
         with LogFile(path) as log:
             yield log
         return
     from cr3scope.input.logs.int_log.log_filter import LogFilter
 
-    name = _STDIN_NAME if str(path) == _STDIN else str(path)
+    name = _STDIN_NAME if str(path) == STDIN else str(path)
     with _copy(name) as copy:
         try:
             with _stream(path) as source:
@@ -126,4 +127,4 @@ def _copy(name: str) -> BinaryIO:
 
 
 def _stream(path: Path) -> BinaryIO:
-    return sys.stdin.buffer if str(path) == _STDIN else path.open("rb")
+    return sys.stdin.buffer if str(path) == STDIN else path.open("rb")

@@ -32,9 +32,9 @@ if TYPE_CHECKING:  # what a log alone never needs: numpy
 SCHEMA = "cr3scope.verdict/1"
 
 
-def render(verdict: Verdict) -> str:
-    """Return the verdict as one JSON document, with a final newline."""
-    return json.dumps(as_dict(verdict), indent=2) + "\n"
+def render(verdict: Verdict, is_indented: bool = True) -> str:
+    """Return the verdict as one JSON document, with a final newline; not indented, it is one line."""
+    return json.dumps(as_dict(verdict), indent=2 if is_indented else None) + "\n"
 
 
 def as_dict(verdict: Verdict) -> dict[str, object]:

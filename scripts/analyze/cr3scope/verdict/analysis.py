@@ -21,7 +21,7 @@ from cr3scope.input.capture.dump_tables import DumpTables
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
-from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.log_report import SOURCES_OF_TCG, LogReport
 from cr3scope.message import message
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
@@ -67,13 +67,14 @@ def case_of_capture(
     lines: LineSource | LinesOfBoot | None = None,
     qemu: Version | None = None,
     standing: Platform | None = None,
+    began_again: bool = False,
 ) -> Case:
     """Return what is known of the boot that decides (``boots.decisive``), with a line on each of several.
 
     Damage anywhere forbids a clean verdict. ``log``: what a log tells, or what returns that for each of some boots;
     ``lines``: of a boot's images, None without their files. ``qemu``: the version of the QEMU that wrote ``log``;
     None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that nothing can
-    have come of it yet; None of one that went on.
+    have come of it yet; None of one that went on. ``began_again``: whoever listened heard the machine boot again behind the last.
     """
     if not capture.boots:
         nothing = Diagnostic("the capture holds no boot: no `begin` record was found")
@@ -86,7 +87,7 @@ def case_of_capture(
         boot = capture.boots[number]
         return _case_of_boot(boot, reports[number], lines_of(boot), qemu, standing, restarts)
 
-    case = boots.judge(capture.boots, case_of)
+    case = boots.judge(capture.boots, case_of, began_again)
     if capture.damage:
         case = replace(case, circumstances=case.circumstances | {Circumstance.DAMAGED})
     return replace(case, diagnostics=(*capture.damage, *case.diagnostics, *remarks, *capture.notes))
@@ -223,8 +224,8 @@ def _picture(context: Context, lines: LineSource) -> Picture | None:
 
 
 def _platform(log: LogReport | None, qemu: Version | None) -> Platform:
-    """`-d int` is a feature of TCG: a capture that comes with such a log ran there."""
-    if log is None:
+    """`-d int` is a feature of TCG: a capture that comes with such a log ran there. What a guest itself printed tells nothing."""
+    if log is None or (qemu is None and not any(source in log.source for source in SOURCES_OF_TCG)):
         return Platform.HARDWARE
     return Platform(qemu) if qemu else Platform.TCG
 

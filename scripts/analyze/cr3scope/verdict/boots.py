@@ -37,11 +37,11 @@ class _Outcome:
         return self.status in _DIED and _tells(self.boot)
 
 
-def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case]) -> Case:
+def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case], began_again: bool = False) -> Case:
     """Return the case of the boot that decides, with a line for each of several. ``case_of`` makes one: of the boot's
-    number, and of how often the machine restarted after its switch.
+    number, and of how often the machine restarted after its switch. ``began_again``: after the last of them, too.
     """
-    restarts = sum(map(_is_restarted, boots[:-1]))
+    restarts = sum(map(_is_restarted, boots if began_again else boots[:-1]))
     if len(boots) == 1:
         case = case_of(0, restarts)
         return replace(case, boots=_told([_Outcome(0, boots[0], case, status_of(case))]))

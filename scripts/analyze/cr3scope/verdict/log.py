@@ -26,6 +26,11 @@ _NO_EXCEPTION = (
 
 def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
     """Return the verdict on a log that nobody watched growing; ``symbols``: of the files that the user gave."""
+    return assemble(case_of_story(story, symbols), symbols)
+
+
+def case_of_story(story: Story, symbols: Symbols | None = None) -> Case:
+    """Return what is known of a log that nobody watched growing."""
     case = case_of_log(story.report)
     if story.report.ending is None:
         case = _ran_on(case, story)
@@ -38,7 +43,7 @@ def judge_log(story: Story, symbols: Symbols | None = None) -> Verdict:
 
         seen, notes = placed(case.observation, story.report, symbols, story.last_rip)
         case = replace(case, observation=seen, diagnostics=(*case.diagnostics, *notes))
-    return assemble(case, symbols)
+    return case
 
 
 def case_of_log(report: LogReport) -> Case:

@@ -70,6 +70,7 @@ class RunEnd:
     said: tuple[str, ...] = ()
     notes: Sequence[str] = ()
     linted: Sequence[FileFinding] = ()
+    because: str = ""  # why what was seen so far is judged, in words that explain what is missing
 
 
 def judge_traced(end: RunEnd, case: Case, symbols: Symbols) -> Verdict:
@@ -91,6 +92,14 @@ def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> V
             case = replace(case, observation=_gives_up(seen))
         case = replace(case, diagnostics=(*case.diagnostics, *notes))
     return assemble(with_linted(_with_end(_with_last_words(case, end), end), end.linted, end.rip), symbols)
+
+
+def judge_heard(end: RunEnd, case: Case, symbols: Symbols | None) -> Verdict:
+    """Return the verdict on a machine of which only the console was heard: by its trace, or by what else it said, as ``case``."""
+    seen = case.observation
+    if seen is None or seen.ending is None:
+        case = _with_panic(case, end)
+    return assemble(_with_end(_with_last_words(case, end), end), symbols)
 
 
 def _gives_up(seen: Observation) -> Observation:
@@ -198,6 +207,8 @@ def _with_end(case: Case, end: RunEnd) -> Case:
         heads.append(f"{what} after {end.seconds:.1f} s{where}")
         case = _plus(case, Circumstance.CUT_SHORT)
     heads.extend(end.lost)
+    if end.because:
+        heads.append(end.because)
     if end.unsaid and status_of(case) in (Status.HEALTHY, Status.HUNG):
         heads.insert(0, f"the guest never said {end.unsaid!r} (--expect)")
         case = _plus(case, Circumstance.UNSAID)

@@ -15,6 +15,8 @@ from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.standing import Standing
 
+INTERRUPT_LOG, QEMUS_LAST_WORDS = "interrupt log", "QEMU's last words"
+SOURCES_OF_TCG = (INTERRUPT_LOG, QEMUS_LAST_WORDS)
 MOST_BOOTS = 256  # of one log, the last ones
 KEPT = 64  # of the first exceptions under a CR3
 
@@ -37,7 +39,7 @@ class LogReport:
     notes: tuple[str | Message, ...] = ()
     fatal: Fault | None = None
     detail: str | Message | None = None
-    source: str = "interrupt log"
+    source: str = INTERRUPT_LOG
     switch: Switch | None = None
     cpu: str | Message = ""  # which of several CPUs this is of
     cpu_number: int | None = None  # the same, where it is certain

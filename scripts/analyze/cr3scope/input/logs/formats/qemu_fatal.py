@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.log_report import QEMUS_LAST_WORDS
 
 TRYING, FATAL = b"Trying to execute code outside RAM or ROM at ", b"qemu: fatal: "
 
@@ -17,4 +18,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_qemu_fatal(log)
 
 
-FORMAT = Format("QEMU's last words", _events, (TRYING, FATAL))
+FORMAT = Format(QEMUS_LAST_WORDS, _events, (TRYING, FATAL))

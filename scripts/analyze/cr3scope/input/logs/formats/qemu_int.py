@@ -15,13 +15,12 @@ from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECOR
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.log_report import INTERRUPT_LOG, LogReport
 from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.ending import Ending
 
-SOURCE = "interrupt log"
 _END_BYTES = 64 << 10
 _MOST_NAMED = 8
 _SERVICED = re.compile(rb"Servicing hardware INT=0x([0-9a-f]{2})")
@@ -96,7 +95,7 @@ def _without_registers(log: LogFile) -> Story | None:
     """What a log tells whose records have lost their registers, or of which the first one is cut; None of any other."""
     if log.find(RECORD) < 0:
         return None
-    story = story_of(_events(log), None, SOURCE)
+    story = story_of(_events(log), None, INTERRUPT_LOG)
     if not story.report.events:
         return None
     last = story.report.events[-1].record
@@ -135,7 +134,7 @@ def _died_without_a_record(log: LogFile, report: LogReport) -> LogReport | None:
                 last = end
     if last is None:
         return None
-    return LogReport(ending=Ending.TRIPLE_FAULT, detail=message("{end}", end=last), dump=last.cpu, boots=boots, source=SOURCE)
+    return LogReport(ending=Ending.TRIPLE_FAULT, detail=message("{end}", end=last), dump=last.cpu, boots=boots, source=INTERRUPT_LOG)
 
 
 def _ends_in(data: bytes, base: int) -> Iterator[TripleFault]:
@@ -214,4 +213,4 @@ def _is_in_its_place(before: InterruptRecord, last: InterruptRecord) -> bool:
     return is_alone and (before.rip, before.rsp, before.cr3) == (last.rip, last.rsp, last.cr3)
 
 
-FORMAT = Format(SOURCE, _events, _SIGNS, _story)
+FORMAT = Format(INTERRUPT_LOG, _events, _SIGNS, _story)

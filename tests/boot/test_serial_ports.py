@@ -1,0 +1,57 @@
+"""The reference loader on machines whose serial port is not COM1: it finds the port, and the kernel goes on there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boot.acpi_tables import MEMORY, PORTS, generic_address, spcr_body
+from boot.reference import BOOT_SECONDS, ROOT, build
+
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.render.json import as_dict
+from cr3scope.verdict.analysis import analyze
+
+_PASSED = 33  # of isa-debug-exit
+
+# Of each machine: cr3scope.cfg, the device that carries the trace, the SPCR's address or None; the port that the trace names.
+MACHINES: dict[str, tuple[str, str, bytes | None, str]] = {
+    "pci": ("", "pci-serial", None, "io:0x"),
+    "spcr": ("", "isa-serial,iobase=0x2f8,irq=3", generic_address(PORTS, 8, 1, 0x2F8), "io:0x2f8"),
+    "spcr-of-nothing": ("sinks=uart", "isa-serial,iobase=0x3f8,irq=4", generic_address(MEMORY, 8, 1, 0xFED0_0000), "io:0x3f8"),
+    "firmwares": ("serial=efi", "isa-serial,iobase=0x3f8,irq=4", None, "efi"),
+    "debugcon": ("serial=io:2f8;sinks=uart,debugcon", "isa-debugcon,iobase=0xe9", None, "none"),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_trace_comes_out_of_the_port_that_the_machine_has(machine: str, tmp_path: Path) -> None:
+    config, device, address, named = MACHINES[machine]
+    said, verdict = _boot(tmp_path, config, device, address)
+    assert verdict["verdict"] == "healthy", verdict
+    assert f" serial={named}".encode() in said
+    remark = {"spcr-of-nothing": b"serial port that ACPI names: nothing answers there"}
+    assert (b"cr3scope: serial port" in said) == (machine in remark)
+    assert remark.get(machine, b"") in said
+    is_of_firmware = machine == "firmwares"  # its service ends with it
+    assert (b" close sink=efi " in said) == is_of_firmware
+    assert (b" summary " in said) != is_of_firmware
+
+
+def _boot(folder: Path, config: str, device: str, address: bytes | None) -> tuple[bytes, dict[str, Any]]:
+    built = build()
+    run, out = folder / "run", folder / "port.log"
+    environment = {**os.environ, "CONFIG": config, "INJECT": "", "SERIAL": "none"}
+    subprocess.run([ROOT / "scripts/boot/prepare", built, run], env=environment, check=True, timeout=60)
+    words = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
+                           capture_output=True, text=True, timeout=60).stdout.splitlines()  # fmt: skip
+    words += ["-chardev", f"file,id=port,path={out}", "-device", f"{device},chardev=port"]
+    if address is not None:
+        (folder / "spcr").write_bytes(spcr_body(address))
+        words += ["-acpitable", f"sig=SPCR,data={folder / 'spcr'}"]
+    assert subprocess.run(words, timeout=BOOT_SECONDS, stdout=subprocess.DEVNULL).returncode == _PASSED
+    said = out.read_bytes()
+    return said, as_dict(analyze(read_capture(said)))
