@@ -196,6 +196,15 @@ def test_a_machine_that_begins_to_boot_again_ends_its_boot(tmp_path: Path, capsy
     assert [json.loads(line)["verdict"] for line in lines] == ["will-fault", "healthy"]
 
 
+def test_a_piece_that_ends_within_a_record_of_the_next_boot_gives_it_to_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = HEALTHY.index(b"@c3s1 6d ") + 9
+    pieces = [HEALTHY + HEALTHY[:at], HEALTHY[at:]]
+    monkeypatch.setattr(Reader, "take", lambda _self: [Came(pieces.pop(0), 0.0)] if pieces else [Gone("it is gone", is_last=True)])
+    with fifo(tmp_path, b"x") as path:
+        status, verdicts = heard_at(path, tmp_path, "--boots", "2")
+    assert (status, [each["verdict"] for each in verdicts]) == (0, ["healthy", "healthy"])
+
+
 def test_who_comes_in_the_middle_of_a_boot_is_told_so_and_waits_for_a_whole_one(tmp_path: Path) -> None:
     with fifo(tmp_path, HEALTHY[9000:] + HEALTHY) as path:
         status, verdicts = heard_at(path, tmp_path, "--once")

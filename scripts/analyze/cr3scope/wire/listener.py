@@ -216,7 +216,8 @@ class Listener:
 
     def _finish(self, end: End) -> None:
         """Judge the boot in hand, if something of it was not judged yet, and forget it."""
-        self._take(self._cutter.rest(), self._boot.last if self._boot else time.monotonic())
+        if end is not End.BEGAN_AGAIN:  # else what is held back is the next boot's
+            self._take(self._cutter.rest(), self._boot.last if self._boot else time.monotonic())
         boot = self._boot
         if boot is None:
             return
