@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -199,7 +200,7 @@ def test_a_machine_that_begins_to_boot_again_ends_its_boot(tmp_path: Path, capsy
 def test_a_piece_that_ends_within_a_record_of_the_next_boot_gives_it_to_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = HEALTHY.index(b"@c3s1 6d ") + 9
     pieces = [HEALTHY + HEALTHY[:at], HEALTHY[at:]]
-    monkeypatch.setattr(Reader, "take", lambda _self: [Came(pieces.pop(0), 0.0)] if pieces else [Gone("it is gone", is_last=True)])
+    monkeypatch.setattr(Reader, "take", lambda _self: [Came(pieces.pop(0), time.monotonic())] if pieces else [Gone("it is gone", is_last=True)])
     with fifo(tmp_path, b"x") as path:
         status, verdicts = heard_at(path, tmp_path, "--boots", "2")
     assert (status, [each["verdict"] for each in verdicts]) == (0, ["healthy", "healthy"])
