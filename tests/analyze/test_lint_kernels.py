@@ -21,6 +21,8 @@ TEXT, ALL = BASE + 0x1000, Kernel()
 LEAF = bytes.fromhex("89 7c 24 f8  8b 44 24 f8  c3")  # mov [rsp-8], edi; mov eax, [rsp-8]; ret
 FRAME_LEAF = bytes.fromhex("55 48 89 e5  89 7d fc  8b 45 fc  5d c3")  # gcc -O0: no sub rsp
 PROTECTED = bytes.fromhex("fa bc 00 00 10 00 31 ed f4")  # cli; mov esp, 0x100000; xor ebp, ebp; hlt: as good in 32 bits
+# movups [rip + 0x2000], xmm0; xorps xmm0, xmm0; movups xmm0, [rip + 0x1ff6], which is the same place; ret
+SSE_AS_BEFORE = bytes.fromhex("0f 11 05 00 20 00 00 0f 57 c0 0f 10 05 f6 1f 00 00 c3")
 SSE = bytes.fromhex("0f 57 c0 0f 11 07 c3")  # xorps xmm0, xmm0; movups [rdi], xmm0; ret
 MB1 = Kernel(entry=0x10_0000, segments=(Segment(0x10_0000, R | X, PROTECTED),), symbols={"_start": (0x10_0000, 9)}, prefix=multiboot1())
 MB2 = MB1.with_(prefix=multiboot2())
@@ -90,6 +92,7 @@ MISTAKES: Sequence[tuple[str, Severity, str, Kernel | bytes]] = [
     ("red-zone", W_, "functions keep variables below RSP: f0", behind(LEAF)),
     ("red-zone", W_, "below RSP: f0 at 0xffffffff80001010, f1 at", behind(FRAME_LEAF, LEAF)),
     ("vector-registers", W_, "uses vector registers: f0", behind(SSE, bytes.fromhex("50 58 48 cf"))),
+    ("vector-registers", W_, "uses vector registers: f0", behind(SSE_AS_BEFORE.replace(b"\xf6", b"\xe6"), bytes.fromhex("50 58 48 cf"))),
     ("vector-registers", W_, "uses vector registers: f", MB1.with_(
         segments=(Segment(0x10_0000, R | X, PROTECTED + SSE),), symbols={"_start": (0x10_0000, 9), "f": (0x10_0009, len(SSE))})),
     ("multiboot-header", E_, "checksum of the Multiboot header", MB1.with_(prefix=multiboot1(checksum=5))),
@@ -135,6 +138,7 @@ HEALTHY: dict[str, Kernel | bytes] = {
     "read after a call": behind(bytes.fromhex("89 7c 24 f8 e8 00 00 00 00 8b 44 24 f8 c3")),
     "two ways out, one behind the other": behind(bytes.fromhex("55 48 89 e5 48 8d 64 24 f0 89 7d fc 85 ff 74 02 c9 c3 8b 45 fc c9 c3")),
     "SSE without interrupts": behind(SSE),
+    "SSE in a function that has saved it": behind(SSE_AS_BEFORE, bytes.fromhex("50 58 48 cf")),
     "SSE that handlers save": behind(SSE, bytes.fromhex("0f ae 07 48 cf")),
     "vector registers that are only saved": behind(bytes.fromhex("0f 11 07 c3"), bytes.fromhex("50 58 48 cf")),
     "Multiboot that sets CR4": MB1.with_(segments=(Segment(0x10_0000, R | X, PROTECTED + SSE + bytes.fromhex("0f 22 e0 c3")),),

@@ -13,6 +13,7 @@ import pytest
 _DOC = c_unit.ROOT / "docs/bindings.md"
 _HEADER = c_unit.ROOT / "trace/include/trace/switch.h"
 _SCALARS = {"u16": "uint16_t", "u32": "unsigned", "u64": "uint64_t", "usize": "size_t"}
+_STRUCTS = ("cr3scope_framebuffer",)  # that a struct holds
 _ENUMS = ("cr3scope_status", "cr3scope_kind", "cr3scope_abi")
 
 
@@ -62,6 +63,8 @@ def declared(language: Language, words: str, name: str) -> str:
     """A C declaration of ``name`` with the type that ``words`` are in the language."""
     if words in _ENUMS:
         return f"enum {words} {name}"
+    if words in _STRUCTS:
+        return f"struct {words} {name}"
     known = _SCALARS.get(words) or language.types[words]
     return known.replace("@", name) if "@" in known else f"{known} {name}"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cr3scope import limits
 from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_file import KernelFile
-from cr3scope.x86.decode.instruction import can_decode, decode_all, text, written
+from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, text, written
 from cr3scope.x86.decode.stack_slots import kept_below_rsp
 
 # [rsp - 1..128]: a ModRM that wants a SIB and 8 bits, the SIB of RSP without an index, a negative number.
@@ -23,6 +23,9 @@ _PROLOGUE_BYTES = 16
 # Opcodes of SSE behind 0Fh, and with a prefix VEX of two or three bytes.
 _VECTOR = re.compile(rb"(?:\x0f|\xc5[\x00-\xff]|\xc4[\x00-\xff]{2})[\x10-\x17\x28-\x2f\x50-\x7f\xc6\xd0-\xff]", re.DOTALL)
 _OF_VECTORS = re.compile(r"\b[xyz]?mm\d")
+_WHOLE = ("movups", "movaps", "movdqu", "movdqa")  # all of an XMM register, and nothing else
+_OPERAND = re.compile(r"\[r(?:ip|sp|bp)(?: [+-] \w+)?\]")  # which stays where it is within a function
+_RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|[0-9]+)\]")
 _TO_CR4 = re.compile(rb"\x0f\x22[\xe0-\xe7]", re.DOTALL)
 _SAVES = re.compile(rb"\x0f(?:\xae[\x00-\x07\x20-\x27\x30-\x37\x40-\x47\x60-\x67\x70-\x77\x80-\x87\xa0-\xa7\xb0-\xb7]|\xc7[\x20-\x2f\x60-\x6f\xa0-\xaf])", re.DOTALL)
 _IRETQ = b"\x48\xcf"
@@ -134,14 +137,35 @@ def _red_zone_candidates(own: list[tuple[int, int]], start: int, code: bytes) ->
 
 
 def _first_vector(function: _Function) -> Use | None:
+    """Where it uses them first. A register that it stores before it writes it, and loads again from there at last, is as before."""
     first: Use | None = None
+    stored: dict[str, str] = {}
+    is_changed: dict[str, bool] = {}
     for one in decode_all(function.code, function.start):
         if not _OF_VECTORS.search(one.op_str):
             continue
-        if any(_OF_VECTORS.match(register) for register in written(one)):
-            return Use(function.start, one.address, text(one)) if first is None else replace(first, changes=True)
         first = first or Use(function.start, one.address, text(one), changes=False)
-    return first
+        place = _memory(one)
+        changed = [register for register in written(one) if _OF_VECTORS.match(register)]
+        for register in changed:
+            is_changed[register] = not (one.mnemonic in _WHOLE and place is not None and stored.get(register) == place)
+        if not changed and one.mnemonic in _WHOLE and place is not None:
+            register = one.op_str.rpartition(", ")[2]
+            if register not in is_changed:
+                stored[register] = place
+    return replace(first, changes=any(is_changed.values())) if first is not None else None
+
+
+def _memory(one: Instruction) -> str | None:
+    """A memory operand that is a place of its own, with the address where that is fixed; None if it has none."""
+    found = _OPERAND.search(one.op_str)
+    if found is None:
+        return None
+    relative = _RELATIVE.fullmatch(found[0])
+    if relative is None:
+        return found[0]
+    distance = int(relative[2], 0) * (-1 if relative[1] == "-" else 1)
+    return f"[{one.address + one.size + distance:#x}]"
 
 
 def _words(function: _Function, at: int) -> str:
