@@ -17,8 +17,9 @@ from test_paging_modes import PAE, SHORT, pae_pages, short_pages
 
 from cr3scope import limits
 from cr3scope.cli.main import main
-from cr3scope.paging.effective import mappings, rights_text
+from cr3scope.paging.effective import mappings
 from cr3scope.paging.folded import Branch, Folded, Leads, folded
+from cr3scope.paging.range_kind import rights_text
 from cr3scope.paging.walk import walk
 from cr3scope.render.table import lines_of
 from cr3scope.render.tree import as_blocks

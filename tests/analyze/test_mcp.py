@@ -155,7 +155,7 @@ def test_every_argument_of_every_tool_reaches_the_verb(talk: Talk, tmp_path: Pat
     (tmp_path / "file").write_bytes(b"x")
     seen: list[Any] = []
     for verb in VERBS:
-        monkeypatch.setattr(importlib.import_module(f"cr3scope.cli.{verb}"), "run", lambda given: seen.append(given) or 0)
+        monkeypatch.setattr(importlib.import_module(f"cr3scope.cli.{verb.replace('-', '_')}"), "run", lambda given: seen.append(given) or 0)
     for tool in talk(asks(1, "tools/list", _meta=META))["result"]["tools"]:
         given = {name: value_of(schema, name) for name, schema in tool["inputSchema"]["properties"].items()}
         words = talk(calls(2, tool["name"], **given))["result"]["content"][0]["text"].splitlines()
