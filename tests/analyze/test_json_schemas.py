@@ -106,7 +106,9 @@ def test_verdicts_of_captures_and_logs(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_verdicts_made_by_hand() -> None:
-    for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL)):
+    rehearsed = rehearse(healthy(), RehearsalRecord(0, 1, True, 14, 2, 0x1000, 0x1000), RehearsalRecord(0, 2, False, why="no stack"))
+    refused = rehearse(healthy(), state="refused", why="no memory")
+    for verdict in (faulting(), unexplained(), incomplete(), *map(hostile, EVIL), analyze(rehearsed.capture()), analyze(refused.capture())):
         check(json.loads(json_form.render(verdict)))
 
 

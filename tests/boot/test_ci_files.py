@@ -155,7 +155,8 @@ def test_vs_code_debugs_a_guest_that_stands_and_is_gone_afterwards(here: Path) -
         commands = [*setup, f"target remote {socket}", "help cr3scope", "kill"]
         done = subprocess.run(["gdb", "-nx", "-batch", *(word for line in commands for word in ("-ex", line)), "dead.elf"], cwd=here, capture_output=True,
                               text=True, timeout=60)  # fmt: skip
-        assert "cr3scope" in done.stdout and "rror" not in done.stderr, done.stderr
+        # Of a QEMU that is gone before gdb has asked for the last time gdb complains.
+        assert re.search(r"^0x0*fff0 in ", done.stdout, re.MULTILINE) and "cr3scope walk" in done.stdout, done.stdout + done.stderr
         assert select.select([guest], [], [], 20)[0], "20 s after gdb has ended it the guest is still there"
     finally:
         with contextlib.suppress(ProcessLookupError):

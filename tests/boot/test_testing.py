@@ -82,6 +82,13 @@ def test_the_runner_of_the_page_is_completed_by_cargo(tmp_path: Path) -> None:
     assert "is abort" in done.stdout, "--elf-kernel gives the names of the kernel's functions"
 
 
+def test_the_plugin_alone_loads_nothing_that_boots() -> None:
+    """An installed plugin is loaded at each start of pytest, whatever that tests."""
+    words = "import sys, cr3scope.testing.plugin; print(sorted(name for name in sys.modules if name.startswith(('cr3scope.', 'numpy'))))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, timeout=60, env={"PYTHONPATH": ":".join(sys.path)})
+    assert done.stdout == "['cr3scope.testing', 'cr3scope.testing.plugin']\n", done.stderr
+
+
 def test_a_command_without_a_kernel_has_no_symbols_to_take(tmp_path: Path) -> None:
     done = subprocess.run([ROOT / "scripts/cr3scope", "run", "-o", tmp_path / "run", "--elf-kernel", "--", "true"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (2, "cr3scope: --elf-kernel: the QEMU command has no -kernel\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from analyze.test_report_doors import embedded, titles
@@ -11,8 +12,12 @@ from gdb_session import kernel, multiboot
 
 def test_gdb_writes_a_page_with_the_spaces_before_and_behind_the_switch(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\ncr3scope report {page}")
-    assert f"{page}: " in text, text
+    others = [tmp_path / f"report.{form}" for form in ("json", "md", "sarif", "xml")]
+    text = multiboot(tmp_path, "LONG_STORE", "\n".join(["hbreak last_switch", "continue", *(f"cr3scope report {file}" for file in (page, *others))]))
+    assert all(f"{file}: " in text for file in (page, *others)), text
+    verdict, summary, results, tests = (file.read_text() for file in others)
+    assert json.loads(verdict)["findings"][0]["rule"] == json.loads(results)["runs"][0]["results"][0]["ruleId"] == "access-fault"
+    assert summary.startswith("### cr3scope gdb: WILL FAULT") and '<failure type="access-fault"' in tests
     data = embedded(page.read_text())
     assert [title for title, _ in titles(data)] == ["before the switch", "behind the switch"]
     assert data["start"] == "0x400000"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cr3scope.testing.booted import Booted, boot
+if TYPE_CHECKING:
+    from cr3scope.testing.booted import Booted
 
 
 @pytest.fixture
 def cr3scope_boot(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Booted]:
     """Return `cr3scope.testing.boot`, which leaves what it captures in a folder of this test."""
+    from cr3scope.testing.booted import boot
+
     count = 0
 
     def start(*command: Any, **options: Any) -> Booted:
