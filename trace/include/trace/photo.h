@@ -10,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PHOTO_BYTES 6144u
+#define PHOTO_BYTES 8192u
 #define PHOTO_HEAD_BYTES 3u /* of a stream: its version, how many records are left out */
 #define PHOTO_FAULT_BYTES 448u
-#define PHOTO_KINDS 32u
+#define PHOTO_KINDS 33u /* their numbers begin at 1 */
 #define PHOTO_KEYS 30u
 
 struct photo {
@@ -38,7 +38,7 @@ bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count)
     __attribute__((warn_unused_result));
 
 /** Room for a stream and its text, whatever they are. */
-#define PHOTO_KEPT_BYTES 9216u
+#define PHOTO_KEPT_BYTES 11264u
 
 /** What photo_keep has left: both point into its memory. */
 struct photo_kept {
