@@ -14,10 +14,13 @@ struct entry_state {
     uint64_t return_address;
 };
 
+struct cpu_state;
+
 /** Initialised data that entry.S inverted once. */
 extern uint64_t entry_data;
 
 struct boot {
     const struct handoff *handoff;
     const struct entry_state *entry;
+    const struct cpu_state *cpu; /* the boot CPU's, at entry */
 };

@@ -7,7 +7,7 @@
 
 #define RFLAGS_DF (UINT64_C(1) << 10) /* SDM volume 1, 3.4.3.2 */
 
-void check_cpu(const struct boot *boot) {
+void check_control(void) {
     struct cpu_state cpu;
     cpu_read(&cpu);
     struct text detail;
@@ -16,7 +16,11 @@ void check_cpu(const struct boot *boot) {
 
     text_set(&detail, "efer %lx", cpu.efer);
     report((cpu.efer & EFER_NXE) != 0, "cpu.no-execute", detail.bytes);
+}
 
+void check_cpu(const struct boot *boot) {
+    check_control();
+    struct text detail;
     uint64_t rflags = boot->entry->rflags;
     text_set(&detail, "rflags %lx at entry", rflags);
     report((rflags & (RFLAGS_IF | RFLAGS_DF)) == 0, "cpu.flags", detail.bytes);

@@ -5,7 +5,7 @@
 #include "report.h"
 #include "text.h"
 
-#define FIXED_RANGES 5u
+#define FIXED_RANGES 7u
 #define MAX_OWNED (FIXED_RANGES + HANDOFF_MAX_SEGMENTS)
 
 /* Number of ranges that the boot info says are the kernel's own. */
@@ -23,6 +23,10 @@ static unsigned list_owned(const struct handoff *handoff,
         (struct memory_owned){"boot info", handoff->self.phys, handoff->self.bytes};
     owned_ret[count++] =
         (struct memory_owned){"memory map", handoff->memory_map.phys, handoff->memory_map.bytes};
+    owned_ret[count++] =
+        (struct memory_owned){"AP code", handoff->start.code.phys, handoff->start.code.bytes};
+    owned_ret[count++] =
+        (struct memory_owned){"AP data", handoff->start.data.phys, handoff->start.data.bytes};
     for (uint32_t i = 0; i < handoff->segment_count; i++) {
         const struct handoff_segment *segment = &handoff->segments[i];
         owned_ret[count++] = (struct memory_owned){"segment", segment->phys, segment->memsz};

@@ -55,6 +55,10 @@ void check_segments(const struct boot *boot) {
     text_set(&detail, "%lx", ~entry_data);
     report(~entry_data == ENTRY_DATA_MARK, "data.initialised", detail.bytes);
 
+    check_segment_rights(boot);
+}
+
+void check_segment_rights(const struct boot *boot) {
     for (uint32_t i = 0; i < boot->handoff->segment_count; i++) {
         if (boot->handoff->segments[i].memsz != 0) {
             check_segment(&boot->handoff->segments[i]);

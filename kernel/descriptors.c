@@ -38,14 +38,16 @@ struct descriptor_pointer {
 #define DESCRIPTOR_DATA UINT64_C(0x00cf93000000ffff)
 
 /* Filled by code: a loader that loses initialised data shall be told so, not triple fault here. */
-static uint64_t gdt[5];
+static struct {
+    uint64_t gdt[5];
+    struct task_state task_state;
+    uint8_t ist_stacks[2][IST_STACK_BYTES] __attribute__((aligned(16)));
+} own[DESCRIPTORS_MAX_CPUS];
 static uint64_t idt[2 * EXCEPTION_VECTORS];
-static struct task_state task_state;
-static uint8_t ist_stacks[2][IST_STACK_BYTES] __attribute__((aligned(16)));
 
-static void set_task_descriptor(void) {
-    uint64_t base = (uint64_t)(uintptr_t)&task_state;
-    uint64_t limit = sizeof(task_state) - 1;
+static void set_task_descriptor(uint64_t *gdt, const struct task_state *task_state) {
+    uint64_t base = (uint64_t)(uintptr_t)task_state;
+    uint64_t limit = sizeof(*task_state) - 1;
     gdt[SELECTOR_TSS / 8] = limit | (base & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
                             (base >> 24 & 0xff) << 56; /* present, available 64-bit TSS */
     gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
@@ -73,22 +75,39 @@ static void load_selectors(void) {
                      : "rax", "memory");
 }
 
-void descriptors_load(void) {
-    task_state.ist[IST_COMMON - 1] = (uint64_t)(uintptr_t)(ist_stacks[0] + IST_STACK_BYTES);
-    task_state.ist[IST_NESTED - 1] = (uint64_t)(uintptr_t)(ist_stacks[1] + IST_STACK_BYTES);
-    task_state.io_map_base = sizeof(task_state); /* no I/O permission map */
-    gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE;
-    gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
-    set_task_descriptor();
-    const struct descriptor_pointer gdtr = {sizeof(gdt) - 1, (uint64_t)(uintptr_t)gdt};
-    __asm__ volatile("lgdt %0" : : "m"(gdtr));
-    load_selectors();
-    __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
-
+static void fill_idt(void) {
     exception_fill_idt(idt, SELECTOR_CODE, IST_COMMON);
     use_ist(VECTOR_NMI, IST_NESTED);
     use_ist(VECTOR_DOUBLE_FAULT, IST_NESTED);
     use_ist(VECTOR_MACHINE_CHECK, IST_NESTED);
-    const struct descriptor_pointer idtr = {sizeof(idt) - 1, (uint64_t)(uintptr_t)idt};
+}
+
+uint64_t descriptors_idt(uint16_t *limit_ret) {
+    *limit_ret = sizeof(idt) - 1;
+    return (uint64_t)(uintptr_t)idt;
+}
+
+void descriptors_load(uint32_t cpu) {
+    uint64_t *gdt = own[cpu].gdt;
+    struct task_state *task_state = &own[cpu].task_state;
+    for (unsigned i = 0; i < 2; i++) {
+        task_state->ist[i] = (uint64_t)(uintptr_t)(own[cpu].ist_stacks[i] + IST_STACK_BYTES);
+    }
+    task_state->io_map_base = sizeof(*task_state); /* no I/O permission map */
+    gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE;
+    gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
+    set_task_descriptor(gdt, task_state);
+    const struct descriptor_pointer gdtr = {sizeof(own[cpu].gdt) - 1, (uint64_t)(uintptr_t)gdt};
+    __asm__ volatile("lgdt %0" : : "m"(gdtr));
+    load_selectors();
+    __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
+
+    if (cpu == 0) {
+        fill_idt();
+    }
+    struct descriptor_pointer idtr;
+    uint16_t limit;
+    idtr.base = descriptors_idt(&limit);
+    idtr.limit = limit;
     __asm__ volatile("lidt %0" : : "m"(idtr));
 }

@@ -7,8 +7,10 @@
 #include "options.h"
 #include "output.h"
 #include "page_probe.h"
+#include "processors.h"
 #include "report.h"
 #include "text.h"
+#include "trace/cpu.h"
 #include "trace/trace.h"
 
 extern const char text_first[], text_end[]; /* kernel.ld */
@@ -27,7 +29,9 @@ static void note_unknown(const char *word, size_t length) {
 
 /** entry.S calls it with interrupts off, on stack 0. */
 _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_state *entry) {
-    const struct boot boot = {handoff, entry};
+    struct cpu_state cpu;
+    cpu_read(&cpu);
+    const struct boot boot = {handoff, entry, &cpu};
 
     /*
      * All our code is fetched under the loader's IDT: with ours, a handler that cannot be fetched
@@ -37,7 +41,7 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
         (struct virt_range){(uint64_t)(uintptr_t)text_first, (uint64_t)(uintptr_t)text_end - 1});
 
     /* From here on an unexpected exception is our own to report. */
-    descriptors_load();
+    descriptors_load(0);
     output_resume(&handoff->trace);
     trace_section(output_trace(), "kernel");
 
@@ -64,6 +68,7 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
         check_recursive(&boot);
         check_memory_map(&boot);
         check_dump(&boot);
+        processors_check(&boot);
     }
     finish(report_close());
 }

@@ -7,19 +7,31 @@
 
 static unsigned passed_count;
 static unsigned failed_count;
+static uint32_t cpu_number;
+
+void report_on_cpu(uint32_t cpu) {
+    cpu_number = cpu;
+}
 
 void report(bool passed, const char *name, const char *detail) {
     struct trace *trace = output_trace();
     trace_open(trace, "check");
     trace_text(trace, "name", name);
     trace_text(trace, "outcome", passed ? "pass" : "fail");
+    if (cpu_number != 0) {
+        trace_hex(trace, "cpu", cpu_number);
+    }
     if (!passed && detail != NULL) {
         trace_text(trace, "detail", detail);
     }
     trace_close(trace);
 
     struct text line;
-    text_set(&line, "%s %s", passed ? "PASS" : "FAIL", name);
+    text_set(&line, "%s ", passed ? "PASS" : "FAIL");
+    if (cpu_number != 0) {
+        text_add(&line, "CPU %u ", cpu_number);
+    }
+    text_add(&line, "%s", name);
     if (detail != NULL && detail[0] != '\0') {
         text_add(&line, ": %s", detail);
     }

@@ -43,6 +43,8 @@ struct boot {
     struct file initrd;
     struct handoff_framebuffer framebuffer; /* range.virt not set yet */
     uint32_t cpu_count;
+    uint32_t apic_ids[HANDOFF_MAX_CPUS]; /* the boot CPU's first */
+    uint32_t apic_id_count;
     uint64_t rsdp_phys;
 
     struct cpu_state cpu;     /* at entry */

@@ -34,6 +34,7 @@ struct config_misdeeds {
     bool other_depth;          /* five levels for a CPU that walks four, and the reverse */
     bool foreign_selector;     /* the safe IDT's gates name a code segment that is not there */
     bool edit_firmware_tables; /* a write into the firmware's live tables */
+    bool tables_above_4g;      /* where no CPU can load CR3 from 32-bit code */
 };
 
 struct config {

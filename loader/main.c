@@ -6,7 +6,9 @@
 #include "evidence/evidence.h"
 #include "evidence/handed_over.h"
 #include "evidence/last_boot.h"
+#include "evidence/processors.h"
 #include "evidence/sinks.h"
+#include "handoff/ap_start.h"
 #include "handoff/leave.h"
 #include "handoff/planned_state.h"
 #include "inject/spoil.h"
@@ -157,6 +159,7 @@ static void wait_for_debugger(void) {
 
 static bool read_inputs(void) {
     boot.cpu_count = firmware_machine_cpu_count(&firmware);
+    boot.apic_id_count = firmware_machine_apic_ids(&firmware, boot.apic_ids, HANDOFF_MAX_CPUS);
     boot.rsdp_phys = firmware_machine_rsdp(&firmware);
     cpu_read(&boot.cpu);
     trace_machine();
@@ -198,6 +201,9 @@ static bool check_and_trace(void) {
         boot.request.keep = (void *)(uintptr_t)firmware_variable_pages(&firmware, LAST_BOOT_PAGES);
         boot.request.keep_bytes = LAST_BOOT_PAGES * PAGE_BYTES;
     }
+    ap_start_prepare(&boot);
+    spoil_start(&boot);
+    processors_trace(&boot);
     boot.request.tell = tell;
     boot.request.tell_context = &firmware;
     if (!evidence_trace(&boot, &will_fault) || !trace_memory_map()) {
@@ -287,7 +293,8 @@ static bool run(void) {
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
-    boot.pages = (struct page_source){firmware_memory_allocate, &firmware};
+    boot.pages =
+        (struct page_source){firmware_memory_allocate, firmware_memory_allocate_below, &firmware};
     if (!firmware_start(&firmware, image, system, &boot.image, &boot.why)) {
         firmware_tell(&firmware, boot.why.text);
         return EFI_LOAD_ERROR;

@@ -13,5 +13,8 @@ struct page_source {
      */
     bool (*allocate)(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
                      struct message *why);
+    /** The same; all of them end at or below `limit`. */
+    bool (*allocate_below)(void *context, const char *what, uint64_t pages, uint64_t limit,
+                           uint64_t *phys_ret, struct message *why);
     void *context;
 };

@@ -57,6 +57,9 @@ void firmware_release(struct firmware *firmware);
 /** A struct page_source callback; context is struct firmware. Freed by firmware_memory_release. */
 bool firmware_memory_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
                               struct message *why);
+/** The same below an address. */
+bool firmware_memory_allocate_below(void *context, const char *what, uint64_t pages, uint64_t limit,
+                                    uint64_t *phys_ret, struct message *why);
 /** Frees all pages that were allocated. */
 void firmware_memory_release(struct firmware *firmware);
 /** Fills a buffer with the memory map of this moment; keeps its key. */
@@ -95,5 +98,8 @@ uint64_t firmware_variable_pages(struct firmware *firmware, size_t pages);
 /* firmware_machine.c */
 /** CPUs as EFI_MP_SERVICES reports them; 1 where there is no such service. */
 uint32_t firmware_machine_cpu_count(struct firmware *firmware);
+/** APIC ids of the CPUs that can be started, the boot CPU's first; returns how many, 0 where there
+ * is no such service. */
+uint32_t firmware_machine_apic_ids(struct firmware *firmware, uint32_t *ids_ret, uint32_t capacity);
 /** ACPI root pointer, the newer one first; 0: none. */
 uint64_t firmware_machine_rsdp(struct firmware *firmware);

@@ -4,6 +4,7 @@
 #include "trace/paging.h"
 
 #define MAP_COPY_PAGES 8u
+#define ABOVE_FOUR_GIB UINT64_C(0x110000000)
 
 static bool refuse(struct firmware *firmware, const char *what, UINTN pages, struct message *why) {
     message_start(why, "allocation ");
@@ -15,23 +16,35 @@ static bool refuse(struct firmware *firmware, const char *what, UINTN pages, str
     return false;
 }
 
-bool firmware_memory_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
-                              struct message *why) {
-    struct firmware *firmware = context;
-    EFI_PHYSICAL_ADDRESS phys = 0;
+static bool allocate(struct firmware *firmware, const char *what, EFI_ALLOCATE_TYPE kind,
+                     uint64_t pages, EFI_PHYSICAL_ADDRESS phys, uint64_t *phys_ret,
+                     struct message *why) {
     bool failed = ++firmware->allocations_asked == firmware->fail_allocation ||
                   firmware->allocation_count == FIRMWARE_MAX_ALLOCATIONS;
-    bool reclaimable = firmware->misdeeds.reclaimable_tables &&
-                       text_equals(what, text_length(what), "the page tables");
+    bool is_tables = text_equals(what, text_length(what), "the page tables");
+    bool reclaimable = firmware->misdeeds.reclaimable_tables && is_tables;
     EFI_MEMORY_TYPE type = reclaimable ? EfiBootServicesData : EfiLoaderData;
-    if (failed ||
-        EFI_ERROR(firmware->services->AllocatePages(AllocateAnyPages, type, pages, &phys))) {
+    if (firmware->misdeeds.tables_above_4g && is_tables) {
+        kind = AllocateAddress;
+        phys = ABOVE_FOUR_GIB;
+    }
+    if (failed || EFI_ERROR(firmware->services->AllocatePages(kind, type, pages, &phys))) {
         return refuse(firmware, what, pages, why);
     }
     firmware->services->SetMem((void *)phys, pages * PAGE_BYTES, 0);
     firmware->allocations[firmware->allocation_count++] = (struct firmware_allocation){phys, pages};
     *phys_ret = phys;
     return true;
+}
+
+bool firmware_memory_allocate(void *context, const char *what, uint64_t pages, uint64_t *phys_ret,
+                              struct message *why) {
+    return allocate(context, what, AllocateAnyPages, pages, 0, phys_ret, why);
+}
+
+bool firmware_memory_allocate_below(void *context, const char *what, uint64_t pages, uint64_t limit,
+                                    uint64_t *phys_ret, struct message *why) {
+    return allocate(context, what, AllocateMaxAddress, pages, limit - 1, phys_ret, why);
 }
 
 void firmware_memory_release(struct firmware *firmware) {

@@ -14,10 +14,12 @@
 #define HANDOFF_VERSION 1
 
 #define HANDOFF_MAX_SEGMENTS 8
+#define HANDOFF_MAX_CPUS 64
 #define HANDOFF_COMMAND_LINE_BYTES 128
 
 /* Where the reference loader puts things (docs/memory-layout.md). The same for 4 and 5 levels. */
 #define HANDOFF_INFO_VIRT UINT64_C(0xfffffc0000000000)
+#define HANDOFF_LOCAL_APIC_VIRT UINT64_C(0xfffffb0000000000)
 #define HANDOFF_FRAMEBUFFER_VIRT UINT64_C(0xfffffd0000000000)
 #define HANDOFF_STACKS_VIRT UINT64_C(0xfffffe0000000000)
 /** Index of the recursive slot in the top table, at either depth. */
@@ -73,6 +75,37 @@ struct handoff_trace {
     uint32_t reserved;
 };
 
+/** A CPU that a kernel may use; the first is the boot CPU. */
+struct handoff_cpu {
+    uint32_t apic_id;
+    uint32_t stack;     /* number of its stack */
+    uint64_t stack_top; /* one past its last byte */
+};
+
+/**
+ * How the other CPUs are started: a start-up interrupt with `vector` lets one run through `code`
+ * into 64-bit mode, where it has the boot CPU's CR0, CR3, CR4, EFER and PAT, and on to `entry` of
+ * `data`.
+ */
+struct handoff_start {
+    struct handoff_range code;       /* below 1 MiB, identity-mapped, read-only; bytes == 0: none */
+    struct handoff_range data;       /* right above, writable; begins with struct handoff_arrival */
+    struct handoff_range local_apic; /* its registers; bytes == 0: reached by MSRs, or not at all */
+    uint32_t vector;
+    uint32_t cpu_count; /* that cpus[] tells of */
+    struct handoff_cpu cpus[HANDOFF_MAX_CPUS];
+};
+
+/** What a kernel fills in before it starts a CPU; one at a time. */
+struct handoff_arrival {
+    uint64_t entry; /* entered with interrupts off, RSP = stack_top - 8, a return address of 0 */
+    uint64_t stack_top;   /* of struct handoff_cpu */
+    uint64_t argument;    /* RDI at the entry */
+    uint16_t idt_limit;   /* what LIDT loads */
+    uint16_t idt_base[4]; /* low word first */
+    uint16_t reserved[3];
+};
+
 struct handoff {
     uint64_t magic;
     uint32_t version;
@@ -104,6 +137,7 @@ struct handoff {
 
     uint64_t rsdp_phys;                            /* ACPI, 0: none */
     char command_line[HANDOFF_COMMAND_LINE_BYTES]; /* "kernel=" of cr3scope.cfg, NUL-terminated */
+    struct handoff_start start;                    /* the other CPUs */
 };
 
 /*

@@ -15,6 +15,7 @@ void on_config_reclaimable_tables(struct config *config);
 void on_config_other_depth(struct config *config);
 void on_config_foreign_selector(struct config *config);
 void on_config_edit_firmware_tables(struct config *config);
+void on_config_tables_above_4g(struct config *config);
 void on_config_kernel_halt(struct config *config);
 void on_config_kernel_loop(struct config *config);
 
@@ -63,3 +64,19 @@ void on_handoff_interrupts_on(struct cr3scope_request *request);
 void on_state_without_nxe(struct cpu_state *planned);
 void on_state_with_smep(struct cpu_state *planned);
 void on_state_with_smap(struct cpu_state *planned);
+
+/* on_start.c: on what the other CPUs run through. */
+void on_start_gdt_in_segment(const struct fault_start *start);
+void on_start_gdt_short(const struct fault_start *start);
+void on_start_without_nxe(const struct fault_start *start);
+void on_start_without_lme(const struct fault_start *start);
+void on_start_without_pae(const struct fault_start *start);
+void on_start_without_smep(const struct fault_start *start);
+void on_start_without_wp(const struct fault_start *start);
+void on_start_stack_shared(const struct fault_start *start);
+void on_start_stack_unmapped(const struct fault_start *start);
+void on_start_without_lidt(const struct fault_start *start);
+void on_start_code_overwritten(const struct fault_start *start);
+void on_start_jump_to_data(const struct fault_start *start);
+void on_start_jump_to_32_bit(const struct fault_start *start);
+void on_start_vector_elsewhere(const struct fault_start *start);

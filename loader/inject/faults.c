@@ -96,3 +96,11 @@ void faults_spoil_state(const struct fault_set *set, struct cpu_state *planned) 
         }
     }
 }
+
+void faults_spoil_start(const struct fault_set *set, const struct fault_start *start) {
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->faults[i]->start != NULL) {
+            set->faults[i]->start(start);
+        }
+    }
+}

@@ -21,6 +21,9 @@ struct address_space;
 struct cr3scope_request;
 struct elf_image;
 struct cpu_state;
+struct ap_start_data;
+struct handoff_start;
+struct handoff_stacks;
 
 /** How a fault shows on QEMU's TCG. Tests judge a row by it. */
 enum fault_shows {
@@ -30,6 +33,7 @@ enum fault_shows {
     SHOWS_HANG,      /* the kernel never goes on */
     SHOWS_EARLY,     /* before the switch */
     SHOWS_DIVERGES,  /* the CPU goes on with other bytes than were meant */
+    SHOWS_OTHER_CPU, /* another CPU dies on its way, and the machine with it */
 };
 
 /** What a range edit does to every range of its role. */
@@ -79,6 +83,16 @@ struct fault_scene {
     uint64_t tables_virt;    /* where the pool of tables is mapped */
 };
 
+/** What the functions on the other CPUs' start may change. */
+struct fault_start {
+    struct handoff_start *start;
+    struct ap_start_data *data;
+    uint8_t *code; /* the copy below 1 MiB */
+    uint64_t code_bytes;
+    uint64_t without_lidt; /* offset of the code behind the LIDT */
+    const struct handoff_stacks *stacks;
+};
+
 struct fault {
     const char *id;      /* also that of the rule whose finding must come first */
     const char *variant; /* "" for the plain form */
@@ -99,6 +113,8 @@ struct fault {
     /* When the handoff is about to happen: what it loads, and the rest of the CPU's state. */
     void (*handoff)(struct cr3scope_request *request);
     void (*state)(struct cpu_state *planned);
+    /* When the other CPUs' start is prepared; not where there is none. */
+    void (*start)(const struct fault_start *start);
 };
 
 struct fault_set {
@@ -121,3 +137,4 @@ bool faults_adjust_mapping(const struct fault_set *set, struct mapping *mapping)
 void faults_spoil_tables(const struct fault_set *set, const struct fault_scene *scene);
 void faults_spoil_handoff(const struct fault_set *set, struct cr3scope_request *request);
 void faults_spoil_state(const struct fault_set *set, struct cpu_state *planned);
+void faults_spoil_start(const struct fault_set *set, const struct fault_start *start);

@@ -46,6 +46,10 @@ void on_config_foreign_selector(struct config *config) {
     config->breakpoint = true;
 }
 
+void on_config_tables_above_4g(struct config *config) {
+    config->misdeeds.tables_above_4g = true;
+}
+
 void on_config_edit_firmware_tables(struct config *config) {
     config->misdeeds.edit_firmware_tables = true;
 }

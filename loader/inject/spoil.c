@@ -1,6 +1,7 @@
 #include "inject/spoil.h"
 
 #include "boot.h"
+#include "handoff/ap_start.h"
 
 /* In the full identity map, below its 4 GiB, and far from the loader. */
 #define IDENTITY_VIRT (UINT64_C(3) << 30)
@@ -87,6 +88,22 @@ void spoil_tables(struct boot *boot) {
 void spoil_handoff(struct boot *boot) {
     faults_spoil_handoff(&boot->faults, &boot->request);
     faults_spoil_state(&boot->faults, &boot->planned);
+}
+
+void spoil_start(struct boot *boot) {
+    struct handoff_start *start = &boot->info->start;
+    if (start->code.bytes == 0) {
+        return;
+    }
+    const struct fault_start scene = {
+        .start = start,
+        .data = ap_start_data(boot),
+        .code = (uint8_t *)(uintptr_t)start->code.phys,
+        .code_bytes = ap_start_code_bytes(),
+        .without_lidt = ap_start_behind_lidt(),
+        .stacks = &boot->info->stacks,
+    };
+    faults_spoil_start(&boot->faults, &scene);
 }
 
 void spoil_firmware_tables(struct boot *boot) {

@@ -15,6 +15,8 @@ void spoil_mappings(struct boot *boot);
 void spoil_tables(struct boot *boot);
 /** Lets the injected faults at what the handoff will load. */
 void spoil_handoff(struct boot *boot);
+/** Lets the injected faults at the other CPUs' start, once that is prepared. */
+void spoil_start(struct boot *boot);
 /** An injected fault: rewrites, as it is, the entry of the firmware's own top table that covers the
  * loader. */
 void spoil_firmware_tables(struct boot *boot);

@@ -1,6 +1,7 @@
 #include "space/mapping.h"
 
 #include "boot.h"
+#include "handoff/ap_start.h"
 #include "handoff/switch_buffer.h"
 #include "own_image.h"
 #include "trace/control_registers.h"
@@ -148,6 +149,25 @@ static bool map_loader_text(struct boot *boot) {
            MAP_IMAGE_PART(boot, "loader text", "loader", after, end, RIGHT_READ | RIGHT_EXECUTE);
 }
 
+/* The block below 1 MiB, at its own address: its code turns paging on. Its data are no code. */
+static bool map_start_block(struct boot *boot) {
+    struct handoff_start *start = &boot->info->start;
+    ap_start_allocate(boot);
+    if (start->code.bytes == 0) {
+        return true;
+    }
+    return MAP(boot, .name = "AP code", .role = "ap-code", .virt = start->code.virt,
+               .bytes = start->code.bytes, .phys = start->code.phys,
+               .rights = RIGHT_READ | RIGHT_EXECUTE) &&
+           MAP(boot, .name = "AP data", .role = "ap-data", .virt = start->data.virt,
+               .bytes = start->data.bytes, .phys = start->data.phys,
+               .rights = RIGHT_READ | RIGHT_WRITE) &&
+           (start->local_apic.bytes == 0 ||
+            MAP(boot, .name = "local APIC", .role = "local-apic", .virt = start->local_apic.virt,
+                .bytes = start->local_apic.bytes, .phys = start->local_apic.phys,
+                .rights = RIGHT_READ | RIGHT_WRITE, .type = MEMORY_UNCACHED_MINUS));
+}
+
 static uint64_t image_end(const struct boot *boot) {
     return boot->image.base + round_up(boot->image.bytes);
 }
@@ -174,19 +194,26 @@ static uint64_t identity_end(struct boot *boot) {
     return end > FOUR_GIB || boot->config.identity_level == 1 ? end : FOUR_GIB;
 }
 
-/* The loader's image keeps its own rights; a full identity map is that and everything around it. */
+static bool map_identity_part(struct boot *boot, const char *name, uint64_t from, uint64_t to) {
+    return from >= to ||
+           MAP(boot, .name = name, .role = "identity", .virt = from, .bytes = to - from,
+               .phys = from, .rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE,
+               .largest_level = boot->config.identity_level);
+}
+
+/* The loader's image, and the block of the other CPUs, keep their own rights; a full identity map
+ * is that and everything around it. */
 static bool map_identity(struct boot *boot) {
-    unsigned rights = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
-    uint64_t text = (uint64_t)own_text;
+    const struct handoff_start *start = &boot->info->start;
+    uint64_t block = start->code.bytes != 0 ? start->code.phys : 0;
+    uint64_t block_end = start->code.bytes != 0 ? start->data.phys + start->data.bytes : 0;
     if (!map_loader_text(boot) || !map_loader_data(boot)) {
         return false;
     }
     return !boot->config.identity_full ||
-           (MAP(boot, .name = "identity map, below", .role = "identity", .virt = 0, .bytes = text,
-                .phys = 0, .rights = rights, .largest_level = boot->config.identity_level) &&
-            MAP(boot, .name = "identity map, above", .role = "identity", .virt = image_end(boot),
-                .bytes = identity_end(boot) - image_end(boot), .phys = image_end(boot),
-                .rights = rights, .largest_level = boot->config.identity_level));
+           (map_identity_part(boot, "identity map, low", 0, block) &&
+            map_identity_part(boot, "identity map, below", block_end, (uint64_t)own_text) &&
+            map_identity_part(boot, "identity map, above", image_end(boot), identity_end(boot)));
 }
 
 /* Upper bound of the tables that all ranges together need. */
@@ -218,6 +245,15 @@ static bool allocate_final_map(struct boot *boot) {
     return true;
 }
 
+/* Other CPUs load CR3 in 32-bit code: only where there is no memory below 4 GiB they have to do
+ * without. */
+static bool allocate_pool(struct boot *boot, uint64_t pages, uint64_t *pool_ret) {
+    const struct page_source *source = &boot->pages;
+    return source->allocate_below(source->context, "the page tables", pages, FOUR_GIB, pool_ret,
+                                  &boot->why) ||
+           source->allocate(source->context, "the page tables", pages, pool_ret, &boot->why);
+}
+
 bool mapping_build(struct boot *boot) {
     unsigned levels = boot_levels(boot);
     levels = boot->config.misdeeds.other_depth ? 9 - levels : levels; /* 4 or 5 */
@@ -227,7 +263,7 @@ bool mapping_build(struct boot *boot) {
     boot->space.trace = &boot->trace;
     boot->space.has_no_execute = (boot->cpu.features & CPU_NX) != 0;
     choose_write_combining(boot);
-    if (!boot->pages.allocate(boot->pages.context, "the page tables", pages, &pool, &boot->why)) {
+    if (!allocate_pool(boot, pages, &pool)) {
         return boot_refuse(boot, "page tables");
     }
     if (!allocate_final_map(boot)) {
@@ -237,5 +273,5 @@ bool mapping_build(struct boot *boot) {
         return boot_refuse(boot, "page tables");
     }
     return map_kernel(boot) && map_stacks(boot) && map_boot_info(boot) && map_framebuffer(boot) &&
-           map_identity(boot);
+           map_start_block(boot) && map_identity(boot);
 }

@@ -6,8 +6,9 @@
 #include "inject/faults.h"
 
 static const char *const shows[] = {
-    [SHOWS_FAULT] = "fault", [SHOWS_CHECK] = "check", [SHOWS_RUNS] = "runs",
-    [SHOWS_HANG] = "hang",   [SHOWS_EARLY] = "early", [SHOWS_DIVERGES] = "diverges",
+    [SHOWS_FAULT] = "fault",         [SHOWS_CHECK] = "check", [SHOWS_RUNS] = "runs",
+    [SHOWS_HANG] = "hang",           [SHOWS_EARLY] = "early", [SHOWS_DIVERGES] = "diverges",
+    [SHOWS_OTHER_CPU] = "other-cpu",
 };
 
 int main(void) {
