@@ -48,12 +48,20 @@ static bool start_one(const struct handoff_start *start, uint32_t index) {
     return wait_for(PROCESSOR_ARRIVED, ARRIVAL_STEPS);
 }
 
+/* If the machine dies now, it is known of which CPU. */
+static void trace_starting(uint32_t index) {
+    trace_open(output_trace(), "starting");
+    trace_hex(output_trace(), "cpu", index);
+    trace_close(output_trace());
+}
+
 static void check_one(const struct boot *boot, uint32_t index) {
     const struct handoff_start *start = &boot->handoff->start;
     struct text detail;
     text_init(&detail);
     current = (struct processor){.index = index, .boot = boot, .state = PROCESSOR_AWAITED};
     fill_arrival(start, index);
+    trace_starting(index);
     bool arrived = start_one(start, index);
     bool done = arrived && wait_for(PROCESSOR_DONE, CHECKS_STEPS);
     if (!done) {

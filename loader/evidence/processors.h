@@ -3,6 +3,6 @@
 
 struct boot;
 
-/** Writes the `startup` record, an `ap` record for each CPU, and the bytes of the code and data; nothing
- * where no CPU can be started. */
+/** Writes the `startup` record, an `ap` record for each CPU, and the bytes of the code and data;
+ * nothing where no CPU can be started. */
 void processors_trace(struct boot *boot);

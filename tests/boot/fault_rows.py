@@ -28,7 +28,8 @@ FORMS = {
 }
 
 # Settings of QEMU without which a fault would be none.
-MACHINES = {"gigapage-unsupported": {"CPU": "Nehalem"}}
+MACHINES = {"gigapage-unsupported": {"CPU": "Nehalem"}, "ap-cr3-truncated": {"CPUS": "2", "MEM": "6G"}}
+OTHER_CPUS, TWO_CPUS = "ap-", {"CPUS": "2"}  # of a fault's name, and what it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ def boot_row(folder: Path, row: Row, form: str) -> Judged:
 
 def of_row(row: Row, form: str) -> dict[str, str]:
     """Return the words for such a boot."""
-    return {"inject": row.inject, "config": FORMS[form], **MACHINES.get(row.inject, {})}
+    needed = TWO_CPUS if row.inject.startswith(OTHER_CPUS) else {}
+    return {"inject": row.inject, "config": FORMS[form], **MACHINES.get(row.inject, needed)}
 
 
 def judge(row: Row, form: str, run: Run) -> Judged:
@@ -292,6 +294,14 @@ def shows_diverges(verdict: Verdict) -> Iterator[str]:
     yield from _agrees(verdict)
 
 
+def shows_other_cpu(verdict: Verdict) -> Iterator[str]:
+    """Another CPU dies: the boot CPU's own plan goes through."""
+    yield from _differ("verdict", verdict["verdict"], ["faulted"])
+    yield from _survives(verdict)
+    if verdict["agreement"] is False:
+        yield from _agrees(verdict)
+
+
 def shows_mute(verdict: Verdict) -> Iterator[str]:
     """The switch survives; the kernel gives up before it can trace anything."""
     yield from _differ("verdict", verdict["verdict"], ["faulted", "incomplete"])
@@ -313,6 +323,7 @@ JUDGES: dict[str, Callable[[Verdict], Iterator[str]]] = {
     "diverges": shows_diverges,
     "mute": shows_mute,
     "untold": shows_untold,
+    "other-cpu": shows_other_cpu,
 }
 
 

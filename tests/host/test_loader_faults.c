@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "boot.h"
+#include "handoff/ap_start.h"
 #include "inject/spoil.h"
 
 #define POOL_PAGES 64u
@@ -56,7 +57,7 @@ static void every_row_says_what_it_does_and_does_something(void **state) {
         }
         assert_non_null(fault->variant);
         assert_true(acts_on_tables(fault) || fault->configure != NULL || fault->kernel != NULL ||
-                    fault->handoff != NULL || fault->state != NULL);
+                    fault->handoff != NULL || fault->state != NULL || fault->start != NULL);
     }
 }
 
@@ -141,6 +142,7 @@ static const struct mapping ranges[] = {
     {"loader data", "loader", FIRMWARE_IDT_VIRT, 0x1000, FIRMWARE_IDT_VIRT,
      RIGHT_READ | RIGHT_WRITE, 0, 0},
     {"GDT and TSS", "gdt", 0x8000, 0x1000, 0x8000, RIGHT_READ | RIGHT_WRITE, 0, 0},
+    {"AP code", "ap-code", 0x9e000, 0x1000, 0x9e000, RIGHT_READ | RIGHT_EXECUTE, 0, 0},
     {"safe IDT", "idt", 0x7000, 0x1000, 0x7000, RIGHT_READ | RIGHT_WRITE, 0, 0},
 };
 #define RANGES (sizeof(ranges) / sizeof(ranges[0]))
@@ -282,6 +284,49 @@ static void every_row_changes_what_it_says_and_nothing_else_at_both_depths(void 
     free(healthy);
 }
 
+/* What the other CPUs run through, as the loader prepares it. */
+struct start_scene {
+    struct handoff_start start;
+    struct ap_start_data data;
+    uint8_t code[64];
+};
+
+static void every_row_changes_the_start_of_other_cpus_that_says_so(void **state) {
+    (void)state;
+    static const struct handoff_stacks stacks = {.virt = HANDOFF_STACKS_VIRT,
+                                                 .stride = 0x5000,
+                                                 .guard_bytes = 0x1000,
+                                                 .usable_bytes = 0x4000};
+    for (size_t i = 0; i < fault_table_count; i++) {
+        const struct fault_set set = {.faults = {&fault_table[i]}, .count = 1};
+        struct start_scene healthy;
+        struct start_scene changed;
+        memset(&healthy, 0xff, sizeof(healthy));
+        memcpy(&changed, &healthy, sizeof(healthy));
+        const struct fault_start scene = {.start = &changed.start,
+                                          .data = &changed.data,
+                                          .code = changed.code,
+                                          .code_bytes = sizeof(changed.code),
+                                          .without_lidt = 0x30,
+                                          .stacks = &stacks};
+        faults_spoil_start(&set, &scene);
+        if ((memcmp(&changed, &healthy, sizeof(healthy)) != 0) != (fault_table[i].start != NULL)) {
+            fail_msg("%s:%s", fault_table[i].id, fault_table[i].variant);
+        }
+    }
+}
+
+static void a_boot_without_a_block_is_not_spoilt(void **state) {
+    (void)state;
+    struct fault_set set;
+    struct message why;
+    assert_true(faults_parse("ap-nxe-missing", &set, &why));
+    info = (struct handoff){.magic = HANDOFF_MAGIC};
+    boot = (struct boot){.faults = set, .info = &info};
+    spoil_start(&boot);
+    assert_null(ap_start_data(&boot));
+}
+
 static void every_change_of_the_configuration_is_one(void **state) {
     (void)state;
     for (size_t i = 0; i < fault_table_count; i++) {
@@ -392,6 +437,8 @@ int main(void) {
         cmocka_unit_test(every_place_is_mapped_in_a_boot_that_has_all),
         cmocka_unit_test(fault_at_an_absent_frame_buffer_changes_no_table),
         cmocka_unit_test(every_row_changes_what_it_says_and_nothing_else_at_both_depths),
+        cmocka_unit_test(every_row_changes_the_start_of_other_cpus_that_says_so),
+        cmocka_unit_test(a_boot_without_a_block_is_not_spoilt),
         cmocka_unit_test(every_change_of_the_configuration_is_one),
         cmocka_unit_test(kernel_word_goes_in_front_of_the_others),
         cmocka_unit_test(every_change_of_the_kernel_is_inside_its_image),

@@ -10,6 +10,7 @@ from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.long_mode_off import long_mode_off
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rules.descriptors import table_pointer_short
+from cr3scope.diagnose.rules.processors import ap_gdt_pointer
 from cr3scope.diagnose.rules.switch import cr3_truncated
 from cr3scope.message import Hex, Message, message
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -35,6 +36,7 @@ def climb_causes(
     yield from long_mode_off(now, at_fault)
     yield from cr3_truncated.of_cpu(now, others)
     yield from table_pointer_short.of_cpu(now)
+    yield from ap_gdt_pointer.of_cpu(now, fault, others)
     yield from _compatibility(now, fault)
 
 

@@ -64,7 +64,7 @@ def next_causes(now: StoppedCpu, seen: CodePrediction, known: Known = NOTHING) -
     for _ in range(_MOST_ROUNDS):
         if seen.refused is None or not way.take(seen):
             break
-        seen = judged(way.mended.now, seen.cpu, way.begin)
+        seen = judged(way.mended.now, seen.start or seen.cpu, way.begin)
     return NextCauses(way.obstacles(), seen if seen.refused is None else None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.control_change import ControlChange, changed_to, control_change
 from cr3scope.model.delivery import Delivery
-from cr3scope.model.follow.course import OwnException, Step, Why
+from cr3scope.model.follow.course import OwnException, Space, Step, Why
 from cr3scope.model.follow.follow import Path, follow
 from cr3scope.model.interrupts import fatal_interrupt
 from cr3scope.model.machine import Chain, carry
@@ -38,7 +38,8 @@ class CodePrediction:
     the switch itself is refused. ``interrupt``: what one that comes now would come to, if that is fatal.
     ``steps`` go on behind the refused one; ``end`` and ``why`` say why there are no further ones, ``count``
     how many instructions were followed, ``last`` the registers at the first one that was not. ``written``:
-    by the code up to there.
+    by the code up to there. ``start``: the control registers where the way begins; ``state``, ``bits``: those and the code segment's size where it ends;
+    ``loads``: of "gdt" and "idt" those that it has loaded.
     """
 
     cpu: CpuState
@@ -55,6 +56,10 @@ class CodePrediction:
     veto: PageFault | None = None
     own: OwnException | None = None
     interrupt: Chain | None = None
+    start: CpuState | None = None
+    state: CpuState | None = None
+    bits: int = 64
+    loads: frozenset[str] = frozenset()
 
 
 def predict_code(now: StoppedCpu) -> CodePrediction:
@@ -117,22 +122,24 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
 
 def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
     """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its accesses."""
-    path = follow(_reader(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform)
+    space = Space(now, lambda state: _reader(now.with_state(state)))
+    path = follow(_reader(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform, space)
     written = WrittenMemory(now, cpu)
     for number, step in enumerate(path.steps):
         if written.map(step.virt):
             path = _cut(path, number)
             break
-        found = reach(now, cpu, step)
+        under = step.cpu or cpu
+        found = reach(now, under, step)
         if isinstance(found, PageFault):
-            fault = _fault(now, cpu, step, found)
+            fault = _fault(now, under, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)
-            chain = _chain(now, cpu, fault.vector, at, written)
-            return replace(_predicted(path, cpu, step, fault, chain), veto=found)
+            chain = _chain(now, under, fault.vector, at, written)
+            return replace(_predicted(path, under, step, fault, chain), veto=found, start=cpu)
         written.note(step)
     if path.stop is not None:
-        return _raised(now, cpu, path.stop, path, written)
-    return replace(_predicted(path, cpu), written=written, interrupt=fatal_interrupt(now, cpu, registers))
+        return replace(_raised(now, path.cpu or cpu, path.stop, path, written), start=cpu)
+    return replace(_predicted(path, cpu), start=cpu, written=written, interrupt=fatal_interrupt(now, cpu, registers))
 
 
 def _raised(now: StoppedCpu, cpu: CpuState, own: OwnException, path: Path, written: WrittenMemory | None) -> CodePrediction:
@@ -150,7 +157,8 @@ def _predicted(
     chain: Chain | None = None,
 ) -> CodePrediction:  # fmt: skip
     return CodePrediction(
-        cpu, path.steps, refused, fault, chain, path.end, path.why, path.last, path.count, path.at_entry
+        cpu, path.steps, refused, fault, chain, path.end, path.why, path.last, path.count, path.at_entry,
+        state=path.cpu, bits=path.bits, loads=path.loads,
     )
 
 

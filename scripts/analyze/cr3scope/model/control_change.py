@@ -32,8 +32,8 @@ from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.word import MASK32
 
 EFER = 0xC0000080  # the MSR
-_CONTROL = ("cr0", "cr3", "cr4")
-_REGISTER = 1  # capstone's type of such an operand
+CONTROL = ("cr0", "cr3", "cr4")
+REGISTER = 1  # capstone's type of such an operand
 _MACHINE_STATUS = 0xE  # MP, EM and TS, which LMSW loads; PE it can but set (SDM 2A, LMSW)
 Value = Callable[[str], "int | None"]  # of a general register by name
 
@@ -74,13 +74,13 @@ def _told(one: Any, value: Value, cpu: CpuState) -> tuple[str, int] | None:
         low, high = value("eax"), value("edx")
         known = value("ecx") == EFER and low is not None and high is not None
         return ("efer", (high or 0) << 32 | (low or 0)) if known else None
-    if one.mnemonic == "lmsw" and one.operands[0].type == _REGISTER:
+    if one.mnemonic == "lmsw" and one.operands[0].type == REGISTER:
         word = value(one.reg_name(one.operands[0].reg))
         return None if word is None else ("cr0", cpu.cr0 & ~_MACHINE_STATUS | word & (_MACHINE_STATUS | CR0_PE))
     if one.mnemonic != "mov" or len(one.operands) != 2:
         return None
-    target, source = (one.reg_name(operand.reg) if operand.type == _REGISTER else "" for operand in one.operands)
-    new = value(source) if target in _CONTROL else None
+    target, source = (one.reg_name(operand.reg) if operand.type == REGISTER else "" for operand in one.operands)
+    new = value(source) if target in CONTROL else None
     return None if new is None else (target, new)
 
 

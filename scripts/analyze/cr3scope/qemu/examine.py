@@ -21,6 +21,7 @@ from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
 from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.rules.switch import ap_trampoline
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.logs.formats.qemu_int import observe
@@ -135,6 +136,8 @@ def _judge(cpus: tuple[StoppedCpu, ...], known: _Known, qmp: Qmp, outcome: Outco
         outcome.findings = tuple(still_spinning(judged, outcome.looks))
     else:
         judged, outcome.findings = _causes(cpus, known, outcome)
+    if outcome.reason is not Reason.RESET and found is None:
+        outcome.put_first(tuple(ap_trampoline.astray(cpus, outcome.looks)))
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number
     if len(cpus) > 1 and seen.ending is not None:
         outcome.judged = f"CPU {judged.number} of {len(cpus)}, as the paused machine shows"

@@ -30,6 +30,7 @@ from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.fault_walk import walk_in_capture
+from cr3scope.verdict.other_cpu import cpu_on_its_way, died_of_other, foretold
 from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.observation import agree, is_late_strike, observe
 from cr3scope.verdict.places import placed
@@ -131,6 +132,9 @@ def _case_of_boot(
         agreement = is_late_strike(observation, predicted.strikes)
     if observation is not None and observation.is_routine and boot.rehearse is not None and agreement and prediction and not prediction.survives:
         observation = replace(observation, is_routine=False)  # the alike ones before were the rehearsal's
+    is_other = predicted is not None and predicted.prediction.survives and died_of_other(boot, observation)
+    if is_other:
+        agreement = None
     context = Context(
         boot=boot,
         intent=intent,
@@ -145,6 +149,9 @@ def _case_of_boot(
         is_over=standing is None,
     )
     findings = _with_logged(_findings(context, predicted), observation, log)
+    if is_other:
+        agreement = True if foretold(findings) else None
+        diagnostics.append(Diagnostic(f"CPU {cpu_on_its_way(boot)} was on its way when it came: the boot CPU had gone through its plan"))
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
     if boot.is_unpromised:

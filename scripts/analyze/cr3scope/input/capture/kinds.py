@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from cr3scope.input.capture.fields import Fields, Malformed
 from cr3scope.input.capture.records import (
+    ApRecord,
     Boot,
     CallRecord,
     CheckRecord,
@@ -23,10 +24,12 @@ from cr3scope.input.capture.records import (
     RehearseRecord,
     SegmentRecord,
     SetRecord,
+    StartupRecord,
     TableRecord,
 )
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.entry import ENTRIES
+from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
+from cr3scope.x86.word import MASK32
 
 RIGHTS = re.compile(r"[r-][w-][x-][u-]?")
 _SEGMENT_FLAGS = re.compile(r"[r-][w-][x-]")
@@ -259,7 +262,23 @@ def _fault(fields: Fields, line: int, boot: Boot) -> None:
 def _check(fields: Fields, line: int, boot: Boot) -> None:
     passed = fields.word("outcome", "pass", "fail") == "pass"
     detail = fields.optional_text("detail") or ""
-    boot.checks.append(CheckRecord(line, fields.text("name"), passed, detail))
+    cpu = fields.optional_number("cpu") or 0
+    boot.checks.append(CheckRecord(line, fields.text("name"), passed, detail, cpu))
+
+
+def _startup(fields: Fields, line: int, boot: Boot) -> None:
+    vector, later = fields.number("vector", 0xFF), fields.number("later", PAGE_BYTES)
+    code, data = fields.number("code", MASK32), fields.number("data", MASK32)
+    boot.startup = StartupRecord(line, vector, code, data, later, fields.optional_number("differs"))
+
+
+def _ap(fields: Fields, line: int, boot: Boot) -> None:
+    cpu, apic_id = fields.number("cpu", MASK32), fields.number("apic_id", MASK32)
+    boot.aps.append(ApRecord(line, cpu, apic_id, fields.number("stack")))
+
+
+def _starting(fields: Fields, _line: int, boot: Boot) -> None:
+    boot.starting.append(fields.number("cpu", MASK32))
 
 
 def _summary(fields: Fields, _line: int, boot: Boot) -> None:
@@ -292,6 +311,9 @@ HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
     "call": _call,
     "fault": _fault,
     "check": _check,
+    "startup": _startup,
+    "ap": _ap,
+    "starting": _starting,
     "summary": _summary,
     "error": _error,
 }

@@ -233,6 +233,33 @@ class CheckRecord:
     name: str
     passed: bool
     detail: str
+    cpu: int = 0  # 0 is the boot CPU
+
+
+@dataclass(frozen=True, slots=True)
+class StartupRecord:
+    """How the other CPUs are started: by a start-up interrupt with ``vector``, through ``code`` and ``data`` below 1 MiB.
+
+    ``later``: so many bytes of the data are filled in by whoever starts a CPU. ``differs``: the first byte of the code
+    that is not what the writer had put there.
+    """
+
+    line: int
+    vector: int
+    code: int  # physical addresses
+    data: int
+    later: int
+    differs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApRecord:
+    """A CPU that will be started: its number, APIC id, and where its stack begins, one past the last byte."""
+
+    line: int
+    cpu: int
+    apic_id: int
+    stack: int
 
 
 @dataclass(slots=True)
@@ -264,6 +291,9 @@ class Boot:
     calls: list[CallRecord] = field(default_factory=list)
     faults: list[FaultRecord] = field(default_factory=list)
     checks: list[CheckRecord] = field(default_factory=list)
+    startup: StartupRecord | None = None
+    aps: list[ApRecord] = field(default_factory=list)
+    starting: list[int] = field(default_factory=list)  # numbers of the CPUs that were started, in order
     summary: tuple[int, int] | None = None  # pass, fail
     errors: list[tuple[str, str, int]] = field(default_factory=list)  # where, what, status
     closed: list[str] = field(default_factory=list)  # producers whose section ended

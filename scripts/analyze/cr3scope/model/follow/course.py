@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from cr3scope.message import Hex, Message, message
+from cr3scope.model.control_change import CONTROL, REGISTER
 from cr3scope.model.follow.segment_load import Refused
 from cr3scope.model.role import Role
+from cr3scope.paging.tables import Tables
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_mode import cpu_mode
+from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
 from cr3scope.x86.decode.instruction import OPERAND_SIZE
@@ -24,13 +27,17 @@ from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK32, MASK64
 
 
+_SEGMENTS = ("ds", "es", "ss")
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One access to come. ``registers`` are those at the instruction that makes it.
 
     ``by`` is the instruction that leads to it: of a jump's target the jump. ``done``: how many
     instructions come before that one. ``extent``: all bytes from ``virt`` on that a repeated instruction
-    touches in that page; ``width`` is one element's.
+    touches in that page; ``width`` is one element's. ``cpu``: the control registers of then, where the way has turned
+    paging on.
     """
 
     role: Role
@@ -41,6 +48,7 @@ class Step:
     by: int
     done: int = 0
     extent: int = 0
+    cpu: CpuState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,14 @@ class OwnException:
     refused: Refused
     instruction: str
     registers: Registers
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a way that turns paging on needs: memory to load tables from, and bytes as other control registers show them."""
+
+    tables: Tables
+    reader: Callable[[CpuState], Read]
 
 
 class Why(Enum):
@@ -75,7 +91,7 @@ class Course:
 
     def __init__(
         self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform,
-        cpu: CpuState | None = None,
+        cpu: CpuState | None = None, space: Space | None = None,
     ) -> None:
         self.memory = ExpectedMemory(read)
         flat = {f"{name}_base": 0 for name in ("cs", "ds", "es", "ss")}
@@ -84,6 +100,10 @@ class Course:
         self.now = registers
         self.bits, self.platform = bits, platform
         self.cpu = cpu  # control registers on the way; None if nobody knows them
+        self.space = space
+        self.has_turned = False  # paging is on, and was not at first
+        self.loses_stack = False  # the way ends at an instruction that moves RSP to nobody knows where
+        self.loads: set[str] = set()  # "gdt", "idt": what LGDT and LIDT have loaded on the way
         self.count = 0  # of the instructions that were followed
         self.wrote_stack = False
         self.pushed_flags: dict[int, int] = {}  # by the linear address at which PUSHF put them, until they are overwritten
@@ -136,7 +156,15 @@ class Course:
     def step(self, role: Role, virt: int, kind: AccessKind, width: int, by: int) -> Step:
         """Return an access as a step, with the registers as they are now."""
         done = self.count - (by != self.now.rip)  # a jump's target is fetched once the jump is done
-        return Step(role, virt & MASK64, kind, width, self.now, by, max(done, 0))
+        return Step(role, virt & MASK64, kind, width, self.now, by, max(done, 0), cpu=self.cpu if self.has_turned else None)
+
+    def turn(self, cpu: CpuState) -> None:
+        """Set other control registers; where they turn paging on, memory is read through the tables from then on."""
+        if self.space is not None and cpu.cr0 & CR0_PG:
+            self.memory.read = self.space.reader(cpu)
+            self.has_turned = True
+        self.cpu = cpu
+        self.now = replace(self.now, mode=cpu_mode(cpu.cr0, cpu.efer))
 
     def ends(self, one: Any) -> int | None:
         """End the course at an instruction whose outcome cannot be told; return None, since no address follows.
@@ -158,6 +186,12 @@ class Course:
         """Return the value of the last operand, what is moved, pushed or jumped to; None if it is not known."""
         if not one.operands:
             return None
+        if len(one.operands) == 2 and one.mnemonic == "mov" and one.operands[1].type == REGISTER:
+            name = one.reg_name(one.operands[1].reg)
+            if name in CONTROL:
+                return None if self.cpu is None else getattr(self.cpu, name)
+            if name == "cs" or name in self.now.segments and name in _SEGMENTS:
+                return self.now.cs if name == "cs" else self.now.segments[name].selector
         return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
 
     def store(self, place: int, width: int, value: int | None) -> None:

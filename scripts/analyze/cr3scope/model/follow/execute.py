@@ -12,7 +12,6 @@ from cr3scope.model.follow import segment_steps, transfers
 from cr3scope.model.follow.course import Course, Step, Way
 from cr3scope.model.follow.data_steps import operand_steps, repeated
 from cr3scope.model.follow.segment_load import Refused
-from cr3scope.x86.cpu_mode import cpu_mode
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.decode.instruction import written
 from cr3scope.x86.decode.known_registers import is_part_of
@@ -43,8 +42,10 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
         return course.ends(one)
     if name.startswith("maskmov"):  # what it writes depends on its data
         return course.ends(one)
-    if name in ("mov", "lmsw", "wrmsr") and (following := _control(course, one)) is not None:
-        return following
+    if name in ("mov", "lmsw", "wrmsr"):
+        following = _control(course, one)
+        if following is not None or course.stop is not None:
+            return following
     if name == "wrmsr" and course.known.get("ecx") in (None, EFER):
         return course.ends(one)
     if "ret" in groups or "iret" in groups:
@@ -59,16 +60,18 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
 
 
 def _control(course: Course, one: Any) -> int | None:
-    """The next instruction's address, where this one changes control registers and no address means anything else for
-    that: up to the mov that turns paging on."""
-    cpu = course.cpu
+    """The next instruction's address, where this one changes control registers while paging is off; the mov that turns it
+    on, where the course has a space to go on in."""
+    cpu, space = course.cpu, course.space
     if cpu is None or cpu.cr0 & CR0_PG:
         return None
-    change = control_change(one, course.known.get, cpu, None, course.platform)
-    if change is None or change.refused is not None or change.cpu.cr0 & CR0_PG:
+    change = control_change(one, course.known.get, cpu, space.tables if space else None, course.platform)
+    if change is None or space is None and (change.refused is not None or change.cpu.cr0 & CR0_PG):
         return None
-    course.cpu = change.cpu
-    course.now = replace(course.now, mode=cpu_mode(change.cpu.cr0, change.cpu.efer))
+    if change.refused is not None:
+        course.stops(one, change.refused)
+        return None
+    course.turn(change.cpu)
     following: int = one.address + one.size
     return following
 
@@ -106,8 +109,12 @@ def _plain(course: Course, one: Any) -> Way:
         return None
     source, value, frame = course.source(one), result(one, known, course.source), known.get("rbp")
     on_stack = {register for register in writes if is_part_of(register, "rsp")}
+    efer = _read_efer(course) if name == "rdmsr" else None
     for register in writes - on_stack:
         known.set(register, None)
+    if efer is not None:
+        known.set("eax", efer)
+        known.set("edx", 0)
     _bases(course, one, name)
     if name == "push":
         yield from course.push(one, source, course.pushed_bytes(one))
@@ -132,6 +139,7 @@ def _plain(course: Course, one: Any) -> Way:
         known.set("rbp", (yield from course.peek(one, frame, course.word)))
         course.move_stack(frame + course.word)
     elif on_stack and value is None:
+        course.loses_stack = True
         return course.ends(one)
     elif name in ("lgdt", "lidt"):
         segment_steps.load_table(course, one)
@@ -139,6 +147,7 @@ def _plain(course: Course, one: Any) -> Way:
         flags = course.now.rflags & ~RFLAGS_DIRECTION
         course.now = replace(course.now, rflags=flags | RFLAGS_DIRECTION * (name == "std"))
     if destination in on_stack and name != "push" and value is None:
+        course.loses_stack = True
         return course.ends(one)
     if destination is not None and value is not None:
         known.set(destination, value)
@@ -146,6 +155,11 @@ def _plain(course: Course, one: Any) -> Way:
             course.move_stack(known.get("rsp") or 0)
     following: int = one.address + one.size
     return following
+
+
+def _read_efer(course: Course) -> int | None:
+    """EFER, if RDMSR reads it and it is known."""
+    return course.cpu.efer if course.cpu is not None and course.known.get("ecx") == EFER else None
 
 
 def _bases(course: Course, one: Any, name: str) -> None:

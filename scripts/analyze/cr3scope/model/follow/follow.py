@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.model.follow.course import Course, OwnException, Step, Why
+from cr3scope.model.follow.course import Course, OwnException, Space, Step, Why
 from cr3scope.model.follow.execute import execute
 from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
@@ -32,7 +32,8 @@ class Path:
 
     ``at_entry``: the general registers when the entry is reached, None each if not known; ``at_end``:
     where the way ends. ``count``: the instructions that were followed. ``last``: the registers at the
-    first one that was not. ``stop``: the exception that this one raises by itself.
+    first one that was not. ``stop``: the exception that this one raises by itself. ``cpu`` and ``bits``: the control
+    registers and the size of the code segment there; ``loads``: of "gdt" and "idt" those that the way has loaded.
     """
 
     steps: tuple[Step, ...]
@@ -43,6 +44,9 @@ class Path:
     last: Registers
     at_end: Mapping[str, int | None]
     stop: OwnException | None = None
+    cpu: CpuState | None = None
+    bits: int = 64
+    loads: frozenset[str] = frozenset()
 
 
 def follow(
@@ -52,26 +56,27 @@ def follow(
     bits: int = 64,
     cpu: CpuState | None = None,
     platform: Platform = Platform.HARDWARE,
+    space: Space | None = None,
 ) -> Path:
     """Follow the code from ``registers.rip`` on, and return the way.
 
     ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is mapped,
     None for none; ``general`` are the general registers by lower-case name; ``bits`` is the code segment's
-    size. ``cpu`` tells which instructions are turned on; without it all are.
+    size. ``cpu`` tells which instructions are turned on; without it all are. ``space``: with it the way goes on behind
+    the instruction that turns paging on.
     """
-    follower = _Follower(Course(read, general, registers, bits, platform, cpu), cpu)
+    follower = _Follower(Course(read, general, registers, bits, platform, cpu, space))
     steps = tuple(follower.steps())
     course = follower.course
     return Path(
         steps, course.end, course.why, follower.at_entry, course.count, course.now,
-        course.known.all(), course.stop,
+        course.known.all(), course.stop, course.cpu, course.bits, frozenset(course.loads),
     )  # fmt: skip
 
 
 class _Follower:
-    def __init__(self, course: Course, cpu: CpuState | None) -> None:
+    def __init__(self, course: Course) -> None:
         self.course = course
-        self._cpu = cpu
         self._entered = False
         self.at_entry: Mapping[str, int | None] = {}
 
@@ -93,14 +98,17 @@ class _Follower:
             if last & -PAGE_BYTES != page:
                 page = last & -PAGE_BYTES
                 yield course.step(Role.FETCH, page, AccessKind.FETCH, 1, at)
-            target = yield from execute(course, one, self._cpu)
+            had_turned = course.has_turned
+            target = yield from execute(course, one, course.cpu)
             if target is None or course.stop is not None:
                 break
             target &= course.code_mask
             course.count += 1
             is_jump = target != at + one.size
             course.now = replace(course.now, rip=target)
-            if course.pc & -PAGE_BYTES != page:
+            if course.has_turned and not had_turned:
+                yield course.step(Role.NEXT_FETCH, course.pc, AccessKind.FETCH, 1, at)
+            elif course.pc & -PAGE_BYTES != page:
                 page = course.pc & -PAGE_BYTES
                 role = Role.FETCH
                 if is_jump and not self._entered:
@@ -109,7 +117,7 @@ class _Follower:
             if target == at:
                 course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
-        if not course.wrote_stack and course.stop is None:
+        if not course.wrote_stack and not course.loses_stack and course.stop is None:
             # An interrupt, a call, a push: some write to the stack always follows.
             at = course.in_segment("ss", course.now.rsp - course.word & course.stack_mask)
             yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, course.word, course.now.rip)

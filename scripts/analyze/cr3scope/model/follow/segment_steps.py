@@ -106,6 +106,7 @@ def enter(course: Course, one: Any, selector: int, offset: int) -> Goes:
 
 def load_table(course: Course, one: Any) -> None:
     """Remember what LGDT or LIDT loads: a limit of two bytes, and a base."""
+    course.loads.add(one.mnemonic[1:])
     at = decode.address(one, one.operands[0], course.known)
     value = None if at is None else course.memory.load(at & course.mask, table_bytes(one))
     if value is None:

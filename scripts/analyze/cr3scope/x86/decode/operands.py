@@ -8,8 +8,9 @@ from typing import Any
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory
 from cr3scope.x86.decode.known_registers import KnownRegisters
+from cr3scope.x86.word import MASK32
 
-_KNOWN_BYTES = (4, 8)  # a smaller write leaves a mixture
+_COUNT = {False: 31, True: 63}  # the bits of a count that a shift takes: of 64-bit operands, and of others (SDM 2B, SAL/SHR)
 
 
 def operand_value(
@@ -36,14 +37,12 @@ def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None])
     operands = one.operands
     if len(operands) not in (1, 2) or operands[0].type != x86.X86_OP_REG:
         return None
-    if operands[0].size not in _KNOWN_BYTES:
-        return None
     mask = (1 << 8 * operands[0].size) - 1
     before = known.get(one.reg_name(operands[0].reg))
     if len(operands) == 1:
         by = {"inc": 1, "dec": -1}.get(one.mnemonic)
         return None if before is None or by is None else before + by & mask
-    if one.mnemonic in ("mov", "movabs"):
+    if one.mnemonic in ("mov", "movabs", "movzx"):
         return source(one)
     if one.mnemonic == "lea":
         return decode.offset_of(one, operands[1], known)  # without the segment's base (SDM 2A, LEA)
@@ -55,7 +54,7 @@ def result(one: Any, known: KnownRegisters, source: Callable[[Any], int | None])
         return None
     combined = {
         "add": before + other, "sub": before - other, "and": before & other, "or": before | other,
-        "xor": before ^ other,
+        "xor": before ^ other, "shl": before << (other & _COUNT[mask > MASK32]), "shr": before >> (other & _COUNT[mask > MASK32]),
     }.get(one.mnemonic)  # fmt: skip
     return None if combined is None else combined & mask
 

@@ -13,7 +13,10 @@ def _check(context: Context) -> Iterator[Finding]:
     failed = [check for check in context.boot.checks if not check.passed]
     for check in failed:
         detail = (message("{detail}", detail=check.detail),) if check.detail else ()
-        yield RULE.finding(message("the kernel's check failed: {check}", check=check.name), *detail)
+        title = message("the kernel's check failed: {check}", check=check.name)
+        if check.cpu:
+            title = message("the kernel's check failed on CPU {cpu}: {check}", cpu=check.cpu, check=check.name)
+        yield RULE.finding(title, *detail)
     summary = context.boot.summary
     if summary is not None and summary[1] > len(failed):
         yield RULE.finding(

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
-from cr3scope.diagnose.finding import Severity
+from collections.abc import Iterator, Sequence
+
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.message import Hex, Message, message
+from cr3scope.target.standstill import Look, Registers, by_cpu
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PE
+
+_LOOKED_AT = 16  # bytes of code
+_SENT = Message("a start-up interrupt with vector n sends a CPU to n << 12, in real mode")
+
+
+def astray(cpus: Sequence[StoppedCpu], looks: Sequence[Look]) -> Iterator[Finding]:
+    """Yield a finding on each CPU but the first that runs in real mode and does not get out of it, while another is in long mode.
+
+    One that waits for its start is halted.
+    """
+    seen = by_cpu(looks)
+    for cpu in cpus:
+        if not cpu.number or cpu.halted or cpu.mode is not CpuMode.REAL or not any(other.in_long_mode for other in cpus):
+            continue
+        selector, code = cpu.selectors.get("CS", 0), cpu.physical(cpu.pc, _LOOKED_AT)
+        where = {"cpu": cpu.number, "cs": Hex(selector), "ip": Hex(cpu.rip & 0xFFFF)}
+        if code in (bytes(_LOOKED_AT), b"\xff" * _LOOKED_AT):
+            title = message("CPU {cpu} runs in real mode at {cs:04x}:{ip:04x}, where there is no code: {byte:02x}h without end",
+                            **where, byte=Hex(code[0]))  # fmt: skip
+        elif cpu.number < len(seen) and all(_runs_in_real_mode(look) for look in seen[cpu.number]):
+            title = message("CPU {cpu} was started, and does not leave real mode: it runs at {cs:04x}:{ip:04x}", **where)
+        else:
+            continue
+        yield RULE.finding(title, message("code there: {code}", code=code), _SENT)
+
+
+def _runs_in_real_mode(registers: Registers) -> bool:
+    return not registers.get("HLT") and not registers.get("CR0", CR0_PE) & CR0_PE
+
 
 RULE = Rule(
     id="ap-trampoline",
-    title="a CPU died in real mode",
+    title="a CPU died, or runs astray, in real mode",
     severity=Severity.ERROR,
     reason=(
         "A CPU that is woken by INIT and SIPI starts in real mode, in the page below 1 MiB that the "

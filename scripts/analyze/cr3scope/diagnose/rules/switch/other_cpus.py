@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.numbered import numbered
+from cr3scope.diagnose.shared.numbered_stacks import numbered_stacks
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model import matrix
-from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.matrix import Refusal
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.names import covered
 
-_NUMBERED_STACK = re.compile(r"stack ?([0-9]{1,4})")
 _MUST_SET_NXE = Message("an AP must set EFER.NXE before it loads this CR3")
 # The others have rules of their own: smep-smap-user-bit, global-nonleaf, la57-mismatch. That an AP
 # starts without NXE, and old CPUs without 1 GiB pages, a loader may know and heed.
@@ -43,10 +42,8 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _has_aps(context: Context) -> bool:
-    """The trace tells of stacks with more than one number: each CPU has its own."""
-    named = [*context.intent.maps, *context.intent.regions]
-    names = [_NUMBERED_STACK.fullmatch(n.name) for n in named if n.role in STACK_ROLES]
-    return len({int(name[1]) for name in names if name}) > 1
+    """The trace tells of stacks with more than one number: each CPU has its own. Where it holds their code, that tells whether they set NXE."""
+    return ap_start(context) is None and len(numbered_stacks(context.intent)) > 1
 
 
 def _finding(context: Context, entry: EntryRef, refusals: list[Refusal]) -> Finding:

@@ -1,0 +1,73 @@
+"""How another CPU fares on its way from the start-up interrupt to 64-bit code, followed in what a trace tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cr3scope.diagnose.rule import Context
+from cr3scope.input.capture.records import Boot
+from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.model.start_up import block_of, started_cpu
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.decode.instruction import can_decode
+from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.platform import Platform
+from cr3scope.x86.registers import Registers
+
+
+@dataclass(frozen=True, slots=True)
+class ApStart:
+    """The CPU at its first instruction, and its way as it is foreseen; ``first``: the boot CPU behind its switch."""
+
+    now: StoppedCpu
+    seen: CodePrediction
+    first: CpuState
+
+    @property
+    def paged(self) -> CpuState | None:
+        """Return the control registers with which it turns paging on; None if it does not come so far."""
+        return next((step.cpu for step in self.seen.steps if step.cpu is not None), None)
+
+    @property
+    def last(self) -> Registers:
+        """Return the registers at the last instruction that is known."""
+        if self.seen.own is not None:
+            return self.seen.own.registers
+        return self.seen.last if self.seen.refused is None else self.seen.refused.registers
+
+
+def ap_start(context: Context) -> ApStart | None:
+    """Return the way of the other CPUs; None where the trace does not tell it, or they run something else than was meant."""
+    block = block_of(context.boot)
+    if block is None or context.switch is None or not can_decode() or not is_sent_to_code(context.boot):
+        return None
+    if block[0].differs is not None:
+        return None
+    return _followed(_Same(context.boot), context.cpu)
+
+
+def is_sent_to_code(boot: Boot) -> bool:
+    """Return whether the start-up interrupt's vector names the page of the code."""
+    return boot.startup is not None and boot.startup.vector * PAGE_BYTES == boot.startup.code
+
+
+class _Same:
+    """A boot as a key: the very one."""
+
+    def __init__(self, boot: Boot) -> None:
+        self.boot = boot
+
+    def __hash__(self) -> int:
+        return id(self.boot)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.boot is self.boot
+
+
+@lru_cache(maxsize=1)
+def _followed(same: _Same, first: CpuState) -> ApStart | None:
+    """By the manual, whatever emulator it ran under: what one of them lets pass is wrong all the same."""
+    now = started_cpu(same.boot, first, Platform.HARDWARE)
+    return None if now is None else ApStart(now, predict_code(now), first)

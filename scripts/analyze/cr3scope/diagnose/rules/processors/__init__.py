@@ -1,0 +1,1 @@
+"""What keeps other CPUs from coming to the kernel."""

@@ -1,0 +1,83 @@
+"""The GDT pointer of other CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cr3scope.diagnose.facts.ap_start import ApStart, ap_start
+from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rule import TRACE, Context, Rule
+from cr3scope.message import Hex, Message, message
+from cr3scope.model.follow.segment_load import outside, place
+from cr3scope.model.start_up import block_of
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.x86.access import Fault
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.exceptions import PROTECTION
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    start, block = ap_start(context), block_of(context.boot)
+    if start is None or block is None or start.paged is not None or start.last.mode is not CpuMode.PROTECTED:
+        return
+    startup, code, data = block
+    base, limit = start.last.gdt_base, start.last.gdt_limit
+    first, last = code.virt, data.virt + len(data.data) - 1
+    if not first <= base <= last and first <= base + startup.code <= last:
+        yield _finding(start, message("the GDT pointer of the other CPUs is {base}, an offset in their segment: the table lies at {virt}",
+                                      base=Hex(base), virt=Hex(base + startup.code)))  # fmt: skip
+    elif start.seen.own is not None and _is_outside(start):
+        yield _finding(start, message("the GDT of the other CPUs at {base} ends at {limit:x}h, before the descriptor of their far jump",
+                                      base=Hex(base), limit=Hex(limit)))  # fmt: skip
+
+
+def of_cpu(now: StoppedCpu, fault: Fault | None, others: Sequence[StoppedCpu]) -> Iterator[Finding]:
+    """Yield at most one finding on a CPU that died of a selector while another has a GDT of the same size elsewhere."""
+    if not now.number or fault is None or fault.vector != PROTECTION or not fault.error_code or now.mode is not CpuMode.PROTECTED:
+        return
+    own, first = now.gdt, next((other for other in others if other.number != now.number and other.in_long_mode), None)
+    if own is None or first is None or first.gdt is None or now.cpu.cr0 & CR0_PG:
+        return
+    if own.base == first.gdt.base or own.limit != first.gdt.limit:
+        return
+    selector = place(fault.error_code)
+    yield RULE.finding(
+        message("CPU {cpu} has its GDT at {base}, where there is no segment for selector {selector:02x}h; CPU {other} has one of the same"
+                " size at {first}", cpu=now.number, base=Hex(own.base), selector=Hex(selector), other=first.number,
+                first=Hex(first.gdt.base)),
+        message("its descriptor there is {value:#018x}", value=Hex(now.descriptor(selector) or 0)),
+    )  # fmt: skip
+
+
+def _is_outside(start: ApStart) -> bool:
+    own = start.seen.own
+    code = own.refused.error_code if own is not None else None
+    return bool(code) and outside(code or 0, start.last.gdt_limit) is not None
+
+
+def _finding(start: ApStart, title: Message) -> Finding:
+    return RULE.finding(title, message("at {rip}, in protected mode", rip=Hex(start.last.pc)))
+
+
+RULE = Rule(
+    id="ap-gdt-pointer",
+    title="the GDT pointer of the other CPUs is wrong",
+    severity=Severity.ERROR,
+    reason=(
+        "LGDT takes a linear address. In real mode an assembler knows an offset from the segment's start instead, "
+        "and the segment of a CPU that was just started begins at vector << 12: the two differ by that much, "
+        "unless the code is assembled for its address."
+    ),
+    shows=(
+        "The other CPU raises #GP at its first far jump, finds no IDT, and its triple fault resets the machine: "
+        "v=0d, then v=08, with CR0=60000011."
+    ),
+    fix=(
+        "Store the table's physical address in the pointer (segment's base + offset), with a limit of its bytes - "
+        "1."
+    ),
+    manual="Intel SDM volume 3A, 11.9.1 and 2.4.1; volume 2A, LGDT",
+    check=_check,
+    needs=TRACE,
+)

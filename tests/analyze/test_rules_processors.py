@@ -1,0 +1,177 @@
+"""The way of the other CPUs, as a trace tells of it: each mistake is named, and the healthy boot of two CPUs is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cr3scope.diagnose.facts.ap_start import ApStart
+from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.recorded_state import cpu_state
+from cr3scope.input.capture.records import Boot, Capture
+from cr3scope.model.code_prediction import predict_code
+from cr3scope.model.start_up import CODE, DATA, started_cpu
+from cr3scope.render.json import as_dict
+from cr3scope.render.message import text
+from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR4_SMEP, EFER_LME, EFER_NXE
+from cr3scope.x86.platform import Platform
+
+TWO_CPUS = (Path(__file__).parent.parent / "captures/healthy-two-cpus.serial.log").read_bytes()
+# Offsets in the page of data (loader/handoff/ap_layout.h).
+CR0, CR3, CR4, EFER, GDT_LIMIT, GDT_BASE, SELECTOR_32, SELECTOR_64, GDT = 40, 48, 56, 64, 80, 82, 92, 100, 104
+
+
+def capture() -> Capture:
+    return read_capture(TWO_CPUS)
+
+
+def rules(edit: Callable[[Boot], None]) -> list[str]:
+    """The errors and warnings on the boot with an edit."""
+    found = capture()
+    edit(found.boots[0])
+    return [one["rule"] for one in as_dict(analyze(found))["findings"] if one["severity"] != "note"]
+
+
+def put(offset: int, value: int, width: int = 4) -> Callable[[Boot], None]:
+    """Write to the page of data."""
+
+    def edit(boot: Boot) -> None:
+        memory = boot.memories[DATA, "handoff"]
+        data = memory.data[:offset] + value.to_bytes(width, "little") + memory.data[offset + width :]
+        boot.memories[DATA, "handoff"] = replace(memory, data=data)
+
+    return edit
+
+
+def code(at: bytes, new: bytes) -> Callable[[Boot], None]:
+    """Replace bytes of the code that occur once."""
+
+    def edit(boot: Boot) -> None:
+        memory = boot.memories[CODE, "handoff"]
+        assert memory.data.count(at) == 1 and len(at) == len(new)
+        boot.memories[CODE, "handoff"] = replace(memory, data=memory.data.replace(at, new))
+
+    return edit
+
+
+def in_startup(**fields: int) -> Callable[[Boot], None]:
+    def edit(boot: Boot) -> None:
+        assert boot.startup is not None
+        boot.startup = replace(boot.startup, **fields)
+
+    return edit
+
+
+def at_stack(top: int) -> Callable[[Boot], None]:
+    return lambda boot: boot.aps.__setitem__(0, replace(boot.aps[0], stack=top))
+
+
+def leaf(change: Callable[[int], int], asked: str | None = None) -> Callable[[Boot], None]:
+    """Change the entry that maps the page of code, the last table on its path, and the rights that were asked for: None
+    for no mapping at all."""
+
+    def edit(boot: Boot) -> None:
+        assert boot.startup is not None
+        boot.maps[:] = [one if one.role != CODE else replace(one, rights=asked) for one in boot.maps if asked or one.role != CODE]
+        boot.dumps.pop("after")
+        tables, phys = boot.dumps["new"].tables, boot.dumps["new"].cr3
+        for shift in (39, 30, 21):
+            phys = int(tables[phys][boot.startup.code >> shift & 0x1FF]) & 0xFFFFFFFFFF000
+        index = boot.startup.code >> 12 & 0x1FF
+        tables[phys] = tables[phys].copy()
+        tables[phys][index] = change(int(tables[phys][index]))
+
+    return edit
+
+
+def test_a_healthy_boot_of_two_cpus_has_no_findings() -> None:
+    assert rules(lambda boot: None) == []
+    assert as_dict(analyze(capture()))["verdict"] == "healthy"
+
+
+def followed(edit: Callable[[Boot], None] = lambda boot: None) -> ApStart:
+    boot = capture().boots[0]
+    edit(boot)
+    first = cpu_state(boot.cpus["handoff"])
+    now = started_cpu(boot, first, Platform.HARDWARE)
+    assert now is not None
+    return ApStart(now, predict_code(now), first)
+
+
+def test_the_way_is_followed_from_the_start_up_interrupt_to_64_bit_code() -> None:
+    start = followed()
+    assert start.seen.refused is None and start.seen.bits == 64 and start.seen.loads == {"gdt", "idt"}
+    modes = [step.registers.mode for step in start.seen.steps]
+    assert modes == sorted(modes, key=list(CpuMode).index) and set(modes) == set(CpuMode)
+    paged = start.paged
+    assert paged is not None and (paged.cr0, paged.cr3, paged.efer) == (start.first.cr0, start.first.cr3, start.first.efer)
+    assert text(start.seen.end).startswith("not followed further: mov rsp, "), "what the kernel fills in is not known"
+
+
+SMEP = 0x668 | CR4_SMEP
+MISTAKES = {
+    "gdt without its segment": (put(GDT_BASE, 0x1068), "ap-gdt-pointer"),
+    "gdt too short": (put(GDT_LIMIT, 7, 2), "ap-gdt-pointer"),
+    "no PAE": (put(CR4, 0x648), "ap-mode-missing"),
+    "no LME": (put(EFER, EFER_NXE), "ap-mode-missing"),
+    "no NXE": (put(EFER, EFER_LME), "ap-nxe-missing"),
+    "no WP": (put(CR0, 0x80000033), "ap-state-differs"),
+    "SMEP": (put(CR4, SMEP), "ap-state-differs"),
+    "LA57": (put(CR4, 0x1668), "ap-state-differs"),
+    "data for code": (put(SELECTOR_32, 0x10), "ap-far-jump"),
+    "code not present": (put(GDT + 8, 0x00CF1B000000FFFF, 8), "ap-far-jump"),
+    "32-bit code for 64-bit code": (put(SELECTOR_64, 0x08), "ap-far-jump"),
+    "no lidt": (code(bytes.fromhex("0f019b18100000"), bytes.fromhex("90" * 7)), "ap-idt-not-loaded"),
+    "not mapped": (leaf(lambda entry: 0), "ap-trampoline-unmapped"),
+    "not executable": (leaf(lambda entry: entry | 1 << 63, "r--"), "ap-trampoline-unmapped"),
+    "vector": (in_startup(vector=0x9F), "ap-sipi-vector"),
+    "overwritten": (in_startup(differs=0x9E000), "ap-code-overwritten"),
+    "stack of the boot CPU": (at_stack(0xFFFFFE0000004000), "ap-stack-shared"),
+    "stack in the guard": (at_stack(0xFFFFFE0000006000), "ap-stack-unmapped"),
+    "no instruction": (code(b"\xfa\xfc", b"\x0f\x0b"), "ap-start-refused"),
+}
+
+
+@pytest.mark.parametrize(("edit", "rule"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_of_the_other_cpus_is_named_alone(edit: Callable[[Boot], None], rule: str) -> None:
+    assert rules(edit) == [rule]
+
+
+def test_half_of_a_root_above_4_gib_is_named() -> None:
+    def edit(boot: Boot) -> None:
+        handoff, dump = boot.cpus["handoff"], boot.dumps["new"]
+        root = dump.cr3 | 1 << 32
+        boot.cpus["handoff"] = replace(handoff, registers={**handoff.registers, "cr3": root})
+        boot.dumps["new"] = replace(dump, cr3=root, tables={**dump.tables, root: dump.tables[dump.cr3]})
+
+    assert "ap-cr3-truncated" in rules(edit)
+
+
+def test_two_other_cpus_on_one_stack_are_told() -> None:
+    assert rules(lambda boot: boot.aps.append(replace(boot.aps[0], cpu=2, apic_id=2))) == ["ap-stack-shared"]
+
+
+def test_what_the_trace_does_not_hold_is_not_judged() -> None:
+    """Without the bytes of the code nothing is known of the way."""
+    assert rules(lambda boot: boot.memories.pop((CODE, "handoff"))) == []
+
+
+def test_a_vector_that_is_no_byte_is_damage() -> None:
+    found = read_capture(TWO_CPUS.replace(b" vector=9e ", b" vector=19e "))
+    assert found.damage
+
+
+def test_a_failed_check_names_its_cpu() -> None:
+    def edit(boot: Boot) -> None:
+        last = next(check for check in reversed(boot.checks) if check.cpu == 1)
+        boot.checks[boot.checks.index(last)] = replace(last, passed=False)
+
+    found = capture()
+    edit(found.boots[0])
+    [told] = [one for one in analyze(found).findings if one.rule == "kernel-check-failed"]
+    assert text(told.title).startswith("the kernel's check failed on CPU 1: ")

@@ -1,0 +1,70 @@
+"""A Multiboot kernel that starts a second CPU, by QEMU's -kernel: each mistake on that CPU's way is named, with its number."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from boot.guest import judge
+from boot.reference import Run
+
+_SOURCES = Path(__file__).parent / "foreign/smp"
+_QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-smp", "2", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+_GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
+_NOT_MAPPED = "mov $directories + 8 * 3, %edi; movl $0, (%rdi)"
+SECONDS, STUCK_SECONDS = 30, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One mistake. ``rule`` is the first finding's, ``vector`` the fatal exception's, None where QEMU logs none."""
+
+    name: str
+    defines: tuple[str, ...]
+    rule: str
+    vector: int | None
+    seconds: int = SECONDS
+
+
+ROWS = (
+    Row("gdt", ("AP_GDT_BASE=0x40",), "ap-gdt-pointer", 13),
+    Row("no-pae", ("AP_CR4=0",), "long-mode-off", 6),
+    Row("no-lme", ("AP_EFER=0x800",), "long-mode-off", 14),
+    Row("no-nxe", ("AP_EFER=0x100",), "nx-without-nxe", 14),
+    Row("no-identity", ("AP_ROOT=other_pml4",), "identity-missing-trampoline", 14),
+    Row("data-for-code", ("AP_CODE_32=0x10",), "instruction-refused", 13),
+    Row("stack", ("AP_STACK=0x700000", f"IN_BSP={_NOT_MAPPED}"), "stack-unmapped", 14),
+    Row("no-idt", ("AP_IDT=nop", "IN_AP=int3"), "idt-not-loaded", 3),
+    Row("gives-up", ("IN_AP=ud2", "BSP_GOES_ON"), "instruction-refused", 6, STUCK_SECONDS),
+    Row("not-copied", ("NOT_COPIED",), "ap-trampoline", None, STUCK_SECONDS),
+)
+
+
+def boot_kernel(folder: Path, defines: Sequence[str] = (), seconds: int = SECONDS) -> Run:
+    """The verdict on kernel.S, built with these constants."""
+    kernel = folder / "kernel.elf"
+    told = [f"-D{one}" for one in defines]
+    subprocess.run([*_GCC, f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096", *told, "-o", kernel, _SOURCES / "kernel.S"], check=True)
+    return judge(folder, [*_QEMU, "-kernel", str(kernel)], seconds, [kernel])
+
+
+@pytest.mark.quick
+def test_two_cpus_that_are_well_are_healthy(tmp_path: Path) -> None:
+    run = boot_kernel(tmp_path)
+    assert (run.status, run.verdict["verdict"], run.verdict["findings"]) == (0, "healthy", []), run.explain()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.name))
+def test_the_mistake_on_the_second_cpu_s_way_is_named(row: Row, tmp_path: Path) -> None:
+    run = boot_kernel(tmp_path, row.defines, row.seconds)
+    assert run.rules[:1] == [row.rule], run.explain()
+    assert run.verdict["verdict"] == "faulted", run.explain()
+    if row.vector is None:
+        assert "CPU 1 " in run.verdict["findings"][0]["title"], run.explain()
+    else:
+        fatal = run.verdict["observation"]["fatal"]
+        assert fatal["vector"] == row.vector, run.explain()
+        assert "CPU 1 of 2" in run.text, run.explain()
