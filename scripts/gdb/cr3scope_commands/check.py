@@ -22,7 +22,7 @@ class Check(Command):
 
     def run(self, words: list[str]) -> None:
         self.no_arguments(words)
-        now, lacking = stop(), missing()
+        now, lacking = stop(in_real_mode=True), missing()
         if lacking:
             show([*plain_report(now, predict_code(now)), f"note: {missing_line(lacking)}"])
             return

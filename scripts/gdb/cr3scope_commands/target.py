@@ -25,6 +25,7 @@ from cr3scope_commands.answer import answer
 _CHUNK_BYTES = 16 * PAGE_BYTES
 _VIRTUAL = "maintenance packet Qqemu.PhyMemMode:0"
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+REAL_MODE = "the guest is in real mode: there is no paging to show"
 _INSTRUCTION_POINTERS = {"RIP", "EIP"}
 
 
@@ -151,8 +152,8 @@ def read_physical(phys: int, count: int) -> bytes | None:
         return None
 
 
-def stop(memory: StubMemory | None = None) -> StoppedCpu:
-    """Return the guest as it stands; an error if there is none, or it is in real mode.
+def stop(memory: StubMemory | None = None, in_real_mode: bool = False) -> StoppedCpu:
+    """Return the guest as it stands; an error if there is none, or it is in real mode and that is not ``in_real_mode``.
 
     The CPU is that of gdb's selected thread, whichever the monitor has chosen. ``memory``: to ask later what
     was read.
@@ -167,8 +168,8 @@ def stop(memory: StubMemory | None = None) -> StoppedCpu:
     taken = next((cpu for cpu in cpus if cpu.number == number), None)
     if taken is None:
         raise UnusableInput(f"gdb's thread {thread.num} is none of QEMU's {len(cpus)} CPUs")
-    if taken.mode is CpuMode.REAL:
-        raise UnusableInput("the guest is in real mode: there is no paging to show")
+    if taken.mode is CpuMode.REAL and not in_real_mode:
+        raise UnusableInput(REAL_MODE)
     return replace(taken, platform=platform())
 
 

@@ -74,6 +74,11 @@ class ElfTwin:
         """Return whether it may lie anywhere: a PIE, or the shared object that a PE was made from."""
         return self._elf.head.kind == SHARED
 
+    @property
+    def is_32_bit(self) -> bool:
+        """Return whether it is a file of 32-bit code by its class."""
+        return self._elf.head.bits == 32
+
     @cached_property
     def counts_from(self) -> int:
         """Return the address in the file that lies at the base of the loaded image."""

@@ -56,13 +56,17 @@ class Loaded:
         """Return all of the image, or only the beginning if it is too large for a loader."""
         return self.guest.physical(self.image.base, min(self.image.size, limits.PE_SECTION_BYTES))
 
-    def switches(self) -> Iterator[MovCr3]:
-        """Yield the `mov cr3` in its executable sections; their offsets are addresses."""
+    def code(self) -> Iterator[tuple[int, bytes]]:
+        """Yield address and bytes of its executable sections."""
         for section in self.header.sections if self.header else ():
             if section.executable:
-                code = self.guest.physical(self.image.base + section.offset, min(section.size, limits.PE_SECTION_BYTES))
-                for found in find_mov_cr3(code):
-                    yield found.moved(self.image.base + section.offset)
+                start = self.image.base + section.offset
+                yield start, self.guest.physical(start, min(section.size, limits.PE_SECTION_BYTES))
+
+    def switches(self) -> Iterator[MovCr3]:
+        """Yield the `mov cr3` in its executable sections; their offsets are addresses."""
+        for start, code in self.code():
+            yield from (found.moved(start) for found in find_mov_cr3(code))
 
 
 def image_at(guest: GuestMemory, pc: int) -> Image:

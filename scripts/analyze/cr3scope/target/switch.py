@@ -5,6 +5,9 @@ from __future__ import annotations
 from cr3scope.errors import UnusableInput
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.decode.instruction import LONGEST as LONGEST_INSTRUCTION
+from cr3scope.x86.decode.instruction import can_decode, decode
+from cr3scope.x86.mode_switch import SwitchKind, kind_of
 from cr3scope.x86.mov_cr3 import LONGEST, MovCr3, mov_cr0_at, mov_cr3_at
 
 NO_SWITCH = "no mov cr3 at the PC"
@@ -13,6 +16,16 @@ NO_SWITCH = "no mov cr3 at the PC"
 def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
     """Return the switch that the guest is about to make; None if the PC is elsewhere."""
     return mov_cr3_at(now.bytes_at(now.pc, LONGEST), now.code_bits)
+
+
+def mode_switch_at_pc(now: StoppedCpu) -> SwitchKind | None:
+    """Return what the instruction at the PC changes of the CPU's mode; None if it changes nothing."""
+    code = now.bytes_at(now.pc, LONGEST_INSTRUCTION)
+    one = decode(code, now.rip, now.code_bits) if code and can_decode() else None
+    if one is None:
+        return None
+    first = one.op_str.partition(",")[0].strip()
+    return kind_of(one.mnemonic, first)
 
 
 def turns_paging_on(now: StoppedCpu) -> bool:

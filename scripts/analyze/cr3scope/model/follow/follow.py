@@ -117,8 +117,8 @@ class _Follower:
             if target == at:
                 course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
-        if not course.wrote_stack and not course.loses_stack and course.stop is None:
-            # An interrupt, a call, a push: some write to the stack always follows.
+        if not course.wrote_stack and not course.loses_stack and not course.has_turned and course.stop is None:
+            # An interrupt, a call, a push: some write to the stack always follows. Who turns paging on may have none yet.
             at = course.in_segment("ss", course.now.rsp - course.word & course.stack_mask)
             yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, course.word, course.now.rip)
 
