@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import gdb
 
+from cr3scope.model.control_change import EFER
 from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, CR4_PSE, CR4_SMAP, CR4_SMEP
 from cr3scope.x86.mode_switch import ModeSwitch, SwitchKind, find_mode_switches
 from cr3scope_commands.gdb_settings import in_c
 
 _CR0 = CR0_PG | CR0_PE
 _CR4 = CR4_PSE | CR4_PAE | CR4_LA57 | CR4_SMEP | CR4_SMAP
-_EFER = 0xC0000080  # the MSR
 
 
 def mode_switches(code: Iterable[tuple[int, bytes]], with_tables: bool) -> Iterator[ModeSwitch]:
@@ -43,7 +43,7 @@ def words(found: Iterable[ModeSwitch]) -> str:
 def _condition(one: ModeSwitch) -> str:
     masks = {SwitchKind.CR0: ("cr0", _CR0), SwitchKind.CR4: ("cr4", _CR4)}
     if one.kind is SwitchKind.MSR:
-        return f"(unsigned) ${_wide('cx')} == {_EFER:#x}"
+        return f"(unsigned) ${_wide('cx')} == {EFER:#x}"
     if one.kind not in masks:
         return ""
     register, mask = masks[one.kind]

@@ -27,9 +27,6 @@ class SwitchKind(Enum):
     TASK = "ltr"
 
 
-TABLES = frozenset({SwitchKind.GDT, SwitchKind.IDT, SwitchKind.TASK})
-
-
 @dataclass(frozen=True, slots=True)
 class ModeSwitch:
     """One occurrence in code: where it begins, and which general register it loads from ("ax"), where it does so."""
