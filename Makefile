@@ -122,7 +122,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist lo
 # `make check` runs beside the tests: mypy takes one processor for half a minute, which tests that wait leave free.
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s -j2 build test-programs
-	@$(MAKE) --no-print-directory -s check >$(BUILD)/check.log 2>&1 & checks=$$!; trap 'kill $$checks 2>/dev/null' INT TERM; \
+	@$(PYTHON) scripts/check.py >$(BUILD)/check.log 2>&1 & checks=$$!; trap 'kill $$checks 2>/dev/null' INT TERM; \
 	    $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
 
 quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden captures, a few boots, one gdb session
