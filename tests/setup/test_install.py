@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from boot.reference import ROOT
 
-pytestmark = pytest.mark.xdist_group("install")  # one process builds it
+pytestmark = [pytest.mark.xdist_group("install"), pytest.mark.slow]  # one process builds it
 ARCHIVE = ROOT / "scripts/packaging/source_archive.py"
 CAPTURE, LOG = ROOT / "tests/captures/nx-upper-level.serial.log", ROOT / "tests/captures/qemu-7.2.stack-unmapped.interrupts.log"
 # Every verb, in one process: its help, and one thing that it does.
@@ -152,7 +152,6 @@ def test_the_release_has_one_number() -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("CR3SCOPE_TEST_ALL"), reason="Debian's tools take minutes; CR3SCOPE_TEST_ALL=1 builds the package")
-@pytest.mark.slow
 def test_debian_packages_are_built_and_lintian_accepts_them(tmp_path: Path) -> None:
     told = run([ROOT / "scripts/packaging/deb", tmp_path], ROOT)
     [package] = (tmp_path / "deb").glob("*.deb")
