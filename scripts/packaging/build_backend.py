@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import subprocess
 import sys
 import tempfile
 from functools import cache
@@ -76,12 +77,22 @@ class BuildPy(build_py):
         target = Path(self.build_lib, "cr3scope", FOLDER)
         for name, shipped in SHIPPED.items():
             if name is Files.HEADER:
-                _write(target / name.value / shipped.main, header(__version__))
+                _write(target / name.value / shipped.main, header(__version__, _letters()))
                 continue
             folder = ROOT / shipped.source
             for path in sorted({path for pattern in shipped.patterns for path in folder.glob(pattern)}):
                 if path.is_file():
                     _write(target / name.value / path.relative_to(folder), path.read_text(encoding="utf-8"))
+
+
+def _letters() -> Path:
+    """The letters for a screen, of this machine's console font; without one a screen that is asked for is refused by the compiler."""
+    font = Path(work(), "screen_font.h")
+    done = subprocess.run([sys.executable, str(ROOT / "scripts/boot/screen_font.py"), str(font)], capture_output=True, text=True)
+    if done.returncode:
+        print(f"cr3scope: the header is made without a screen: {done.stderr.strip()}", file=sys.stderr)
+        font.write_text('#error "made without a console font: CR3SCOPE_SCREEN needs one"\n')
+    return font
 
 
 def _write(path: Path, text: str) -> None:
