@@ -38,7 +38,7 @@ class ModeSwitch:
 
 # Of a far jump's selector the upper byte: no GDT of a boot has so many descriptors.
 _CODE = re.compile(
-    rb"\x0f\x22(?P<control>[\xc0-\xc7\xd8-\xe7])|\x0f(?P<msr>\x30)|(?P<direct>\xea)[\x00-\xff]{4}[\x08-\xf8]\x00|(?P<indirect>\xff[\x28-\x2f])"
+    rb"\x0f\x22(?P<control>[\xc0-\xc7\xd8-\xe7])|\x0f(?P<msr>\x30)|(?P<direct>\xea)[\x00-\xff]{4}[\x08-\xf8]\x00|(?P<indirect>\xff[\x28-\x2f\x68-\x6f\xa8-\xaf])"
     rb"|\x0f\x01(?P<table>[\x10-\x1f\x50-\x5f\x90-\x9f])|\x0f\x00(?P<task>[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf])"
 )
 _CONTROL = {0: SwitchKind.CR0, 3: SwitchKind.CR3, 4: SwitchKind.CR4}  # by the register field of ModRM
