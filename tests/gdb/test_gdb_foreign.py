@@ -116,8 +116,14 @@ def test_a_name_that_no_image_has_is_one_line(tmp_path: Path) -> None:
 
 
 def test_at_reset_each_command_says_in_one_line_that_the_mode_is_wrong(tmp_path: Path) -> None:
-    text = foreign(tmp_path, loader("nx_pml4", False), "cr3scope check", at_reset=True)
-    assert "cr3scope check: the guest is in real mode: there is no paging to show" in text
+    """But check, which follows the firmware's first instructions."""
+    tried = ("try:", "    gdb.execute(f'cr3scope {name}')", "except gdb.error as error:", "    print(error)")
+    each = "\n    ".join(["for name in ('maps', 'walk 0', 'diff', 'save x'):", *tried])
+    commands = f"cr3scope check\npython\n{each}\nend\n"
+    text = foreign(tmp_path, loader("nx_pml4", False), commands, at_reset=True)
+    for name in ("maps", "walk", "diff", "save"):
+        assert f"cr3scope {name}: the guest is in real mode: there is no paging to show" in text, text
+    assert "verdict: survives" in text and "FAULTS" not in text, text
     assert "Traceback" not in text
 
 
