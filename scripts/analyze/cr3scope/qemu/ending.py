@@ -7,7 +7,7 @@ from dataclasses import replace
 from cr3scope.input.logs.survival import is_past
 from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.log_report import LogReport
-from cr3scope.input.logs.panic import SCREEN_BY
+from cr3scope.input.logs.signs import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.message import message
 from cr3scope.qemu.outcome import Outcome, Reason

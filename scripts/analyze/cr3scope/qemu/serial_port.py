@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
-from cr3scope.input.logs.panic import LINUX_PANIC, XEN_LINE
+from cr3scope.input.logs.signs import LINUX_PANIC, XEN_LINE
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
 from cr3scope.qemu.awaited import NOTHING, Awaited, TooSlow, first_match, line_of
 from cr3scope.render.output_file import open_new

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
-from cr3scope.input.logs.panic import SCREEN_BY, SCREENS
+from cr3scope.input.logs.signs import SCREEN_BY, SCREENS
 from cr3scope.x86.access import Fault
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import WITH_ERROR_CODE, raised_at

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from cr3scope.input.logs.emulators.bochs_dump import read_bochs_dump
 from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, Kind, RegisterDump, Shown, Stopped, TripleFault
-from cr3scope.input.logs.formats.bochs import PANIC
+from cr3scope.input.logs.signs import BOCHS_PANIC
 from cr3scope.input.logs.log_format import last_bytes
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.why import Why
@@ -103,7 +103,7 @@ def events_of_bochs(log: LogFile) -> Iterator[Event]:
         if death is not None:
             found += _dead(before, line, int(death[1]) if death[1] else None, cpu)
         else:
-            sign = next(sign for sign in PANIC if line.text.startswith(sign))
+            sign = next(sign for sign in BOCHS_PANIC if line.text.startswith(sign))
             words = line.text.removeprefix(sign).strip().decode("ascii", "replace")
             why = f"Bochs gave up ({line.device.decode('ascii')}): `{words}`"
             if not line.is_of_cpu and cpu.rip in _NOT_BEGUN:
@@ -122,7 +122,7 @@ def _is_end(line: _Line) -> bool:
     """Whether Bochs gives the guest up here; not if its user did."""
     if line.is_of_cpu and _DEATH.search(line.text):
         return True
-    return line.text.startswith(PANIC) and not any(word in line.text for word in _SWITCHED_OFF)
+    return line.text.startswith(BOCHS_PANIC) and not any(word in line.text for word in _SWITCHED_OFF)
 
 
 def _same_moment(lines: Sequence[_Line], moment: _Line) -> list[_Line]:

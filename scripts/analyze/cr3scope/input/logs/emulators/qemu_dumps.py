@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cr3scope.input.logs.event import NO_DUMP, RegisterDump
-from cr3scope.input.logs.formats.qemu_fatal import FATAL, TRYING
+from cr3scope.input.logs.signs import FATAL, TRYING
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, whole_dump
 
 _BEGIN = re.compile(rb"\b[ER]AX=[0-9a-f]{8,16} [ER]BX=")

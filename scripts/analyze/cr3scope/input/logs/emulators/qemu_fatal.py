@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cr3scope.input.logs.event import NO_DUMP, Event, Stopped
-from cr3scope.input.logs.formats.qemu_fatal import FATAL, TRYING
+from cr3scope.input.logs.signs import FATAL, TRYING
 from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.emulators.qemu_dumps import dump_behind

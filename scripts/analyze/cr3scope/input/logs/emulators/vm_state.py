@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cr3scope.input.logs.event import Event, RegisterDump, Shown, Stopped
-from cr3scope.input.logs.formats.vm_state import VMCB, VMCS
+from cr3scope.input.logs.signs import VMCB, VMCS
 from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.emulators.vectoring import entry_failure, vectored

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-
-PANIC = (b">>PANIC<<", b"&gt;&gt;PANIC&lt;&lt;")  # the second as web pages quote it
+from cr3scope.input.logs.signs import BOCHS_PANIC
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -17,4 +16,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_bochs(log)
 
 
-FORMAT = Format("Bochs' log", _events, (b"[CPU0 ", b"[CPU  ]", b"exception(): 3rd ", *PANIC))
+FORMAT = Format("Bochs' log", _events, (b"[CPU0 ", b"[CPU  ]", b"exception(): 3rd ", *BOCHS_PANIC))

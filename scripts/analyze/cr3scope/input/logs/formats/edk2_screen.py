@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.panic import SCREEN_BY, SCREENS
+from cr3scope.input.logs.signs import SCREEN_BY, SCREENS
 
 
 def _events(log: LogFile) -> Iterator[Event]:

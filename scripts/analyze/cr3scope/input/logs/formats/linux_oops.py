@@ -7,13 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.logs.panic import LINUX_PANIC
-
-BY = "the kernel's oops"
-SIGNS = (
-    b"BUG: unable to handle ", b"BUG: kernel NULL pointer", b" [#", b"PANIC: early exception ", b"PANIC: double fault",
-    b"Corrupted page table at ", LINUX_PANIC,
-)  # fmt: skip
+from cr3scope.input.logs.signs import LINUX, LINUX_BY
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -22,4 +16,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_linux(log)
 
 
-FORMAT = Format(BY, _events, SIGNS)
+FORMAT = Format(LINUX_BY, _events, LINUX)

@@ -7,12 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-
-BY = "a kernel's own words"
-SIGNS = (
-    b"rip", b"RIP", b"Rip", b"eip", b"EIP", b"cr2", b"CR2", b"Cr2", b"instruction_pointer", b"nstruction pointer",
-    b"nstruction Pointer",
-)  # fmt: skip
+from cr3scope.input.logs.signs import OWN, OWN_BY
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -21,4 +16,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_own_words(log)
 
 
-FORMAT = Format(BY, _events, SIGNS, is_guess=True)
+FORMAT = Format(OWN_BY, _events, OWN, is_guess=True)

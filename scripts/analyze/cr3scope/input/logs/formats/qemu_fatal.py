@@ -8,8 +8,7 @@ from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import QEMUS_LAST_WORDS
-
-TRYING, FATAL = b"Trying to execute code outside RAM or ROM at ", b"qemu: fatal: "
+from cr3scope.input.logs.signs import FATAL, TRYING
 
 
 def _events(log: LogFile) -> Iterator[Event]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-
-VMCS, VMCB = b"*** Guest State ***", b"VMCB State Save Area:"
+from cr3scope.input.logs.signs import VMCB, VMCS
 
 
 def _events(log: LogFile) -> Iterator[Event]:

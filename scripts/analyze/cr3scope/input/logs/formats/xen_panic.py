@@ -7,12 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.log_format import Format
 from cr3scope.input.logs.logfile import LogFile
-
-BY = "Xen's own report"
-SIGNS = (
-    b"----[ Xen-", b"Pagetable walk from ", b"FATAL PAGE FAULT", b"FATAL TRAP: vec", b"Panic on CPU ", b"fault/trap [#",
-    b"Unhandled: vec ",
-)  # fmt: skip
+from cr3scope.input.logs.signs import XEN, XEN_BY
 
 
 def _events(log: LogFile) -> Iterator[Event]:
@@ -21,4 +16,4 @@ def _events(log: LogFile) -> Iterator[Event]:
     return events_of_xen(log)
 
 
-FORMAT = Format(BY, _events, SIGNS)
+FORMAT = Format(XEN_BY, _events, XEN)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.input.logs.event import Event, Reset
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.pieces import MOST_REPORTS, places
-from cr3scope.input.logs.panic import SCREENS
+from cr3scope.input.logs.signs import SCREENS
 from cr3scope.input.logs.screen import LONGEST, read_screens
 
 _BOOT = b"BdsDxe: loading Boot"  # after a screen the firmware stands: it says so in the next boot

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator
 
 from cr3scope.input.logs.event import Event, Stopped
-from cr3scope.input.logs.formats.linux_oops import BY, SIGNS
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
-from cr3scope.input.logs.panic import LINUX_PANIC
+from cr3scope.input.logs.signs import LINUX, LINUX_BY, LINUX_PANIC
 from cr3scope.input.logs.pieces import MOST_REPORTS, REPORT_BYTES, regions
 from cr3scope.x86.cpu_state import CR4_LA57
 from cr3scope.x86.exceptions import (
@@ -79,7 +78,7 @@ def events_of_linux(log: LogFile) -> Iterator[Event]:
             if now is not None:
                 yield from _finished(now, number)
                 number += 1
-            now = OwnReport(place, BY)
+            now = OwnReport(place, LINUX_BY)
         if now is not None:
             _take(now, token, log, place)
         elif token["panic"] is not None:
@@ -90,7 +89,7 @@ def events_of_linux(log: LogFile) -> Iterator[Event]:
 
 
 def _tokens(log: LogFile) -> Iterator[tuple[int, re.Match[bytes]]]:
-    for start, data in regions(log, SIGNS, _MOST_WORDS, REPORT_BYTES):
+    for start, data in regions(log, LINUX, _MOST_WORDS, REPORT_BYTES):
         yield from ((start + token.start(), token) for token in _TOKEN.finditer(data))
 
 

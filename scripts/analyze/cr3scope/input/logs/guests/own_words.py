@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cr3scope.input.logs.event import Event
-from cr3scope.input.logs.formats.own_words import BY, SIGNS
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
 from cr3scope.input.logs.pieces import MOST_REPORTS, regions
+from cr3scope.input.logs.signs import OWN, OWN_BY
 from cr3scope.numbers import hexadecimal
 from cr3scope.x86.entry import level_index
 from cr3scope.x86.exceptions import (
@@ -121,7 +121,7 @@ class _Group:
         """Return it as the report of a kernel."""
         (vector,) = self.vectors
         numbers = dict(self.numbers)
-        found = OwnReport(self.offset, BY, vector, numbers.pop(_ERROR, None), bits=self.bits, registers=numbers)
+        found = OwnReport(self.offset, OWN_BY, vector, numbers.pop(_ERROR, None), bits=self.bits, registers=numbers)
         virt = numbers.get(_ADDRESS)
         if virt is not None:
             found.walk = list(_walk(self.walk, virt))
@@ -144,7 +144,7 @@ def events_of_own_words(log: LogFile) -> Iterator[Event]:
 
 def _groups(log: LogFile) -> Iterator[_Group]:
     group: _Group | None = None
-    for start, data in regions(log, SIGNS, _BEFORE, _BEHIND):
+    for start, data in regions(log, OWN, _BEFORE, _BEHIND):
         for token in _TOKEN.finditer(data):
             place = start + token.start()
             if token["none"] is not None:

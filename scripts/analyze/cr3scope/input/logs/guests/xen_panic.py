@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 
 from cr3scope.input.logs.event import Event, Stopped
-from cr3scope.input.logs.formats.xen_panic import BY, SIGNS
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport
-from cr3scope.input.logs.panic import XEN_LINE
+from cr3scope.input.logs.signs import XEN, XEN_BY, XEN_LINE
 from cr3scope.input.logs.pieces import MOST_REPORTS, REPORT_BYTES, regions
 from cr3scope.x86.entry import level_index
 from cr3scope.x86.exceptions import DOUBLE_FAULT, PAGE_FAULT, PROTECTION
@@ -42,7 +41,7 @@ def events_of_xen(log: LogFile) -> Iterator[Event]:
             if number > MOST_REPORTS:
                 return
         if now is None:
-            now = OwnReport(place, BY, bits=64)
+            now = OwnReport(place, XEN_BY, bits=64)
         _take(now, token)
         if token["domain"] is not None and now.vector is None:
             yield from now.events(number)
@@ -61,7 +60,7 @@ def _finished(now: OwnReport, number: int) -> Iterator[Event]:
 
 
 def _tokens(log: LogFile) -> Iterator[tuple[int, re.Match[bytes]]]:
-    for start, data in regions(log, SIGNS, _LEAD, REPORT_BYTES):
+    for start, data in regions(log, XEN, _LEAD, REPORT_BYTES):
         yield from ((start + token.start(), token) for token in _TOKEN.finditer(data))
 
 
