@@ -7,31 +7,18 @@ first instruction. QEMU's TCG compares no offset with a segment's limit.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from cr3scope.message import Hex, Message, message
+from cr3scope.model import protected_segments as segments
 from cr3scope.model import task_switch
 from cr3scope.model.delivered import Entered, Raised, Refusing, Unknown
+from cr3scope.model.delivery_access import DeliveryAccess
 from cr3scope.model.strike import Target
-from cr3scope.paging.walk import PageFault
 from cr3scope.x86 import exceptions
-from cr3scope.x86.access import AccessKind
-from cr3scope.x86.descriptors import (
-    DESCRIPTOR_BYTES,
-    RPL,
-    SHORT_GATE_BYTES,
-    Descriptor,
-    Gate,
-    in_local_table,
-    stack_offset,
-)
-from cr3scope.x86.platform import Quirk
+from cr3scope.x86.descriptors import RPL, SHORT_GATE_BYTES, Descriptor, Gate, stack_offset
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK32
-
-if TYPE_CHECKING:
-    from cr3scope.model.delivery import Delivery
 
 _SMALL_TSS_TYPES = (1, 3)
 
@@ -47,7 +34,7 @@ class _Stack:
 
 
 def deliver(
-    delivery: Delivery, vector: int, registers: Registers, software: bool, external: int
+    delivery: DeliveryAccess, vector: int, registers: Registers, software: bool, external: int
 ) -> Entered | Raised | Unknown:
     """Try to enter the handler of ``vector``, and return how that ends.
 
@@ -68,17 +55,17 @@ def deliver(
     if not isinstance(stack, _Stack):
         return stack
     count = 3 + has_error_code + 2 * stack.changes
-    pushed = push(delivery, stack.segment, stack.top, count, 2 if gate.is_small else 4, stack.error)
+    pushed = segments.push(delivery, stack.segment, stack.top, count, 2 if gate.is_small else 4, stack.error)
     if not isinstance(pushed, int):
         return replace(pushed, refusing=Refusing.STACK) if stack.changes else pushed
-    if not holds(delivery, code, gate.target):
-        return Raised(exceptions.PROTECTION, external, None, beyond(gate.target, code))
+    if not segments.holds(delivery, code, gate.target):
+        return Raised(exceptions.PROTECTION, external, None, segments.beyond(gate.target, code))
     loaded = {"cs": code} | ({"ss": stack.segment} if stack.changes else {})
     return Entered(gate.target, pushed, code.selector, segments=loaded)
 
 
 def _gate(
-    delivery: Delivery, vector: int, registers: Registers, software: bool, external: int
+    delivery: DeliveryAccess, vector: int, registers: Registers, software: bool, external: int
 ) -> Gate | Raised | Unknown:
     index = vector << 3 | exceptions.IN_IDT | external
     if SHORT_GATE_BYTES * (vector + 1) - 1 > registers.idt_limit:
@@ -101,13 +88,13 @@ def _gate(
     return gate
 
 
-def _code(delivery: Delivery, gate: Gate, registers: Registers, external: int) -> Segment | Raised | Unknown:
+def _code(delivery: DeliveryAccess, gate: Gate, registers: Registers, external: int) -> Segment | Raised | Unknown:
     selector, named = gate.selector, Hex(gate.selector)
     error = selector & ~RPL | external
     if not selector & ~RPL:
         return Raised(exceptions.PROTECTION, external, None, Message("a null code selector"), refusing=Refusing.CODE)
     words = message("code selector {selector:02x}h", selector=named)
-    found = read_descriptor(delivery, selector, registers, words)
+    found = segments.read_descriptor(delivery, selector, registers, words)
     if found is None:
         return Raised(exceptions.PROTECTION, error, None, message("code selector {selector:02x}h, outside its table,", selector=named), refusing=Refusing.CODE)
     if not isinstance(found, Descriptor):
@@ -123,7 +110,7 @@ def _code(delivery: Delivery, gate: Gate, registers: Registers, external: int) -
     return found.segment(selector & ~RPL | level)
 
 
-def _stack(delivery: Delivery, code: Segment, registers: Registers, external: int) -> _Stack | Raised | Unknown:
+def _stack(delivery: DeliveryAccess, code: Segment, registers: Registers, external: int) -> _Stack | Raised | Unknown:
     level = code.selector & RPL
     if level == registers.cpl:
         current = registers.segments.get("ss")
@@ -147,77 +134,5 @@ def _stack(delivery: Delivery, code: Segment, registers: Registers, external: in
     if not isinstance(data, bytes):
         return data
     top, selector = int.from_bytes(data[:size], "little"), int.from_bytes(data[size:], "little")
-    found = stack_segment(delivery, selector, level, registers, external)
+    found = segments.stack_segment(delivery, selector, level, registers, external)
     return _Stack(found, top, selector & ~RPL | external, True) if isinstance(found, Segment) else found
-
-
-def stack_segment(
-    delivery: Delivery, selector: int, level: int, registers: Registers, external: int
-) -> Segment | Raised | Unknown:
-    """Return the stack segment that a TSS names for a privilege level, or the exception: #TS of its selector, #SS where it
-    is not present (SDM 2A, INT n)."""
-    named, error = Hex(selector), selector & ~RPL | external
-    if not selector & ~RPL:
-        return Raised(exceptions.INVALID_TSS, external, None, Message("the TSS's stack selector, which is null,"), refusing=Refusing.STACK)
-    words = message("stack selector {selector:02x}h of the TSS", selector=named)
-    found = read_descriptor(delivery, selector, registers, words)
-    if found is None:
-        words = message("stack selector {selector:02x}h of the TSS, outside its table,", selector=named)
-        return Raised(exceptions.INVALID_TSS, error, None, words, refusing=Refusing.STACK)
-    if not isinstance(found, Descriptor):
-        return found
-    if selector & RPL != level or found.dpl != level or not found.takes_writes:
-        words = message(
-            "stack selector {selector:02x}h of the TSS, which is no segment of ring {level} that can be written,",
-            selector=named, level=level,
-        )  # fmt: skip
-        return Raised(exceptions.INVALID_TSS, error, None, words, refusing=Refusing.STACK)
-    if not found.present:
-        words = message("stack selector {selector:02x}h of the TSS, not present,", selector=named)
-        return Raised(exceptions.STACK_FAULT, error, None, words, refusing=Refusing.STACK)
-    return found.segment(selector)
-
-
-def read_descriptor(
-    delivery: Delivery, selector: int, registers: Registers, words: Message
-) -> Descriptor | Raised | Unknown | None:
-    """Return the descriptor of a selector, by the GDT or the LDT; None if it lies beyond the table's limit."""
-    base, limit = registers.gdt_base, registers.gdt_limit
-    if in_local_table(selector):
-        local = registers.segments.get("ldt")
-        if local is None:
-            return Unknown(Message("the LDT"))
-        base, limit = local.base, local.limit if local.selector & ~RPL else -1
-    offset = selector & -DESCRIPTOR_BYTES
-    if offset + DESCRIPTOR_BYTES - 1 > limit:
-        return None
-    virt = base + offset & MASK32
-    data = delivery.read(virt, DESCRIPTOR_BYTES, message("{which} at {virt}", which=words, virt=Hex(virt)), Target.GDT)
-    return Descriptor.decode(data) if isinstance(data, bytes) else data
-
-
-def push(delivery: Delivery, segment: Segment, top: int, count: int, width: int, error: int) -> int | Raised:
-    """Return SP behind a push of ``count`` words of ``width`` bytes, or the exception. ``error``: of #SS where the segment has no room."""
-    mask = MASK32 if segment.is_big else 0xFFFF
-    total = count * width
-    if not holds(delivery, segment, top - total & mask, total):
-        words = message("the stack at offset {offset}, outside its segment,", offset=Hex(top - total & mask))
-        return Raised(exceptions.STACK_FAULT, error, None, words)
-    offset = top
-    for _ in range(count):
-        offset = offset - width & mask
-        virt = segment.linear(offset)
-        found = delivery.reach(virt, AccessKind.WRITE, width)
-        if isinstance(found, PageFault):
-            return delivery.raised(found, message("the stack at {virt}", virt=Hex(virt)), Target.PLAN, AccessKind.WRITE)
-    return top & ~mask | offset
-
-
-def holds(delivery: Delivery, segment: Segment, offset: int, width: int = 1) -> bool:
-    """Return whether an offset lies within a segment; TCG does not ask."""
-    return delivery.platform.has(Quirk.NO_LIMITS) or segment.holds(offset, width)
-
-
-def beyond(offset: int, code: Segment) -> Message:
-    """Return the words for a first instruction outside its code segment."""
-    return message("offset {offset}, beyond the code segment's limit {limit},", offset=Hex(offset), limit=Hex(code.limit))

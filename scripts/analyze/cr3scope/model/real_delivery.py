@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.delivered import Entered, Raised, Unknown
+from cr3scope.model.delivery_access import DeliveryAccess
 from cr3scope.model.strike import Target
 from cr3scope.x86 import exceptions
 from cr3scope.x86.descriptors import VECTOR_BYTES
@@ -13,13 +12,10 @@ from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.segment import in_real_mode
 
-if TYPE_CHECKING:
-    from cr3scope.model.delivery import Delivery
-
 _FRAME = 6  # IP, CS and FLAGS; no error code is pushed
 
 
-def deliver(delivery: Delivery, vector: int, registers: Registers) -> Entered | Raised | Unknown:
+def deliver(delivery: DeliveryAccess, vector: int, registers: Registers) -> Entered | Raised | Unknown:
     """Try to enter the handler of ``vector``, and return how that ends."""
     if VECTOR_BYTES * (vector + 1) - 1 > registers.idt_limit:
         limit = Hex(registers.idt_limit)

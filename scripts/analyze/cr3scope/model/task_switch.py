@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.model import protected_delivery
+from cr3scope.model import protected_segments as segments
 from cr3scope.model.delivered import Entered, Raised, Refusing, Unknown
+from cr3scope.model.delivery_access import DeliveryAccess
 from cr3scope.model.strike import Target
 from cr3scope.x86 import exceptions
 from cr3scope.x86.cpu_state import CR0_PG
 from cr3scope.x86.descriptors import RPL, TSS_BYTES, Descriptor, in_local_table
 from cr3scope.x86.registers import RFLAGS_VIRTUAL_8086, Registers
 from cr3scope.x86.segment import Segment
-
-if TYPE_CHECKING:
-    from cr3scope.model.delivery import Delivery
 
 _STATE = struct.Struct("<28x3I16xI12x4xH2xH2x")  # CR3, EIP, EFLAGS; ESP; CS, SS (SDM 3A, figure 9-2)
 
@@ -33,7 +30,7 @@ class _Task:
 
 
 def enter(
-    delivery: Delivery, selector: int, registers: Registers, has_error_code: bool, external: int
+    delivery: DeliveryAccess, selector: int, registers: Registers, has_error_code: bool, external: int
 ) -> Entered | Raised | Unknown:
     """Return how a switch to the task of a TSS selector ends.
 
@@ -55,10 +52,10 @@ def enter(
     return _start(there, task, selector, registers, has_error_code, external)
 
 
-def _tss(delivery: Delivery, selector: int, registers: Registers, external: int) -> Descriptor | Raised | Unknown:
+def _tss(delivery: DeliveryAccess, selector: int, registers: Registers, external: int) -> Descriptor | Raised | Unknown:
     named, error = Hex(selector), selector & ~RPL | external
     words = message("TSS selector {selector:02x}h", selector=named)
-    found = None if in_local_table(selector) else protected_delivery.read_descriptor(delivery, selector, registers, words)
+    found = None if in_local_table(selector) else segments.read_descriptor(delivery, selector, registers, words)
     if found is None:
         return Raised(exceptions.PROTECTION, error, None, message("TSS selector {selector:02x}h, outside the GDT,", selector=named), refusing=Refusing.TASK)
     if not isinstance(found, Descriptor):
@@ -77,16 +74,16 @@ def _tss(delivery: Delivery, selector: int, registers: Registers, external: int)
 
 
 def _start(
-    delivery: Delivery, task: _Task, selector: int, registers: Registers, has_error_code: bool, external: int
+    delivery: DeliveryAccess, task: _Task, selector: int, registers: Registers, has_error_code: bool, external: int
 ) -> Entered | Raised | Unknown:
     """The new task's segments, in the manual's order, and the error code on its stack (SDM 3A, table 9-1)."""
     level = task.code & RPL
-    stack = protected_delivery.stack_segment(delivery, task.stack, level, registers, external)
+    stack = segments.stack_segment(delivery, task.stack, level, registers, external)
     if not isinstance(stack, Segment):
         return stack
     named, error = Hex(task.code), task.code & ~RPL | external
     words = message("code selector {selector:02x}h of the task", selector=named)
-    found = protected_delivery.read_descriptor(delivery, task.code, registers, words) if task.code & ~RPL else None
+    found = segments.read_descriptor(delivery, task.code, registers, words) if task.code & ~RPL else None
     if isinstance(found, (Raised, Unknown)):
         return found
     if found is None or not found.is_code or not found.conforming and found.dpl != level:
@@ -97,11 +94,11 @@ def _start(
         return Raised(exceptions.NOT_PRESENT, error, None, words, refusing=Refusing.TASK)
     code, esp = found.segment(task.code), task.esp
     if has_error_code:
-        pushed = protected_delivery.push(delivery, stack, esp, 1, 4, external)
+        pushed = segments.push(delivery, stack, esp, 1, 4, external)
         if not isinstance(pushed, int):
             return pushed
         esp = pushed
-    if not protected_delivery.holds(delivery, code, task.eip):
-        return Raised(exceptions.PROTECTION, external, None, protected_delivery.beyond(task.eip, code), refusing=Refusing.TASK)
+    if not segments.holds(delivery, code, task.eip):
+        return Raised(exceptions.PROTECTION, external, None, segments.beyond(task.eip, code), refusing=Refusing.TASK)
     cr3 = delivery.cpu.cr3 if delivery.cpu.cr0 & CR0_PG else None
     return Entered(task.eip, esp, task.code, segments={"cs": code, "ss": stack}, cr3=cr3, task=selector, flags=task.flags)
