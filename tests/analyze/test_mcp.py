@@ -166,6 +166,17 @@ def test_every_argument_of_every_tool_reaches_the_verb(talk: Talk, tmp_path: Pat
             assert got not in (None, [], False), (tool["name"], name, value)
 
 
+def test_no_value_is_taken_for_an_option_which_might_write_a_file(talk: Talk, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    bad = f"--json={tmp_path}/written"
+    for tool in talk(asks(1, "tools/list", _meta=META))["result"]["tools"]:
+        schemas = tool["inputSchema"]["properties"]
+        usual = {name: value_of(schema, name) for name, schema in schemas.items()}
+        for name in (name for name, schema in schemas.items() if schema["type"] == "string"):
+            told = talk(calls(2, tool["name"], **{**usual, name: bad}))["result"]
+            assert told["isError"] or bad not in told["content"][0]["text"].splitlines(), (tool["name"], name)
+
+
 @pytest.fixture
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("outside") / "secret"

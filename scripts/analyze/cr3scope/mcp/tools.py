@@ -77,6 +77,14 @@ def _file(arguments: Arguments, name: str, places: Places) -> str:
     return str(places.file(str(arguments[name]), name))
 
 
+def _word(arguments: Arguments, name: str) -> str:
+    """A value that stands by itself. Unfit if the verb would take it for an option, of which one writes a file."""
+    value = str(arguments[name])
+    if value.startswith("-"):
+        raise Unfit(f"{name}: begins with a hyphen, as an option")
+    return value
+
+
 def _of_source(arguments: Arguments) -> list[str]:
     return list(_options(arguments, "cr0", "cr3", "cr4", "efer", "base", "dump"))
 
@@ -105,7 +113,7 @@ def _maps(arguments: Arguments, places: Places) -> list[str]:
 
 def _walk(arguments: Arguments, places: Places) -> list[str]:
     given = _options(arguments, "access", "user")
-    return ["walk", *given, *_of_source(arguments), "--", _file(arguments, "source", places), str(arguments["address"])]
+    return ["walk", *given, *_of_source(arguments), _file(arguments, "source", places), _word(arguments, "address")]
 
 
 def _diff(arguments: Arguments, places: Places) -> list[str]:
@@ -122,7 +130,7 @@ def _lint(arguments: Arguments, places: Places) -> list[str]:
 
 
 def _explain(arguments: Arguments, _places: Places) -> list[str]:
-    return ["explain", *(["--", str(arguments["rule"])] if "rule" in arguments else [])]
+    return ["explain", *([_word(arguments, "rule")] if "rule" in arguments else [])]
 
 
 def _run(programs: Sequence[str]) -> Words:
