@@ -64,9 +64,27 @@ def test_missing_frames_are_named_and_never_clean(tmp_path: Path) -> None:
     data = stream(BEGIN, ("error", {"where": "a", "what": "b"}))
     texts = frames(data, 12)
     capture = read_photos([scanned(tmp_path, texts[:-1])])
-    assert any("are missing (" in str(one.message) for one in capture.damage)
+    assert any(" 1 is missing (" in str(one.message) for one in capture.damage)
     without_first = read_photos([scanned(tmp_path, texts[1:])])
     assert without_first.boots == [] and without_first.damage
+
+
+def test_a_photo_without_a_code_is_told_beside_one_with_a_damaged_code(tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    damaged, none = scanned(tmp_path, ["C3S:ABCDEF", *frames(stream(BEGIN), 9)[:1]]), scanned(tmp_path / "2", [])
+    with pytest.raises(UnusableInput, match="2/codes.txt: no code of cr3scope"):
+        read_photos([damaged, none])
+
+
+def test_a_damaged_code_is_no_damage_once_all_codes_are_there_and_is_told(tmp_path: Path) -> None:
+    texts = frames(stream(BEGIN, ("error", {"where": "a", "what": "b"})), 12)
+    capture = read_photos([scanned(tmp_path, ["C3S:ABCDEF", *texts])])
+    assert capture.damage == [] and any("are damaged were not used" in str(one.message) for one in capture.notes)
+    assert any("checksum is wrong" in str(one.message) for one in read_photos([scanned(tmp_path, ["C3S:ABCDEF", *texts[:-1]])]).damage)
+
+
+def test_blanks_behind_a_code_are_none_of_it(tmp_path: Path) -> None:
+    assert read_photos([scanned(tmp_path, [f"{text} \t\r" for text in frames(stream(BEGIN), 9)])]).damage == []
 
 
 def test_records_that_had_no_room_are_damage(tmp_path: Path) -> None:

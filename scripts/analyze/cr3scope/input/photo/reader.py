@@ -18,6 +18,7 @@ from cr3scope.text import printable
 
 _LACKS = "from photos of the screen: they hold neither the firmware's memory map and page tables nor what the kernel did later"
 _LOST = "{count} records had no room in the codes, or no number: what they say is not known"
+_NOT_NEEDED = "codes that are damaged were not used: all {count} are there without them"
 _MOST_LISTED = 8
 
 
@@ -39,10 +40,11 @@ def read_photos(paths: Sequence[Path]) -> Capture:
     found: list[Frame] = []
     damaged: list[str] = []
     for path in paths:
-        own = _frames_of(path, damaged)
-        if not own and not damaged:
+        own, bad = _frames_of(path)
+        if not own and not bad:
             raise UnusableInput(f"{printable(str(path))}: no code of cr3scope is found in it")
         found += own
+        damaged += bad
     source = printable(str(paths[0])) if len(paths) == 1 else f"{len(paths)} photos"
     if not found and damaged:
         raise UnusableInput(damaged[0])
@@ -50,7 +52,8 @@ def read_photos(paths: Sequence[Path]) -> Capture:
     return _capture(joined, source, damaged)
 
 
-def _frames_of(path: Path, damaged: list[str]) -> list[Frame]:
+def _frames_of(path: Path) -> tuple[list[Frame], list[str]]:
+    """The codes of one file, and what is wrong with the damaged ones."""
     data = _read(path, limits.PICTURE_BYTES + 1)
     shown = printable(str(path))
     if len(data) > limits.PICTURE_BYTES:
@@ -59,14 +62,15 @@ def _frames_of(path: Path, damaged: list[str]) -> list[Frame]:
         texts = picture.texts(data, str(path), _is_enough)
     else:
         lines = data.decode("latin-1").splitlines()
-        texts = [line[line.index(MARK) :].rstrip("\r\n") for line in lines if MARK in line]
-    found = []
+        texts = [line[line.index(MARK) :].rstrip() for line in lines if MARK in line]  # no code ends with a blank
+    found: list[Frame] = []
+    damaged: list[str] = []
     for text in dict.fromkeys(texts):
         try:
             found.append(frames.frame(text))
         except BadFrame as error:
             damaged.append(f"{shown}: a code is damaged: {error}")
-    return found
+    return found, damaged
 
 
 def _is_enough(texts: list[str]) -> bool:
@@ -80,7 +84,9 @@ def _is_enough(texts: list[str]) -> bool:
 
 def _capture(joined: Joined, source: str, damaged: Sequence[str]) -> Capture:
     notes = [Diagnostic(_LACKS)]
-    damage = [Diagnostic(words) for words in damaged]
+    damage = [] if joined.is_whole else [Diagnostic(words) for words in damaged]
+    if joined.is_whole and damaged:  # the checksum over all codes holds
+        notes.append(Diagnostic(_NOT_NEEDED.format(count=joined.count)))
     if joined.missing:
         damage.append(Diagnostic(_missing(joined)))
     if not joined.data:
@@ -99,7 +105,8 @@ def _capture(joined: Joined, source: str, damaged: Sequence[str]) -> Capture:
 
 def _missing(joined: Joined) -> str:
     listed = ", ".join(map(str, joined.missing[:_MOST_LISTED])) + (", ..." if len(joined.missing) > _MOST_LISTED else "")
-    return f"of {joined.count} codes {len(joined.missing)} are missing ({listed}): what they hold, and what is behind it, is not known"
+    are, they = ("is", "it holds") if len(joined.missing) == 1 else ("are", "they hold")
+    return f"of {joined.count} codes {len(joined.missing)} {are} missing ({listed}): what {they}, and what is behind it, is not known"
 
 
 def _read(path: Path, count: int) -> bytes:
