@@ -1,11 +1,11 @@
 /** The words that have a number in the photo stream: docs/trace-format.md lists them. */
 #pragma once
 
-/* From 1 on, in this order; kinds first. New ones go to the end. */
+/* From 1 on, in this order; kinds first. New ones go to the end of either. */
 #define PHOTO_WORDS                                                                                \
     "begin section end close error config firmware cpu entry mmap image elf segment loaded map "   \
     "region table set dump d dump-end memory memory-end plan preflight exit call fault check "     \
-    "summary rehearse rehearsal "                                                                  \
+    "summary rehearse rehearsal startup ap starting "                                              \
     "producer version next records bytes crc sink where what status inject safe_idt identity "     \
     "breakpoint kernel vendor revision uefi cpus when cr0 cr2 cr3 cr4 cr8 efer pat gdt_base "      \
     "gdt_limit idt_base idt_limit tr ldtr cs ss ds es fs gs rsp rip rflags maxphyaddr features "   \
@@ -16,5 +16,5 @@
     "on off warn stop handoff ok read write fetch interrupt yes no none loader safe-idt wb wt "    \
     "uc- uc wp wc r-x r-- rw- rwx rodata data stack guard boot-info memory-map initrd "            \
     "framebuffer tables recursive trampoline gdt idt tss ist code GenuineIntel AuthenticAMD "      \
-    "full loader.efi kernel.elf total state "
-#define PHOTO_LAST_KIND 32u
+    "full loader.efi kernel.elf total state later apic_id "
+#define PHOTO_LAST_KIND 35u

@@ -48,8 +48,9 @@ def test_records_come_back_with_numbers_and_checksums(tmp_path: Path) -> None:
     assert capture.damage == [] and capture.boots[0].errors == [("request", "no root", 0)]
 
 
-def test_a_whole_boot_comes_back_byte_by_byte(tmp_path: Path) -> None:
-    golden = (ROOT / "tests/captures/healthy.serial.log").read_bytes()
+@pytest.mark.parametrize("name", ["healthy", "healthy-two-cpus"])
+def test_a_whole_boot_comes_back_byte_by_byte(name: str) -> None:
+    golden = (ROOT / f"tests/captures/{name}.serial.log").read_bytes()
     kept = [line.split(b" ", 2)[2].rpartition(b" #")[0] for line in unpack(packed(golden)).text.splitlines()]
     whole = [line.split(b"\n")[0].strip().split(b" ", 1)[1].rpartition(b" #")[0] for line in golden.split(b"@c3s1 ")[1:]]
     assert len(kept) > 80 and all(one in whole for one in kept)

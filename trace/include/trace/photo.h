@@ -13,7 +13,7 @@
 #define PHOTO_BYTES 8192u
 #define PHOTO_HEAD_BYTES 3u /* of a stream: its version, how many records are left out */
 #define PHOTO_FAULT_BYTES 448u
-#define PHOTO_KINDS 33u /* their numbers begin at 1 */
+#define PHOTO_KINDS 36u /* their numbers begin at 1 */
 #define PHOTO_KEYS 30u
 
 struct photo {
