@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option, check_twins
 from cr3scope.cli.publish import publish
-from cr3scope.cli.results import add_result_options, reported, takes_stdout
+from cr3scope.cli.results import Unwritten, add_result_options, reported, takes_stdout
 from cr3scope.cli.seconds import seconds
 from cr3scope.cli.streams import say
 from cr3scope.errors import Ended, UnusableInput
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _USUAL_IDLE = 15.0
 _MOST_BOOTS, _MOST_BAUD = 1 << 20, 1 << 24
+_WHOLE_DOCUMENTS = ("junit", "sarif")  # of which two, one behind the other, are none
 _WORST_FIRST = (1, 2)  # an error; not enough to judge
 
 
@@ -75,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _listen(arguments: argparse.Namespace) -> int:
+    only = takes_stdout(arguments)
+    if only in _WHOLE_DOCUMENTS:
+        raise UnusableInput(f"--{only} -: a document for each boot would be none together: --{only} FILE has that of the last one")
     check_twins(arguments.elf)
     prepare(arguments.folder)
     source = read_source(arguments.source, may_be_absent=arguments.wait)
@@ -141,10 +145,14 @@ class _Ear:
         if takes_stdout(self._arguments) is None:
             head = f"boot {boot.number}, {boot.total} bytes in {boot.seconds:.1f} s, kept in {boot.path}: {boot.end.value}"
             sys.stdout.write(f"\n{printable(head)}\n")
+        kept = boot.path.with_suffix(".json")
+        try:
+            write_whole(kept, [json_form.render(verdict).encode()])
+        except OSError as error:
+            self._refused.append(f"{kept}: {error.strerror}")
         try:
             publish(verdict, self._arguments, str(boot.path), str(boot.path), is_one_of_many=True)
-            write_whole(boot.path.with_suffix(".json"), [json_form.render(verdict).encode()])
-        except (UnusableInput, OSError) as error:
+        except Unwritten as error:
             self._refused.append(str(error))
         sys.stdout.flush()
         self._statuses[boot.number] = verdict.exit_status, is_whole  # one that goes on after its verdict may get another
@@ -154,10 +162,10 @@ class _Ear:
     def status(self) -> int:
         """Return the worst status of all boots that were heard from their beginning; of the others, if there is none.
 
-        UnusableInput if nothing was heard, or something could not be written.
+        UnusableInput if nothing was heard, Unwritten if something could not be written.
         """
         if self._refused:
-            raise UnusableInput("; ".join(dict.fromkeys(self._refused)))
+            raise Unwritten("; ".join(dict.fromkeys(self._refused)))
         whole = [status for status, is_whole in self._statuses.values() if is_whole]
         statuses = whole or [status for status, _ in self._statuses.values()]
         if not statuses:
@@ -165,7 +173,7 @@ class _Ear:
         return next((status for status in _WORST_FIRST if status in statuses), 0)
 
     def _show(self, lines: list[str]) -> None:
-        if not self._arguments.quiet:
+        if not self._arguments.quiet and not self._arguments.github:  # whose runner reads commands from standard error, too
             for line in lines:
                 say(line)
 

@@ -1,0 +1,32 @@
+"""`cr3scope listen`: the forms of its verdicts, of which there may be several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from analyze.test_listen import DIES, fifo, heard_at
+
+from cr3scope.cli.main import main
+
+
+def test_a_file_that_cannot_be_written_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    junit, absent = tmp_path / "junit.xml", tmp_path / "absent" / "page.html"
+    with fifo(tmp_path, DIES, DIES) as path:
+        status, verdicts = heard_at(path, tmp_path, "--boots", "2", "-q", "--html", str(absent), "--junit", str(junit))
+    assert status == 2 and [each["verdict"] for each in verdicts] == ["will-fault", "will-fault"]
+    assert f"cr3scope: {absent}: No such file or directory\n" in capsys.readouterr().err
+    assert 'failures="1" errors="0"' in junit.read_text()  # of the last boot, not of the file
+
+
+@pytest.mark.parametrize("form", ["junit", "sarif"])
+def test_a_document_for_each_boot_is_not_put_behind_another(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["listen", str(tmp_path), f"--{form}", "-"]) == 2
+    assert f"cr3scope: --{form} -: a document for each boot" in capsys.readouterr().err
+
+
+def test_what_a_guest_says_is_no_command_for_a_runner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with fifo(tmp_path, b"::error::hello\n##[error]hello\n", DIES) as path:
+        heard_at(path, tmp_path, "--once", "--github")
+    out, err = capsys.readouterr()
+    assert "hello" not in err and "::error" not in out.partition("::stop-commands::")[0]
