@@ -1,11 +1,11 @@
-"""`cr3scope listen`: the forms of its verdicts, of which there may be several."""
+"""`cr3scope listen`: several boots in one piece, and the forms of their verdicts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from analyze.test_listen import DIES, fifo, heard_at
+from analyze.test_listen import DIES, PANIC, fifo, heard_at, words
 
 from cr3scope.cli.main import main
 
@@ -30,3 +30,11 @@ def test_what_a_guest_says_is_no_command_for_a_runner(tmp_path: Path, capsys: py
         heard_at(path, tmp_path, "--once", "--github")
     out, err = capsys.readouterr()
     assert "hello" not in err and "::error" not in out.partition("::stop-commands::")[0]
+
+
+def test_boots_that_come_in_one_piece_are_told_apart_without_a_time_between_them(tmp_path: Path) -> None:
+    firmware = b'BdsDxe: starting Boot0001 "x"\r\n'
+    with fifo(tmp_path, firmware + PANIC + firmware + DIES[: len(DIES) // 2] + DIES) as path:
+        _, verdicts = heard_at(path, tmp_path, "--boots", "3", "-q")
+    assert [each["verdict"] for each in verdicts] == ["faulted", "incomplete", "will-fault"]
+    assert "the machine began to boot again" in words(verdicts[1]) and "after its last word" not in words(verdicts[1])

@@ -24,6 +24,7 @@ from cr3scope.verdict.types import Verdict
 from cr3scope.wire.heard import End, Heard
 
 _MIDDLE = "listening began in the middle of this boot: what came before is not known"
+_LEAST_QUIET = 0.1  # seconds; of what came in one piece nobody knows
 _NOTHING = "nothing in what was said tells how it went: no trace, no exception, no panic that is known"
 
 
@@ -72,7 +73,7 @@ def _because(heard: Heard) -> str:
         return ""
     if heard.end is End.SILENT:
         return f"the machine has said nothing for {heard.quiet:.0f} s (--idle)"
-    if heard.end is End.BEGAN_AGAIN:
+    if heard.end is End.BEGAN_AGAIN and heard.quiet >= _LEAST_QUIET:
         return f"{heard.end.value} {heard.quiet:.1f} s after its last word"
     return str(heard.end.value)
 

@@ -24,6 +24,16 @@ _CHECKSUM = 8
 _BEFORE = 640  # bytes of what was given out that are looked at again: a record and more
 
 
+def before_starts(data: bytes) -> Iterator[bytes]:
+    """Yield what was said in pieces that end before firmware speaks up: whether a kernel has died until then decides on what it says."""
+    begin = 0
+    for mark in _MARK.finditer(data):
+        if mark.lastgroup in ("reset", "starts"):
+            yield data[begin : mark.start()]
+            begin = mark.start()
+    yield data[begin:]
+
+
 class BootCutter:
     """Cuts what comes, in pieces of any length, into boots."""
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.signals import Signals
-from cr3scope.wire.boots import BootCutter
+from cr3scope.wire.boots import BootCutter, before_starts
 from cr3scope.wire.files import new_capture
 from cr3scope.wire.heard import End, Heard
 from cr3scope.wire.reader import Came, Gone, Opened, Reader, Refused
@@ -187,13 +187,14 @@ class Listener:
     def _came(self, event: Came) -> None:
         self._ear.said(event.data)
         self._spoke = True
-        first, *others = self._cutter.feed(event.data)
-        self._take(first, event.at)
-        for piece in others:
-            self._finish(End.BEGAN_AGAIN)
-            if not self._goes_on:
-                return
-            self._take(piece, event.at)
+        for data in before_starts(event.data):
+            first, *others = self._cutter.feed(data)
+            self._take(first, event.at)
+            for piece in others:
+                self._finish(End.BEGAN_AGAIN, event.at)
+                if not self._goes_on:
+                    return
+                self._take(piece, event.at)
 
     def _take(self, data: bytes, at: float) -> None:
         if not data:
@@ -214,20 +215,20 @@ class Listener:
         elif self._goes_on:
             self._ear.remark(f"{event.why}: waiting for it to come again")
 
-    def _finish(self, end: End) -> None:
-        """Judge the boot in hand, if something of it was not judged yet, and forget it."""
+    def _finish(self, end: End, at: float | None = None) -> None:
+        """Judge the boot in hand, if something of it was not judged yet, and forget it. ``at``: when it ended, None for now."""
         if end is not End.BEGAN_AGAIN:  # else what is held back is the next boot's
             self._take(self._cutter.rest(), self._boot.last if self._boot else time.monotonic())
         boot = self._boot
         if boot is None:
             return
         if boot.has_news or (end is End.BEGAN_AGAIN and boot.judged is End.SILENT):
-            self._judge(end)
+            self._judge(end, at)
         self._boot = None
         with suppress(OSError):
             boot.port.close()
 
-    def _judge(self, end: End) -> None:
+    def _judge(self, end: End, at: float | None = None) -> None:
         boot = self._boot
         assert boot is not None
         boot.lost += self._reader.losses()
@@ -237,4 +238,4 @@ class Listener:
         boot.judged, boot.has_news = end, False
         self._spoke = False
         self._ear.quiet()
-        self._goes_on = self._ear.heard(boot.heard(end, time.monotonic())) and self._goes_on
+        self._goes_on = self._ear.heard(boot.heard(end, time.monotonic() if at is None else at)) and self._goes_on
