@@ -147,6 +147,11 @@ def test_sarif_makes_no_link_of_a_name(evil: str) -> None:
         assert re.fullmatch(r"[\w./~%-]+", uri), uri
 
 
+def test_sarif_has_no_placeholder_for_an_argument_that_it_does_not_give() -> None:
+    texts = [result["message"]["text"] for result in of_run(judged(hostile("a{0}b")))["results"]]
+    assert any("a{{0}}b" in text for text in texts) and not any(re.search(r"(?<!\{)\{[0-9]", text) for text in texts)
+
+
 def test_lines_are_those_of_a_compiler() -> None:
     assert lines.render([judged(faulting())]).startswith("loader/x.c:87: error: NX in PML4[511] forbids")
     assert lines.render([judged(faulting(None))]).startswith("kernel.elf: error: ")

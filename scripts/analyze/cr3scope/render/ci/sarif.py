@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from cr3scope.x86.names import entry_name
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _ROOT = "%SRCROOT%"  # the reader's own checkout
 _UNEXPLAINED = "not-survived"  # of a verdict that no finding explains: SARIF tells of nothing else that is wrong
+_PLACEHOLDER = re.compile(r"\{([0-9]+)\}")
 Plain = dict[str, object]
 
 
@@ -139,4 +141,4 @@ def _fingerprint(judged: Judged, finding: Finding, place: SourcePlace | None) ->
 
 def _text(said: str) -> str:
     """A plain message: nothing in it is taken for a link (SARIF 3.11.6) or a placeholder (3.11.5)."""
-    return said.replace("](", "\\](")
+    return _PLACEHOLDER.sub(r"{{\1}}", said.replace("](", "\\]("))
