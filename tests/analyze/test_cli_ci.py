@@ -75,6 +75,7 @@ def test_a_form_for_standard_output_has_it_for_itself(verb: str, form: str, here
     (["--json", "-", "--junit", "-"], "--json and --junit: both to standard output"),
     (["--sarif", "-", "--github"], "--sarif - and --github: both to standard output"),
     (["--json", "x", "--sarif", "x"], "--json and --sarif: both to x"),
+    (["--junit", "x", "--sarif", "./x"], "--junit and --sarif: both to ./x"),
 ])  # fmt: skip
 def test_two_forms_for_one_place_are_refused_before_any_work(options: list[str], why: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, _, _ in VERBS.values():

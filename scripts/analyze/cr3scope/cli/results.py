@@ -58,7 +58,7 @@ def check_targets(arguments: argparse.Namespace) -> None:
         target = getattr(arguments, name, None)
         if target is None or target.startswith("/dev/") or (name == "html" and target == STDOUT):
             continue
-        other = places.setdefault(target, name)
+        other = places.setdefault(target if target == STDOUT else os.path.abspath(target), name)
         if other != name:
             raise UnusableInput(f"--{other} and --{name}: both to {'standard output' if target == STDOUT else printable(target)}")
     only = takes_stdout(arguments)
