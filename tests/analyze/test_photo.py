@@ -182,5 +182,10 @@ def test_captures_are_no_photos_and_several_need_to_be(tmp_path: Path, capsys: p
     assert "only photos of one screen" in capsys.readouterr().err
 
 
+def test_a_console_that_begins_like_a_bitmap_is_none(tmp_path: Path) -> None:
+    assert not is_photo(picture_file(tmp_path, b"BMC console\n" + (ROOT / "tests/captures/golden.trace").read_bytes()))
+    assert is_photo(picture_file(tmp_path, b"BM\x36\x30\0\0\0\0\0\0\x36\0\0\0"))
+
+
 def test_base45_is_that_of_its_specification() -> None:
     assert base45(b"Hello!!") == "%69 VD92EX0" and frames_module._unspelled("%69 VD92EX0") == b"Hello!!"

@@ -18,9 +18,10 @@ from cr3scope.input.photo.frames import MARK
 from cr3scope.text import printable
 
 # How a picture begins. A phone's HEIC is one as well, and Pillow reads none.
-_SIGNS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"P5\n", b"P6\n", b"P5 ", b"P6 ", b"BM", b"RIFF", b"GIF8")
+_SIGNS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"P5\n", b"P6\n", b"P5 ", b"P6 ", b"RIFF", b"GIF8")
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")
 _HEIC_AT = 4
+_BMP, _BMP_ZEROS = b"BM", slice(6, 10)  # a console's first word may be "BMC"
 HEAD_BYTES = 16
 # A code whose modules are too fine, or whose picture is too large, is found in another size.
 _SIZES = (1.0, 0.5, 2.0, 0.75, 1.5, 0.25)
@@ -31,7 +32,8 @@ Scanner = Callable[[Any], list[str]]
 
 def is_picture(head: bytes) -> bool:
     """Return whether a file of these first bytes is a picture."""
-    return head.startswith(_SIGNS) or _is_heic(head)
+    is_bmp = head.startswith(_BMP) and head[_BMP_ZEROS] == bytes(4)
+    return head.startswith(_SIGNS) or is_bmp or _is_heic(head)
 
 
 def _is_heic(head: bytes) -> bool:
