@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 
-_NAME = re.compile(r"boot-([0-9]{3,6})\.log")
+_NAME = re.compile(r"boot-([0-9]{3,6})\.(?:log|json)")
 
 
 def prepare(folder: Path) -> None:
