@@ -38,3 +38,10 @@ def test_boots_that_come_in_one_piece_are_told_apart_without_a_time_between_them
         _, verdicts = heard_at(path, tmp_path, "--boots", "3", "-q")
     assert [each["verdict"] for each in verdicts] == ["faulted", "incomplete", "will-fault"]
     assert "the machine began to boot again" in words(verdicts[1]) and "after its last word" not in words(verdicts[1])
+
+
+def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with fifo(tmp_path, b"hello\n") as path:
+        heard_at(path, tmp_path, "--once", "-q")
+    (headline,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("INCOMPLETE"))
+    assert "tells how it went" in headline and len(headline) <= 100

@@ -25,7 +25,7 @@ from cr3scope.wire.heard import End, Heard
 
 _MIDDLE = "listening began in the middle of this boot: what came before is not known"
 _LEAST_QUIET = 0.1  # seconds; of what came in one piece nobody knows
-_NOTHING = "nothing in what was said tells how it went: no trace, no exception, no panic that is known"
+_NOTHING = "nothing in what was said tells how it went: no trace, exception or panic that is known"
 
 
 def judge_heard(heard: Heard, elf_files: Sequence[ElfFile]) -> tuple[Verdict, bool]:
