@@ -339,12 +339,23 @@ def test_a_stream_that_takes_nothing_ends_the_server_with_its_status(tmp_path: P
 def test_what_is_too_much_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MCP_TEXT_BYTES", 2000)
     monkeypatch.setattr(limits, "MCP_JSON_BYTES", 3000)
-    told = Call(["explain"], tmp_path, WAIT_SECONDS).answer()
+    told = Call(["explain"], [tmp_path], WAIT_SECONDS).answer()
     assert not told.is_error and told.value is None
     head, *said = told.text.splitlines()[-2:]
     assert head.endswith("more bytes of text are left out") and "is left out: past 3000" in said[0] and len(told.text) < 2300
 
 
+def test_debug_information_leads_to_no_file_outside_of_the_roots(tmp_path: Path, outside: Path) -> None:
+    (tmp_path / "q.log").write_bytes((CAPTURES / "qemu-10.0.stack-unmapped.interrupts.log").read_bytes())
+    source = f'# 1 "{outside}"\nvoid _start(void) {{ volatile int a = 1; a += 1; a += 1; a += 1; for (;;); }}\n'
+    options = "-g -O0 -ffreestanding -nostdlib -fno-pie -no-pie -Wl,-Ttext=0xe4671f0 -Wl,--build-id=none -x c".split()
+    subprocess.run(["gcc", *options, "-o", "a.elf", "-"], input=source.encode(), check=True, cwd=tmp_path)
+    words = ["triage", f"--elf={tmp_path}/a.elf", f"{tmp_path}/q.log"]
+    told, wider = (Call(words, roots, WAIT_SECONDS).answer() for roots in ([tmp_path], [tmp_path, outside.parent]))
+    assert f"{outside}:1" in told.text and "1 | secret" not in told.text + json.dumps(told.value)
+    assert "1 | secret" in wider.text
+
+
 def test_a_verb_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    told = Call(["explain"], tmp_path, 0.0).answer()
+    told = Call(["explain"], [tmp_path], 0.0).answer()
     assert told.is_error and told.text.startswith("not done after 0 s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from cr3scope import limits
 
 MOST_COLUMNS = 100
 _TAB = 4
+_roots: tuple[Path, ...] | None = None  # None: no bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,16 @@ class SourceText:
     built: str = ""
 
 
+def keep_below(roots: Sequence[Path]) -> None:
+    """Let this process read lines of files below ``roots`` alone: debug information may name any file, and be an enemy's."""
+    global _roots
+    _roots = tuple(root.resolve() for root in roots)
+
+
 def source_text(line: SourceLine, built: Path) -> SourceText | None:
     """Return the text; None if no file can be read, or has such a line with anything on it."""
     for path in line.files:
-        text = line_of_file(path, line.number)
+        text = line_of_file(path, line.number) if _may_be_read(path) else None
         if text:
             return SourceText(line.name, line.number, text, _changed(path) > _changed(built), str(built))
     return None
@@ -77,6 +85,16 @@ def line_of_file(path: Path, number: int) -> str | None:
     if len(lines) < number or any(b"\0" in line for line in lines):
         return None
     return cut(_plain(lines[-1][:limits.SOURCE_LINE_BYTES].decode("utf-8", "replace")), MOST_COLUMNS)
+
+
+def _may_be_read(path: Path) -> bool:
+    if _roots is None:
+        return True
+    try:
+        real = path.resolve()
+    except (OSError, ValueError, RuntimeError):  # a null byte, a loop of links
+        return False
+    return any(real.is_relative_to(root) for root in _roots)
 
 
 def cut(text: str, columns: int) -> str:

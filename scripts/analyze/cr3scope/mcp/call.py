@@ -39,8 +39,9 @@ class Answer:
 class Call:
     """A verb that can be ended from another thread."""
 
-    def __init__(self, words: Sequence[str], folder: Path, seconds: float, with_page: bool = False) -> None:
-        self._words, self._folder, self._seconds, self._with_page = words, folder, seconds, with_page
+    def __init__(self, words: Sequence[str], roots: Sequence[Path], seconds: float, with_page: bool = False) -> None:
+        """``roots``: absolute; it works in the first of them, and reads lines of source below all of them."""
+        self._words, self._roots, self._seconds, self._with_page = words, roots, seconds, with_page
         self._ended = threading.Event()
 
     @property
@@ -57,11 +58,11 @@ class Call:
         with tempfile.TemporaryDirectory(prefix="cr3scope-mcp-") as kept:
             targets = [f"--json={kept}/{_JSON}", *([f"--html={kept}/{_PAGE}"] if self._with_page else [])]
             verb, *rest = self._words
-            command = [sys.executable, "-c", _START, str(_PACKAGES), verb, *targets, *rest]
+            command = [sys.executable, "-c", _START, str(_PACKAGES), *map(str, self._roots), "--", verb, *targets, *rest]
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONSTARTUP"} | {"NO_COLOR": "1"}
             try:
                 process = subprocess.Popen(
-                    command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    command, cwd=self._roots[0], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     start_new_session=True,
                 )  # fmt: skip
             except OSError as error:

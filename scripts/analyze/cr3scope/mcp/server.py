@@ -151,7 +151,7 @@ class Server:
             self._answer(id_, Answer(True, str(unfit)), is_stateless)
             return
         seconds = limits.MCP_SECONDS if tool.is_reading else limits.MCP_RUN_SECONDS + limits.MCP_SECONDS
-        call = Call(words, self._places.roots[0], seconds, tool.page)
+        call = Call(words, self._places.roots, seconds, tool.page)
         with self._lock:
             if id_ in self._calls:
                 raise Refused(message.INVALID_REQUEST, "a request of this id is under way", id_)
