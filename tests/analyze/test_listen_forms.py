@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
-from analyze.test_listen import DIES, PANIC, fifo, heard_at, words
+from analyze.test_listen import DIES, LIMIT, PANIC, beside, fifo, heard_at, words
 
 from cr3scope.cli.main import main
 
@@ -45,3 +46,23 @@ def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytes
         heard_at(path, tmp_path, "--once", "-q")
     (headline,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("INCOMPLETE"))
     assert "tells how it went" in headline and len(headline) <= 100
+
+
+def test_a_server_that_hangs_up_again_and_again_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT)
+
+        def speak() -> None:
+            for said in (*[b""] * 6, DIES):
+                connected, _ = server.accept()
+                with connected:
+                    connected.sendall(said)
+
+        with beside(speak):
+            _, verdicts = heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--once", "-q")
+    err = capsys.readouterr().err
+    assert [each["verdict"] for each in verdicts] == ["will-fault"]
+    assert err.count("closed at the other end") == 2 and err.count("tried until it speaks") == 1 and err.count("it is there") == 1

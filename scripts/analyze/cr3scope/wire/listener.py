@@ -32,6 +32,7 @@ _GRACE = {
     Sign.SCREEN_COMPLETE: 0.3,
 }
 _DEATHS = frozenset({Sign.KERNEL_PANIC, Sign.SCREEN_STARTED, Sign.SCREEN_COMPLETE})
+_BRIEF_SECONDS = 5.0  # a busy console server takes a call, and hangs up
 _LEAST_GARBLED = 64  # bytes
 _CHATTER = frozenset(b"\t\n\r\x1b\x08\x07\x00") | frozenset(range(0x20, 0x7F))
 
@@ -121,6 +122,8 @@ class Listener:
         self._goes_on = True
         self._spoke = False  # something may stand without an end of line
         self._begun = time.monotonic()
+        self._opened: float | None = None  # when it came again, and has said nothing yet
+        self._breaks_off = False  # it came again and went without a word: that is said once
 
     def run(self) -> None:
         """Take what comes until the source has ended for good, nobody wants more, the time is up or a signal comes.
@@ -179,14 +182,16 @@ class Listener:
             elif isinstance(event, Gone):
                 self._gone(event)
             elif isinstance(event, Opened):
-                self._ear.remark("it is there: listening")
+                self._opened = time.monotonic()
+                if not self._breaks_off:
+                    self._ear.remark("it is there: listening")
             else:
                 assert isinstance(event, Refused)
                 raise event.error
 
     def _came(self, event: Came) -> None:
         self._ear.said(event.data)
-        self._spoke = True
+        self._spoke, self._opened = True, None
         for data in before_starts(event.data):
             first, *others = self._cutter.feed(data)
             self._take(first, event.at)
@@ -210,10 +215,14 @@ class Listener:
             self._boot.lost += event.lost
         self._finish(End.CLOSED)
         self._cutter.start()
+        was_known = self._breaks_off
+        self._breaks_off = self._opened is not None and time.monotonic() - self._opened < _BRIEF_SECONDS
+        self._opened = None
         if event.is_last:
             self._goes_on = False
-        elif self._goes_on:
-            self._ear.remark(f"{event.why}: waiting for it to come again")
+        elif self._goes_on and not (was_known and self._breaks_off):
+            then = "before it said a word: tried until it speaks" if self._breaks_off else "waiting for it to come again"
+            self._ear.remark(f"{event.why}: {then}")
 
     def _finish(self, end: End, at: float | None = None) -> None:
         """Judge the boot in hand, if something of it was not judged yet, and forget it. ``at``: when it ended, None for now."""
