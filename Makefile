@@ -74,7 +74,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/examples/gnu_efi%elf $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors fuzz bench check releases clean deps deps-browser deps-schemas deps-deb man dist deb
+.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors test-photos fuzz bench check releases clean deps deps-browser deps-schemas deps-deb man dist deb
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -136,6 +136,10 @@ test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, 
 test-doors: $(BUILD)/deps-test.stamp ## ask of every fault through every door: capture, gdb, core, run without a trace
 	@$(MAKE) --no-print-directory -s build
 	@CR3SCOPE_TEST_DOORS=1 $(PYTEST) tests/gdb/test_doors.py
+
+test-photos: $(BUILD)/deps-test.stamp ## draw every fault on a screen of four sizes, photograph it badly, and judge the photos
+	@$(MAKE) --no-print-directory -s build
+	@CR3SCOPE_TEST_PHOTOS=1 $(PYTEST) tests/boot/test_screen.py
 
 # The Python fuzzers and the C ones (tests/fuzz/): RUNS bounds the inputs of each, SEED is the first one, FUZZ names some.
 fuzz: $(BUILD)/deps-fuzz.stamp ## try to break every parser and writer: make fuzz MINUTES=10 [FUZZ=capture,elf] [RUNS=n] [SEED=n]
