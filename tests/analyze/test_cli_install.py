@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,12 @@ def test_doctor_json_is_what_the_list_says(capsys: pytest.CaptureFixture[str], m
     here = {one["name"]: one["here"] for one in told["looks"]}
     assert here["numpy"] is True and here["QEMU"] is here["gdb"] is False
     assert main(["doctor", "--json", "-", "--report", "x"]) == 2
+
+
+def test_the_docs_show_all_that_doctor_looks_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without gdb, as it is there
+    shown = re.findall(r"^(?:here|MISSING) +(\S+)", (ROOT / "docs/install.md").read_text(), re.MULTILINE)
+    assert shown == [one.name for one in doctor_looks.looks()]
 
 
 def test_doctor_waits_for_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
