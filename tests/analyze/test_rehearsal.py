@@ -119,6 +119,12 @@ def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
     assert title(next(one for one in verdict.findings if one.rule == RULE)) == "the rehearsal began, and nobody tells that it ended"
 
 
+def test_a_rehearsal_whose_end_was_lost_came_back_if_the_kernel_ran() -> None:
+    scene = rehearse(healthy(), state="begin")
+    scene.boot.summary = (3, 0)
+    assert not disagreements(analyze(scene.capture()))
+
+
 def test_record_of_a_step_that_no_plan_has_is_skipped() -> None:
     scene = healthy()
     scene.boot.rehearsal = [RehearsalRecord(0, 77, True, 14, 0, 0, 0)]
