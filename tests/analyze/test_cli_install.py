@@ -84,6 +84,13 @@ def test_a_missing_file_is_named_with_what_brings_it(
     assert capsys.readouterr().out.count("(not there)") == len(places.Files)
 
 
+def test_a_package_right_below_the_root_looks_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was an internal error."""
+    monkeypatch.setattr(places, "PACKAGE", Path("/no-such/cr3scope"))
+    assert main(["files"]) == 0
+    assert capsys.readouterr().out.count("(not there)") == len(places.Files)
+
+
 def program(folder: Path, name: str, words: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{words}\n")
