@@ -110,6 +110,12 @@ def test_reason_of_a_refused_rehearsal_is_told_without_its_control_characters() 
         assert "no rehearsal was made: no room" in said and "\x1b" not in said
 
 
+def test_rehearsal_that_was_given_up_is_not_one_that_was_not_made() -> None:
+    verdict = analyze(rehearse(healthy(), state="refused", why="no more room").capture())
+    said = " ".join(text.render(verdict).split())
+    assert "a rehearsal was given up: no more room; until then the CPU itself let all 5 steps through" in said
+
+
 def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
     scene = rehearse(healthy(), state="begin")
     del scene.boot.rehearsal[ENTRY:]
