@@ -167,6 +167,16 @@ def test_a_picture_says_as_much_as_the_text_of_what_is_mapped() -> None:
     assert total(tree) == "at least 4 KiB mapped by 2 tables"
 
 
+def test_what_is_shown_nowhere_is_not_referred_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = path(FLAGS, FLAGS, FLAGS)
+    for index in (2, 4):
+        pages.put(ROOT, index, PDPT | FLAGS)
+    monkeypatch.setattr(limits, "TREE_LINES", 3)
+    roots = folded(pages, CpuState(ROOT)).branches
+    assert [one.leads for one in roots] == [Leads.TABLE] * 3 and not any(one.below for one in roots)
+    assert not [line for line in text(folded(pages, CpuState(ROOT))) if "as below" in line]
+
+
 def test_what_leads_nowhere_says_why() -> None:
     pages = path(FLAGS, FLAGS, FLAGS)
     pages.put(ROOT, 1, 0x77000 | FLAGS)

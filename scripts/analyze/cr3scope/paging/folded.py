@@ -201,13 +201,13 @@ class _Fold:
         key = (group.depth, children.tobytes(), branch.granted)
         if is_all and key in self._met:
             return replace(branch, leads=Leads.AGAIN, again=self._met[key])
-        self._met[key] = branch.entry
         count = group.count * width
         way = (*group.way, target)
         below = _Group(group.depth + 1, children.astype(np.int64), count, virt, branch.granted, way)
         if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
             self.left_out += len(self._runs(below, following))
             return branch
+        self._met[key] = branch.entry
         return replace(branch, below=self.branches(below))
 
     def _mapped(self, group: _Group, layer: Layer, first: int, last: int) -> int:
