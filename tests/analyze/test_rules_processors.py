@@ -221,6 +221,13 @@ def test_no_nxe_is_an_error_only_where_an_access_meets_the_bit_and_nothing_where
     assert severity(without_nx(of=range(512))) == []
 
 
+def test_32_bit_code_of_long_mode_on_the_way_to_64_bit_code_is_no_mistake() -> None:
+    memory = capture().boots[0].memories[CODE, "handoff"]
+    following = memory.virt + memory.data.index(END) + 7
+    jump = b"\xea" + following.to_bytes(4, "little") + b"\x18\x00"
+    assert rules(all_of(put(SELECTOR_64, 0x08), ends(jump + b"\xeb\xfe"))) == []
+
+
 def test_a_cpu_that_is_told_twice_shares_no_stack_with_itself() -> None:
     assert rules(lambda boot: boot.aps.append(boot.aps[0])) == []
 
