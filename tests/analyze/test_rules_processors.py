@@ -228,6 +228,16 @@ def test_32_bit_code_of_long_mode_on_the_way_to_64_bit_code_is_no_mistake() -> N
     assert rules(all_of(put(SELECTOR_64, 0x08), ends(jump + b"\xeb\xfe"))) == []
 
 
+def test_the_stack_of_the_boot_cpu_is_the_one_that_it_pushes_to_whatever_its_number() -> None:
+    """Loaders that number the stacks of the others alone begin with 0."""
+
+    def edit(boot: Boot) -> None:
+        for records in (boot.maps, boot.regions):
+            records[:] = [replace(one, name=one.name.replace("stack 0", "stack").replace("stack 1", "stack 0")) for one in records]
+
+    assert rules(edit) == []
+
+
 def test_a_cpu_that_is_told_twice_shares_no_stack_with_itself() -> None:
     assert rules(lambda boot: boot.aps.append(boot.aps[0])) == []
 
