@@ -238,6 +238,12 @@ def test_the_stack_of_the_boot_cpu_is_the_one_that_it_pushes_to_whatever_its_num
     assert rules(edit) == []
 
 
+def test_of_tables_that_the_trace_does_not_hold_nothing_is_said() -> None:
+    """Loaders give the other CPUs a root of their own below 4 GiB; a table that was not read was called a reserved bit."""
+    other_root = put(CR3, 0x1234000)
+    assert rules(other_root) == rules(all_of(other_root, put(EFER, EFER_LME))) == []
+
+
 def test_a_cpu_that_is_told_twice_shares_no_stack_with_itself() -> None:
     assert rules(lambda boot: boot.aps.append(boot.aps[0])) == []
 

@@ -17,7 +17,7 @@ def _check(context: Context) -> Iterator[Finding]:
     paged = start.paged if start is not None else None
     if start is None or paged is None or not start.first.has_nx or paged.has_nx:
         return
-    if start.first.paging_mode is not paged.paging_mode:
+    if start.first.paging_mode is not paged.paging_mode or start.first.root != paged.root:
         return
     refused = start.seen.refused
     if start.is_left_changing or not _uses_nx(context):
