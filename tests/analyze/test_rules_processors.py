@@ -231,9 +231,12 @@ def test_32_bit_code_of_long_mode_on_the_way_to_64_bit_code_is_no_mistake() -> N
 def test_the_stack_of_the_boot_cpu_is_the_one_that_it_pushes_to_whatever_its_number() -> None:
     """Loaders that number the stacks of the others alone begin with 0."""
 
+    def other(name: str) -> str:
+        return name.replace("stack 0", "stack").replace("stack 1", "stack 0")
+
     def edit(boot: Boot) -> None:
-        for records in (boot.maps, boot.regions):
-            records[:] = [replace(one, name=one.name.replace("stack 0", "stack").replace("stack 1", "stack 0")) for one in records]
+        boot.maps[:] = [replace(one, name=other(one.name)) for one in boot.maps]
+        boot.regions[:] = [replace(one, name=other(one.name)) for one in boot.regions]
 
     assert rules(edit) == []
 
