@@ -52,7 +52,7 @@ class Look:
 # Module, its distribution, what it is for, what is lost without it, Debian's package.
 _LIBRARIES = (
     ("numpy", "numpy", "page tables in bulk", "logs can be judged (`triage`), and nothing else", "python3-numpy"),
-    ("capstone", "capstone", "following code", "cores are refused; captures, tables and logs are judged", "python3-capstone"),
+    ("capstone", "capstone", "following code", "neither cores nor the code of other CPUs are judged; the rest is", "python3-capstone"),
     ("rich", "rich", "colour and tables on a terminal", "the same text, without colour and drawn tables", "python3-rich"),
     ("jinja2", "jinja2", "report.html", "no page can be written; text and JSON can", "python3-jinja2"),
     ("argcomplete", "argcomplete", "Tab in the shell", "nothing but `completion` fails", "python3-argcomplete"),
