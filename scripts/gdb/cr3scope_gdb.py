@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import gdb
+
 _HERE = Path(__file__).resolve().parent
 
 
@@ -28,7 +30,11 @@ def _load() -> None:
         sys.path.insert(0, str(_HERE))
     checkout, installed = _HERE.parent / "analyze/cr3scope", _HERE.parent.parent
     if "cr3scope" not in sys.modules:
-        _package(checkout if checkout.is_dir() else installed)
+        package = checkout if checkout.is_dir() else installed
+        if not (package / "places.py").is_file():  # a copy, as of `cr3scope files gdb -o DIR`
+            gdb.write(f"cr3scope: {_HERE}: no cr3scope beside the commands: `cr3scope gdb-init` prints the line that loads them\n", gdb.STDERR)
+            return  # an exception of a script is a traceback to gdb, whatever its class
+        _package(package)
     from cr3scope_commands import register
 
     register()

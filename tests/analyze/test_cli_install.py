@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_a_missing_file_is_named_with_what_brings_it(
     assert capsys.readouterr().out.count("(not there)") == len(places.Files)
 
 
+def test_a_package_right_below_the_root_looks_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was an internal error."""
+    monkeypatch.setattr(places, "PACKAGE", Path("/no-such/cr3scope"))
+    assert main(["files"]) == 0
+    assert capsys.readouterr().out.count("(not there)") == len(places.Files)
+
+
 def program(folder: Path, name: str, words: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{words}\n")
@@ -116,6 +124,12 @@ def test_doctor_json_is_what_the_list_says(capsys: pytest.CaptureFixture[str], m
     here = {one["name"]: one["here"] for one in told["looks"]}
     assert here["numpy"] is True and here["QEMU"] is here["gdb"] is False
     assert main(["doctor", "--json", "-", "--report", "x"]) == 2
+
+
+def test_the_docs_show_all_that_doctor_looks_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without gdb, as it is there
+    shown = re.findall(r"^(?:here|MISSING) +(\S+)", (ROOT / "docs/install.md").read_text(), re.MULTILINE)
+    assert shown == [one.name for one in doctor_looks.looks()]
 
 
 def test_doctor_waits_for_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ from cr3scope.paging.folded import Branch, Folded, Leads, folded
 from cr3scope.paging.range_kind import rights_text
 from cr3scope.paging.walk import walk
 from cr3scope.render.table import lines_of
-from cr3scope.render.tree import as_blocks
+from cr3scope.render.tree import as_blocks, rights_cell, total
+from cr3scope.render.tree_drawn import as_dot, as_svg
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.word import MASK64
 
 HEALTHY, NX_UPPER = (str(CAPTURES / f"{name}.serial.log") for name in ("healthy", "nx-upper-level"))
 PDPT, PD, PT = 0x11000, 0x12000, 0x13000
@@ -147,6 +149,34 @@ def test_of_tables_that_are_one_line_only_the_first_is_said_to_lead_back() -> No
     assert len(told) >= 2 and all("the first:" in line for line in told[:2])
 
 
+def test_one_table_in_several_places_is_no_several_tables() -> None:
+    pages = Pages({ROOT: [PDPT | FLAGS] * 512, PDPT: [PS | FLAGS] + [0] * 511})
+    tree = folded(pages, CpuState(ROOT))
+    lines = text(tree)
+    assert any(line.endswith("all to one table") for line in lines)
+    assert any(line.endswith("at 512 addresses") for line in lines)
+    assert not [line for line in lines if "in each of" in line or "pieces" in line]
+    assert [(one.first, one.last) for one in tree.branches] == [(0, MASK64)]  # a run over the hole of what is not canonical
+
+
+def test_a_picture_says_as_much_as_the_text_of_what_is_mapped() -> None:
+    for tables in (1, 2):
+        tree = replace(folded(path(FLAGS, FLAGS, FLAGS), CpuState(ROOT)), tables=tables, is_cut=tables == 2)
+        for draw in (as_svg, as_dot):
+            assert total(tree) in "\n".join(draw(tree, "made by hand", {}, {}))
+    assert total(tree) == "at least 4 KiB mapped by 2 tables"
+
+
+def test_what_is_shown_nowhere_is_not_referred_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = path(FLAGS, FLAGS, FLAGS)
+    for index in (2, 4):
+        pages.put(ROOT, index, PDPT | FLAGS)
+    monkeypatch.setattr(limits, "TREE_LINES", 3)
+    roots = folded(pages, CpuState(ROOT)).branches
+    assert [one.leads for one in roots] == [Leads.TABLE] * 3 and not any(one.below for one in roots)
+    assert not [line for line in text(folded(pages, CpuState(ROOT))) if "as below" in line]
+
+
 def test_what_leads_nowhere_says_why() -> None:
     pages = path(FLAGS, FLAGS, FLAGS)
     pages.put(ROOT, 1, 0x77000 | FLAGS)
@@ -176,6 +206,7 @@ def test_a_table_that_alternates_is_cut_and_says_so_but_never_without_its_marked
     tree = folded(pages, CpuState(ROOT), marked={(1, PT + 8 * 500): "rule"})
     below = [one for one in every(tree) if one.entry.level == 1]
     assert len(below) == limits.TREE_LINES_OF_TABLE + 1 and below[-1].leads is Leads.REST
+    assert rights_cell(below[-1]) == ""  # each of the runs has its own
     assert below[-2].entry.index == 500 and tree.left_out == 512 - (limits.TREE_LINES_OF_TABLE - 1) - 1
     assert tree.mapped == 512 * 4096 == sum(one.mapped for one in below)
     held = {**memory(), 0x2000: page(0x3000 | 3), 0x3000: page(*([0x4000 | 3, 0x4000 | 1] * 256))}

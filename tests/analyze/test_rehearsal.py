@@ -110,6 +110,12 @@ def test_reason_of_a_refused_rehearsal_is_told_without_its_control_characters() 
         assert "no rehearsal was made: no room" in said and "\x1b" not in said
 
 
+def test_rehearsal_that_was_given_up_is_not_one_that_was_not_made() -> None:
+    verdict = analyze(rehearse(healthy(), state="refused", why="no more room").capture())
+    said = " ".join(text.render(verdict).split())
+    assert "a rehearsal was given up: no more room; until then the CPU itself let all 5 steps through" in said
+
+
 def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
     scene = rehearse(healthy(), state="begin")
     del scene.boot.rehearsal[ENTRY:]
@@ -117,6 +123,12 @@ def test_rehearsal_that_never_ended_is_told_with_its_last_step() -> None:
     assert disagreements(verdict) == [Severity.WARNING]
     assert verdict.rehearsal is not None and verdict.rehearsal.end is RehearsalEnd.BROKEN
     assert title(next(one for one in verdict.findings if one.rule == RULE)) == "the rehearsal began, and nobody tells that it ended"
+
+
+def test_a_rehearsal_whose_end_was_lost_came_back_if_the_kernel_ran() -> None:
+    scene = rehearse(healthy(), state="begin")
+    scene.boot.summary = (3, 0)
+    assert not disagreements(analyze(scene.capture()))
 
 
 def test_record_of_a_step_that_no_plan_has_is_skipped() -> None:

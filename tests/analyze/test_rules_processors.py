@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cr3scope.diagnose.facts.ap_start import ApStart
@@ -19,7 +20,9 @@ from cr3scope.render.message import text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR4_SMEP, EFER_LME, EFER_NXE
+from cr3scope.x86.entry import NO_EXECUTE
 from cr3scope.x86.platform import Platform
+from cr3scope.x86.word import MASK64
 
 TWO_CPUS = (Path(__file__).parent.parent / "captures/healthy-two-cpus.serial.log").read_bytes()
 # Offsets in the page of data (loader/handoff/ap_layout.h).
@@ -159,6 +162,100 @@ def test_two_other_cpus_on_one_stack_are_told() -> None:
 def test_what_the_trace_does_not_hold_is_not_judged() -> None:
     """Without the bytes of the code nothing is known of the way."""
     assert rules(lambda boot: boot.memories.pop((CODE, "handoff"))) == []
+
+
+def test_a_gdt_pointer_that_is_filled_in_later_is_not_judged() -> None:
+    assert rules(in_startup(later=4096)) == []
+
+
+# In place of all that follows ``lidt``: the bit is set in 64-bit code, which then stays where it is.
+END = bytes.fromhex("488ba308100000488bbb1010000031ed6a00ffa300100000")
+SETS_WP = bytes.fromhex("0f20c0" "0d00000100" "0f22c0" "ebfe")  # of CR0
+SETS_NXE = bytes.fromhex("b9800000c0" "0f32" "0fbae80b" "0f30" "ebfe")  # of EFER
+
+
+def ends(new: bytes) -> Callable[[Boot], None]:
+    return code(END, new.ljust(len(END), b"\x90"))
+
+
+def without_nx(*, of: range) -> Callable[[Boot], None]:
+    """Clear bit 63 of these entries of every table."""
+
+    def edit(boot: Boot) -> None:
+        boot.dumps.pop("after")
+        tables = boot.dumps["new"].tables
+        for phys, table in tables.items():
+            tables[phys] = table.copy()
+            tables[phys][of.start : of.stop] &= np.uint64(MASK64 ^ NO_EXECUTE)
+
+    return edit
+
+
+def all_of(*edits: Callable[[Boot], None]) -> Callable[[Boot], None]:
+    def edit(boot: Boot) -> None:
+        for one in edits:
+            one(boot)
+
+    return edit
+
+
+DATA_PAGE = range(0x9F, 0xA0)
+
+
+def test_what_64_bit_code_may_set_behind_paging_is_not_called_missing() -> None:
+    assert "ap-state-differs" in rules(all_of(put(CR0, 0x80000033), ends(b"\xeb\xfe")))
+    assert rules(all_of(put(CR0, 0x80000033), ends(SETS_WP))) == []
+    no_nxe = all_of(put(EFER, EFER_LME), without_nx(of=DATA_PAGE))
+    assert "ap-nxe-missing" in rules(all_of(no_nxe, ends(b"\xeb\xfe")))
+    assert "ap-nxe-missing" not in rules(all_of(no_nxe, ends(SETS_NXE)))
+
+
+def test_no_nxe_is_an_error_only_where_an_access_meets_the_bit_and_nothing_where_no_entry_has_it() -> None:
+    def severity(edit: Callable[[Boot], None]) -> list[str]:
+        found = capture()
+        all_of(put(EFER, EFER_LME), edit)(found.boots[0])
+        return [one["severity"] for one in as_dict(analyze(found))["findings"] if one["rule"] == "ap-nxe-missing"]
+
+    assert severity(lambda boot: None) == ["error"]
+    assert severity(all_of(without_nx(of=DATA_PAGE), ends(b"\xeb\xfe"))) == ["warning"]
+    assert severity(without_nx(of=range(512))) == []
+
+
+def test_32_bit_code_of_long_mode_on_the_way_to_64_bit_code_is_no_mistake() -> None:
+    memory = capture().boots[0].memories[CODE, "handoff"]
+    following = memory.virt + memory.data.index(END) + 7
+    jump = b"\xea" + following.to_bytes(4, "little") + b"\x18\x00"
+    assert rules(all_of(put(SELECTOR_64, 0x08), ends(jump + b"\xeb\xfe"))) == []
+
+
+def test_the_stack_of_the_boot_cpu_is_the_one_that_it_pushes_to_whatever_its_number() -> None:
+    """Loaders that number the stacks of the others alone begin with 0."""
+
+    def other(name: str) -> str:
+        return name.replace("stack 0", "stack").replace("stack 1", "stack 0")
+
+    def edit(boot: Boot) -> None:
+        boot.maps[:] = [replace(one, name=other(one.name)) for one in boot.maps]
+        boot.regions[:] = [replace(one, name=other(one.name)) for one in boot.regions]
+
+    assert rules(edit) == []
+
+
+def test_of_tables_that_the_trace_does_not_hold_nothing_is_said() -> None:
+    """Loaders give the other CPUs a root of their own below 4 GiB; a table that was not read was called a reserved bit."""
+    other_root = put(CR3, 0x1234000)
+    assert rules(other_root) == rules(all_of(other_root, put(EFER, EFER_LME))) == []
+
+
+def test_a_cpu_that_is_told_twice_shares_no_stack_with_itself() -> None:
+    assert rules(lambda boot: boot.aps.append(boot.aps[0])) == []
+
+
+def test_a_stack_at_0_is_pushed_to_at_the_end_of_the_address_space() -> None:
+    found = capture()
+    at_stack(0)(found.boots[0])
+    [told] = [one for one in analyze(found).findings if one.rule == "ap-stack-unmapped"]
+    assert text(told.title).startswith("the first push of CPU 1 goes to 0xfffffffffffffff8, ")
 
 
 def test_a_vector_that_is_no_byte_is_damage() -> None:

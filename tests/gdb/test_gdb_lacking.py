@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from boot.reference import ROOT
 from gdb_session import gdb, unwrapped
 from test_gdb_protected import at_switch
 
@@ -74,3 +77,14 @@ def test_of_code_that_is_not_followed_nothing_is_saved_or_stepped(tmp_path: Path
 def test_a_command_that_needs_it_says_so_in_one_line(command: str) -> None:
     text = unwrapped(gdb(f"cr3scope {command}", first="python import sys; sys.modules['numpy'] = None"))
     assert text.splitlines()[1:] == [f"cr3scope {command.split()[0]}: gdb's Python has no numpy"], text
+
+
+def test_a_copy_of_the_commands_alone_says_so_in_one_line(tmp_path: Path) -> None:
+    """It was a traceback."""
+    copy = tmp_path / "gdb"
+    shutil.copytree(ROOT / "scripts/gdb", copy)
+    told = subprocess.run(["gdb", "-q", "-nx", "-batch", "-ex", f"source {copy}/cr3scope_gdb.py"], capture_output=True,
+                          text=True, timeout=60)  # fmt: skip
+    assert told.stderr.splitlines() == [
+        f"cr3scope: {copy}: no cr3scope beside the commands: `cr3scope gdb-init` prints the line that loads them"
+    ]

@@ -52,7 +52,7 @@ def is_checkout() -> bool:
 def place_of(files: Files) -> Path:
     """Return where the folder or file lies, or would lie: whether it is there is for the caller to see."""
     shipped = SHIPPED[files]
-    root = PACKAGE.parents[2] / shipped.source if is_checkout() else PACKAGE / FOLDER / files.value
+    root = PACKAGE.parent.parent.parent / shipped.source if is_checkout() else PACKAGE / FOLDER / files.value
     return root / shipped.main
 
 

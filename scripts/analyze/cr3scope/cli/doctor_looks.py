@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 from cr3scope import limits
@@ -53,29 +52,20 @@ class Look:
 # Module, its distribution, what it is for, what is lost without it, Debian's package.
 _LIBRARIES = (
     ("numpy", "numpy", "page tables in bulk", "logs can be judged (`triage`), and nothing else", "python3-numpy"),
-    ("capstone", "capstone", "following code", "cores are refused; captures, tables and logs are judged", "python3-capstone"),
+    ("capstone", "capstone", "following code", "neither cores nor the code of other CPUs are judged; the rest is", "python3-capstone"),
     ("rich", "rich", "colour and tables on a terminal", "the same text, without colour and drawn tables", "python3-rich"),
     ("jinja2", "jinja2", "report.html", "no page can be written; text and JSON can", "python3-jinja2"),
     ("argcomplete", "argcomplete", "Tab in the shell", "nothing but `completion` fails", "python3-argcomplete"),
+    ("serial", "pyserial", "`listen` on a serial line", "`listen` takes sockets and pipes", "python3-serial"),
+    ("PIL", "Pillow", "photos of a screen", "all but photos can be read", "python3-pil"),
 )  # fmt: skip
-
-
-# The same of what one part of the package alone uses, with that part: it may not have it.
-_OF_PARTS = (
-    ("cr3scope.wire", "serial", "pyserial", "`listen` on a serial line", "`listen` takes sockets and pipes", "python3-serial"),
-    ("cr3scope.input.photo", "PIL", "Pillow", "photos of a screen", "all but photos can be read", "python3-pil"),
-)
 
 
 def looks() -> Iterator[Look]:
     """Yield every look, in the order in which people meet the things."""
     for module, distribution, use, without, package in _LIBRARIES:
         yield Look(distribution, _library(module, distribution), use, without, package)
-    for part, module, distribution, use, without, package in _OF_PARTS:
-        if find_spec(part) is not None:
-            yield Look(distribution, _library(module, distribution), use, without, package)
-    if find_spec("cr3scope.input.photo") is not None:
-        yield Look("zbar", _library("zbar", "zbar") or _program(("zbarimg",)), "photos of a screen", "all but photos can be read", "zbar-tools")
+    yield Look("zbar", _library("zbar", "zbar") or _program(("zbarimg",)), "photos of a screen", "all but photos can be read", "zbar-tools")
     if is_checkout():
         yield Look("pyelftools", _library("elftools", "pyelftools"), "this tree's boot and tests", "all verbs work", "python3-pyelftools")
     yield Look("QEMU", _program((QEMU,)), "`run`: boot a guest and watch it", "captures, cores and logs from elsewhere are judged", "qemu-system-x86")

@@ -51,8 +51,8 @@ def rehearsed(boot: Boot, tables: Tables, cpu: CpuState, platform: Platform) -> 
 
 
 def unfinished(boot: Boot) -> bool:
-    """Return whether a rehearsal began of which nobody tells that it ended."""
-    return boot.rehearse is not None and boot.rehearse.state == "begin"
+    """Return whether a rehearsal began of which nothing tells that it ended: neither its record nor a kernel that ran on."""
+    return boot.rehearse is not None and boot.rehearse.state == "begin" and boot.summary is None and not boot.checks
 
 
 def _agree(step: PlanStep, record: RehearsalRecord, foreseen: PageFault | None) -> bool:

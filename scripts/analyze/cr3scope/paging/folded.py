@@ -176,7 +176,7 @@ class _Fold:
         virt = group.virt + first * form.page_bytes
         denied = denied_by(code)
         branch = Branch(
-            entry, last, self._address(virt), self._address(virt) + (last - first + 1) * form.page_bytes - 1, leads,
+            entry, last, self._address(virt), self._address(virt + (last - first + 1) * form.page_bytes - 1), leads,
             group.granted & ~denied, group.granted & denied, self._mapped(group, layer, first, last), group.count,
         )  # fmt: skip
         if leads is Leads.PAGE:
@@ -201,13 +201,13 @@ class _Fold:
         key = (group.depth, children.tobytes(), branch.granted)
         if is_all and key in self._met:
             return replace(branch, leads=Leads.AGAIN, again=self._met[key])
-        self._met[key] = branch.entry
         count = group.count * width
         way = (*group.way, target)
         below = _Group(group.depth + 1, children.astype(np.int64), count, virt, branch.granted, way)
         if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
             self.left_out += len(self._runs(below, following))
             return branch
+        self._met[key] = branch.entry
         return replace(branch, below=self.branches(below))
 
     def _mapped(self, group: _Group, layer: Layer, first: int, last: int) -> int:
@@ -222,11 +222,11 @@ class _Fold:
     def _rest(self, group: _Group, layer: Layer, runs: list[tuple[int, int]]) -> Branch:
         """What is not told one by one, from the first index on to the last."""
         first, last = runs[0][0], runs[-1][1]
-        virt = self._address(group.virt + first * layer.form.page_bytes)
+        virt = group.virt + first * layer.form.page_bytes
         entry = self._entry(layer, int(group.places[0]), first)
         mapped = sum(self._mapped(group, layer, *run) for run in runs)
-        end = virt + (last - first + 1) * layer.form.page_bytes - 1
-        return Branch(entry, last, virt, end, Leads.REST, group.granted, 0, mapped, group.count, rest=len(runs))
+        end = self._address(virt + (last - first + 1) * layer.form.page_bytes - 1)
+        return Branch(entry, last, self._address(virt), end, Leads.REST, group.granted, 0, mapped, group.count, rest=len(runs))
 
 
 def _pieces(layer: Layer, group: _Group, first: int, last: int) -> int:

@@ -15,8 +15,9 @@ _BEGUN = "a rehearsal began, and nobody tells that it ended"
 
 def words(rehearsal: Rehearsal) -> str:
     """Return what the CPU refused, or that it refused nothing, and what was not tried; as the guest's names stand in it."""
-    if rehearsal.end is RehearsalEnd.REFUSED:
-        return f"no rehearsal was made: {rehearsal.why or 'the writer gives no reason'}"
+    why = rehearsal.why or "the writer gives no reason"
+    if rehearsal.end is RehearsalEnd.REFUSED and not rehearsal.steps:
+        return f"no rehearsal was made: {why}"
     refused = [step for step in rehearsal.steps if step.fault is not None]
     tried = sum(step.record.is_tried for step in rehearsal.steps)
     if refused:
@@ -30,6 +31,8 @@ def words(rehearsal: Rehearsal) -> str:
         said += f"; {untried} {'was' if untried == 1 else 'were'} not tried"
     if rehearsal.end is RehearsalEnd.BROKEN:
         return f"{_BEGUN}; until then {said}"
+    if rehearsal.end is RehearsalEnd.REFUSED:
+        return f"a rehearsal was given up: {why}; until then {said}"
     return f"in a rehearsal before the switch {said}"
 
 

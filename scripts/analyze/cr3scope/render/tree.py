@@ -41,25 +41,27 @@ class Row:
 
 def rows(tree: Folded, names: Names, marks: Marks) -> Iterator[Row]:
     """Yield the branches in the order of their addresses, each before what is below it."""
-    yield from _rows(tree, tree.branches, 0, names, marks)
+    yield from _rows(tree, tree.branches, 0, False, names, marks)
 
 
-def _rows(tree: Folded, branches: Sequence[Branch], depth: int, names: Names, marks: Marks) -> Iterator[Row]:
+def _rows(
+    tree: Folded, branches: Sequence[Branch], depth: int, is_one_table: bool, names: Names, marks: Marks
+) -> Iterator[Row]:
     for branch in branches:
         rule = marks.get((branch.entry.level, branch.entry.phys), "")
         is_told = branch.leads is not Leads.REST
         cells = (
             f"{_INDENT * depth}{run_name(branch)}", f"{branch.first:0{8 if tree.cpu.has_short_addresses else 16}x}",
             page_name(branch.mapped), memory_type(tree, branch), rights_cell(branch),
-            f"{branch.entry.value:x}" if is_told else "", "; ".join(_notes(branch, names)),
+            f"{branch.entry.value:x}" if is_told else "", "; ".join(_notes(branch, is_one_table, names)),
         )  # fmt: skip
         yield Row(depth, branch, cells, tuple(_blame(branch, rule)), rule)
-        yield from _rows(tree, branch.below, depth + 1, names, marks)
+        yield from _rows(tree, branch.below, depth + 1, branch.tables == 1, names, marks)
 
 
 def as_blocks(tree: Folded, description: str, names: Names, marks: Marks) -> Iterator[Block]:
     """Yield totals, what was looked at, then a line for each branch, and below it what it takes away from all that follows."""
-    yield f"{'at least ' if tree.is_cut else ''}{size_text(tree.mapped)} mapped by {tree.tables} table{'' if tree.tables == 1 else 's'}"
+    yield total(tree)
     yield description
     lines = list(rows(tree, names, marks))
     if not lines:
@@ -82,6 +84,11 @@ def as_blocks(tree: Folded, description: str, names: Names, marks: Marks) -> Ite
     yield from textwrap.wrap(LEGEND, WIDTH)
 
 
+def total(tree: Folded) -> str:
+    """Return how much is mapped, and by how many tables."""
+    return f"{'at least ' if tree.is_cut else ''}{size_text(tree.mapped)} mapped by {tree.tables} table{'' if tree.tables == 1 else 's'}"
+
+
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     entries, first, size, *rest = cells
     fields = [f"{entries:<{widths[0]}}", f"{first:<{widths[1]}}", f"{size:>{widths[2]}}"]
@@ -99,8 +106,9 @@ def run_name(branch: Branch) -> str:
 
 
 def rights_cell(branch: Branch) -> str:
-    """Return ``rw!-``: what is left, ``!`` for what these entries take away; of what maps nothing, nothing."""
-    if branch.leads in (Leads.ABSENT, Leads.REFUSED):
+    """Return ``rw!-``: what is left, ``!`` for what these entries take away; nothing of what maps nothing, and of
+    several runs, each of which has its own."""
+    if branch.leads in (Leads.ABSENT, Leads.REFUSED, Leads.REST):
         return ""
     left, before = rights_text(branch.granted), rights_text(branch.granted | branch.taken)
     return "".join("!" if one != other else one for one, other in zip(left, before, strict=True))
@@ -121,18 +129,19 @@ def memory_type(tree: Folded, branch: Branch) -> str:
     return name if len(name) <= len("uc-") else f"{tree.cpu.pat >> 8 * index & 0xFF:#x}"
 
 
-def _notes(branch: Branch, names: Names) -> Iterator[str]:
+def _notes(branch: Branch, is_one_table: bool, names: Names) -> Iterator[str]:
     width = branch.last_index - branch.entry.index + 1
+    pieces = branch.pieces // branch.copies if is_one_table else branch.pieces
     if branch.copies > 1:
-        yield f"in each of {branch.copies} tables"
+        yield f"at {branch.copies} addresses" if is_one_table else f"in each of {branch.copies} tables"
     if branch.leads is Leads.TABLE and width > 1 and branch.tables == 1:
         yield "all to one table"
     elif branch.leads is Leads.TABLE and branch.tables > 1:
         yield f"{branch.tables} tables of one form"
     if branch.leads is Leads.TABLE and not branch.below:
         yield "what is below is not shown"
-    if branch.leads is Leads.PAGE and branch.pieces > 1:
-        yield f"frames in {branch.pieces} pieces"
+    if branch.leads is Leads.PAGE and pieces > 1:
+        yield f"frames in {pieces} pieces"
     yield from _ENDS.get(branch.leads, ())
     if branch.leads is Leads.BACK:
         whose = "the first: " if branch.copies > 1 else ""

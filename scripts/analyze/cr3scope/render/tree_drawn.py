@@ -8,8 +8,7 @@ from cr3scope import limits
 from cr3scope.paging.folded import Folded, Leads
 from cr3scope.paging.layers import Marks
 from cr3scope.render import dot, svg
-from cr3scope.render.sizes import size_text
-from cr3scope.render.tree import Names, Row, rights_cell, rows, run_name, taken_letters
+from cr3scope.render.tree import Names, Row, rights_cell, rows, run_name, taken_letters, total
 
 _GRANTED, _LOST, _FRAME, _DIM, _TAKEN = "#4f8fd6", "#ffffff", "#8a94a3", "#5b6572", "#8a5a00"
 _BOX, _STEP = 10, 14
@@ -19,7 +18,7 @@ _FIELDS = (0, 20, 39, 48, 54, 62, 81)  # where each column begins, in characters
 def as_svg(tree: Folded, description: str, names: Names, marks: Marks) -> Iterator[str]:
     """Yield a picture line by line: a line of it for each branch, and a box for each right, hatched where it is taken away."""
     kept, left_out = _drawn(tree, names, marks)
-    head = f"{description}: {size_text(tree.mapped)} mapped by {tree.tables} tables"
+    head = f"{description}: {total(tree)}"
     shapes: list[str] = [svg.text(0, svg.LINE, head, bold=True)]
     y = 2.0 * svg.LINE
     heads = ("entries", "first", "maps", "type", "r w x u", "value", "")
@@ -69,7 +68,7 @@ def as_dot(tree: Folded, description: str, names: Names, marks: Marks) -> Iterat
     where a branch leads to tables that another one shows."""
     kept, left_out = _drawn(tree, names, marks)
     root = f"CR3 {tree.cpu.cr3:#x}"
-    lines = [dot.node(0, [root, f"{size_text(tree.mapped)} mapped by {tree.tables} tables", *_left_out(tree, left_out)])]
+    lines = [dot.node(0, [root, total(tree), *_left_out(tree, left_out)])]
     places = {(row.branch.entry.level, row.branch.entry.phys): number for number, row in enumerate(kept, 1)}
     way: list[int] = [0]
     for number, row in enumerate(kept, 1):

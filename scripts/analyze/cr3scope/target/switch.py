@@ -20,8 +20,13 @@ def switch_at_pc(now: StoppedCpu) -> MovCr3 | None:
 
 def mode_switch_at_pc(now: StoppedCpu) -> SwitchKind | None:
     """Return what the instruction at the PC changes of the CPU's mode; None if it changes nothing."""
-    code = now.bytes_at(now.pc, LONGEST_INSTRUCTION)
-    one = decode(code, now.rip, now.code_bits) if code and can_decode() else None
+    return mode_switch_at(now, now.pc, now.code_bits)
+
+
+def mode_switch_at(now: StoppedCpu, virt: int, bits: int) -> SwitchKind | None:
+    """Return the same of the instruction at an address, as code of a segment of so many bits."""
+    code = now.bytes_at(virt, LONGEST_INSTRUCTION)
+    one = decode(code, virt, bits) if code and can_decode() else None
     if one is None:
         return None
     first = one.op_str.partition(",")[0].strip()

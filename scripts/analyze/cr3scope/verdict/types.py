@@ -99,7 +99,7 @@ class RehearsalEnd(Enum):
     """How far a rehearsal came."""
 
     WHOLE = "whole"  # it told of every step that it could try
-    REFUSED = "refused"  # none was made, for a reason
+    REFUSED = "refused"  # none was made, or no more of it, for a reason
     BROKEN = "broken"  # it began, and nobody tells that it ended
 
 

@@ -10,11 +10,15 @@ from cr3scope.input.capture.records import Boot
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.model.start_up import block_of, started_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.switch import mode_switch_at
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.decode.instruction import can_decode
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode_switch import SwitchKind
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+
+_OF_STATE = (SwitchKind.CR0, SwitchKind.CR4, SwitchKind.MSR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,13 @@ class ApStart:
     def paged(self) -> CpuState | None:
         """Return the control registers with which it turns paging on; None if it does not come so far."""
         return next((step.cpu for step in self.seen.steps if step.cpu is not None), None)
+
+    @property
+    def is_left_changing(self) -> bool:
+        """Return whether its known way ends, under paging, where it changes CR0, CR4 or an MSR: to what, nobody knows."""
+        if self.paged is None or self.seen.refused is not None:
+            return False
+        return mode_switch_at(self.now.with_state(self.paged), self.last.pc, self.seen.bits) in _OF_STATE
 
     @property
     def last(self) -> Registers:

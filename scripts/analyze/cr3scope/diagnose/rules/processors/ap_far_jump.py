@@ -27,7 +27,7 @@ def _check(context: Context) -> Iterator[Finding]:
             message("{instruction}; GDT at {gdt}, limit {limit:x}h", instruction=own.instruction,
                     gdt=Hex(own.registers.gdt_base), limit=Hex(own.registers.gdt_limit)),
         )  # fmt: skip
-    elif wrong is not None and wrong.is_code and wrong.code_bits != 64:
+    elif wrong is not None and wrong.is_code and wrong.code_bits != 64 and start.seen.bits != 64:  # another jump may follow
         yield RULE.finding(
             message("the far jump of the other CPUs in long mode leads to {bits}-bit code: {descriptor:#018x}",
                     bits=wrong.code_bits, descriptor=Hex(wrong.value)),

@@ -10,7 +10,7 @@ from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.segment_load import outside, place
 from cr3scope.model.start_up import block_of
-from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG
@@ -23,6 +23,8 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     startup, code, data = block
     base, limit = start.last.gdt_base, start.last.gdt_limit
+    if start.now.gdt == Table(base, limit):
+        return  # as INIT leaves it: the trace does not hold the pointer
     first, last = code.virt, data.virt + len(data.data) - 1
     if not first <= base <= last and first <= base + startup.code <= last:
         yield _finding(start, message("the GDT pointer of the other CPUs is {base}, an offset in their segment: the table lies at {virt}",

@@ -8,6 +8,8 @@ from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.paging.reason import Reason
+from cr3scope.x86.entry import NO_EXECUTE
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -15,16 +17,27 @@ def _check(context: Context) -> Iterator[Finding]:
     paged = start.paged if start is not None else None
     if start is None or paged is None or not start.first.has_nx or paged.has_nx:
         return
-    if start.first.paging_mode is not paged.paging_mode:
+    if start.first.paging_mode is not paged.paging_mode or start.first.root != paged.root:
         return
     refused = start.seen.refused
+    if start.is_left_changing or not _uses_nx(context):
+        return
+    severity = Severity.WARNING
     meets = message("to them it is a reserved bit, and the first access that meets one is #PF with RSVD")
-    if refused is not None and start.seen.veto is not None:
+    if refused is not None and start.seen.veto is not None and start.seen.veto.reason is Reason.RESERVED:
+        severity = Severity.ERROR
         meets = message("{access} of {virt} meets one at {rip}", access=refused.kind, virt=Hex(start.seen.veto.virt), rip=Hex(refused.registers.pc))
     yield RULE.finding(
         message("the other CPUs turn paging on without EFER.NXE, and these tables use bit 63"),
         message("EFER={efer}, on the boot CPU {first}", efer=Hex(paged.efer), first=Hex(start.first.efer)), meets,
+        severity=severity,
     )
+
+
+def _uses_nx(context: Context) -> bool:
+    from cr3scope.paging.reach import stages  # numpy: a log alone needs none of it
+
+    return any((stage.present & stage.has(NO_EXECUTE)).any() for stage in stages(context.tables, context.cpu))
 
 
 RULE = Rule(

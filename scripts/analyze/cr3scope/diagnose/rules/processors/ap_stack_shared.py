@@ -8,23 +8,27 @@ from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.diagnose.shared.numbered_stacks import numbered_stacks
+from cr3scope.x86.access import AccessKind
+from cr3scope.x86.word import MASK64
 
 
 def _check(context: Context) -> Iterator[Finding]:
     stacks, told = numbered_stacks(context.intent), 0
-    users: dict[int, int] = {}
+    written = [step.virt for step in context.boot.plan if step.kind is AccessKind.WRITE]  # by the boot CPU
+    users = {number: 0 for number, named in stacks.items() if any(virt in named for virt in written)}
     for ap in sorted(context.boot.aps, key=lambda one: one.cpu):
-        number = next((number for number, named in stacks.items() if ap.stack - 1 in named), None)
+        last = ap.stack - 1 & MASK64
+        number = next((number for number, named in stacks.items() if last in named), None)
         if number is None:
             continue
-        other = 0 if number == 0 else users.get(number)
+        other = users.get(number)
         users.setdefault(number, ap.cpu)
-        if other is None or told == MOST_NAMED:
+        if other is None or other == ap.cpu or told == MOST_NAMED:
             continue
         told += 1
         yield RULE.finding(
             message("CPU {cpu} is given a stack that CPU {other} has: {virt} lies in {name}", cpu=ap.cpu, other=other,
-                    virt=Hex(ap.stack - 1), name=stacks[number].name),
+                    virt=Hex(last), name=stacks[number].name),
             message("both push to it at the same time"),
         )  # fmt: skip
 

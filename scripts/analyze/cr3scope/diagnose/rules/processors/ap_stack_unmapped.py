@@ -11,13 +11,13 @@ from cr3scope.message import Hex, message
 from cr3scope.paging.walk import PageFault, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.names import covered
-from cr3scope.x86.word import QWORD
+from cr3scope.x86.word import MASK64, QWORD
 
 
 def _check(context: Context) -> Iterator[Finding]:
     told = 0
     for ap in sorted(context.boot.aps, key=lambda one: one.cpu):
-        virt = ap.stack - QWORD
+        virt = ap.stack - QWORD & MASK64
         refused = access(context.tables, context.cpu, virt, AccessKind.WRITE, False, QWORD, platform=context.platform)
         if not isinstance(refused, PageFault) or told == MOST_NAMED:
             continue

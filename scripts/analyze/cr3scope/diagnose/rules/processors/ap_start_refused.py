@@ -18,6 +18,7 @@ from cr3scope.diagnose.rules.processors import (
     ap_state_differs,
     ap_trampoline_unmapped,
 )
+from cr3scope.paging.reason import Reason
 
 
 _NARROW = (ap_gdt_pointer, ap_far_jump, ap_mode_missing, ap_cr3_truncated, ap_nxe_missing, ap_trampoline_unmapped)
@@ -27,11 +28,13 @@ def _check(context: Context) -> Iterator[Finding]:
     start = ap_start(context)
     if start is None or start.seen.refused is None or start.seen.fault is None:
         return
+    own, veto = start.seen.own, start.seen.veto
+    if veto is not None and veto.reason is Reason.TABLE_UNREADABLE:
+        return  # they have tables that the trace does not hold
     if any(True for narrow in _NARROW for _ in narrow.RULE.check(context)):
         return
     if any(one.severity is Severity.ERROR for one in ap_state_differs.RULE.check(context)):
         return
-    own, veto = start.seen.own, start.seen.veto
     why = own.refused.why if own is not None else message("{fault}", fault=start.seen.fault)
     found = RULE.finding(
         message("the other CPUs fault at {virt} on their way: {why}", virt=Hex(start.last.pc), why=why),

@@ -22,7 +22,7 @@ def _check(context: Context) -> Iterator[Finding]:
     differ = [f"CR4.{name}" for bit, name in _CR4.items() if (paged.cr4 ^ start.first.cr4) & bit]
     if (paged.cr0 ^ start.first.cr0) & CR0_WP:
         differ.append("CR0.WP")
-    if not differ:
+    if not differ or start.is_left_changing and "CR4.LA57" not in differ:
         return
     severity = Severity.ERROR if "CR4.LA57" in differ else Severity.WARNING
     yield RULE.finding(
