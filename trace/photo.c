@@ -299,9 +299,13 @@ void photo_read(const struct photo *photo, size_t at, uint8_t *bytes_ret, size_t
     }
 }
 
+bool photo_is_stream(const uint8_t *stream, size_t count) {
+    return count >= PHOTO_HEAD_BYTES && stream[0] == STREAM_VERSION &&
+           count - PHOTO_HEAD_BYTES <= PHOTO_FAULT_BYTES + PHOTO_BYTES;
+}
+
 bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count) {
-    if (count < PHOTO_HEAD_BYTES || stream[0] != STREAM_VERSION ||
-        count - PHOTO_HEAD_BYTES > PHOTO_FAULT_BYTES + PHOTO_BYTES) {
+    if (!photo_is_stream(stream, count)) {
         return false;
     }
     const uint8_t *records = stream + PHOTO_HEAD_BYTES;
