@@ -27,8 +27,10 @@ void switch_screen_open(struct switch_state *state, const struct cr3scope_reques
         return;
     }
     const char *wrong = screen_init(&screen, &request->framebuffer);
-    if (wrong == NULL &&
-        !table_reader_takes(&state->reader, request->framebuffer.virt, screen_bytes(&screen))) {
+    if (wrong == NULL && !switch_request_reads(state, request)) {
+        wrong = "the tables in force cannot be read";
+    } else if (wrong == NULL && !table_reader_takes(&state->reader, request->framebuffer.virt,
+                                                    screen_bytes(&screen))) {
         wrong = "the tables in force do not let it be written";
     }
     if (wrong != NULL) {
