@@ -225,8 +225,8 @@ static bool scratch_is_right(const struct cr3scope_request *request) {
 }
 
 bool switch_request_reads(struct switch_state *state, const struct cr3scope_request *request) {
-    return request->read != NULL || (state->cpu.cr4 & CR4_CET) != 0 ||
-           (scratch_is_right(request) && offset_is_right(state, request->physical_offset));
+    return scratch_is_right(request) && (request->read != NULL || (state->cpu.cr4 & CR4_CET) != 0 ||
+                                         offset_is_right(state, request->physical_offset));
 }
 
 enum cr3scope_status switch_request_check(struct switch_state *state,
