@@ -45,19 +45,21 @@ static struct photo last_photo;
 static uint8_t last_bytes[LAST_BOOT_BYTES];
 static char last_lines[LAST_BOOT_FILE_BYTES];
 
-/* What the boot before has left is told, and offered as a file. */
+/* What the last boot with last=show has left is told, and offered as a file. Others may have come
+ * since. */
 static void show_last_boot(void) {
     struct photo_kept kept;
     bool is_after;
     size_t count = firmware_variable_read(&firmware, last_bytes, sizeof(last_bytes));
     if (!last_boot_find(last_bytes, count, &boot.firmware_map, &kept, &is_after)) {
-        firmware_tell(&firmware, "cr3scope: last: the boot before this one has left nothing");
+        firmware_tell(&firmware, "cr3scope: last: no boot has left anything that can be read");
         return;
     }
     firmware_tell(&firmware,
-                  is_after ? "cr3scope: last: what the boot before this one told after its switch:"
-                           : "cr3scope: last: what the boot before this one told before its switch "
-                             "(of what came then, memory holds nothing):");
+                  is_after
+                      ? "cr3scope: last: what the last boot with last=show told after its switch:"
+                      : "cr3scope: last: what the last boot with last=show told before its switch "
+                        "(of what came then, memory holds nothing):");
     for (size_t at = 0; at < kept.text_bytes; at++) {
         struct message line;
         message_start(&line, "cr3scope: last: ");

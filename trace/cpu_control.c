@@ -30,6 +30,10 @@ void cpu_raise_nmi(void) {
     __asm__ volatile("int $2" : : : "memory");
 }
 
+void cpu_write_back(void) {
+    __asm__ volatile("wbinvd" : : : "memory");
+}
+
 void cpu_halt(void) {
     for (;;) {
         __asm__ volatile("cli\n\thlt");

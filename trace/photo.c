@@ -229,13 +229,14 @@ static bool pack(struct photo *photo, struct target *target, unsigned kind, stru
  * counts, what the kernel says of its own checks. */
 static bool is_left_out(struct photo *photo, struct part kind, struct part fields) {
     static const char kinds[][8] = {"mmap", "end", "close", "section", "check", "summary"};
+    bool was_skipped = photo->skips;
+    photo->skips = was_skipped && part_is(kind, "d"); /* a dump that is given up has no end */
     if (part_is(kind, "dump")) {
         struct part value = next_part(&fields, ' ');
         (void)next_part(&value, '=');
         photo->skips = part_is(value, "old");
     }
-    if (photo->skips) {
-        photo->skips = !part_is(kind, "dump-end");
+    if (photo->skips || (was_skipped && part_is(kind, "dump-end"))) {
         return true;
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -272,7 +273,7 @@ void photo_record(struct photo *photo, const char *line, size_t count) {
         target.size = PHOTO_FAULT_BYTES;
     }
     if (!pack(photo, &target, word_number(kind), rest)) {
-        photo->lost++;
+        photo->lost = photo->lost < UINT16_MAX ? (uint16_t)(photo->lost + 1) : UINT16_MAX;
     } else if (is_fault) {
         photo->fault_used = (uint16_t)target.used;
     } else {
@@ -298,14 +299,23 @@ void photo_read(const struct photo *photo, size_t at, uint8_t *bytes_ret, size_t
     }
 }
 
+bool photo_is_stream(const uint8_t *stream, size_t count) {
+    return count >= PHOTO_HEAD_BYTES && stream[0] == STREAM_VERSION &&
+           count - PHOTO_HEAD_BYTES <= PHOTO_FAULT_BYTES + PHOTO_BYTES;
+}
+
 bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count) {
-    if (count < PHOTO_HEAD_BYTES || count - PHOTO_HEAD_BYTES > PHOTO_BYTES ||
-        stream[0] != STREAM_VERSION) {
+    if (!photo_is_stream(stream, count)) {
         return false;
     }
+    const uint8_t *records = stream + PHOTO_HEAD_BYTES;
+    size_t bytes = count - PHOTO_HEAD_BYTES;
+    size_t beyond = bytes > PHOTO_BYTES ? bytes - PHOTO_BYTES : 0; /* goes where a fault's does */
     photo_init(photo_ret);
     photo_ret->lost = (uint16_t)(stream[1] | stream[2] << 8);
-    photo_ret->used = (uint16_t)(count - PHOTO_HEAD_BYTES);
-    __builtin_memcpy(photo_ret->bytes, stream + PHOTO_HEAD_BYTES, photo_ret->used);
+    photo_ret->fault_used = (uint16_t)beyond;
+    photo_ret->used = (uint16_t)(bytes - beyond);
+    __builtin_memcpy(photo_ret->fault, records, beyond);
+    __builtin_memcpy(photo_ret->bytes, records + beyond, bytes - beyond);
     return true;
 }

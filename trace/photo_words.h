@@ -16,5 +16,5 @@
     "on off warn stop handoff ok read write fetch interrupt yes no none loader safe-idt wb wt "    \
     "uc- uc wp wc r-x r-- rw- rwx rodata data stack guard boot-info memory-map initrd "            \
     "framebuffer tables recursive trampoline gdt idt tss ist code GenuineIntel AuthenticAMD "      \
-    "full loader.efi kernel.elf total state later apic_id "
+    "full loader.efi kernel.elf total state later apic_id why serial "
 #define PHOTO_LAST_KIND 35u

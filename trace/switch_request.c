@@ -219,6 +219,16 @@ static bool offset_is_right(struct switch_state *state, uint64_t offset) {
     return ((entry & ENTRY_FRAME_MASK & ~inside) | (virt & inside)) == virt - offset;
 }
 
+static bool scratch_is_right(const struct cr3scope_request *request) {
+    return request->scratch == NULL || (request->scratch_bytes >= 8 * DUMP_SCRATCH_WORDS(1) &&
+                                        ((uint64_t)(uintptr_t)request->scratch & 7) == 0);
+}
+
+bool switch_request_reads(struct switch_state *state, const struct cr3scope_request *request) {
+    return scratch_is_right(request) && (request->read != NULL || (state->cpu.cr4 & CR4_CET) != 0 ||
+                                         offset_is_right(state, request->physical_offset));
+}
+
 enum cr3scope_status switch_request_check(struct switch_state *state,
                                           const struct cr3scope_request *request, bool rehearses) {
     bool safe_idt = (request->flags & CR3SCOPE_SAFE_IDT) != 0;
@@ -246,14 +256,12 @@ enum cr3scope_status switch_request_check(struct switch_state *state,
                       "the root is no physical address of a table, which is a multiple of 4096: ",
                       request->root);
     }
-    if (request->scratch != NULL && (request->scratch_bytes < 8 * DUMP_SCRATCH_WORDS(1) ||
-                                     ((uint64_t)(uintptr_t)request->scratch & 7) != 0)) {
+    if (!scratch_is_right(request)) {
         return refuse(state, CR3SCOPE_BAD_BUFFER,
                       "scratch memory is too small or not aligned: ", request->scratch_bytes);
     }
     enum cr3scope_status status = check_cpu(state);
-    if (status == CR3SCOPE_OK && request->read == NULL && (state->cpu.cr4 & CR4_CET) == 0 &&
-        !offset_is_right(state, request->physical_offset)) {
+    if (status == CR3SCOPE_OK && !switch_request_reads(state, request)) {
         return refuse(state, CR3SCOPE_BAD_OFFSET,
                       "the page tables in force are not where physical_offset has them: ",
                       request->physical_offset + (state->cpu.cr3 & ENTRY_FRAME_MASK));

@@ -23,25 +23,26 @@ static struct qr *work_of(const struct switch_state *state) {
 
 void switch_screen_open(struct switch_state *state, const struct cr3scope_request *request) {
     struct screen screen;
-    if (request->framebuffer.virt == 0) {
-        return;
-    }
+    bool is_wanted = request->framebuffer.virt != 0;
     const char *wrong = screen_init(&screen, &request->framebuffer);
-    if (wrong == NULL &&
-        !table_reader_takes(&state->reader, request->framebuffer.virt, screen_bytes(&screen))) {
+    if (wrong == NULL && !switch_request_reads(state, request)) {
+        wrong = "the scratch memory is of no use, or the tables in force cannot be read";
+    } else if (wrong == NULL && !table_reader_takes(&state->reader, request->framebuffer.virt,
+                                                    screen_bytes(&screen))) {
         wrong = "the tables in force do not let it be written";
     }
-    if (wrong != NULL) {
+    if (is_wanted && wrong != NULL) {
         struct message line;
         message_start(&line, "screen: nothing is drawn on the frame buffer at ");
         message_hex(&line, request->framebuffer.virt);
         message_text(&line, ": ");
         message_text(&line, wrong);
         switch_state_say(state, line.text);
-        return;
     }
-    screen_sink_init(&state->screen, &screen);
-    (void)trace_add_sink(&state->own_trace, &state->screen.sink);
+    if (wrong == NULL || request->keep != NULL) {
+        screen_sink_init(&state->screen, wrong == NULL ? &screen : NULL);
+        (void)trace_add_sink(&state->own_trace, &state->screen.sink);
+    }
 }
 
 void switch_screen_line(struct switch_state *state, const char *line) {
@@ -54,7 +55,7 @@ void switch_screen_line(struct switch_state *state, const char *line) {
 static void keep_trace(struct screen_sink *sink, const struct cr3scope_request *request) {
     if (request->keep != NULL &&
         photo_keep(&sink->photo, sink->text, sink->used, request->keep, request->keep_bytes) != 0) {
-        __asm__ volatile("wbinvd" : : : "memory"); /* a reset throws caches away unwritten */
+        cpu_write_back(); /* a reset throws caches away unwritten */
     }
 }
 

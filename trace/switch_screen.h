@@ -4,7 +4,8 @@
 #include "switch_state.h"
 
 #ifdef CR3SCOPE_SCREEN
-/** Adds the request's frame buffer to the sinks of its own trace; one of no use is told. */
+/** Adds the request's frame buffer to the sinks of its own trace, or what only keeps; a frame
+ * buffer of no use is told. */
 void switch_screen_open(struct switch_state *state, const struct cr3scope_request *request);
 /** One more line to be drawn, which no sink is told. */
 void switch_screen_line(struct switch_state *state, const char *line);

@@ -54,6 +54,10 @@ void switch_state_tell(struct switch_state *state, const struct cr3scope_request
 enum cr3scope_status switch_request_check(struct switch_state *state,
                                           const struct cr3scope_request *request, bool rehearses);
 
+/** Whether the scratch memory is of use, and the tables in force can be read: by the callback, or
+ * where physical_offset has them. Overwrites the scratch memory. */
+bool switch_request_reads(struct switch_state *state, const struct cr3scope_request *request);
+
 /** The planned state, the jump, the plan. After state->cpu. */
 void switch_plan_make(struct switch_state *state, const struct cr3scope_request *request);
 /** Traces and walks the plan, the ranges, and what the safe IDT needs; counts and tells findings.

@@ -35,7 +35,7 @@ static bool because(struct message *why_ret, const char *what, uint64_t value) {
 static bool state_allows(const struct switch_state *state, struct message *why_ret) {
     const struct cpu_state *cpu = &state->cpu;
     uint64_t cr4 = cpu->cr4 | state->planned.cr4;
-    uint64_t cet = (cpu->cr4 & CR4_CET) != 0 ? msr_read(MSR_S_CET) : 0;
+    uint64_t cet = (cr4 & CR4_CET) != 0 ? msr_read(MSR_S_CET) : 0;
     uint64_t keys = (cr4 & CR4_PKS) != 0 ? msr_read(MSR_PKRS) : 0;
     if (cet != 0) {
         return because(why_ret,

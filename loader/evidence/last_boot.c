@@ -13,7 +13,8 @@ size_t last_boot_pack(const struct screen_sink *sink, uint64_t kept_phys, uint8_
 }
 
 static bool is_ram(const struct memory_map *ram, uint64_t phys, uint64_t bytes) {
-    if (phys % PAGE_BYTES != 0 || bytes != LAST_BOOT_PAGES * PAGE_BYTES || phys + bytes < phys) {
+    if (phys == 0 || phys % PAGE_BYTES != 0 || bytes != LAST_BOOT_PAGES * PAGE_BYTES ||
+        phys + bytes < phys) {
         return false;
     }
     for (uint64_t page = phys; page < phys + bytes; page += PAGE_BYTES) {
@@ -43,12 +44,14 @@ bool last_boot_find(const uint8_t *bytes, size_t count, const struct memory_map 
                     struct photo_kept *kept_ret, bool *is_after_ret) {
     uint64_t place[2];
     struct photo_kept memory;
-    if (count < PLACE_BYTES || !photo_kept(bytes + PLACE_BYTES, count - PLACE_BYTES, kept_ret)) {
+    if (count < PLACE_BYTES || !photo_kept(bytes + PLACE_BYTES, count - PLACE_BYTES, kept_ret) ||
+        !photo_is_stream(kept_ret->stream, kept_ret->stream_bytes)) {
         return false;
     }
     __builtin_memcpy(place, bytes, PLACE_BYTES);
     *is_after_ret = kept_ret->stream_bytes > PHOTO_HEAD_BYTES && is_ram(ram, place[0], place[1]) &&
                     photo_kept((const void *)(uintptr_t)place[0], place[1], &memory) &&
+                    photo_is_stream(memory.stream, memory.stream_bytes) &&
                     is_same_boot(&memory, kept_ret) && memory.stream_bytes > kept_ret->stream_bytes;
     if (*is_after_ret) {
         *kept_ret = memory;

@@ -19,13 +19,12 @@
 /** Fills the variable: what the sink holds, and where memory is kept; returns its bytes. */
 size_t last_boot_pack(const struct screen_sink *sink, uint64_t kept_phys, uint8_t *bytes_ret);
 /**
- * Finds what the boot before has left, of its variable's bytes; ram tells what of memory may be
+ * Finds what an earlier boot has left, of its variable's bytes; ram tells what of memory may be
  * read. is_after_ret: it is from memory, and holds what was told behind the switch. False if there
- * is nothing that is whole.
+ * is nothing that is whole, and of this version.
  */
 bool last_boot_find(const uint8_t *bytes, size_t count, const struct memory_map *ram,
                     struct photo_kept *kept_ret, bool *is_after_ret)
     __attribute__((warn_unused_result));
-/** The lines of a file that cr3scope analyze reads; returns their bytes, 0: the stream is of no
- * use. */
+/** The lines of a file that cr3scope analyze reads; returns their bytes. */
 size_t last_boot_lines(const struct photo_kept *kept, struct photo *photo, char *lines_ret);

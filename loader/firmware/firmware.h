@@ -88,8 +88,8 @@ void firmware_display_clear(struct firmware *firmware);
 void firmware_display_wait(struct firmware *firmware);
 
 /* firmware_variable.c */
-/** Reads what the boot before this one has left; returns its bytes, 0: none, or more than have
- * room. */
+/** Reads what the last boot that left something has left; returns its bytes, 0: none, or more than
+ * have room. */
 size_t firmware_variable_read(struct firmware *firmware, void *bytes_ret, size_t size);
 /** Leaves bytes for the next boot; none: what was left is removed. */
 EFI_STATUS firmware_variable_write(struct firmware *firmware, const void *bytes, size_t count);

@@ -42,6 +42,15 @@ def test_every_kind_that_the_reader_knows_has_a_number() -> None:
     assert set(HANDLERS) <= set(KINDS)
 
 
+def test_every_key_that_is_written_has_a_number() -> None:
+    written: set[str] = set()
+    for part in ("trace", "loader", "kernel"):
+        for source in (ROOT / part).rglob("*.c"):
+            written.update(re.findall(r'trace_(?:text|hex|list|data)\([^"]{1,60}, *"([a-z0-9_]+)"', source.read_text()))
+    of_checks = {"detail", "pass", "fail"}  # which are left out on purpose
+    assert {"vector", "why", "serial"} <= written and written - of_checks <= set(WORDS)
+
+
 def test_records_come_back_with_numbers_and_checksums(tmp_path: Path) -> None:
     data = stream(BEGIN, ("error", {"where": "request", "what": "no%20root"}))
     capture = read_photos([scanned(tmp_path, reversed(frames(data, 12)))])

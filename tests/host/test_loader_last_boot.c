@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "evidence/last_boot.h"
+#include "trace/crc32.h"
 #include "trace/paging.h"
 
 static struct screen_sink sink;
@@ -75,6 +76,35 @@ static void memory_of_another_boot_or_none_is_not_taken(void **state) {
     assert_false(is_after);
 }
 
+/* "No memory is kept" is no address: where the map has a page 0, it need not be mapped. */
+static void page_zero_is_not_read(void **state) {
+    (void)state;
+    struct photo_kept kept;
+    bool is_after = true;
+    (void)before_the_switch();
+    struct memory_descriptor low = {.type = 7, .pages = LAST_BOOT_PAGES};
+    struct memory_map ram = {(const uint8_t *)&low, sizeof(low), sizeof(low), 1};
+    size_t bytes = last_boot_pack(&sink, 0, variable);
+    assert_true(last_boot_find(variable, bytes, &ram, &kept, &is_after));
+    assert_false(is_after);
+}
+
+/* The variable is that of whichever loader ran last. */
+static void a_stream_of_another_version_is_nothing(void **state) {
+    (void)state;
+    struct photo_kept kept;
+    struct memory_map ram = ram_of(7);
+    bool is_after;
+    size_t bytes = before_the_switch();
+    uint8_t *stream = variable + 16 + 20;
+    assert_true(last_boot_find(variable, bytes, &ram, &kept, &is_after));
+    stream[0]++;
+    uint32_t crc = crc32_update(0, stream, kept.stream_bytes + kept.text_bytes);
+    memcpy(stream - 4, &crc, 4);
+    assert_true(photo_kept(variable + 16, bytes - 16, &kept));
+    assert_false(last_boot_find(variable, bytes, &ram, &kept, &is_after));
+}
+
 static void a_variable_of_somebody_else_is_nothing(void **state) {
     (void)state;
     struct photo_kept kept;
@@ -94,7 +124,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_of_the_same_boot_tells_more),
         cmocka_unit_test(memory_of_another_boot_or_none_is_not_taken),
+        cmocka_unit_test(page_zero_is_not_read),
         cmocka_unit_test(a_variable_of_somebody_else_is_nothing),
+        cmocka_unit_test(a_stream_of_another_version_is_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

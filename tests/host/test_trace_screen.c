@@ -105,6 +105,52 @@ static void records_without_a_number_or_room_are_counted(void **state) {
         photo_record(&photo, "@c3s1 0 begin producer=some version=words #0\n", 45);
     }
     assert_true(photo.lost > 2 && photo.used <= PHOTO_BYTES);
+    photo.lost = UINT16_MAX; /* never "none" again */
+    photo_record(&photo, "@c3s1 0 strange a=b #0\n", 23);
+    assert_int_equal(photo.lost, UINT16_MAX);
+}
+
+static void record(const char *line) {
+    photo_record(&photo, line, strlen(line));
+}
+
+static void a_dump_without_an_end_leaves_out_nothing_else(void **state) {
+    (void)state;
+    photo_init(&photo);
+    record("@c3s1 0 dump id=old cr3=1000 levels=4 #0\n");
+    record("@c3s1 1 d o=0 b=AAAA #0\n");
+    assert_int_equal(photo.used, 0);
+    record("@c3s1 2 error where=dump what=full #0\n");
+    size_t used = photo.used;
+    assert_true(used != 0);
+    record("@c3s1 3 memory name=code phys=1000 #0\n");
+    record("@c3s1 4 d o=0 b=AAAA #0\n");
+    record("@c3s1 5 fault by=safe-idt vector=e #0\n");
+    assert_true(photo.used > used + 8 && photo.fault_used != 0 && photo.lost == 0);
+    used = photo.used;
+    record("@c3s1 6 dump id=old cr3=1000 levels=4 #0\n");
+    record("@c3s1 7 dump-end id=old pages=1 bytes=0 crc=0 #0\n");
+    assert_int_equal(photo.used, used);
+}
+
+static void a_full_stream_with_an_exception_is_adopted(void **state) {
+    (void)state;
+    static uint8_t stream[PHOTO_KEPT_BYTES], copy[PHOTO_KEPT_BYTES];
+    static struct photo again;
+    photo_init(&photo);
+    while (photo.lost == 0) {
+        record("@c3s1 0 begin producer=some version=words #0\n");
+    }
+    record("@c3s1 1 fault by=safe-idt vector=e error=3 #0\n");
+    size_t size = photo_size(&photo);
+    assert_true(photo.fault_used != 0 && size > PHOTO_HEAD_BYTES + PHOTO_BYTES);
+    photo_read(&photo, 0, stream, size);
+    assert_true(photo_adopt(&again, stream, size));
+    assert_int_equal(photo_size(&again), size);
+    photo_read(&again, 0, copy, size);
+    assert_memory_equal(copy, stream, size);
+    assert_false(
+        photo_adopt(&again, stream, PHOTO_HEAD_BYTES + PHOTO_FAULT_BYTES + PHOTO_BYTES + 1));
 }
 
 static void what_is_kept_is_found_whole_or_not_at_all(void **state) {
@@ -136,6 +182,8 @@ int main(void) {
         cmocka_unit_test(drawing_stays_inside),
         cmocka_unit_test(a_short_text_leaves_room_for_a_code),
         cmocka_unit_test(records_without_a_number_or_room_are_counted),
+        cmocka_unit_test(a_dump_without_an_end_leaves_out_nothing_else),
+        cmocka_unit_test(a_full_stream_with_an_exception_is_adopted),
         cmocka_unit_test(what_is_kept_is_found_whole_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

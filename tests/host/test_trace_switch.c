@@ -220,6 +220,25 @@ static void own_trace_begins_and_ends_so_that_nothing_more_is_due(void **state) 
     finish();
 }
 
+static void a_trace_is_kept_though_there_is_no_screen_or_one_of_no_use(void **state) {
+    (void)state;
+    static uint8_t memory_kept[PHOTO_KEPT_BYTES];
+    for (unsigned has_screen = 0; has_screen <= 1; has_screen++) {
+        struct photo_kept kept;
+        memset(memory_kept, 0, sizeof(memory_kept));
+        start(4);
+        request.begun = NULL;
+        request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+        request.framebuffer.virt = has_screen ? STACK : 0;
+        request.keep = memory_kept;
+        request.keep_bytes = sizeof(memory_kept);
+        expect(CR3SCOPE_OK, "");
+        assert_true(photo_kept(memory_kept, sizeof(memory_kept), &kept));
+        assert_true(kept.stream_bytes > 1000);
+        finish();
+    }
+}
+
 static void findings_stop_nobody_who_asked_only_to_be_warned(void **state) {
     (void)state;
     start(4);
@@ -310,6 +329,7 @@ int main(void) {
         cmocka_unit_test(arguments_are_where_each_convention_has_them),
         cmocka_unit_test(breakpoint_and_interrupt_come_where_the_cpu_meets_them),
         cmocka_unit_test(own_trace_begins_and_ends_so_that_nothing_more_is_due),
+        cmocka_unit_test(a_trace_is_kept_though_there_is_no_screen_or_one_of_no_use),
         cmocka_unit_test(findings_stop_nobody_who_asked_only_to_be_warned),
         cmocka_unit_test(garbage_in_new_tables_leads_the_dump_no_further_than_the_plan),
         cmocka_unit_test(more_new_tables_than_scratch_holds_are_refused),

@@ -269,10 +269,59 @@ static void a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_o
     }
 }
 
+/* The frame buffer is looked up in the tables in force before anything else is held against the
+ * request: a wrong offset must not make that the last word. */
+static void a_screen_is_looked_up_only_where_the_tables_are(void **state) {
+    (void)state;
+    static uint64_t scratch[3 * PAGE_ENTRIES];
+    for (unsigned small = 0; small <= 1; small++) {
+        start(4);
+        request.begun = NULL;
+        request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+        request.read = NULL;
+        request.physical_offset = UINT64_C(0x100000000000);
+        request.framebuffer = (struct cr3scope_framebuffer){
+            .virt = STACK, .width = 640, .height = 480, .pitch = 2560, .bits = 32};
+        request.scratch = small ? scratch : NULL;
+        request.scratch_bytes = 64;
+        expect(small ? CR3SCOPE_BAD_BUFFER : CR3SCOPE_BAD_OFFSET,
+               small ? "scratch memory is too small" : "are not where physical_offset has them");
+        assert_int_equal(scratch[8], 0);
+        finish();
+    }
+}
+
+/* What is drawn is made in the scratch memory: one that is too small is refused, and left alone. */
+static void of_scratch_too_small_nothing_is_drawn(void **state) {
+    (void)state;
+    const uint64_t bytes = 1024 * 768 * 4;
+    static uint64_t scratch[3 * PAGE_ENTRIES];
+    start(4);
+    uint8_t *pixels = aligned_alloc(PAGE_BYTES, bytes);
+    assert_non_null(pixels);
+    for (uint64_t at = 0; at < bytes; at += PAGE_BYTES) {
+        map_both((uint64_t)pixels + at, LEAF_DATA);
+    }
+    request.begun = NULL;
+    request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+    request.framebuffer = (struct cr3scope_framebuffer){
+        .virt = (uint64_t)pixels, .width = 1024, .height = 768, .pitch = 4096, .bits = 32};
+    request.scratch = scratch;
+    request.scratch_bytes = 64;
+    expect(CR3SCOPE_BAD_BUFFER, "scratch memory is too small");
+    for (size_t i = 0; i < sizeof(scratch) / sizeof(scratch[0]); i++) {
+        assert_int_equal(scratch[i], 0);
+    }
+    free(pixels);
+    finish();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_of),
         cmocka_unit_test(every_mistake_is_told_and_nothing_is_changed),
+        cmocka_unit_test(a_screen_is_looked_up_only_where_the_tables_are),
+        cmocka_unit_test(of_scratch_too_small_nothing_is_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

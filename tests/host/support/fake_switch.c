@@ -97,6 +97,9 @@ EXCEPTION_ABI void rehearse_enter(struct switch_probe *probe) {
     }
 }
 
+void cpu_write_back(void) {
+}
+
 void cpu_halt(void) {
     if (fake_cpu_halted != NULL) {
         longjmp(*fake_cpu_halted, 1);

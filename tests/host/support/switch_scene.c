@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../trace/switch_state.h"
+
 struct fake_memory *memory;
 struct recording_sink *recording;
 static struct trace trace;
@@ -31,8 +33,8 @@ void start(unsigned depth) {
     assert_true(trace_add_sink(&trace, &recording->sink));
     map_both((uint64_t)switch_first, ENTRY_PRESENT);
     map_both((uint64_t)exception_stubs, ENTRY_PRESENT);
-    for (uint64_t page = 0; page < 8; page++) {
-        map_both((uint64_t)buffer + page * PAGE_BYTES, LEAF_DATA);
+    for (uint64_t at = 0; at < sizeof(struct switch_state); at += PAGE_BYTES) {
+        map_both((uint64_t)buffer + at, LEAF_DATA);
     }
     fake_switch_map(memory, FAKE_NEW_ROOT, depth, STACK, 0x300000, LEAF_DATA);
     fake_switch_map(memory, FAKE_NEW_ROOT, depth, KERNEL, 0x400000, ENTRY_PRESENT);

@@ -57,6 +57,8 @@ uint64_t cpu_read_dr6(void);
 void cpu_write_dr6(uint64_t value);
 /** Calls the handler of NMIs that is in force. */
 void cpu_raise_nmi(void);
+/** All that caches hold goes to memory. Needs CPL 0. */
+void cpu_write_back(void);
 /** Interrupts off, for ever. */
 __attribute__((noreturn)) void cpu_halt(void);
 

@@ -33,7 +33,9 @@ size_t photo_size(const struct photo *photo);
 /** Copies count bytes of the stream from `at` on; both within photo_size. */
 void photo_read(const struct photo *photo, size_t at, uint8_t *bytes_ret, size_t count);
 
-/** Takes over a stream, as photo_read gives it. False if it is none, or too long. */
+/** Whether bytes are a stream of this version, and no longer than one. */
+bool photo_is_stream(const uint8_t *stream, size_t count);
+/** Takes over a stream, as photo_read gives it. False if it is none. */
 bool photo_adopt(struct photo *photo_ret, const uint8_t *stream, size_t count)
     __attribute__((warn_unused_result));
 

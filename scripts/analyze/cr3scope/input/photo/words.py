@@ -18,6 +18,6 @@ WORDS = (
         " vector outcome value attempts by rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15"
         " on off warn stop handoff ok read write fetch interrupt yes no none loader safe-idt wb wt uc- uc wp wc r-x r-- rw- rwx rodata"
         " data stack guard boot-info memory-map initrd framebuffer tables recursive trampoline gdt idt tss ist code GenuineIntel"
-        " AuthenticAMD full loader.efi kernel.elf total state later apic_id"
+        " AuthenticAMD full loader.efi kernel.elf total state later apic_id why serial"
     ).split(),
 )  # fmt: skip
