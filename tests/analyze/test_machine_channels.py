@@ -11,7 +11,7 @@ import pytest
 from analyze.fake_qemu import SCREEN, trace_record
 
 from cr3scope.input.logs.screen import read_screen
-from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.qmp import QemuLeft, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.x86.access import Fault
 
@@ -160,3 +160,12 @@ def test_registers_are_read_from_the_monitor(pair: tuple[Qmp, socket.socket]) ->
     reply = {"return": text, "id": "human-monitor-command"}
     qemu.sendall(json.dumps(reply).encode() + b"\n")
     assert client.registers() == {"RAX": 1, "R8": 255, "RFL": 0x46, "HLT": 1}
+
+
+def test_a_qemu_that_has_ended_is_told_from_one_that_does_not_answer(pair: tuple[Qmp, socket.socket]) -> None:
+    """A guest may end in the moment in which something is asked: that is no failure of the question."""
+    client, qemu = pair
+    qemu.close()
+    for _ in range(2):  # its end is read, then the socket is written to in vain
+        with pytest.raises(QemuLeft):
+            client.execute("stop")

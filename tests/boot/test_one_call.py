@@ -276,6 +276,6 @@ def test_what_is_foreseen_of_a_mistake_is_what_the_cpu_does(number: int, tmp_pat
     rules = [finding["rule"] for finding in run.verdict["findings"]]
     assert rule in rules[:2] and run.verdict["agreement"] is (None if number in _UNSEEN else True), run.explain()
     refused = next((step for step in run.verdict["rehearsal"]["steps"] if step["outcome"] == "fault"), None)
-    seen = run.verdict["observation"]["first"]
+    seen = (run.verdict["observation"] or {"first": None})["first"]
     if refused is not None and seen is not None:
         assert [refused[key] for key in ("vector", "error_code", "cr2")] == [seen[key] for key in ("vector", "error_code", "cr2")]

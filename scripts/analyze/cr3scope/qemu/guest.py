@@ -27,7 +27,7 @@ from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.gdb_stub import StubClosed
-from cr3scope.qemu.qmp import Listener, Qmp, QmpError
+from cr3scope.qemu.qmp import Listener, QemuLeft, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
 from cr3scope.qemu.signals import HURRY_SECONDS, Signals
@@ -294,6 +294,8 @@ class _Watcher:
             return
         try:
             switch.search(self._qmp)
+        except QemuLeft:  # a guest that has ended in this moment; why is seen elsewhere
+            pass
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch is not looked at: {error}")
         if switch.stub is not None:
@@ -314,7 +316,7 @@ class _Watcher:
             self.outcome.held = str(error)
             self._end(Reason.HELD)
             is_all = True
-        except StubClosed:  # before any switch; why it has ended is seen elsewhere
+        except (StubClosed, QemuLeft):  # before any switch; why it has ended is seen elsewhere
             is_all = True
         except QmpError as error:
             self.outcome.notes.append(f"the loader's switch was not looked at: {error}")

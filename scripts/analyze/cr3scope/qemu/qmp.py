@@ -31,6 +31,16 @@ class QmpError(MemoryUnavailable):
     """QEMU does not answer, or refuses a command."""
 
 
+class QemuLeft(QmpError):
+    """It has hung up: most often because it has ended."""
+
+
+def _lost(command: str, error: OSError) -> QmpError:
+    """What is to be said of a socket that fails."""
+    kind = QemuLeft if isinstance(error, ConnectionError) else QmpError
+    return kind(f"{command}: {error.strerror}")
+
+
 def _version(greeting: dict[str, Any]) -> tuple[int, int] | None:
     try:
         told = greeting["QMP"]["version"]["qemu"]
@@ -209,7 +219,7 @@ class Qmp:
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError as error:
-            raise QmpError(f"{message['execute']}: {error.strerror}") from error
+            raise _lost(message["execute"], error) from error
 
     def _wait(self, until: float, command: str) -> None:
         left = until - time.monotonic()
@@ -221,9 +231,9 @@ class Qmp:
             ready = select.select(watched, [], [], left)[0]
             data = self._socket.recv(_PIECE) if self._socket in ready else None
         except OSError as error:
-            raise QmpError(f"{command}: {error.strerror}") from error
+            raise _lost(command, error) from error
         if data == b"":
-            raise QmpError(f"{command}: QEMU has left")
+            raise QemuLeft(f"{command}: QEMU has left")
         if data:
             self._take(data)
         if self._cancel in ready:
