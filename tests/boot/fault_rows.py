@@ -119,8 +119,12 @@ def boot_row(folder: Path, row: Row, form: str) -> Judged:
 
 def of_row(row: Row, form: str) -> dict[str, str]:
     """Return the words for such a boot."""
-    needed = TWO_CPUS if row.inject.startswith(OTHER_CPUS) else {}
-    return {"inject": row.inject, "config": FORMS[form], **MACHINES.get(row.inject, needed)}
+    return {"inject": row.inject, "config": FORMS[form], **machine_of(row)}
+
+
+def machine_of(row: Row) -> dict[str, str]:
+    """Return the settings that a row needs beside its fault."""
+    return MACHINES.get(row.inject, TWO_CPUS if row.inject.startswith(OTHER_CPUS) else {})
 
 
 def judge(row: Row, form: str, run: Run) -> Judged:

@@ -119,8 +119,8 @@ def test_a_front_end_gets_the_verdict_at_the_switch(tmp_path: Path) -> None:
 
 def test_a_front_end_gets_an_error_as_an_error(tmp_path: Path) -> None:
     with front_end(tmp_path, None) as gdb_mi:
-        told = gdb_mi.ask('-interpreter-exec console "cr3scope check"')
-        assert '^error,msg="cr3scope check: the guest is in real mode' in told, told
+        told = gdb_mi.ask('-interpreter-exec console "cr3scope maps"')
+        assert '^error,msg="cr3scope maps: the guest is in real mode' in told, told
 
 
 def test_any_gdb_comes_to_the_switch_of_a_debug_server(tmp_path: Path) -> None:
