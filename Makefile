@@ -198,7 +198,7 @@ $(BUILD)/deps-%.stamp: scripts/boot/deps scripts/boot/packages
 build: $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf ## build loader and kernel
 
 # The letters that are drawn on a screen, of a console font: FONT=file.psf for another one.
-SCREEN_FONT := $(BUILD)/generated/screen_font.h
+override SCREEN_FONT := $(BUILD)/generated/screen_font.h
 $(SCREEN_FONT): scripts/boot/screen_font.py
 	@python3 $< $@ $(if $(FONT),$(call quoted,$(FONT)))
 $(BUILD)/loader/trace/screen.c.o $(BUILD)/kernel/trace/screen.c.o: $(SCREEN_FONT)

@@ -51,7 +51,7 @@ class Run:
 
 
 def takes_all() -> bool:
-    """Whether tests over many seeds and forms take all of them: CI does, `make test` a sample."""
+    """Whether tests over many seeds and forms take all of them; `make test` takes a sample."""
     return os.environ.get("CR3SCOPE_TEST_ALL", "") == "1"
 
 

@@ -23,7 +23,7 @@ from cr3scope.input.capture.reader import read_capture
 from cr3scope.x86.exceptions import name
 from gdb_session import session, unwrapped
 
-SAMPLE, SAMPLE_OF_ALL = 20, 4  # of how many rows `make test` takes one, and CI; `make test-doors` takes all
+SAMPLE, SAMPLE_OF_ALL = 20, 4  # of how many rows `make test` takes one, and with CR3SCOPE_TEST_ALL; `make test-doors` takes all
 EVERY_ROW = "CR3SCOPE_TEST_DOORS"
 UNREHEARSED = "safe_idt=on"  # a rehearsal loads CR3 for each step: who traces nothing makes none, and gdb would stop in it
 
