@@ -113,8 +113,8 @@ faults: ## list the faults that INJECT= takes
 	@$(MAKE) --no-print-directory -s $(BUILD)/host/list_faults
 	@$(BUILD)/host/list_faults | awk -F'\t' '{printf "  %-36s %s\n", $$1, $$2}'
 
-# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. A test waits for its guest
-# half of its time: more processes than there are processors.
+# Of tests that share what is dear to set up (pytest.mark.xdist_group) one process takes all. Tests wait for their
+# guests: more processes than there are processors. With seven for two both were busy all the time.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 7 / 2)
 # Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
