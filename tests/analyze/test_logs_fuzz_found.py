@@ -220,6 +220,22 @@ def test_code_that_went_on_after_another_cpu_was_started_anew_went_on(tmp_path: 
     assert document["verdict"] == "healthy", words
 
 
+def test_an_interrupt_of_another_cpu_between_the_triple_fault_and_the_reset_begins_no_boot(tmp_path: Path) -> None:
+    """Neither has a task register: firmware has none. Seen where the host was busy."""
+    machine, boot_cpu = Machine(0), cpu(0, task=(0, 0, 0xFFFF), cr3=0x6000)
+    dead = cpu(1, task=(0, 0, 0xFFFF), gates={})
+    at_start = Reset((at_reset(), at_reset()), 2)
+    tick(machine, boot_cpu)
+    machine.raise_(dead, PF, 0x10, 0x20_1000, "fetch")
+    tick(machine, boot_cpu)
+    told = [at_start, *machine.happened, Reset((boot_cpu, dead), 1)]
+    document, words = judged(tmp_path, told, VERSIONS[0], items="both")
+    seen = document["observation"]
+    assert seen["cpu"] == "CPU 1 of 2: at the reset it had the registers of the last exception", words
+    assert "boots" not in seen or seen["boots"] == 1, words
+    assert (seen["outcome"], seen["fatal"]["vector"]) == ("triple-fault", PF)
+
+
 def test_a_record_that_lost_its_announcement_is_no_double_fault_where_the_next_was_raised_while_nothing_was_delivered(
     tmp_path: Path,
 ) -> None:

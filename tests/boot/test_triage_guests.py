@@ -14,7 +14,7 @@ from boot.guest import qemu_command, watch
 from boot.reference import ROOT, make
 from boot.verbs import cr3scope
 
-SECONDS = 40
+SECONDS = 120
 AP = "foreign/smp/ap_loads_bad_cr3"
 
 

@@ -59,7 +59,7 @@ hbreak *$_
 continue
 """
 HANDLER_REACH = 64
-PROBED = r"raised in probe_run|caught #PF \(error 0011: instruction fetch, present\)"
+PROBED = r"raised in probe_run|#PF \(error 0011: instruction fetch, present\)"
 
 EVERY = 4  # of how many rules and pairs `make test` takes one
 # Of two mended causes the first alone is mended: then the second strikes.

@@ -26,7 +26,10 @@ def boots_of(log: LogFile) -> list[LogPart]:
     """Return the parts of a log, in its order, each with the word of its end; the last ones of very many."""
     starts = [0]
     quiet = 0  # nothing has happened between the last start and here
-    for place, sign in _signs(log):
+    signs = _signs(log)
+    # With -d cpu_reset the machine's reset is in the log: what comes before it is of the boot that died.
+    tells_resets = any(sign == RESET for _, sign in signs) or log.find(RESET, 0, WINDOW) >= 0
+    for place, sign in signs:
         if place < starts[-1]:
             continue  # of the same reset
         if sign == RESET and _next(log, quiet, place) is None:
@@ -41,7 +44,8 @@ def boots_of(log: LogFile) -> list[LogPart]:
         following = _next(log, place + len(sign), log.size)  # the registers at a reset are of the boot before it
         if following is None:
             break
-        if log.find(RESET, place, following) < 0 and _is_of_another_cpu(log, starts[-1], place, following):
+        is_reset = log.find(RESET, place, following) >= 0
+        if not is_reset and (tells_resets or _is_of_another_cpu(log, starts[-1], place, following)):
             continue  # another CPU, which has not been told yet
         starts.append(following)
         quiet = following
