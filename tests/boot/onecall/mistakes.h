@@ -90,7 +90,7 @@ static void say(const char *text) {
 /* Of the machine, before and after: registers, and sums over memory. */
 struct machine {
     struct cr3scope_i_cpu_state cpu;
-    uint64_t debug_status, vector_register[2];
+    uint64_t debug_status, debug_control, breakpoints[2], vector_register[2];
     uint64_t tables, mapped, image;
 };
 
@@ -112,6 +112,9 @@ __attribute__((noinline)) static void look(struct machine *seen, uint64_t base, 
     __builtin_memset(seen, 0, sizeof(*seen));
     cr3scope_i_cpu_read(&seen->cpu);
     seen->debug_status = cr3scope_i_cpu_read_dr6();
+    seen->debug_control = cr3scope_i_cpu_read_dr7();
+    __asm__("mov %%db0, %0" : "=r"(seen->breakpoints[0]));
+    __asm__("mov %%db1, %0" : "=r"(seen->breakpoints[1]));
     __asm__ volatile("movups %%xmm0, %0" : "=m"(seen->vector_register));
     seen->tables = sum(pool, sizeof(pool), ACCESSED_AND_DIRTY);
     seen->mapped = sum(stack, sizeof(stack), 0) + 3 * sum(code, sizeof(code), 0) +

@@ -27,6 +27,7 @@ from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
 from cr3scope.x86.standing import Standing
 
 if TYPE_CHECKING:  # what a log alone never needs: numpy
+    from cr3scope.input.capture.records import RefusedRegister
     from cr3scope.model.rehearsed import RehearsedStep
 
 SCHEMA = "cr3scope.verdict/1"
@@ -138,14 +139,21 @@ def _rehearsal(rehearsal: Rehearsal | None) -> dict[str, object] | None:
     return {
         "state": rehearsal.end.value,
         "why": rehearsal.why,
+        "refused": _register(rehearsal.refused),
         "agreement": rehearsal.agreement,
         "steps": [_rehearsed(step) for step in rehearsal.steps],
     }
 
 
+def _register(refused: RefusedRegister | None) -> dict[str, object] | None:
+    if refused is None:
+        return None
+    return {"register": refused.name, "value": _hex(refused.value), "vector": refused.vector, "error_code": refused.error}
+
+
 def _rehearsed(tried: RehearsedStep) -> dict[str, object]:
     record, fault = tried.record, tried.fault
-    outcome = "untried" if not record.is_tried else "ok" if fault is None else "fault"
+    outcome = "untried" if not record.is_tried or tried.interrupted else "ok" if fault is None else "fault"
     return {
         "step": record.step,
         "name": tried.step.name,
