@@ -10,7 +10,7 @@
 #define MOVAPS_ALIGN 16u
 #define STEPPED_BYTES 4u
 #define DEBUG_ENABLED UINT64_C(0xff) /* of DR7: L0 to G3 (Intel SDM volume 3B, 19.2.4) */
-#define INSTRUCTION_BYTES 15u /* at most (Intel SDM volume 2A, 2.3.11) */
+#define INSTRUCTION_BYTES 15u        /* at most (Intel SDM volume 2A, 2.3.11) */
 
 /* What has a message on its stack is not inlined: that would lie on the stack of all that its
  * caller calls. */

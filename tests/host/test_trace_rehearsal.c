@@ -164,8 +164,8 @@ static void refuse_all(struct switch_probe *probe) {
 }
 
 /* The switch would end where the CPU refuses: a finding. */
-static void of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed(
-    void **state) {
+static void
+of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed(void **state) {
     (void)state;
     start_rehearsal(4);
     fake_rehearse = refuse_all;

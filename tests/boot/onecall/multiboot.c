@@ -133,7 +133,7 @@ __attribute__((noreturn)) static void rehearse_what_is_refused(uint64_t base, ui
     for (unsigned i = 0; i < LOADS; i++) {
         uint8_t *at = first_of(&loads[i]);
         build(base, bytes);
-        at[1] = 0x0b;                    /* ud2 */
+        at[1] = 0x0b; /* ud2 */
         unsigned status = check_one(base, bytes);
         at[1] = loads[i].bytes[1];
         say(status == CR3SCOPE_FINDING ? "checked 00 status 01\r\n" : "checked 00 status 99\r\n");
