@@ -370,7 +370,7 @@ $(BUILD)/examples/pe%efi: trace/examples/pe/loader.c $(EXAMPLE_SOURCES)
 
 $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES) loader/uefi.ld $(BUILD)/linker
 	@mkdir -p $(@D)
-	@$(TARGET_CC) $(LOADER_CFLAGS) -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) $(LOADER_CFLAGS) -UCR3SCOPE_SCREEN -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
 	$(call link_efi,$(@:.elf=.o),$@)
 
 # Many mistakes, checked one after another (tests/boot/onecall/).

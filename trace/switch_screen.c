@@ -266,6 +266,10 @@ static void range_line(struct screen_sink *sink, const struct cr3scope_request *
         }
         message_start(&line, "  it is in the range ");
         message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
+        if (range->caller != 0) {
+            message_text(&line, ", mapped by the code before ");
+            message_hex(&line, range->caller);
+        }
         screen_sink_line(sink, line.text);
         return;
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import subprocess
@@ -47,6 +48,9 @@ def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Pa
     assert _NOTHING in first and _AFTER in second
     died = next(line for line in first.splitlines() if b": halted" in line)
     assert b"cr3scope: last: " + died.strip() in second
+    mapped = re.search(rb" map name=kernel%20text .* caller=([0-9a-f]+) ", first)
+    assert mapped is not None
+    assert b"it is in the range kernel text, mapped by the code before 0x" + mapped[1] in second
     kept = tmp_path / "cr3scope.lst"
     subprocess.run(["mcopy", "-i", run / "disk.img", "::/cr3scope.lst", kept], check=True, timeout=60)
     verdict = analyze(read_photos([kept]))

@@ -60,12 +60,14 @@ static void build(uint64_t base, uint64_t bytes) {
                                         KERNEL_BYTES,
                                         (uint64_t)code,
                                         CR3SCOPE_READ | CR3SCOPE_EXECUTE,
+                                        0,
                                         0};
     ranges[1] = (struct cr3scope_range){
-        "stack 0", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE, 0};
+        "stack 0", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE,
+        0,         0};
     ranges[2] = (struct cr3scope_range){"boot info",    "boot-info",   INFO, PAGE,
-                                        (uint64_t)info, CR3SCOPE_READ, 0};
-    ranges[3] = (struct cr3scope_range){"guard 0", "guard", STACK - PAGE, PAGE, 0, 0, 0};
+                                        (uint64_t)info, CR3SCOPE_READ, 0,    0};
+    ranges[3] = (struct cr3scope_range){"guard 0", "guard", STACK - PAGE, PAGE, 0, 0, 0, 0};
     accesses[0] =
         (struct cr3scope_access){"boot info magic", CR3SCOPE_READS, INFO, 8, 0, KERNEL + 0x10};
     accesses[1] = (struct cr3scope_access){
