@@ -6,6 +6,7 @@ Addresses and entry values are hex strings, because JSON numbers lose bits over 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding
@@ -33,9 +34,29 @@ if TYPE_CHECKING:  # what a log alone never needs: numpy
 SCHEMA = "cr3scope.verdict/1"
 
 
-def render(verdict: Verdict, is_indented: bool = True) -> str:
-    """Return the verdict as one JSON document, with a final newline; not indented, it is one line."""
-    return json.dumps(as_dict(verdict), indent=2 if is_indented else None) + "\n"
+@dataclass(frozen=True, slots=True)
+class HeardBoot:
+    """Which of the boots that were heard at a console a verdict is on. ``total``: bytes that were heard; ``ended``: why it was judged."""
+
+    number: int
+    capture: str
+    total: int
+    seconds: float
+    ended: str
+
+
+def render(verdict: Verdict, is_indented: bool = True, heard: HeardBoot | None = None) -> str:
+    """Return the verdict as one JSON document, with a final newline; not indented, it is one line.
+
+    ``heard``: of a boot that was heard at a console, which one it is.
+    """
+    document = as_dict(verdict) | ({} if heard is None else {"heard": _heard(heard)})
+    return json.dumps(document, indent=2 if is_indented else None) + "\n"
+
+
+def _heard(boot: HeardBoot) -> dict[str, object]:
+    seconds = round(boot.seconds, 3)
+    return {"number": boot.number, "capture": boot.capture, "bytes": boot.total, "seconds": seconds, "ended": boot.ended}
 
 
 def as_dict(verdict: Verdict) -> dict[str, object]:
