@@ -291,6 +291,15 @@ def test_planned_register_that_the_cpu_refuses_is_named_before_the_switch(tmp_pa
         assert (one.verdict.rehearsal.refused.name, one.verdict.rehearsal.refused.vector) == (name, 6)
 
 
+@pytest.mark.parametrize("stride", [1, 4])
+def test_trace_goes_through_a_uart_in_memory(stride: int, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    done = subprocess.run([*multiboot_command("uart", str(stride)), "-serial", f"file:{said}"], timeout=_SECONDS)
+    capture = read_capture(said.read_bytes())
+    assert done.returncode == DEBUG_EXIT_PASS and said.read_bytes().endswith(b"all through memory\r\n"), said.read_bytes()[-300:]
+    assert capture.damage == [] and analyze(capture).status is Status.HEALTHY
+
+
 def test_rehearsal_with_a_second_cpu_waiting_agrees(tmp_path: Path) -> None:
     run = judge(tmp_path, [*multiboot_command("mistakes", "rehearse 12"), "-smp", "2"], _SECONDS)
     assert run.verdict["rehearsal"]["agreement"] is True and run.verdict["agreement"] is True, run.explain()
