@@ -52,6 +52,34 @@ void switch_screen_line(struct switch_state *state, const char *line) {
     }
 }
 
+/* In which range it is, and who mapped it; the name alone says little where nobody has told. */
+static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
+                       uint64_t virt, bool needs_caller) {
+    for (size_t i = 0; i < request->range_count; i++) {
+        const struct cr3scope_range *range = &request->ranges[i];
+        struct message line;
+        if (virt - range->virt >= range->bytes || (needs_caller && range->caller == 0)) {
+            continue;
+        }
+        message_start(&line, "  it is in the range ");
+        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
+        if (range->caller != 0) {
+            message_text(&line, ", mapped by the code before ");
+            message_hex(&line, range->caller);
+        }
+        screen_sink_line(sink, line.text);
+        return;
+    }
+}
+
+void switch_screen_range(struct switch_state *state, const struct cr3scope_request *request,
+                         uint64_t virt) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    if (sink != NULL) {
+        range_line(sink, request, virt, true);
+    }
+}
+
 static bool overlap(uint64_t first, uint64_t bytes, uint64_t other, uint64_t other_bytes) {
     return first - other < other_bytes || other - first < bytes;
 }
@@ -256,25 +284,6 @@ static void walk_lines(struct switch_state *state, struct screen_sink *sink,
     }
 }
 
-static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
-                       uint64_t virt) {
-    for (size_t i = 0; i < request->range_count; i++) {
-        const struct cr3scope_range *range = &request->ranges[i];
-        struct message line;
-        if (virt - range->virt >= range->bytes) {
-            continue;
-        }
-        message_start(&line, "  it is in the range ");
-        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
-        if (range->caller != 0) {
-            message_text(&line, ", mapped by the code before ");
-            message_hex(&line, range->caller);
-        }
-        screen_sink_line(sink, line.text);
-        return;
-    }
-}
-
 static void show_in_turn(struct screen_sink *sink, struct qr *qr) {
     uint32_t pictures = screen_sink_show(sink, 0, qr);
     for (uint32_t turn = 1; pictures > 1 && turn <= ROUNDS * pictures; turn++) {
@@ -305,7 +314,7 @@ void switch_screen_fault(struct switch_state *state, const struct exception_fram
     screen_sink_line(sink, line);
     if (frame->vector == VECTOR_PAGE_FAULT) {
         walk_lines(state, sink, &paging, virt, frame->error_code);
-        range_line(sink, request, virt);
+        range_line(sink, request, virt, false);
     }
     keep_trace(state, sink, request);
     show_in_turn(sink, work_of(state));

@@ -9,6 +9,10 @@
 void switch_screen_open(struct switch_state *state, const struct cr3scope_request *request);
 /** One more line to be drawn, which no sink is told. */
 void switch_screen_line(struct switch_state *state, const char *line);
+/** One more line to be drawn: in which range a refused address is, and by whom that was mapped, if
+ * the request tells. */
+void switch_screen_range(struct switch_state *state, const struct cr3scope_request *request,
+                         uint64_t virt);
 /** Draws what the check has found, if anything; keeps the trace, unless the memory for that is of
  * no use, which is told. */
 void switch_screen_checked(struct switch_state *state, const struct cr3scope_request *request,
@@ -28,6 +32,12 @@ static inline void switch_screen_open(struct switch_state *state,
 static inline void switch_screen_line(struct switch_state *state, const char *line) {
     (void)state;
     (void)line;
+}
+static inline void switch_screen_range(struct switch_state *state,
+                                       const struct cr3scope_request *request, uint64_t virt) {
+    (void)state;
+    (void)request;
+    (void)virt;
 }
 static inline void switch_screen_checked(struct switch_state *state,
                                          const struct cr3scope_request *request,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "support/switch_scene.h"
+#include "trace/photo.h"
 
 /* One mistake each, in a request that is right at both depths. */
 struct mistake {
@@ -358,6 +359,35 @@ static void what_is_kept_is_held_against_both_address_spaces(void **state) {
     expect_kept(0x600000, "text", (void *)(UINTPTR_MAX - 8), "keep: nothing is kept at 0x");
 }
 
+/* What is drawn is what is kept: the lines for people. */
+static void finding_is_drawn_with_who_mapped_its_range(void **state) {
+    (void)state;
+    for (unsigned who = 0; who <= 1; who++) {
+        static uint8_t kept_memory[3 * PAGE_BYTES] __attribute__((aligned(4096)));
+        struct photo_kept kept;
+        start(4);
+        for (uint64_t at = 0; at < sizeof(kept_memory); at += PAGE_BYTES) {
+            map_both((uint64_t)kept_memory + at, LEAF_DATA);
+        }
+        fake_switch_map(memory, FAKE_NEW_ROOT, 4, KERNEL, 0x400000,
+                        ENTRY_PRESENT | ENTRY_NO_EXECUTE);
+        request.begun = NULL;
+        request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+        request.keep = kept_memory;
+        request.keep_bytes = sizeof(kept_memory);
+        ranges[0].caller = who != 0 ? 0x1234 : 0;
+        expect(CR3SCOPE_FINDING, "preflight: step 2 ");
+        assert_true(photo_kept(kept_memory, sizeof(kept_memory), &kept));
+        bool is_told = false;
+        for (size_t at = 0; at < kept.text_bytes; at += strlen(kept.text + at) + 1) {
+            is_told = is_told || strcmp(kept.text + at, "  it is in the range text, mapped by the "
+                                                        "code before 0x1234") == 0;
+        }
+        assert_int_equal(is_told, who);
+        finish();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_of),
@@ -365,6 +395,7 @@ int main(void) {
         cmocka_unit_test(a_screen_is_looked_up_only_where_the_tables_are),
         cmocka_unit_test(of_scratch_too_small_nothing_is_drawn),
         cmocka_unit_test(what_is_kept_is_held_against_both_address_spaces),
+        cmocka_unit_test(finding_is_drawn_with_who_mapped_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

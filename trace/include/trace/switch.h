@@ -148,7 +148,8 @@ struct cr3scope_request {
     struct cr3scope_framebuffer framebuffer;
     /* Memory, mapped in the tables in force, that a warm reset spares: the trace is kept in it in
      * the form of the codes (docs/trace-format.md, "Kept"). It is no memory of the buffer, of the
-     * new tables or of a range with contents: else that is told, and nothing is kept. NULL: none. */
+     * new tables or of a range with contents: else that is told, and nothing is kept. NULL: none.
+     */
     void *keep;
     size_t keep_bytes;
 
