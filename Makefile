@@ -345,7 +345,7 @@ EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -
     $(if $(filter %.mistake,$(1)),-DMISTAKE)
 EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
 EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
-    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/climbs.elf $(BUILD)/examples/screen.elf
+    $(BUILD)/examples/mistakes.elf $(BUILD)/examples/mistakes.efi $(BUILD)/examples/climbs.elf $(BUILD)/examples/screen.elf $(BUILD)/examples/uart.elf
 # Its C has no program headers of the boot's: an ELF file of 32 bits is what QEMU's -kernel takes.
 $(BUILD)/examples/multiboot%elf: trace/examples/multiboot/kernel.c trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(EXAMPLE_SOURCES)
 	@mkdir -p $(@D)
@@ -370,14 +370,15 @@ $(BUILD)/examples/pe%efi: trace/examples/pe/loader.c $(EXAMPLE_SOURCES)
 
 $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES) loader/uefi.ld $(BUILD)/linker
 	@mkdir -p $(@D)
-	@$(TARGET_CC) $(LOADER_CFLAGS) -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) $(LOADER_CFLAGS) -UCR3SCOPE_SCREEN -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
 	$(call link_efi,$(@:.elf=.o),$@)
 
 # Many mistakes, checked one after another (tests/boot/onecall/).
 ONECALL_SOURCES := tests/boot/onecall/mistakes.h $(EXAMPLE_SOURCES)
 $(BUILD)/examples/mistakes.elf: tests/boot/onecall/multiboot.c
 $(BUILD)/examples/screen.elf: tests/boot/onecall/screen.c
-$(BUILD)/examples/mistakes.elf $(BUILD)/examples/screen.elf: trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
+$(BUILD)/examples/uart.elf: tests/boot/onecall/uart.c
+$(BUILD)/examples/mistakes.elf $(BUILD)/examples/screen.elf $(BUILD)/examples/uart.elf: trace/examples/multiboot/start.S trace/examples/multiboot/link.ld $(ONECALL_SOURCES)
 	@mkdir -p $(@D)
 	@$(TARGET_CC) $(call EXAMPLE_FLAGS,) -fno-pic -fno-asynchronous-unwind-tables -c $(filter %.c,$^) -o $(@:.elf=.o)
 	@$(TARGET_CC) -c trace/examples/multiboot/start.S -o $(@:.elf=.start.o)

@@ -217,6 +217,13 @@ static bool check_and_trace(void) {
     if (boot.config.last_show) {
         boot.request.keep = (void *)(uintptr_t)firmware_variable_pages(&firmware, LAST_BOOT_PAGES);
         boot.request.keep_bytes = LAST_BOOT_PAGES * PAGE_BYTES;
+        if (boot.request.keep == NULL) {
+            struct message line;
+            message_start(&line, "cr3scope: last: no memory below ");
+            message_hex(&line, FIRMWARE_KEPT_BELOW);
+            message_text(&line, " is free: nothing is kept of what comes behind the switch");
+            firmware_tell(&firmware, line.text);
+        }
     }
     ap_start_prepare(&boot);
     spoil_start(&boot);

@@ -26,6 +26,16 @@ void cpu_write_dr6(uint64_t value) {
     __asm__ volatile("mov %0, %%db6" : : "r"(value));
 }
 
+uint64_t cpu_read_dr7(void) {
+    uint64_t value;
+    __asm__ volatile("mov %%db7, %0" : "=r"(value));
+    return value;
+}
+
+void cpu_write_dr7(uint64_t value) {
+    __asm__ volatile("mov %0, %%db7" : : "r"(value));
+}
+
 void cpu_raise_nmi(void) {
     __asm__ volatile("int $2" : : : "memory");
 }

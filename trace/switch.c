@@ -154,7 +154,7 @@ static enum cr3scope_status check(const struct cr3scope_request *request, bool r
     if (request->begun == NULL) {
         end(state, request, status);
     }
-    switch_screen_checked(state, request, goes_on);
+    switch_screen_checked(state, request, status, goes_on);
     if (goes_on) {
         state->checked = (uint64_t)(uintptr_t)request;
     }

@@ -32,7 +32,7 @@ static void trace_range(struct switch_state *state, const struct cr3scope_range 
         trace_text(state->trace, "rights", rights);
         trace_hex(state->trace, "size", PAGE_BYTES);
         trace_text(state->trace, "type", range->type != NULL ? range->type : "wb");
-        trace_hex(state->trace, "caller", 0); /* who wrote the entries, nobody has told */
+        trace_hex(state->trace, "caller", range->caller);
     }
     trace_close(state->trace);
 }

@@ -1,3 +1,4 @@
+#include "switch_screen.h"
 #include "switch_state.h"
 
 #include "trace/control_registers.h"
@@ -132,6 +133,7 @@ static void walk_plan(struct switch_state *state, const struct cr3scope_request 
             struct message line;
             plan_describe_fault(&line, step, i, &fault);
             found(state, request, &line);
+            switch_screen_range(state, request, step->access.virt);
         }
     }
 }
@@ -215,6 +217,7 @@ static void walk_range(struct switch_state *state, const struct cr3scope_request
             }
         } else if (!page_is_right(state, memory, range, virt, &line)) {
             found(state, request, &line);
+            switch_screen_range(state, request, virt);
             return;
         }
         uint64_t page_last = virt | (access_covers(&state->paging, memory, virt) - 1);

@@ -16,6 +16,10 @@
     .set REHEARSE_VECTORS, 32
     /* Of the first 32: 8, 10 to 14, 17, 21, AMD's 29 and 30 (Intel SDM volume 3A, table 7-1). */
     .set REHEARSE_WITH_ERROR_CODE, 0x60227d00
+    /* Which register is loaded just now: enum rehearsed_register. */
+    .set REHEARSE_CR4, 1
+    .set REHEARSE_EFER_LOAD, 2
+    .set REHEARSE_CR3, 3
 
     .text
     .globl rehearse_enter
@@ -77,9 +81,12 @@ rehearse_code:
     movq %rdx, %rax
     orq $REHEARSE_WRITE_PROTECT, %rax
     movq %rax, %cr0
+    movb $REHEARSE_CR4, rehearse_probe+176(%rip)
     movq rehearse_probe+80(%rip), %rax
     movq %rax, %cr4
+    movb $0, rehearse_probe+176(%rip)
     movq %rdx, %cr0
+    movb $REHEARSE_EFER_LOAD, rehearse_probe+176(%rip)
     /* Only if it differs: where a hypervisor traps it, nobody here could answer. */
     movq rehearse_probe+88(%rip), %rax
     cmpq rehearse_probe+128(%rip), %rax
@@ -89,6 +96,7 @@ rehearse_code:
     shrq $32, %rdx
     wrmsr
 9:
+    movb $REHEARSE_CR3, rehearse_probe+176(%rip)
     movq rehearse_probe+96(%rip), %rax
     leaq rehearse_access(%rip), %rbx
 rehearse_load_root:

@@ -9,7 +9,8 @@
 #define PUSH_BYTES 8u
 #define MOVAPS_ALIGN 16u
 #define STEPPED_BYTES 4u
-#define INSTRUCTION_BYTES 15u /* at most (Intel SDM volume 2A, 2.3.11) */
+#define DEBUG_ENABLED UINT64_C(0xff) /* of DR7: L0 to G3 (Intel SDM volume 3B, 19.2.4) */
+#define INSTRUCTION_BYTES 15u        /* at most (Intel SDM volume 2A, 2.3.11) */
 
 /* What has a message on its stack is not inlined: that would lie on the stack of all that its
  * caller calls. */
@@ -37,6 +38,7 @@ static bool make_access(struct rehearsal *rehearsal, enum probe_kind kind, uint6
     probe->virt = virt;
     probe->kind = (uint64_t)kind;
     probe->entered = 0;
+    probe->loading = REHEARSED_CR0;
     probe->old_cr2 = cpu_read_cr2();
     rehearse_enter(probe);
     if (kind == PROBE_STEP) {
@@ -284,16 +286,38 @@ static OWN_STACK void tell_step(struct rehearsal *rehearsal, const struct cr3sco
 }
 
 /* True if the new root could be loaded, with the control registers that are planned. */
-static bool can_enter(struct rehearsal *rehearsal, struct message *why_ret) {
+static bool can_enter(struct rehearsal *rehearsal) {
     (void)make_access(rehearsal, PROBE_READ, rehearsal->page->probe.entry);
-    if (rehearsal->page->probe.entered != 0) {
-        return true;
+    return rehearsal->page->probe.entered != 0;
+}
+
+/* The switch loads the same values: it would end there. */
+static OWN_STACK void refuse_register(struct switch_state *state,
+                                      const struct cr3scope_request *request,
+                                      const struct switch_probe *probe) {
+    static const char names[][5] = {"cr0", "cr4", "efer", "cr3"};
+    const uint64_t values[] = {probe->new_cr0, probe->new_cr4, probe->new_efer, probe->new_cr3};
+    struct message line;
+    message_start(&line, "rehearsal: the CPU itself refuses the planned ");
+    message_text(&line, names[probe->loading & 3]);
+    message_text(&line, " ");
+    message_hex(&line, values[probe->loading & 3]);
+    message_text(&line, ": vector ");
+    message_decimal(&line, probe->vector);
+    message_text(&line, " error ");
+    message_hex(&line, probe->error_code);
+    trace_open(state->trace, "rehearse");
+    trace_text(state->trace, "state", "refused");
+    trace_text(state->trace, "why", "the CPU itself refuses a planned control register");
+    trace_text(state->trace, "what", names[probe->loading & 3]);
+    trace_hex(state->trace, "value", values[probe->loading & 3]);
+    trace_hex(state->trace, "vector", probe->vector);
+    trace_hex(state->trace, "error", probe->error_code);
+    trace_close(state->trace);
+    if (state->findings++ == 0) {
+        state->why = line;
     }
-    message_start(why_ret, "the CPU itself refuses the planned cr0, cr4, efer or cr3: vector ");
-    message_decimal(why_ret, rehearsal->page->probe.vector);
-    message_text(why_ret, " error ");
-    message_hex(why_ret, rehearsal->page->probe.error_code);
-    return false;
+    switch_state_tell(state, request, line.text);
 }
 
 static OWN_STACK void refuse(struct switch_state *state, const struct cr3scope_request *request,
@@ -328,16 +352,18 @@ static OWN_STACK bool begin(struct rehearsal *rehearsal, const struct cr3scope_r
     if (rehearsal->page != NULL) {
         trace_state(state->trace, "begin",
                     NULL); /* if nothing follows, the CPU did not come back */
-        if (can_enter(rehearsal, &why)) {
+        if (can_enter(rehearsal)) {
             return true;
         }
         clean_up(rehearsal);
+        refuse_register(state, request, &rehearsal->page->probe);
+        return false;
     }
     refuse(state, request, why.text);
     return false;
 }
 
-OWN_STACK void switch_rehearse(struct switch_state *state, const struct cr3scope_request *request) {
+static void rehearse_plan(struct switch_state *state, const struct cr3scope_request *request) {
     struct rehearsal rehearsal;
     rehearsal.state = state;
     rehearsal.memory = table_reader_memory(&state->reader);
@@ -352,5 +378,19 @@ OWN_STACK void switch_rehearse(struct switch_state *state, const struct cr3scope
     }
     clean_up(&rehearsal);
     trace_state(state->trace, "end", NULL);
+}
+
+/* A debugger's breakpoint would be met under an IDT that knows no debugger: one on an instruction
+ * for ever, for its #DB comes before it (Intel SDM volume 3B, 19.3.1.1). */
+OWN_STACK void switch_rehearse(struct switch_state *state, const struct cr3scope_request *request) {
+    uint64_t breakpoints = cpu_read_dr7();
+    bool has_some = (breakpoints & DEBUG_ENABLED) != 0;
+    if (has_some) {
+        cpu_write_dr7(breakpoints & ~DEBUG_ENABLED);
+    }
+    rehearse_plan(state, request);
+    if (has_some) {
+        cpu_write_dr7(breakpoints);
+    }
 }
 #endif

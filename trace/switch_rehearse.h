@@ -24,6 +24,10 @@ enum probe_kind {
     PROBE_ALIGNED = 7, /* movaps from there */
 };
 
+/* Of the planned state, in the order of their names in switch_rehearse.c; switch_rehearse.S knows
+ * the numbers. */
+enum rehearsed_register { REHEARSED_CR0, REHEARSED_CR4, REHEARSED_EFER, REHEARSED_CR3 };
+
 #define PROBE_WENT_THROUGH (~UINT64_C(0))
 
 /* What goes in and comes out; switch_rehearse.S knows the places. */
@@ -40,7 +44,7 @@ struct switch_probe {
     uint64_t old_cr0, old_cr4, old_efer, old_cr2;
     uint64_t old_rsp, old_rip;
     uint64_t vector_register[2];
-    uint64_t unused;
+    uint64_t loading; /* enum rehearsed_register */
     uint64_t cs, ss;
     uint64_t go_cr3; /* back_cr3 with the low bits of the root in force */
     uint64_t entry;

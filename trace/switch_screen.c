@@ -52,20 +52,149 @@ void switch_screen_line(struct switch_state *state, const char *line) {
     }
 }
 
-static void keep_trace(struct screen_sink *sink, const struct cr3scope_request *request) {
-    if (request->keep != NULL &&
+/* In which range it is, and who mapped it; the name alone says little where nobody has told. */
+static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
+                       uint64_t virt, bool needs_caller) {
+    for (size_t i = 0; i < request->range_count; i++) {
+        const struct cr3scope_range *range = &request->ranges[i];
+        struct message line;
+        if (virt - range->virt >= range->bytes || (needs_caller && range->caller == 0)) {
+            continue;
+        }
+        message_start(&line, "  it is in the range ");
+        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
+        if (range->caller != 0) {
+            message_text(&line, ", mapped by the code before ");
+            message_hex(&line, range->caller);
+        }
+        screen_sink_line(sink, line.text);
+        return;
+    }
+}
+
+void switch_screen_range(struct switch_state *state, const struct cr3scope_request *request,
+                         uint64_t virt) {
+    struct screen_sink *sink = screen_sink_of(state->trace);
+    if (sink != NULL) {
+        range_line(sink, request, virt, true);
+    }
+}
+
+static bool overlap(uint64_t first, uint64_t bytes, uint64_t other, uint64_t other_bytes) {
+    return first - other < other_bytes || other - first < bytes;
+}
+
+/* Whether a range has contents of its own. Others, as all of memory at an offset, may cover what is
+ * kept and harm nobody. */
+static bool has_contents(const struct cr3scope_range *range) {
+    static const char roles[][11] = {"text",       "rodata",     "data",   "kernel",
+                                     "stack",      "boot-info",  "initrd", "tables",
+                                     "memory-map", "trampoline", "ist"};
+    for (size_t i = 0; range->role != NULL && i < sizeof(roles) / sizeof(roles[0]); i++) {
+        size_t at = 0;
+        while (roles[i][at] != '\0' && roles[i][at] == range->role[at]) {
+            at++;
+        }
+        if (roles[i][at] == range->role[at]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The memory of the new address space that a page would be kept in; false: in none. */
+static bool is_in_use(const struct cr3scope_request *request, uint64_t phys,
+                      struct message *why_ret) {
+    uint64_t root = request->root & ENTRY_FRAME_MASK;
+    message_start(why_ret, "it is memory of ");
+    if (overlap(phys, PAGE_BYTES, root, PAGE_BYTES) ||
+        overlap(phys, PAGE_BYTES, request->pool_phys, request->pool_bytes)) {
+        message_text(why_ret, "the new page tables");
+        return true;
+    }
+    for (size_t i = 0; i < request->range_count; i++) {
+        const struct cr3scope_range *range = &request->ranges[i];
+        if (has_contents(range) && range->rights != 0 &&
+            overlap(phys, PAGE_BYTES, range->phys, range->bytes)) {
+            message_text(why_ret, "the range ");
+            message_name(why_ret, range->name != NULL ? range->name : "without a name",
+                         PLAN_NAME_BYTES);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Held against the tables in force, by which it is written, and the memory of the new ones, which
+ * would be written over before the switch, or write over what is kept. */
+static bool can_keep(struct switch_state *state, const struct cr3scope_request *request,
+                     struct message *why_ret) {
+    uint64_t virt = (uint64_t)(uintptr_t)request->keep;
+    uint64_t bytes =
+        request->keep_bytes < PHOTO_KEPT_BYTES ? request->keep_bytes : PHOTO_KEPT_BYTES;
+    uint64_t phys;
+    if (virt + bytes < virt || !table_reader_takes(&state->reader, virt, bytes)) {
+        message_start(why_ret, "the tables in force do not let it be written");
+        return false;
+    }
+    if (overlap(virt, bytes, (uint64_t)(uintptr_t)request->buffer, request->buffer_bytes) ||
+        (request->scratch != NULL &&
+         overlap(virt, bytes, (uint64_t)(uintptr_t)request->scratch, request->scratch_bytes))) {
+        message_start(why_ret, "it is memory of the buffer");
+        return false;
+    }
+    for (uint64_t at = virt & ~(PAGE_BYTES - 1); at < virt + bytes; at += PAGE_BYTES) {
+        if (table_reader_reaches(&state->reader, at, 1, &phys) &&
+            is_in_use(request, phys, why_ret)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Not inlined: its messages would lie on the stack of all that follows. */
+static __attribute__((noinline)) void hold_keep(struct switch_state *state,
+                                                const struct cr3scope_request *request) {
+    struct message why;
+    struct message line;
+    state->keeps = false;
+    if (request->keep == NULL) {
+        return;
+    }
+    if (can_keep(state, request, &why)) {
+        state->keeps = true;
+        return;
+    }
+    message_start(&line, "keep: nothing is kept at ");
+    message_hex(&line, (uint64_t)(uintptr_t)request->keep);
+    message_text(&line, ": ");
+    message_text(&line, why.text);
+    switch_state_tell(state, request, line.text);
+}
+
+static void keep_trace(const struct switch_state *state, const struct screen_sink *sink,
+                       const struct cr3scope_request *request) {
+    if (state->keeps &&
         photo_keep(&sink->photo, sink->text, sink->used, request->keep, request->keep_bytes) != 0) {
         cpu_write_back(); /* a reset throws caches away unwritten */
     }
 }
 
+/* Of another request the ranges may be anything, and nobody asks for its boot later. */
+static bool is_judged(enum cr3scope_status checked) {
+    return checked == CR3SCOPE_OK || checked == CR3SCOPE_FINDING || checked == CR3SCOPE_MOVED;
+}
+
 void switch_screen_checked(struct switch_state *state, const struct cr3scope_request *request,
-                           bool goes_on) {
+                           enum cr3scope_status checked, bool goes_on) {
     struct screen_sink *sink = screen_sink_of(state->trace);
     if (sink == NULL) {
         return;
     }
-    keep_trace(sink, request);
+    if (is_judged(checked)) {
+        hold_keep(state, request);
+        keep_trace(state, sink, request);
+    }
     if (goes_on && state->findings == 0) {
         return; /* the screen is the kernel's */
     }
@@ -155,21 +284,6 @@ static void walk_lines(struct switch_state *state, struct screen_sink *sink,
     }
 }
 
-static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
-                       uint64_t virt) {
-    for (size_t i = 0; i < request->range_count; i++) {
-        const struct cr3scope_range *range = &request->ranges[i];
-        struct message line;
-        if (virt - range->virt >= range->bytes) {
-            continue;
-        }
-        message_start(&line, "  it is in the range ");
-        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
-        screen_sink_line(sink, line.text);
-        return;
-    }
-}
-
 static void show_in_turn(struct screen_sink *sink, struct qr *qr) {
     uint32_t pictures = screen_sink_show(sink, 0, qr);
     for (uint32_t turn = 1; pictures > 1 && turn <= ROUNDS * pictures; turn++) {
@@ -200,9 +314,9 @@ void switch_screen_fault(struct switch_state *state, const struct exception_fram
     screen_sink_line(sink, line);
     if (frame->vector == VECTOR_PAGE_FAULT) {
         walk_lines(state, sink, &paging, virt, frame->error_code);
-        range_line(sink, request, virt);
+        range_line(sink, request, virt, false);
     }
-    keep_trace(sink, request);
+    keep_trace(state, sink, request);
     show_in_turn(sink, work_of(state));
 }
 

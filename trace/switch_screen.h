@@ -9,9 +9,14 @@
 void switch_screen_open(struct switch_state *state, const struct cr3scope_request *request);
 /** One more line to be drawn, which no sink is told. */
 void switch_screen_line(struct switch_state *state, const char *line);
-/** Draws what the check has found, if anything; keeps the trace. */
+/** One more line to be drawn: in which range a refused address is, and by whom that was mapped, if
+ * the request tells. */
+void switch_screen_range(struct switch_state *state, const struct cr3scope_request *request,
+                         uint64_t virt);
+/** Draws what the check has found, if anything; keeps the trace, unless the memory for that is of
+ * no use, which is told. */
 void switch_screen_checked(struct switch_state *state, const struct cr3scope_request *request,
-                           bool goes_on);
+                           enum cr3scope_status checked, bool goes_on);
 /** Makes the screen wait while other sinks take the exception. */
 void switch_screen_wait(struct switch_state *state);
 /** Goes back to the root of before, draws the exception, keeps the trace. Only for who halts. */
@@ -28,10 +33,18 @@ static inline void switch_screen_line(struct switch_state *state, const char *li
     (void)state;
     (void)line;
 }
-static inline void switch_screen_checked(struct switch_state *state,
-                                         const struct cr3scope_request *request, bool goes_on) {
+static inline void switch_screen_range(struct switch_state *state,
+                                       const struct cr3scope_request *request, uint64_t virt) {
     (void)state;
     (void)request;
+    (void)virt;
+}
+static inline void switch_screen_checked(struct switch_state *state,
+                                         const struct cr3scope_request *request,
+                                         enum cr3scope_status checked, bool goes_on) {
+    (void)state;
+    (void)request;
+    (void)checked;
     (void)goes_on;
 }
 static inline void switch_screen_wait(struct switch_state *state) {

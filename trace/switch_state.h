@@ -24,6 +24,7 @@ struct switch_state {
     struct trace_sink sink; /* the caller's function */
 #ifdef CR3SCOPE_SCREEN
     struct screen_sink screen;
+    bool keeps; /* the request's `keep` is of use */
 #endif
     char producer[PLAN_NAME_BYTES];
     struct cpu_state cpu;       /* now */

@@ -13,6 +13,7 @@
 
 typedef char probe_lies_where_assembly_has_it
     [__builtin_offsetof(struct rehearsal_page, probe) == REHEARSE_CODE_BYTES &&
+             __builtin_offsetof(struct switch_probe, loading) == 176 &&
              __builtin_offsetof(struct switch_probe, new_tables) == 216 &&
              __builtin_offsetof(struct switch_probe, old_tables) == 256
          ? 1

@@ -93,6 +93,9 @@ bool evidence_trace(struct boot *boot, bool *will_fault_ret) {
     if (status != CR3SCOPE_OK) {
         message_start(&boot->why, cr3scope_reason(&boot->request));
     }
+    /* The trace has them already; who draws an exception tells of them. */
+    boot->request.ranges = boot->space.mapped.ranges;
+    boot->request.range_count = boot->space.mapped.count;
     *will_fault_ret = status == CR3SCOPE_FINDING;
     return status == CR3SCOPE_OK || *will_fault_ret || boot_refuse(boot, "trace");
 }

@@ -93,7 +93,10 @@ void firmware_display_wait(struct firmware *firmware);
 size_t firmware_variable_read(struct firmware *firmware, void *bytes_ret, size_t size);
 /** Leaves bytes for the next boot; none: what was left is removed. */
 EFI_STATUS firmware_variable_write(struct firmware *firmware, const void *bytes, size_t count);
-/** Pages that nobody uses while the machine is on; 0: there are none. */
+/* Firmware works from the top of memory down, and OVMF's first phases below 16 MiB: what lies
+ * between is still there after a warm reset, what lies at the top is not. */
+#define FIRMWARE_KEPT_BELOW (UINT64_C(64) << 20)
+/** Pages below FIRMWARE_KEPT_BELOW that nobody uses while the machine is on; 0: there are none. */
 uint64_t firmware_variable_pages(struct firmware *firmware, size_t pages);
 
 /* firmware_machine.c */

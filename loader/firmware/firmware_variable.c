@@ -8,10 +8,6 @@ static CHAR16 name[] = L"Cr3scopeLast";
 #define ATTRIBUTES                                                                                 \
     (EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS)
 
-/* Firmware works from the top of memory down, and OVMF's first phases below 16 MiB: what lies
- * between is still there after a warm reset, what lies at the top is not. */
-#define KEPT_BELOW (UINT64_C(64) << 20)
-
 size_t firmware_variable_read(struct firmware *firmware, void *bytes_ret, size_t size) {
     UINTN count = size;
     UINT32 attributes;
@@ -26,7 +22,7 @@ EFI_STATUS firmware_variable_write(struct firmware *firmware, const void *bytes,
 }
 
 uint64_t firmware_variable_pages(struct firmware *firmware, size_t pages) {
-    EFI_PHYSICAL_ADDRESS phys = KEPT_BELOW - 1;
+    EFI_PHYSICAL_ADDRESS phys = FIRMWARE_KEPT_BELOW - 1;
     EFI_STATUS status =
         firmware->services->AllocatePages(AllocateMaxAddress, EfiReservedMemoryType, pages, &phys);
     return EFI_ERROR(status) ? 0 : phys;

@@ -97,6 +97,22 @@ static void trace_map(struct address_space *space, const struct mapping *mapping
     trace_close(space->trace);
 }
 
+static void note_range(struct mapped_ranges *mapped, const struct mapping *mapping,
+                       const struct page_range *range, uint64_t caller) {
+    if (mapped->count == MAPPED_RANGES) {
+        return;
+    }
+    struct message *name = &mapped->names[mapped->count];
+    message_start(name, mapping->name);
+    mapped->ranges[mapped->count++] = (struct cr3scope_range){
+        .name = name->text,
+        .virt = range->virt,
+        .bytes = range->last - range->virt + 1,
+        .phys = range->phys,
+        .caller = caller,
+    };
+}
+
 static bool map_pages(struct address_space *space, const struct mapping *mapping, uint64_t offset,
                       uint64_t bytes, uint64_t page_bytes, struct message *why) {
     if (bytes == 0) {
@@ -115,6 +131,7 @@ static bool map_pages(struct address_space *space, const struct mapping *mapping
         return refuse(mapping, status, failed_virt, why);
     }
     trace_map(space, mapping, &range);
+    note_range(&space->mapped, mapping, &range, space->caller);
     return true;
 }
 
@@ -176,6 +193,7 @@ __attribute__((noinline)) bool address_space_create(struct address_space *space,
     space->pool_phys = pool_phys;
     space->pool_pages = pool_pages;
     space->pool_used = 0;
+    space->mapped.count = 0;
     space->table = (struct page_table){
         .levels = levels,
         .allocate = pool_allocate,

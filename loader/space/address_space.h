@@ -12,6 +12,7 @@
 #include "trace/message.h"
 #include "space/page_table.h"
 #include "trace/physical_memory.h"
+#include "trace/switch.h"
 #include "trace/trace.h"
 
 #define LARGE_PAGE_BYTES (UINT64_C(2) << 20)
@@ -34,6 +35,15 @@ struct mapping {
     unsigned largest_level; /* of its leaves, where virt and phys allow: 2 is 2 MiB; 0: 4 KiB */
 };
 
+#define MAPPED_RANGES 64u
+
+/** What is mapped, for who tells of an exception; further ranges are not noted. */
+struct mapped_ranges {
+    struct cr3scope_range ranges[MAPPED_RANGES];
+    struct message names[MAPPED_RANGES];
+    size_t count;
+};
+
 struct address_space {
     struct page_table table;
     struct trace *trace;
@@ -46,6 +56,7 @@ struct address_space {
     bool has_no_execute;      /* the CPU knows bit 63 */
     unsigned write_combining; /* PAT index that holds WC; 0: none, uncached is used */
     uint64_t caller;          /* return address of the call that is under way */
+    struct mapped_ranges mapped;
 };
 
 /**

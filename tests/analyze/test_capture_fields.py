@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[dict[str, Field], dict[str, Field]]] = {
         {"step": 0, "name": "n", "kind": "fetch", "virt": 0, "width": 1, "rip": 0}, {},
     ),
     "preflight": (REFUSED, {"level": 4, "index": 0, "entry": 0x1000, "value": 0}),
-    "rehearse": ({"state": "begin"}, {"why": "no room"}),
+    "rehearse": ({"state": "refused"}, {"why": "no room", "what": "cr4", "value": 0x21, "vector": 13, "error": 0}),
     "rehearsal": ({"step": 0, "outcome": "fault", "vector": 14, "error": 0, "cr2": 0, "virt": 0}, {}),
     "exit": ({"status": 0, "attempts": 1}, {}),
     "fault": ({"by": "safe-idt", **FAULT}, {}),
@@ -54,7 +54,8 @@ KINDS: dict[str, tuple[dict[str, Field], dict[str, Field]]] = {
 
 # What a number or a word may not be, though it has the form of one.
 ABSURD: list[tuple[str, str, Field]] = [
-    ("rehearse", "state", "over"), ("rehearsal", "outcome", "perhaps"), ("rehearsal", "vector", 256), ("rehearsal", "error", 1 << 32),
+    ("rehearse", "state", "over"), ("rehearse", "state", "begin"), ("rehearse", "what", "cr8"), ("rehearse", "vector", 256),
+    ("rehearsal", "outcome", "perhaps"), ("rehearsal", "vector", 256), ("rehearsal", "error", 1 << 32),
     ("cpu", "when", "now"), ("cpu", "maxphyaddr", 31), ("cpu", "maxphyaddr", 53),
     ("cpu", "idt_limit", 1 << 16), ("cpu", "gdt_limit", 1 << 16), ("cpu", "cs", 1 << 16),
     ("mmap", "index", 1), ("mmap", "total", 1 << 40), ("mmap", "total", 0),

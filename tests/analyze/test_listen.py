@@ -112,6 +112,8 @@ def test_a_pipe_is_judged_as_its_capture_is_and_kept_byte_by_byte(tmp_path: Path
     shown = capsys.readouterr()
     assert (status, len(verdicts), verdicts[0]["verdict"]) == (0, 1, "healthy")
     assert json.loads(shown.out) == verdicts[0]
+    heard = verdicts[0].pop("heard")
+    assert heard == {"number": 1, "capture": str(tmp_path / "o/boot-001.log"), "bytes": len(HEALTHY), "seconds": heard["seconds"], "ended": "said-all"}
     assert (tmp_path / "o/boot-001.log").read_bytes() == HEALTHY
     assert main(["analyze", str(CAPTURES / "healthy.serial.log"), "--json", "-"]) == 0
     analyzed = json.loads(capsys.readouterr().out)

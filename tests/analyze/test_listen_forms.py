@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -41,6 +42,15 @@ def test_boots_that_come_in_one_piece_are_told_apart_without_a_time_between_them
     assert "the machine began to boot again" in words(verdicts[1]) and "after its last word" not in words(verdicts[1])
 
 
+def test_each_line_of_json_says_which_boot_it_is_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with fifo(tmp_path, DIES, DIES) as path:
+        heard_at(path, tmp_path, "-q", "--json", "-", "--boots", "2")
+    lines = [json.loads(line)["heard"] for line in capsys.readouterr().out.splitlines()]
+    assert [(each["number"], Path(each["capture"]).name) for each in lines] == [(1, "boot-001.log"), (2, "boot-002.log")]
+    assert [each["bytes"] for each in lines] == [Path(each["capture"]).stat().st_size for each in lines]
+    assert lines[0]["ended"] == "began-again"
+
+
 def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with fifo(tmp_path, b"hello\n") as path:
         heard_at(path, tmp_path, "--once", "-q")
@@ -66,3 +76,24 @@ def test_a_server_that_hangs_up_again_and_again_is_told_once(
     err = capsys.readouterr().err
     assert [each["verdict"] for each in verdicts] == ["will-fault"]
     assert err.count("closed at the other end") == 2 and err.count("tried until it speaks") == 1 and err.count("it is there") == 1
+
+
+def test_a_busy_server_makes_some_files_and_is_told_once_that_it_makes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT)
+
+        def speak() -> None:
+            for said in (*[b"port in use\r\n"] * 20, DIES):
+                connected, _ = server.accept()
+                with connected:
+                    connected.sendall(said)
+
+        with beside(speak):
+            _, verdicts = heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--boots", "6", "-q")
+    assert [each["verdict"] for each in verdicts] == ["incomplete"] * 5 + ["will-fault"]  # the first call, and four more
+    assert [each["heard"]["number"] for each in verdicts] == [1, 2, 3, 4, 5, 6]
+    assert len(list((tmp_path / "o").iterdir())) == 12
+    assert capsys.readouterr().err.count("no more of them are kept") == 1

@@ -12,12 +12,13 @@ from boot_builder import Scene, healthy
 from cr3scope.diagnose.finding import Severity
 from cr3scope.input.capture.dump_tables import DumpTables
 from cr3scope.input.capture.recorded_state import cpu_state
-from cr3scope.input.capture.records import RehearsalRecord, RehearseRecord
+from cr3scope.input.capture.records import RefusedRegister, RehearsalRecord, RehearseRecord
 from cr3scope.render import json as as_json
 from cr3scope.model import rehearsed as model
 from cr3scope.render import html, text
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import RehearsalEnd, Status, Verdict
+from cr3scope.x86 import exceptions
 from cr3scope.x86.platform import Platform
 
 RULE = "rehearsal-disagrees"
@@ -108,6 +109,42 @@ def test_reason_of_a_refused_rehearsal_is_told_without_its_control_characters() 
     assert verdict.rehearsal is not None and verdict.rehearsal.end is RehearsalEnd.REFUSED and not disagreements(verdict)
     for said in (text.render(verdict), html.render(verdict)):
         assert "no rehearsal was made: no room" in said and "\x1b" not in said
+
+
+REFUSED = RefusedRegister("cr4", 1 << 26 | 0x20, 13, 0)
+
+
+def refused_register() -> Scene:
+    scene = healthy()
+    scene.boot.rehearse = RehearseRecord(0, "refused", "the CPU itself refuses a planned control register", REFUSED)
+    return scene
+
+
+def test_planned_register_that_the_cpu_refuses_is_an_error_of_its_own() -> None:
+    verdict = analyze(refused_register().capture())
+    assert verdict.status is Status.WILL_FAULT and verdict.exit_status == 1
+    assert [(one.rule, one.severity) for one in verdict.findings] == [("register-refused", Severity.ERROR)]
+    assert title(verdict.findings[0]) == "the CPU itself refuses the planned cr4, 0x4000020"
+    assert "the CPU itself refused the planned cr4 0x4000020: #GP (error 0000)" in " ".join(text.render(verdict).split())
+    told = json.loads(as_json.render(verdict))["rehearsal"]["refused"]
+    assert told == {"register": "cr4", "value": "0x4000020", "vector": 13, "error_code": 0}
+
+
+def test_register_that_was_refused_is_a_warning_where_a_kernel_ran_all_the_same() -> None:
+    scene = refused_register()
+    scene.boot.summary = (3, 0)
+    assert [(one.rule, one.severity) for one in analyze(scene.capture()).findings] == [("register-refused", Severity.WARNING)]
+
+
+@pytest.mark.parametrize("vector", [2, 18])
+def test_interruption_that_is_no_answer_of_an_access_is_no_refusal(vector: int) -> None:
+    came = RehearsalRecord(0, ENTRY, True, vector, 0, 0, b.ENTRY)
+    verdict = analyze(rehearse(healthy(), came).capture())
+    assert verdict.status is Status.HEALTHY and not disagreements(verdict)
+    assert verdict.rehearsal is not None and verdict.rehearsal.steps[ENTRY].agrees is None
+    said = " ".join(text.render(verdict).split())
+    assert f"the CPU itself let all 4 steps through; 1 was not tried ({exceptions.name(vector)} came at step 2)" in said
+    assert json.loads(as_json.render(verdict))["rehearsal"]["steps"][ENTRY]["outcome"] == "untried"
 
 
 def test_rehearsal_that_was_given_up_is_not_one_that_was_not_made() -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import gdb_commands
+import listened
 from many_maps import with_maps
 from paged_guest import paged_guest
 from short_guests import DIES, PARKS, boot_sector
@@ -304,6 +305,12 @@ def bench_who(folder: Path) -> None:
         record(*row)
 
 
+def bench_listen(folder: Path) -> None:
+    """A console at full speed."""
+    for row in listened.figures(folder):
+        record(*row)
+
+
 def groups(folder: Path, healthy: Path, faulty: Path) -> dict[str, Callable[[], None]]:
     """What `make bench BENCH=NAME,NAME` chooses from, in the order in which it runs."""
     return {
@@ -315,6 +322,7 @@ def groups(folder: Path, healthy: Path, faulty: Path) -> dict[str, Callable[[], 
         "overhead": lambda: bench_overhead(healthy.parent),
         "ends": lambda: bench_ends(folder),
         "who": lambda: bench_who(folder),
+        "listen": lambda: bench_listen(folder),
         "triage": lambda: bench_triage(folder),
         "logs": lambda: bench_logs(folder),
         "maps": lambda: bench_maps(folder),

@@ -264,6 +264,42 @@ def test_rehearsal_gives_an_nmi_that_comes_under_the_new_root_to_its_own_handler
     assert said.read_bytes().split(b"\r\n")[:3] == [b"NMIs came", b"and under the new root too", b"all is rehearsed"]
 
 
+def test_rehearsal_meets_no_breakpoint_of_a_debugger_and_leaves_them_set(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    done = subprocess.run([*multiboot_command("mistakes", "breakpoints"), "-serial", f"file:{said}"], timeout=_SECONDS)
+    assert done.returncode == DEBUG_EXIT_PASS, said.read_bytes()
+    refused, healthy = checked(said.read_bytes())
+    assert (refused.verdict.status, healthy.verdict.status) == (Status.WILL_FAULT, Status.HEALTHY)
+    for one, faults in ((refused, [2]), (healthy, [])):
+        rehearsal = one.verdict.rehearsal
+        assert "the machine is as before" in one.said
+        assert rehearsal is not None and rehearsal.end is RehearsalEnd.WHOLE and rehearsal.agreement is True
+        assert [step.step.step for step in rehearsal.steps if step.fault is not None] == faults
+        assert all(step.record.is_tried for step in rehearsal.steps)
+
+
+def test_planned_register_that_the_cpu_refuses_is_named_before_the_switch(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    done = subprocess.run([*multiboot_command("mistakes", "refused"), "-serial", f"file:{said}"], timeout=_SECONDS)
+    assert done.returncode == DEBUG_EXIT_PASS, said.read_bytes()[-500:]
+    checks = list(checked(said.read_bytes()))
+    for name, one in zip(("cr0", "cr4", "efer"), checks, strict=True):
+        assert one.status == 1 and f"rehearsal: the CPU itself refuses the planned {name} 0x" in one.said, name
+        assert "vector 6 error 0x0" in one.said and "the machine is as before" in one.said, name
+        assert one.verdict.status is Status.WILL_FAULT and one.verdict.findings[0].rule == "register-refused", name
+        assert one.verdict.rehearsal is not None and one.verdict.rehearsal.refused is not None
+        assert (one.verdict.rehearsal.refused.name, one.verdict.rehearsal.refused.vector) == (name, 6)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_trace_goes_through_a_uart_in_memory(stride: int, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    done = subprocess.run([*multiboot_command("uart", str(stride)), "-serial", f"file:{said}"], timeout=_SECONDS)
+    capture = read_capture(said.read_bytes())
+    assert done.returncode == DEBUG_EXIT_PASS and said.read_bytes().endswith(b"all through memory\r\n"), said.read_bytes()[-300:]
+    assert capture.damage == [] and analyze(capture).status is Status.HEALTHY
+
+
 def test_rehearsal_with_a_second_cpu_waiting_agrees(tmp_path: Path) -> None:
     run = judge(tmp_path, [*multiboot_command("mistakes", "rehearse 12"), "-smp", "2"], _SECONDS)
     assert run.verdict["rehearsal"]["agreement"] is True and run.verdict["agreement"] is True, run.explain()

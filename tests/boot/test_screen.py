@@ -8,11 +8,13 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from boot import firmware
 from boot.fault_rows import Row, of_row, rows
+from boot.guest import qemu_command
 from boot.reference import make
 from boot.screen_photo import photographed
 from boot.shared_run import shared_run
@@ -32,13 +34,16 @@ _SECONDS = 60
 _SIZES = ["800 600 32", "1280 800 24", "1920 1080 32", "3840 2160 32"]
 
 
-@contextmanager
-def machine(words: str, folder: Path) -> Iterator[Qmp]:
+def machine(words: str, folder: Path) -> AbstractContextManager[Qmp]:
     """A multiboot kernel on a machine with a display, until it stands still."""
+    return monitored([*multiboot_command("screen", words), "-vga", "none", "-device", "VGA,vgamem_mb=64,addr=2"], folder)
+
+
+@contextmanager
+def monitored(machine: list[str], folder: Path) -> Iterator[Qmp]:
+    """A QEMU and its monitor; what it says is in ``serial``."""
     listener = Listener(folder / "qmp")
-    command = [*multiboot_command("screen", words), "-vga", "none", "-device", "VGA,vgamem_mb=64,addr=2",
-               "-serial", f"file:{folder / 'serial'}", "-qmp", f"unix:{folder / 'qmp'}"]  # fmt: skip
-    process = subprocess.Popen(command)
+    process = subprocess.Popen([*machine, "-serial", f"file:{folder / 'serial'}", "-qmp", f"unix:{folder / 'qmp'}"])
     try:
         assert select.select([listener.fileno()], [], [], _SECONDS)[0], "QEMU does not answer"
         monitor = listener.accept()
@@ -75,6 +80,29 @@ def test_a_photo_of_a_dead_kernel_says_why(size: str, mistake: int, rule: str, t
     assert verdict.findings[0].rule == rule
     heard = analyze(read_capture((tmp_path / "serial").read_bytes()))
     assert verdict.findings[0].entry == heard.findings[0].entry and verdict.observation == heard.observation
+
+
+def test_picture_of_a_kernel_whose_tables_are_right_stays_its_own(tmp_path: Path) -> None:
+    with machine("800 600 32 0", tmp_path) as monitor:
+        halted(monitor)
+        picture = dumped(monitor, tmp_path / "screen.ppm").read_bytes()
+    assert b" outcome=ok " in (tmp_path / "serial").read_bytes()
+    assert picture.startswith(b"P6\n800 600\n255\n") and set(picture[len(b"P6\n800 600\n255\n") :]) == {0x5A}
+
+
+@pytest.mark.parametrize(("program", "rule"), [("gnu_efi", "stack-unmapped"), ("pe", "nx-upper-level")])
+def test_a_photo_of_an_example_that_will_not_switch_says_why(program: str, rule: str, tmp_path: Path) -> None:
+    words = qemu_command(tmp_path, make(f"examples/{program}.mistake.efi"), {"QEMU": firmware.stand_in({})})
+    place = next(number for number, word in enumerate(words) if word.startswith("isa-debug-exit"))
+    port, words[place] = words[place], "isa-debug-exit,iobase=0x501"  # the program's last word ends nothing
+    assert "iobase=0xf4" in port
+    with monitored(words, tmp_path) as monitor:
+        halted(monitor)
+        picture = dumped(monitor, tmp_path / "screen.ppm")
+    capture = read_photos([photographed(picture, tmp_path / "photo.jpg")])
+    verdict = analyze(capture)
+    assert b"the switch was refused" in (tmp_path / "serial").read_bytes()
+    assert capture.damage == [] and verdict.status is Status.WILL_FAULT and verdict.findings[0].rule == rule
 
 
 @pytest.mark.parametrize("words", ["800 600 32 5 100", "1024 768 32 5 4294967295"])

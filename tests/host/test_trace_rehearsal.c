@@ -158,19 +158,41 @@ static void what_only_the_preflight_refuses_is_told_and_is_no_finding_more(void 
 
 static void refuse_all(struct switch_probe *probe) {
     probe->entered = 0;
+    probe->loading = REHEARSED_CR4;
     probe->vector = VECTOR_GENERAL_PROTECTION;
     probe->error_code = 0;
 }
 
-static void of_a_state_that_the_cpu_refuses_nothing_is_rehearsed(void **state) {
+/* The switch would end where the CPU refuses: a finding. */
+static void
+of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed(void **state) {
     (void)state;
     start_rehearsal(4);
     fake_rehearse = refuse_all;
-    expect(CR3SCOPE_OK, "");
+    expect(CR3SCOPE_FINDING,
+           "rehearsal: the CPU itself refuses the planned cr4 0x20: vector 13 error 0x0");
     assert_true(has("rehearse state=refused why="));
+    assert_true(has(" what=cr4 value=20 vector=d error=0 #"));
     assert_false(has("rehearsal step="));
-    assert_non_null(
-        strstr(told, "the CPU itself refuses the planned cr0, cr4, efer or cr3: vector 13"));
+    finish_rehearsal();
+}
+
+static uint64_t dr7_within;
+
+static void note_breakpoints(struct switch_probe *probe) {
+    (void)probe;
+    dr7_within |= fake_cpu_dr7;
+}
+
+static void breakpoints_of_a_debugger_are_off_meanwhile_and_on_again_behind_it(void **state) {
+    (void)state;
+    start_rehearsal(4);
+    dr7_within = 0;
+    fake_cpu_dr7 = 0xd0404; /* one on data, one on an instruction */
+    fake_rehearse = note_breakpoints;
+    expect(CR3SCOPE_OK, "");
+    assert_int_equal(dr7_within & 0xff, 0);
+    assert_int_equal(fake_cpu_dr7, 0xd0404);
     finish_rehearsal();
 }
 
@@ -238,7 +260,9 @@ int main(void) {
         cmocka_unit_test(fetch_that_is_refused_is_told_at_its_own_address),
         cmocka_unit_test(page_without_a_return_is_stepped_into_or_not_run),
         cmocka_unit_test(what_only_the_preflight_refuses_is_told_and_is_no_finding_more),
-        cmocka_unit_test(of_a_state_that_the_cpu_refuses_nothing_is_rehearsed),
+        cmocka_unit_test(
+            of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed),
+        cmocka_unit_test(breakpoints_of_a_debugger_are_off_meanwhile_and_on_again_behind_it),
         cmocka_unit_test(what_cannot_be_rehearsed_says_why),
         cmocka_unit_test(nmi_that_came_meanwhile_gets_its_own_handler),
         cmocka_unit_test(global_pages_are_off_meanwhile_and_low_bits_of_the_way_back_are_zero),

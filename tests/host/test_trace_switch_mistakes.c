@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "support/switch_scene.h"
+#include "trace/photo.h"
 
 /* One mistake each, in a request that is right at both depths. */
 struct mistake {
@@ -316,12 +317,85 @@ static void of_scratch_too_small_nothing_is_drawn(void **state) {
     finish();
 }
 
+#define THE_BUFFER ((void *)1)
+
+/* The pages of `keep` are mapped in the tables in force, to `phys`, or not at all (0). */
+static void expect_kept(uint64_t phys, const char *role, void *keep, const char *said) {
+    const size_t bytes = 3 * PAGE_BYTES;
+    start(4);
+    uint8_t *memory_of_keep = aligned_alloc(PAGE_BYTES, bytes);
+    assert_non_null(memory_of_keep);
+    memset(memory_of_keep, 0x5a, bytes);
+    for (uint64_t at = 0; at < bytes && phys != 0; at += PAGE_BYTES) {
+        fake_switch_map(memory, FAKE_OLD_ROOT, 4, (uint64_t)memory_of_keep + at, phys + at,
+                        LEAF_DATA);
+    }
+    request.begun = NULL;
+    request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+    request.keep = keep == THE_BUFFER ? buffer + PAGE_BYTES : keep != NULL ? keep : memory_of_keep;
+    request.keep_bytes = bytes;
+    request.tell = keep_line;
+    ranges[0].role = role;
+    told[0] = '\0';
+    expect(CR3SCOPE_OK, "");
+    bool is_kept = memcmp(memory_of_keep, "C3SKEEP1", 8) == 0;
+    if (is_kept != (said[0] == '\0') || strstr(told, said) == NULL) {
+        fail_msg("kept: %d, \"%s\" where \"%s\" was due", is_kept, told, said);
+    }
+    assert_true(is_kept || memory_of_keep[0] == 0x5a);
+    free(memory_of_keep);
+    finish();
+}
+
+/* It is written before the switch: in memory of the new address space that would spoil it. */
+static void what_is_kept_is_held_against_both_address_spaces(void **state) {
+    (void)state;
+    expect_kept(0x600000, "text", NULL, "");
+    expect_kept(0, "text", NULL, ": the tables in force do not let it be written");
+    expect_kept(0x3ff000, "text", NULL, ": it is memory of the range text");
+    expect_kept(0x3fe000, "identity", NULL, ""); /* covers it, and has nothing of its own there */
+    expect_kept(FAKE_NEW_ROOT - PAGE_BYTES, "text", NULL, ": it is memory of the new page tables");
+    expect_kept(0x600000, "text", THE_BUFFER, ": it is memory of the buffer");
+    expect_kept(0x600000, "text", (void *)(UINTPTR_MAX - 8), "keep: nothing is kept at 0x");
+}
+
+/* What is drawn is what is kept: the lines for people. */
+static void finding_is_drawn_with_who_mapped_its_range(void **state) {
+    (void)state;
+    for (unsigned who = 0; who <= 1; who++) {
+        static uint8_t kept_memory[3 * PAGE_BYTES] __attribute__((aligned(4096)));
+        struct photo_kept kept;
+        start(4);
+        for (uint64_t at = 0; at < sizeof(kept_memory); at += PAGE_BYTES) {
+            map_both((uint64_t)kept_memory + at, LEAF_DATA);
+        }
+        fake_switch_map(memory, FAKE_NEW_ROOT, 4, KERNEL, 0x400000,
+                        ENTRY_PRESENT | ENTRY_NO_EXECUTE);
+        request.begun = NULL;
+        request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
+        request.keep = kept_memory;
+        request.keep_bytes = sizeof(kept_memory);
+        ranges[0].caller = who != 0 ? 0x1234 : 0;
+        expect(CR3SCOPE_FINDING, "preflight: step 2 ");
+        assert_true(photo_kept(kept_memory, sizeof(kept_memory), &kept));
+        bool is_told = false;
+        for (size_t at = 0; at < kept.text_bytes; at += strlen(kept.text + at) + 1) {
+            is_told = is_told || strcmp(kept.text + at, "  it is in the range text, mapped by the "
+                                                        "code before 0x1234") == 0;
+        }
+        assert_int_equal(is_told, who);
+        finish();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_switch_that_is_other_memory_is_refused_with_its_tables_or_warned_of),
         cmocka_unit_test(every_mistake_is_told_and_nothing_is_changed),
         cmocka_unit_test(a_screen_is_looked_up_only_where_the_tables_are),
         cmocka_unit_test(of_scratch_too_small_nothing_is_drawn),
+        cmocka_unit_test(what_is_kept_is_held_against_both_address_spaces),
+        cmocka_unit_test(finding_is_drawn_with_who_mapped_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

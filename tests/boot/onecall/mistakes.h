@@ -60,12 +60,14 @@ static void build(uint64_t base, uint64_t bytes) {
                                         KERNEL_BYTES,
                                         (uint64_t)code,
                                         CR3SCOPE_READ | CR3SCOPE_EXECUTE,
+                                        0,
                                         0};
     ranges[1] = (struct cr3scope_range){
-        "stack 0", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE, 0};
+        "stack 0", "stack", STACK, STACK_BYTES, (uint64_t)stack, CR3SCOPE_READ | CR3SCOPE_WRITE,
+        0,         0};
     ranges[2] = (struct cr3scope_range){"boot info",    "boot-info",   INFO, PAGE,
-                                        (uint64_t)info, CR3SCOPE_READ, 0};
-    ranges[3] = (struct cr3scope_range){"guard 0", "guard", STACK - PAGE, PAGE, 0, 0, 0};
+                                        (uint64_t)info, CR3SCOPE_READ, 0,    0};
+    ranges[3] = (struct cr3scope_range){"guard 0", "guard", STACK - PAGE, PAGE, 0, 0, 0, 0};
     accesses[0] =
         (struct cr3scope_access){"boot info magic", CR3SCOPE_READS, INFO, 8, 0, KERNEL + 0x10};
     accesses[1] = (struct cr3scope_access){
@@ -90,7 +92,7 @@ static void say(const char *text) {
 /* Of the machine, before and after: registers, and sums over memory. */
 struct machine {
     struct cr3scope_i_cpu_state cpu;
-    uint64_t debug_status, vector_register[2];
+    uint64_t debug_status, debug_control, breakpoints[2], vector_register[2];
     uint64_t tables, mapped, image;
 };
 
@@ -112,6 +114,9 @@ __attribute__((noinline)) static void look(struct machine *seen, uint64_t base, 
     __builtin_memset(seen, 0, sizeof(*seen));
     cr3scope_i_cpu_read(&seen->cpu);
     seen->debug_status = cr3scope_i_cpu_read_dr6();
+    seen->debug_control = cr3scope_i_cpu_read_dr7();
+    __asm__("mov %%db0, %0" : "=r"(seen->breakpoints[0]));
+    __asm__("mov %%db1, %0" : "=r"(seen->breakpoints[1]));
     __asm__ volatile("movups %%xmm0, %0" : "=m"(seen->vector_register));
     seen->tables = sum(pool, sizeof(pool), ACCESSED_AND_DIRTY);
     seen->mapped = sum(stack, sizeof(stack), 0) + 3 * sum(code, sizeof(code), 0) +

@@ -86,6 +86,61 @@ __attribute__((noreturn)) static void rehearse_among_nmis(uint64_t base, uint64_
                   is_whole && nmis_again >= ENOUGH ? PASSED : FAILED);
 }
 
+/* A debugger's: on an instruction that the rehearsal steps over, or on one that it calls, and on
+ * what it pushes. */
+#define STEPPED_OVER 0x13 /* a nop of `accessing` */
+#define CALLED 0x40
+#define BREAKPOINTS (BIT(0) | BIT(2) | UINT64_C(0x900000)) /* DR1: a write of eight bytes */
+
+__attribute__((noreturn)) static void rehearse_among_breakpoints(uint64_t base, uint64_t bytes) {
+    rehearses = true;
+    __asm__ volatile("mov %0, %%db1" : : "r"(STACK + STACK_BYTES - 8));
+    __asm__ volatile("mov %0, %%db7" : : "r"(BREAKPOINTS));
+    for (unsigned i = 0; i < 2; i++) {
+        build(base, bytes);
+        spoil(i == 0 ? 5 : 0); /* a breakpoint comes before the fetch that is refused */
+        code[CALLED] = i == 0 ? 0 : 0xc3;
+        __asm__ volatile("mov %0, %%db0" : : "r"(KERNEL + (i == 0 ? STEPPED_OVER : CALLED)));
+        unsigned status = check_one(base, bytes);
+        say(status == CR3SCOPE_OK ? "checked 00 status 00\r\n" : "checked 00 status 01\r\n");
+    }
+    speak_and_end("all are checked\r\n", PASSED);
+}
+
+/* TCG takes every value of CR0 and EFER, and stands still at one of CR4 that it does not take. So
+ * an instruction that the CPU refuses is put in the place of each of these loads. */
+struct load {
+    uint8_t bytes[3];
+    unsigned count;
+};
+static const struct load loads[] = {
+    {{0x0f, 0x22, 0xc0}, 3}, /* mov %rax, %cr0 */
+    {{0x0f, 0x22, 0xe0}, 3}, /* mov %rax, %cr4 */
+    {{0x0f, 0x30}, 2},       /* wrmsr */
+};
+#define LOADS (sizeof(loads) / sizeof(loads[0]))
+
+static uint8_t *first_of(const struct load *load) {
+    uint8_t *at = (uint8_t *)(uint64_t)cr3scope_i_rehearse_code;
+    while (__builtin_memcmp(at, load->bytes, load->count) != 0) {
+        at++;
+    }
+    return at;
+}
+
+__attribute__((noreturn)) static void rehearse_what_is_refused(uint64_t base, uint64_t bytes) {
+    rehearses = true;
+    for (unsigned i = 0; i < LOADS; i++) {
+        uint8_t *at = first_of(&loads[i]);
+        build(base, bytes);
+        at[1] = 0x0b; /* ud2 */
+        unsigned status = check_one(base, bytes);
+        at[1] = loads[i].bytes[1];
+        say(status == CR3SCOPE_FINDING ? "checked 00 status 01\r\n" : "checked 00 status 99\r\n");
+    }
+    speak_and_end("all are checked\r\n", PASSED);
+}
+
 static void allow_movaps(void) {
     uint64_t cr4;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
@@ -101,6 +156,12 @@ void boot(uint64_t told) {
     allow_movaps();
     if (has_word(line, "nmi")) {
         rehearse_among_nmis(base, bytes);
+    }
+    if (has_word(line, "breakpoints")) {
+        rehearse_among_breakpoints(base, bytes);
+    }
+    if (has_word(line, "refused")) {
+        rehearse_what_is_refused(base, bytes);
     }
     if (number == 0) {
         check_all(base, bytes, has_word(line, "max") ? MISTAKES_OF_ALL : MISTAKES);

@@ -61,6 +61,15 @@ static void map_display(void) {
     __asm__ volatile("mov %0, %%cr3" : : "r"(root) : "memory");
 }
 
+/* What a kernel has drawn before it switches. */
+#define OWN_PICTURE 0x5a
+
+static void draw_own_picture(const struct cr3scope_framebuffer *screen) {
+    for (uint64_t i = 0; i < (uint64_t)screen->pitch * screen->height; i++) {
+        ((volatile uint8_t *)screen->virt)[i] = OWN_PICTURE;
+    }
+}
+
 void boot(uint64_t told);
 void boot(uint64_t told) {
     uint32_t words[WORDS] = {0};
@@ -83,6 +92,9 @@ void boot(uint64_t told) {
     request.framebuffer = (struct cr3scope_framebuffer){
         pci_read(DISPLAY_PCI) & ~UINT32_C(15), words[0], words[1],
         words[4] != 0 ? words[4] : words[0] * (words[2] / 8), words[2]};
+    if (words[3] == 0) {
+        draw_own_picture(&request.framebuffer);
+    }
     cr3scope_switch(&request);
     speak_and_end("the switch was refused\r\n", FAILED);
 }

@@ -10,6 +10,7 @@ struct cpu_state fake_cpu;
 bool fake_cpu_was_changed;
 jmp_buf *fake_cpu_halted;
 unsigned fake_cpu_nmis;
+uint64_t fake_cpu_dr7;
 static uint64_t next_table;
 
 /* Bytes at places as in switch_jump.S, and the stubs: nobody runs them here. */
@@ -59,6 +60,14 @@ uint64_t cpu_read_dr6(void) {
 
 void cpu_write_dr6(uint64_t value) {
     (void)value;
+}
+
+uint64_t cpu_read_dr7(void) {
+    return fake_cpu_dr7;
+}
+
+void cpu_write_dr7(uint64_t value) {
+    fake_cpu_dr7 = value;
 }
 
 void cpu_raise_nmi(void) {
@@ -129,6 +138,7 @@ void fake_switch_reset(struct fake_memory *memory, unsigned levels) {
     fake_cpu_was_changed = false;
     fake_rehearse = NULL;
     fake_cpu_nmis = 0;
+    fake_cpu_dr7 = 0x400;
     next_table = UINT64_C(0x10000);
     fake_memory_page(memory, FAKE_OLD_ROOT);
     fake_memory_page(memory, FAKE_NEW_ROOT);

@@ -21,6 +21,8 @@ extern jmp_buf *fake_cpu_halted;
 
 /** How often an NMI's own handler was called. */
 extern unsigned fake_cpu_nmis;
+/** Debug control. */
+extern uint64_t fake_cpu_dr7;
 /** What an access under the new root comes to, beside going through; NULL: all go through. */
 extern void (*fake_rehearse)(struct switch_probe *probe);
 

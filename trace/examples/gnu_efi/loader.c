@@ -2,8 +2,10 @@
 #include <efi.h>
 
 #define CR3SCOPE_IMPLEMENTATION
+#define CR3SCOPE_SCREEN
 #include "cr3scope.h"
 
+#include "../efi_screen.h"
 #include "../speaks.h"
 #include "../tables.h"
 
@@ -28,6 +30,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     if (system->BootServices->HandleProtocol(image, &protocol, (void **)&loaded) != EFI_SUCCESS) {
         return EFI_LOAD_ERROR;
     }
+    struct cr3scope_framebuffer screen = efi_screen(system->BootServices);
     base = (uint64_t)loaded->ImageBase;
     next_table(0, &root);
     map(root, 0, base, base, loaded->ImageSize, PRESENT | WRITABLE);
@@ -46,6 +49,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
                                        .entry = (uint64_t)kernel,
                                        .arguments = {42},
                                        CR3SCOPE_BUFFER(buffer),
+                                       .framebuffer = screen,
                                        .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
     speak_and_end("the switch was refused\r\n", FAILED);

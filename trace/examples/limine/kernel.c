@@ -33,7 +33,7 @@ void boot(void);
 void boot(void) {
     uint64_t text = (uint64_t)text_first, data = (uint64_t)data_first, end = (uint64_t)data_end;
     uint64_t up = address.response[2] - address.response[1]; /* virtual - physical */
-    uint64_t root;
+    uint64_t root, phys = text - up;
     next_table(up, &root);
     map(root, up, text, text - up, data - text, PRESENT);
     map(root, up, data, data - up, end - data, PRESENT | WRITABLE | NO_EXECUTE);
@@ -43,7 +43,7 @@ void boot(void) {
 #endif
 
     struct cr3scope_range ranges[] = {
-        {"kernel text", "text", text, data - text, text - up, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0},
+        {"kernel text", "text", text, data - text, phys, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0, 0},
     };
     struct cr3scope_request request = {.root = root,
                                        .stack_top = STACK + STACK_BYTES,

@@ -31,8 +31,8 @@ void boot(void) {
 #endif
 
     struct cr3scope_range ranges[] = {
-        {"kernel text", "text", text, data - text, text, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0},
-        {"kernel data", "data", data, end - data, data, CR3SCOPE_READ | CR3SCOPE_WRITE, 0},
+        {"kernel text", "text", text, data - text, text, CR3SCOPE_READ | CR3SCOPE_EXECUTE, 0, 0},
+        {"kernel data", "data", data, end - data, data, CR3SCOPE_READ | CR3SCOPE_WRITE, 0, 0},
     };
     struct cr3scope_request request = {.root = root,
                                        .stack_top = STACK + STACK_BYTES,

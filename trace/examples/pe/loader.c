@@ -1,8 +1,10 @@
 /* A UEFI program by clang and lld-link alone: it leaves the firmware and goes to a kernel in tables
  * of its own. */
 #define CR3SCOPE_IMPLEMENTATION
+#define CR3SCOPE_SCREEN
 #include "cr3scope.h"
 
+#include "../efi_screen.h"
 #include "../speaks.h"
 #include "../tables.h"
 
@@ -37,6 +39,7 @@ uint64_t efi_main(void *image, struct system_table *system) {
     uint64_t base = (uint64_t)__ImageBase, root, bytes = sizeof(memory_map), key, size;
     uint64_t image_bytes =
         *(uint32_t *)(base + *(uint32_t *)(base + 0x3c) + 80); /* PE: SizeOfImage */
+    struct cr3scope_framebuffer screen = efi_screen(system->boot);
     uint32_t version;
     next_table(0, &root);
     map(root, 0, base, base, image_bytes, PRESENT | WRITABLE);
@@ -55,6 +58,7 @@ uint64_t efi_main(void *image, struct system_table *system) {
                                        .arguments = {42},
                                        .abi = CR3SCOPE_ABI_MICROSOFT,
                                        CR3SCOPE_BUFFER(buffer),
+                                       .framebuffer = screen,
                                        .flags = CR3SCOPE_SAFE_IDT};
     cr3scope_switch(&request);
     speak_and_end("the switch was refused\r\n", FAILED);

@@ -55,6 +55,9 @@ void cpu_interrupts_off(void);
 /** Debug status: what a single step leaves there. Need CPL 0. */
 uint64_t cpu_read_dr6(void);
 void cpu_write_dr6(uint64_t value);
+/** Debug control: which breakpoints are on. Need CPL 0. */
+uint64_t cpu_read_dr7(void);
+void cpu_write_dr7(uint64_t value);
 /** Calls the handler of NMIs that is in force. */
 void cpu_raise_nmi(void);
 /** All that caches hold goes to memory. Needs CPL 0. */

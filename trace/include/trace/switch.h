@@ -46,6 +46,7 @@ struct cr3scope_range {
     uint64_t phys;    /* where its first byte is; the rest follows without a gap */
     unsigned rights;  /* CR3SCOPE_READ, ..., exactly as they shall be */
     const char *type; /* memory type: "wb" "wt" "uc-" "uc" "wp" "wc"; NULL: "wb" */
+    uint64_t caller;  /* an address behind the call that mapped it; 0: nobody has told */
 };
 
 enum cr3scope_kind { CR3SCOPE_FETCHES = 0, CR3SCOPE_READS = 1, CR3SCOPE_WRITES = 2 };
@@ -146,7 +147,9 @@ struct cr3scope_request {
      * library is compiled. */
     struct cr3scope_framebuffer framebuffer;
     /* Memory, mapped in the tables in force, that a warm reset spares: the trace is kept in it in
-     * the form of the codes (docs/trace-format.md, "Kept"). NULL: none. */
+     * the form of the codes (docs/trace-format.md, "Kept"). It is no memory of the buffer, of the
+     * new tables or of a range with contents: else that is told, and nothing is kept. NULL: none.
+     */
     void *keep;
     size_t keep_bytes;
 

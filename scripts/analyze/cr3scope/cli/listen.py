@@ -146,12 +146,13 @@ class _Ear:
             head = f"boot {boot.number}, {boot.total} bytes in {boot.seconds:.1f} s, kept in {boot.path}: {boot.end.value}"
             sys.stdout.write(f"\n{printable(head)}\n")
         kept = boot.path.with_suffix(".json")
+        heard = json_form.HeardBoot(boot.number, str(boot.path), boot.total, boot.seconds, boot.end.code)
         try:
-            write_whole(kept, [json_form.render(verdict).encode()])
+            write_whole(kept, [json_form.render(verdict, heard=heard).encode()])
         except OSError as error:
             self._refused.append(f"{kept}: {error.strerror}")
         try:
-            publish(verdict, self._arguments, str(boot.path), str(boot.path), is_one_of_many=True)
+            publish(verdict, self._arguments, str(boot.path), str(boot.path), heard=heard)
         except Unwritten as error:
             self._refused.append(str(error))
         sys.stdout.flush()

@@ -61,7 +61,7 @@ def _end(heard: Heard, because: str, notes: Sequence[str]) -> RunEnd:
         is_interrupted=heard.end is End.INTERRUPTED,
         seconds=heard.seconds,
         panic=heard.panic,
-        ended=heard.end.name.lower().replace("_", "-"),
+        ended=heard.end.code,
         said=last_words(heard.text),
         notes=notes,
         because=because,

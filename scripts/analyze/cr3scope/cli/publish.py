@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from cr3scope.render.ci.judged import Judged
 
 
-def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: str | None, kept: Iterable[str] = (), is_one_of_many: bool = False) -> None:
+def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: str | None, kept: Iterable[str] = (), heard: json_form.HeardBoot | None = None) -> None:
     """Print the verdict, or write it where it was asked for; with ``-`` as a target print nothing but that form.
 
     ``name``: what CI is told it is of, unless the user names it; ``file``: what was looked at, None of what is no file. ``kept``: lines for the
-    end of what is printed. ``is_one_of_many``: JSON on standard output then has a line for each. Unwritten, once all else is written, if a file cannot be.
+    end of what is printed. ``heard``: which of several boots it is on; JSON on standard output then has a line for each. Unwritten, once all else is written, if a file cannot be.
     """
     refused: list[str] = []  # a file that cannot be written costs the file, not what is printed
     if arguments.html is not None:
@@ -34,9 +34,9 @@ def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: st
             refused.append(f"{arguments.html}: not written: this Python has no module {error.name}")
     only = takes_stdout(arguments)
     if only == "json":
-        sys.stdout.write(json_form.render(verdict, not is_one_of_many))
+        sys.stdout.write(json_form.render(verdict, heard is None, heard))
     elif arguments.json is not None:
-        refused += write(arguments.json, json_form.render(verdict))
+        refused += write(arguments.json, json_form.render(verdict, heard=heard))
     if only is None:
         lines = "".join(f"{line}\n" for line in kept)
         sys.stdout.write(shown(arguments, text.render(verdict, wants_colour(sys.stdout)) + lines))

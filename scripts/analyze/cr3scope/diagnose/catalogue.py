@@ -144,6 +144,7 @@ from cr3scope.diagnose.rules.switch import (
     other_cpus,
     paging_without_pe,
     pcide_order,
+    register_refused,
     tables_of_other_mode,
 )
 from cr3scope.diagnose.rules.tables import (
@@ -179,6 +180,7 @@ RULES: tuple[Rule, ...] = (
     stack_misaligned.RULE,
     selector_mismatch.RULE,
     pcide_order.RULE,
+    register_refused.RULE,
     cr3_high_bits.RULE,
     bad_root.RULE,
     la57_mismatch.RULE,

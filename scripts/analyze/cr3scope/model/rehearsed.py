@@ -14,12 +14,16 @@ from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform
 
+_NO_ANSWER = frozenset({exceptions.NMI, exceptions.MACHINE_CHECK})
 _THROUGH_THE_STACK = frozenset({exceptions.STACK_FAULT, exceptions.PROTECTION})
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsedStep:
-    """A step of the plan that was rehearsed. ``agrees``: whether the model says the same; None of one that was not tried."""
+    """A step of the plan that was rehearsed.
+
+    ``agrees``: whether the model says the same; None of one that was not tried, or whose try something else interrupted.
+    """
 
     step: PlanStep
     record: RehearsalRecord
@@ -27,10 +31,15 @@ class RehearsedStep:
     agrees: bool | None
 
     @property
+    def interrupted(self) -> bool:
+        """Return whether what came is no answer to an access: an NMI, or a machine check (SDM volume 3A, 7.15)."""
+        return self.record.vector in _NO_ANSWER
+
+    @property
     def fault(self) -> Fault | None:
-        """Return the exception that the CPU raised; None if it let the access through, or did not try it."""
+        """Return the exception that the CPU raised; None if it let the access through, or nobody knows."""
         record = self.record
-        if record.vector is None:
+        if record.vector is None or self.interrupted:
             return None
         cr2 = record.cr2 if record.vector in exceptions.PAGE_FAULTS else None
         return Fault(record.vector, record.error, cr2, None, is_fetch=self.step.kind is AccessKind.FETCH)
@@ -47,12 +56,18 @@ def rehearsed(boot: Boot, tables: Tables, cpu: CpuState, platform: Platform) -> 
         if record.step not in said:
             said[record.step] = strike(tables, cpu, step, platform)
         foreseen = said[record.step]
-        yield RehearsedStep(step, record, foreseen, _agree(step, record, foreseen) if record.is_tried else None)
+        is_answer = record.is_tried and record.vector not in _NO_ANSWER
+        yield RehearsedStep(step, record, foreseen, _agree(step, record, foreseen) if is_answer else None)
 
 
 def unfinished(boot: Boot) -> bool:
     """Return whether a rehearsal began of which nothing tells that it ended: neither its record nor a kernel that ran on."""
-    return boot.rehearse is not None and boot.rehearse.state == "begin" and boot.summary is None and not boot.checks
+    return boot.rehearse is not None and boot.rehearse.state == "begin" and not ran_on(boot)
+
+
+def ran_on(boot: Boot) -> bool:
+    """Return whether a kernel tells that it ran behind the switch."""
+    return boot.summary is not None or bool(boot.checks)
 
 
 def _agree(step: PlanStep, record: RehearsalRecord, foreseen: PageFault | None) -> bool:

@@ -6,6 +6,7 @@ Addresses and entry values are hex strings, because JSON numbers lose bits over 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding
@@ -27,14 +28,35 @@ from cr3scope.x86.exceptions import PAGE_FAULTS, page_fault_access
 from cr3scope.x86.standing import Standing
 
 if TYPE_CHECKING:  # what a log alone never needs: numpy
+    from cr3scope.input.capture.records import RefusedRegister
     from cr3scope.model.rehearsed import RehearsedStep
 
 SCHEMA = "cr3scope.verdict/1"
 
 
-def render(verdict: Verdict, is_indented: bool = True) -> str:
-    """Return the verdict as one JSON document, with a final newline; not indented, it is one line."""
-    return json.dumps(as_dict(verdict), indent=2 if is_indented else None) + "\n"
+@dataclass(frozen=True, slots=True)
+class HeardBoot:
+    """Which of the boots that were heard at a console a verdict is on. ``total``: bytes that were heard; ``ended``: why it was judged."""
+
+    number: int
+    capture: str
+    total: int
+    seconds: float
+    ended: str
+
+
+def render(verdict: Verdict, is_indented: bool = True, heard: HeardBoot | None = None) -> str:
+    """Return the verdict as one JSON document, with a final newline; not indented, it is one line.
+
+    ``heard``: of a boot that was heard at a console, which one it is.
+    """
+    document = as_dict(verdict) | ({} if heard is None else {"heard": _heard(heard)})
+    return json.dumps(document, indent=2 if is_indented else None) + "\n"
+
+
+def _heard(boot: HeardBoot) -> dict[str, object]:
+    seconds = round(boot.seconds, 3)
+    return {"number": boot.number, "capture": boot.capture, "bytes": boot.total, "seconds": seconds, "ended": boot.ended}
 
 
 def as_dict(verdict: Verdict) -> dict[str, object]:
@@ -138,14 +160,21 @@ def _rehearsal(rehearsal: Rehearsal | None) -> dict[str, object] | None:
     return {
         "state": rehearsal.end.value,
         "why": rehearsal.why,
+        "refused": _register(rehearsal.refused),
         "agreement": rehearsal.agreement,
         "steps": [_rehearsed(step) for step in rehearsal.steps],
     }
 
 
+def _register(refused: RefusedRegister | None) -> dict[str, object] | None:
+    if refused is None:
+        return None
+    return {"register": refused.name, "value": _hex(refused.value), "vector": refused.vector, "error_code": refused.error}
+
+
 def _rehearsed(tried: RehearsedStep) -> dict[str, object]:
     record, fault = tried.record, tried.fault
-    outcome = "untried" if not record.is_tried else "ok" if fault is None else "fault"
+    outcome = "untried" if not record.is_tried or tried.interrupted else "ok" if fault is None else "fault"
     return {
         "step": record.step,
         "name": tried.step.name,

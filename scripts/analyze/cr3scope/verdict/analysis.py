@@ -196,7 +196,7 @@ def _rehearsal(context: Context) -> Rehearsal | None:
         return None
     ends = {"end": RehearsalEnd.WHOLE, "refused": RehearsalEnd.REFUSED}
     steps = tuple(rehearsed(context.boot, context.tables, context.cpu, context.platform))
-    return Rehearsal(ends.get(last.state, RehearsalEnd.BROKEN), last.why, steps)
+    return Rehearsal(ends.get(last.state, RehearsalEnd.BROKEN), last.why, steps, last.refused)
 
 
 def _picture(context: Context, lines: LineSource) -> Picture | None:

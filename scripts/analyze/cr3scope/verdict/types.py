@@ -20,6 +20,7 @@ from cr3scope.model.prediction import Prediction
 from cr3scope.x86.access import EntryRef
 
 if TYPE_CHECKING:
+    from cr3scope.input.capture.records import RefusedRegister
     from cr3scope.model.rehearsed import RehearsedStep
     from cr3scope.verdict.picture import Picture
 
@@ -107,13 +108,14 @@ class RehearsalEnd(Enum):
 class Rehearsal:
     """What the CPU itself did with the plan's steps under the new root, before the switch.
 
-    ``why``: the writer's reason of one that was refused. ``agreement``: whether the model says the same of all that were
-    tried; None if none was.
+    ``why``: the writer's reason of one that was refused; ``refused``: the planned register that the CPU itself refused, if
+    that was it. ``agreement``: whether the model says the same of all that were tried; None if none was.
     """
 
     end: RehearsalEnd
     why: str
     steps: tuple[RehearsedStep, ...]
+    refused: RefusedRegister | None = None
 
     @property
     def agreement(self) -> bool | None:

@@ -17,6 +17,11 @@ class End(Enum):
     TIMEOUT = "the time was up"
     INTERRUPTED = "interrupted"
 
+    @property
+    def code(self) -> str:
+        """Return it as one word for programs, as ``began-again``."""
+        return self.name.lower().replace("_", "-")
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

@@ -32,7 +32,8 @@ _GRACE = {
     Sign.SCREEN_COMPLETE: 0.3,
 }
 _DEATHS = frozenset({Sign.KERNEL_PANIC, Sign.SCREEN_STARTED, Sign.SCREEN_COMPLETE})
-_BRIEF_SECONDS = 5.0  # a busy console server takes a call, and hangs up
+_BRIEF_SECONDS = 5.0  # a busy console server takes a call, says so, and hangs up
+_MOST_BRIEF = 4  # in a row, of which each may have been a boot; then they are none
 _LEAST_GARBLED = 64  # bytes
 _CHATTER = frozenset(b"\t\n\r\x1b\x08\x07\x00") | frozenset(range(0x20, 0x7F))
 
@@ -74,6 +75,7 @@ class _Boot:
         self.grace = 0.0
         self.judged: End | None = None  # why it was, last time
         self.has_news = True  # since then
+        self.tells = False  # of a boot: a trace, or a sign of how it went
         self.garbled = 0  # bytes that are no text
         self.lost: list[str] = []
 
@@ -82,7 +84,9 @@ class _Boot:
         self.last = at
         self.garbled += len(data.translate(None, bytes(_CHATTER)))
         signs = [sign for sign in self.port.feed(data) if sign in _GRACE]
-        self.has_news = self.has_news or bool(signs) or SENTINEL in data
+        told = bool(signs) or SENTINEL in data
+        self.has_news = self.has_news or told
+        self.tells = self.tells or told
         if signs:
             self.grace = max(_GRACE[sign] for sign in signs)
             self.latest = at + _TALKS_ON_SECONDS if self.latest is None else self.latest
@@ -124,6 +128,8 @@ class Listener:
         self._begun = time.monotonic()
         self._opened: float | None = None  # when it came again, and has said nothing yet
         self._breaks_off = False  # it came again and went without a word: that is said once
+        self._since: float | None = None  # it came again
+        self._brief = 0  # times in a row that it then said a little of no boot, and went
 
     def run(self) -> None:
         """Take what comes until the source has ended for good, nobody wants more, the time is up or a signal comes.
@@ -182,7 +188,7 @@ class Listener:
             elif isinstance(event, Gone):
                 self._gone(event)
             elif isinstance(event, Opened):
-                self._opened = time.monotonic()
+                self._opened = self._since = time.monotonic()
                 if not self._breaks_off:
                     self._ear.remark("it is there: listening")
             else:
@@ -213,7 +219,8 @@ class Listener:
     def _gone(self, event: Gone) -> None:
         if self._boot is not None:
             self._boot.lost += event.lost
-        self._finish(End.CLOSED)
+        if not self._drop_brief():
+            self._finish(End.CLOSED)
         self._cutter.start()
         was_known = self._breaks_off
         self._breaks_off = self._opened is not None and time.monotonic() - self._opened < _BRIEF_SECONDS
@@ -223,6 +230,25 @@ class Listener:
         elif self._goes_on and not (was_known and self._breaks_off):
             then = "before it said a word: tried until it speaks" if self._breaks_off else "waiting for it to come again"
             self._ear.remark(f"{event.why}: {then}")
+
+    def _drop_brief(self) -> bool:
+        """Forget what came if it is one word too many of a busy server; return whether it was. Else nothing is changed."""
+        boot, since = self._boot, self._since
+        if boot is None:
+            return False
+        is_brief = since is not None and time.monotonic() - since < _BRIEF_SECONDS and not boot.tells
+        self._brief = self._brief + 1 if is_brief else 0
+        if self._brief <= _MOST_BRIEF:
+            return False
+        if self._brief == _MOST_BRIEF + 1:
+            self._ear.remark(f"{boot.port.total} bytes that tell of no boot, and gone, {self._brief} times in a row: no more of them are kept")
+        self._boot = None
+        self._count -= 1
+        with suppress(OSError):
+            boot.port.close()
+        with suppress(OSError):
+            boot.path.unlink()
+        return True
 
     def _finish(self, end: End, at: float | None = None) -> None:
         """Judge the boot in hand, if something of it was not judged yet, and forget it. ``at``: when it ended, None for now."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 DIVIDE, DEBUG, NMI, BREAKPOINT, UNDEFINED, NO_FPU, DOUBLE_FAULT = 0, 1, 2, 3, 6, 7, 8
 INVALID_TSS, NOT_PRESENT, STACK_FAULT, PROTECTION, PAGE_FAULT, ALIGNMENT = 10, 11, 12, 13, 14, 17
+MACHINE_CHECK = 18
 
 NAMES = {
     0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF",

@@ -19,6 +19,7 @@ from cr3scope.input.capture.records import (
     MapRecord,
     PlanStep,
     PreflightRecord,
+    RefusedRegister,
     RegionRecord,
     RehearsalRecord,
     RehearseRecord,
@@ -233,7 +234,14 @@ def _preflight(fields: Fields, line: int, boot: Boot) -> None:
 
 
 def _rehearse(fields: Fields, line: int, boot: Boot) -> None:
-    boot.rehearse = RehearseRecord(line, fields.word("state", "begin", "end", "refused"), fields.optional_text("why") or "")
+    state = fields.word("state", "begin", "end", "refused")
+    refused = None
+    if "what" in fields:
+        name, value = fields.word("what", "cr0", "cr3", "cr4", "efer"), fields.number("value")
+        refused = RefusedRegister(name, value, fields.number("vector", 0xFF), fields.number("error", MASK32))
+        if state != "refused":
+            raise Malformed(f"field what of a rehearsal that is not refused: {name}")
+    boot.rehearse = RehearseRecord(line, state, fields.optional_text("why") or "", refused)
 
 
 def _rehearsal(fields: Fields, line: int, boot: Boot) -> None:
@@ -241,7 +249,7 @@ def _rehearsal(fields: Fields, line: int, boot: Boot) -> None:
     if outcome != "fault":
         boot.rehearsal.append(RehearsalRecord(line, step, outcome == "ok", why=fields.optional_text("why") or ""))
         return
-    vector, error = fields.number("vector", 0xFF), fields.number("error", 0xFFFFFFFF)
+    vector, error = fields.number("vector", 0xFF), fields.number("error", MASK32)
     boot.rehearsal.append(RehearsalRecord(line, step, True, vector, error, fields.number("cr2"), fields.number("virt")))
 
 

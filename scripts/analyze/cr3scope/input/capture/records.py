@@ -212,12 +212,26 @@ class RehearsalRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedRegister:
+    """A control register, as ``cr4``, whose planned value the CPU itself refused, and the exception that it raised."""
+
+    name: str
+    value: int
+    vector: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
 class RehearseRecord:
-    """How far the rehearsal has come: "begin", "end", or "refused" with the reason."""
+    """How far the rehearsal has come: "begin", "end", or "refused" with the reason.
+
+    ``refused``: of one that was refused by the CPU itself, as it loaded the planned state; else None.
+    """
 
     line: int
     state: str
     why: str
+    refused: RefusedRegister | None = None
 
 
 @dataclass(frozen=True, slots=True)

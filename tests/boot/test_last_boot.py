@@ -1,0 +1,68 @@
+"""last=show: what a boot that dies leaves, and the next boot of the same machine tells."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from boot.channels import calling
+from boot.firmware import boot_from_first_read
+from boot.reference import BOOT_SECONDS, ROOT, build, first_stage
+from cr3scope.input.photo.reader import read_photos
+from cr3scope.qemu.qmp import Qmp
+from cr3scope.verdict.analysis import analyze
+from cr3scope.verdict.types import Status
+
+_OFFERED = b"cr3scope: last: cr3scope analyze reads cr3scope.lst, on the boot volume"
+_NOTHING = b"cr3scope: last: no boot has left anything that can be read"
+_AFTER = b"cr3scope: last: what the last boot with last=show told after its switch:"
+
+
+def heard(port: socket.socket, until: bytes) -> bytes:
+    """Return what the machine says, up to the end of the line that holds ``until``."""
+    said, end = b"", time.monotonic() + BOOT_SECONDS
+    while until not in said or not said.endswith(b"\n"):
+        left = end - time.monotonic()
+        assert left > 0 and select.select([port], [], [], left)[0], said[-800:]
+        piece = port.recv(1 << 16)
+        assert piece, said[-800:]
+        said += piece
+    return said
+
+
+def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "CONFIG": "preflight=warn;safe_idt=on;last=show", "INJECT": "nx-leaf-code"}
+    subprocess.run([ROOT / "scripts/boot/prepare", build(), run], env=environment, check=True, timeout=60)
+    printed = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
+                             capture_output=True, text=True, timeout=60).stdout  # fmt: skip
+    with calling(printed.splitlines(), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
+        first = heard(port, b": halted")
+        Qmp(monitor).execute("system_reset")
+        second = heard(port, _OFFERED)
+    assert _NOTHING in first and _AFTER in second
+    died = next(line for line in first.splitlines() if b": halted" in line)
+    assert b"cr3scope: last: " + died.strip() in second
+    mapped = re.search(rb" map name=kernel%20text .* caller=([0-9a-f]+) ", first)
+    assert mapped is not None
+    assert b"it is in the range kernel text, mapped by the code before 0x" + mapped[1] in second
+    kept = tmp_path / "cr3scope.lst"
+    subprocess.run(["mcopy", "-i", run / "disk.img", "::/cr3scope.lst", kept], check=True, timeout=60)
+    verdict = analyze(read_photos([kept]))
+    assert verdict.status is Status.FAULTED and verdict.findings[0].rule == "nx-leaf-code"
+
+
+def test_firmware_that_keeps_nothing_is_told_in_one_line_each_and_the_boot_goes_on(tmp_path: Path) -> None:
+    run = boot_from_first_read(tmp_path, config="last=show", FIRST_STAGE=first_stage("nothing_kept"))
+    assert (run.status, run.verdict["verdict"]) == (0, "healthy"), run.explain()
+    told = [line.strip() for line in run.serial.splitlines() if line.startswith(b"cr3scope: last: ")]
+    assert told == [
+        _NOTHING,
+        b"cr3scope: last: no memory below 0x4000000 is free: nothing is kept of what comes behind the switch",
+        b"cr3scope: last: the firmware's variable cannot be written, status 0x8000000000000008",
+    ]
