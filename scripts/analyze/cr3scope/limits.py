@@ -160,6 +160,7 @@ REPORT_EVENTS: Final = 1 << 9  # of a kind
 REPORT_STEPS: Final = 1 << 9
 REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
 REPORT_EDITS: Final = 1 << 12  # of one finding's mend
+REPORT_MENDED: Final = 1 << 21  # ranges of the mended spaces that the columns can show, all together
 REPORT_CHANGES: Final = 1 << 5
 
 # Reports for CI. An issue or a comment of the common forges holds 65,536 characters, an annotation some thousand.
