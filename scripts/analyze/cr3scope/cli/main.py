@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import NoReturn
 
+from cr3scope.cli.outputs import check_outputs
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
 from cr3scope.cli.verb_parser import VerbParser
 from cr3scope.errors import Ended, UnusableInput
@@ -119,6 +120,7 @@ def _settled(status: int) -> int:
 def perform(words: Sequence[str]) -> int:
     """Run one command line and return its exit status; what goes wrong is an exception."""
     arguments = parsed(words)
+    check_outputs(arguments)
     status: int = arguments.run(arguments)
     return status
 
