@@ -138,6 +138,7 @@ MCP_JSON_BYTES: Final = 1 << 20
 MCP_PAGE_BYTES: Final = 1 << 20  # a default boot's report has 300 kB at most
 MCP_SECONDS: Final = 120.0  # of a call that only reads
 MCP_RUN_SECONDS: Final = 600.0
+MCP_PROGRESS_SECONDS: Final = 1.0  # between two words on one call
 MCP_END_SECONDS: Final = 5.0  # from the end of a call to the end of its process
 MCP_LINGER_SECONDS: Final = 5.0  # of calls that only read, after the client's last word
 

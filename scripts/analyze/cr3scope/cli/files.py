@@ -15,13 +15,13 @@ from cr3scope.text import printable
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_HELP = "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie, or copy them"
+_HELP = "tell where cr3scope.h, the examples, gdb's commands, the plugin's source and the schemas lie, or copy them"
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("files", help=_HELP, description=f"{_HELP.capitalize()}.")
-    parser.add_argument("name", nargs="?", choices=[one.value for one in Files], metavar="NAME", help="header, examples, gdb or plugin")
+    parser.add_argument("name", nargs="?", choices=[one.value for one in Files], metavar="NAME", help="header, examples, gdb, plugin or schemas")
     parser.add_argument("-o", "--output", metavar="DIR", type=folder, help="copy it there; what is there stays as it is")
     parser.set_defaults(run=run)
 

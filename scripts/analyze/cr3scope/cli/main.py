@@ -41,7 +41,7 @@ VERBS = {
     "explain": "explain a rule; without one, list them",
     "completion": "print what lets a shell complete verbs, options and values by Tab",
     "doctor": "tell what is here, what is missing, and what works without it; or write a bug report",
-    "files": "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie",
+    "files": "tell where cr3scope.h, the examples, gdb's commands, the plugin's source and the schemas lie",
     "gdb-init": "print the line for ~/.gdbinit that loads gdb's commands",
 }
 
