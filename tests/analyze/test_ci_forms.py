@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as xml
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from analyze.ci_scenes import EVIL, faulting, hostile, incomplete, unexplained
-from analyze.ci_schemas import check_junit, check_sarif, lacking
+from analyze.ci_schemas import check_junit, check_sarif, code_quality, lacking
 
 from cr3scope import limits
 from cr3scope.diagnose.catalogue import BY_ID
-from cr3scope.render.ci import github, junit, lines, markdown, sarif
+from cr3scope.render.ci import codequality, github, junit, lines, markdown, sarif
 from cr3scope.render.ci.judged import Judged, State, of_verdict, unusable
 from cr3scope.verdict.types import Status, Verdict
 
@@ -216,3 +217,41 @@ def test_what_an_enemy_says_is_valid_by_the_published_schemas(tmp_path: Path) ->
     (tmp_path / "s.json").write_text(sarif.render(results, docs="https://docs.example"))
     check_junit(tmp_path / "j.xml")
     check_sarif(tmp_path / "s.json")
+
+
+def test_code_quality_has_the_line_the_rule_and_the_mend() -> None:
+    (issue,) = code_quality(codequality.render([judged(faulting("/work/tree/loader/x.c:87"))], "/work/tree"))
+    assert issue["location"] == {"path": "loader/x.c", "lines": {"begin": 87}}
+    assert (issue["check_name"], issue["severity"]) == ("nx-upper-level", "critical")
+    assert issue["description"].startswith("NX in PML4[511] forbids") and "; mend: clear NX (bit 63) of PML4[511]" in issue["description"]
+    assert "no line is known" not in issue["description"]
+
+
+def test_code_quality_says_where_no_line_is_known() -> None:
+    (issue,) = code_quality(codequality.render([judged(faulting(None), "./build/kernel.elf")]))
+    assert issue["location"] == {"path": "build/kernel.elf", "lines": {"begin": 1}}
+    assert issue["description"].endswith("(no line is known)")
+
+
+def test_code_quality_of_what_no_rule_explains_is_not_a_clean_one() -> None:
+    told = code_quality(codequality.render([judged(unexplained()), judged(incomplete()), unusable("-", "triage", None, "no\nsuch file")]))
+    assert [each["check_name"] for each in told] == ["hung", "incomplete", "unusable"]
+    assert {each["severity"] for each in told} == {"critical"} and told[2]["location"]["path"] == "-"
+    assert code_quality(codequality.render([judged(Verdict(Status.HEALTHY))])) == []
+
+
+def test_code_quality_knows_a_mistake_again_and_two_of_a_kind_apart() -> None:
+    def marks(verdict: Verdict) -> list[str]:
+        return [each["fingerprint"] for each in code_quality(codequality.render([judged(verdict)]))]
+
+    assert marks(faulting("loader/x.c:87")) == marks(faulting("loader/x.c:99")) != marks(faulting("loader/y.c:87"))
+    verdict = faulting()
+    twice = replace(verdict, findings=verdict.findings * 2)
+    assert marks(twice)[0] == marks(verdict)[0] and len(set(marks(twice))) == 2
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_code_quality_stays_what_it_is_whatever_a_guest_says(evil: str) -> None:
+    text = codequality.render([judged(hostile(evil), evil)])
+    assert [each["check_name"] for each in code_quality(text)] == ["nx-leaf-code"] * 2
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]", json.loads(text)[0]["description"])

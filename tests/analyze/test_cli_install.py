@@ -31,16 +31,19 @@ done
 def shell(tmp_path: Path, *command: str) -> list[str]:
     (tmp_path / "cr3scope").symlink_to(ROOT / "scripts/cr3scope")
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return [" ".join(line.split()) for line in done.stdout.splitlines()]
 
 
 def test_bash_completes_verbs_options_values_rules_and_files(tmp_path: Path) -> None:
     capture = ROOT / "tests/captures/golden"
+    (tmp_path / "--trees").touch()
+    behind = [f"cr3scope {line}" for line in ("maps -- --js", "maps -- --tr", "analyze x --js", "explain -- nx-upper", "run -o x -- qemu --js")]
     lines = ["cr3scope tri", "cr3scope walk x 0 --acc", "cr3scope walk x 0 --access ", "cr3scope explain nx-upper", f"cr3scope maps {capture}"]
-    told = shell(tmp_path, "bash", "-c", ASK, "bash", *lines)
-    assert told == ["triage", "--access", "r w x", "nx-upper-level", f"{capture}.trace"]
+    told = shell(tmp_path, "bash", "-c", ASK, "bash", *lines, *behind)
+    assert told[:5] == ["triage", "--access", "r w x", "nx-upper-level", f"{capture}.trace"]
+    assert told[5:] == ["", "--trees", "--json", "nx-upper-level", ""]
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")

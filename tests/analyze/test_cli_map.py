@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from test_paging_modes import PAE, pae_pages
 from cr3scope.cli.main import main
 from cr3scope.input.sources.open import open_core_file
 from cr3scope.paging.walk import walk
+from cr3scope.render.map import as_dict
 from cr3scope.render.strips import strips
 from cr3scope.x86.cpu_state import CpuState
 
@@ -65,6 +67,35 @@ def test_letters_have_their_legend_where_the_rest_is_coloured() -> None:
     tables, cpu = pae_pages(), replace(PAE, cr0=0x8000_0033)
     lines = list(strips(tables, cpu, walk(tables, cpu, 0x8000_0000), colour=True))
     assert lines[1].strip() == "..B." and "on the way" in lines[-1]
+
+
+def test_as_json_the_entry_that_takes_a_right_away_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads("\n".join(shown(capsys, NX_UPPER, "--json", "-")))
+    assert (told["schema"], told["virt"], told["phys"], told["rights"]) == ("cr3scope.map/1", "0xdf9e034", "0xdf9e034", "r---")
+    top, *below = told["levels"]
+    assert (top["name"], top["table"], top["count"], top["covers"]) == ("PML4", "0xde6a000", 512, 1 << 39)
+    first = top["entries"][0]
+    assert first == {"index": 0, "value": "0x800000000de77003", "kind": "table", "rights": "rw--", "denies": ["x", "u"]}
+    assert [level["name"] for level in below] == ["PDPT", "PD", "PT"]
+    chosen = [next(entry for entry in level["entries"] if entry["index"] == level["index"]) for level in told["levels"]]
+    assert [entry["kind"] for entry in chosen] == ["table", "table", "table", "page"]
+    assert chosen[-1]["rights"] == "r---" and chosen[-1]["denies"] == ["w"]
+
+
+def test_as_json_an_entry_that_ends_the_way_is_absent_or_reserved() -> None:
+    tables = Pages({ROOT: [2, 1 << 51 | P] + [0] * 510})
+    cpu = CpuState(ROOT, max_phys_bits=40)
+    told = as_dict(tables, cpu, walk(tables, cpu, 0), ())
+    (level,) = told["levels"]  # type: ignore[misc]
+    assert [(entry["index"], entry["kind"], entry["rights"]) for entry in level["entries"]] == [(0, "absent", "----"), (1, "reserved", "----")]
+    assert (told["phys"], told["reason"]) == (None, "not present")
+
+
+def test_json_and_a_picture_do_not_share_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["map", NX_UPPER, "--json", "-", "--format", "svg"]) == 2
+    assert capsys.readouterr().err == "cr3scope: --json - and --format svg: both to standard output\n"
+    assert shown(capsys, NX_UPPER, "--json", str(tmp_path / "way.json"), "--format", "svg")[0].startswith("<svg")
+    assert json.loads((tmp_path / "way.json").read_text())["virt"] == "0xdf9e034"
 
 
 def test_what_holds_no_tables_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from cr3scope import limits
 from cr3scope.cli.main import main
 from cr3scope.paging.folded import Folded, folded
 from cr3scope.paging.layers import Marks
-from cr3scope.render import tree_drawn
+from cr3scope.render import dot, tree_drawn
+from cr3scope.text import printable
 from cr3scope.x86.cpu_state import CpuState
 
 NX_UPPER = str(CAPTURES / "nx-upper-level.serial.log")
@@ -101,9 +102,19 @@ def test_graphviz_takes_the_graph(words: list[str], capsys: pytest.CaptureFixtur
     assert not done.stderr and "<svg" in done.stdout
 
 
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+@pytest.mark.parametrize("name", ["a &lt; b", "&amp;", "&#60;b&#62;", "f<int>(&x)", r"C:\new\tmp\N\G\L", 'say "it"\\', "<b>bold</b>", "<>", "ä →", HOSTILE])
+def test_graphviz_shows_a_name_as_it_is(name: str) -> None:
+    graph = "\n".join(dot.document(name, [dot.node(0, [name]), dot.node(1, [name, name]), dot.edge(0, 1, label=name)]))
+    done = subprocess.run(["dot", "-Tsvg"], input=graph, text=True, capture_output=True, timeout=60, check=True)
+    assert not done.stderr
+    texts = [each.text for each in ET.fromstring(done.stdout).iter(f"{SVG}text")]
+    assert [" ".join((text or "").split()) for text in texts] == [" ".join(printable(name).split())] * 5
+
+
 def test_a_format_that_cannot_be_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, why in (([], "it goes with --tree"), (["--tree", "--json", "-"], "both want standard output")):
+    for words, why in (([], "--format svg draws the tables: it goes with --tree"), (["--tree", "--json", "-"], "--json - and --format svg: both to standard output")):
         assert main(["maps", NX_UPPER, "--format", "svg", *words]) == 2
-        assert capsys.readouterr().err.splitlines() == [f"cr3scope: --format svg {'draws the tables: ' if not words else 'and --json - '}{why}"]
+        assert capsys.readouterr().err.splitlines() == [f"cr3scope: {why}"]
     kept = tmp_path / "tree.json"
     assert "<svg" in made(capsys, "maps", NX_UPPER, "--tree", "--format", "svg", "--json", str(kept)) and kept.stat().st_size

@@ -137,6 +137,8 @@ def test_walks_maps_and_differences(tmp_path: Path, capsys: pytest.CaptureFixtur
         check(printed(capsys, "maps", source))
         if source not in listings:
             check(printed(capsys, "maps", source, "--tree"))
+            for address in ((), (hex(CODE),), ("0",), ("ffff900000000000",)):
+                check(printed(capsys, "map", source, *address))
         for address in (hex(CODE), "0", "fffff00000000000"):
             for access in "rwx":
                 check(printed(capsys, "walk", source, address, "--access", access, "--user"))
@@ -146,6 +148,7 @@ def test_walks_maps_and_differences(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert differences["differences"]
     check(printed(capsys, "maps", capture, "--tree"))
     check(printed(capsys, "maps", image, "--cr3", hex(TABLES), "--tree"))
+    check(printed(capsys, "map", image, "--cr3", hex(TABLES), hex(CODE)))
 
 
 def test_rules_and_linted_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

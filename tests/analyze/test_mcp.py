@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from analyze.lint_files import Kernel
 from analyze.page_scenes import CAPTURES
 from analyze.test_machine_hostile import PROGRAM
 
@@ -24,6 +25,7 @@ from cr3scope.cli.main import VERBS, main
 from cr3scope.mcp import server as server_module
 from cr3scope.mcp.call import Answer, Call
 from cr3scope.mcp.places import Places
+from cr3scope.mcp.progress import Progress
 from cr3scope.mcp.server import STATELESS, WITH_SESSION, Server
 from cr3scope.mcp.tools import tools
 
@@ -324,6 +326,121 @@ def test_the_qemu_of_a_run_that_nobody_waits_for_is_ended(tmp_path: Path, leave:
             assert told["id"] == 2 and "nx-upper-level" in told["result"]["content"][0]["text"]
         else:
             assert started.wait(WAIT_SECONDS) == {hang_up: 0, stop_reading: 128 + signal.SIGPIPE, end: 128 + signal.SIGTERM}.get(leave, -signal.SIGKILL)
+
+
+def test_a_client_that_asks_for_it_hears_once_a_second_how_long_its_call_is_at_work() -> None:
+    sent: list[Any] = []
+    now = iter([100.0, 100.4, 100.999, 101.0, 101.2, 101.9, 103.5, 103.6, 104.0])
+    progress = Progress("mine", lambda line: sent.append(json.loads(line)), lambda: next(now))
+    for _ in range(8):
+        progress.beat("run is at work")
+    assert {one["method"] for one in sent} == {"notifications/progress"} and not any("id" in one for one in sent)
+    assert [one["params"] for one in sent] == [
+        {"progressToken": "mine", "progress": seconds, "message": "run is at work"} for seconds in (1.0, 3.5, 4.0)
+    ]
+
+
+@pytest.mark.parametrize(("token", "is_taken"), [("a", True), (7, True), (0, True), (None, False), (True, False), (1.5, False), ([1], False), ({}, False)])
+def test_a_token_is_a_string_or_an_integer_and_comes_back_before_the_answer(
+    token: object, is_taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MCP_PROGRESS_SECONDS", 1e-6)
+
+    class Told(Call):
+        def answer(self) -> Answer:
+            self._beat("explain is at work")
+            return Answer(False, "x", {})
+
+    monkeypatch.setattr(server_module, "Call", Told)
+    talk = Talk(tmp_path)
+    meta = META if token is None else {**META, "progressToken": token}
+    talk.server.take(asks(5, "tools/call", name="explain", arguments={}, _meta=meta))
+    talk.server.close()
+    *before, answer = talk.sent
+    assert answer["id"] == 5
+    assert [one["params"]["progressToken"] for one in before] == ([token] if is_taken else [])
+
+
+def test_a_call_that_waits_for_others_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MCP_PROGRESS_SECONDS", 1e-6)
+    monkeypatch.setattr(limits, "MCP_CALLS", 1)
+    first_may_end, waits = threading.Event(), threading.Event()
+    monkeypatch.setattr(server_module.Call, "answer", lambda self: first_may_end.wait(WAIT_SECONDS) and Answer(False, "x", {}))
+    said: list[Any] = []
+
+    def take(line: bytes) -> None:
+        said.append(json.loads(line))
+        if said[-1].get("params", {}).get("message") == "explain waits: 1 calls are at work":
+            waits.set()
+
+    server = Server(tools((), False), Places([tmp_path]), take)
+    server.take(calls(1, "explain"))
+    server.take(asks(2, "tools/call", name="explain", arguments={}, _meta={**META, "progressToken": "t"}))
+    assert waits.wait(WAIT_SECONDS), said
+    first_may_end.set()
+    server.close()
+    assert sorted(one["id"] for one in said if "id" in one) == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_cancelled_call_that_has_told_of_its_progress_ends_with_its_process_and_says_nothing_more(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tells")
+    with process(tmp_path, "--qemu", sys.executable, FAKE_TELLS=str(tmp_path / "tells")) as started:
+        assert started.stdin is not None and started.stdout is not None
+        command = {"command": [sys.executable, FAKE, "says:busy"]}
+        started.stdin.write(asks(1, "tools/call", name="run", arguments=command, _meta={**META, "progressToken": "p"}) + b"\n")
+        started.stdin.flush()
+        pid = int((tmp_path / "tells").read_text())
+        told = [json.loads(started.stdout.readline()) for _ in range(2)]
+        assert [one["params"]["progressToken"] for one in told] == ["p", "p"]
+        assert 1 <= told[0]["params"]["progress"] < told[1]["params"]["progress"]
+        assert told[0]["params"]["message"] == "run is at work"
+        cancel(started)
+        assert gone(pid)
+        started.stdin.close()
+        after = [json.loads(line) for line in started.stdout]
+        assert [one["id"] for one in after if "id" in one] == [2]  # of the other call
+
+
+def answer_schemas(talk: Talk) -> dict[str, Any]:
+    listed = talk(asks(1, "tools/list", _meta=META))["result"]["tools"]
+    return {one["name"]: one["outputSchema"] for one in listed}
+
+
+def test_every_tool_tells_of_what_its_answers_are(talk: Talk) -> None:
+    from jsonschema import Draft202012Validator
+
+    told = answer_schemas(talk)
+    assert set(told) == {"triage", "analyze", "maps", "walk", "diff", "lint", "explain", "report", "run"}
+    for schema in told.values():
+        Draft202012Validator.check_schema(schema)
+        assert schema["type"] == "object" and "$id" not in json.dumps(schema) and "$schema" not in json.dumps(schema)
+
+
+def test_what_tools_answer_is_as_they_say(talk: Talk, tmp_path: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    told = answer_schemas(talk)
+    for name, path in (("trace.log", NX_UPPER), ("int.log", CAPTURES / "qemu-10.0.stack-unmapped.interrupts.log")):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    (tmp_path / "kernel.elf").write_bytes(Kernel(entry=0).bytes())
+    asked: list[tuple[str, list[str]]] = [
+        ("triage", ["triage", "int.log"]), ("analyze", ["analyze", "trace.log"]), ("maps", ["maps", "trace.log"]), ("maps", ["maps", "--tree", "trace.log"]),
+        ("walk", ["walk", "trace.log", "0"]), ("diff", ["diff", "trace.log", "trace.log"]), ("lint", ["lint", "kernel.elf"]), ("explain", ["explain"]),
+        ("run", ["run", "--no-who", "--", sys.executable, FAKE, "exit-35"]),
+    ]  # fmt: skip
+    for tool, words in asked:
+        answer = Call(words, [tmp_path], WAIT_SECONDS).answer()
+        assert not answer.is_error, answer.text
+        assert not [each.message[:300] for each in Draft202012Validator(told[tool]).iter_errors(answer.value)], tool
+    other = Call(["walk", "trace.log", "0"], [tmp_path], WAIT_SECONDS).answer().value
+    assert list(Draft202012Validator(told["maps"]).iter_errors(other)), "a document of another kind is noticed"
+
+
+def test_an_answer_without_what_the_tool_promises_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module.Call, "answer", lambda self: Answer(False, "the JSON is left out", None))
+    told = Talk(tmp_path)(calls(1, "explain"))["result"]
+    assert told["isError"] and told["content"][0]["text"] == "the JSON is left out" and "structuredContent" not in told
 
 
 def test_a_stream_that_takes_nothing_ends_the_server_with_its_status(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_a_whole_boot_comes_back_byte_by_byte(name: str) -> None:
     assert len(kept) > 80 and all(one in whole for one in kept)
 
 
+def test_a_photo_of_a_healthy_boot_speaks_of_no_evidence_that_it_does_not_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    golden = (ROOT / "tests/captures/healthy.serial.log").read_bytes()
+    assert main(["analyze", str(scanned(tmp_path, frames(packed(golden), 200)))]) == 2
+    said = capsys.readouterr().out
+    assert said.startswith("INCOMPLETE: the plan survives in the model; of what came behind the switch the photo tells nothing\n")
+    assert "error" not in said and "log" not in said
+
+
 def test_an_exception_that_comes_first_was_written_last() -> None:
     text = unpack(stream(("fault", FAULT), BEGIN)).text.decode()
     assert [line.split()[2] for line in text.splitlines()] == ["begin", "fault"]

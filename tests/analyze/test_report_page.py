@@ -17,6 +17,7 @@ from boot_builder import Scene, healthy
 from paging_cases import P, Pages, W
 from test_paging_modes import SHORT, short_pages
 
+from cr3scope import limits
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.render import html
 from cr3scope.verdict.picture import HeldTables, Picture, Space
@@ -193,6 +194,67 @@ def test_the_mended_view_has_no_red_cell_and_tells_what_strikes_next(shown: Call
     page.click('button.apply[data-finding="0"]')  # takes both back
     assert len(red(page)) == 1
     assert "refuse 2; first step 0" in page.texts("#mended")[0]
+
+
+def columns(browser: Browser) -> list[tuple[int, int, str, bool]]:
+    """The ranges behind the switch as they are drawn: first and last address, rights, and whether a mend changed them."""
+    script = """return [...document.querySelectorAll('#columns .range')].filter((one) => Number(one.querySelector('rect').getAttribute('x')))
+        .map((one) => [one.querySelector('title').textContent, one.classList.contains('mended')])"""
+    found = []
+    for words, is_mended in browser.js(script):
+        first, size, unit, rights = words.split()[:4]
+        length = float(size) * 1024 ** ("B", "KiB", "MiB", "GiB").index(unit)
+        found.append((int(first, 16), int(first, 16) + int(length) - 1, rights, is_mended))
+    return found
+
+
+def granted(browser: Browser, virt: int) -> str:
+    """The rights of an address by the columns; "" where they have nothing there."""
+    return next((rights for first, last, rights, _ in columns(browser) if first <= virt <= last), "")
+
+
+def test_the_columns_show_the_space_mended_and_agree_with_what_strikes_next(shown: Callable[..., Browser]) -> None:
+    scene = healthy()
+    scene.tables.edit(b.HANDOFF, 4, set_bits=b.NX)
+    scene.tables.edit(b.STACK_TOP - 8, 1, clear_bits=b.W)
+    page = shown(of_scene(scene))
+    assert page.texts("#columns-of") == ["As they were judged, without any mend."]
+    assert (granted(page, b.HANDOFF), granted(page, b.STACK_TOP - 8)) == ("r---", "r---")
+    assert not any(is_mended for *_, is_mended in columns(page))
+    page.click('button.apply[data-finding="0"]')
+    assert "first step 1" in page.texts("#mended")[0]
+    assert (granted(page, b.HANDOFF), granted(page, b.STACK_TOP - 8)) == ("r-x-", "r---")
+    marked = [(first, last) for first, last, _, is_mended in columns(page) if is_mended]
+    assert marked and all(last < 1 << 39 for _, last in marked)  # what PML4[0] maps, and nothing else
+    assert page.texts("#columns-of") == ["With the mends that are applied in the picture; what they change has a green border."]
+    page.click('button.apply[data-finding="1"]')
+    assert "None of the 5 accesses" in page.texts("#mended")[0]
+    assert (granted(page, b.HANDOFF), granted(page, b.STACK_TOP - 8)) == ("r-x-", "rw--")
+    page.click('button.apply[data-finding="0"]')  # takes both back
+    assert (granted(page, b.HANDOFF), granted(page, b.STACK_TOP - 8)) == ("r---", "r---")
+
+
+def test_a_range_that_a_mend_maps_appears_in_the_columns_and_can_be_asked_for(shown: Callable[..., Browser]) -> None:
+    scene = healthy()
+    scene.tables.put(scene.tables.slot(b.STACK_TOP - 8, 3), 0)
+    page = shown(of_scene(scene))
+    assert granted(page, b.STACK_TOP - 8) == ""
+    page.click('button.apply[data-finding="0"]')
+    assert granted(page, b.STACK_TOP - 8) == "rw--"
+    assert page.js("return document.querySelectorAll('#columns .range.mended.here').length") == 1
+
+
+def test_a_space_that_is_too_large_to_be_held_once_more_says_which_mend_the_columns_lack(
+    shown: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = healthy()
+    scene.tables.edit(b.HANDOFF, 4, set_bits=b.NX)
+    monkeypatch.setattr(limits, "REPORT_MENDED", 0)
+    page = shown(of_scene(scene))
+    page.click('button.apply[data-finding="0"]')
+    assert granted(page, b.HANDOFF) == "r---"
+    said = "Here that of finding 1 could not be shown: the page has no room for so many ranges once more."
+    assert page.texts("#columns-of") == [f"As they were judged, without any mend. {said}"]
 
 
 def test_a_mend_that_changes_no_entry_is_not_said_to_be_applied(shown: Callable[..., Browser]) -> None:

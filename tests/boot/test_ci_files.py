@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from analyze.ci_schemas import code_quality
 from analyze.lint_files import kernel_32, written
 from boot.test_linted_kernels import ABORT, FUNCTIONS, MAIN
 
@@ -106,6 +107,8 @@ def test_the_job_for_gitlab_boots_and_reports_its_test(here: Path) -> None:
     assert done.returncode == 1 and "FAULTED: #UD" in done.stdout, done.stderr
     (test,) = xml.parse(here / job["artifacts"]["reports"]["junit"]).getroot()[0]
     assert (test.get("name"), test[0].tag) == ("boot of a branch", "failure")
+    issues = code_quality((here / job["artifacts"]["reports"]["codequality"]).read_text())
+    assert issues[0]["check_name"] == "wrong-entry" and issues[0]["severity"] == "critical"
     assert any((here / "boot").samefile(here / path) for path in job["artifacts"]["paths"])
     assert job["before_script"][-1].removeprefix("$CR3SCOPE/") == "scripts/ci/install" and os.access(ROOT / "scripts/ci/install", os.X_OK)
 

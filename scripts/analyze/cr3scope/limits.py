@@ -138,6 +138,7 @@ MCP_JSON_BYTES: Final = 1 << 20
 MCP_PAGE_BYTES: Final = 1 << 20  # a default boot's report has 300 kB at most
 MCP_SECONDS: Final = 120.0  # of a call that only reads
 MCP_RUN_SECONDS: Final = 600.0
+MCP_PROGRESS_SECONDS: Final = 1.0  # between two words on one call
 MCP_END_SECONDS: Final = 5.0  # from the end of a call to the end of its process
 MCP_LINGER_SECONDS: Final = 5.0  # of calls that only read, after the client's last word
 
@@ -160,6 +161,7 @@ REPORT_EVENTS: Final = 1 << 9  # of a kind
 REPORT_STEPS: Final = 1 << 9
 REPORT_STEP_BYTES: Final = 1 << 24  # of one access, which the page walks page by page
 REPORT_EDITS: Final = 1 << 12  # of one finding's mend
+REPORT_MENDED: Final = 1 << 21  # ranges of the mended spaces that the columns can show, all together
 REPORT_CHANGES: Final = 1 << 5
 
 # Reports for CI. An issue or a comment of the common forges holds 65,536 characters, an annotation some thousand.

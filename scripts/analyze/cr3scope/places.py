@@ -32,6 +32,7 @@ class Files(Enum):
     PLUGIN = "plugin"
     HEADER = "header"
     EXAMPLES = "examples"
+    SCHEMAS = "schemas"
 
 
 GDB_SCRIPT = "cr3scope_gdb.py"
@@ -41,6 +42,7 @@ SHIPPED = {
     Files.PLUGIN: Shipped("scripts/qemu_plugin", ("*.c", "*.h"), "the source of QEMU's plugin, built by `run --who`"),
     Files.HEADER: Shipped("build", (HEADER_FILE,), "the library as one file, for your loader or kernel", HEADER_FILE),
     Files.EXAMPLES: Shipped("trace/examples", ("*.h", "*/*"), "loaders and kernels that use it: Multiboot, Limine, PE, gnu-efi"),
+    Files.SCHEMAS: Shipped("docs/schema", ("*.json",), "JSON Schemas of what `--json` writes"),
 }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 from typing import TYPE_CHECKING
 
 from cr3scope.errors import UnusableInput
@@ -42,7 +44,24 @@ def run(arguments: argparse.Namespace) -> int:
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell with what may follow, and end; called where the shell asks for that (``_ARGCOMPLETE``)."""
     try:
-        from argcomplete import autocomplete
+        from argcomplete import CompletionFinder
     except ImportError:
         return
-    autocomplete(parser)
+
+    finder = CompletionFinder()
+    word = _word_behind_the_options()
+    if word.startswith("-"):  # no option, but a file of that name, or nothing
+        finder.filter_completions = lambda _: _files(word)
+    finder(parser)
+
+
+def _files(begin: str) -> list[str]:
+    return sorted(f"{path}/" if os.path.isdir(path) else path for path in glob.glob(f"{glob.escape(begin)}*"))
+
+
+def _word_behind_the_options() -> str:
+    """The word at which the shell asks, as far as it is typed, if `--` stands before it; else ""."""
+    line = os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])]
+    words = line.split()
+    typed = words.pop() if words and not line[-1:].isspace() else ""
+    return typed if "--" in words else ""

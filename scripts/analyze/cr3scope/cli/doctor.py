@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 from cr3scope import __version__, limits
 from cr3scope.cli import doctor_looks
 from cr3scope.cli.doctor_looks import QEMU
+from cr3scope.cli.outputs import add_output, write
 from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import add_json_option, publish
 from cr3scope.errors import UnusableInput
-from cr3scope.render.output_file import write_asked
+from cr3scope.render.output_file import STDOUT
 from cr3scope.text import printable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
         " --report, or a command behind --, it makes a bug report instead: versions, settings, and what goes wrong inside when the"
         " command is run; names, paths and the environment are left out."
     )  # fmt: skip
-    parser.add_argument("--report", metavar="FILE", help="write a bug report into a file")
+    add_output(parser, "report", "write a bug report into a file")
     add_json_option(parser)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- VERB ...", help="the command line that failed")
     parser.set_defaults(run=run)
@@ -62,14 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UnusableInput("--json is about what is here and what is missing: a bug report has none")
     lines = [*_versions(), *_settings(), *(_outcome(words) if words else ())]
     text = "".join(f"{printable(line)}\n" for line in without(lines, _secrets(words)))
-    if arguments.report is None:
-        sys.stdout.write(text)
-        return 0
-    try:
-        write_asked(Path(arguments.report), [text.encode(errors="backslashreplace")])
-    except OSError as error:
-        raise UnusableInput(f"{arguments.report}: {error.strerror}") from error
-    print(f"wrote {printable(arguments.report)}: read it before you attach it to a report")
+    refused = write(arguments.report or STDOUT, text)
+    if refused:
+        raise UnusableInput(refused[0])
+    if arguments.report not in (None, STDOUT):
+        print(f"wrote {printable(arguments.report)}: read it before you attach it to a report")
     return 0
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.outputs import folder
 from cr3scope.errors import UnusableInput
 from cr3scope.places import SHIPPED, Files, place_of, present
 from cr3scope.text import printable
@@ -14,14 +15,14 @@ from cr3scope.text import printable
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_HELP = "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie, or copy them"
+_HELP = "tell where cr3scope.h, the examples, gdb's commands, the plugin's source and the schemas lie, or copy them"
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("files", help=_HELP, description=f"{_HELP.capitalize()}.")
-    parser.add_argument("name", nargs="?", choices=[one.value for one in Files], metavar="NAME", help="header, examples, gdb or plugin")
-    parser.add_argument("-o", "--output", metavar="DIR", help="copy it there; what is there stays as it is")
+    parser.add_argument("name", nargs="?", choices=[one.value for one in Files], metavar="NAME", help="header, examples, gdb, plugin or schemas")
+    parser.add_argument("-o", "--output", metavar="DIR", type=folder, help="copy it there; what is there stays as it is")
     parser.set_defaults(run=run)
 
 
@@ -38,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is None:
         print(printable(str(path)))
         return 0
-    folder = path.parent if path.suffix == ".py" else path  # the script is of no use without its commands
-    print(f"wrote {printable(str(_copy(folder, Path(arguments.output))))}")
+    origin = path.parent if path.suffix == ".py" else path  # the script is of no use without its commands
+    print(f"wrote {printable(str(_copy(origin, arguments.output)))}")
     return 0
 
 

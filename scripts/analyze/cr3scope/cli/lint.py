@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
-from cr3scope.cli.results import add_ci_options, check_targets, judged_for_ci, shown, takes_stdout
+from cr3scope.cli.outputs import takes_stdout
+from cr3scope.cli.results import add_ci_options, judged_for_ci, shown
 from cr3scope.cli.source_options import add_json_option, as_json, publish
 from cr3scope.cli.streams import say
 from cr3scope.diagnose.lint import Linted, lint
@@ -40,7 +41,6 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Look at each file and print; return 2 if one cannot be used, else 1 if one has an error, else 0."""
-    check_targets(arguments)
     seen: list[Linted | Refused] = []
     for path in arguments.files:
         with patience(f"reading {path}"):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option, check_twins
 from cr3scope.cli.publish import publish
-from cr3scope.cli.results import Unwritten, add_result_options, reported, takes_stdout
+from cr3scope.cli.outputs import folder, takes_stdout
+from cr3scope.cli.results import Unwritten, add_result_options, reported
 from cr3scope.cli.seconds import seconds
 from cr3scope.cli.streams import say
 from cr3scope.errors import Ended, UnusableInput
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _USUAL_IDLE = 15.0
 _MOST_BOOTS, _MOST_BAUD = 1 << 20, 1 << 24
-_WHOLE_DOCUMENTS = ("junit", "sarif")  # of which two, one behind the other, are none
+_WHOLE_DOCUMENTS = ("html", "junit", "sarif", "codequality")  # of which two, one behind the other, are none
 _WORST_FIRST = (1, 2)  # an error; not enough to judge
 
 
@@ -53,7 +54,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     parser.add_argument("--baud", metavar="N", type=_baud, help="speed of a serial line (default: 115200)")
     parser.add_argument(
-        "-o", dest="folder", metavar="DIR", type=Path, default=Path("cr3scope-listen"),
+        "-o", dest="folder", metavar="DIR", type=folder, default=Path("cr3scope-listen"),
         help="where boot-NNN.log, what was said, and boot-NNN.json go; nothing there is written over (default: %(default)s)",
     )  # fmt: skip
     until = parser.add_argument_group("when to judge, and to end")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cr3scope.diagnose.facts.last_words import last_words
+from cr3scope.diagnose.witness import Witness
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import Symbols
@@ -42,7 +43,7 @@ def judge_heard(heard: Heard, elf_files: Sequence[ElfFile]) -> tuple[Verdict, bo
             symbols = symbols_of_boot(capture, elf_files)
             story = _story(b"".join(_spoken(heard.text)), is_certain=True)
             report = story.report if story is not None and story.report.ending is not None else None
-            case = case_of_capture(capture, report, symbols, began_again=heard.end is End.BEGAN_AGAIN)
+            case = case_of_capture(capture, report, symbols, began_again=heard.end is End.BEGAN_AGAIN, heard=Witness.CONSOLE)
         else:
             told = _story(heard.text, is_certain=False)
             case = _told_nothing(_NOTHING) if told is None else case_of_story(told, symbols)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import NoReturn
 
+from cr3scope.cli.outputs import check_outputs
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
 from cr3scope.cli.verb_parser import VerbParser
 from cr3scope.errors import Ended, UnusableInput
@@ -40,7 +41,7 @@ VERBS = {
     "explain": "explain a rule; without one, list them",
     "completion": "print what lets a shell complete verbs, options and values by Tab",
     "doctor": "tell what is here, what is missing, and what works without it; or write a bug report",
-    "files": "tell where cr3scope.h, the examples, gdb's commands and the plugin's source lie",
+    "files": "tell where cr3scope.h, the examples, gdb's commands, the plugin's source and the schemas lie",
     "gdb-init": "print the line for ~/.gdbinit that loads gdb's commands",
 }
 
@@ -119,6 +120,7 @@ def _settled(status: int) -> int:
 def perform(words: Sequence[str]) -> int:
     """Run one command line and return its exit status; what goes wrong is an exception."""
     arguments = parsed(words)
+    check_outputs(arguments)
     status: int = arguments.run(arguments)
     return status
 

@@ -11,7 +11,9 @@ from cr3scope.cli.patience import patience
 from cr3scope.cli.source_options import (
     SOURCE_HELP,
     add_format_option,
+    add_json_option,
     add_source_options,
+    as_json,
     hexadecimal,
     open_named,
     publish,
@@ -21,6 +23,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Listing
 from cr3scope.input.sources.source import Source
 from cr3scope.paging.walk import Reason, Walk, walk
+from cr3scope.render import map as map_form
 from cr3scope.render.strips import strips
 from cr3scope.render.terminal import wants_colour
 
@@ -40,6 +43,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )  # fmt: skip
     add_format_option(parser)
     add_source_options(parser)
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     if path.missing_table is not None:
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
     head = f"the way of {virt:#x} under CR3={source.cpu.cr3:#x}"
-    publish((), _answer(arguments.format, source, path, head), warnings, None)
+    document = as_json(map_form.as_dict(source.tables, source.cpu, path, warnings))
+    publish(document, _answer(arguments.format, source, path, head), warnings, arguments.json)
     return 0
 
 

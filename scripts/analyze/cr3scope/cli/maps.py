@@ -89,8 +89,6 @@ def _refuse_idle_format(arguments: argparse.Namespace) -> None:
         return
     if not arguments.tree:
         raise UnusableInput(f"--format {arguments.format} draws the tables: it goes with --tree")
-    if arguments.json == "-":
-        raise UnusableInput(f"--format {arguments.format} and --json - both want standard output")
 
 
 def _about_pat(source: Source) -> list[str]:

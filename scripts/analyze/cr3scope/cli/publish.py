@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.patience import patience
-from cr3scope.cli.results import Unwritten, judged_for_ci, shown, takes_stdout, write
+from cr3scope.cli.outputs import takes_stdout, write
+from cr3scope.cli.results import Unwritten, judged_for_ci, shown
 from cr3scope.render import json as json_form, text
 from cr3scope.render.terminal import wants_colour
 from cr3scope.verdict.types import Verdict
@@ -33,10 +34,8 @@ def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: st
         except ModuleNotFoundError as error:
             refused.append(f"{arguments.html}: not written: this Python has no module {error.name}")
     only = takes_stdout(arguments)
-    if only == "json":
-        sys.stdout.write(json_form.render(verdict, heard is None, heard))
-    elif arguments.json is not None:
-        refused += write(arguments.json, json_form.render(verdict, heard=heard))
+    if arguments.json is not None:
+        refused += write(arguments.json, json_form.render(verdict, heard is None or only != "json", heard))
     if only is None:
         lines = "".join(f"{line}\n" for line in kept)
         sys.stdout.write(shown(arguments, text.render(verdict, wants_colour(sys.stdout)) + lines))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.cli.elf_option import add_elf_option, check_twins
 from cr3scope.cli.lint_files import FilesLinted
+from cr3scope.cli.outputs import folder
 from cr3scope.cli.results import add_result_options, reported
 from cr3scope.cli.seconds import seconds
 from cr3scope.cli.run_verdict import judge_run
@@ -50,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
         " done, and judges.",
     )
     parser.add_argument(
-        "-o", dest="folder", metavar="DIR", type=Path, default=Path("cr3scope-run"),
+        "-o", dest="folder", metavar="DIR", type=folder, default=Path("cr3scope-run"),
         help=f"where {SERIAL}, {LOG} and {COMMAND} go (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -10,11 +10,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cr3scope.cli.outputs import add_output
 from cr3scope.cli.patience import patience
 from cr3scope.cli.streams import say
 from cr3scope import numbers
 from cr3scope.errors import UnusableInput
-from cr3scope.render.output_file import write_asked
+from cr3scope.render.output_file import STDOUT, write_asked
 from cr3scope.render.table import Block, lines_of
 from cr3scope.render.terminal import show, wants_colour
 from cr3scope.text import printable
@@ -67,7 +68,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where the JSON goes."""
-    parser.add_argument("--json", metavar="FILE", help="write the answer as JSON; - for stdout")
+    add_output(parser, "json", "write the answer as JSON")
 
 
 def add_format_option(parser: argparse.ArgumentParser, of: str = "") -> None:
@@ -117,7 +118,7 @@ def publish(
     """
     for warning in warnings:
         say(f"cr3scope: warning: {printable(warning)}")
-    if target == "-":
+    if target == STDOUT:
         _print(document)
         return
     refused = _write(target, document) if target is not None else ""
@@ -133,7 +134,7 @@ def _write(target: str, document: Iterable[str]) -> str:
     """What went wrong, "" if nothing did."""
     try:
         with patience(f"writing {target}"):
-            write_asked(Path(target), (piece.encode(errors="backslashreplace") for piece in document))
+            write_asked(Path(target).absolute(), (piece.encode(errors="backslashreplace") for piece in document))
     except OSError as error:
         return f"{target}: {error.strerror}"
     return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
+from cr3scope.diagnose.witness import Witness
 from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
@@ -59,6 +60,7 @@ class Context:
     ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
     ``is_over``: the machine has gone on behind the switch; False of one that stands before it. ``gate_of`` returns address
     and bytes of a gate of the IDT of a CPU that stands, None if it cannot be read; without one nobody stands.
+    ``witness``: what else could have told how it went.
     """
 
     boot: Boot
@@ -75,6 +77,7 @@ class Context:
     current: CpuState | None = None
     is_over: bool = True
     gate_of: Callable[[int], tuple[int, int] | None] | None = None
+    witness: Witness = Witness.NOBODY
 
     def has(self, needs: frozenset[Need]) -> bool:
         """Return whether all is there that a rule needs."""
@@ -172,6 +175,6 @@ class Rule:
     logged: Callable[[LoggedDeath], Iterator[Finding]] = finds_nothing_logged
     lint: Callable[[LintedFile], Iterator[Finding]] = finds_nothing_in_file
 
-    def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
-        """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""
-        return Finding(self.id, severity or self.severity, title, proof, Message(self.fix))
+    def finding(self, title: Message, *proof: Message, severity: Severity | None = None, fix: str | None = None) -> Finding:
+        """Return a finding of this rule that names no entry; ``severity`` and ``fix`` None: those of the rule."""
+        return Finding(self.id, severity or self.severity, title, proof, Message(self.fix if fix is None else fix))

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -39,9 +39,12 @@ class Answer:
 class Call:
     """A verb that can be ended from another thread."""
 
-    def __init__(self, words: Sequence[str], roots: Sequence[Path], seconds: float, with_page: bool = False) -> None:
-        """``roots``: absolute; it works in the first of them, and reads lines of source below all of them."""
-        self._words, self._roots, self._seconds, self._with_page = words, roots, seconds, with_page
+    def __init__(
+        self, words: Sequence[str], roots: Sequence[Path], seconds: float, with_page: bool = False, beat: Callable[[str], None] = lambda _doing: None
+    ) -> None:
+        """``roots``: absolute; it works in the first of them, and reads lines of source below all of them. ``beat`` is told now and
+        then what is being done."""
+        self._words, self._roots, self._seconds, self._with_page, self._beat = words, roots, seconds, with_page, beat
         self._ended = threading.Event()
 
     @property
@@ -52,6 +55,14 @@ class Call:
     def end(self) -> None:
         """Let the process end, and with it whatever it has started; the thread that waits for it sees to that."""
         self._ended.set()
+
+    def await_turn(self, turns: threading.Semaphore) -> bool:
+        """Wait until so many other calls are done that this one may begin; return False if nobody waits for it any more."""
+        while not turns.acquire(timeout=_WAIT_SECONDS / 5):
+            self._beat(f"{self._words[0]} waits: {limits.MCP_CALLS} calls are at work")
+            if self.is_ended:
+                return False
+        return True
 
     def answer(self) -> Answer:
         """Run the verb to its end and return what it said. The thread that calls this must live as long as the process."""
@@ -84,6 +95,7 @@ class Call:
                     why = "ended" if self.is_ended else f"not done after {self._seconds:g} s"
                     _end(process)
                     break
+                self._beat(f"{self._words[0]} is at work")
                 for key, _ in selector.select(_WAIT_SECONDS / 5):
                     piece = os.read(key.fd, limits.MCP_READ_BYTES)
                     if piece:

@@ -78,6 +78,11 @@ def result(id_: Id, value: Json) -> bytes:
     return _line({"jsonrpc": "2.0", "id": id_, "result": value})
 
 
+def notification(method: str, params: Json) -> bytes:
+    """Return a line that answers nothing."""
+    return _line({"jsonrpc": "2.0", "method": method, "params": params})
+
+
 def error(refused: Refused) -> bytes:
     """Return the line that refuses a request. Without a known id it has none: by the protocol's schema it is never null."""
     told: dict[str, object] = {"code": refused.code, "message": refused.message}

@@ -12,6 +12,7 @@ from cr3scope.mcp.call import Answer, Call
 from cr3scope.mcp.message import Id, Json, Message, Refused
 from cr3scope.mcp.parameters import Unfit, checked
 from cr3scope.mcp.places import Places
+from cr3scope.mcp.progress import Progress
 from cr3scope.mcp.tools import Tool
 
 STATELESS = "2026-07-28"  # each request says which revision it is of
@@ -151,7 +152,10 @@ class Server:
             self._answer(id_, Answer(True, str(unfit)), is_stateless)
             return
         seconds = limits.MCP_SECONDS if tool.is_reading else limits.MCP_RUN_SECONDS + limits.MCP_SECONDS
-        call = Call(words, self._places.roots, seconds, tool.page)
+        meta = told.params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        progress = Progress(token if message.is_id(token) else None, self._send)
+        call = Call(words, self._places.roots, seconds, tool.page, progress.beat)
         with self._lock:
             if id_ in self._calls:
                 raise Refused(message.INVALID_REQUEST, "a request of this id is under way", id_)
@@ -164,8 +168,12 @@ class Server:
 
     def _work(self, id_: Id, call: Call, is_stateless: bool) -> None:
         try:
-            with self._turns:
-                answer = Answer(True, "") if call.is_ended else call.answer()
+            answer = Answer(True, "")
+            if call.await_turn(self._turns):
+                try:
+                    answer = answer if call.is_ended else call.answer()
+                finally:
+                    self._turns.release()
         except Exception as error:  # whatever it is: a client waits for an answer
             answer = Answer(True, f"internal error: {type(error).__name__}: {error}")
         with self._lock:
@@ -182,7 +190,8 @@ class Server:
         if answer.page is not None:
             page = {"uri": "cr3scope:report.html", "mimeType": "text/html", "text": answer.page}
             content.append({"type": "resource", "resource": page})
-        told: dict[str, object] = {"content": content, "isError": answer.is_error}
+        # A tool that tells of what its answers are has no good one without that.
+        told: dict[str, object] = {"content": content, "isError": answer.is_error or answer.value is None}
         if answer.value is not None:
             told["structuredContent"] = answer.value
         self._send(message.result(id_, _stateless(told) if is_stateless else told))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.mcp import schemas
 from cr3scope.mcp.parameters import Parameter, Unfit, Value, schema
 from cr3scope.mcp.places import Places
 
@@ -15,23 +16,27 @@ Words = Callable[[Arguments, Places], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """``words``: the command line of the verb, without where its JSON goes. ``page``: it also makes an HTML page, which is part of the answer."""
+    """``words``: the command line of the verb, without where its JSON goes; ``answers``: the schemas of that, one of which it has.
+    ``page``: it also makes an HTML page, which is part of the answer."""
 
     name: str
     title: str
     description: str
     parameters: tuple[Parameter, ...]
     words: Words
+    answers: tuple[str, ...] = ("cr3scope.verdict/1",)
     is_reading: bool = True
     page: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """Return the tool as `tools/list` tells it."""
+        answers = schemas.of(self.answers)
         return {
             "name": self.name,
             "title": self.title,
             "description": self.description,
             "inputSchema": schema(self.parameters),
+            **({"outputSchema": answers} if answers is not None else {}),
             "annotations": {
                 "title": self.title,
                 "readOnlyHint": self.is_reading,
@@ -151,17 +156,17 @@ _READING = (
     Tool("analyze", "Judge a capture or a core", "Judge a trace of cr3scope, or an ELF core of a guest: what will its change of page tables do, which entry is to blame, what to change.",
          (Parameter("capture", "what a trace sink received, or an ELF core", is_needed=True), Parameter("log", "QEMU's `-d int,cpu_reset` log of the same run"), _ELF), _analyze),
     Tool("maps", "List mappings", "List what an address space maps, with the rights of all levels together; with `tree` as the tables' levels, which is short even for large spaces.",
-         (Parameter("source", _SOURCE, is_needed=True), Parameter("tree", "show levels, runs of equal entries as one, and where a right is lost", "boolean"), *_OF_SOURCE), _maps),
+         (Parameter("source", _SOURCE, is_needed=True), Parameter("tree", "show levels, runs of equal entries as one, and where a right is lost", "boolean"), *_OF_SOURCE), _maps, ("cr3scope.maps/1", "cr3scope.tree/1")),
     Tool("walk", "Walk an address", "Show every entry of the page tables that an address meets, and which one refuses the access.",
          (Parameter("source", _SOURCE, is_needed=True), Parameter("address", "virtual, in hex", is_needed=True),
-          Parameter("access", "read, write or fetch", choices=("r", "w", "x")), Parameter("user", "at CPL 3", "boolean"), *_OF_SOURCE), _walk),
+          Parameter("access", "read, write or fetch", choices=("r", "w", "x")), Parameter("user", "at CPL 3", "boolean"), *_OF_SOURCE), _walk, ("cr3scope.walk/1",)),
     Tool("diff", "Compare address spaces", "Show which addresses two address spaces do not map alike.",
          (Parameter("left", _SOURCE, is_needed=True), Parameter("right", "the one to compare it with; may be the same file", is_needed=True), *_OF_SOURCE,
-          Parameter("right_cr3", "root of the second one's tables, in hex"), Parameter("right_dump", "dump of the second capture", choices=("new", "old", "after"))), _diff),
+          Parameter("right_cr3", "root of the second one's tables, in hex"), Parameter("right_dump", "dump of the second capture", choices=("new", "old", "after"))), _diff, ("cr3scope.diff/1",)),
     Tool("lint", "Check files that are not booted", "Find in an ELF kernel, a .efi image or a Linux kernel what will not boot.",
-         (Parameter("files", "the files", "strings", is_needed=True),), _lint),
+         (Parameter("files", "the files", "strings", is_needed=True),), _lint, ("cr3scope.lint/1",)),
     Tool("explain", "Explain a rule", "Explain a rule that a verdict names: why, how it shows, how to mend it; without a rule list all.",
-         (Parameter("rule", "a rule's id"),), _explain),
+         (Parameter("rule", "a rule's id"),), _explain, ("cr3scope.diagnose.catalogue/1",)),
     Tool("report", "Make a report page", "Judge a capture (with its log, if there is one) or a log alone, and return the report as one HTML page beside the verdict.",
          (Parameter("capture", "a capture or an ELF core"), Parameter("log", "QEMU's log; alone, or beside the capture"), _ELF), _report, page=True),
 )  # fmt: skip

@@ -34,6 +34,7 @@ def _more(attributes: Mapping[str, str]) -> str:
 
 
 def quoted(lines: Sequence[str]) -> str:
-    """Return lines from anywhere as one string of the language, each aligned to the left if there are several."""
+    """Return lines from anywhere as one string of the language, each aligned to the left if there are several; what looks like a
+    character reference of HTML stays what it is."""
     ends = r"\l" if len(lines) > 1 else ""
-    return '"' + "".join(printable(line).replace("\\", r"\\").replace('"', r"\"") + ends for line in lines) + '"'
+    return '"' + "".join(printable(line).replace("&", "&amp;").replace("\\", r"\\").replace('"', r"\"") + ends for line in lines) + '"'

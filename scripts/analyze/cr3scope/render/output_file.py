@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+STDOUT = "-"  # where a file is named: standard output, for whoever has one
 _MODE = 0o666  # the umask takes from it
 _STREAMS = ("/dev", "/dev/fd", "/proc/self/fd")  # what lies there is a way to somewhere, not a file
 
@@ -50,7 +51,9 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
 
 def write_asked(path: Path, pieces: Iterable[bytes]) -> None:
     """Write to a place that the user names, as :func:`write_whole`; a terminal, a device or a pipe that somebody
-    reads gets the content as it is."""
+    reads gets the content as it is. OSError of ``-``: what has a standard output to write to does so itself."""
+    if str(path) == STDOUT:
+        raise OSError(errno.EINVAL, "names standard output, which this cannot be written to: name a file", STDOUT)
     if not _is_stream(path):
         write_whole(path, pieces)
         return

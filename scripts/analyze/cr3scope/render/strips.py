@@ -35,11 +35,12 @@ LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not p
 @dataclass(frozen=True, slots=True)
 class StripCell:
     """An entry as its cell shows it. ``kind``: the letters of ``wx`` that are granted down to it, or that it is absent or refused;
-    ``denies``: those of them that it takes away itself."""
+    ``denies``: those of them that it takes away itself; ``value``: that of the entry."""
 
     kind: str
     is_here: bool
     denies: str
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def levels(tables: Tables, cpu: CpuState, path: Walk) -> Iterator[Strip]:
 def _cell(form: bits.EntryFormat, value: int, granted: str, cpu: CpuState, is_here: bool) -> StripCell:
     kind = _kind(form, value, granted, cpu)
     taken = "" if kind in (ABSENT, RESERVED) else "".join(letter for letter in granted if letter != "u" and letter not in kind)
-    return StripCell(kind, is_here, taken)
+    return StripCell(kind, is_here, taken, value)
 
 
 def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
@@ -105,6 +106,12 @@ def _through(form: bits.EntryFormat, value: int, granted: str) -> str:
     """What is left of the rights that the levels above grant."""
     denied = form.denied_rights(value)
     return "".join(letter for letter in granted if letter not in denied)
+
+
+def rights_text(form: bits.EntryFormat, value: int, granted: str) -> str:
+    """Return what an entry that the walk goes through leaves of the rights that are granted above it, as `rw-u`."""
+    left = _through(form, value, granted)
+    return "r" + "".join(letter if letter in left else "-" for letter in _ALL)
 
 
 def _plain(row: Sequence[StripCell]) -> str:
@@ -148,7 +155,7 @@ def words(strip: Strip, cpu: CpuState) -> Iterator[str]:
         return
     left = _through(entry.form, entry.value, granted)
     lost = [letter for letter in granted if letter not in left and letter != "u"]
-    rights = "r" + "".join(letter if letter in left else "-" for letter in _ALL)
+    rights = rights_text(entry.form, entry.value, granted)
     where = "maps" if entry.is_leaf else "leads to the table at"
     takes = f", takes away {' and '.join(lost)}" if lost else ""
     yield f"{where} {entry.frame:#x}; {rights} so far{takes}"

@@ -14,6 +14,8 @@ from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.diagnose.rules.firmware import loader_refused
+from cr3scope.diagnose.witness import Witness
+from cr3scope.diagnose.rules.kernel import kernel_silent
 from cr3scope.diagnose.rules.machine import unexplained_fault
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
@@ -40,6 +42,10 @@ from cr3scope.x86.platform import Platform, Version
 _UNPROMISED = (
     "the loader promises no section of the kernel's, and whether the kernel goes on with the trace its `elf` record does"
     " not tell: nobody knows whether it ran"
+)
+_BEFORE_ALL = (
+    "the plan survives in the model; of what came behind the switch the photo tells nothing",
+    "if the machine died behind the switch, photograph what the screen shows after the exception",
 )
 _BROKEN_PROMISE = (
     "the loader promises no section of the kernel's, but by its file the kernel goes on with the trace: nobody knows whether it ran"
@@ -68,6 +74,7 @@ def case_of_capture(
     qemu: Version | None = None,
     standing: Platform | None = None,
     began_again: bool = False,
+    heard: Witness | None = None,
 ) -> Case:
     """Return what is known of the boot that decides (``boots.decisive``), with a line on each of several.
 
@@ -75,6 +82,7 @@ def case_of_capture(
     ``lines``: of a boot's images, None without their files. ``qemu``: the version of the QEMU that wrote ``log``;
     None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that nothing can
     have come of it yet; None of one that went on. ``began_again``: whoever listened heard the machine boot again behind the last.
+    ``heard``: who has seen the machine, where that is not what ``capture`` and ``log`` say.
     """
     if not capture.boots:
         nothing = Diagnostic("the capture holds no boot: no `begin` record was found")
@@ -85,7 +93,10 @@ def case_of_capture(
 
     def case_of(number: int, restarts: int) -> Case:
         boot = capture.boots[number]
-        return _case_of_boot(boot, reports[number], lines_of(boot), qemu, standing, restarts)
+        report = reports[number]
+        alone = Witness.PHOTO if capture.is_photo else Witness.NOBODY
+        witness = heard or (alone if report is None else Witness.LOG)
+        return _case_of_boot(boot, report, lines_of(boot), qemu, standing, restarts, witness)
 
     case = boots.judge(capture.boots, case_of, began_again)
     if capture.damage:
@@ -119,7 +130,7 @@ def _lines_of(capture: Capture, lines: LineSource | None) -> LinesOfBoot:
 
 
 def _case_of_boot(
-    boot: Boot, log: LogReport | None, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int
+    boot: Boot, log: LogReport | None, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int, witness: Witness
 ) -> Case:
     diagnostics: list[Diagnostic] = []
     boot = _as_promised(boot, lines)
@@ -148,6 +159,7 @@ def _case_of_boot(
         observation=observation,
         agreement=agreement,
         is_over=standing is None,
+        witness=witness,
     )
     findings = _with_logged(_findings(context, predicted), observation, log)
     if is_other:
@@ -155,6 +167,8 @@ def _case_of_boot(
         diagnostics.append(Diagnostic(f"CPU {cpu_on_its_way(boot)} was on its way when it came: the boot CPU had gone through its plan"))
     if predicted is None and not boot.errors:
         diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
+    if witness is Witness.PHOTO and kernel_silent.is_unheard(context):
+        diagnostics += map(Diagnostic, _BEFORE_ALL)
     if boot.is_unpromised:
         known = isinstance(lines, Symbols) and lines.traces(boot.elfs)
         diagnostics.append(Diagnostic(_BROKEN_PROMISE if known else _UNPROMISED))

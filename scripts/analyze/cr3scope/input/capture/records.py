@@ -323,3 +323,4 @@ class Capture:
     boots: list[Boot] = field(default_factory=list)
     damage: list[Diagnostic] = field(default_factory=list)  # any entry forbids a clean verdict
     notes: list[Diagnostic] = field(default_factory=list)  # unknown kinds and the like: harmless
+    is_photo: bool = False  # of a screen, which shows what was known before the switch, or at an exception

@@ -100,7 +100,7 @@ def _capture(joined: Joined, source: str, damaged: Sequence[str]) -> Capture:
     if not unpacked.text:
         return Capture([], damage, notes)
     capture = read_capture(unpacked.text, source)
-    return replace(capture, damage=[*damage, *capture.damage], notes=[*notes, *capture.notes])
+    return replace(capture, damage=[*damage, *capture.damage], notes=[*notes, *capture.notes], is_photo=True)
 
 
 def _missing(joined: Joined) -> str:

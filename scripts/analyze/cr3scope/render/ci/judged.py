@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from cr3scope.render.source_line import file_and_line
 from cr3scope.render.table import lines_of
 from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
+from cr3scope.x86.names import entry_name
 
 
 class State(Enum):
@@ -121,6 +123,14 @@ def lines(judged: Judged, finding: Finding) -> list[str]:
     if place is not None and not place.is_cause:
         shown.append(printable(f"RIP: {place.file}:{place.line}"))
     return shown
+
+
+def fingerprint(judged: Judged, finding: Finding | None, place: SourcePlace | None) -> str:
+    """Return the same word for the same mistake in another build: no address is part of it. None: what no finding explains."""
+    entry = finding.entry if finding is not None else None
+    rule = finding.rule if finding is not None else judged.verdict
+    parts = (judged.name, rule, place.file if place else "", entry_name(entry) if entry else "")
+    return hashlib.sha256("\0".join(parts).encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 def below(root: str, file: str) -> str:

@@ -5,7 +5,6 @@ What is not in a source file, as an entry of the page tables, is told by its add
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -66,7 +65,7 @@ def _result(judged: Judged, finding: Finding, root: str) -> Plain:
             {"id": number, "message": {"text": _text(f"called from {caller}")}}
             for number, caller in enumerate(finding.writer.callers if finding.writer is not None else (), 1)
         ],
-        "partialFingerprints": {"cr3scopeFinding/v1": _fingerprint(judged, finding, place)},
+        "partialFingerprints": {"cr3scopeFinding/v1": words.fingerprint(judged, finding, place)},
         "properties": {"facts": said_of.facts(finding), "mends": said_of.mends(finding)},
     }
 
@@ -130,13 +129,6 @@ def _invocation(judged: Judged) -> Plain:
 
 def _summary(judged: Judged) -> Plain:
     return {"name": printable(judged.name), "verb": judged.verb, "verdict": judged.verdict or None, "headline": judged.headline}
-
-
-def _fingerprint(judged: Judged, finding: Finding, place: SourcePlace | None) -> str:
-    """The same for the same mistake in another build: no address is part of it."""
-    entry = finding.entry
-    parts = (judged.name, finding.rule, place.file if place else "", entry_name(entry) if entry else "")
-    return hashlib.sha256("\0".join(parts).encode(errors="backslashreplace")).hexdigest()[:32]
 
 
 def _text(said: str) -> str:

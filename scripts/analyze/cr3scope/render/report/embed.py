@@ -118,7 +118,7 @@ def as_dict(verdict: Verdict) -> dict[str, object] | None:
             for step in steps
         ],
         "stepsLeftOut": len(picture.steps) - len(steps),
-        "findings": _findings(verdict, picture, judged),
+        "findings": _findings(verdict, picture, judged, drawn[place]),
         **_start(verdict, picture, judged),
     }  # fmt: skip
 
@@ -137,21 +137,29 @@ def _start(verdict: Verdict, picture: Picture, held: spaces.Held) -> dict[str, o
     return {"start": f"{found:#x}", "shown": judged}
 
 
-def _findings(verdict: Verdict, picture: Picture, held: spaces.Held) -> list[dict[str, object]]:
+def _findings(verdict: Verdict, picture: Picture, held: spaces.Held, unmended: ranges.Drawn) -> list[dict[str, object]]:
+    """Of each finding what the page tells, the entries that its mend changes, and what the judged space then maps, with the
+    mends of those before it; ``ranges`` is null where nothing changes, or past the budget."""
     overlay = Overlay(picture.judged.tables, picture.judged.cpu.max_phys_bits)
     named = guilty(verdict.findings)
-    return [
-        {
-            "rule": printable(one.rule),
-            "severity": one.severity.value,
-            "title": printable(words.title(one)),
-            "entries": [_entry(entry) for entry, finding in named.items() if finding is one],
-            "virt": _address(one, verdict, held),
-            "edits": _edits(one, overlay, picture),
-            "strikes": one.step is not None,
-        }
-        for one in verdict.findings
-    ]
+    budget = limits.REPORT_MENDED
+    told: list[dict[str, object]] = []
+    for one in verdict.findings:
+        edits = _edits(one, overlay, picture)
+        budget -= len(unmended.found) if edits else 0
+        told.append(
+            {
+                "rule": printable(one.rule),
+                "severity": one.severity.value,
+                "title": printable(words.title(one)),
+                "entries": [_entry(entry) for entry, finding in named.items() if finding is one],
+                "virt": _address(one, verdict, held),
+                "edits": edits,
+                "ranges": ranges.mended(picture, overlay, unmended).pieces if edits and budget >= 0 else None,
+                "strikes": one.step is not None,
+            }
+        )
+    return told
 
 
 def _entry(entry: EntryRef) -> dict[str, object]:

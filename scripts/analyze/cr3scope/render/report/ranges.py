@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from cr3scope.arrays import integers
 from cr3scope.model.range_names import RangeNames, range_names
+from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import Mappings, mappings
+from cr3scope.paging.tables import Tables
 from cr3scope.text import printable
 from cr3scope.verdict.picture import Picture, Space
 
@@ -28,14 +31,25 @@ class Drawn:
 def drawn(picture: Picture, space: Space) -> Drawn:
     """Return the ranges of a space, those together that lie next to one another where there are too many."""
     found = mappings(space.tables, space.cpu, picture.platform)
-    names = range_names(found, picture.intent, space is not picture.before) if picture.intent else None
-    asks = picture.intent is not None and bool(picture.intent.maps) and space is picture.judged
-    bounds = _bounds(found)
-    pieces = [
-        _piece(found, names, begin, end, asks)
-        for begin, end in zip(bounds, bounds[1:], strict=False)
-    ]
+    return Drawn(found, _pieces(found, picture, space is not picture.before, space is picture.judged))
+
+
+def mended(picture: Picture, tables: Tables, unmended: Drawn) -> Drawn:
+    """Return the ranges of the judged space by tables that mends have changed; a piece has ``mended`` where it holds an
+    address that is not mapped as in ``unmended``."""
+    found = mappings(tables, picture.judged.cpu, picture.platform)
+    pieces = _pieces(found, picture, True, True)
+    changed = differences(unmended.found, found)
+    for piece, (begin, end) in zip(pieces, pairwise(_bounds(found)), strict=True):
+        first, last = int(found.first[begin]), int(found.last[end - 1])
+        piece["mended"] = any(one.right_row is not None and one.first <= last and first <= one.last for one in changed)
     return Drawn(found, pieces)
+
+
+def _pieces(found: Mappings, picture: Picture, is_behind: bool, is_judged: bool) -> list[dict[str, object]]:
+    names = range_names(found, picture.intent, is_behind) if picture.intent else None
+    asks = picture.intent is not None and bool(picture.intent.maps) and is_judged
+    return [_piece(found, names, begin, end, asks) for begin, end in pairwise(_bounds(found))]
 
 
 def _bounds(found: Mappings) -> list[int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
+from cr3scope.diagnose.witness import Witness
 from cr3scope.message import Message, message
 
 
@@ -16,8 +17,12 @@ def _check(context: Context) -> Iterator[Finding]:
         yield RULE.finding(
             message("the machine restarted after the switch, {times}", times=times),
             Message("a boot ends behind its loader's last record, and another one begins"),
+            fix=_FIXES.get(context.witness),
         )
 
+
+_WITHOUT_QEMU = "See the first finding; the safe IDT halts the machine at an exception, and says which, until the kernel loads its own."
+_FIXES = {Witness.CONSOLE: _WITHOUT_QEMU, Witness.PHOTO: _WITHOUT_QEMU}
 
 RULE = Rule(
     id="restarted",
@@ -28,7 +33,7 @@ RULE = Rule(
         "capture then holds several boots, none of which reached the kernel's summary."
     ),
     shows="The firmware's banner again, and again; with cpu_reset logging, the line `Triple fault`.",
-    fix="See the first finding; run QEMU with -action reboot=shutdown to keep the final state.",
+    fix="See the first finding; under QEMU, -action reboot=shutdown keeps the final state.",
     manual="Intel SDM volume 3A, 7.15 (interrupt 8)",
     check=_check,
 )

@@ -78,12 +78,12 @@ function label(range) {
 
 function column(svg, side, x, width, page, space) {
   for (const range of side.placed) {
-    const group = draw("g", {class: `range ${colour(range.rights)}${range.unasked ? " unasked" : ""}`});
+    const group = draw("g", {class: `range ${colour(range.rights)}${range.unasked ? " unasked" : ""}${range.mended ? " mended" : ""}`});
     group.holds = (shown, virt) => shown === space && virt >= range.first && virt <= range.last;
     const words = label(range);
     group.append(draw("rect", {x, y: range.y, width, height: range.height - 1}),
       draw("text", {x: x + 5, y: range.y + 11}, words.length > 56 ? `${words.slice(0, 55)}…` : words),
-      draw("title", {}, `${words}; to ${hex(range.phys)}..${hex(range.end)}`));
+      draw("title", {}, `${words}; to ${hex(range.phys)}..${hex(range.end)}${range.mended ? "; changed by a mend" : ""}`));
     group.addEventListener("click", () => page.ask(range.first, space));
     if (range.hole !== undefined) {
       svg.append(draw("text", {class: "hole", x: x + 5, y: range.y - 3}, `⋮ nothing mapped: ${size(range.hole)}`));
@@ -99,9 +99,9 @@ export function mark(root, page) {
   }
 }
 
-export function columns(root, page) {
+export function columns(root, page, ranges) {
   const number = page.spaces.indexOf(page.judged);
-  const right = stacked(page.data.ranges[number]), left = number > 0 ? stacked(page.data.ranges[number - 1]) : null;
+  const right = stacked(ranges), left = number > 0 ? stacked(page.data.ranges[number - 1]) : null;
   const height = Math.max(right.end, left ? left.end : 0) + 10;
   const all = [...(left ? left.placed.map((one) => ({...one, side: 0})) : []), ...right.placed.map((one) => ({...one, side: 1}))];
   const parts = physical(all, height - 10);

@@ -3,7 +3,7 @@
 import {answer} from "./answer.js";
 import {columns, mark} from "./columns.js";
 import {filterCourse} from "./course.js";
-import {mendsUpTo, refusedSteps, whatStrikes} from "./mends.js";
+import {mendsUpTo, ofWhich, rangesUpTo, refusedSteps, whatStrikes} from "./mends.js";
 import {Strips} from "./strips.js";
 import {unpack} from "./tables.js";
 import {Space} from "./walk.js";
@@ -24,7 +24,6 @@ class Page {
     this.guilty = new Map(data.findings.flatMap((one) => one.entries.map((entry) => [`${entry.level} ${Number(entry.phys)}`, {...one, value: BigInt(entry.value)}])));
     this.strips = new Strips(by("strips"), this);
     this.listen();
-    columns(by("columns"), this);
     this.apply(0);
   }
 
@@ -87,6 +86,9 @@ class Page {
     this.refusedSteps = refusedSteps(this.judged, this.data.steps);
     this.refusedEntries = new Set(this.refusedSteps.flatMap((one) => one.found.guilty.map((entry) => entry.phys)));
     by("mended").textContent = whatStrikes(this);
+    const shown = rangesUpTo(this.data, count);
+    columns(by("columns"), this, shown.ranges);
+    by("columns-of").textContent = ofWhich(shown);
     document.querySelectorAll("button.apply").forEach((button) => {
       const isOn = Number(button.dataset.finding) < count;
       button.setAttribute("aria-pressed", String(isOn));

@@ -18,6 +18,20 @@ export function refusedSteps(space, steps) {
   return steps.map((step, number) => ({step, number, found: struck(space, step)})).filter((one) => one.found);
 }
 
+// What the judged space maps with the mends of the first findings, and the numbers of those whose mends it is without.
+export function rangesUpTo(data, count) {
+  const changing = data.findings.slice(0, count).map((one, at) => ({...one, number: at + 1})).filter((one) => one.edits.length);
+  const held = changing.findLastIndex((one) => one.ranges);
+  return {ranges: held < 0 ? data.ranges[data.judged] : changing[held].ranges, lacks: changing.slice(held + 1).map((one) => one.number), isMended: held >= 0};
+}
+
+// Of which space the columns are.
+export function ofWhich({lacks, isMended}) {
+  const which = lacks.length === 1 ? `that of finding ${lacks[0]}` : `those of findings ${spelt(lacks)}`;
+  const words = isMended ? "With the mends that are applied in the picture; what they change has a green border." : "As they were judged, without any mend.";
+  return `${words}${lacks.length ? ` Here ${which} could not be shown: the page has no room for so many ranges once more.` : ""}`;
+}
+
 // Numbers in order: those from the first one to the last where none is left out, else each.
 function spelt(numbers) {
   const last = numbers.at(-1);

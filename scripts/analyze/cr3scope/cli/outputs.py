@@ -1,0 +1,64 @@
+"""Options that name a file to be written: ``-`` is standard output, which then holds nothing else; a folder is never that."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from cr3scope.errors import UnusableInput
+from cr3scope.render.output_file import STDOUT, write_asked
+from cr3scope.text import printable
+
+# All of them, of all verbs, as the words behind `--`; each verb has some.
+OUTPUTS = ("json", "html", "junit", "sarif", "markdown", "codequality", "report")
+_BESIDE = ("github", "lines")  # what is printed beside the text
+_TEXT = "text"  # of --format, which is told in other forms too
+
+
+def add_output(parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: str, words: str) -> None:
+    """Add an option for a file; ``name`` is one of :data:`OUTPUTS`, ``words`` say what is written, as "write .. as JSON"."""
+    parser.add_argument(f"--{name}", metavar="FILE", help=f"{words}; - for stdout")
+
+
+def folder(text: str) -> Path:
+    """Return the folder that an option names; ArgumentTypeError of ``-``."""
+    if text == STDOUT:
+        raise argparse.ArgumentTypeError("a folder, which standard output is not (./- is one of that name)")
+    return Path(text)
+
+
+def takes_stdout(arguments: argparse.Namespace) -> str | None:
+    """Return the option to whose form alone standard output belongs; None if the text goes there."""
+    return next((name for name in OUTPUTS if getattr(arguments, name, None) == STDOUT), None)
+
+
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise UnusableInput, before any work, if two forms are to go to the same place."""
+    places: dict[str, str] = {}
+    for name in OUTPUTS:
+        target = getattr(arguments, name, None)
+        if target is None or target.startswith("/dev/"):
+            continue
+        other = places.setdefault(target if target == STDOUT else os.path.abspath(target), name)
+        if other != name:
+            raise UnusableInput(f"--{other} and --{name}: both to {'standard output' if target == STDOUT else printable(target)}")
+    only = takes_stdout(arguments)
+    more = [f"--{name}" for name in _BESIDE if getattr(arguments, name, False)]
+    form = getattr(arguments, "format", _TEXT)
+    more += [] if form == _TEXT else [f"--format {form}"]
+    if only is not None and more:
+        raise UnusableInput(f"--{only} - and {more[0]}: both to standard output")
+
+
+def write(target: str, content: str) -> list[str]:
+    """Write a form to where it was asked for; return what went wrong with a file, if anything."""
+    if target == STDOUT:
+        sys.stdout.write(content)
+        return []
+    try:
+        write_asked(Path(target).absolute(), [content.encode(errors="backslashreplace")])
+    except OSError as error:
+        return [f"{target}: {error.strerror}"]
+    return []
