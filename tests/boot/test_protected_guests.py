@@ -13,18 +13,24 @@ from boot.protected_rows import MODES, ROWS, SECTORS, Row
 from boot.reference import Run
 
 _SOURCES = Path(__file__).parent / "foreign/protected"
-_QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+QEMU_COMMAND = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
 _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
 SECONDS = 30
 
 
-def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True) -> Run:
-    """The verdict on kernel.S of that mode, built with these constants; ``has_file``: with its symbols."""
+def built_kernel(folder: Path, mode: str, defines: Sequence[str] = ()) -> Path:
+    """kernel.S of that mode, built with these constants."""
     kernel = folder / "kernel.elf"
     told = [f"-D{one}" for one in (f"MODE={mode}", *defines)]
     subprocess.run([*_GCC, f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096", *told, "-o", kernel, _SOURCES / "kernel.S"],
                    check=True)  # fmt: skip
-    return judge(folder, [*_QEMU, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [])
+    return kernel
+
+
+def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True) -> Run:
+    """The verdict on that kernel; ``has_file``: with its symbols."""
+    kernel = built_kernel(folder, mode, defines)
+    return judge(folder, [*QEMU_COMMAND, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [])
 
 
 def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
@@ -33,7 +39,7 @@ def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
     subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
                    check=True)  # fmt: skip
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
-    return judge(folder, [*_QEMU, "-drive", f"file={image},format=raw"], SECONDS)
+    return judge(folder, [*QEMU_COMMAND, "-drive", f"file={image},format=raw"], SECONDS)
 
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])

@@ -71,7 +71,7 @@ def examine(
         judged = _judge(cpus, known, qmp, outcome)
         _look_around(judged, report, known, qmp, outcome)
         fault = seen.fatal or seen.first
-        outcome.guilty = tuple(guilty_words(judged, outcome.findings, judged.rip if fault is None else fault.rip))
+        outcome.guilty = tuple(guilty_words(judged, outcome.findings, fault))
         if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
             outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=outcome.parked is not None)
     except MemoryUnavailable:
