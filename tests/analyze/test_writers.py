@@ -198,6 +198,16 @@ def test_who_wrote_a_word_of_the_stack_is_told_only_if_it_was_that_value(tmp_pat
     assert of_stack(tmp_path, jumped, stack_word()) is None
 
 
+@pytest.mark.parametrize(("before", "is_told"), [(0, True), (NX, False), (None, False)])
+def test_a_bit_that_the_cpu_has_set_in_a_descriptor_is_no_store_of_the_instruction(before: int | None, is_told: bool, tmp_path: Path) -> None:
+    """As the accessed bit, by a load of the segment."""
+    value = NX | 1 << 40
+    word = replace(stack_word(value=value), is_past=False, ignored=1 << 40)
+    sections = records(before={} if before is None else {0: before}, after={0: value}, parts={0: layout.SLOT_HIGH}, others={0: 1})
+    found = of_stack(tmp_path, sections, word)
+    assert (found is not None and found.part is not Part.LOW) is is_told
+
+
 def test_a_word_that_lies_across_two_is_known_by_its_halves(tmp_path: Path) -> None:
     """As RSP0 in a TSS: 4 bytes behind its start."""
     sections = records([(1, 2, 1, 0), (1, 2, 1, 0)], after={0: 0x5678000000000000, 1: 0x1234})

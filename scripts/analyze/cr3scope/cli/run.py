@@ -229,7 +229,9 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
 
 
 def _examine(folder: Path, files: list[ElfFile], qmp: Qmp, outcome: Outcome) -> None:
-    from cr3scope.qemu.examine import examine
+    from cr3scope.qemu.examine import audit_traced, examine
 
     if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
         examine(folder, folder / LOG, files, qmp, outcome)
+    else:
+        audit_traced(folder / LOG, qmp, outcome)

@@ -87,6 +87,8 @@ def _judge_traced(
 
     symbols = symbols_of_boot(read, elf_files)
     case = case_of_capture(read, told, symbols, outcome.qemu)
+    if case.has_error or case.observation is not None and case.observation.ending not in (None, Ending.PARKED):
+        outcome.audited = ()  # of what has struck already the trace tells more
     return judge_traced(_end(outcome, expected, linted, is_traced=True), case, symbols), symbols
 
 

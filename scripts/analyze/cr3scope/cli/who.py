@@ -167,7 +167,8 @@ def _with_writers(verdict: Verdict, again: Verdict, changed: list[str], how: str
     if moved is not None:
         found = _noted(found, f"the second boot had the entry at {moved[1]:#x}, not at {moved[0]:#x}: the writer's addresses are those"
                               " of the second")  # fmt: skip
-    if all(each.writer is None for each in findings):
+    errors = [each for each in findings if each.severity is Severity.ERROR]
+    if all(each.writer is None for each in errors or findings):
         why = "who wrote is not certain" if is_same else "it ended otherwise"
         left = f"; the first has left {', '.join(changed)} changed" if changed else ""
         found = _noted(found, f"{no_plugin}a second boot, {how}, tells no writer: {why}{left}")

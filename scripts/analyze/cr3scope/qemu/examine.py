@@ -81,6 +81,13 @@ def examine(
         _keep(folder, cpus, judged, outcome)
 
 
+def audit_traced(log: Path, qmp: Qmp, outcome: Outcome) -> None:
+    """Leave in ``outcome`` what would strike a guest next whose trace tells all else. QmpError if QEMU does not answer."""
+    cpus = stopped_cpus(qmp)
+    if cpus and all(cpu.registers for cpu in cpus) and outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
+        outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=False)
+
+
 def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> None:
     """Whether the guest stands where it stands on purpose; and what nobody can know of that."""
     screen = shown_text(qmp)

@@ -10,9 +10,9 @@ from cr3scope.diagnose.writer import GuiltyWord
 from cr3scope.paging.walk import walk
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import Fault
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, SHORT_GATE_BYTES, STACK0_AT, Descriptor, in_local_table
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, STACK0_AT, Descriptor, Gate, in_local_table
 from cr3scope.x86.exceptions import EXTERNAL, IN_IDT, SELECTOR_ERRORS
-from cr3scope.x86.word import QWORD
+from cr3scope.x86.word import DWORD, QWORD
 
 # Of these the 8 bytes are meant that hold the first byte at RIP.
 _CODE = ("code-overwritten", "instruction-refused", "zero-sled")
@@ -21,7 +21,6 @@ _GATES = ("idt-gate-bad", "selector-mismatch")
 _RETURNS = ("overwritten-address", "non-canonical", "code-unmapped")  # what a ret may have led to
 _STACK0 = "ring0-stack-missing"
 _FLAT_BITS = 64
-_DWORD = 4
 
 
 def guilty_words(cpu: StoppedCpu, findings: Sequence[Finding], fault: Fault | None) -> Iterator[GuiltyWord]:
@@ -46,17 +45,17 @@ def _words(cpu: StoppedCpu, rule: str, facts: dict[str, int], fault: Fault | Non
     rip = cpu.rip if fault is None else fault.rip
     task = cpu.segments.get("TR")
     if rule == _STACK0 and task is not None and task.base:
-        yield from _word(cpu, rule, "the stack in the TSS", task.base + STACK0_AT, QWORD if cpu.in_long_mode else _DWORD)
+        yield from _word(cpu, rule, "the stack in the TSS", task.base + STACK0_AT, QWORD if cpu.in_long_mode else DWORD)
     elif rule in _RETURNS and fault is not None and rip and fault.rsp is not None:
         yield from _returned_to(cpu, rule, rip, fault.rsp)
     if has_entry:
         return
-    if rule in _GATES and "gate" in facts and cpu.idt is not None:
-        size = GATE_BYTES if cpu.in_long_mode else SHORT_GATE_BYTES
-        at = cpu.idt.base + size * facts["gate"]
-        if cpu.idt.has(at + size - 1):
+    if rule in _GATES and "gate" in facts:
+        gate = cpu.gate(facts["gate"])
+        if gate is not None:
+            at, value = gate
             yield from _word(cpu, rule, "the gate", at)
-        yield from _descriptor(cpu, rule, facts.get("selector"))
+            yield from _descriptor(cpu, rule, Gate.decode(value.to_bytes(cpu.mode.gate_bytes, "little")).selector)
     if rule in _OF_SELECTOR and fault is not None and fault.vector in SELECTOR_ERRORS:
         error = fault.error_code or 0
         yield from _descriptor(cpu, rule, None if error & IN_IDT else error & ~EXTERNAL)
@@ -76,7 +75,7 @@ def _descriptor(cpu: StoppedCpu, rule: str, selector: int | None) -> Iterator[Gu
 
 def _returned_to(cpu: StoppedCpu, rule: str, rip: int, rsp: int) -> Iterator[GuiltyWord]:
     """The word that a ret would have taken; whether it was one, and no jump, the way there tells."""
-    width = QWORD if cpu.code_bits == _FLAT_BITS else _DWORD
+    width = QWORD if cpu.code_bits == _FLAT_BITS else DWORD
     for word in _word(cpu, rule, "the word on the stack", rsp - width, width):
         yield replace(word, value=rip, is_past=True)
 

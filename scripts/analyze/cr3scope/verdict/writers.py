@@ -90,7 +90,7 @@ def _told(teller: _Teller, finding: Finding, words: Sequence[GuiltyWord]) -> Fin
 
 def _words_told(teller: _Teller, words: Sequence[GuiltyWord]) -> Iterator[Writer]:
     for word in words:
-        found = teller.writer(word.phys, word.value, word.ignored, word.width, is_past=word.is_past)
+        found = teller.writer(word.phys, word.value, word.ignored, word.width, is_past=word.is_past, has_cpus_stores=bool(word.ignored))
         if found is not None:
             yield replace(found, what=word.what, others=tuple(replace(other, what=word.what) for other in found.others))
 
@@ -117,13 +117,15 @@ class _Teller:
         self._ends_in_return = bool(last) and last[0].end - last[0].last in _RETURN_BYTES
 
     def writer(
-        self, phys: int, value: int, ignored: int, width: int = QWORD, guilty: int = 0, is_past: bool = False
+        self, phys: int, value: int, ignored: int, width: int = QWORD, guilty: int = 0, is_past: bool = False,
+        has_cpus_stores: bool = False,
     ) -> Writer | None:
         """Return who wrote the ``width`` bytes there, 4 or 8; None if it is not certain, as where memory now holds something else than
         the last store has left.
 
         Of halves that two instructions wrote the one with the ``guilty`` bits is told first, else the newer; ``others`` has the other.
         ``is_past``: only if it is certain that the store left the value, and that a return has taken it.
+        ``has_cpus_stores``: the CPU's setting of the ``ignored`` bits counts as a store of the instruction that made it.
         """
         if phys % _HALF or is_past and not self._ends_in_return:
             return None
@@ -132,6 +134,8 @@ class _Teller:
             kept = ~(ignored >> 8 * _HALF * at) & _HALF_MASK
             if half.after is None and is_past or half.after is not None and (half.after ^ value >> 8 * _HALF * at) & kept:
                 return None
+            if has_cpus_stores and _is_cpus(half, ignored >> 8 * _HALF * at):
+                halves[at] = replace(half, store=None, is_known=False)
         if len({(half.store and half.store.rip, half.is_known) for half in halves}) == 1:
             return self._whole(halves)
         halves.sort(key=lambda half: (_is_guilty(half, guilty), half.store.moment if half.store else -1, half.is_last), reverse=True)
@@ -211,6 +215,11 @@ def _joined(halves: Sequence[int | None]) -> int | None:
     """The value of which these are the halves, the lower one first; None if one is not known."""
     known = [half for half in halves if half is not None]
     return None if len(known) < len(halves) else sum(half << 8 * _HALF * at for at, half in enumerate(known))
+
+
+def _is_cpus(half: _Half, bits: int) -> bool:
+    """Whether the last store may have set no more than these bits."""
+    return bool((half.after or 0) & bits) and (half.before is None or not (half.before ^ (half.after or 0)) & ~bits)
 
 
 def _is_guilty(half: _Half, bits: int) -> bool:
