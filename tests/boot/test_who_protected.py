@@ -45,7 +45,7 @@ ROWS = (
     Row("descriptor", "SMALL", ("IN_KERNEL=movb $0x1a, gdt + 13",), "selector-mismatch",
         (*_FILLED, Wrote("IN_KERNEL", _DESCRIPTOR, "high"))),
     Row("far-jump", "SMALL", ("IN_KERNEL=movb $0x92, gdt + 29; ljmp $0x18, $done",), "instruction-refused",
-        (Wrote("IN_KERNEL", _DESCRIPTOR, "high"),)),
+        (Wrote("IN_KERNEL", _DESCRIPTOR, "high"), Wrote(None, "the code there"))),
     Row("returned", "SMALL", ("IN_KERNEL=push $0x64636261; ret",), "code-unmapped",
         (Wrote(None), Wrote("IN_KERNEL", _WORD))),
     Row("stack0", "SMALL", ("IN_KERNEL=movl $0, tss + 4",), "ring0-stack-missing", (Wrote("IN_KERNEL", _STACK0),)),
