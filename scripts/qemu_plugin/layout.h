@@ -27,8 +27,8 @@ enum {
     PAGE_WORDS = 512,
 };
 
-/* A slot: the number of the last store to a word and, of one that touched no byte of its other half,
- * which half that is. */
+/* A slot: the number of the last store to a word and, of one that touched no byte of its other
+ * half, which half that is. */
 #define SLOT_LOW (UINT32_C(1) << 30)
 #define SLOT_HIGH (UINT32_C(1) << 31)
 #define SLOT_STORE (SLOT_LOW - 1)
@@ -45,7 +45,8 @@ enum section {
     SECTION_PAGES,  /* which page each number stands for */
     SECTION_SLOTS,  /* PAGE_WORDS numbers of stores for each page */
     SECTION_VALUES, /* of the first pages: what each word was before its last store, and after it */
-    SECTION_HALVES, /* PAGE_WORDS numbers of stores for pages with words that are written in halves */
+    SECTION_HALVES, /* PAGE_WORDS numbers of stores for pages with words that are written in halves
+                     */
     SECTIONS,
 };
 
@@ -74,7 +75,8 @@ enum {
     FLAG_CPUS = 4,    /* more CPUs than can be told apart: theirs are not recorded */
     FLAG_CALLS = 8,   /* no more calls are kept */
     FLAG_BLOCKS = 16, /* no more blocks are kept */
-    FLAG_HALVES = 32, /* of some words it is not known who wrote the half that the last store left */
+    FLAG_HALVES =
+        32, /* of some words it is not known who wrote the half that the last store left */
 };
 
 struct instruction {

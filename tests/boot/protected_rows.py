@@ -37,6 +37,8 @@ ROWS = (
     _tables("high-half", "PSE", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
     _tables("reserved", "PSE", "orl $0x200000, directory + 768 * 4", "reserved-bits", "PD[768]", (14, 8, "fetch")),
     _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
+    # The memory at 0, which is taken for a table, has the BIOS' pointers.
+    _tables("no-ps-high", "PSE", "movl $7, directory + 768 * 4", "page-size-missing", "PD[768]", FETCH),
     Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write"), wrote="movl $PS + HIGH_RIGHTS, directory + 768 * 4"),
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
     # A frame behind the RAM: TCG runs through what it reads as zeros, to the page that is not there.

@@ -1,7 +1,6 @@
-/* Takes the firmware's own tables over in a new top table, and writes where these do not map anything. */
+/* Takes the firmware's own tables over in a new top table, and writes to one of them: the firmware has them
+ * read-only. */
 #include "foreign.h"
-
-#define FIRMWARE_ENTRY 0x8000000000 /* what one entry of the PML4 maps: more than any firmware does */
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     UINT64 *top = zeroed_pages(system, PAGE_BYTES);
@@ -14,7 +13,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     exit_boot_services(image, system);
     load_cr3((UINT64)top);
     if (!MENDED) {
-        *(volatile UINT64 *)(FIRMWARE_ENTRY - LARGE_BYTES) = 0;
+        *(volatile UINT64 *)old = top[0];
     }
     pass();
 }

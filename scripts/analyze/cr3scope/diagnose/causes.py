@@ -286,8 +286,8 @@ def _without_ram(snapshot: StoppedCpu, virt: int) -> bool:
     return phys is not None and bool(ranges) and not any(first <= phys <= last for first, last in ranges)
 
 
-def _ram_ends(snapshot: StoppedCpu) -> Message:
-    return message("RAM ends at {last}", last=Hex(max(last for _, last in snapshot.ram())))
+def _ram_ends(snapshot: StoppedCpu, phys: int) -> Message:
+    return message("RAM below that ends at {last}", last=Hex(max((last for _, last in snapshot.ram() if last < phys), default=0)))
 
 
 def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
@@ -300,7 +300,7 @@ def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     found = BY_ID["zero-sled"].finding(
         message("the CPU ran up to {rip} through a page without RAM: {leaf} maps {virt} to {phys}",
                 rip=Hex(rip), leaf=leaf, virt=Hex(rip - size), phys=Hex(phys & -size)),
-        _ram_ends(snapshot),
+        _ram_ends(snapshot, phys),
     )  # fmt: skip
     yield replace(found, entry=leaf, range=covered(leaf, rip - 1))
 
@@ -315,11 +315,11 @@ def _stands_beyond_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     if phys == rip:
         title = message("{leaf} holds the virtual address {virt} instead of a physical one", leaf=leaf, virt=Hex(rip & -size))
         found = BY_ID["virt-address-in-entry"].finding(title, message("the code at {rip} is mapped to where no RAM is", rip=Hex(rip)),
-                                                       _ram_ends(snapshot))  # fmt: skip
+                                                       _ram_ends(snapshot, phys))  # fmt: skip
     else:
         title = message("the code at {rip} has no RAM behind it: {leaf} maps {virt} to {phys}",
                         rip=Hex(rip), leaf=leaf, virt=Hex(rip & -size), phys=Hex(phys & -size))  # fmt: skip
-        found = BY_ID["zero-sled"].finding(title, _ram_ends(snapshot))
+        found = BY_ID["zero-sled"].finding(title, _ram_ends(snapshot, phys))
     yield replace(found, entry=leaf, range=covered(leaf, rip))
 
 

@@ -56,7 +56,7 @@ class _EntryStop(StubStop):
         return [Point(Kind.WRITE, word.phys, word.width) for word in self._watch.words]
 
     def stopped(self, qmp: Qmp, is_needed: bool = True) -> bool:
-        """Note who has stored, and let the guest go on. True if no more is to come."""
+        """Keep who has stored, and let the guest go on; return whether no more is to come."""
         assert self.stub is not None
         found = self.stub.watched()
         if found is None:

@@ -84,8 +84,10 @@ def _told(teller: _Teller, finding: Finding, words: Sequence[GuiltyWord]) -> Fin
         changed = reduce(or_, (each.value ^ entry.value for mend in finding.mends for each in mend.edits if each.entry.phys == entry.phys), 0)
         writer = teller.writer(entry.phys, entry.value, _CPU_SETS, entry.form.entry_bytes, changed)
         own = [] if writer is None else [writer]
-    first, *rest = [*own, *past] or [None]
-    return replace(finding, writer=None if first is None else replace(first, others=(*first.others, *(each for each in rest if each is not None))))
+    if not own and not past:
+        return replace(finding, writer=None)
+    first, *rest = [*own, *past]
+    return replace(finding, writer=replace(first, others=(*first.others, *rest)))
 
 
 def _words_told(teller: _Teller, words: Sequence[GuiltyWord]) -> Iterator[Writer]:
