@@ -8,7 +8,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 4096, GROWTH = 1 << 20 };
+enum {
+    HEADER_BYTES = 4096,
+    GROWTH = 1 << 20,
+    HALVES_BEFORE_TOLD = 1 << 10, /* pages, as long as nobody has said how much may be kept */
+};
 
 static const struct {
     uint64_t most;
@@ -25,6 +29,7 @@ static const struct {
     [SECTION_PAGES] = {MOST_PAGES, sizeof(struct page), FLAG_FULL},
     [SECTION_SLOTS] = {MOST_PAGES, sizeof(struct slots), FLAG_FULL},
     [SECTION_VALUES] = {MOST_PAGES, sizeof(struct values), 0},
+    [SECTION_HALVES] = {MOST_PAGES, sizeof(struct halves), FLAG_HALVES},
 };
 
 struct header *file_header;
@@ -65,6 +70,7 @@ bool file_open(const char *path) {
     memcpy(file_header->offsets, offsets, sizeof(offsets));
     file_header->version = WRITERS_VERSION;
     file_header->api = CR3SCOPE_API;
+    file_header->most_halves = HALVES_BEFORE_TOLD;
     file_header->magic = WRITERS_MAGIC;
     return true;
 }

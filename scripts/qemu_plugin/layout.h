@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define WRITERS_MAGIC UINT64_C(0x315352574f433352) /* "R3COWRS1" */
-#define WRITERS_VERSION 1u
+#define WRITERS_VERSION 2u
 
 enum {
     MOST_INSTRUCTIONS = 1 << 20,
@@ -27,6 +27,12 @@ enum {
     PAGE_WORDS = 512,
 };
 
+/* A slot: the number of the last store to a word and, of one that touched no byte of its other
+ * half, which half that is. */
+#define SLOT_LOW (UINT32_C(1) << 30)
+#define SLOT_HIGH (UINT32_C(1) << 31)
+#define SLOT_STORE (SLOT_LOW - 1)
+
 /** Numbers of the sections: that of each record is its place, from 1 on; 0 stands for none. */
 enum section {
     SECTION_INSTRUCTIONS,
@@ -39,6 +45,8 @@ enum section {
     SECTION_PAGES,  /* which page each number stands for */
     SECTION_SLOTS,  /* PAGE_WORDS numbers of stores for each page */
     SECTION_VALUES, /* of the first pages: what each word was before its last store, and after it */
+    SECTION_HALVES, /* PAGE_WORDS numbers of stores for pages with words that are written in halves
+                     */
     SECTIONS,
 };
 
@@ -53,6 +61,7 @@ struct header {
      * which addresses are RAM: those below `low_end`, and those from 4 GiB to `high_end`, where
      * QEMU has them `high_moved` lower. */
     uint64_t most_values;
+    uint64_t most_halves;
     uint64_t low_end;
     uint64_t high_end;
     uint64_t high_moved;
@@ -66,6 +75,8 @@ enum {
     FLAG_CPUS = 4,    /* more CPUs than can be told apart: theirs are not recorded */
     FLAG_CALLS = 8,   /* no more calls are kept */
     FLAG_BLOCKS = 16, /* no more blocks are kept */
+    FLAG_HALVES =
+        32, /* of some words it is not known who wrote the half that the last store left */
 };
 
 struct instruction {
@@ -150,10 +161,16 @@ struct trail {
 struct page {
     uint64_t phys;
     uint32_t values; /* number of its values; 0 for none */
-    uint32_t unused;
+    uint32_t halves; /* number of its halves; 0 for none */
 };
 
 struct slots {
+    uint32_t stores[PAGE_WORDS];
+};
+
+/** Who wrote that half of each word last which the last store to the word did not touch; 0 for
+ * nobody. Holds where the slot names a half. */
+struct halves {
     uint32_t stores[PAGE_WORDS];
 };
 

@@ -62,6 +62,26 @@ static void find_values(uint32_t number, struct page_at *at, uint64_t phys) {
     }
 }
 
+void memory_keep_half(struct page_at *page, uint64_t word, uint32_t store) {
+    const uint32_t number = (uint32_t)(page - pages);
+
+    file_lock();
+    if (page->halves == NULL) {
+        const bool is_room = file_header->counts[SECTION_HALVES] < file_header->most_halves;
+        const uint32_t halves = is_room ? file_append(SECTION_HALVES) : 0;
+        if (halves != 0) {
+            file_page(number)->halves = halves;
+            page->halves = file_halves(halves)->stores;
+        } else {
+            file_flag(FLAG_HALVES);
+        }
+    }
+    file_unlock();
+    if (page->halves != NULL) {
+        __atomic_store_n(&page->halves[word], store, __ATOMIC_RELAXED);
+    }
+}
+
 struct page_at *memory_page(uint64_t phys) {
     if (phys >> PHYS_BITS != 0) {
         return NULL;

@@ -68,6 +68,12 @@ void moment_event(struct cpu *cpu, struct shaping *shaping) {
     file_unlock();
 }
 
+static void see(const uint32_t *slot) {
+    const uint32_t store = __atomic_load_n(slot, __ATOMIC_RELAXED) & SLOT_STORE;
+
+    seen[store % (MOST_STORES + 1)] |= 1;
+}
+
 /* Under the lock; returns how many are used. A number that no word has any more is free; where
  * there are several CPUs, once that was so twice: the first time another one may be about to put it
  * into a word. */
@@ -83,7 +89,13 @@ static uint64_t collect(void) {
     for (page = 1; page <= file_header->counts[SECTION_SLOTS]; page++) {
         const uint32_t *stores = file_slots((uint32_t)page)->stores;
         for (i = 0; i < PAGE_WORDS; i++) {
-            seen[__atomic_load_n(&stores[i], __ATOMIC_RELAXED) % (MOST_STORES + 1)] |= 1;
+            see(&stores[i]);
+        }
+    }
+    for (page = 1; page <= file_header->counts[SECTION_HALVES]; page++) {
+        const uint32_t *stores = file_halves((uint32_t)page)->stores;
+        for (i = 0; i < PAGE_WORDS; i++) {
+            see(&stores[i]);
         }
     }
     for (i = 1; i <= count; i++) {

@@ -108,9 +108,12 @@ static __attribute__((noinline, cold)) void note_wide(struct cpu *cpu, const str
     uint64_t word;
 
     for (word = virt / 8; word <= last / 8; word++) {
-        const struct page_at *page = page_of(cpu, site, info, word * 8);
+        struct page_at *page = page_of(cpu, site, info, word * 8);
+        const uint64_t first_here = word == virt / 8 ? virt : word * 8;
+        const uint64_t last_here = word == last / 8 ? last : word * 8 + 7;
         if (page != NULL) {
-            memory_note(page, word % PAGE_WORDS, store, (struct stored){0, 0});
+            const uint32_t slot = memory_slot(store, first_here % 8, last_here - first_here + 1);
+            memory_note(page, word % PAGE_WORDS, slot, (struct stored){0, 0});
         }
     }
 }
@@ -159,9 +162,9 @@ static void on_store(unsigned int number, qemu_plugin_meminfo_t info, uint64_t v
         note_wide(cpu, site, info, virt, size, store);
         return;
     }
-    const struct page_at *page = page_of(cpu, site, info, virt);
+    struct page_at *page = page_of(cpu, site, info, virt);
     if (__builtin_expect(page != NULL, 1)) {
-        memory_note(page, virt % PAGE / 8, store,
+        memory_note(page, virt % PAGE / 8, memory_slot(store, virt % 8, size),
                     page->words != NULL ? (struct stored){0, 0} : value_of(info, virt, size));
     }
 }

@@ -164,3 +164,63 @@ def test_tables_that_go_round_in_circles_end(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "AUDIT_TABLES", 1)
     identity(machine, P | W | U)
     assert "tables-user-writable" not in found(machine)
+
+
+@dataclass
+class ShortMachine(Machine):
+    """The same in 32-bit paging, at 0xc0000000 and up."""
+
+    tr: int = 0
+    idt_base: int = 0xC0000000 + DESCRIPTORS + 0x400
+    idt_limit: int = 0xFF
+
+    def __post_init__(self) -> None:
+        self.short(ROOT, 768, PT | P | W)
+        for frame, flags in ((CODE, P), (STACK, P | W), (DESCRIPTORS, P | W), (HANDLER, P)):
+            self.short(PT, frame >> 12, frame | flags)
+        self.word(DESCRIPTORS + 8, 0x00CF_9B00_0000_FFFF)
+        for vector in range(32):
+            self.gate(vector, 0xC0000000 + HANDLER + 16 * vector)
+
+    def short(self, table: int, index: int, value: int) -> None:
+        self.frames[table][4 * index : 4 * index + 4] = value.to_bytes(4, "little")
+
+    def gate(self, vector: int, handler: int, ist: int = 0, kind: int = 0x8E) -> None:
+        self.word(DESCRIPTORS + 0x400 + 8 * vector, handler & 0xFFFF | 8 << 16 | kind << 40 | (handler >> 16 & 0xFFFF) << 48)
+
+    def cpu(self, number: int = 0) -> StoppedCpu:
+        registers = {"RIP": 0xC0000000 + CODE, "RSP": 0xC0000000 + STACK + 0x800, "CR3": ROOT, "CR0": CR0_PE | CR0_PG | CR0_WP, "CR4": 0,
+                     "EFER": 0, "RFL": self.flags}  # fmt: skip
+        return StoppedCpu(self, registers, number=number, selectors={"CS": self.cs, "TR": self.tr}, code_bits=32,
+                          idt=Table(self.idt_base, self.idt_limit), gdt=Table(0xC0000000 + DESCRIPTORS, 0x1F))  # fmt: skip
+
+    flags: int = 2
+
+
+def test_a_sound_32_bit_kernel_is_silent() -> None:
+    assert found(ShortMachine()) == []
+
+
+SHORT: dict[str, Callable[[ShortMachine], object]] = {
+    "stack-unmapped": lambda one: one.short(PT, STACK >> 12, 0),
+    "stack-readonly": lambda one: one.short(PT, STACK >> 12, STACK | P),
+    "idt-not-loaded": lambda one: setattr(one, "idt_limit", 0x3FF) or setattr(one, "idt_base", 0),
+    "idt-unmapped": lambda one: setattr(one, "idt_base", 0xC0050000),
+    "idt-gate-bad": lambda one: one.gate(13, 0xC0000000 + HANDLER, kind=0x0E),
+    "handler-unmapped": lambda one: one.short(PT, HANDLER >> 12, 0),
+    "tables-user-writable": lambda one: one.short(ROOT, 768, PT | P | W | U) or one.short(PT, 0x100, ROOT | P | W | U),
+    "null-mapped": lambda one: one.short(ROOT, 0, PT | P | W) or one.short(PT, 0, P | W),
+}
+
+
+@pytest.mark.parametrize("rule", SHORT)
+def test_outside_long_mode_each_hole_is_told_too(rule: str) -> None:
+    machine = ShortMachine()
+    SHORT[rule](machine)
+    assert found(machine) == [rule]
+
+
+def test_virtual_8086_mode_has_no_tables_of_its_own() -> None:
+    machine = ShortMachine(flags=1 << 17 | 2)
+    machine.short(PT, STACK >> 12, 0)
+    assert found(machine) == []

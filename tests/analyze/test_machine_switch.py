@@ -12,7 +12,7 @@ import pytest
 
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu.command import read_command
-from cr3scope.qemu.gdb_stub import GdbStub, StubClosed
+from cr3scope.qemu.gdb_stub import GdbStub, Kind, Point, StubClosed
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.qemu.switch_stop import Held, SwitchStop
 from cr3scope.verdict.run import RunEnd, judge_untraced
@@ -242,7 +242,7 @@ def test_a_stub_that_refuses_is_an_error_in_one_line(tmp_path: Path, answers: li
     other = Stub(tmp_path / "gdb", lambda _packet: answers)
     found = GdbStub(tmp_path / "gdb")
     with pytest.raises(QmpError, match=r"^gdb stub: Z1,1000,1: [^\n]+$"):
-        found.set_breakpoint(0x1000)
+        found.set_point(Point(Kind.EXECUTE, 0x1000))
     found.close()
     other.close()
 

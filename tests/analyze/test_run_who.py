@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cr3scope.diagnose.writer import Writer
 from cr3scope.errors import UnusableInput
 from cr3scope.message import Message
 from cr3scope.qemu.command import Command, read_command
+from cr3scope.qemu.entry_watch import EntryWatch, Watched
+from cr3scope.qemu.guest import Witness
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin
@@ -37,14 +40,14 @@ class Boots:
 
     def __init__(self, first: Finding, second: Finding, status: Status = Status.FAULTED, reason: Reason = Reason.RESET) -> None:
         self._found, self._status, self._reason = [first, second], status, reason
-        self.plugins: list[Plugin | None] = []
+        self.witnesses: list[Witness | None] = []
         self.seconds: list[float] = []
 
-    def __call__(self, _command: Command, _folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
-        self.plugins.append(plugin)
+    def __call__(self, _command: Command, _folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        self.witnesses.append(witness)
         self.seconds.append(seconds)
         outcome = Outcome(reason=self._reason, started=True, seconds=5.0)
-        return outcome, Verdict(self._status, (self._found[len(self.plugins) - 1],), path=PATH if plugin is not None else ())
+        return outcome, Verdict(self._status, (self._found[len(self.witnesses) - 1],), path=PATH if witness is not None else ())
 
 
 def twice(tmp_path: Path, boots: Boots, *words: str) -> tuple[Verdict, str]:
@@ -62,7 +65,7 @@ def test_the_writer_of_the_same_entry_is_taken_over(tmp_path: Path) -> None:
     boots = Boots(finding(), finding(writer=WRITER))
     verdict, said = twice(tmp_path, boots)
     assert verdict.findings[0].writer == WRITER and not said and verdict.path == PATH
-    assert [plugin is not None for plugin in boots.plugins] == [False, True]
+    assert [witness is not None for witness in boots.witnesses] == [False, True]
     assert boots.seconds == [60.0, 30.0]  # four times the first one's 5 s, and 10 s more
 
 
@@ -79,9 +82,9 @@ class ManyBoots(Boots):
         super().__init__(first[0], second[0])
         self._all = (first, second)
 
-    def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
-        outcome, verdict = super().__call__(command, folder, seconds, plugin)
-        return outcome, replace(verdict, findings=self._all[len(self.plugins) - 1])
+    def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        outcome, verdict = super().__call__(command, folder, seconds, witness)
+        return outcome, replace(verdict, findings=self._all[len(self.witnesses) - 1])
 
 
 def test_of_entries_with_one_index_each_has_its_own_writer(tmp_path: Path) -> None:
@@ -97,10 +100,10 @@ def test_of_entries_with_one_index_each_has_its_own_writer(tmp_path: Path) -> No
 
 def test_that_the_host_has_executed_the_guest_is_said_of_the_second_boot_too(tmp_path: Path) -> None:
     class ByHost(Boots):
-        def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
-            if plugin is not None:
-                writers_builder.write(plugin.file, {})
-            return super().__call__(command, folder, seconds, plugin)
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+            if isinstance(witness, Plugin):
+                writers_builder.write(witness.file, {})
+            return super().__call__(command, folder, seconds, witness)
 
     _, said = twice(tmp_path, ByHost(finding(), finding()))
     assert said == "no writer is told: QEMU has not executed the guest itself, but the host's processor has (KVM)"
@@ -110,9 +113,9 @@ def test_a_qemu_that_its_plugin_has_ended_is_no_guest_that_ended_otherwise(tmp_p
     """As one whose file in the cache was cut."""
 
     class Killed(Boots):
-        def __call__(self, command: Command, folder: Path, seconds: float, plugin: Plugin | None) -> tuple[Outcome, Verdict]:
-            outcome, verdict = super().__call__(command, folder, seconds, plugin)
-            if plugin is not None:
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+            outcome, verdict = super().__call__(command, folder, seconds, witness)
+            if witness is not None:
                 outcome.reason, outcome.exit_status = Reason.EXITED, -7
             return outcome, verdict
 
@@ -153,20 +156,50 @@ def test_of_a_boot_that_ended_otherwise_nobody_is_named(other: Finding, tmp_path
 )  # fmt: skip
 def test_where_nobody_is_asked_for_there_is_one_boot(boots: Boots, tmp_path: Path) -> None:
     _, said = twice(tmp_path, boots)
-    assert boots.plugins == [None] and not said
+    assert boots.witnesses == [None] and not said
 
 
-def test_why_there_is_no_second_boot_or_plugin_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_there_is_no_second_boot_is_one_line(tmp_path: Path) -> None:
     boots = Boots(finding(), finding(writer=WRITER))
     _, said = twice(tmp_path, boots, "-device", "vfio-pci,host=01:00.0")
-    assert boots.plugins == [None] and said.startswith("no writer is told: no second boot: -device vfio-pci")
+    assert boots.witnesses == [None] and said.startswith("no writer is told: no second boot: -device vfio-pci")
 
+
+NO_COMPILER = "the plugin was not built: there is no C compiler (cc, gcc or clang)"
+
+
+@pytest.fixture()
+def no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_words: object) -> Path:
-        raise NoPlugin("the plugin was not built: there is no C compiler (cc, gcc or clang)")
+        raise NoPlugin(NO_COMPILER)
 
     monkeypatch.setattr("cr3scope.cli.who.plugin_for", refuse)
+
+
+@pytest.mark.usefixtures("no_plugin")
+@pytest.mark.parametrize("how", [boot_twice, boot_with_plugin])
+def test_without_a_plugin_the_second_boot_is_stopped_at_each_store(how: Callable[..., tuple[Outcome, Verdict]], tmp_path: Path) -> None:
+    boots = Boots(finding(), finding(writer=WRITER))
+    _, verdict = how(read_command(["qemu-system-x86_64"]), tmp_path, tmp_path, 60.0, boots)
+    assert verdict.findings[0].writer == WRITER and not verdict.diagnostics
+    first, second = boots.witnesses
+    assert first is None and isinstance(second, EntryWatch) and second.words == (Watched(0x1000, 8),)
+
+
+@pytest.mark.usefixtures("no_plugin")
+def test_if_neither_tells_one_line_says_why(tmp_path: Path) -> None:
+    class Refusing(Boots):
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+            if isinstance(witness, EntryWatch):
+                witness.why = "gdb stub: Z2,1000,8: not known"
+            return super().__call__(command, folder, seconds, witness)
+
+    _, said = twice(tmp_path, Refusing(finding(), finding(writer=WRITER)))
+    assert said == f"no writer is told: {NO_COMPILER}; nor does QEMU's gdb stub tell: gdb stub: Z2,1000,8: not known"
+
+
+@pytest.mark.usefixtures("no_plugin")
+def test_of_a_word_that_was_written_otherwise_the_line_says_both(tmp_path: Path) -> None:
     _, said = twice(tmp_path, Boots(finding(), finding()))
-    assert said == "no writer is told: the plugin was not built: there is no C compiler (cc, gcc or clang)"
-    at_once = Boots(finding(), finding())
-    _, verdict = boot_with_plugin(read_command(["qemu-system-x86_64"]), tmp_path, tmp_path, 60.0, at_once)
-    assert at_once.plugins == [None] and "no C compiler" in plain(verdict.diagnostics[-1].message)
+    assert said == (f"no writer is told: {NO_COMPILER}; a second boot, stopped at each store to what is guilty, tells no writer:"
+                    " who wrote is not certain")  # fmt: skip

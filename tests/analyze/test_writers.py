@@ -12,14 +12,15 @@ from analyze.writers_builder import LOADER, TABLE, records, write
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
-from cr3scope.diagnose.writer import When, Writer
+from cr3scope.diagnose.writer import GuiltyWord, When, Writer
 from cr3scope.errors import UnusableInput
 from cr3scope.images.place import Place
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.writers import layout
-from cr3scope.input.writers.layout import Section
+from cr3scope.input.writers.layout import Part, Section
 from cr3scope.input.writers.reader import Block, Call, WritersFile
 from cr3scope.message import Message
+from cr3scope.model.changes import Change, Edit, Mend
 from cr3scope.render import html, text
 from cr3scope.render import json as json_form
 from cr3scope.verdict.types import Status, Verdict
@@ -63,7 +64,7 @@ def test_calls_end_where_an_interrupt_came(tmp_path: Path) -> None:
 def test_memory_above_4_gib_is_found_as_qemu_counts_it(tmp_path: Path) -> None:
     sections = records()
     counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
-    guest = (0, 1 << 32, 2 << 32, (1 << 32) - (TABLE & -4096))
+    guest = (0, 0, 1 << 32, 2 << 32, (1 << 32) - (TABLE & -4096))
     moved = opened(tmp_path, sections, made.header(counts, guest=guest, counts_ram=1))
     as_it_is = opened(tmp_path, sections, made.header(counts, guest=guest))
     assert moved.word(1 << 32) is not None and as_it_is.word(1 << 32) is None
@@ -114,18 +115,105 @@ SHORT = next(iter(formats_of(CpuState(cr0=CR0_PE | CR0_PG, cr3=TABLE, cr4=0, efe
 
 
 @pytest.mark.parametrize(
-    ("index", "before", "after", "is_told"),
-    [(0, 0x2003, 0x1001, True), (0, 0x0000000500001001, 0x1001, False), (1, 0x1001, 0x100100000000 | 0x1001, True)],
+    ("index", "part", "other", "rip"),
+    [
+        (0, layout.SLOT_LOW, 2, LOADER),
+        (1, layout.SLOT_LOW, 2, LOADER + 8),
+        (1, layout.SLOT_HIGH, 2, LOADER),
+        (0, layout.SLOT_HIGH, 2, LOADER + 8),
+        (0, 0, 2, LOADER),  # a store to all of the 8 bytes
+        (1, layout.SLOT_LOW, 0, None),  # nobody wrote that half
+    ],
 )
-def test_of_an_entry_of_4_bytes_it_is_whoever_changed_these(index: int, before: int, after: int, is_told: bool, tmp_path: Path) -> None:
+def test_of_an_entry_of_4_bytes_it_is_whoever_wrote_these(index: int, part: int, other: int, rip: int | None, tmp_path: Path) -> None:
     """The last store to the aligned 8 bytes may have been for the entry beside it."""
     finding = BY_ID["nx-upper-level"].finding(Message("a"), Message("b"))
     entry = EntryRef.of(SHORT, TABLE, index, 0x1001)
     verdict = Verdict(Status.FAULTED, (replace(finding, entry=entry),))
-    writer = told(tmp_path, records(before={0: before}, after={0: after}), verdict).writer
-    assert (writer is not None) is is_told
-    if writer is not None:
-        assert (writer.phys, writer.new) == (TABLE + 4 * index, 0x1001)
+    sections = records([(1, 2, 1, 0), (2, 1, 1, 0)], after={0: 0x0000100100001001}, parts={0: part}, others={0: other})
+    writer = told(tmp_path, sections, verdict).writer
+    assert writer is not None and (writer.phys, writer.rip) == (TABLE + 4 * index, rip)
+    assert writer.new == (None if rip is None else 0x1001)
+
+
+def test_of_a_half_of_which_not_all_was_kept_nobody_is_named(tmp_path: Path) -> None:
+    finding = BY_ID["nx-upper-level"].finding(Message("a"), Message("b"))
+    verdict = Verdict(Status.FAULTED, (replace(finding, entry=EntryRef.of(SHORT, TABLE, 1, 0x1001)),))
+    sections = records(parts={0: layout.SLOT_LOW}) | {Section.PAGES: layout.PAGE.pack(TABLE, 1, 0)}
+    assert told(tmp_path, sections, verdict, flags=layout.HALVES_LOST).writer is None
+
+
+TWO_STORES = [(1, 2, 1, 0), (2, 1, 1, 0)]
+
+
+def test_of_an_entry_that_two_stores_made_both_are_told(tmp_path: Path) -> None:
+    sections = records(TWO_STORES, before={0: 0x0DFBD003}, after={0: NX}, parts={0: layout.SLOT_HIGH}, others={0: 2})
+    finding = told(tmp_path, sections)
+    writer = finding.writer
+    assert writer is not None and (writer.rip, writer.part, writer.old, writer.new) == (LOADER, Part.HIGH, 0, 0x80000000)
+    [other] = writer.others
+    assert (other.rip, other.part, other.old, other.new, other.phys) == (LOADER + 8, Part.LOW, None, 0x0DFBD003, TABLE)
+    words = " ".join(text.render(Verdict(Status.FAULTED, (finding,))).split())
+    assert "the upper 4 bytes: 0xdf98130 wrote 0x80000000 over 0x0" in words
+    assert "the lower 4 bytes: 0xdf98138 wrote 0xdfbd003" in words
+    document = json_form.as_dict(Verdict(Status.FAULTED, (finding,)))
+    one = document["findings"][0]  # type: ignore[index]
+    assert [(each["rip"], each["part"]) for each in one["writers"]] == [("0xdf98130", "high"), ("0xdf98138", "low")]
+
+
+def test_the_half_with_the_bits_that_are_to_be_mended_is_told_first(tmp_path: Path) -> None:
+    """Though the other one was written later."""
+    sections = records(TWO_STORES, after={0: NX}, parts={0: layout.SLOT_LOW}, others={0: 2})
+    [finding] = guilty().findings
+    assert finding.entry is not None
+    mend = Mend((Edit(Change.CLEAR_NX, finding.entry, finding.entry.value & ~(1 << 63)),))
+    first = told(tmp_path, sections, Verdict(Status.FAULTED, (replace(finding, mends=(mend,)),))).writer
+    assert first is not None and (first.rip, first.part) == (LOADER + 8, Part.HIGH)
+    assert [each.part for each in first.others] == [Part.LOW]
+
+
+def test_of_two_halves_that_one_instruction_wrote_it_is_told_once(tmp_path: Path) -> None:
+    sections = records([(1, 2, 1, 0), (1, 2, 1, 0)], after={0: NX}, parts={0: layout.SLOT_HIGH}, others={0: 2})
+    writer = told(tmp_path, sections).writer
+    assert writer is not None and (writer.part, writer.others, writer.new, writer.old) == (Part.WHOLE, (), NX, None)
+
+
+def stack_word(phys: int = TABLE, value: int = NX, width: int = 8) -> GuiltyWord:
+    return GuiltyWord("overwritten-address", "the word on the stack", phys, value, width, is_past=True)
+
+
+def of_stack(tmp_path: Path, sections: dict[Section, bytes], word: GuiltyWord) -> Writer | None:
+    finding = BY_ID["overwritten-address"].finding(Message("a"), Message("b"))
+    return attributed(Verdict(Status.FAULTED, (finding,)), opened(tmp_path, sections), None, [word]).findings[0].writer
+
+
+def test_who_wrote_a_word_of_the_stack_is_told_only_if_it_was_that_value(tmp_path: Path) -> None:
+    """The CPU itself has pushed a frame over it, maybe; or it was a jump, and the word is another matter."""
+    found = of_stack(tmp_path, records(after={0: NX}), stack_word())
+    assert found is not None and (found.rip, found.what) == (LOADER, "the word on the stack")
+    assert of_stack(tmp_path, records(after={0: 7}), stack_word()) is None
+    assert of_stack(tmp_path, records(), stack_word()) is None
+    jumped = records(after={0: NX})
+    jumped[Section.BLOCKS] = jumped[Section.BLOCKS][: 2 * layout.BLOCK.size] + layout.BLOCK.pack(0x200, 0x200, 1, 2)
+    assert of_stack(tmp_path, jumped, stack_word()) is None
+
+
+@pytest.mark.parametrize(("before", "is_told"), [(0, True), (NX, False), (None, False)])
+def test_a_bit_that_the_cpu_has_set_in_a_descriptor_is_no_store_of_the_instruction(before: int | None, is_told: bool, tmp_path: Path) -> None:
+    """As the accessed bit, by a load of the segment."""
+    value = NX | 1 << 40
+    word = replace(stack_word(value=value), is_past=False, ignored=1 << 40)
+    sections = records(before={} if before is None else {0: before}, after={0: value}, parts={0: layout.SLOT_HIGH}, others={0: 1})
+    found = of_stack(tmp_path, sections, word)
+    assert (found is not None and found.part is not Part.LOW) is is_told
+
+
+def test_a_word_that_lies_across_two_is_known_by_its_halves(tmp_path: Path) -> None:
+    """As RSP0 in a TSS: 4 bytes behind its start."""
+    sections = records([(1, 2, 1, 0), (1, 2, 1, 0)], after={0: 0x5678000000000000, 1: 0x1234})
+    word = replace(stack_word(TABLE + 4, 0x0000123456780000), is_past=False)
+    found = of_stack(tmp_path, sections, word)
+    assert found is not None and (found.phys, found.rip, found.new, found.part) == (TABLE + 4, LOADER, 0x0000123456780000, Part.WHOLE)
 
 
 def test_the_switch_is_that_of_the_cpu_that_is_judged(tmp_path: Path) -> None:
@@ -145,7 +233,7 @@ def test_instructions_of_another_cpu_are_not_counted(tmp_path: Path) -> None:
 def test_a_file_that_moves_memory_below_zero_knows_no_word(tmp_path: Path) -> None:
     sections = records()
     counts = [len(sections[each]) // layout.SIZES[each][1] for each in Section]
-    file = opened(tmp_path, sections, made.header(counts, guest=(0, 1 << 32, 2 << 32, 1 << 51), counts_ram=1))
+    file = opened(tmp_path, sections, made.header(counts, guest=(0, 0, 1 << 32, 2 << 32, 1 << 51), counts_ram=1))
     assert file.word(1 << 32) is None
 
 
@@ -199,8 +287,8 @@ def test_how_a_store_lies_to_the_switch(stores: list[tuple[int, int, int, int]],
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"R3COWRS1", made.header([0] * 10, magic=1), made.header([(1 << 20) + 1] + [0] * 9),
-     made.header([0] * 10)[:-1] + b"\1"],
+    [b"", b"R3COWRS1", made.header([0] * 11, magic=1), made.header([(1 << 20) + 1] + [0] * 10),
+     made.header([0] * 11)[:-1] + b"\1"],
 )  # fmt: skip
 def test_a_file_that_is_none_is_refused_in_a_line(head: bytes, tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match="writers: (no file of the plugin|damaged)") as refused:

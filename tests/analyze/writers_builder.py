@@ -20,14 +20,19 @@ def records(
     events: Sequence[tuple[int, int, int, int, int, int]] = ((0xDF98190, 2, 0, 2, 2, 1),),
     before: Mapping[int, int] = {},
     after: Mapping[int, int] = {},
+    parts: Mapping[int, int] = {},
+    others: Mapping[int, int] = {},
 ) -> dict[Section, bytes]:
-    """Return the sections of a boot: ``stores`` are those of the table's first words."""
+    """Return the sections of a boot: ``stores`` are those of the table's first words. ``parts``: of a word, which half its store
+    touched alone; ``others``: which store the other half then has.
+    """
     values = bytearray(layout.VALUES_BYTES)
     for at, has_at, words in ((0, layout.HAS_BEFORE_AT, before), (layout.AFTER_AT, layout.HAS_AFTER_AT, after)):
         for index, value in words.items():
             layout.VALUE.pack_into(values, at + 8 * index, value)
             values[has_at + index // 8] |= 1 << index % 8
-    slots = b"".join(layout.SLOT.pack(number) for number in range(1, len(stores) + 1))
+    slots = b"".join(layout.SLOT.pack(number | parts.get(number - 1, 0)) for number in range(1, len(stores) + 1))
+    halves = b"".join(layout.SLOT.pack(others.get(number, 0)) for number in range(layout.PAGE_WORDS))
     trail = [(1, 1), (2, 3), (3, 1)]
     return {
         Section.INSTRUCTIONS: b"".join(layout.INSTRUCTION.pack(LOADER + 8 * each, 4, 0) for each in range(4)),
@@ -39,13 +44,14 @@ def records(
                                  ((RESET, RESET, 1, 2), (0x100, 0x108, 3, 2), (0x200, 0x200, 1, 1))),
         Section.TRAILS: layout.TRAIL_HEAD.pack(len(trail), 9000)
         + b"".join(layout.TRAIL_ENTRY.pack(*each) for each in trail).ljust(layout.TRAIL_LENGTH * layout.TRAIL_ENTRY.size, b"\0"),
-        Section.PAGES: layout.PAGE.pack(TABLE, 1, 0),
+        Section.PAGES: layout.PAGE.pack(TABLE, 1, 1),
         Section.SLOTS: slots.ljust(layout.SLOTS_BYTES, b"\0"),
         Section.VALUES: bytes(values),
+        Section.HALVES: halves,
     }  # fmt: skip
 
 
-def header(counts: Sequence[int], events: int = 0, flags: int = 0, magic: int = layout.MAGIC, guest: tuple[int, int, int, int] = (0, 0, 0, 0),
+def header(counts: Sequence[int], events: int = 0, flags: int = 0, magic: int = layout.MAGIC, guest: tuple[int, ...] = (0, 0, 0, 0, 0),
            counts_ram: int = 0) -> bytes:  # fmt: skip
     return layout.HEADER.pack(magic, layout.LAYOUT_VERSION, 1, flags, counts_ram, *guest, events, *counts, *layout.offsets().values())
 

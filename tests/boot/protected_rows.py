@@ -10,7 +10,8 @@ MODES = ("PSE", "SMALL", "PAE", "CLIMB")
 @dataclass(frozen=True, slots=True)
 class Row:
     """One mistake. ``defines``: what the build says of it. ``rule`` is the first finding's, ``entry`` the level and the
-    name of what it blames. ``fault``: vector, error code and access of the fatal exception."""
+    name of what it blames. ``fault``: vector, error code and access of the fatal exception. ``wrote``: the line of kernel.S that wrote
+    that entry; "" if it is that of the mistake, None if no instruction did."""
 
     name: str
     mode: str
@@ -19,6 +20,7 @@ class Row:
     entry: str | None = None
     fault: tuple[int, int, str | None] | None = None
     has_file: bool = True  # the kernel's ELF file is given, too
+    wrote: str | None = ""
 
 
 def _tables(
@@ -30,12 +32,14 @@ def _tables(
 # Of a fetch, an error code tells where NX or SMEP is on.
 FETCH, FETCH_NX = (14, 0, "fetch"), (14, 0x11, "fetch")
 ROWS = (
-    Row("pse-off", "PSE", ("CR4_BITS=0",), "large-pages-off", "PD[0]", FETCH),
+    Row("pse-off", "PSE", ("CR4_BITS=0",), "large-pages-off", "PD[0]", FETCH, wrote="movl $PS + 3, directory"),
     _tables("identity", "PSE", "movl $0, directory", "identity-missing-trampoline", "PD[0]", FETCH),
     _tables("high-half", "PSE", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
     _tables("reserved", "PSE", "orl $0x200000, directory + 768 * 4", "reserved-bits", "PD[768]", (14, 8, "fetch")),
     _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
-    Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write")),
+    # The memory at 0, which is taken for a table, has the BIOS' pointers.
+    _tables("no-ps-high", "PSE", "movl $7, directory + 768 * 4", "page-size-missing", "PD[768]", FETCH),
+    Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write"), wrote="movl $PS + HIGH_RIGHTS, directory + 768 * 4"),
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
     # A frame behind the RAM: TCG runs through what it reads as zeros, to the page that is not there.
     _tables("beyond-ram", "SMALL", "entry_of kernel_main; movl $0x10000007, (%edi); movl $0, 4(%edi)", "zero-sled", "PT[264]", FETCH),
@@ -48,7 +52,7 @@ ROWS = (
     Row("idt", "SMALL", ("IN_KERNEL=drop idt",), "idt-unmapped", "PT[269]", None),
     Row("handler", "SMALL", ("IN_KERNEL=drop handler",), "handler-unmapped", "PT[265]", None),
     Row("tss", "SMALL", ("IN_KERNEL=drop tss",), "gdt-unmapped", "PT[384]", None),
-    Row("user", "SMALL", ("HIGH_RIGHTS=3",), "access-fault", "PT[264]", (14, 5, "fetch")),
+    Row("user", "SMALL", ("HIGH_RIGHTS=3",), "access-fault", "PT[264]", (14, 5, "fetch"), wrote="mov %edx, high_pages - low_pages(%edi)"),
     _tables("user-table", "SMALL", "andl $~4, directory + 768 * 4", "access-fault", "PD[768]", (14, 5, "fetch")),
     Row("gate-absent", "SMALL", ("GATE=0x0e00",), "idt-gate-bad"),
     Row("gate-type", "SMALL", ("GATE=0x8c00",), "idt-gate-bad"),
@@ -69,7 +73,7 @@ ROWS = (
     _tables("pae-nxe", "PAE", "entry_of kernel_main; orl $0x80000000, 4(%edi)", "nx-without-nxe", "PT[264]", (14, 8, "fetch")),
     # A PDPTE has no R/W, TCG takes it: nor is this a PML4.
     Row("pae-rights", "PAE", ("IN_TABLES=orl $2, pointers; orl $2, pointers + 24", "IN_KERNEL=mov %eax, 0xd0000000"),
-        "access-fault", "PD[128]", (14, 2, "write")),
+        "access-fault", "PD[128]", (14, 2, "write"), wrote=None),
     Row("pae-nx", "PAE", ("WITH_EFER", "EFER_BITS=0x800", "IN_TABLES=entry_of kernel_main; orl $0x80000000, 4(%edi)"),
         "nx-leaf-code", "PT[264]", FETCH_NX),
     _tables("pae-no-ps", "PAE", "andl $~0x80, directory", "page-size-missing", "PD[0]", FETCH),

@@ -6,12 +6,13 @@ Each has a twin without its mistake, which is judged healthy.
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
-from boot.guest import watch
+from boot.guest import NO_WHO, watch
 from boot.reference import ROOT, Run, make
 from boot.verbs import cr3scope
 
@@ -32,25 +33,27 @@ class Wanted:
     words: tuple[str, ...] = ()  # of QEMU's command line
     cpus: str = "1"
     also: tuple[str, ...] = ()  # rules of further errors
+    wrote: str | None = None  # the line that wrote the entry; of a PE "" for any of its own; None if nobody is asked
     on_own_stack: str = ""  # the ending where the firmware's handlers have stacks of their own, as since 2026
 
 
 PF, GP, UD = 14, 13, 6
+FIRMWARE = "the firmware"
 LOADERS = {
-    "nx_pml4": Wanted("faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0)),
+    "nx_pml4": Wanted("faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0), wrote="made->pml4[i] |= NO_EXECUTE;"),
     "nx_pml4_copied": Wanted(
-        "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0)
+        "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0), wrote="made->pml4[0] |= NO_EXECUTE;",
     ),
     "trampoline_unmapped": Wanted(
         "faulted", "triple-fault", "identity-missing-trampoline", "the code that executes mov cr3 is not mapped",
-        (PF, 0x10), (4, 0),
+        (PF, 0x10), (4, 0), wrote="",
     ),
     "stack_unmapped": Wanted(
         "faulted", "triple-fault", "stack-unmapped", "the stack is not mapped", (PF, 0x2),
-        on_own_stack="handled",
+        on_own_stack="handled", wrote="*directory_entry(made, stack) = 0;",
     ),
     "stack_readonly": Wanted(
-        "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled"
+        "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled", wrote="",
     ),
     "cr3_reserved_bit": Wanted(
         "hung", "hang", "cr3-high-bits", "reserved bits 0x2000000000000000"
@@ -63,18 +66,18 @@ LOADERS = {
     "tight_loop": Wanted("hung", "hang", "hang-loop", "a tight loop"),
     "tight_loop_called": Wanted("hung", "hang", "hang-loop", "a tight loop"),
     "conout_after_exit": Wanted(
-        "faulted", "triple-fault", "access-fault", "cannot be read", (PF, 0x0), None, "(ConOut)"
+        "faulted", "triple-fault", "access-fault", "cannot be read", (PF, 0x0), None, "(ConOut)", wrote="made->directories[i] = 0;",
     ),
     "idt_wrong_selector": Wanted(
         "faulted", "triple-fault", "selector-mismatch", "IDT gate 6 (#UD)", (UD, None), None, "GDT limit"
     ),
     "entry_zero": Wanted("faulted", "handled", "jump-to-null", "jump to address 0", (PF, 0x10)),
     "interrupts_on": Wanted(
-        "faulted", "triple-fault", "missing-cli", "which do not map its gate", (PF, 0x0), None, "interrupts on"
+        "faulted", "triple-fault", "missing-cli", "which do not map its gate", (PF, 0x0), None, "interrupts on", wrote="*directory_entry(made, copy) = 0;",
     ),
     "virtual_in_entry": Wanted(
         "faulted", "handled", "virt-address-in-entry", "PML4[256] holds the virtual address", (PF, 0x18),
-        (4, 256),
+        (4, 256), wrote="",
     ),
     "resets": Wanted(
         "faulted", "ran", "asked-for-reset", "a reset through the keyboard controller, port 64h"
@@ -101,7 +104,7 @@ LOADERS = {
         "faulted", "handled", "code-unmapped", "the code at 0x123456789000 is not mapped", (PF, 0x10)
     ),
     "large_bit_missing": Wanted(
-        "faulted", "triple-fault", "page-size-missing", "lacks PS: it maps no page of 2 MiB", (PF, 0x10)
+        "faulted", "triple-fault", "page-size-missing", "lacks PS: it maps no page of 2 MiB", (PF, 0x10), wrote="made->directories[i] &= ~(UINT64)LARGE;",
     ),
     "gives_up": Wanted(
         "faulted", "handled", "instruction-refused", "the program gave up by itself", (UD, None)
@@ -117,6 +120,18 @@ LOADERS = {
     "ap_dies": Wanted(
         "faulted", "triple-fault", "ap-trampoline", "CPU 1 died in real mode at 0800:0007", cpus="2"
     ),
+    "tables_in_pieces": Wanted(
+        "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled",
+        wrote="*directory_entry(made, first) = (UINT64)first | LARGE | flags;",
+    ),
+    "tables_copied": Wanted(
+        "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled",
+        wrote='__asm__ volatile("rep movsb"',
+    ),
+    "entry_halves": Wanted(
+        "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0), wrote="entry[1] = MENDED ? 0",
+    ),
+    "firmware_tables_kept": Wanted("faulted", "handled", "firmware-tables-readonly", "", (PF, 0x3), wrote=FIRMWARE),
 }  # fmt: skip
 # Built as other people build theirs, by clang and lld; the rest by gnu-efi.
 AS_PE = frozenset({"trampoline_unmapped", "tight_loop", "stack_readonly", "virtual_in_entry"})
@@ -139,12 +154,30 @@ def errors(run: Run) -> list[dict[str, object]]:
     return [f for f in run.verdict["findings"] if f["severity"] == "error"]
 
 
+def check_writer(run: Run, rule: str, line: str, elf: Path) -> None:
+    """The program is told as an image with an offset: the line is looked up by binutils."""
+    found = next(each for each in run.verdict["findings"] if each["rule"] == rule)
+    if line == FIRMWARE:  # or nobody since the machine was saved: it begins behind the reset
+        assert found["writer"] is None or not found["writer"]["place"].startswith("BOOTX64"), run.explain()
+        return
+    writer = found["writer"]
+    assert writer is not None, run.explain()
+    image, _, offset = writer["place"].partition("+")
+    assert image == "BOOTX64.EFI", run.explain()
+    if elf.is_file():
+        told = subprocess.run(["addr2line", "-e", elf, offset], capture_output=True, text=True, check=True).stdout.split()[0]
+        file, _, number = told.rpartition(":")
+        assert line in Path(ROOT, file).read_text().splitlines()[int(number) - 1], (told, run.explain())
+
+
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path) -> None:
     wanted = LOADERS[name]
-    run = watch(tmp_path, program(name), SECONDS, wanted.words, CPUS=wanted.cpus)
+    run = watch(tmp_path, program(name), SECONDS, wanted.words, who=NO_WHO if wanted.wrote is None else "--who", CPUS=wanted.cpus)
     verdict = run.verdict
     assert (run.status, verdict["verdict"]) == (1, wanted.verdict), run.explain()
+    if wanted.wrote is not None:
+        check_writer(run, wanted.rule, wanted.wrote, program(name).with_suffix(".elf"))
     seen = verdict["observation"]
     assert seen["outcome"] == ending(wanted, tmp_path / "interrupts.log"), run.explain()
     if wanted.cpus != "1":

@@ -8,23 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from boot.guest import judge
+from boot.guest import NO_WHO, judge
 from boot.protected_rows import MODES, ROWS, SECTORS, Row
 from boot.reference import Run
 
 _SOURCES = Path(__file__).parent / "foreign/protected"
-_QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+QEMU_COMMAND = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
 _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
 SECONDS = 30
+_LINES = (_SOURCES / "kernel.S").read_text().splitlines()
 
 
-def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True) -> Run:
-    """The verdict on kernel.S of that mode, built with these constants; ``has_file``: with its symbols."""
+def built_kernel(folder: Path, mode: str, defines: Sequence[str] = ()) -> Path:
+    """kernel.S of that mode, built with these constants."""
     kernel = folder / "kernel.elf"
     told = [f"-D{one}" for one in (f"MODE={mode}", *defines)]
     subprocess.run([*_GCC, f"-Wl,-T,{_SOURCES}/kernel.ld,-z,max-page-size=4096", *told, "-o", kernel, _SOURCES / "kernel.S"],
                    check=True)  # fmt: skip
-    return judge(folder, [*_QEMU, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [])
+    return kernel
+
+
+def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True, who: str = NO_WHO) -> Run:
+    """The verdict on that kernel; ``has_file``: with its symbols."""
+    kernel = built_kernel(folder, mode, defines)
+    return judge(folder, [*QEMU_COMMAND, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [], who=who)
 
 
 def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
@@ -33,7 +40,7 @@ def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
     subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
                    check=True)  # fmt: skip
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
-    return judge(folder, [*_QEMU, "-drive", f"file={image},format=raw"], SECONDS)
+    return judge(folder, [*QEMU_COMMAND, "-drive", f"file={image},format=raw"], SECONDS)
 
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])
@@ -73,9 +80,11 @@ def test_qemu_s_own_cpu_compares_nothing_in_long_mode(define: str, tmp_path: Pat
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=pytest.mark.quick if row.name == "pae-pointer" else ())
                                  for row in ROWS])  # fmt: skip
 def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
-    run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file)
+    run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file, "--who" if row.entry is not None else NO_WHO)
     assert run.rules[:1] == [row.rule], run.explain()
     _check(row, run)
+    if row.entry is not None:
+        _check_writer(row, run, tmp_path / "kernel.elf")
     if row.name == "data-read-only":  # it is mended in the model, and the code goes on
         assert "set R/W (bit 1) of PT[267]" in run.text and "with all of that mended: 5 instructions" in run.text, run.explain()
         assert "no change of the tables is known" not in run.text, run.explain()
@@ -103,6 +112,17 @@ def test_the_mistake_of_a_boot_sector_is_named(row: Row, tmp_path: Path) -> None
     run = boot_sector(tmp_path, row.defines)
     assert run.rules[:1] == [row.rule], run.explain()
     _check(row, run)
+
+
+def _check_writer(row: Row, run: Run, kernel: Path) -> None:
+    found = run.verdict["findings"][0]
+    if row.wrote is None:
+        assert found["unwritten"] is True, run.explain()
+        return
+    assert found["writer"] is not None, run.explain()
+    told = subprocess.run(["addr2line", "-e", kernel, found["writer"]["rip"]], capture_output=True, text=True, check=True).stdout
+    line = _LINES[int(re.findall(r":(\d+)", told)[0]) - 1]
+    assert (row.wrote or "IN_") in line, (line, run.explain())
 
 
 def _check(row: Row, run: Run) -> None:

@@ -33,18 +33,18 @@ def test_it_compiles_without_a_warning_for_each_version_of_the_api(api: int, tmp
 
 def test_both_sides_have_one_layout(tmp_path: Path) -> None:
     sizes = "\n".join(f'printf("%zu\\n", sizeof(struct {name}));' for name in
-                      ("header", "instruction", "call", "store", "moment", "event", "block", "trail", "page", "slots", "values"))
+                      ("header", "instruction", "call", "store", "moment", "event", "block", "trail", "page", "slots", "values", "halves"))
     most = re.findall(r"MOST_\w+", (SOURCES / "file.c").read_text())
     text = f'#include <stdio.h>\n#include "layout.h"\nint main(void) {{ {sizes}\n' + "".join(
-        f'printf("%d\\n", {name});' for name in most) + 'printf("%d %d\\n", EVENT_FAR_RETURN, FLAG_FULL);}'
+        f'printf("%d\\n", {name});' for name in most) + 'printf("%d %d %d %u %u\\n", EVENT_FAR_RETURN, FLAG_FULL, FLAG_HALVES, SLOT_LOW, SLOT_HIGH);}'
     (tmp_path / "sizes.c").write_text(text)
     subprocess.run(["cc", "-I", SOURCES, tmp_path / "sizes.c", "-o", tmp_path / "sizes"], check=True)
     told = [*map(int, subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout.split())]
     own = layout.SIZES
     assert told[0] == layout.HEADER.size
-    assert told[1:11] == [own[section][1] for section in Section]
-    assert told[11:-2] == [own[section][0] for section in Section]
-    assert told[-2:] == [len(layout.EVENTS) - 1, layout.FULL]
+    assert told[1:12] == [own[section][1] for section in Section]
+    assert told[12:-5] == [own[section][0] for section in Section]
+    assert told[-5:] == [len(layout.EVENTS) - 1, layout.FULL, layout.HALVES_LOST, layout.SLOT_LOW, layout.SLOT_HIGH]
 
 
 @pytest.mark.parametrize(

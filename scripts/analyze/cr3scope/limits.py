@@ -55,6 +55,8 @@ MONITOR_CPUS: Final = 4096  # QEMU's own limit is below that
 MONITOR_RAM_RANGES: Final = 1 << 12  # each address space lists each; memory devices make some hundred
 
 # What the plugin of QEMU keeps: its own sections are bounded where they are laid out (input/writers/layout.py).
+WATCHED_WORDS: Final = 4  # at whose stores a guest is stopped: a processor of the host has no more watchpoints
+WATCH_STOPS: Final = 2000  # of a guest, some 10 ms each
 WRITER_CALLS: Final = 256  # under way at one store: what is above is told by those
 PLUGIN_BUILD_SECONDS: Final = 60  # of a compiler that makes six small files, on a busy machine
 PLUGIN_ASK_SECONDS: Final = 20  # of a QEMU that is asked for its plugin API and leaves at once

@@ -26,13 +26,14 @@ from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.capture_command import capture_by
 from cr3scope.qemu.awaited import Awaited
 from cr3scope.qemu.command import Command, kernel_of, read_command
+from cr3scope.qemu.entry_watch import EntryWatch
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
 from cr3scope.render.output_file import write_asked, write_whole
 
 if TYPE_CHECKING:
-    from cr3scope.qemu.plugin import Plugin
+    from cr3scope.qemu.guest import Witness
     from cr3scope.qemu.switch_look import SwitchLook
     from cr3scope.verdict.types import Verdict
 
@@ -140,14 +141,14 @@ def _prepare(arguments: argparse.Namespace) -> Command:
 
 
 def _boot(
-    arguments: argparse.Namespace, command: Command, folder: Path, seconds: float, plugin: Plugin | None
+    arguments: argparse.Namespace, command: Command, folder: Path, seconds: float, witness: Witness | None
 ) -> tuple[Outcome, Verdict]:
     """What came of it, and the verdict."""
     linted = FilesLinted()
     awaited = Awaited(arguments.expect, arguments.fail, arguments.until, arguments.idle)
     examine = partial(_examine, folder, arguments.elf)
     meanwhile = partial(_meanwhile, linted, [file.path for file in arguments.elf], command.kernel)
-    outcome = watch(command, folder, seconds, meanwhile, examine, _at_switch(arguments.elf), awaited, plugin)
+    outcome = watch(command, folder, seconds, meanwhile, examine, _at_switch(arguments.elf), awaited, witness)
     for source, target in ((SERIAL, command.serial_copy), (LOG, command.log_file)):
         if target is not None:
             _copy(folder / source, target, outcome)
@@ -158,9 +159,10 @@ def _boot(
         raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
     expected = None if arguments.expect is None else arguments.expect.pattern.decode(errors="replace")
-    writers = open_writers(plugin)
+    writers = open_writers(witness)
+    caught = witness.caught if isinstance(witness, EntryWatch) else None
     try:
-        return outcome, judge_run(capture, folder / LOG, arguments.elf, outcome, expected, linted.wait(), writers)
+        return outcome, judge_run(capture, folder / LOG, arguments.elf, outcome, expected, linted.wait(), writers, caught)
     finally:
         if writers is not None:
             writers.close()
@@ -228,7 +230,9 @@ def _capture(command: str | None, outcome: Outcome) -> bytes:
 
 
 def _examine(folder: Path, files: list[ElfFile], qmp: Qmp, outcome: Outcome) -> None:
-    from cr3scope.qemu.examine import examine
+    from cr3scope.qemu.examine import audit_traced, examine
 
     if SENTINEL not in outcome.serial and SENTINEL not in outcome.stdout:
         examine(folder, folder / LOG, files, qmp, outcome)
+    else:
+        audit_traced(folder / LOG, qmp, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from cr3scope.verdict.types import Verdict
 from cr3scope.x86.ending import Ending
 
 if TYPE_CHECKING:
+    from cr3scope.diagnose.writer import Caught
     from cr3scope.images.elf_file import ElfFile
     from cr3scope.images.symbols import Symbols
     from cr3scope.input.writers.reader import WritersFile
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 def judge_run(
     capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None,
     linted: FilesLinted | None = None, writers: WritersFile | None = None,
+    caught: Mapping[int, Caught] | None = None,
 ) -> Verdict:  # fmt: skip
     """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's.
 
     ``expected``: the pattern of what the guest must have said; None for nothing. ``linted``: what was found in its files.
-    ``writers``: what the plugin has kept.
+    ``writers``: what the plugin has kept; ``caught``: at what stores the guest was stopped instead.
     """
     linted = linted or FilesLinted()
     outcome.notes += linted.notes
@@ -48,10 +50,12 @@ def judge_run(
     else:
         report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
         verdict, symbols = _judge_untraced(report, elf_files, outcome, expected, linted)
-    if writers is None:
+    if writers is None and caught is None:
         return verdict
-    from cr3scope.verdict.writers import attributed
+    from cr3scope.verdict.writers import attributed, caught_at
 
+    if writers is None:
+        return caught_at(verdict, caught or {}, symbols, outcome.guilty)
     return attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu)
 
 
@@ -83,6 +87,8 @@ def _judge_traced(
 
     symbols = symbols_of_boot(read, elf_files)
     case = case_of_capture(read, told, symbols, outcome.qemu)
+    if case.has_error or case.observation is not None and case.observation.ending not in (None, Ending.PARKED):
+        outcome.audited = ()  # of what has struck already the trace tells more
     return judge_traced(_end(outcome, expected, linted, is_traced=True), case, symbols), symbols
 
 

@@ -17,6 +17,8 @@ from cr3scope.errors import Ended, UnusableInput
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.message import message
 from cr3scope.qemu.command import Command
+from cr3scope.qemu.entry_watch import EntryWatch, Watched
+from cr3scope.qemu.guest import Witness
 from cr3scope.qemu.left import last_words
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 
 _BAD = (Status.FAULTED, Status.HUNG)
 _SLOWER, _MORE_SECONDS = 4.0, 10.0  # what a boot with the plugin may take of the time without it
-_INTERRUPTED = "the second boot, with the plugin, was interrupted"
+_WITH_PLUGIN, _WITH_STOPS = "with the plugin", "stopped at each store to what is guilty"
 # A boot with a command, into a folder, within some seconds: what came of it, and the verdict.
-Boots = Callable[[Command, Path, float, Plugin | None], tuple[Outcome, Verdict]]
+Boots = Callable[[Command, Path, float, Witness | None], tuple[Outcome, Verdict]]
 
 
 def add_who_options(parser: argparse.ArgumentParser) -> None:
@@ -56,17 +58,14 @@ def work_folder(folder: Path) -> Iterator[Path]:
 
 
 def boot_with_plugin(command: Command, folder: Path, work: Path, seconds: float, boots: Boots) -> tuple[Outcome, Verdict]:
-    """Boot once, with the plugin; without it, and with a note, if there can be none."""
-    plugin: Plugin | None = None
-    why = ""
+    """Boot once, with the plugin; if there can be none, as without ``--who``."""
     try:
         plugin = Plugin(plugin_for(command.words), work / "writers")
-    except NoPlugin as error:
-        why = str(error)
+    except NoPlugin:
+        return boot_twice(command, folder, work, seconds, boots)
     except (KeyboardInterrupt, Ended) as error:
         raise UnusableInput("interrupted before QEMU was started") from error
-    outcome, verdict = boots(command, folder, seconds if plugin is None else seconds * _SLOWER, plugin)
-    return outcome, _noted(verdict, why) if why else verdict
+    return boots(command, folder, seconds * _SLOWER, plugin)
 
 
 def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots: Boots) -> tuple[Outcome, Verdict]:
@@ -85,7 +84,11 @@ def boot_twice(command: Command, folder: Path, work: Path, seconds: float, boots
     except OSError as error:
         return outcome, _noted(verdict, f"no second boot: {error.filename or work}: {error.strerror}")
     except (KeyboardInterrupt, Ended):
-        return outcome, _noted(verdict, _INTERRUPTED)
+        return outcome, _noted(verdict, _interrupted(_WITH_PLUGIN))
+
+
+def _interrupted(how: str) -> str:
+    return f"the second boot, {how}, was interrupted"
 
 
 def _asks_who(verdict: Verdict, outcome: Outcome) -> bool:
@@ -106,29 +109,53 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
     if hazard:
         raise NoPlugin(f"no second boot: {hazard}")
     command = before.again()
-    plugin = Plugin(plugin_for(command.words), work / "writers")
+    witness, how, why = _witness(command, outcome, verdict, work)
     changed = [*before.changed()]
     if sys.stderr.isatty():
-        print("once more, with a plugin that keeps who wrote what; --no-who goes without", file=sys.stderr)
+        print(f"once more, {how}, for who wrote what; --no-who goes without", file=sys.stderr)
     folder = work / "second"
     folder.mkdir()
     seconds = _SLOWER * outcome.seconds + _MORE_SECONDS
-    second, again = boots(command, folder, seconds, plugin)
+    second, again = boots(command, folder, seconds, witness)
     if second.reason is Reason.INTERRUPTED:
-        return _noted(verdict, _INTERRUPTED)
+        return _noted(verdict, _interrupted(how))
     if not second.started:
-        return _noted(verdict, f"the second boot, with the plugin, did not start: {last_words(second) or 'QEMU does not say why'}")
+        return _noted(verdict, f"{why}the second boot, {how}, did not start: {last_words(second) or 'QEMU does not say why'}")
     if second.reason is Reason.EXITED and (second.exit_status or 0) < 0:
-        return _noted(verdict, f"the second boot, with the plugin ({plugin.program}): QEMU itself was ended by signal {-(second.exit_status or 0)}")
-    writers = open_writers(plugin)
+        by = f" ({witness.program})" if isinstance(witness, Plugin) else ""
+        return _noted(verdict, f"{why}the second boot, {how}{by}: QEMU itself was ended by signal {-(second.exit_status or 0)}")
+    if isinstance(witness, EntryWatch) and witness.why:
+        return _noted(verdict, f"{why}nor does QEMU's gdb stub tell: {witness.why}")
+    writers = open_writers(witness)
     if writers is not None:
         with closing(writers):
             if writers.is_empty:
                 return with_note(verdict, NOT_EXECUTED)
-    return _with_writers(verdict, again, changed)
+    return _with_writers(verdict, again, changed, how, why)
 
 
-def _with_writers(verdict: Verdict, again: Verdict, changed: list[str]) -> Verdict:
+def _witness(command: Command, outcome: Outcome, verdict: Verdict, work: Path) -> tuple[Witness, str, str]:
+    """Who is to tell it in the second boot, in words; and why that is not the plugin, with a separator, "" if it is."""
+    try:
+        return Plugin(plugin_for(command.words), work / "writers"), _WITH_PLUGIN, ""
+    except NoPlugin as error:
+        watch = EntryWatch([*_watched(verdict, outcome)])
+        if not watch.words:
+            raise
+        return watch, _WITH_STOPS, f"{error}; "
+
+
+def _watched(verdict: Verdict, outcome: Outcome) -> Iterator[Watched]:
+    for finding in verdict.findings:
+        entry = finding.entry
+        if entry is not None and finding.severity is not Severity.NOTE:
+            yield Watched(entry.phys, entry.form.entry_bytes)
+    for word in outcome.guilty:
+        if not word.is_past:  # a stack is written all the time
+            yield Watched(word.phys, word.width)
+
+
+def _with_writers(verdict: Verdict, again: Verdict, changed: list[str], how: str, no_plugin: str) -> Verdict:
     """The first verdict, with what the second boot tells of the same things."""
     pairs = [(each, _same(each, verdict.findings, again.findings)) for each in verdict.findings]
     findings = tuple(_joined(each, other) for each, other in pairs)
@@ -140,10 +167,11 @@ def _with_writers(verdict: Verdict, again: Verdict, changed: list[str]) -> Verdi
     if moved is not None:
         found = _noted(found, f"the second boot had the entry at {moved[1]:#x}, not at {moved[0]:#x}: the writer's addresses are those"
                               " of the second")  # fmt: skip
-    if all(each.writer is None for each in findings):
+    errors = [each for each in findings if each.severity is Severity.ERROR]
+    if all(each.writer is None for each in errors or findings):
         why = "who wrote is not certain" if is_same else "it ended otherwise"
         left = f"; the first has left {', '.join(changed)} changed" if changed else ""
-        found = _noted(found, f"a second boot, with the plugin, tells no writer: {why}{left}")
+        found = _noted(found, f"{no_plugin}a second boot, {how}, tells no writer: {why}{left}")
     return found
 
 
@@ -169,13 +197,13 @@ def _noted(verdict: Verdict, why: str) -> Verdict:
     return with_note(verdict, Diagnostic(message("no writer is told: {why}", why=why)))
 
 
-def open_writers(plugin: Plugin | None) -> WritersFile | None:
+def open_writers(witness: Witness | None) -> WritersFile | None:
     """Return what the plugin has kept; None without a plugin, or if it left nothing that can be read."""
-    if plugin is None:
+    if not isinstance(witness, Plugin):
         return None
     from cr3scope.input.writers.reader import WritersFile
 
     try:
-        return WritersFile(plugin.file)
+        return WritersFile(witness.file)
     except UnusableInput:
         return None

@@ -22,8 +22,11 @@ from cr3scope.paging.walk import PageFault, access
 from cr3scope.target.standstill import waits_to_be_started
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PG
 from cr3scope.x86.descriptors import RPL
-from cr3scope.x86.word import MASK64, QWORD
+from cr3scope.x86.registers import RFLAGS_VIRTUAL_8086
+from cr3scope.x86.word import DWORD, MASK32, MASK64, QWORD
 
 # What kernels make right late: Linux protects its code behind the last step of its start.
 _AT_THE_END = (code_writable.RULE, null_mapped.RULE)
@@ -31,7 +34,7 @@ _CHECKS: tuple[Rule, ...] = tuple(rule for rule in RULES if Need.LIVE in rule.ne
 
 
 def audit(cpus: Sequence[StoppedCpu], firmware_cr3: int | None, is_done: bool) -> tuple[Finding, ...]:
-    """Return warnings, each rule's once; none of a CPU outside long mode, in ring 3, that nobody has started, or that still
+    """Return warnings, each rule's once; none of a CPU without paging, in ring 3, that nobody has started, or that still
     runs under the firmware's tables (``firmware_cr3``): these are not its own. ``is_done``: the guest has nothing more to do,
     so that nothing will be made right either. MemoryUnavailable if nobody answers.
     """
@@ -44,7 +47,8 @@ def audit(cpus: Sequence[StoppedCpu], firmware_cr3: int | None, is_done: bool) -
 
 
 def _is_own(cpu: StoppedCpu, firmware_cr3: int | None) -> bool:
-    if not cpu.in_long_mode or waits_to_be_started(cpu.registers) or cpu.selectors.get("CS", 0) & RPL:
+    has_paging = cpu.in_long_mode or cpu.mode is CpuMode.PROTECTED and bool(cpu.cpu.cr0 & CR0_PG)
+    if not has_paging or waits_to_be_started(cpu.registers) or cpu.selectors.get("CS", 0) & RPL or cpu.cpu.rflags & RFLAGS_VIRTUAL_8086:
         return False
     return firmware_cr3 is None or cpu.cpu.cr3 != firmware_cr3
 
@@ -62,8 +66,8 @@ def _of(cpu: StoppedCpu, is_done: bool) -> Iterator[Finding]:
 
 def _stack(cpu: StoppedCpu) -> Iterable[Strike]:
     """The next push."""
-    at = cpu.rsp - QWORD & MASK64
-    refused = access(cpu, cpu.cpu, at, AccessKind.WRITE, width=QWORD, platform=cpu.platform)
+    width, mask = (QWORD, MASK64) if cpu.code_bits == 64 else (DWORD, MASK32)
+    refused = access(cpu, cpu.cpu, cpu.stack - width & mask, AccessKind.WRITE, width=width, platform=cpu.platform)
     if isinstance(refused, PageFault):
         for entry in refused.guilty or (None,):
             yield Strike(Target.PLAN, AccessKind.WRITE, refused.virt, refused.reason, entry, rsp=cpu.rsp, role=Role.STACK_WRITE)

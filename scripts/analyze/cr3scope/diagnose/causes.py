@@ -265,6 +265,8 @@ def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
             message("the CPU runs through zeros at {rip}: there is no code", rip=Hex(rip)),
             message("{zeros} bytes from RIP={rip} are zero", zeros=_SLED_BYTES, rip=Hex(rip)),
         )
+    elif not at_rip and rip % PAGE_BYTES and _without_ram(snapshot, rip):
+        yield from _stands_beyond_ram(snapshot, rip)
     elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
         before = snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES)
         if not at_rip and not before:
@@ -278,19 +280,47 @@ def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _without_ram(snapshot: StoppedCpu, virt: int) -> bool:
+    """Whether an address is mapped to where the machine has no RAM."""
+    phys, ranges = walk(snapshot, snapshot.cpu, virt, snapshot.platform).phys, tuple(snapshot.ram())
+    return phys is not None and bool(ranges) and not any(first <= phys <= last for first, last in ranges)
+
+
+def _ram_ends(snapshot: StoppedCpu, phys: int) -> Message:
+    return message("RAM below that ends at {last}", last=Hex(max((last for _, last in snapshot.ram() if last < phys), default=0)))
+
+
 def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     """Addresses up to RIP that are mapped to where the machine has no RAM: what is read there is no code."""
-    path, ranges = walk(snapshot, snapshot.cpu, rip - 1, snapshot.platform), tuple(snapshot.ram())
+    path = walk(snapshot, snapshot.cpu, rip - 1, snapshot.platform)
     phys = path.phys
-    if phys is None or not path.entries or not ranges or any(first <= phys <= last for first, last in ranges):
+    if phys is None or not path.entries or not _without_ram(snapshot, rip - 1):
         return
     leaf, size = path.leaf, path.page_size
     found = BY_ID["zero-sled"].finding(
         message("the CPU ran up to {rip} through a page without RAM: {leaf} maps {virt} to {phys}",
                 rip=Hex(rip), leaf=leaf, virt=Hex(rip - size), phys=Hex(phys & -size)),
-        message("RAM ends at {last}", last=Hex(max(last for _, last in ranges))),
+        _ram_ends(snapshot, phys),
     )  # fmt: skip
     yield replace(found, entry=leaf, range=covered(leaf, rip - 1))
+
+
+def _stands_beyond_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
+    """The code that runs has no RAM behind it: where it is mapped to its own address, that was taken for a physical one."""
+    path = walk(snapshot, snapshot.cpu, rip, snapshot.platform)
+    phys = path.phys
+    if phys is None or not path.entries:
+        return
+    leaf, size = path.leaf, path.page_size
+    if phys == rip:
+        title = message("{leaf} holds the virtual address {virt} instead of a physical one", leaf=leaf, virt=Hex(rip & -size))
+        found = BY_ID["virt-address-in-entry"].finding(title, message("the code at {rip} is mapped to where no RAM is", rip=Hex(rip)),
+                                                       _ram_ends(snapshot, phys))  # fmt: skip
+    else:
+        title = message("the code at {rip} has no RAM behind it: {leaf} maps {virt} to {phys}",
+                        rip=Hex(rip), leaf=leaf, virt=Hex(rip & -size), phys=Hex(phys & -size))  # fmt: skip
+        found = BY_ID["zero-sled"].finding(title, _ram_ends(snapshot, phys))
+    yield replace(found, entry=leaf, range=covered(leaf, rip))
 
 
 def _mov_cr3(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:

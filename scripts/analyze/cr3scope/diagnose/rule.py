@@ -13,7 +13,7 @@ from cr3scope.diagnose.witness import Witness
 from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.descriptors import GATE_BYTES, Gate
+from cr3scope.x86.descriptors import Gate
 from cr3scope.x86.platform import Platform
 
 if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy takes longer to load than a log to judge
@@ -87,7 +87,7 @@ class Context:
     def gate(self, vector: int) -> Gate | None:
         """Return a gate of the IDT of a CPU that stands; None if it lies beyond the limit, or cannot be read."""
         found = self.gate_of(vector) if self.gate_of is not None else None
-        return None if found is None else Gate.decode(found[1].to_bytes(GATE_BYTES, "little"))
+        return None if found is None else Gate.decode(found[1].to_bytes(self.registers.mode.gate_bytes, "little"))
 
     @property
     def cpu(self) -> CpuState:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.input.writers.layout import Part
+from cr3scope.x86.word import QWORD
+
 
 class When(Enum):
     """How a store lies to the switch of the tables."""
@@ -19,8 +22,9 @@ class Writer:
     """The instruction at ``rip`` that stored last to what a finding is about; None if no code of the guest ever did.
 
     ``place`` and ``callers`` are ``file:line``, ``function+0xOFFSET``, ``IMAGE+0xOFFSET`` or an address; ``callers`` the newest first. ``what``: the
-    thing that was written, where that is not the finding's entry. ``old`` and ``new``: the 8 bytes, None if nobody knows.
-    ``instructions``: at most so many were executed by that CPU from then to the switch; None if nobody counted.
+    thing that was written, where that is not the finding's entry; ``part``: which part of it. ``old`` and ``new``: its bytes, None if nobody knows.
+    ``instructions``: at most so many were executed by that CPU from then to the switch; None if nobody counted. ``others``: who
+    wrote what else the finding is about, as the other half of an entry that was made by two stores.
     """
 
     phys: int
@@ -33,13 +37,35 @@ class Writer:
     when: When = When.UNKNOWN
     instructions: int | None = None
     what: str = ""
+    part: Part = Part.WHOLE
+    others: tuple[Writer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """A store behind which the guest was stopped: by the instruction at ``rip``; what the word held before (None if nobody knows), and
+    holds since.
+    """
+
+    phys: int
+    rip: int
+    old: int | None
+    new: int
+    cpu: int
 
 
 @dataclass(frozen=True, slots=True)
 class GuiltyWord:
-    """A word that a finding of a rule is about, though it is no entry: a gate, a descriptor, code, a word of the stack."""
+    """A word that a finding of a rule is about, though it is no entry: a gate, a descriptor, code, a word of the stack.
+
+    ``width``: its bytes, 4 or 8. ``ignored``: bits of ``value`` that the CPU changes by itself. ``is_past``: the CPU took the value
+    from there, and may have pushed something over it since.
+    """
 
     rule: str
     what: str
     phys: int
     value: int
+    width: int = QWORD
+    ignored: int = 0
+    is_past: bool = False

@@ -84,7 +84,7 @@ def _in_register(compare: Any, words: list[_Word | None], known: KnownRegisters)
 def _stops(read: Read, path: Path, other: int, bits: int) -> bool:
     """Whether the other way leads to a jump to itself and nowhere else: then nothing is decided, but where to stop."""
     known = {name: value for name, value in path.at_end.items() if value is not None}
-    way = follow(read, known, replace(path.last, rip=other), bits)
+    way = follow(read, known, replace(path.last, rip=other), bits, decides=False)
     return way.why is Why.LOOP and all(step.kind is AccessKind.FETCH or step.role.is_stack for step in way.steps)
 
 

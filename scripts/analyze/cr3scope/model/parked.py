@@ -55,7 +55,7 @@ def park_of(read: Read, at: Registers, general: Mapping[str, int], bits: int, is
 
 def _way(read: Read, at: Registers, general: Mapping[str, int], bits: int) -> tuple[Path, frozenset[int], bool]:
     """The way from here on, through checks of canaries; where their guards lie; whether it leads to the same check again."""
-    path, begin = follow(read, general, at, bits), at.rip
+    path, begin = follow(read, general, at, bits, decides=False), at.rip
     guards: set[int] = set()
     seen: set[tuple[int, int]] = set()
     for _ in range(_MOST_CANARIES):
@@ -69,7 +69,7 @@ def _way(read: Read, at: Registers, general: Mapping[str, int], bits: int) -> tu
         guards.add(passed.guard)
         begin = passed.rip
         known = {name: value for name, value in path.at_end.items() if value is not None}
-        later = follow(read, known, replace(path.last, rip=begin), bits)
+        later = follow(read, known, replace(path.last, rip=begin), bits, decides=False)
         path = replace(later, steps=(*path.steps, *later.steps))
     return path, frozenset(guards), False
 

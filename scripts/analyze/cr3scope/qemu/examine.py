@@ -71,7 +71,7 @@ def examine(
         judged = _judge(cpus, known, qmp, outcome)
         _look_around(judged, report, known, qmp, outcome)
         fault = seen.fatal or seen.first
-        outcome.guilty = tuple(guilty_words(judged, outcome.findings, judged.rip if fault is None else fault.rip))
+        outcome.guilty = tuple(guilty_words(judged, outcome.findings, fault))
         if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
             outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=outcome.parked is not None)
     except MemoryUnavailable:
@@ -79,6 +79,13 @@ def examine(
         raise
     finally:
         _keep(folder, cpus, judged, outcome)
+
+
+def audit_traced(log: Path, qmp: Qmp, outcome: Outcome) -> None:
+    """Leave in ``outcome`` what would strike a guest next whose trace tells all else. QmpError if QEMU does not answer."""
+    cpus = stopped_cpus(qmp)
+    if cpus and all(cpu.registers for cpu in cpus) and outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
+        outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=False)
 
 
 def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> None:

@@ -9,6 +9,8 @@ import contextlib
 import re
 import socket
 import time
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from cr3scope import limits
@@ -17,12 +19,27 @@ from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 _PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")
 _EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
-_HARDWARE = 1  # type of a breakpoint: nothing is written to the guest's memory
-_SHORTEST = 1  # length of one
+_WATCHED = re.compile(rb"thread:(?:p[0-9a-fA-F]{1,8}\.)?([0-9a-fA-F]{1,8});a?watch:([0-9a-fA-F]{1,16});")
 
 
 class StubClosed(QmpError):
     """QEMU has closed the connection: it has ended, or is about to."""
+
+
+class Kind(Enum):
+    """Types of what a guest stops at; nothing is written to its memory."""
+
+    EXECUTE = 1  # before the instruction
+    WRITE = 2  # behind the instruction that stores
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a guest is to stop: ``length`` bytes from a virtual address on, 1 of code."""
+
+    kind: Kind
+    virt: int
+    length: int = 1
 
 
 class GdbStub:
@@ -44,13 +61,13 @@ class GdbStub:
     def close(self) -> None:
         self._socket.close()
 
-    def set_breakpoint(self, address: int) -> None:
-        """Let the guest stop before it executes what lies at ``address``."""
-        self._ask(f"Z{_HARDWARE},{address:x},{_SHORTEST}")
+    def set_point(self, point: Point) -> None:
+        """Let the guest stop there."""
+        self._ask(f"Z{point.kind.value},{point.virt:x},{point.length:x}")
 
-    def clear_breakpoint(self, address: int) -> None:
-        """Take back what :meth:`set_breakpoint` did."""
-        self._ask(f"z{_HARDWARE},{address:x},{_SHORTEST}")
+    def clear_point(self, point: Point) -> None:
+        """Take back what :meth:`set_point` did."""
+        self._ask(f"z{point.kind.value},{point.virt:x},{point.length:x}")
 
     def go(self) -> None:
         """Let the guest run; the connection becomes readable when it stops."""
@@ -60,6 +77,16 @@ class GdbStub:
         """Return whether the guest has stopped; call it when the connection is readable."""
         found = self._receive(time.monotonic())
         return found is not None and found.startswith(_STOPPED)
+
+    def watched(self) -> tuple[int, int] | None:
+        """Return the number of the CPU whose store the guest has stopped behind, and the address of the point; None if it has not stopped,
+        or for something else.
+
+        Call it when the connection is readable.
+        """
+        found = self._receive(time.monotonic())
+        match = None if found is None or not found.startswith(_STOPPED) else _WATCHED.search(found)
+        return None if match is None else (int(match[1], 16) - 1, int(match[2], 16))  # threads count from 1
 
     def let_go(self) -> None:
         """Let the guest run, and leave."""

@@ -24,6 +24,7 @@ from cr3scope.qemu.awaited import NOTHING, Awaited
 from cr3scope.qemu.command import Command, Serial
 from cr3scope.qemu.log_pipe import LogPipe, read_end
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.entry_watch import EntryWatch
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.progress import Figures, Progress
 from cr3scope.qemu.gdb_stub import StubClosed
@@ -31,9 +32,11 @@ from cr3scope.qemu.qmp import Listener, QemuLeft, Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.sight import Sight
 from cr3scope.qemu.signals import HURRY_SECONDS, Signals
+from cr3scope.qemu.stub_stop import StubStop
 from cr3scope.qemu.switch_stop import Held, SwitchStop
 from cr3scope.target.memory import MemoryUnavailable
 
+Witness = Plugin | EntryWatch  # of who wrote what
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
 EXAMINE_SECONDS = 20.0  # a hundred times what it takes
@@ -82,16 +85,16 @@ def watch(
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
     at_switch: LooksAtSwitch | None = None,
     awaited: Awaited = NOTHING,
-    plugin: Plugin | None = None,
+    witness: Witness | None = None,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
     ``meanwhile`` is called once, as soon as QEMU answers; ``examine`` when a guest that has not left is paused
     and its log is complete. ``at_switch``: what to do at the loader's switch; None to let it pass. ``awaited``: what the guest is to
-    say, and how long it may be idle. ``plugin``: keeps who wrote what. Whatever happens, no QEMU is left behind.
+    say, and how long it may be idle. ``witness``: keeps who wrote what; one that stops the guest leaves no room for ``at_switch``. Whatever happens, no QEMU is left behind.
     """
     with Signals() as signals, channels_in(folder) as channels:
-        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch, awaited, plugin)
+        watcher = _Watcher(command, folder, channels, signals, meanwhile, at_switch, awaited, witness)
         try:
             watcher.start(timeout)
             watcher.loop()
@@ -121,11 +124,11 @@ class _Watcher:
         meanwhile: Callable[[], None],
         at_switch: LooksAtSwitch | None,
         awaited: Awaited,
-        plugin: Plugin | None,
+        witness: Witness | None,
     ) -> None:
         self.outcome = Outcome(has_debug_exit=command.has_debug_exit, is_bare=command.is_bare)
         self._command = command
-        self._plugin = plugin
+        self._plugin = witness if isinstance(witness, Plugin) else None
         self._signals = signals
         self._meanwhile = meanwhile
         self._channels = channels
@@ -141,8 +144,10 @@ class _Watcher:
         self._reason_at_deadline = Reason.TIMEOUT
         self._done = False
         self._sight = Sight(self.outcome, awaited.idle, command.has_watchdog)
-        self._switch: SwitchStop | None = None
-        if at_switch is not None and not command.has_debugger:
+        self._switch: StubStop | None = None
+        if isinstance(witness, EntryWatch):
+            self._switch = witness.stop_in(channels)
+        elif at_switch is not None and not command.has_debugger:
             look = partial(at_switch.look, outcome=self.outcome)
             self._switch = SwitchStop(channels, at_switch.sites, look)
         self._progress = Progress()
@@ -297,7 +302,7 @@ class _Watcher:
         except QemuLeft:  # a guest that has ended in this moment; why is seen elsewhere
             pass
         except QmpError as error:
-            self.outcome.notes.append(f"the loader's switch is not looked at: {error}")
+            self._note_failed(switch, error)
         if switch.stub is not None:
             self._on(switch.stub, self._at_switch)
 
@@ -319,11 +324,15 @@ class _Watcher:
         except (StubClosed, QemuLeft):  # before any switch; why it has ended is seen elsewhere
             is_all = True
         except QmpError as error:
-            self.outcome.notes.append(f"the loader's switch was not looked at: {error}")
+            self._note_failed(switch, error)
             is_all = True
         if is_all:
             self._selector.unregister(stub)
             self._qmp_ready()  # an event may have come together with the answers
+
+    def _note_failed(self, switch: StubStop, error: QmpError) -> None:
+        note = switch.failed(str(error))
+        self.outcome.notes += [note] if note else []
 
     def _show_progress(self, seconds: float) -> None:
         log, serial = self._log, self._serial

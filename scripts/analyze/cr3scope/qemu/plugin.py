@@ -16,7 +16,8 @@ from cr3scope.x86.word import FOUR_GIB
 _RAM = re.compile(r"^ +([0-9a-f]{16})-([0-9a-f]{16}) \(prio -?\d{1,20}, ram\): ([^ \n]{1,200})(?: @([0-9a-f]{16}))?", re.MULTILINE)
 _FIRST_BLOCK = re.compile(r"^ *([^ \n]{1,200}) +\d{1,6} [KMG]iB +0x0{16} ", re.MULTILINE)
 _TELLS_GUEST_ADDRESSES = (8, 1)  # QEMU's version from which the plugin API has the guest's own physical addresses
-_VALUES_PART = 0.9  # of the guest's RAM: with a number of 4 bytes for each 8 it stays below one and a half times
+# Of the guest's RAM: with a number of 4 bytes for each 8 all together stays below one and a half times.
+_VALUES_PART, _HALVES_PART = 0.65, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class Plugin:
         low, high, moved = guest
         counts_ram = version is not None and version < _TELLS_GUEST_ADDRESSES
         total = low + (high - FOUR_GIB if high else 0)
-        most_values = int(total * _VALUES_PART) // layout.VALUES_BYTES
+        most = (int(total * part) // size for part, size in ((_VALUES_PART, layout.VALUES_BYTES), (_HALVES_PART, layout.SLOTS_BYTES)))
         try:
             descriptor = os.open(self.file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             return
         try:
             os.pwrite(descriptor, layout.COUNTS_RAM.pack(counts_ram), layout.COUNTS_RAM_AT)
-            os.pwrite(descriptor, layout.GUEST.pack(most_values, total if counts_ram else low, high, moved), layout.GUEST_AT)
+            os.pwrite(descriptor, layout.GUEST.pack(*most, total if counts_ram else low, high, moved), layout.GUEST_AT)
         finally:
             os.close(descriptor)
 

@@ -8,6 +8,7 @@ from enum import Enum
 
 from cr3scope.diagnose.finding import MOST_NAMED, Finding
 from cr3scope.diagnose.writer import When, Writer
+from cr3scope.input.writers.layout import Part
 from cr3scope.message import Event, Fact, Hex, Message, Some, Span
 from cr3scope.model.changes import Mend
 from cr3scope.render import mend, message
@@ -34,10 +35,18 @@ def fix(finding: Finding) -> str:
 
 def writer(finding: Finding) -> Iterator[str]:
     """Yield who wrote last what the finding is about, what that replaced, when, and who had called it."""
-    found = finding.writer
-    if found is None:
+    if finding.writer is None:
         return
-    what = f"{found.what}: " if found.what else ""
+    for found in (finding.writer, *finding.writer.others):
+        yield from _wrote(found)
+
+
+_PARTS = {Part.WHOLE: "", Part.LOW: "the lower 4 bytes", Part.HIGH: "the upper 4 bytes"}
+
+
+def _wrote(found: Writer) -> Iterator[str]:
+    what = ", ".join(words for words in (found.what, _PARTS[found.part]) if words)
+    what = f"{what}: " if what else ""
     if found.rip is None:
         yield f"{what}no instruction of the guest has stored there: memory as it was at the start, or written by a device"
         return

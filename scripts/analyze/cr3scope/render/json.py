@@ -117,6 +117,7 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
         "source_text": _source_text(finding.source, verdict),
         "writer": _writer(finding.writer),
         "unwritten": finding.writer is not None and finding.writer.rip is None,
+        "writers": [] if finding.writer is None else [_wrote(each) for each in (finding.writer, *finding.writer.others)],
         "step": finding.step,
         "also": [_finding(other, verdict) for other in finding.also],
     }
@@ -124,12 +125,14 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
 
 def _writer(writer: Writer | None) -> dict[str, object] | None:
     """Null where no code wrote it, too."""
-    if writer is None or writer.rip is None:
-        return None
+    return None if writer is None or writer.rip is None else _wrote(writer)
+
+
+def _wrote(writer: Writer) -> dict[str, object]:
     return {
         "rip": _hex(writer.rip), "place": writer.place, "old": _hex(writer.old), "new": _hex(writer.new),
-        "callers": list(writer.callers), "phys": _hex(writer.phys), "what": writer.what or None, "cpu": writer.cpu,
-        "when": writer.when.name.lower(), "instructions": writer.instructions,
+        "callers": list(writer.callers), "phys": _hex(writer.phys), "what": writer.what or None, "part": writer.part.value,
+        "cpu": writer.cpu, "when": writer.when.name.lower(), "instructions": writer.instructions,
     }  # fmt: skip
 
 

@@ -40,7 +40,8 @@ def source_texts(verdict: Verdict, symbols: TextSource) -> tuple[Mapping[str, So
 def _sources(verdict: Verdict) -> Iterator[str]:
     """``file:line`` of findings, places and entries."""
     yield from (finding.source for finding in verdict.findings if finding.source)
-    yield from (finding.writer.place for finding in verdict.findings if finding.writer is not None and finding.writer.place)
+    first = [finding.writer for finding in verdict.findings if finding.writer is not None]
+    yield from (each.place for writer in first for each in (writer, *writer.others) if each.place)
     if verdict.observation is not None:
         yield from (place.source for place in verdict.observation.places if place.source)
     if verdict.prediction is not None and verdict.prediction.place is not None and verdict.prediction.place.source:

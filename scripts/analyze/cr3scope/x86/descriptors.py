@@ -22,6 +22,8 @@ _AVAILABLE_TSS = 9
 _AVAILABLE_SMALL_TSS, _BUSY_SMALL_TSS = 1, 3
 _PAGES = 1 << 55  # G: the limit counts pages
 TSS_BYTES = 104  # at least (SDM 3A, 9.2.1)
+STACK0_AT = 4  # of a TSS: RSP0 in long mode, else ESP0 (SDM 3A, figures 9-2 and 9-11)
+_ACCESSED, _BUSY = 1 << 40, 1 << 41
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ class Descriptor:
 
     def _bit(self, number: int) -> bool:
         return bool(self.value >> number & 1)
+
+    @property
+    def cpu_sets(self) -> int:
+        """Return the bit that the CPU sets by itself when it loads the segment: accessed, of a TSS busy (SDM 3A, 3.4.5.1 and 9.2.2)."""
+        return _BUSY if self.is_system else _ACCESSED
 
     @property
     def accessed(self) -> bool:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cr3scope import limits
-from cr3scope.paging.tables import Tables
+from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
-from cr3scope.x86.entry import ADDRESS_MASK, ENTRY_BYTES, PRESENT, USER, WRITABLE, is_leaf, level_bytes
+from cr3scope.x86.entry import PRESENT, USER, WRITABLE, formats_of
 
 _ALL = PRESENT | WRITABLE | USER
 
@@ -30,20 +30,21 @@ def user_windows(tables: Tables, cpu: CpuState) -> Iterator[Window]:
 
     Nothing of tables that cannot be read. Tables that are met twice are looked at once.
     """
-    waiting, seen = [(cpu.root, cpu.levels)], {cpu.root}
+    top, *below = formats_of(cpu)
+    waiting, seen = [(cpu.root, (top, *below))], {cpu.root}
     for _ in range(limits.AUDIT_TABLES):
         if not waiting:
             return
-        phys, level = waiting.pop()
-        entries = tables.table(phys)
+        phys, (form, *rest) = waiting.pop()
+        entries = root_entries(tables, cpu) if phys == cpu.root and form is top else table_entries(tables, form, phys)
         if entries is None:
             continue
-        for index in np.flatnonzero(entries & np.uint64(_ALL) == np.uint64(_ALL)):
+        wanted = np.uint64(_ALL if form.has_rights else PRESENT)
+        for index in np.flatnonzero(entries & wanted == wanted):
             value = int(entries[index])
-            place = value & ADDRESS_MASK & (1 << cpu.max_phys_bits) - 1
-            if is_leaf(value, level):
-                size = level_bytes(level)
-                yield Window(EntryRef(level, int(index), phys + int(index) * ENTRY_BYTES, value), place & -size, size)
-            elif place not in seen:
+            place = form.frame(value) & (1 << cpu.max_phys_bits) - 1
+            if form.is_leaf(value):
+                yield Window(EntryRef.of(form, phys, int(index), value), place, form.page_bytes)
+            elif rest and place not in seen:
                 seen.add(place)
-                waiting.append((place, level - 1))
+                waiting.append((place, tuple(rest)))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final
 
 MAGIC: Final = 0x315352574F433352
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 PAGE_WORDS: Final = 512
 TRAIL_LENGTH: Final = 1 << 13
-HEADER: Final = struct.Struct("<QIIIIQQQQQ10Q10Q")
+HEADER: Final = struct.Struct("<QIIIIQQQQQQ11Q11Q")
 # What whoever runs QEMU writes into the header: how addresses are counted, and what of the guest is RAM.
 COUNTS_RAM_AT: Final = 20
 COUNTS_RAM: Final = struct.Struct("<I")
 GUEST_AT: Final = 24
-GUEST: Final = struct.Struct("<QQQQ")
+GUEST: Final = struct.Struct("<QQQQQ")
 FIRST_SECTION: Final = 1 << 20
 ALIGNMENT: Final = 1 << 20
 
@@ -33,6 +33,15 @@ class Section(IntEnum):
     PAGES = 7
     SLOTS = 8
     VALUES = 9
+    HALVES = 10
+
+
+class Part(Enum):
+    """Which part of 8 bytes a store has touched; all that is neither half alone is ``WHOLE``."""
+
+    WHOLE = "whole"
+    LOW = "low"
+    HIGH = "high"
 
 
 INSTRUCTION: Final = struct.Struct("<QII")
@@ -46,6 +55,9 @@ TRAIL_ENTRY: Final = struct.Struct("<II")
 PAGE: Final = struct.Struct("<QII")
 SLOT: Final = struct.Struct("<I")
 SLOTS_BYTES: Final = PAGE_WORDS * SLOT.size
+SLOT_LOW: Final = 1 << 30  # in a slot: that store touched no byte of the word's upper half
+SLOT_HIGH: Final = 1 << 31
+SLOT_STORE: Final = SLOT_LOW - 1
 VALUE: Final = struct.Struct("<Q")
 AFTER_AT: Final = PAGE_WORDS * VALUE.size
 HAS_BEFORE_AT: Final = 2 * AFTER_AT
@@ -63,8 +75,10 @@ SIZES: Final = {
     Section.PAGES: (1 << 23, PAGE.size),
     Section.SLOTS: (1 << 23, SLOTS_BYTES),
     Section.VALUES: (1 << 23, VALUES_BYTES),
+    Section.HALVES: (1 << 23, SLOTS_BYTES),
 }
 FULL: Final = 2  # a flag: some stores are not recorded
+HALVES_LOST: Final = 32  # of some words it is not known who wrote the other half
 
 
 # What an instruction changes that shapes the switch, by its number.

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.writers import layout
-from cr3scope.input.writers.layout import Section
+from cr3scope.input.writers.layout import Part, Section
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.word import FOUR_GIB, QWORD
 
 _RESET_VECTOR = 0xFFFFFFF0  # where a CPU begins, Intel SDM volume 3A, 10.1.4
-_PAGE = np.dtype([("phys", "<u8"), ("values", "<u4"), ("unused", "<u4")])
+_PARTS = {layout.SLOT_LOW: Part.LOW, layout.SLOT_HIGH: Part.HIGH}
+_PAGE = np.dtype([("phys", "<u8"), ("values", "<u4"), ("halves", "<u4")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,19 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The last store to an aligned 8 bytes of physical memory; what was there before and after it, None if nobody knows."""
+    """The last store to an aligned 8 bytes of physical memory; what was there before and after it, None if nobody knows.
+
+    Where it touched but a half, ``other`` is the last store to the other one: None if there was none, or if that is not known
+    (``is_other_known``).
+    """
 
     phys: int
     store: Store
     before: int | None
     after: int | None
+    part: Part = Part.WHOLE
+    other: Store | None = None
+    is_other_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ class WritersFile:
         data = self._read(0, layout.HEADER.size)
         if len(data) != layout.HEADER.size:
             raise UnusableInput(f"{path}: no file of the plugin: it is too short")
-        magic, version, _, flags, counts_ram, _, _, _, moved, events, *rest = layout.HEADER.unpack(data)
+        magic, version, _, flags, counts_ram, _, _, _, _, moved, events, *rest = layout.HEADER.unpack(data)
         if (magic, version) != (layout.MAGIC, layout.LAYOUT_VERSION):
             raise UnusableInput(f"{path}: no file of the plugin, or of another version")
         counts, places = rest[: len(Section)], rest[len(Section) :]
@@ -111,6 +119,7 @@ class WritersFile:
         self._events = events
         self._moved = moved if counts_ram else 0
         self.is_whole = not flags & layout.FULL
+        self._has_all_halves = not flags & layout.HALVES_LOST
 
     def close(self) -> None:
         """Close the file."""
@@ -134,12 +143,19 @@ class WritersFile:
         if number is None:
             return None
         index = phys % PAGE_BYTES // QWORD
-        slot = self._record(Section.SLOTS, number, layout.SLOT, index * layout.SLOT.size)
-        store = self._store(slot[0]) if slot else None
+        found = self._record(Section.SLOTS, number, layout.SLOT, index * layout.SLOT.size)
+        slot = found[0] if found else 0
+        store = self._store(slot & layout.SLOT_STORE)
         if store is None:
             return None
         before, after = self._values(int(self._pages["values"][number - 1]), index)
-        return Word(phys, store, before, after)
+        part = _PARTS.get(slot & ~layout.SLOT_STORE, Part.WHOLE)
+        if part is Part.WHOLE:
+            return Word(phys, store, before, after)
+        half = self._record(Section.HALVES, int(self._pages["halves"][number - 1]), layout.SLOT, index * layout.SLOT.size)
+        other = self._store(half[0]) if half else None
+        is_known = other is not None or self._has_all_halves and not (half and half[0])
+        return Word(phys, store, before, after, part, other, is_known)
 
     def events(self) -> Iterator[Event]:
         """Yield what shaped the switch, as far as the file keeps it, in order."""

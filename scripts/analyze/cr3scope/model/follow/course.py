@@ -17,6 +17,7 @@ from cr3scope.x86.cpu_mode import cpu_mode
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import ExpectedMemory, Read
+from cr3scope.x86.decode.flags import UNKNOWN
 from cr3scope.x86.decode.instruction import OPERAND_SIZE
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.operands import operand_value
@@ -109,6 +110,7 @@ class Course:
         self.pushed_flags: dict[int, int] = {}  # by the linear address at which PUSHF put them, until they are overwritten
         self.end, self.why = Message("no more are followed"), Why.UNTOLD
         self.stop: OwnException | None = None
+        self.flags, self.decides = UNKNOWN, True  # the arithmetic ones, and whether conditional jumps are followed by them
 
     @property
     def mask(self) -> int:
@@ -193,6 +195,10 @@ class Course:
             if name == "cs" or name in self.now.segments and name in _SEGMENTS:
                 return self.now.cs if name == "cs" else self.now.segments[name].selector
         return operand_value(one, one.operands[-1], self.known, self.memory, self.mask)
+
+    def value(self, operand: Any, one: Any) -> int | None:
+        """Return what an operand of an instruction holds; None if it is not known."""
+        return operand_value(one, operand, self.known, self.memory, self.mask)
 
     def store(self, place: int, width: int, value: int | None) -> None:
         """Remember what memory at a linear address holds now; None if that is not known."""

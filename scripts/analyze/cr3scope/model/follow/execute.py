@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from cr3scope.message import Message, message
@@ -13,6 +14,7 @@ from cr3scope.model.follow.course import Course, Step, Way
 from cr3scope.model.follow.data_steps import operand_steps, repeated
 from cr3scope.model.follow.segment_load import Refused
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
+from cr3scope.x86.decode.flags import counts_down, flags_after, is_taken
 from cr3scope.x86.decode.instruction import written
 from cr3scope.x86.decode.known_registers import is_part_of
 from cr3scope.x86.decode.missing_state import missing_state
@@ -23,7 +25,7 @@ from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
 _ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "into", "bound", "syscall", "sysret", "sysenter",
                    "sysexit", "rsm", "vmlaunch"})
-_CONDITIONAL = ("loop", "jrcxz", "jecxz")
+_COUNTED = ("loop", "jrcxz", "jecxz", "jcxz")
 _PUSHED_FLAGS, _POPPED_FLAGS = ("pushf", "pushfd", "pushfq"), ("popf", "popfd", "popfq")
 
 
@@ -38,8 +40,11 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
     if refused is not None:
         course.stops(one, refused)
         return None
-    if name in _ENDS or name.startswith(_CONDITIONAL):
+    if name in _ENDS:
         return course.ends(one)
+    if name.startswith(_COUNTED) or "jump" in groups and name not in ("jmp", "ljmp"):
+        return _conditional(course, one)
+    course.flags = flags_after(one, course.flags, partial(course.value, one=one))
     if name.startswith("maskmov"):  # what it writes depends on its data
         return course.ends(one)
     if name in ("mov", "lmsw", "wrmsr"):
@@ -51,12 +56,22 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
     if "ret" in groups or "iret" in groups:
         return (yield from transfers.back(course, one))
     if "jump" in groups or "call" in groups:
-        if "jump" in groups and name not in ("jmp", "ljmp"):
-            return course.ends(one)
         return (yield from transfers.branch(course, one))
     if name.startswith("rep"):
         return (yield from repeated(course, one))
     return (yield from _plain(course, one))
+
+
+def _conditional(course: Course, one: Any) -> int | None:
+    """Where a conditional jump goes; None, and the end, if that is not known."""
+    taken = is_taken(one, course.flags, course.known) if course.decides else None
+    counter = counts_down(one)
+    if taken is None:
+        return course.ends(one)
+    count = None if counter is None else course.known.get(counter)
+    if counter is not None and count is not None:
+        course.known.set(counter, count - 1)
+    return int(one.operands[0].imm) if taken else int(one.address + one.size)
 
 
 def _control(course: Course, one: Any) -> int | None:

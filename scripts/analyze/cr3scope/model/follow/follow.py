@@ -1,7 +1,7 @@
 """Follows code without running it: the accesses that it is about to make, as far as they can be told.
 
 Only what is certain is claimed. A register is known or unknown; an instruction that is not understood
-makes unknown what it writes; a branch that depends on flags ends the way.
+makes unknown what it writes; a conditional jump is followed where the flags are known, and ends the way where they are not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.expected_memory import Read
+from cr3scope.x86.decode.flags import counts_down
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
@@ -57,15 +58,17 @@ def follow(
     cpu: CpuState | None = None,
     platform: Platform = Platform.HARDWARE,
     space: Space | None = None,
+    decides: bool = True,
 ) -> Path:
     """Follow the code from ``registers.rip`` on, and return the way.
 
     ``read`` gives bytes of memory as they will be (virtual address, count), fewer at the end of what is mapped,
     None for none; ``general`` are the general registers by lower-case name; ``bits`` is the code segment's
     size. ``cpu`` tells which instructions are turned on; without it all are. ``space``: with it the way goes on behind
-    the instruction that turns paging on.
+    the instruction that turns paging on. ``decides``: whether conditional jumps are followed, where the flags are known.
     """
     follower = _Follower(Course(read, general, registers, bits, platform, cpu, space))
+    follower.course.decides = decides
     steps = tuple(follower.steps())
     course = follower.course
     return Path(
@@ -114,7 +117,7 @@ class _Follower:
                 if is_jump and not self._entered:
                     role, self._entered, self.at_entry = Role.ENTRY, True, course.known.all()
                 yield course.step(role, course.pc, AccessKind.FETCH, 1, at)
-            if target == at:
+            if target == at and counts_down(one) is None:
                 course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
         if not course.wrote_stack and not course.loses_stack and not course.has_turned and course.stop is None:

@@ -33,7 +33,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return  # idt-not-loaded tells that
     for vector in (PAGE_FAULT, PROTECTION, DOUBLE_FAULT):
         gate = context.gate(vector)
-        is_beyond = GATE_BYTES * (vector + 1) - 1 > registers.idt_limit
+        is_beyond = registers.mode.gate_bytes * (vector + 1) - 1 > registers.idt_limit
         why = message("lies beyond the IDT's limit {idt_limit:x}h", idt_limit=Hex(registers.idt_limit)) if is_beyond else None
         if gate is not None:
             why = refused_gate(gate)

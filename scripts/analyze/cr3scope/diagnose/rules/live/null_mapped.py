@@ -10,12 +10,14 @@ from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_mode import CpuMode
 
 
 def _check(context: Context) -> Iterator[Finding]:
     registers = context.registers
     lives = (registers.rip, registers.rsp, registers.idt_base, registers.gdt_base)
-    if not all(virt >> 63 for virt in lives):
+    half = 63 if registers.mode is CpuMode.LONG else 31
+    if not all(virt >> half for virt in lives):
         return  # it still uses what is mapped low
     found = access(context.tables, context.cpu, 0, AccessKind.READ, platform=context.platform)
     if isinstance(found, Translation):

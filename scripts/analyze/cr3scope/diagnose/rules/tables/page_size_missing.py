@@ -7,9 +7,12 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
+from cr3scope.paging.tables import table_entries
 from cr3scope.paging.walk import Reason, walk
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT
+from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT, formats_of
+
+_GARBAGE = 16  # entries: of a real table those that are not present are 0, but for a few that say where a page was put
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -20,7 +23,38 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         if _lacks_it_here(context, strike, entry):
             proof = message("with PS it would map {virt} where the code runs", virt=Hex(strike.virt))
             return Claim(_title(entry), stands_alone=True, entry=entry, proof=(proof,))
+        twin = _twin(context, strike, entry)
+        if twin is not None:
+            proof = message("{twin} maps the same memory as a large page; as a table it holds {garbage} entries that are neither 0 nor"
+                            " present", twin=twin, garbage=_garbage(context, entry))  # fmt: skip
+            return Claim(_title(entry), stands_alone=True, entry=entry, proof=(proof,))
     return None
+
+
+def _twin(context: Context, strike: Strike, entry: EntryRef) -> EntryRef | None:
+    """The large page beside it that maps what this entry points to, where that is no table: a kernel maps itself low and high.
+
+    Only of an entry below which the walk was refused. Memory that was never a table is full of what reads as entries that are not present.
+    """
+    if not entry.form.takes_ps or not entry.value & PRESENT or entry.is_leaf or strike.culprit == entry:
+        return None
+    place = entry.value & ADDRESS_MASK
+    size = entry.form.entry_bytes * entry.form.entries
+    table = table_entries(context.tables, entry.form, entry.phys & -size)
+    if table is None or place % entry.form.page_bytes or _garbage(context, entry) < _GARBAGE:
+        return None
+    for index, value in enumerate(map(int, table)):
+        if value & PRESENT and entry.form.is_leaf(value) and entry.form.frame(value) == place:
+            return EntryRef.of(entry.form, entry.phys & -size, index, value)
+    return None
+
+
+def _garbage(context: Context, entry: EntryRef) -> int:
+    """How many entries of the table below are not present and not 0."""
+    formats = formats_of(context.cpu)
+    below = next((form for form in formats if form.level == entry.level - 1), None)
+    table = None if below is None else table_entries(context.tables, below, entry.value & ADDRESS_MASK)
+    return 0 if table is None else sum(1 for value in map(int, table) if value and not value & PRESENT)
 
 
 def _lacks_it_here(context: Context, strike: Strike, entry: EntryRef) -> bool:
