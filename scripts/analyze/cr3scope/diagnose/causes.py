@@ -18,6 +18,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
 from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
+from cr3scope.diagnose.spoken import spoken
 from cr3scope.diagnose.undelivered import undelivered
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.code_prediction import predict_code
@@ -56,7 +57,7 @@ def first_cause(
     """
     for cpu in cpus:
         rips = [place(seen[cpu.number]) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips, at_fault, known_of(cpu), cpus)
+        found = spoken(cpu, causes(cpu, report, rips, at_fault, known_of(cpu), cpus))
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()

@@ -11,9 +11,10 @@ from enum import Enum
 
 from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
+from cr3scope.x86.mode import Mode
 from cr3scope.x86.word import MAX_INSTRUCTION_BYTES
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
@@ -80,6 +81,21 @@ class RegisterDump:
         if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
             return False
         return None
+
+    @property
+    def mode(self) -> Mode | None:
+        """Return the mode of the CPU; None where nothing tells. Of long mode without CR4 the depth is taken for 4."""
+        if self.cr0 is not None and not self.cr0 & CR0_PE:
+            return Mode.REAL
+        if self.in_long_mode:
+            return Mode.LEVELS_5 if (self.cr4 or 0) & CR4_LA57 else Mode.LEVELS_4
+        if self.cr0 is None:
+            return None
+        if not self.cr0 & CR0_PG:
+            return Mode.PROTECTED
+        if self.in_long_mode is None or self.cr4 is None:
+            return None
+        return Mode.PAE if self.cr4 & CR4_PAE else Mode.BITS_32
 
     @property
     def reports_fetches(self) -> bool | None:

@@ -14,6 +14,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES
 from cr3scope.x86.exceptions import EXTERNAL, IN_IDT, IN_LDT, NOT_PRESENT, PROTECTION
+from cr3scope.x86.mode import PROTECTED
 
 _LEAST_LIMIT = 2 * DESCRIPTOR_BYTES - 1  # the null descriptor, and one that can be loaded
 _AT_RESET = (0, 0xFFFF)
@@ -68,6 +69,7 @@ RULE = Rule(
     id="gdt-not-loaded",
     title="the GDT that is loaded does not hold the selector",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "A selector is an offset in the table that GDTR points to at that moment. A far jump or a load of a segment "
         "register raises #GP with the selector as its error code if the table ends before it. The operand of lgdt is "

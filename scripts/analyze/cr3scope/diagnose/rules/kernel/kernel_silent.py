@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Message, message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -27,6 +28,7 @@ RULE = Rule(
     id="kernel-silent",
     title="nothing was heard of the kernel",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The trace promises another section, and it is missing or not closed: the machine hung or "
         "restarted after the switch, or the capture was cut."

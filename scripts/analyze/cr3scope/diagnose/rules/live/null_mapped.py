@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -30,6 +31,7 @@ RULE = Rule(
     id="null-mapped",
     title="address 0 is mapped",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "The loader's identity map is still there, though the kernel runs high: a null pointer reads and writes physical address 0, "
         "and a call through one executes what lies there, instead of a page fault at the mistake."

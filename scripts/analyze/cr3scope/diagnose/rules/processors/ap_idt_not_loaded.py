@@ -8,6 +8,7 @@ from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -24,6 +25,7 @@ RULE = Rule(
     id="ap-idt-not-loaded",
     title="the other CPUs have no IDT",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "IDTR is a register of each CPU; INIT sets its base to 0 and its limit to FFFFh. Until LIDT the gates are "
         "whatever lies from address 0 on: the first exception, even one that the kernel handles on the boot CPU, "

@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.logged_event import name
 from cr3scope.diagnose.shared.misread_frame import misread_frame
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import PROTECTED
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -40,6 +41,7 @@ RULE = Rule(
     id="iret-frame",
     title="iret misreads the frame of an exception",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "Some exceptions push an error code below the saved RIP, and iret does not take it off: the handler must. If it does not, "
         "iret takes the error code for RIP and the saved RIP for CS. A handler that takes one off where none was pushed "

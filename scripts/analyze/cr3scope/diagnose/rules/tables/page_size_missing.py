@@ -10,6 +10,7 @@ from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.walk import Reason, walk
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -49,6 +50,7 @@ RULE = Rule(
     id="page-size-missing",
     title="a large page's entry lacks PS",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Bit 7 of a PDE or PDPTE says that it maps a page of 2 MiB or 1 GiB. Without it the frame is taken "
         "for the next table: the CPU reads entries out of the memory that was to be mapped, and what it "
