@@ -58,6 +58,7 @@ _ALIKE: tuple[frozenset[str], ...] = (
                "virt-address-in-entry", "tables-not-zeroed", "tables-of-other-mode", "large-pages-off"}),
     frozenset({"cr3-flags", "bad-root"}),
     frozenset({"non-canonical", "overwritten-address"}),
+    frozenset({"instruction-refused", "gdt-not-loaded"}),
 )  # fmt: skip
 
 

@@ -178,8 +178,18 @@ class InterruptRecord:
         )
 
     def may_share_cpu(self, other: InterruptRecord) -> bool:
-        """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own."""
-        return not self.task or not other.task or self.task == other.task
+        """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own.
+
+        Outside long mode a task switch gives one CPU another task register (SDM 3A, 9.3, 9.7), but leaves its GDT in force.
+        """
+        if not self.task or not other.task or self.task == other.task:
+            return True
+        return self.may_switch_tasks and other.may_switch_tasks and self.cpu.gdt == other.cpu.gdt
+
+    @property
+    def may_switch_tasks(self) -> bool:
+        """Return whether the CPU can have left its task by a switch: not in long mode, nor is one told of that may be in it."""
+        return self.cpu.in_long_mode is False and self.cpu.gdt is not None
 
     @property
     def identity(self) -> tuple[Kind, int, int | None, int | None, int | None]:
@@ -211,13 +221,17 @@ class InterruptRecord:
 
 
 def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
-    """Return the records of each CPU where task registers tell them apart; else all as one."""
-    tasks = {record.task for record in records if record.task}
-    if len(tasks) < 2:
+    """Return the records of each CPU where task registers tell them apart; else all as one.
+
+    Tasks between which one CPU may have switched are one.
+    """
+    first: dict[tuple[int, int] | None, int] = {}  # of the tasks under a GDT
+    own = [first.setdefault(one.cpu.gdt, one.task) if one.task and one.may_switch_tasks else one.task or 0 for one in records]
+    if len({task for task in own if task}) < 2:
         return [list(records)]
     groups: dict[int, list[InterruptRecord]] = {}
-    for record in records:
-        groups.setdefault(record.task or 0, []).append(record)
+    for record, task in zip(records, own):
+        groups.setdefault(task, []).append(record)
     return list(groups.values())
 
 
