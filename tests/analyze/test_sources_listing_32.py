@@ -85,6 +85,30 @@ def rows(listing: Listing) -> list[tuple[int, int, str]]:
     return [(first, last, listing.rights(row)) for row, (first, last) in enumerate(pairs)]
 
 
+LINUX = """\
+---[ User Space ]---
+0x00000000-0x08048000      131360K                           pgd
+0x08048000-0x08049000           4K USR ro                 x  pte
+---[ Kernel Mapping ]---
+0xc0000000-0xc0100000           1M     RW             GLB NX pte
+0xc0400000-0xc0800000           4M     ro         PSE GLB x  pmd
+---[ Fixmap Area ]---
+0xfff00000-0xfffff000        1020K                           pte
+0xfffff000-0x00000000           4K     RW     PCD     GLB NX pte
+"""
+
+
+def test_the_page_table_dump_of_a_32_bit_linux_is_read(tmp_path: Path) -> None:
+    listing = read(tmp_path, LINUX)
+    assert [(hex(first), hex(last), rights) for first, last, rights in rows(listing)] == [
+        ("0x8048000", "0x8048fff", "r-xu"), ("0xc0000000", "0xc00fffff", "rw--"), ("0xc0400000", "0xc07fffff", "r-x-"),
+        ("0xfffff000", "0xffffffff", "rw--"),
+    ]  # fmt: skip
+    assert not listing.form.levels, "whether a pmd is 2 or 4 MiB nobody tells"
+    with pytest.raises(UnusableInput, match="no line"):
+        read(tmp_path, "0xc0000000-0xc0000000           1M     RW             GLB x  pud\n")
+
+
 def test_large_pages_of_32_bit_paging_are_of_4_mib(tmp_path: Path) -> None:
     listing = read(tmp_path, FOUR_MIB_TLB)
     assert rows(listing) == [

@@ -29,6 +29,11 @@ def _tables(
     return Row(name, mode, (f"IN_TABLES={code}",), rule, entry, fault, has_file)
 
 
+def _handled_by(vector: int) -> str:
+    """Have label 9 of 32-bit code take an exception."""
+    return f"mov $9f, %eax; mov %ax, idt + {vector} * 8; shr $16, %eax; mov %ax, idt + {vector} * 8 + 6;"
+
+
 # Of a fetch, an error code tells where NX or SMEP is on.
 FETCH, FETCH_NX = (14, 0, "fetch"), (14, 0x11, "fetch")
 ROWS = (
@@ -60,6 +65,14 @@ ROWS = (
     Row("gate-outside", "PSE", ("CODE_SELECTOR=0x88",), "selector-mismatch"),
     Row("idt-short", "PAE", ("IDT_LIMIT=7",), "idt-gate-bad"),
     Row("no-idt", "PSE", ("IN_HIGH=ud2",), "instruction-refused"),
+    # A selector of which the GDT that is in use knows nothing is no matter of lgdt.
+    Row("selector", "SMALL", ("IN_KERNEL=mov $0x88, %eax; mov %eax, %ds",), "instruction-refused", None, (13, 0x88, None)),
+    Row("selector-jump", "PSE", ("IN_KERNEL=ljmp $0x88, $1f; 1: nop",), "instruction-refused", None, (13, 0x88, None)),
+    Row("frame-code", "SMALL", (f"IN_KERNEL={_handled_by(14)} mov 0xd0000000, %eax; 9: iretl",), "iret-frame"),
+    Row("frame-push", "PAE", (f"IN_KERNEL={_handled_by(6)} ud2; 9: push %ebx; iretl",), "iret-frame"),
+    Row("frame-short", "PSE", (f"IN_KERNEL={_handled_by(6)} ud2; 9: iretw",), "iret-frame"),
+    Row("frame-user", "SMALL", (f"IN_KERNEL={_handled_by(14)} jmp 8f; 9: iretl; 8: nop", "IN_USER=mov 0xd0000000, %eax"),
+        "instruction-refused"),
     Row("no-stack0", "SMALL", ("STACK0=0",), "ring0-stack-missing"),
     Row("null-stack0", "PAE", ("STACK0_SELECTOR=0",), "ring0-stack-missing"),
     Row("user-stack0", "PSE", ("STACK0_SELECTOR=0x3b",), "ring0-stack-missing"),
@@ -89,6 +102,8 @@ ROWS = (
     _tables("long-high", "CLIMB", "movl $0, pointers + 24", "code-unmapped", "PDPT[3]", FETCH),
     _tables("long-data", "CLIMB", "entry_of counter; andl $~2, (%edi)", "access-fault", None, (14, 3, "write")),
     Row("long-pointer", "CLIMB", ("IN_KERNEL=mov $low_gdtr, %edi; lgdt (%rdi); mov $0x10, %eax; mov %eax, %ss",), "table-pointer-short"),
+    Row("long-selector", "CLIMB", ("GATE=0x0e00", "IN_KERNEL=mov $0x88, %eax; mov %eax, %ds"), "instruction-refused"),
+    Row("long-frame", "CLIMB", ("IN_KERNEL=lea 9f(%rip), %rax; mov %ax, idt+6*16(%rip); ud2; 9: iretl",), "iret-frame"),
     Row("long-idt", "CLIMB", ("IN_KERNEL=drop idt",), "idt-unmapped"),
 )
 SECTORS = (

@@ -12,8 +12,10 @@ from cr3scope.cli.source_options import add_json_option, as_json, publish
 from cr3scope.cli.streams import say
 from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.rule import Rule
+from cr3scope.render.rule_modes import modes_in_words
 from cr3scope.render.table import WIDTH, Cell, Table
 from cr3scope.text import printable
+from cr3scope.x86.mode import Mode
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -52,7 +54,10 @@ def _report(rules: Sequence[Rule]) -> dict[str, object]:
     return {
         "schema": SCHEMA,
         "rules": [
-            {**{name: getattr(rule, name) for name in fields}, "severity": rule.severity.value}
+            {
+                **{name: getattr(rule, name) for name in fields}, "severity": rule.severity.value,
+                "modes": [mode.value for mode in Mode if mode in rule.modes],
+            }  # fmt: skip
             for rule in rules
         ],
     }
@@ -75,6 +80,7 @@ def _explain(rule: Rule) -> Iterator[str]:
         ("Why", rule.reason),
         ("In a log", rule.shows),
         ("Mend", rule.fix),
+        ("Modes", modes_in_words(rule)),
         ("Manual", rule.manual),
     ):
         yield ""

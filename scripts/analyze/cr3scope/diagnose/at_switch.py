@@ -58,7 +58,7 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
         boot=boot, intent=intent, attribution=Attribution(boot, intent, NoSymbols()), platform=now.platform,
         switch=SwitchState(cpu, registers, tables), prediction=Prediction(True), current=now.cpu, is_over=False,
     )  # fmt: skip
-    found = [*compose(context, RULES, strikes), *(one for rule in _CHECKS for one in rule.check(context))]
+    found = [*compose(context, RULES, strikes), *(one for rule in _CHECKS if context.asks(rule) for one in rule.check(context))]
     return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 
 

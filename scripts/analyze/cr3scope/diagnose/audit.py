@@ -57,7 +57,7 @@ def _of(cpu: StoppedCpu, is_done: bool) -> Iterator[Finding]:
     registers = cpu.delivery_registers
     stack = tuple(_stack(cpu))
     seen = replace(context(cpu, cpu.cpu, registers, stack), gate_of=cpu.gate)
-    checked = [finding for rule in _CHECKS if is_done or rule not in _AT_THE_END for finding in rule.check(seen)]
+    checked = [finding for rule in filter(seen.asks, _CHECKS) if is_done or rule not in _AT_THE_END for finding in rule.check(seen)]
     has_idt = all(one.rule != idt_not_loaded.RULE.id for one in checked)
     net = scan.safety_net(Delivery(cpu, cpu.cpu, cpu, cpu.platform), registers) if has_idt else ()
     yield from compose(seen, RULES, [*stack, *net])

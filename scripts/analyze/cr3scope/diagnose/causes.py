@@ -11,13 +11,16 @@ from cr3scope.diagnose.climb import climb_causes
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.facts.refused_instruction import refused_instruction
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.logged_death import death_in
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.input.logs.delivery import has_no_idt
 from cr3scope.input.logs.event import Kind
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
+from cr3scope.diagnose.rules.stack import iret_frame
 from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
+from cr3scope.diagnose.spoken import spoken
 from cr3scope.diagnose.undelivered import undelivered
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.code_prediction import predict_code
@@ -30,7 +33,7 @@ from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PCIDE
 from cr3scope.x86.decode.instruction import can_decode
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, Gate
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mov_cr3 import LONGEST, NO_FLUSH, mov_cr3_at
@@ -56,7 +59,7 @@ def first_cause(
     """
     for cpu in cpus:
         rips = [place(seen[cpu.number]) for seen in looks if cpu.number < len(seen)]
-        found = causes(cpu, report, rips, at_fault, known_of(cpu), cpus)
+        found = spoken(cpu, causes(cpu, report, rips, at_fault, known_of(cpu), cpus))
         if found or report.ending is not Ending.HANG:
             return cpu, found
     return cpus[0], ()
@@ -84,6 +87,9 @@ def causes(
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
         found = next(_fault(snapshot, report, fault, at_fault, known), None)
+        if returned := tuple(iret_frame.RULE.logged(death_in(report))):
+            # What the handler was called for it has taken: it died of its own return.
+            return (*returned, *(replace(one, severity=Severity.NOTE) for one in (found,) if one is not None))
         if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
             # What was raised first is told, but it is not why it never ended.
             return tuple(filter(None, (_handler_loop(snapshot, report, fault), found)))
@@ -154,13 +160,21 @@ def _own_exception(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Ite
     """Yield why an instruction refuses the selector that it loads, if the model refuses it with the same exception."""
     now = at_death(snapshot, at_fault)
     selector = (fault.error_code or 0) & -DESCRIPTOR_BYTES
-    if now is None or not can_decode() or now.gdt is None or selector > now.gdt.limit:  # the log tells that nobody loaded one
+    if now is None or not can_decode() or now.gdt is None:
+        return
+    if selector > now.gdt.limit and not _is_in_use(now):  # the log tells that nobody loaded one
         return
     seen = predict_code(now)
     own = seen.own
     if own is not None and own.registers.pc == fault.rip and own.refused.vector == fault.vector:
         if own.refused.error_code is not None and exceptions.same_selector_error(own.refused.error_code, fault.error_code or 0):
             yield from findings(now, seen)
+
+
+def _is_in_use(now: StoppedCpu) -> bool:
+    """Whether the GDT in memory has the code segment that the CPU runs in: it is the one that was meant."""
+    value, own = now.descriptor(now.selectors.get("CS", 0)), now.segments.get("CS")
+    return value is not None and own is not None and Descriptor(value).segment(now.selectors["CS"]) == own
 
 
 def _undelivered(snapshot: StoppedCpu, report: LogReport) -> Iterator[Finding]:

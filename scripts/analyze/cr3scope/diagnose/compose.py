@@ -55,7 +55,7 @@ def causes(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -
     groups: dict[Key, _Group] = {}
     counts: Counter[str] = Counter()  # of causes, by rule
     blamed: set[tuple[int, Reason]] = set()  # entries that the plan or an exception met
-    able = [rule for rule in rules if context.has(rule.needs)]
+    able = [rule for rule in rules if context.asks(rule)]
     for strike in strikes:
         cause = (strike.culprit.phys, strike.reason) if strike.culprit else None
         if strike.target is Target.RANGE and cause in blamed:

@@ -34,7 +34,7 @@ def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Fin
     seen = context(now, now.cpu, now.delivery_registers, (), is_dead=True, known=known)
     # What compares tables keeps them by identity.
     seen = replace(seen, switch=SwitchState(now.cpu, now.delivery_registers, Overlay(now, now.phys_bits)))
-    for rule in rules:
+    for rule in filter(seen.asks, rules):
         yield from rule.check(seen)
 
 

@@ -58,13 +58,14 @@ _ALIKE: tuple[frozenset[str], ...] = (
                "virt-address-in-entry", "tables-not-zeroed", "tables-of-other-mode", "large-pages-off"}),
     frozenset({"cr3-flags", "bad-root"}),
     frozenset({"non-canonical", "overwritten-address"}),
+    frozenset({"instruction-refused", "gdt-not-loaded"}),
 )  # fmt: skip
 
 
 def findings_of_log(report: LogReport) -> tuple[Finding, ...]:
     """Return what the log of a guest that died shows by itself, in the catalogue's order; nothing of one that lived on."""
     death = death_in(report)
-    return tuple(found for rule in RULES for found in rule.logged(death))
+    return tuple(found for rule in RULES if rule.speaks_in(death.mode) for found in rule.logged(death))
 
 
 def findings_of_last(interrupt: InterruptRecord) -> tuple[Finding, ...]:

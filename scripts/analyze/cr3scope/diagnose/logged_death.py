@@ -9,6 +9,7 @@ from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import SELECTOR_ERRORS
+from cr3scope.x86.mode import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class LoggedDeath:
     events: tuple[Happened, ...] = ()
     ending: Ending | None = None
     dump: RegisterDump = NO_DUMP
+
+    @property
+    def mode(self) -> Mode | None:
+        """Return the mode in which the CPU was at the origin, or at the end if there is no event; None where the log does not tell."""
+        return (self.dump if self.origin is None else self.origin.cpu).mode
 
     @property
     def origin(self) -> InterruptRecord | None:

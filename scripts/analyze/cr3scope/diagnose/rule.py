@@ -14,6 +14,7 @@ from cr3scope.message import Message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import Gate
+from cr3scope.x86.mode import Mode, mode_of
 from cr3scope.x86.platform import Platform
 
 if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy takes longer to load than a log to judge
@@ -79,10 +80,19 @@ class Context:
     gate_of: Callable[[int], tuple[int, int] | None] | None = None
     witness: Witness = Witness.NOBODY
 
+    def asks(self, rule: Rule) -> bool:
+        """Return whether a rule may be asked: all is there that it needs, and the CPU is in a mode of its own."""
+        return self.has(rule.needs) and rule.speaks_in(self.mode)
+
     def has(self, needs: frozenset[Need]) -> bool:
         """Return whether all is there that a rule needs."""
         absent = {Need.SWITCH: self.switch is None, Need.TRACE: not self.is_told, Need.LIVE: self.gate_of is None}
         return not any(absent[need] for need in needs)
+
+    @property
+    def mode(self) -> Mode | None:
+        """Return the mode in which the switch leaves the CPU, or in which it stands; None where nobody tells."""
+        return None if self.switch is None else mode_of(self.switch.cpu)
 
     def gate(self, vector: int) -> Gate | None:
         """Return a gate of the IDT of a CPU that stands; None if it lies beyond the limit, or cannot be read."""
@@ -159,11 +169,14 @@ class Rule:
     ``needs``: without it neither is asked (a strike that is claimed always has its switch). ``logged`` looks at a death of
     which a log alone tells; a rule that has it stands in ``logged.RULES`` too. ``lint`` looks at a file that nobody has booted.
     ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
+    ``modes``: those in which its mistake can be made; whoever asks rules asks it in no other (``Context.asks``, ``spoken``), and
+    where an instruction is refused because of the mode that it enters, that mode counts. A file is of no mode.
     """
 
     id: str
     title: str
     severity: Severity
+    modes: frozenset[Mode]
     reason: str  # why it happens, and why the CPU does what it does
     shows: str  # how it looks in a log
     fix: str
@@ -174,6 +187,10 @@ class Rule:
     yields: bool = False
     logged: Callable[[LoggedDeath], Iterator[Finding]] = finds_nothing_logged
     lint: Callable[[LintedFile], Iterator[Finding]] = finds_nothing_in_file
+
+    def speaks_in(self, mode: Mode | None) -> bool:
+        """Return whether the mistake can be made in a mode; of None, which nobody knows, it may have been."""
+        return mode is None or mode in self.modes
 
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None, fix: str | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` and ``fix`` None: those of the rule."""

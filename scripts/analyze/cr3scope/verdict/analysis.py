@@ -267,7 +267,7 @@ def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Findi
     """What strikes, in order; then what else is wrong, the worst first."""
     composed = compose(context, RULES, predicted.strikes if predicted else ())
     struck = [finding for finding in composed if finding.step is not None]
-    found = [finding for rule in RULES if context.has(rule.needs) for finding in rule.check(context)]
+    found = [finding for rule in RULES if context.asks(rule) for finding in rule.check(context)]
     untold = [finding for finding in found if not _told(finding, struck)]
     # What a rule finds by itself can stop a step as well: a gate that the CPU cannot use.
     striking = sorted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from cr3scope.diagnose.logged_death import LoggedDeath
@@ -14,13 +15,21 @@ _SELECTOR = 0xFFFF & ~RPL  # what an error code has of a selector
 _LONG_WORD, _WORD = 8, 4  # bytes
 
 
+class Misreading(Enum):
+    """What is wrong between the handler's first instruction and its iret."""
+
+    CODE_LEFT = "the error code is still on the stack"
+    WORD_LEFT = "one word more is on the stack than delivery pushed"
+    WORD_TAKEN = "one word was taken off that was not there"
+    NARROW = "iret pops words of half the size"
+
+
 class MisreadFrame(NamedTuple):
-    """What iret took for CS: a word of the frame of an earlier event. ``is_left``: the error code is still on the stack; else
-    one was taken off that was not there."""
+    """What iret took for CS: a word of the frame of an ``earlier`` event, or half of one."""
 
     earlier: InterruptRecord
     refused: InterruptRecord
-    is_left: bool
+    misreading: Misreading
 
 
 def misread_frame(death: LoggedDeath) -> MisreadFrame | None:
@@ -31,15 +40,34 @@ def misread_frame(death: LoggedDeath) -> MisreadFrame | None:
             continue
         if refused.rip in (None, earlier.rip) or not refused.error_code or refused.cpu.cpl not in (0, None):
             continue
-        has_code = earlier.is_exception and earlier.vector in WITH_ERROR_CODE
-        taken = earlier.rip if has_code else earlier.cpu.flags
-        if taken is not None and taken & _SELECTOR == refused.error_code and _is_at(earlier, refused, has_code):
-            return MisreadFrame(earlier, refused, has_code)
+        misreading = _misreading(earlier, refused)
+        if misreading is not None:
+            return MisreadFrame(earlier, refused, misreading)
     return None
 
 
-def _is_at(earlier: InterruptRecord, refused: InterruptRecord, has_code: bool) -> bool:
-    """Whether RSP is where an iret with this mistake begins: at the error code, or behind the saved RIP."""
-    at_handler = rsp_at_handler(earlier)
+def _misreading(earlier: InterruptRecord, refused: InterruptRecord) -> Misreading | None:
+    """What RSP and the refused selector show together.
+
+    Which stack a frame from user mode lies on no record tells: there the selector, 14 bits of the saved RIP, stands for both.
+    """
+    if earlier.rip is None or earlier.cpu.in_long_mode is None:
+        return None
+    has_code = earlier.is_exception and earlier.vector in WITH_ERROR_CODE
     word = _LONG_WORD if earlier.cpu.in_long_mode else _WORD
-    return at_handler is not None and refused.rsp == at_handler + (0 if has_code else word)
+    left = Misreading.CODE_LEFT if has_code else Misreading.WORD_LEFT
+    at_handler = rsp_at_handler(earlier)
+    is_low_half = earlier.rip & _SELECTOR == refused.error_code
+    if at_handler is None:
+        return left if earlier.cpu.cpl and is_low_half else None
+    if refused.rsp is None:
+        return None
+    frame = at_handler + word * has_code
+    if refused.rsp == frame - word:
+        return left if is_low_half else None
+    if refused.rsp == frame and earlier.rip >> 4 * word & _SELECTOR == refused.error_code:
+        return Misreading.NARROW
+    taken = earlier.cpu.flags
+    if refused.rsp == frame + word and taken is not None and taken & _SELECTOR == refused.error_code:
+        return Misreading.WORD_TAKEN
+    return None

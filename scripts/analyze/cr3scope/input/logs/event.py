@@ -11,9 +11,10 @@ from enum import Enum
 
 from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
+from cr3scope.x86.mode import Mode
 from cr3scope.x86.word import MAX_INSTRUCTION_BYTES
 
 NO_EXCEPTION = 0xFFFF_FFFF  # `old` of an exception that is not raised while another is delivered
@@ -80,6 +81,21 @@ class RegisterDump:
         if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
             return False
         return None
+
+    @property
+    def mode(self) -> Mode | None:
+        """Return the mode of the CPU; None where nothing tells. Of long mode without CR4 the depth is taken for 4."""
+        if self.cr0 is not None and not self.cr0 & CR0_PE:
+            return Mode.REAL
+        if self.in_long_mode:
+            return Mode.LEVELS_5 if (self.cr4 or 0) & CR4_LA57 else Mode.LEVELS_4
+        if self.cr0 is None:
+            return None
+        if not self.cr0 & CR0_PG:
+            return Mode.PROTECTED
+        if self.in_long_mode is None or self.cr4 is None:
+            return None
+        return Mode.PAE if self.cr4 & CR4_PAE else Mode.BITS_32
 
     @property
     def reports_fetches(self) -> bool | None:
@@ -162,8 +178,18 @@ class InterruptRecord:
         )
 
     def may_share_cpu(self, other: InterruptRecord) -> bool:
-        """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own."""
-        return not self.task or not other.task or self.task == other.task
+        """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own.
+
+        Outside long mode a task switch gives one CPU another task register (SDM 3A, 9.3, 9.7), but leaves its GDT in force.
+        """
+        if not self.task or not other.task or self.task == other.task:
+            return True
+        return self.may_switch_tasks and other.may_switch_tasks and self.cpu.gdt == other.cpu.gdt
+
+    @property
+    def may_switch_tasks(self) -> bool:
+        """Return whether the CPU can have left its task by a switch: not in long mode, nor is one told of that may be in it."""
+        return self.cpu.in_long_mode is False and self.cpu.gdt is not None
 
     @property
     def identity(self) -> tuple[Kind, int, int | None, int | None, int | None]:
@@ -195,13 +221,17 @@ class InterruptRecord:
 
 
 def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
-    """Return the records of each CPU where task registers tell them apart; else all as one."""
-    tasks = {record.task for record in records if record.task}
-    if len(tasks) < 2:
+    """Return the records of each CPU where task registers tell them apart; else all as one.
+
+    Tasks between which one CPU may have switched are one.
+    """
+    first: dict[tuple[int, int] | None, int] = {}  # of the tasks under a GDT
+    own = [first.setdefault(one.cpu.gdt, one.task) if one.task and one.may_switch_tasks else one.task or 0 for one in records]
+    if len({task for task in own if task}) < 2:
         return [list(records)]
     groups: dict[int, list[InterruptRecord]] = {}
-    for record in records:
-        groups.setdefault(record.task or 0, []).append(record)
+    for record, task in zip(records, own):
+        groups.setdefault(task, []).append(record)
     return list(groups.values())
 
 

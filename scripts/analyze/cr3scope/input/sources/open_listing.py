@@ -20,17 +20,17 @@ _NO_PAGING = re.compile(rb"^PG disabled\r?$", re.MULTILINE)
 class _Reader(NamedTuple):
     form: Form
     grammar: Grammar
-    short: re.Pattern[bytes] | None  # a line of a 32-bit guest, where only long mode is understood
     read: Callable[[Data, str], Listing]
 
 
 _READERS = (
-    _Reader(info_tlb.FORM, info_tlb.GRAMMAR, None, info_tlb.read_info_tlb),
-    _Reader(info_tlb.FORM, info_tlb.SHORT, None, info_tlb.read_short_info_tlb),
-    _Reader(info_mem.FORM, info_mem.GRAMMAR, None, info_mem.read_info_mem),
-    _Reader(info_mem.SHORT_FORM, info_mem.SHORT, None, info_mem.read_short_info_mem),
-    _Reader(info_pg.FORM, info_pg.GRAMMAR, None, info_pg.read_info_pg),
-    _Reader(ptdump.FORM, ptdump.GRAMMAR, ptdump.SHORT, ptdump.read_ptdump),
+    _Reader(info_tlb.FORM, info_tlb.GRAMMAR, info_tlb.read_info_tlb),
+    _Reader(info_tlb.FORM, info_tlb.SHORT, info_tlb.read_short_info_tlb),
+    _Reader(info_mem.FORM, info_mem.GRAMMAR, info_mem.read_info_mem),
+    _Reader(info_mem.SHORT_FORM, info_mem.SHORT, info_mem.read_short_info_mem),
+    _Reader(info_pg.FORM, info_pg.GRAMMAR, info_pg.read_info_pg),
+    _Reader(ptdump.FORM, ptdump.GRAMMAR, ptdump.read_ptdump),
+    _Reader(ptdump.SHORT_FORM, ptdump.SHORT, ptdump.read_short_ptdump),
 )
 
 
@@ -45,11 +45,6 @@ def open_listing(data: Data, path: str) -> Listing | None:
         listing = first.read(text, path)
         others = [reader.form.name for _, reader in places if reader is not first]
         return listing.with_notes(f"the text also holds {name}: left out" for name in others)
-    for reader in _READERS:
-        if reader.short is not None and reader.short.search(head):
-            raise UnusableInput(
-                f"{path}: {reader.form.name} of a 32-bit guest: only long mode is understood"
-            )
     if _NO_PAGING.search(head):
         raise UnusableInput(f"{path}: the monitor says that paging was off: nothing is mapped")
     return None

@@ -8,6 +8,7 @@ versions the flags that are printed are those of the leaf alone. Ranges end at t
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
     Grammar,
+    Lines,
     hex_column,
     last_listing,
     matrix,
@@ -24,6 +26,7 @@ from cr3scope.input.sources.listing_text import (
 from cr3scope.paging.compare import Tells
 from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86 import entry as bits
+from cr3scope.x86.word import MASK32
 
 GRAMMAR = Grammar(
     re.compile(rb"0x[0-9a-f]{16}-0x[0-9a-f]{16}[ \t]+[0-9]+[BKMGTPE](?:[ \t]+[A-Za-z0-9]+)+"),
@@ -32,7 +35,10 @@ GRAMMAR = Grammar(
         rb"^[0-9a-fx]{0,40}[ \t]{0,40}[0-9]{0,20}[BKMGTPE ]?[ \t](?:USR )?[ \t]{0,40}(?:RW|ro)[ \t]"
     ),
 )
-SHORT = re.compile(rb"0x[0-9a-f]{8}-0x[0-9a-f]{8}[ \t]+[0-9]+[BKMGTPE]")
+SHORT = Grammar(  # of a 32-bit kernel
+    re.compile(rb"0x[0-9a-f]{8}-0x[0-9a-f]{8}[ \t]+[0-9]+[BKMGTPE](?:[ \t]+[A-Za-z0-9]+)+"),
+    GRAMMAR.broken,
+)
 SKIPPED = re.compile(rb"\.\.\. ([0-9]{1,18}) entr(?:y|ies) skipped \.\.\.")
 FORM = Form(
     "Linux' page-table dump",
@@ -45,6 +51,10 @@ FORM = Form(
         " above the leaves",
     ),
 )
+SHORT_FORM = replace(
+    FORM, name="Linux' page-table dump of a 32-bit kernel", levels=False,
+    gaps=(*FORM.gaps, "a `pmd` is a page of 2 MiB with PAE and of 4 MiB without, which the dump does not tell"),
+)  # fmt: skip
 _FIRST, _END = slice(2, 18), slice(21, 37)
 _WIDTH = 37
 _LEVELS = {b"pte": 1, b"pmd": 2, b"pud": 3, b"p4d": 4, b"pgd": 5, b"cr3": 6}
@@ -57,11 +67,28 @@ _BROKEN, _ABSENT = -1, 0
 def read_ptdump(text: Data, path: str) -> Listing:
     """Return the ranges of the last dump in the text; UnusableInput if no line is whole."""
     found = read_lines(text, GRAMMAR)
-    cells = matrix(found.lines, _WIDTH)
+    return _read(text, found, found.lines, path, FORM)
+
+
+def read_short_ptdump(text: Data, path: str) -> Listing:
+    """Return the same of a 32-bit kernel, whose addresses have 8 digits."""
+    found = read_lines(text, SHORT)
+    lines = [b"0x%b%b-0x%b%b%b" % (_HALF, line[2:10], _HALF, line[13:21], line[21:]) for line in found.lines]
+    return _read(text, found, lines, path, SHORT_FORM)
+
+
+_HALF = b"0" * 8
+_LAST_SHORT = np.uint64(MASK32)
+
+
+def _read(text: Data, found: Lines, whole: list[bytes], path: str, form: Form) -> Listing:
+    cells = matrix(whole, _WIDTH)
     first, end = hex_column(cells[:, _FIRST]), hex_column(cells[:, _END])
     chosen = last_listing(found, first)
-    lines = [found.lines[number] for number in integers(chosen.numbers)]
+    lines = [whole[number] for number in integers(chosen.numbers)]
     first, last = first[chosen.numbers], end[chosen.numbers] - np.uint64(1)
+    if form is SHORT_FORM:
+        last &= _LAST_SHORT  # the end of the last range is 0
     meaning = _meanings(lines)
     wrong = (meaning == _BROKEN) | (last < first) | ((first | last + np.uint64(1)) & _BELOW != 0)
     if wrong.all():
@@ -75,10 +102,10 @@ def read_ptdump(text: Data, path: str) -> Listing:
     kept = ~wrong & (meaning != _ABSENT)
     first, last, code = first[kept], last[kept], meaning[kept].astype(np.uint64)
     rows = Rows(
-        first, last, np.zeros_like(first), code & _RIGHTS, code >> _LEVEL_AT & np.uint64(7),
-        code >> _CACHE_AT,
+        first, last, np.zeros_like(first), code & _RIGHTS,
+        code >> _LEVEL_AT & np.uint64(7) if form.levels else np.zeros_like(first), code >> _CACHE_AT,
     )  # fmt: skip
-    return merged(FORM, rows, chosen.notes, chosen.losses)
+    return merged(form, rows, chosen.notes, chosen.losses)
 
 
 _BELOW = np.uint64(bits.PAGE_BYTES - 1)

@@ -11,6 +11,7 @@ from cr3scope.diagnose.shared.asked import compared, origin, range_finding, span
 from cr3scope.message import Fact, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, conflicting_types
 from cr3scope.model.asked.compare import Piece
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -51,6 +52,7 @@ RULE = Rule(
     id="alias-conflict",
     title="one frame has two memory types",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "PAT, PCD and PWT belong to the virtual page, so two mappings of one frame can disagree. "
         "Writes through the write-combining or uncached one need not look into the caches that "

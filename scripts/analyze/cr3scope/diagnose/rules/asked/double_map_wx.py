@@ -12,6 +12,7 @@ from cr3scope.diagnose.shared.asked import call_source, compared, origin, range_
 from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.aliases import Alias, common
 from cr3scope.model.asked.compare import Comparison, Piece
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -63,6 +64,7 @@ RULE = Rule(
     id="double-map-wx",
     title="one frame is writable and executable",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Rights belong to the virtual page, not to the frame: two mappings of one frame can be "
         "read-execute and read-write. Whoever writes through the second changes the code behind "

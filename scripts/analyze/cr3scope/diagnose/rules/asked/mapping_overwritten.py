@@ -11,6 +11,7 @@ from cr3scope.diagnose.shared.asked import compared, origin_of_call
 from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.calls import Overwrite
 from cr3scope.model.intent import CODE_ROLES, WRITTEN_ROLES, Named
+from cr3scope.x86.mode import PAGED
 
 _IDENTITY = "identity"
 
@@ -85,6 +86,7 @@ RULE = Rule(
     id="mapping-overwritten",
     title="a range was mapped over another",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Two calls wrote the same entries. The last one wins, so the first range has another "
         "frame or other rights than its caller believes. A mapper that does not look at P lets "

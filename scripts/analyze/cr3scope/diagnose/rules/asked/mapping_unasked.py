@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, first_few, range_finding, span
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -41,6 +42,7 @@ RULE = Rule(
     id="mapping-unasked",
     title="a range is mapped that nobody asked for",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "An entry has P set though no call mapped that page: a table page that was not cleared, a "
         "stray write, an index one too far, or a large page that reaches beyond its range. The "

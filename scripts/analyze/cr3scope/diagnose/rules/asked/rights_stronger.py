@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, first_few, map_call, range_finding, span
 from cr3scope.message import Message, message
 from cr3scope.model.asked.compare import Piece
+from cr3scope.x86.mode import PAGED
 
 _READ_ONLY_ROLES = frozenset({"text", "rodata", "trampoline"})
 _VERB = {"w": "written", "x": "executed", "u": "used by user code"}
@@ -59,6 +60,7 @@ RULE = Rule(
     id="rights-stronger",
     title="the tables allow more than was asked",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "An entry has R/W or U/S set, or NX clear, where the call or the ELF segment did not ask "
         "for it: a default value for all leaves, an entry changed later, or a large page that "

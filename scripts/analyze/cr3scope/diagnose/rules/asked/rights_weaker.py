@@ -16,6 +16,7 @@ from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CR0_WP
 from cr3scope.x86.entry import USER, WRITABLE
+from cr3scope.x86.mode import PAGED
 
 _NO_USER = "user code cannot use {name} at {range}"
 _NO_WRITE = "with CR0.WP set nobody can write {name} at {range}"
@@ -55,6 +56,7 @@ RULE = Rule(
     id="rights-weaker",
     title="the tables allow less than was asked",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "Every level must grant U/S and R/W, so one parent without it takes it from all pages "
         "below. The switch runs at CPL 0, where U/S=0 forbids nothing, and with CR0.WP=0 R/W=0 "

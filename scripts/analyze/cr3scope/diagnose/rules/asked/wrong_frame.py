@@ -17,6 +17,7 @@ from cr3scope.diagnose.shared.asked import (
 )
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.compare import Piece
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -56,6 +57,7 @@ RULE = Rule(
     id="wrong-frame",
     title="a page leads to the wrong frame",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "The leaf is present and has its rights, but it holds another physical address: the "
         "offset into the segment was forgotten or counted twice, p_vaddr and p_paddr were mixed "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -28,6 +29,7 @@ RULE = Rule(
     id="bss-not-zeroed",
     title="BSS is not zero",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "A PT_LOAD with p_memsz above p_filesz stands for memory that the loader clears. Pages "
         "from the firmware hold what their last owner left: AllocatePages clears nothing."

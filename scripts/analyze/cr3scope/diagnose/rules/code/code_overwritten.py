@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="code-overwritten",
     title="the code in memory is not that of the file",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "Something wrote over the image after it was loaded, or never put it there: a page allocator "
         "whose bitmap or page tables lie in what it takes for free memory, a .bss cleared too far, a "

@@ -8,6 +8,7 @@ from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -25,6 +26,7 @@ RULE = Rule(
     id="code-unmapped",
     title="a kernel segment is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Every page of every PT_LOAD segment must be mapped at its p_vaddr. A size taken from p_filesz "
         "instead of p_memsz, a count of pages rounded down, or a segment that does not begin on a page "

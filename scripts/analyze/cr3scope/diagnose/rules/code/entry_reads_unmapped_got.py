@@ -8,6 +8,7 @@ from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 
 _NEAR_ENTRY = 64
 _NULL_PAGE = 4096
@@ -50,6 +51,7 @@ RULE = Rule(
     id="entry-reads-unmapped-got",
     title="the entry code reads an address of its own that is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Code built as position independent loads addresses from a global offset table. A linker "
         "script that does not place .got, .got.plt or .data.rel.ro, or a loader that maps only the "

@@ -8,6 +8,7 @@ from cr3scope.message import Message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 from cr3scope.x86.mov_cr3 import CR0_SWITCH
 
 
@@ -37,6 +38,7 @@ RULE = Rule(
     id="identity-missing-trampoline",
     title="the code that does mov cr3 is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "mov cr3 takes effect at once, and so does the mov to CR0 that turns paging on: the next instruction is fetched "
         "through the new tables, at the address at which the loader runs. UEFI loads an image where it likes, often above the range "

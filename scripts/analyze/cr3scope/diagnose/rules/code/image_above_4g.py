@@ -11,6 +11,7 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.effective import mappings
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.word import FOUR_GIB
 
 
@@ -52,6 +53,7 @@ RULE = Rule(
     id="image-above-4g",
     title="the loader is above the identity map",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "An identity map of the first 4 GiB is not one of all memory. Firmware may load an image "
         "anywhere in RAM, on a machine with more than 4 GiB above that line; lld links PE images "

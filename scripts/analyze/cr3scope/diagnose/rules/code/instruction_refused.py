@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="instruction-refused",
     title="the CPU refuses the instruction itself",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The tables let the fetch through, and what lies there cannot be executed: no instruction, one "
         "that this CPU does not have, one whose state (SSE, AVX) nobody turned on, or one with an "

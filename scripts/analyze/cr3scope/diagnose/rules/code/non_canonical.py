@@ -15,6 +15,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.canonical import LEVELS, is_canonical, levels_of
 from cr3scope.paging.reason import Reason
+from cr3scope.x86.mode import LONG
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -50,6 +51,7 @@ RULE = Rule(
     id="non-canonical",
     title="an address is not canonical",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Bits 63:47 of an address (63:56 with 5-level paging) must be equal. An address whose sign "
         "extension was lost, by a cast through 32 or 48 bits, is refused before any table is read."

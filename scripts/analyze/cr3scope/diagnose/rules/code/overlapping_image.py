@@ -10,6 +10,7 @@ from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Origin, Span, message
 from cr3scope.model.asked.owners import Owner, collisions, owners
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -45,6 +46,7 @@ RULE = Rule(
     id="overlapping-image",
     title="two things lie in the same physical memory",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "A fixed address was used without asking the firmware for it, AllocateAddress failed and "
         "nobody looked, memory was taken from an old memory map, or a size was counted in the "

@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.misled import misled
 from cr3scope.message import Hex, Message, message
 from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
+from cr3scope.x86.mode import ALL_MODES
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
     record = death.origin
@@ -27,6 +28,7 @@ RULE = Rule(
     id="overwritten-address",
     title="an address that is text or code",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "A ret or an indirect jump took data for an address. A string that was copied beyond the end of a buffer on the stack "
         "leaves letters where a return address was; a pointer that is read once too often leaves the first bytes of "

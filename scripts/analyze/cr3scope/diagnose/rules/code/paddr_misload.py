@@ -11,6 +11,7 @@ from cr3scope.input.capture.records import Boot, LoadedRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -78,6 +79,7 @@ RULE = Rule(
     id="paddr-misload",
     title="a segment in memory differs from its file",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The segment was copied to memory that is not there, that another owner uses, or that "
         "something wrote to afterwards: AllocateAddress at p_paddr whose status nobody looked at, "

@@ -21,6 +21,7 @@ from cr3scope.model.intent import Intent
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode.calls import calls_to
+from cr3scope.x86.mode import ALL_MODES
 
 # Where linkers put an x86-64 executable without a script; its text follows the headers.
 _DEFAULTS = (("GNU ld", 0x40_0000), ("lld", 0x20_0000))
@@ -182,6 +183,7 @@ RULE = Rule(
     id="wrong-entry",
     title="the entry point is wrong",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "e_entry is 0 or the linker's default when ENTRY() names a symbol that does not exist, and "
         "points to zero bytes when the object with the entry was not linked or not loaded."

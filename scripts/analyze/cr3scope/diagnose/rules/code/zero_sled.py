@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="zero-sled",
     title="the CPU ran through zeros",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "Two zero bytes are an instruction (add [rax], al). A kernel that was never copied, "
         "or copied elsewhere, is such a sled: the CPU runs through it as long as RAX points "

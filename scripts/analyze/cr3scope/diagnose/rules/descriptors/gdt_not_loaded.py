@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
@@ -12,8 +13,9 @@ from cr3scope.input.logs.delivery import is_beyond_gdt, is_delivery
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.message import Hex, Message, message
 from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL
 from cr3scope.x86.exceptions import EXTERNAL, IN_IDT, IN_LDT, NOT_PRESENT, PROTECTION
+from cr3scope.x86.mode import PROTECTED
 
 _LEAST_LIMIT = 2 * DESCRIPTOR_BYTES - 1  # the null descriptor, and one that can be loaded
 _AT_RESET = (0, 0xFFFF)
@@ -37,7 +39,19 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
         title = message("selector {selector:02x}h is loaded, and GDTR does not lead to a GDT of the guest's", selector=selector)
     else:
         return
-    yield RULE.finding(title, proof, *wrong)
+    own = () if wrong or is_null(record.cpu.cs) or is_beyond_gdt(record.cpu.cs or 0, record.cpu) else (_IN_USE,)
+    found = RULE.finding(title, proof, *wrong, *(message(words, cs=Hex(record.cpu.cs or 0)) for words in own))
+    yield replace(found, fix=Message(_FIX_OF_EITHER)) if own else found
+
+
+def is_null(selector: int | None) -> bool:
+    return not (selector or 0) & ~RPL
+
+
+_IN_USE = "CS={cs:02x}h lies inside of it: the selector may be wrong, and the table right"
+_FIX_OF_EITHER = (
+    "Correct the selector that is loaded, if the table is as long as it should be; else the limit (size - 1) in lgdt's operand."
+)
 
 
 def _names_gdt(record: InterruptRecord) -> bool:
@@ -68,6 +82,7 @@ RULE = Rule(
     id="gdt-not-loaded",
     title="the GDT that is loaded does not hold the selector",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "A selector is an offset in the table that GDTR points to at that moment. A far jump or a load of a segment "
         "register raises #GP with the selector as its error code if the table ends before it. The operand of lgdt is "

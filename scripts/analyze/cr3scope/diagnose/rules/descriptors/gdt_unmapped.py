@@ -14,6 +14,7 @@ from cr3scope.input.logs.delivery import Why
 from cr3scope.message import Hex, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -44,6 +45,7 @@ RULE = Rule(
     id="gdt-unmapped",
     title="the GDT is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Segment registers keep their hidden parts across mov cr3, so a lost GDT stays unseen until a "
         "selector is loaded: by a far jump, by iretq, or by the gate of the first exception."

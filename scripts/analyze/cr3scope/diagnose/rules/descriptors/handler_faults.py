@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import PROTECTED
 
 RULE = Rule(
     id="handler-faults",
     title="the exception handler faults itself",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "The gates still lead to a handler, often the firmware's, but the new tables do not give it "
         "what it needs: its data is read-only or not mapped. Each exception in it calls it again, a "

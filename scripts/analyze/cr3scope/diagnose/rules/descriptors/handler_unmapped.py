@@ -12,6 +12,7 @@ from cr3scope.diagnose.shared.safety_net import severity_of
 from cr3scope.input.logs.delivery import Why, enters_handler
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -44,6 +45,7 @@ RULE = Rule(
     id="handler-unmapped",
     title="an exception handler cannot be executed",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Delivery succeeds, and the first instruction of the handler faults. That is a new exception, "
         "no double fault: it is delivered to the same handler, which faults again, without end."

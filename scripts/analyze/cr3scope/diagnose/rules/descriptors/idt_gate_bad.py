@@ -15,6 +15,7 @@ from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import GATE_BYTES
 from cr3scope.x86.exceptions import DOUBLE_FAULT, PAGE_FAULT, PROTECTION
+from cr3scope.x86.mode import PROTECTED
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -78,6 +79,7 @@ RULE = Rule(
     id="idt-gate-bad",
     title="a gate of the IDT cannot be used",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "The exception is not the killer: its gate is not present, is no gate, or names a "
         "selector that is no code segment of the GDT. Loaders that keep the firmware's IDT "

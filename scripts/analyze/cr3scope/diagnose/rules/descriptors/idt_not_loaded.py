@@ -12,6 +12,7 @@ from cr3scope.diagnose.shared.no_idt import BIOS_LIMIT, RESET_LIMIT, is_no_idt
 from cr3scope.input.logs.delivery import Why, has_no_idt
 from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import PROTECTED
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -61,6 +62,7 @@ RULE = Rule(
     id="idt-not-loaded",
     title="no IDT is loaded",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "Until somebody executes lidt, IDTR holds what the reset, the BIOS or a boot loader left there. In protected mode "
         "that is no table of gates: the first exception cannot be delivered, nor can the double fault, and the CPU "

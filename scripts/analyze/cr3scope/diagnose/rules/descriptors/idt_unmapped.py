@@ -14,6 +14,7 @@ from cr3scope.input.logs.event import Kind, RegisterDump
 from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.exceptions import DOUBLE_FAULT
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -54,6 +55,7 @@ RULE = Rule(
     id="idt-unmapped",
     title="the IDT is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "IDTR keeps its linear address across mov cr3. If the new tables do not map it, reading the "
         "gate faults, and so does reading the gate of the double fault: the CPU resets."

@@ -14,6 +14,7 @@ from cr3scope.diagnose.shared.safety_net import severity_of
 from cr3scope.input.logs.delivery import Why
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, Gate
+from cr3scope.x86.mode import PROTECTED
 
 if TYPE_CHECKING:
     from cr3scope.x86.registers import Registers
@@ -102,6 +103,7 @@ RULE = Rule(
     id="selector-mismatch",
     title="the IDT's gates name a code segment that the GDT lacks",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "A gate holds a selector, and delivery reads its descriptor from the GDT of that moment. "
         "Gates made for another GDT (08h is common, UEFI's 64-bit code segment is often 38h) name "

@@ -10,6 +10,7 @@ from cr3scope.message import Hex, message
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, GATE_BYTES, RPL, Descriptor, Gate
 from cr3scope.x86.exceptions import PROTECTION
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.word import MASK32
 
 
@@ -47,6 +48,7 @@ RULE = Rule(
     id="table-pointer-short",
     title="lgdt or lidt read a pointer of 32-bit code",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "In 64-bit code LGDT and LIDT read a limit of two bytes and a base of eight, whatever prefix they have. The pointer "
         "that 32-bit code has used has a base of four: the upper half of the base is whatever lies behind it."

@@ -9,6 +9,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import LOOKED_AT_BYTES
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import OF_FILES
 
 
 
@@ -38,6 +39,7 @@ RULE = Rule(
     id="efi-entry",
     title="the entry of the .efi file is no code",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "AddressOfEntryPoint counts from where the image is loaded. It is 0 or the beginning of another section if the linker did not "
         "find the entry's symbol (efi_main, _start), or if objcopy left out the section that holds it."

@@ -10,6 +10,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.images.efi_file import EfiFile
 from cr3scope.message import Hex, Message, Span, message
+from cr3scope.x86.mode import OF_FILES
 
 _SUBSYSTEMS = {10: "application", 11: "boot service driver", 12: "runtime driver", 13: "ROM"}
 
@@ -78,6 +79,7 @@ RULE = Rule(
     id="efi-image",
     title="the firmware cannot load the .efi file",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "LoadImage checks the headers: machine, subsystem, and that every section lies in the file and in the image. A file that was "
         "linked for another system, made by objcopy with the wrong target, edited, or cut while it was copied fails there."

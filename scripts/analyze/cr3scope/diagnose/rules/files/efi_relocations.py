@@ -9,6 +9,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.images.efi_file import EfiFile
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import OF_FILES
 
 _LOW = 1 << 20  # below it firmware gives nobody the place that he asks for
 
@@ -48,6 +49,7 @@ RULE = Rule(
     id="efi-relocations",
     title="the .efi file cannot be loaded at another address",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "Firmware loads an image where memory is free, and moves it by its table of base relocations. objcopy marks an image without "
         "a .reloc section as one that cannot be moved: it loads then at its ImageBase alone, often 0."

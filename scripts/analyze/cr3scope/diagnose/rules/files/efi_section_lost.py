@@ -13,6 +13,7 @@ from cr3scope.images.efi_file import EfiFile
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.x86.decode.instruction import can_decode, text
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import OF_FILES
 
 _MOST_PROOF = 3
 _COMPUTES = ("lea", "nop", "prefetch")
@@ -67,6 +68,7 @@ RULE = Rule(
     id="efi-section-lost",
     title="a section that the code refers to is not in the .efi file",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "objcopy with a list of -j copies these sections alone. One that the list lacks (.rodata.*, .data.rel.ro, .got, .bss with lld) "
         "leaves a hole in the image, or an image that ends too early: the code reads zeros there, or whatever lies behind."

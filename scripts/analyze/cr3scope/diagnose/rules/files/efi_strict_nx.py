@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.images.efi_file import EfiFile
 from cr3scope.message import Hex, Message, Some, message
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import OF_FILES
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -41,6 +42,7 @@ RULE = Rule(
     id="efi-strict-nx",
     title="the .efi file is not made for firmware that enforces rights",
     severity=Severity.WARNING,
+    modes=OF_FILES,
     reason=(
         "Strict firmware maps text read-only and everything else without execution. It can do so only if sections begin on pages and "
         "none is both writable and executable, and does so only to images that say IMAGE_DLLCHARACTERISTICS_NX_COMPAT; some refuse "

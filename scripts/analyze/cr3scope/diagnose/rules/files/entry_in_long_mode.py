@@ -15,6 +15,7 @@ from cr3scope.images.kernel_file import KernelFile
 from cr3scope.message import Message, message
 from cr3scope.x86.decode.instruction import can_decode, decode_all, text
 from cr3scope.x86.decode.memory_operands import REX_W
+from cr3scope.x86.mode import OF_FILES
 
 _LOOKED_AT = 6  # instructions
 _BYTES = 64
@@ -60,6 +61,7 @@ RULE = Rule(
     id="entry-in-long-mode",
     title="the loader enters 64-bit code in 32-bit mode",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "Multiboot and Multiboot2 leave the CPU in protected mode with 32-bit segments and no paging, also where the ELF file has 64 "
         "bits. There each REX prefix is an instruction of its own (48h: dec eax), and the rest another one than was meant."

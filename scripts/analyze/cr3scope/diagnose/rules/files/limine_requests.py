@@ -12,6 +12,7 @@ from cr3scope.diagnose.shared.file_place import placed
 from cr3scope.images.kernel_file import KernelFile
 from cr3scope.images.protocols.limine import ALIGNMENT, Limine, Request
 from cr3scope.message import Hex, Message, Some, message
+from cr3scope.x86.mode import OF_FILES
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -53,6 +54,7 @@ RULE = Rule(
     id="limine-requests",
     title="a Limine loader does not see a request, or refuses it",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "Limine looks through the loaded image in steps of 8 bytes, between the last start marker and the first end marker. A request "
         "anywhere else is left alone: its response stays NULL, and the kernel reads through a null pointer. Two of the same are refused."

@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import OF_FILES
 
 _BOOT_FLAG = 0xAA55
 _FIRST_VERSION = 0x200
@@ -42,6 +43,7 @@ RULE = Rule(
     id="linux-header",
     title="the header for Linux' boot protocol contradicts the file",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "A loader copies setup_sects + 1 sectors as set-up code and syssize paragraphs behind them as the kernel, to an address that "
         "the header names. A file that was cut on its way, or a header that was written by hand, has it copy what is not there."

@@ -13,6 +13,7 @@ from cr3scope.diagnose.shared.file_place import called
 from cr3scope.images.kernel_file import KernelFile, Load
 from cr3scope.images.protocols.limine import LOWEST
 from cr3scope.message import Hex, Message, Span, message
+from cr3scope.x86.mode import OF_FILES
 from cr3scope.x86.word import FOUR_GIB
 
 _DEVICES = Span(0xA_0000, 0xF_FFFF)  # display memory and the firmware's ROM, in every PC
@@ -70,6 +71,7 @@ RULE = Rule(
     id="load-address",
     title="the file cannot be loaded where it wants to lie",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "A Multiboot loader copies each segment to p_paddr, without paging. The linker makes that equal to p_vaddr unless the script "
         "says AT(..): a kernel that is linked high is then to be loaded at 2 GiB or above, where small machines have no RAM. Limine "

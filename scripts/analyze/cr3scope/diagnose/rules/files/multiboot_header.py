@@ -10,6 +10,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.images.protocols.multiboot import Multiboot, Tag
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import OF_FILES
 
 _NAMES = {1: "Multiboot", 2: "Multiboot2"}
 _KNOWN_1 = 0x7  # of the flags that a loader must not ignore
@@ -120,6 +121,7 @@ RULE = Rule(
     id="multiboot-header",
     title="the Multiboot header is not where or not what loaders look for",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "A loader looks for the header in the first 8,192 bytes of the file (Multiboot2: 32,768), at multiples of 4 (8) bytes, and "
         "believes it only if its first words add up to 0. A linker puts the section with it behind .text or a build id's note unless "

@@ -13,6 +13,7 @@ from cr3scope.diagnose.shared.file_place import called
 from cr3scope.images.kernel_file import KernelFile, Load
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import OF_FILES
 from cr3scope.x86.word import MASK64
 
 
@@ -71,6 +72,7 @@ RULE = Rule(
     id="segment-layout",
     title="a segment of the file cannot be laid out as it says",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "A loader copies p_filesz bytes from p_offset to p_vaddr (or p_paddr) and clears the rest up to p_memsz. Sizes, places "
         "and alignments that contradict each other, or segments one over the other, leave other bytes in memory than were linked: "

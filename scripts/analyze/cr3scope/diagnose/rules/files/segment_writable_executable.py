@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import called
 from cr3scope.images.elf_twin import PF_W, PF_X
 from cr3scope.message import Some, message
+from cr3scope.x86.mode import OF_FILES
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -25,6 +26,7 @@ RULE = Rule(
     id="segment-writable-executable",
     title="a segment of the file is writable and executable",
     severity=Severity.WARNING,
+    modes=OF_FILES,
     reason=(
         "A loader that maps each segment with its rights maps this one so that a stray write changes code, and code can be "
         "executed that was data. GNU ld puts text and data into one segment where a script names no PHDRS and no page alignment "

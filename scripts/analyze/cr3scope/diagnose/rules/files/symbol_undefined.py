@@ -9,6 +9,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.entry_symbol import missing_entry
 from cr3scope.message import Message, Some, message
+from cr3scope.x86.mode import OF_FILES
 
 _DEFAULT_ENTRY = "_start"
 
@@ -31,6 +32,7 @@ RULE = Rule(
     id="symbol-undefined",
     title="a symbol is used that no linked file defines",
     severity=Severity.ERROR,
+    modes=OF_FILES,
     reason=(
         "With -shared, as UEFI programs are linked with gnu-efi, or with --unresolved-symbols the linker leaves a missing symbol to a "
         "dynamic linker. Nothing that boots has one: the call goes to address 0, or through a word of the GOT that is 0."

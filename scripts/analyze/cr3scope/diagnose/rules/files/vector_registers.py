@@ -11,6 +11,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import line_of, placed
 from cr3scope.images.kernel_file import KernelFile
 from cr3scope.message import Message, Some, message
+from cr3scope.x86.mode import OF_FILES
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -45,6 +46,7 @@ RULE = Rule(
     id="vector-registers",
     title="the kernel's code uses SSE, and does not provide for it",
     severity=Severity.WARNING,
+    modes=OF_FILES,
     reason=(
         "For x86-64 compilers use SSE everywhere: to copy structures, to clear arrays. At CPL 0 that needs CR4.OSFXSR (and OSXSAVE with "
         "XCR0 for AVX), else it is a #UD; and an interrupt handler that was compiled the same way overwrites XMM registers of the code "

@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.input.capture.records import MemoryDescriptor
 from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.message import Fact, Hex, Message, Span, message
+from cr3scope.x86.mode import ALL_MODES
 
 # EFI_MEMORY_TYPE (UEFI 2.10, 7.2.1): 0..15 are defined, OEMs begin at 70000000h.
 _LAST_DEFINED, _FIRST_OEM = 15, 0x7000_0000
@@ -86,6 +87,7 @@ RULE = Rule(
     id="descriptor-stride",
     title="the memory map was walked with the wrong stride",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "Firmware may make its descriptors larger than the struct of the headers, and does: 48 "
         "bytes where sizeof says 40. A walk in steps of sizeof reads the fields of all later ones "

@@ -11,6 +11,7 @@ from cr3scope.message import Hex, Message, Span, Vector, message
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 
 _MOST_IMAGE_PAGES = 4096  # of one image
@@ -68,6 +69,7 @@ RULE = Rule(
     id="firmware-strict-nx",
     title="the firmware forbids execution of code that the loader runs",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Strict firmware maps EfiLoaderData, boot-services data and the stack with NX. A "
         "trampoline copied to pages of that type, a kernel's stub called before the switch, or an "

@@ -19,6 +19,7 @@ from cr3scope.paging.walk import PageFault, Reason, access, walk
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -103,6 +104,7 @@ RULE = Rule(
     id="firmware-tables-readonly",
     title="the firmware's live page tables are written to",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Firmware write-protects its own page tables and runs with CR0.WP=1, so that a supervisor "
         "write to them faults like any other. Loaders that only add a mapping to what CR3 holds "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="nothing-booted",
     title="nothing was booted",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "UEFI starts \\EFI\\BOOT\\BOOTX64.EFI of a FAT file system on a medium that is attached. "
         "Where it finds none it tries the network and then shows its shell or its menu: none of "

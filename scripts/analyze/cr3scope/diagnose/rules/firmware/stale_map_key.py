@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import LONG
 
 _ERROR = 1 << 63
 # EFI_STATUS (UEFI 2.10, appendix D), without the bit that marks an error.
@@ -44,6 +45,7 @@ RULE = Rule(
     id="stale-map-key",
     title="ExitBootServices failed and was taken for done",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "The map key names one state of the memory map. Any allocation, and any print that "
         "allocates, between GetMemoryMap and ExitBootServices makes it stale, and the call fails "

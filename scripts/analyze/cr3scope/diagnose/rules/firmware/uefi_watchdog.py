@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Message
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -28,6 +29,7 @@ RULE = Rule(
     id="uefi-watchdog",
     title="the firmware's watchdog may have reset the machine",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "The boot manager arms a watchdog of five minutes before it starts a loader. A loader that "
         "waits for a key, a debugger or a slow device, or that hangs without leaving the firmware, "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Message, Some, message
+from cr3scope.x86.mode import LONG
 
 _MOST_SERVICES = 6
 
@@ -27,6 +28,7 @@ RULE = Rule(
     id="use-after-exit",
     title="the firmware is called after ExitBootServices",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "ExitBootServices ends every boot service and every protocol, the console among them. Its "
         "code and data are free memory from then on; the pointers in the system table still look "

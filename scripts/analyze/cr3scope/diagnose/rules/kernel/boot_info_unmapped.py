@@ -8,6 +8,7 @@ from cr3scope.message import Hex, message
 from cr3scope.model.intent import HANDED_OVER_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -25,6 +26,7 @@ RULE = Rule(
     id="boot-info-unmapped",
     title="something handed to the kernel is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "The boot information, the memory map and the initrd are pointers into the loader's world. "
         "Unless the new tables map them, the kernel's first look at them faults."

@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
 from cr3scope.message import message
+from cr3scope.x86.mode import PAGED
 
 _CACHED = ("wb", "wt", "wp")
 
@@ -42,6 +43,7 @@ RULE = Rule(
     id="framebuffer-cached",
     title="the frame buffer is mapped with a cached type",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "A frame buffer is read by the display without looking into the CPU's caches. Write-back "
         "pixels stay there until the line is evicted. Where the firmware's MTRRs say uncached, "

@@ -7,6 +7,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -24,6 +25,7 @@ RULE = Rule(
     id="framebuffer-unmapped",
     title="the frame buffer is not mapped writable",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "The frame buffer is a device's memory, often above 4 GiB and outside the firmware's memory map. "
         "Its size is pitch times height, not width times height."

@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.last_seen import last_seen
 from cr3scope.message import Message
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ RULE = Rule(
     id="hang-hlt",
     title="halted with interrupts off",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "hlt ends with an interrupt. With RFLAGS.IF=0 only an NMI or an SMI is left, and "
         "neither comes. Kernels stop so on purpose after a panic; else the cli before it is "

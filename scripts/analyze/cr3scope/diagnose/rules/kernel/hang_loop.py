@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.shared.last_seen import last_seen
 from cr3scope.message import Hex, message
 from cr3scope.x86.ending import Ending
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -32,6 +33,7 @@ RULE = Rule(
     id="hang-loop",
     title="a tight loop that nothing ends",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The CPU stays within a few bytes of code, and no interrupt comes, because RFLAGS.IF=0 or "
         "because every source is masked: a wait for a flag, a lock or a device that will not "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -29,6 +30,7 @@ RULE = Rule(
     id="kernel-check-failed",
     title="a check of the kernel failed",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The kernel tests what it was handed: rights by provoking faults, BSS for zeroes, stacks, "
         "checksums, the recursive window. The failing check says what differs."

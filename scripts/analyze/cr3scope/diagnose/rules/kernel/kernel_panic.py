@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="kernel-panic",
     title="the kernel panicked",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The kernel lives, runs in its own tables, and found that it cannot go on. The switch is behind "
         "it: page tables are to blame only if its message says so."

@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.witness import Witness
 from cr3scope.message import Message, message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def is_unheard(context: Context) -> bool:
@@ -40,6 +41,7 @@ RULE = Rule(
     id="kernel-silent",
     title="nothing was heard of the kernel",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The trace promises another section, and it is missing or not closed: the machine hung or "
         "restarted after the switch, or the capture was cut."

@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.exceptions import DOUBLE_FAULT
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -25,6 +26,7 @@ RULE = Rule(
     id="double-fault-stack",
     title="the double fault has no stack of its own",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "The usual cause of a double fault is a stack that cannot be pushed to. Its handler is entered on that same stack, unless "
         "its gate names another by its IST field: then the third fault resets the machine, and nothing is reported."

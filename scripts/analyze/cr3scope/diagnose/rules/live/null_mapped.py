@@ -11,6 +11,7 @@ from cr3scope.message import Hex, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -32,6 +33,7 @@ RULE = Rule(
     id="null-mapped",
     title="address 0 is mapped",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "The loader's identity map is still there, though the kernel runs high: a null pointer reads and writes physical address 0, "
         "and a call through one executes what lies there, instead of a page fault at the mistake."

@@ -11,6 +11,7 @@ from cr3scope.diagnose.shared.user_writable import Window, user_windows
 from cr3scope.message import Hex, Message, Some, message
 from cr3scope.paging.walk import walk
 from cr3scope.x86.entry import PAGE_FRAME
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -46,6 +47,7 @@ RULE = Rule(
     id="tables-user-writable",
     title="user code can write the kernel's tables or its code",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "U and R/W stand in every entry down to a page that holds a table, the IDT, the GDT or the kernel's code. Any program in "
         "ring 3 can then change them: by mistake, or to become the kernel. Mostly all entries got the flags 7 (P, R/W, U)."

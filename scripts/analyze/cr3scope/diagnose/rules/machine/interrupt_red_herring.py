@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="interrupt-red-herring",
     title="timer interrupts in the log are not the cause",
     severity=Severity.NOTE,
+    modes=ALL_MODES,
     reason=(
         "While the firmware runs, its timer ticks, and QEMU's log records each tick as an "
         "exception record with a vector above 1Fh: dozens before ExitBootServices, in every boot "

@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.input.logs.event import InterruptRecord, Kind
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.exceptions import NAMES
+from cr3scope.x86.mode import PROTECTED
 
 _LINES = 8  # of each of the two PICs
 _FIRST, _SECOND = 0x08, 0x70  # their vectors as the BIOS has them
@@ -46,6 +47,7 @@ RULE = Rule(
     id="pic-not-remapped",
     title="the PIC sends interrupts to the CPU's exceptions",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "The BIOS maps IRQ 0 to 7 to vectors 08h to 0Fh, and IRQ 8 to 15 to 70h to 77h. In protected mode the former are "
         "exceptions of the CPU: the timer looks like a double fault, without the error code that its handler takes off."

@@ -12,6 +12,7 @@ from cr3scope.model.plan import strike
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
+from cr3scope.x86.mode import LONG
 
 _OK = "ok"
 
@@ -60,6 +61,7 @@ RULE = Rule(
     id="preflight-disagrees",
     title="preflight and model disagree",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "The loader walks its plan by its own code, the analyzer by another, over a dump. A difference "
         "means that the tables changed between preflight and dump, or that one walker is wrong."

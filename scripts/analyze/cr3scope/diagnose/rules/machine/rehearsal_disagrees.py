@@ -10,6 +10,7 @@ from cr3scope.message import Fact, message
 from cr3scope.model.rehearsed import RehearsedStep, rehearsed, unfinished
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86.access import AccessKind, Fault
+from cr3scope.x86.mode import LONG
 
 _WENT_THROUGH = "it went through"
 
@@ -43,6 +44,7 @@ RULE = Rule(
     id="rehearsal-disagrees",
     title="the CPU itself and the model disagree",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "In a rehearsal the CPU makes the planned accesses under the new root, before the switch. Where it does another thing than the "
         "manual says of these tables, it is the CPU that will run the kernel: a hypervisor that hides a feature or has fewer address "

@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.diagnose.witness import Witness
 from cr3scope.message import Message, message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -28,6 +29,7 @@ RULE = Rule(
     id="restarted",
     title="the machine restarted after the switch",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "A triple fault resets the machine, and without -no-reboot the firmware starts again: the "
         "capture then holds several boots, none of which reached the kernel's summary."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="serial-absent",
     title="the serial port that is waited for does not exist",
     severity=Severity.WARNING,
+    modes=ALL_MODES,
     reason=(
         "Where no device answers, a port reads FFh, on some chipsets 00h. A loop that waits for "
         "`transmitter empty` (bit 5 of the line status) ends at once with FFh, and nothing is ever "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Fact, Message, message
+from cr3scope.x86.mode import ALL_MODES
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ RULE = Rule(
     id="unexplained-fault",
     title="the machine and the model disagree",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "The first exception that was seen is not the one foreseen. Either the kernel went beyond its "
         "plan (then the fault is its own, and the switch is not to blame), or the model is wrong."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import ALL_MODES
 
 RULE = Rule(
     id="watchdog-reset",
     title="the machine's watchdog ran out",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "A watchdog device (i6300esb, iTCO, ib700) was armed, by the firmware or by the guest, and "
         "was not fed in time: the guest hangs, or took over a machine whose watchdog it does not "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -23,6 +24,7 @@ RULE = Rule(
     id="ap-code-overwritten",
     title="the code of the other CPUs was overwritten",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Memory below 1 MiB is used by many: firmware, its interrupt vectors and its data, option ROMs, a second "
         "trampoline. What was not allocated, or was copied too early, holds other bytes by the time a CPU runs "

@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.entry import PAGE_FRAME
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.word import FOUR_GIB, MASK32
 
 
@@ -29,6 +30,7 @@ RULE = Rule(
     id="ap-cr3-truncated",
     title="the other CPUs load half of CR3",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "A CPU that was just started turns paging on in 32-bit code. A mov to CR3 there loads 32 bits: of a top "
         "table above 4 GiB the lower half of its address, and whatever lies there is read as a top table."

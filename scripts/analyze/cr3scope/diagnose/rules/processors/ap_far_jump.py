@@ -12,6 +12,7 @@ from cr3scope.model.follow.segment_load import outside
 from cr3scope.model.role import Role
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -48,6 +49,7 @@ RULE = Rule(
     id="ap-far-jump",
     title="a far jump of the other CPUs names the wrong segment",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "The mode that code is decoded in is that of its segment: after CR0.PE a far jump to a 32-bit code "
         "segment leaves 16-bit code, after CR0.PG one to a segment with L (and without D) enters 64-bit code. A "

@@ -15,6 +15,7 @@ from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG
 from cr3scope.x86.exceptions import PROTECTION
+from cr3scope.x86.mode import PROTECTED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -66,6 +67,7 @@ RULE = Rule(
     id="ap-gdt-pointer",
     title="the GDT pointer of the other CPUs is wrong",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "LGDT takes a linear address. In real mode an assembler knows an offset from the segment's start instead, "
         "and the segment of a CPU that was just started begins at vector << 12: the two differ by that much, "

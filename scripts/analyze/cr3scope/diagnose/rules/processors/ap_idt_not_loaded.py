@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
-from cr3scope.message import Hex, message
+from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -17,13 +18,15 @@ def _check(context: Context) -> Iterator[Finding]:
     yield RULE.finding(
         message("the other CPUs come to 64-bit code without having loaded an IDT"),
         message("IDTR is what INIT leaves: base 0, limit FFFFh; their way is known up to {rip}", rip=Hex(start.last.rip)),
+        Message("what runs behind that may still load one: until then each exception there is a triple fault"),
     )
 
 
 RULE = Rule(
     id="ap-idt-not-loaded",
     title="the other CPUs have no IDT",
-    severity=Severity.WARNING,
+    severity=Severity.NOTE,
+    modes=LONG,
     reason=(
         "IDTR is a register of each CPU; INIT sets its base to 0 and its limit to FFFFh. Until LIDT the gates are "
         "whatever lies from address 0 on: the first exception, even one that the kernel handles on the boot CPU, "

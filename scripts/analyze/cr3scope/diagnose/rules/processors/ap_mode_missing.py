@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.cpu_state import CR4_PAE, EFER_LME, PagingMode
+from cr3scope.x86.mode import LONG
 
 
 _OURS = (PagingMode.LEVELS_4, PagingMode.LEVELS_5)
@@ -38,6 +39,7 @@ RULE = Rule(
     id="ap-mode-missing",
     title="the other CPUs do not enter long mode",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Each CPU has CR4 and EFER of its own, and starts with both clear. CR0.PG means long mode only if CR4.PAE "
         "and EFER.LME are set before; with LME alone the mov to CR0 is #GP, with PAE alone the top table is read "

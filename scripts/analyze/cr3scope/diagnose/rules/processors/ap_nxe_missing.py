@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.reason import Reason
 from cr3scope.x86.entry import NO_EXECUTE
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -44,6 +45,7 @@ RULE = Rule(
     id="ap-nxe-missing",
     title="EFER.NXE is set on the boot CPU alone",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "EFER is a register of each CPU, clear after INIT. Bit 63 of an entry is reserved until NXE is set there: "
         "tables that the boot CPU uses refuse every access through an entry with NX."

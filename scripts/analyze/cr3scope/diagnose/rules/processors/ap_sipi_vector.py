@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -26,6 +27,7 @@ RULE = Rule(
     id="ap-sipi-vector",
     title="the start-up interrupt names another page",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "The low eight bits of a start-up interrupt are the number of the 4 KiB page below 1 MiB at which the CPU "
         "begins: CS:IP = (vector << 8):0. Whatever lies in that page is run as 16-bit code."

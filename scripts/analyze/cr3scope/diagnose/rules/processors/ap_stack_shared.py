@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.diagnose.shared.numbered_stacks import numbered_stacks
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.word import MASK64
 
 
@@ -37,6 +38,7 @@ RULE = Rule(
     id="ap-stack-shared",
     title="two CPUs share a stack",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Each CPU pushes return addresses and locals by its own RSP. Two of them in one range overwrite each "
         "other's as soon as both run."

@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.walk import PageFault, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 from cr3scope.x86.word import MASK64, QWORD
 
@@ -36,6 +37,7 @@ RULE = Rule(
     id="ap-stack-unmapped",
     title="the stack of another CPU is not mapped",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "A stack grows down from its top. A CPU that is given its lowest address, or the top of a stack that the "
         "tables do not have, faults at its first push; where its TSS is not loaded yet no handler can run either."

@@ -19,6 +19,7 @@ from cr3scope.diagnose.rules.processors import (
     ap_trampoline_unmapped,
 )
 from cr3scope.paging.reason import Reason
+from cr3scope.x86.mode import LONG
 
 
 _NARROW = (ap_gdt_pointer, ap_far_jump, ap_mode_missing, ap_cr3_truncated, ap_nxe_missing, ap_trampoline_unmapped)
@@ -47,6 +48,7 @@ RULE = Rule(
     id="ap-start-refused",
     title="an exception stops the other CPUs on their way",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "A CPU that was just started has no IDT until its code loads one: whatever it raises on the way through "
         "real, protected and long mode is a triple fault. The code that the trace holds was followed from its "

@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.cpu_state import CR0_WP, CR4_LA57, CR4_PKE, CR4_PKS, CR4_SMAP, CR4_SMEP
+from cr3scope.x86.mode import LONG
 
 
 _CR4 = {CR4_LA57: "LA57", CR4_SMEP: "SMEP", CR4_SMAP: "SMAP", CR4_PKE: "PKE", CR4_PKS: "PKS"}
@@ -37,6 +38,7 @@ RULE = Rule(
     id="ap-state-differs",
     title="the other CPUs hold the same tables to other rules",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "CR0.WP, CR4.SMEP and SMAP decide what a supervisor may do with a page, CR4.LA57 how deep the tables are. "
         "Each CPU has its own, clear after INIT: a kernel that relies on a fault does not get it on a CPU where "

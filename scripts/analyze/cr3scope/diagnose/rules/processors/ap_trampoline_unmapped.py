@@ -11,6 +11,7 @@ from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 
 
@@ -36,6 +37,7 @@ RULE = Rule(
     id="ap-trampoline-unmapped",
     title="the other CPUs' code is not mapped at its own address",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "The instruction behind the one that sets CR0.PG is fetched through the tables, from the linear address "
         "that was a physical one before. The page below 1 MiB in which a CPU starts must therefore be mapped at "

@@ -8,6 +8,7 @@ from cr3scope.diagnose.shared.refusal import refusal
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 
 NO_MEND = Message("no change of the tables is known to mend this")
 _TITLES = {
@@ -30,6 +31,7 @@ RULE = Rule(
     id="access-fault",
     title="an access that the tables refuse",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Something that will be accessed, or that the loader asked for by name, is not mapped with "
         "the rights that the access needs. No narrower rule knows the cause."

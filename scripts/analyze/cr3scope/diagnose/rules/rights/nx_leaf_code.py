@@ -7,6 +7,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import WITH_NX
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -27,6 +28,7 @@ RULE = Rule(
     id="nx-leaf-code",
     title="code mapped no-execute",
     severity=Severity.ERROR,
+    modes=WITH_NX,
     reason=(
         "The leaf entry of a page that holds code has NX (bit 63) set. Often PF_X of the ELF segment "
         "was read the wrong way round, or the rights of a neighbour in the same page won."

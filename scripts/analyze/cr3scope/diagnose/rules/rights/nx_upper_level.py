@@ -7,6 +7,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import WITH_NX
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -22,6 +23,7 @@ RULE = Rule(
     id="nx-upper-level",
     title="NX in an upper-level entry",
     severity=Severity.ERROR,
+    modes=WITH_NX,
     reason=(
         "Execution is allowed only if NX (bit 63) is clear in every entry of the walk. NX in a PML5, "
         "PML4, PDPT or PD entry, set perhaps to protect the tables themselves, takes execution from "

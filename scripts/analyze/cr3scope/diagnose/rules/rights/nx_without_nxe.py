@@ -15,6 +15,7 @@ from cr3scope.paging.reason import Reason
 from cr3scope.x86.cpu_state import CR4_PAE, EFER_NXE
 from cr3scope.x86.entry import NO_EXECUTE
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_RESERVED
+from cr3scope.x86.mode import WITH_NX
 from cr3scope.x86.names import covered
 
 
@@ -87,6 +88,7 @@ RULE = Rule(
     id="nx-without-nxe",
     title="NX in the tables, EFER.NXE clear",
     severity=Severity.ERROR,
+    modes=WITH_NX,
     reason=(
         "Bit 63 of an entry means no-execute only while EFER.NXE is set. Until then it is reserved "
         "at every level, so that any access through such an entry faults, reads and writes too. "

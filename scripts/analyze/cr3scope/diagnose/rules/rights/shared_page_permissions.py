@@ -16,6 +16,7 @@ from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import PAGE_BYTES
+from cr3scope.x86.mode import PAGED
 
 _LETTER = {AccessKind.FETCH: "x", AccessKind.WRITE: "w"}
 
@@ -98,6 +99,7 @@ RULE = Rule(
     id="shared-page-permissions",
     title="two segments with different rights share a page",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Rights are per page. Where one PT_LOAD ends and the next begins inside one page, or a "
         "range is rounded out to pages, one leaf serves both, and the call that came last "

@@ -17,6 +17,7 @@ from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
 from cr3scope.paging.walk import Reason, Walk, walk
 from cr3scope.x86.cpu_state import CR4_SMAP, CR4_SMEP
 from cr3scope.x86.entry import USER
+from cr3scope.x86.mode import PAGED
 
 _TITLES = {
     Reason.SMEP: "{virt} is a user page, which SMEP forbids the kernel to execute",
@@ -77,6 +78,7 @@ RULE = Rule(
     id="smep-smap-user-bit",
     title="kernel pages are user pages",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "A page is a user page if U is set at every level. With CR4.SMEP the kernel cannot execute "
         "such a page, with CR4.SMAP it can read or write it only while RFLAGS.AC is set, and "

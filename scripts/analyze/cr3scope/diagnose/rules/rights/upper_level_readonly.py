@@ -7,6 +7,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(_context: Context, strike: Strike) -> Claim | None:
@@ -20,6 +21,7 @@ RULE = Rule(
     id="upper-level-readonly",
     title="an upper-level entry is read-only",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "A page is writable only if R/W (bit 1) is set in every entry of the walk. A parent created "
         "with the rights of its first, read-only child takes write access from all later ones."

@@ -12,6 +12,7 @@ from cr3scope.message import Message, Span, message
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import USER, level_bytes
+from cr3scope.x86.mode import PAGED
 from cr3scope.x86.names import covered
 
 _LEFT_OUT = "whether all that was mapped for user mode can be used there"
@@ -59,6 +60,7 @@ RULE = Rule(
     id="upper-level-supervisor",
     title="user pages under a supervisor entry",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "User mode may use a page only if U is set at every level. A loader or kernel that sets it "
         "in the leaf alone, and leaves P and W in the tables above, gets a supervisor page."

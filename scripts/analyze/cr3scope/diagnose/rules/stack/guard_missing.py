@@ -11,6 +11,7 @@ from cr3scope.model.granted import granted_by
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -41,6 +42,7 @@ RULE = Rule(
     id="guard-missing",
     title="a guard page is mapped",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "The page below a stack is left out on purpose, so that an overflow faults at once. A range "
         "that was mapped one page too long, or by a large page, covers it."

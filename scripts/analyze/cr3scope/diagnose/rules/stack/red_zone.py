@@ -10,6 +10,7 @@ from cr3scope.diagnose.linted_file import LintedFile
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import line_of, placed
 from cr3scope.message import Message, Some, message
+from cr3scope.x86.mode import OF_FILES
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ RULE = Rule(
     id="red-zone",
     title="kernel code uses the red zone",
     severity=Severity.WARNING,
+    modes=OF_FILES,
     reason=(
         "The System V convention lets a leaf function keep its variables in the 128 bytes below "
         "RSP. An exception or interrupt at CPL 0 pushes its frame right there, unless its gate has "

@@ -13,6 +13,7 @@ from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.happened import Happened
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.exceptions import FRAME_REACH
+from cr3scope.x86.mode import PROTECTED
 
 _WIDTHS = (1 << 64, 1 << 32)  # below address 0 of either mode
 
@@ -49,6 +50,7 @@ RULE = Rule(
     id="ring0-stack-missing",
     title="there is no stack for ring 0",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "An interrupt or exception in user mode is taken on the stack that the TSS names (RSP0 or ESP0; of a gate with an IST, "
         "that one), since the user's own cannot be trusted. Without ltr, with a field that nobody filled in, or with a stack "

@@ -11,6 +11,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PROTECTED
 from cr3scope.x86.word import QWORD
 
 _ALIGNMENT = 16
@@ -81,6 +82,7 @@ RULE = Rule(
     id="stack-misaligned",
     title="the stack is not aligned for a C entry",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "At the first instruction of a C function RSP + 8 is a multiple of 16: the caller aligned "
         "the stack, the call pushed 8 bytes. Compilers rely on it for movaps, which raises #GP(0) "

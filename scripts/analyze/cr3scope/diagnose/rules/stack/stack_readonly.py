@@ -13,6 +13,7 @@ from cr3scope.message import Hex, message
 from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reason import Reason
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -36,6 +37,7 @@ RULE = Rule(
     id="stack-readonly",
     title="the stack is read-only",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "With CR0.WP set, as UEFI firmware leaves it, a supervisor write to a page without R/W faults. "
         "A push on such a stack faults, and so does the push of the exception's frame."

@@ -8,6 +8,7 @@ from cr3scope.message import Hex, message
 from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import PAGED
 
 _PUSHES = 4096  # a push just below RSP, and the pushes that follow it
 
@@ -39,6 +40,7 @@ RULE = Rule(
     id="stack-top-wrong",
     title="RSP points beside the stack",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "The stack grows down: RSP starts one past the last byte. Given the lowest address instead, or "
         "an address a page too high, the first push goes to the guard page or to the next stack's."

@@ -13,6 +13,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.stack_roles import STACK_ROLES
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.reason import Reason
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -49,6 +50,7 @@ RULE = Rule(
     id="stack-unmapped",
     title="the stack is not mapped",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "The first push or call after the switch writes below RSP through the new tables. If that "
         "faults, the exception's own frame cannot be pushed either: a double fault, and without an "

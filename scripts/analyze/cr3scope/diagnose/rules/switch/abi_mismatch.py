@@ -10,6 +10,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike, Target
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 
 _OTHERS = ("rcx", "rdx", "rsi", "rax")  # the Microsoft convention's first two, then what is left
 _STRUCTURE_BYTES = 4096  # fields of the structure that RDI should point to
@@ -64,6 +65,7 @@ RULE = Rule(
     id="abi-mismatch",
     title="the boot info is in the wrong register",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "A UEFI program is compiled for the Microsoft convention: arguments in RCX, RDX, R8, R9. A "
         "kernel is compiled for System V: RDI, RSI, RDX, RCX. A call through a plain function "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.word import FOUR_GIB
 
 
@@ -31,6 +32,7 @@ RULE = Rule(
     id="ap-state",
     title="an application processor cannot load this CR3",
     severity=Severity.NOTE,
+    modes=LONG,
     reason=(
         "After INIT-SIPI a CPU is in real mode with EFER and CR0.WP clear. Its trampoline enables "
         "paging from 32-bit code, where mov cr3 takes 32 bits; bit 63 of an entry is reserved "

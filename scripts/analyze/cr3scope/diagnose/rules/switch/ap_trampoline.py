@@ -11,6 +11,7 @@ from cr3scope.target.standstill import Look, Registers, by_cpu
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PE
+from cr3scope.x86.mode import REAL
 
 _LOOKED_AT = 16  # bytes of code
 _SENT = Message("a start-up interrupt with vector n sends a CPU to n << 12, in real mode")
@@ -45,6 +46,7 @@ RULE = Rule(
     id="ap-trampoline",
     title="a CPU died, or runs astray, in real mode",
     severity=Severity.ERROR,
+    modes=REAL,
     reason=(
         "A CPU that is woken by INIT and SIPI starts in real mode, in the page below 1 MiB that the "
         "SIPI names, with nothing set up. An exception there finds no IDT that fits, and its triple "

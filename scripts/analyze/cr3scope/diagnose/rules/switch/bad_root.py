@@ -8,6 +8,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -43,6 +44,7 @@ RULE = Rule(
     id="bad-root",
     title="CR3 is not the top table",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Whatever CR3 points to is read as a top table. Given a lower table, a pointer to a pointer, or "
         "the address of a variable, the walk finds entries that mean something else, or nothing."

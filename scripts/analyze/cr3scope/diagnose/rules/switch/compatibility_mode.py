@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import LONG
 
 RULE = Rule(
     id="compatibility-mode",
     title="64-bit code runs in compatibility mode",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "The mov to CR0 that sets PG activates long mode, but the code segment stays what it was: until a far jump, a far "
         "return or iret loads a CS whose descriptor has L=1 and D=0, instructions are decoded as 32-bit ones. REX prefixes "

@@ -12,6 +12,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CR4_PAE, CR4_PCIDE
 from cr3scope.x86.entry import CACHE_DISABLE, PAGE_OFFSET, PRESENT, WRITE_THROUGH
 from cr3scope.x86.exceptions import PAGE_FAULT
+from cr3scope.x86.mode import PAGED
 
 _FLAGS = WRITE_THROUGH | CACHE_DISABLE  # bits 4:3, as in an entry
 _PAE_OFFSET = 0x1F  # outside long mode, with CR4.PAE (SDM 3A, table 5-7)
@@ -77,6 +78,7 @@ RULE = Rule(
     id="cr3-flags",
     title="CR3 holds more than an address",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "Bits 4:3 of CR3 are PWT and PCD: they choose how the top table is cached. The other low "
         "bits are ignored while CR4.PCIDE is clear. They come from a page-table entry that was "

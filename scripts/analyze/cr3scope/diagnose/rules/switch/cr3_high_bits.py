@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, SWITCH, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -43,6 +44,7 @@ RULE = Rule(
     id="cr3-high-bits",
     title="CR3 with reserved bits",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Bits from MAXPHYADDR up must be zero in CR3 (bit 63 alone may be set, with "
         "CR4.PCIDE, to spare the TLB). Often the virtual address of the table was loaded."

@@ -9,6 +9,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.message import Hex, message
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.entry import PAGE_FRAME
+from cr3scope.x86.mode import PAGED
 from cr3scope.x86.word import FOUR_GIB, MASK32
 
 
@@ -31,6 +32,7 @@ RULE = Rule(
     id="cr3-truncated",
     title="CR3 lost its upper half",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "A mov to CR3 in 32-bit code loads 32 bits. The trampoline of an application processor that takes the root of the "
         "kernel's own tables, which lie above 4 GiB, loads another address: what is there is read as a PML4."

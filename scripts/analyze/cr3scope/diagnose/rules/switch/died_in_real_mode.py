@@ -12,6 +12,7 @@ from cr3scope.model.delivery import Delivery
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.decode.instruction import LONGEST, can_decode, decode
 from cr3scope.x86.exceptions import BREAKPOINT
+from cr3scope.x86.mode import REAL
 
 _CODE_BYTES = 16
 
@@ -46,6 +47,7 @@ RULE = Rule(
     id="died-in-real-mode",
     title="the boot CPU died in real mode",
     severity=Severity.ERROR,
+    modes=REAL,
     reason=(
         "In real mode an exception or interrupt is taken through a table of far pointers at IDTR's base, which the BIOS has at 0 "
         "with limit 3FFh. After a lidt for protected mode, or with a table that somebody has overwritten, none can be taken: the "

@@ -11,6 +11,7 @@ from cr3scope.message import Hex, Message, message
 from cr3scope.model.depth import Crossing
 from cr3scope.model.strike import Strike
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.mode import LONG
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -68,6 +69,7 @@ RULE = Rule(
     id="la57-mismatch",
     title="the tables are not as deep as the CPU walks",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "CR4.LA57 decides whether CR3 points to a PML5 or a PML4, and it cannot change in 64-bit "
         "mode. A loader that always builds four levels, or five, dies on firmware that chose the "

@@ -11,6 +11,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.cpu_state import CR4_PSE, PagingMode
 from cr3scope.x86.entry import LARGE
+from cr3scope.x86.mode import BITS_32
 
 _LOW_BITS = 0x3FE000  # 21:13 of a large page's entry; a table lies at a multiple of 4 KiB, at any
 
@@ -35,6 +36,7 @@ RULE = Rule(
     id="large-pages-off",
     title="large pages are used, CR4.PSE is off",
     severity=Severity.ERROR,
+    modes=BITS_32,
     reason=(
         "In 32-bit paging without PAE the bit PS of a page directory's entry counts with CR4.PSE alone. Without it the entry "
         "points to a page table, and the CPU reads entries out of the memory that was to be mapped: at address 0 the interrupt "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Rule
+from cr3scope.x86.mode import PROTECTED
 
 RULE = Rule(
     id="long-mode-off",
     title="paging is on, long mode is not",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "The mov to CR0 that sets PG enters long mode only if CR4.PAE and EFER.LME are set by then. Without "
         "LME the CPU takes the same tables for those of 32-bit code: the PML4 becomes a PDPT of four "

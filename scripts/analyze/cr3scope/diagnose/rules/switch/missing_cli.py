@@ -18,6 +18,7 @@ from cr3scope.x86.access import AccessKind, EntryRef, Fault
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.descriptors import GATE_BYTES, Gate
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
+from cr3scope.x86.mode import PROTECTED
 
 if TYPE_CHECKING:
     from cr3scope.model.machine import Chain
@@ -132,6 +133,7 @@ RULE = Rule(
     id="missing-cli",
     title="interrupts are on across the switch",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "The firmware's timer ticks until somebody stops it. With IF=1 the CPU takes the next "
         "interrupt through the IDT under whatever tables are loaded; if they do not map the IDT, "

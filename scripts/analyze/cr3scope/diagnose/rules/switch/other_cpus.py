@@ -14,6 +14,7 @@ from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model import matrix
 from cr3scope.model.matrix import Refusal
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 
 _MUST_SET_NXE = Message("an AP must set EFER.NXE before it loads this CR3")
@@ -97,6 +98,7 @@ RULE = Rule(
     id="other-cpus",
     title="other CPUs refuse these tables",
     severity=Severity.WARNING,
+    modes=LONG,
     reason=(
         "What a bit of an entry means depends on the CPU. Address bits from MAXPHYADDR up and PS "
         "in a PDPTE without 1 GiB pages are reserved, bit 63 is until EFER.NXE is set, and with "

@@ -9,6 +9,7 @@ from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Rule
 from cr3scope.input.logs.event import RegisterDump
 from cr3scope.message import Hex, Message, message
+from cr3scope.x86.mode import REAL
 
 
 def _logged(death: LoggedDeath) -> Iterator[Finding]:
@@ -30,6 +31,7 @@ RULE = Rule(
     id="paging-without-pe",
     title="paging is turned on without protected mode",
     severity=Severity.ERROR,
+    modes=REAL,
     reason=(
         "Paging exists in protected mode only: PG without PE is refused with #GP(0). A value that was put together from "
         "80000000h alone, or a CR0 that was read before PE was set, loses PE."

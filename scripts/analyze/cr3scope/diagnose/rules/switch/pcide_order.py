@@ -9,6 +9,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.cpu_state import CR3_PCID, CR4_PCIDE
+from cr3scope.x86.mode import PROTECTED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -34,6 +35,7 @@ RULE = Rule(
     id="pcide-order",
     title="CR4.PCIDE is set while CR3 has low bits",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "Once CR4.PCIDE is set, CR3[11:0] is a process-context identifier. The CPU lets PCIDE go "
         "from 0 to 1 only while these bits are zero; PWT and PCD (bits 4:3), or bits that were "

@@ -9,6 +9,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, EFER_LME, CpuState, PagingMode
+from cr3scope.x86.mode import PAGED
 
 _NAMES = {
     PagingMode.BITS_32: "32-bit paging (a page directory of 4-byte entries)",
@@ -67,6 +68,7 @@ RULE = Rule(
     id="tables-of-other-mode",
     title="the tables are of another mode of paging",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Where paging is turned on, CR4.PAE and EFER.LME decide what CR3 points to: without PAE a page directory of 1024 "
         "entries of four bytes, with PAE four PDPTEs, with both a PML4. A loader that goes on with the tables of its 32-bit "

@@ -13,6 +13,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import LARGE, reserved_mask
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 from cr3scope.x86.platform import Quirk
 
@@ -58,6 +59,7 @@ RULE = Rule(
     id="gigapage-unsupported",
     title="1 GiB pages on a CPU without them",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "PS in a PDPTE is a reserved bit on a CPU without 1 GiB pages (CPUID 80000001h, EDX bit "
         "26). Early 64-bit Intel CPUs and many virtual machines with a plain CPU model lack them."

@@ -13,6 +13,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import GLOBAL, reserved_mask
+from cr3scope.x86.mode import LONG
 from cr3scope.x86.names import covered
 from cr3scope.x86.platform import Quirk
 
@@ -65,6 +66,7 @@ RULE = Rule(
     id="global-nonleaf",
     title="G in a PML4 or PML5 entry",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "G belongs to leaves: it keeps a translation in the TLB across mov cr3. In a PML4E or "
         "PML5E an AMD CPU demands zero there, Intel ignores the bit. Flags copied from a leaf to "

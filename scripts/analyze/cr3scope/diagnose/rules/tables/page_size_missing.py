@@ -11,6 +11,7 @@ from cr3scope.paging.tables import table_entries
 from cr3scope.paging.walk import Reason, walk
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT, formats_of
+from cr3scope.x86.mode import PAGED
 
 _GARBAGE = 16  # entries: of a real table those that are not present are 0, but for a few that say where a page was put
 
@@ -83,6 +84,7 @@ RULE = Rule(
     id="page-size-missing",
     title="a large page's entry lacks PS",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Bit 7 of a PDE or PDPTE says that it maps a page of 2 MiB or 1 GiB. Without it the frame is taken "
         "for the next table: the CPU reads entries out of the memory that was to be mapped, and what it "

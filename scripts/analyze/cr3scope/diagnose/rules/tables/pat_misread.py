@@ -10,6 +10,7 @@ from cr3scope.diagnose.shared.asked import compared, first_few, leaf_of, range_f
 from cr3scope.message import Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAT_4K, PAT_LARGE
+from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -44,6 +45,7 @@ RULE = Rule(
     id="pat-misread",
     title="a leaf selects another memory type than meant",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "PAT, PCD and PWT of a leaf select one of eight memory types. PAT is bit 7 of a PTE, "
         "where upper levels have PS, and bit 12 of a large leaf, where a PTE has address. A PS "

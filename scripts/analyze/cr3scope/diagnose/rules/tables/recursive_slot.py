@@ -11,6 +11,7 @@ from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE
+from cr3scope.x86.mode import LONG
 
 _LOWER_HALF = 256  # entries of the top table below this index translate user addresses
 
@@ -108,6 +109,7 @@ RULE = Rule(
     id="recursive-slot",
     title="the recursive slot is wrong",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "A recursive slot holds the physical address of the table it is in. With another index, "
         "or with the address of another table, the window through which the kernel edits its "

@@ -7,6 +7,7 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
+from cr3scope.x86.mode import PROTECTED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -21,6 +22,7 @@ RULE = Rule(
     id="reserved-bits",
     title="reserved bits are set",
     severity=Severity.ERROR,
+    modes=PROTECTED,
     reason=(
         "In a present entry, address bits from MAXPHYADDR on, bit 7 of a PML5 or PML4 entry, the low "
         "address bits of a large page, and NX while EFER.NXE is clear must be zero; in a PDPTE of PAE paging R/W and U/S too. "

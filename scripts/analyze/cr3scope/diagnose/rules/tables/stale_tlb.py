@@ -16,6 +16,7 @@ from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Walk, walk
 from cr3scope.x86.cpu_state import CR4_PGE, CpuState
 from cr3scope.x86.entry import GLOBAL, PRESENT, level_bytes
+from cr3scope.x86.mode import PAGED
 
 _MOST_WALKS = 2048  # in all: a range is sampled from its start
 
@@ -80,6 +81,7 @@ RULE = Rule(
     id="stale-tlb",
     title="an old translation survives the switch",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "mov cr3 drops every translation but those of leaves with G set while CR4.PGE=1. An "
         "address that the old tables mapped global, and the new ones map otherwise, goes on "

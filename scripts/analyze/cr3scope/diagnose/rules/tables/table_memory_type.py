@@ -22,6 +22,7 @@ from cr3scope.x86.entry import (
     WRITE_THROUGH,
     is_leaf,
 )
+from cr3scope.x86.mode import PAGED
 
 _WRITE_BACK = 0x8  # EFI_MEMORY_WB: the memory can be cached so (UEFI 2.10, table 7.7)
 _BITS = ((WRITE_THROUGH, "PWT"), (CACHE_DISABLE, "PCD"))
@@ -90,6 +91,7 @@ RULE = Rule(
     id="table-memory-type",
     title="page tables are not read write-back",
     severity=Severity.WARNING,
+    modes=PAGED,
     reason=(
         "The CPU reads a table with the type that PWT and PCD of the entry above it select, "
         "weakened by the MTRRs. Uncached tables make every miss of the TLB slow, and a table in a "

@@ -16,6 +16,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
+from cr3scope.x86.mode import PAGED
 from cr3scope.x86.names import covered
 
 
@@ -72,6 +73,7 @@ RULE = Rule(
     id="table-shared",
     title="one table page at two places of the tree",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "A page read as a table of another level means something else: leaves become pointers, and "
         "the bytes behind them are taken for entries. Below two entries of one level, a page "

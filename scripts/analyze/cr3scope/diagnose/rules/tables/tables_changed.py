@@ -14,6 +14,7 @@ from cr3scope.input.capture.records import Dump
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAGE_FRAME
+from cr3scope.x86.mode import PAGED
 
 _ACCESSED_DIRTY = np.uint64(0x60)
 
@@ -57,6 +58,7 @@ RULE = Rule(
     id="tables-changed",
     title="the tables changed after the dump",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Between the two dumps the CPU alone should have touched the tables, and it sets only A and D "
         "bits. Anything else was written by somebody: firmware, a DMA, or a loader that uses its "

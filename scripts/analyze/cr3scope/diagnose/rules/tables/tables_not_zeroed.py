@@ -15,6 +15,7 @@ from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import message
 from cr3scope.paging.reach import stages
 from cr3scope.x86.access import EntryRef
+from cr3scope.x86.mode import PAGED
 from cr3scope.x86.names import covered
 
 
@@ -48,6 +49,7 @@ RULE = Rule(
     id="tables-not-zeroed",
     title="a table page was not cleared",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "A page from AllocatePages holds whatever was there before. Every entry of a table that "
         "the loader does not write must be zero: what is left has its P bit set by chance, and the "

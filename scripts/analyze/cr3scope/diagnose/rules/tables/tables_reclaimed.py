@@ -11,6 +11,7 @@ from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.input.capture.records import MemoryDescriptor
 from cr3scope.message import Fact, Message, Span, message
 from cr3scope.x86.entry import PAGE_OFFSET
+from cr3scope.x86.mode import ALL_MODES
 
 # EFI_MEMORY_TYPE (UEFI 2.10, table 7.6): free once ExitBootServices has returned.
 _RECLAIMED = {3: "EfiBootServicesCode", 4: "EfiBootServicesData", 7: "EfiConventionalMemory"}
@@ -66,6 +67,7 @@ RULE = Rule(
     id="tables-reclaimed",
     title="tables or data in memory that is reclaimed",
     severity=Severity.ERROR,
+    modes=ALL_MODES,
     reason=(
         "After ExitBootServices a kernel takes boot-services and conventional memory for its own. "
         "Page tables, stacks or boot information that lie there are overwritten at some later time."

@@ -10,6 +10,7 @@ from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
+from cr3scope.x86.mode import PAGED
 
 _SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper half
 
@@ -61,6 +62,7 @@ RULE = Rule(
     id="virt-address-in-entry",
     title="a virtual address in an entry",
     severity=Severity.ERROR,
+    modes=PAGED,
     reason=(
         "Entries hold physical addresses: the walk does not translate what it finds in them. A "
         "loader or kernel that reaches its tables through a mapping, and stores the pointer that "

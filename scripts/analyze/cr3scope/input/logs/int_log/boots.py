@@ -14,6 +14,7 @@ _MOST_SIGNS = 4096
 _LINE = 256
 _TASKS_REACH = 64 << 10
 _TASK = re.compile(rb"TR =[0-9a-f]{4} ([0-9a-f]{8,16}) ")
+_SHORT_GDT = re.compile(rb"GDT= {1,9}[0-9a-f]{8} [0-9a-f]{8}\b")
 TRIPLE_FAULT = b"Triple fault"
 UNDELIVERED = b"check_exception old: 0x8 "  # an exception that was raised while #DF was delivered
 STRUCK = re.compile(re.escape(UNDELIVERED) + rb"new 0x([0-9a-f]{1,2})")
@@ -68,6 +69,9 @@ def _is_of_another_cpu(log: LogFile, boot: int, dead: int, place: int) -> bool:
     before = log.read(start, dead - start)
     if task is None or not int(task[1], 16):
         return False
+    gdt = _SHORT_GDT.search(log.read(place, 2 * MAX_RECORD))
+    if gdt is not None and before.startswith(gdt[0], before.rfind(b"GDT=")):
+        return False  # a CPU switches tasks outside long mode, where bases have 8 digits, and keeps its GDT
     return task[0] in before and not before.startswith(task[0], before.rfind(b"TR ="))
 
 
