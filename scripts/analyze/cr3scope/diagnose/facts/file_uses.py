@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cr3scope import limits
 from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_file import KernelFile
-from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, text, written
+from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, operands_of, text, written
 from cr3scope.x86.decode.stack_slots import kept_below_rsp
 
 # [rsp - 1..128]: a ModRM that wants a SIB and 8 bits, the SIB of RSP without an index, a negative number.
@@ -138,6 +138,8 @@ def _red_zone_candidates(own: list[tuple[int, int]], start: int, code: bytes) ->
 
 def _first_vector(function: _Function) -> Use | None:
     """Where it uses them first. A register that it stores before it writes it, and loads again from there at last, is as before."""
+    if not any(map(_OF_VECTORS.search, operands_of(function.code, function.start))):
+        return None
     first: Use | None = None
     stored: dict[str, str] = {}
     is_changed: dict[str, bool] = {}
