@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -78,8 +78,13 @@ class Context:
 
     def has(self, needs: frozenset[Need]) -> bool:
         """Return whether all is there that a rule needs."""
+        return needs <= self.there
+
+    @property
+    def there(self) -> frozenset[Need]:
+        """Return what is there of what a rule may need."""
         absent = {Need.SWITCH: self.switch is None, Need.TRACE: not self.is_told, Need.LIVE: self.gate_of is None}
-        return not any(absent[need] for need in needs)
+        return frozenset(need for need, is_absent in absent.items() if not is_absent)
 
     def gate(self, vector: int) -> Gate | None:
         """Return a gate of the IDT of a CPU that stands; None if it lies beyond the limit, or cannot be read."""
@@ -175,3 +180,9 @@ class Rule:
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` None: that of the rule."""
         return Finding(self.id, severity or self.severity, title, proof, Message(self.fix))
+
+
+def able(rules: Iterable[Rule], context: Context) -> list[Rule]:
+    """Return the rules that find all they need there, in their order."""
+    there = context.there
+    return [rule for rule in rules if rule.needs <= there]
