@@ -204,7 +204,8 @@ $(SCREEN_FONT): scripts/boot/screen_font.py
 $(BUILD)/loader/trace/screen.c.o $(BUILD)/kernel/trace/screen.c.o: $(SCREEN_FONT)
 
 # The tools and their flags are part of what an object or image depends on: switching them makes it anew.
-toolchain = $(TARGET_CC) $(GNU_EFI) $(LOADER_CFLAGS) $(KERNEL_CFLAGS)
+# The folder that is built in is none of them.
+toolchain = $(TARGET_CC) $(GNU_EFI) $(subst -I$(BUILD)/,-I,$(LOADER_CFLAGS) $(KERNEL_CFLAGS))
 linker = $(TARGET_LD) $(LLD_FLAGS) $(GNU_EFI) $(TARGET_OBJCOPY)
 $(BUILD)/toolchain $(BUILD)/linker: FORCE
 	@mkdir -p $(@D); printf '%s\n' $(call quoted,$($(@F))) | cmp -s - $@ || printf '%s\n' $(call quoted,$($(@F))) >$@

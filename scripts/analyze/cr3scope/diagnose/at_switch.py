@@ -10,7 +10,7 @@ from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Context, Rule, SwitchState
+from cr3scope.diagnose.rule import Context, Rule, SwitchState, able
 from cr3scope.diagnose.rules.asked import double_map_wx, wrong_frame
 from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
 from cr3scope.diagnose.rules.firmware import descriptor_stride
@@ -58,7 +58,7 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
         boot=boot, intent=intent, attribution=Attribution(boot, intent, NoSymbols()), platform=now.platform,
         switch=SwitchState(cpu, registers, tables), prediction=Prediction(True), current=now.cpu, is_over=False,
     )  # fmt: skip
-    found = [*compose(context, RULES, strikes), *(one for rule in _CHECKS if context.asks(rule) for one in rule.check(context))]
+    found = [*compose(context, RULES, strikes), *(one for rule in able(_CHECKS, context) for one in rule.check(context))]
     return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -80,14 +80,11 @@ class Context:
     gate_of: Callable[[int], tuple[int, int] | None] | None = None
     witness: Witness = Witness.NOBODY
 
-    def asks(self, rule: Rule) -> bool:
-        """Return whether a rule may be asked: all is there that it needs, and the CPU is in a mode of its own."""
-        return self.has(rule.needs) and rule.speaks_in(self.mode)
-
-    def has(self, needs: frozenset[Need]) -> bool:
-        """Return whether all is there that a rule needs."""
+    @property
+    def there(self) -> frozenset[Need]:
+        """Return what is there of what a rule may need."""
         absent = {Need.SWITCH: self.switch is None, Need.TRACE: not self.is_told, Need.LIVE: self.gate_of is None}
-        return not any(absent[need] for need in needs)
+        return frozenset(need for need, is_absent in absent.items() if not is_absent)
 
     @property
     def mode(self) -> Mode | None:
@@ -169,7 +166,7 @@ class Rule:
     ``needs``: without it neither is asked (a strike that is claimed always has its switch). ``logged`` looks at a death of
     which a log alone tells; a rule that has it stands in ``logged.RULES`` too. ``lint`` looks at a file that nobody has booted.
     ``yields``: it adds nothing of an entry in which another rule has found an error, and stands beside that then.
-    ``modes``: those in which its mistake can be made; whoever asks rules asks it in no other (``Context.asks``, ``spoken``), and
+    ``modes``: those in which its mistake can be made; whoever asks rules asks it in no other (:func:`able`, ``spoken``), and
     where an instruction is refused because of the mode that it enters, that mode counts. A file is of no mode.
     """
 
@@ -195,3 +192,9 @@ class Rule:
     def finding(self, title: Message, *proof: Message, severity: Severity | None = None, fix: str | None = None) -> Finding:
         """Return a finding of this rule that names no entry; ``severity`` and ``fix`` None: those of the rule."""
         return Finding(self.id, severity or self.severity, title, proof, Message(self.fix if fix is None else fix))
+
+
+def able(rules: Iterable[Rule], context: Context) -> list[Rule]:
+    """Return the rules that may be asked, in their order: all is there that they need, and the CPU is in a mode of theirs."""
+    there, mode = context.there, context.mode
+    return [rule for rule in rules if rule.needs <= there and rule.speaks_in(mode)]

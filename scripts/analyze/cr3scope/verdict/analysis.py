@@ -12,7 +12,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged import beside, findings_of_log
 from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.observation import Observation
-from cr3scope.diagnose.rule import Context, SwitchState
+from cr3scope.diagnose.rule import Context, SwitchState, able
 from cr3scope.diagnose.rules.firmware import loader_refused
 from cr3scope.diagnose.witness import Witness
 from cr3scope.diagnose.rules.kernel import kernel_silent
@@ -267,7 +267,7 @@ def _findings(context: Context, predicted: PlanPrediction | None) -> tuple[Findi
     """What strikes, in order; then what else is wrong, the worst first."""
     composed = compose(context, RULES, predicted.strikes if predicted else ())
     struck = [finding for finding in composed if finding.step is not None]
-    found = [finding for rule in RULES if context.asks(rule) for finding in rule.check(context)]
+    found = [finding for rule in able(RULES, context) for finding in rule.check(context)]
     untold = [finding for finding in found if not _told(finding, struck)]
     # What a rule finds by itself can stop a step as well: a gate that the CPU cannot use.
     striking = sorted(

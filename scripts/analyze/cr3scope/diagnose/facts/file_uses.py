@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cr3scope import limits
 from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_file import KernelFile
-from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, text, written
+from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, operands_of, text, written
 from cr3scope.x86.decode.stack_slots import kept_below_rsp
 
 # [rsp - 1..128]: a ModRM that wants a SIB and 8 bits, the SIB of RSP without an index, a negative number.
@@ -22,6 +22,7 @@ _FRAME, _ROOM = b"\x55\x48\x89\xe5", (b"\x48\x83\xec", b"\x48\x81\xec")  # push 
 _PROLOGUE_BYTES = 16
 # Opcodes of SSE behind 0Fh, and with a prefix VEX of two or three bytes.
 _VECTOR = re.compile(rb"(?:\x0f|\xc5[\x00-\xff]|\xc4[\x00-\xff]{2})[\x10-\x17\x28-\x2f\x50-\x7f\xc6\xd0-\xff]", re.DOTALL)
+_BELOW = re.compile(r"\[r[sb]p - ")
 _OF_VECTORS = re.compile(r"\b[xyz]?mm\d")
 _WHOLE = ("movups", "movaps", "movdqu", "movdqa")  # all of an XMM register, and nothing else
 _OPERAND = re.compile(r"\[r(?:ip|sp|bp)(?: [+-] \w+)?\]")  # which stays where it is within a function
@@ -79,7 +80,7 @@ def file_uses(kernel: KernelFile) -> FileUses:
             use = _first_vector(function)
             vectors += [use] if use else []
         for function in _functions(own, starts, start, code, _red_zone_candidates(own, start, code), budget):
-            at = kept_below_rsp(decode_all(function.code, function.start))
+            at = kept_below_rsp(decode_all(function.code, function.start)) if _names(function, _BELOW) else None
             red_zone += [Use(function.start, at, _words(function, at))] if at is not None else []
     return FileUses(tuple(red_zone), tuple(vectors), sets_cr4, saves, returns, not budget.is_spent)
 
@@ -138,6 +139,8 @@ def _red_zone_candidates(own: list[tuple[int, int]], start: int, code: bytes) ->
 
 def _first_vector(function: _Function) -> Use | None:
     """Where it uses them first. A register that it stores before it writes it, and loads again from there at last, is as before."""
+    if not _names(function, _OF_VECTORS):
+        return None
     first: Use | None = None
     stored: dict[str, str] = {}
     is_changed: dict[str, bool] = {}
@@ -154,6 +157,11 @@ def _first_vector(function: _Function) -> Use | None:
             if register not in is_changed:
                 stored[register] = place
     return replace(first, changes=any(is_changed.values())) if first is not None else None
+
+
+def _names(function: _Function, wanted: re.Pattern[str]) -> bool:
+    """Whether an operand of the function is one of these: asked first, for what is decoded in detail takes ten times as long."""
+    return any(map(wanted.search, operands_of(function.code, function.start)))
 
 
 def _memory(one: Instruction) -> str | None:

@@ -10,7 +10,7 @@ from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.walk import Translation, access
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.mode import PAGED
+from cr3scope.x86.mode import WITH_NX
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -34,7 +34,7 @@ RULE = Rule(
     id="code-writable",
     title="code that is executed can be written",
     severity=Severity.WARNING,
-    modes=PAGED,
+    modes=WITH_NX,
     reason=(
         "A kernel that maps its data without execution means to keep code and data apart. Where its code is writable all the same, a "
         "stray write changes what is executed, and shows itself elsewhere: one segment for all, or rights that one call gave both."

@@ -33,7 +33,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
 
 def _check(context: Context) -> Iterator[Finding]:
     dump = context.boot.dumps.get("new")
-    if dump is not None and dump.root_is_unreadable and not context.has(SWITCH):
+    if dump is not None and dump.root_is_unreadable and not SWITCH <= context.there:
         yield RULE.finding(
             message("CR3 points to {root}, where the loader could not read a table", root=Hex(dump.cr3)),
             message("what the CPU finds there is not known: nothing is foreseen"),

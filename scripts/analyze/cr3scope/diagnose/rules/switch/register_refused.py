@@ -10,6 +10,7 @@ from cr3scope.diagnose.rule import BEFORE_ALL_STEPS, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.rehearsed import ran_on
 from cr3scope.x86.access import Fault
+from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -30,6 +31,7 @@ RULE = Rule(
     id="register-refused",
     title="the CPU refuses a planned control register",
     severity=Severity.ERROR,
+    modes=LONG,
     reason=(
         "Before mov cr3 the switch loads CR0, CR4 and EFER as they were asked for. A bit that this CPU does not have, or that a "
         "hypervisor keeps for itself, and a combination that it does not allow raise #GP(0) at that instruction: the machine dies "
