@@ -53,6 +53,9 @@ def test_in_colour_two_rows_of_cells_share_a_line(tmp_path: Path) -> None:
     blocks = [line for line in lines if "▀" in line]
     assert len(blocks) == 3 * 4 and all(line.count("▀") == 64 for line in blocks)
     assert re.search(r"\x1b\[38;2;255;255;255;", blocks[0])  # the entry on the way
+    legend = re.sub(r"\x1b\[[0-9;]*m", "", lines[-1]).strip()
+    assert legend == "■ read only  ■ writable  ■ executable  ■ both  ■ reserved bit  ■ not present  ■ on the way" and len(legend) < 96
+    assert [line for line in lines if "■" in line] == lines[-1:]
 
 
 def test_an_entry_on_the_way_with_a_reserved_bit_is_marked_too() -> None:

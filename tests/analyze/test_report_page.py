@@ -234,6 +234,18 @@ def test_the_columns_show_the_space_mended_and_agree_with_what_strikes_next(show
     assert (granted(page, b.HANDOFF), granted(page, b.STACK_TOP - 8)) == ("r---", "r---")
 
 
+def test_a_healthy_boot_says_nothing_of_mends(shown: Callable[..., Browser]) -> None:
+    page = shown(of_capture("healthy.serial.log"))
+    assert page.texts("#columns-of") == [""] and "mend" not in page.js("return document.querySelector('main').innerText").lower().replace("mended in the picture", "")
+
+
+def test_words_of_the_course_are_not_broken(shown: Callable[..., Browser]) -> None:
+    page = shown(of_capture(NX_UPPER))
+    heights = page.js("""return [...document.querySelectorAll('#course td:first-child')].map((one) => {
+        const words = document.createRange(); words.selectNodeContents(one); return words.getClientRects().length; })""")
+    assert set(heights) == {1}
+
+
 def test_a_range_that_a_mend_maps_appears_in_the_columns_and_can_be_asked_for(shown: Callable[..., Browser]) -> None:
     scene = healthy()
     scene.tables.put(scene.tables.slot(b.STACK_TOP - 8, 3), 0)

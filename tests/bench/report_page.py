@@ -34,13 +34,18 @@ class _Million:
         return self._made[row] if 0 <= row < len(self._made) else None
 
 
+def million() -> Verdict:
+    """Return a verdict whose picture is a million pages in no order."""
+    return Verdict(Status.HEALTHY, picture=Picture(Space("as it stands", CpuState(BASE), _Million())))
+
+
 def main(arguments: list[str]) -> None:
     """Prints one line."""
     if arguments:
         capture = Path(arguments[0])
         verdict = judge(read(capture), capture.with_name("interrupts.log"), [])
     else:
-        verdict = Verdict(Status.HEALTHY, picture=Picture(Space("as it stands", CpuState(BASE), _Million())))
+        verdict = million()
     html.render(Verdict(Status.HEALTHY, picture=Picture(Space("", CpuState(0), _Empty()))))  # imports and first calls
     begin = time.process_time()
     page = html.render(verdict)

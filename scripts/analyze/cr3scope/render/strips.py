@@ -29,6 +29,9 @@ _CAPITALS = {ABSENT: "O", RESERVED: "#"}
 COLOURS = {
     "": "#8a94a3", "w": "#4f8fd6", "x": "#4fae57", "wx": "#d9a520", ABSENT: "#2a2e35", RESERVED: "#a24fc4", MARKED: "#ffffff",
 }  # fmt: skip
+NAMES = {
+    "": "read only", "w": "writable", "x": "executable", "wx": "both", RESERVED: "reserved bit", ABSENT: "not present", MARKED: "on the way",
+}  # fmt: skip
 LEGEND = "r read only, w writable, x executable, b both, ! reserved bit, . not present; on the way: in capitals, # for !, O for ."
 
 
@@ -76,14 +79,17 @@ def _cell(form: bits.EntryFormat, value: int, granted: str, cpu: CpuState, is_he
 def strips(tables: Tables, cpu: CpuState, path: Walk, colour: bool) -> Iterator[str]:
     """Yield the strips of a walk from the top, each with its chosen entry in words; ``colour``: in half blocks, two rows of
     cells in a line."""
-    is_lettered = not colour
+    is_lettered, has_colours = not colour, False
     for strip in levels(tables, cpu, path):
         yield head(strip)
         rows = [strip.cells[at : at + COLUMNS] for at in range(0, len(strip.cells), COLUMNS)]
         is_painted = colour and not len(rows) % _ROWS_OF_A_LINE
         is_lettered = is_lettered or not is_painted  # the four entries of PAE make no line of two rows
+        has_colours = has_colours or is_painted
         yield from _painted(rows) if is_painted else _folded(map(_plain, rows))
         yield from (f"{_INDENT}{line}" for line in words(strip, cpu))
+    if has_colours:
+        yield _painted_legend()
     if is_lettered:
         yield f"{_INDENT}{LEGEND}"
 
@@ -139,6 +145,12 @@ def _painted(rows: Sequence[Sequence[StripCell]]) -> Iterator[str]:
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):
         pairs = ((_colour(above), _colour(below)) for above, below in zip(upper, lower, strict=True))
         yield _INDENT + "".join(Style(color=above, bgcolor=below).render("▀") for above, below in pairs)
+
+
+def _painted_legend() -> str:
+    from rich.style import Style
+
+    return _INDENT + "  ".join(f"{Style(color=COLOURS[kind]).render('■')} {name}" for kind, name in NAMES.items())
 
 
 def _colour(cell: StripCell) -> str:

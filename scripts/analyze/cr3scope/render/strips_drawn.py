@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Walk
 from cr3scope.render import dot, svg
-from cr3scope.render.strips import ABSENT, COLOURS, COLUMNS, RESERVED, Strip, head, levels, words
+from cr3scope.render.strips import ABSENT, COLOURS, COLUMNS, NAMES, RESERVED, Strip, head, levels, words
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import entry_name
 from cr3scope.x86.names import value_words
 
 _CELL, _GAP = 11, 1
-_LEGEND = (("", "read only"), ("w", "writable"), ("x", "executable"), ("wx", "both"), (RESERVED, "reserved bit"))
+_LEGEND = ("", "w", "x", "wx", RESERVED)
 
 
 def as_svg(tables: Tables, cpu: CpuState, path: Walk, title: str) -> Iterator[str]:
@@ -33,7 +33,8 @@ def as_svg(tables: Tables, cpu: CpuState, path: Walk, title: str) -> Iterator[st
             widest = max(widest, len(line))
     y += 2 * svg.LINE
     at = 0.0
-    for kind, name in _LEGEND:
+    for kind in _LEGEND:
+        name = NAMES[kind]
         shapes += [svg.rect(at, y - _CELL, _CELL, _CELL, COLOURS[kind]), svg.text(at + _CELL + 5, y, name)]
         at += (len(name) + 3) * svg.CHARACTER
     y += svg.LINE

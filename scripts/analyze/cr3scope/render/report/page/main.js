@@ -88,7 +88,8 @@ class Page {
     by("mended").textContent = whatStrikes(this);
     const shown = rangesUpTo(this.data, count);
     columns(by("columns"), this, shown.ranges);
-    by("columns-of").textContent = ofWhich(shown);
+    by("columns-of").textContent = ofWhich(this.data.findings, shown);
+    by("changes-of")?.replaceChildren(count ? "Without any mend: " : "");
     document.querySelectorAll("button.apply").forEach((button) => {
       const isOn = Number(button.dataset.finding) < count;
       button.setAttribute("aria-pressed", String(isOn));

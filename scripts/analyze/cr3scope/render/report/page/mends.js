@@ -25,8 +25,11 @@ export function rangesUpTo(data, count) {
   return {ranges: held < 0 ? data.ranges[data.judged] : changing[held].ranges, lacks: changing.slice(held + 1).map((one) => one.number), isMended: held >= 0};
 }
 
-// Of which space the columns are.
-export function ofWhich({lacks, isMended}) {
+// Of which space the columns are; nothing where no mend changes it.
+export function ofWhich(findings, {lacks, isMended}) {
+  if (!findings.some((one) => one.edits.length)) {
+    return "";
+  }
   const which = lacks.length === 1 ? `that of finding ${lacks[0]}` : `those of findings ${spelt(lacks)}`;
   const words = isMended ? "With the mends that are applied in the picture; what they change has a green border." : "As they were judged, without any mend.";
   return `${words}${lacks.length ? ` Here ${which} could not be shown: the page has no room for so many ranges once more.` : ""}`;
