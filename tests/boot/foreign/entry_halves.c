@@ -1,4 +1,5 @@
-/* Writes entries by two stores of 32 bits each, as code that came from PAE does: NX stands in the upper one. */
+/* Writes entries by two stores of 32 bits each, as code that came from PAE does: NX stands in the
+ * upper one. */
 #include "foreign.h"
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {

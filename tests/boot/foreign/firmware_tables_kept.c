@@ -1,5 +1,5 @@
-/* Takes the firmware's own tables over in a new top table, and writes to one of them: the firmware has them
- * read-only. */
+/* Takes the firmware's own tables over in a new top table, and writes to one of them: the firmware
+ * has them read-only. */
 #include "foreign.h"
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {

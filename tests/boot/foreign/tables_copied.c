@@ -1,4 +1,5 @@
-/* Makes a page directory in a buffer and copies it into place; what is wrong is wrong in the buffer already. */
+/* Makes a page directory in a buffer and copies it into place; what is wrong is wrong in the buffer
+ * already. */
 #include "foreign.h"
 
 static UINT64 buffer[ENTRIES];

@@ -1,4 +1,5 @@
-/* Maps one piece after the other by a function of its own, as most loaders do; the piece of the stack without R/W. */
+/* Maps one piece after the other by a function of its own, as most loaders do; the piece of the
+ * stack without R/W. */
 #include "foreign.h"
 
 static __attribute__((noinline)) void map_piece(tables *made, const UINT8 *first, UINT64 flags) {
