@@ -131,7 +131,7 @@ LOADERS = {
     "entry_halves": Wanted(
         "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0), wrote="entry[1] = MENDED ? 0",
     ),
-    "firmware_tables_kept": Wanted("faulted", "handled", "firmware-tables-readonly", "", (PF, 0x3), wrote=FIRMWARE),
+    "firmware_tables_kept": Wanted("faulted", "handled", "access-fault", "cannot be written", (PF, 0x3), wrote=FIRMWARE),
 }  # fmt: skip
 # Built as other people build theirs, by clang and lld; the rest by gnu-efi.
 AS_PE = frozenset({"trampoline_unmapped", "tight_loop", "stack_readonly", "virtual_in_entry"})

@@ -127,7 +127,7 @@ static struct { unsigned stride, width; } bus;
 static unsigned which_register(uint64_t address, unsigned width) {
     assert_int_equal(width, bus.width);
     assert_true(address >= MEMORY && (address - MEMORY) % bus.stride == 0);
-    assert_in_range((address - MEMORY) / bus.stride, 0, 7);
+    assert_int_in_range((address - MEMORY) / bus.stride, 0, 7);
     return (unsigned)((address - MEMORY) / bus.stride);
 }
 

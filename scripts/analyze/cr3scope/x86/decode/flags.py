@@ -79,17 +79,18 @@ def _of_two(one: Any, name: str, value: Callable[[Any], int | None]) -> Flags:
         return UNKNOWN
     left, right = one.operands
     bits = 8 * left.size
+    is_itself = name in ("xor", "sub") and left.type == right.type and bool(left.reg) and left.reg == right.reg
     first, second = value(left), value(right)
-    if name in ("xor", "sub") and left.type == right.type and left.reg and left.reg == right.reg:
+    if is_itself:
         first = second = 0
     if first is None or second is None:
         return replace(UNKNOWN, carry=False, overflow=False) if name in _LOGIC else UNKNOWN
-    second &= (1 << bits) - 1  # an immediate operand is extended by its sign
+    other = second & (1 << bits) - 1  # an immediate operand is extended by its sign
     if name == "add":
-        return _sum(first, second, bits)
+        return _sum(first, other, bits)
     if name in _DIFFERENCES:
-        return _difference(first, second, bits)
-    combined = {"or": first | second, "xor": first ^ second}.get(name, first & second)
+        return _difference(first, other, bits)
+    combined = {"or": first | other, "xor": first ^ other}.get(name, first & other)
     return replace(_of(combined, bits), carry=False, overflow=False)
 
 
