@@ -7,13 +7,13 @@ on and off.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from boot.modes.cases import Case, cases, unchanged
+from boot.modes import kvm
+from boot.modes.cases import Case, cases
 from boot.modes.guest import Answer, Cpu, ask
 from boot.modes.memory import Image
 from boot.modes.spaces import Space, spaces
@@ -65,20 +65,8 @@ def test_tcg_does_what_is_foreseen_on_a_cpu_without_long_mode(name: str, tmp_pat
 
 def test_kvm_does_what_is_foreseen_in_every_mode(tmp_path: Path) -> None:
     """PDPTEs are loaded and checked with CR3, and error codes come with P, on a CPU of silicon alone."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        pytest.skip("there is no /dev/kvm that may be used")
-    image, options = Image(), ("-accel", "kvm", *MACHINE, "-cpu", "host,-arch-capabilities")
-    everything = list(spaces(image))
-    try:
-        cpu, _ = ask(tmp_path, image, [], options)
-    except AssertionError as error:
-        pytest.skip(f"KVM does not run a guest from its reset: {error}")
-    chosen = [space for space in everything if cpu.has_la57 or space.name != "5-level"]
-    plain = [unchanged(image, space, cpu, Platform.HARDWARE) for space in chosen]
-    for case in plain:
-        _, answers = ask(tmp_path, image, [case.record], options)
-        if not answers or case.differs(answers[0]):
-            pytest.skip(f"this KVM does not page as a CPU does: {case.said}: {answers[:1]}")
+    image = Image()
+    cpu, chosen = kvm.machine(tmp_path, image)
     made = foreseen(image, chosen, cpu, Platform.HARDWARE, count())
-    _, answers = ask(tmp_path, image, [case.record for case in made], options)
+    _, answers = ask(tmp_path, image, [case.record for case in made], kvm.OPTIONS)
     assert differing(made, answers) == []

@@ -13,7 +13,8 @@ from boot.protected_rows import MODES, ROWS, SECTORS, Row
 from boot.reference import Run
 
 _SOURCES = Path(__file__).parent / "foreign/protected"
-QEMU_COMMAND = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+EXIT = ("-device", "isa-debug-exit,iobase=0xf4,iosize=4")
+QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", *EXIT)
 _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
 SECONDS = 30
 _LINES = (_SOURCES / "kernel.S").read_text().splitlines()
@@ -29,9 +30,9 @@ def built_kernel(folder: Path, mode: str, defines: Sequence[str] = ()) -> Path:
 
 
 def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: bool = True, who: str = NO_WHO) -> Run:
-    """The verdict on that kernel; ``has_file``: with its symbols."""
+    """The verdict on kernel.S of that mode, built with these constants; ``has_file``: with its symbols."""
     kernel = built_kernel(folder, mode, defines)
-    return judge(folder, [*QEMU_COMMAND, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [], who=who)
+    return judge(folder, [*QEMU, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [], who=who)
 
 
 def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
@@ -40,7 +41,7 @@ def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
     subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
                    check=True)  # fmt: skip
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
-    return judge(folder, [*QEMU_COMMAND, "-drive", f"file={image},format=raw"], SECONDS)
+    return judge(folder, [*QEMU, "-drive", f"file={image},format=raw"], SECONDS)
 
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])
@@ -82,7 +83,7 @@ def test_qemu_s_own_cpu_compares_nothing_in_long_mode(define: str, tmp_path: Pat
 def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
     run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file, "--who" if row.entry is not None else NO_WHO)
     assert run.rules[:1] == [row.rule], run.explain()
-    _check(row, run)
+    check_row(row, run)
     if row.entry is not None:
         _check_writer(row, run, tmp_path / "kernel.elf")
     if row.name == "data-read-only":  # it is mended in the model, and the code goes on
@@ -111,7 +112,7 @@ def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
 def test_the_mistake_of_a_boot_sector_is_named(row: Row, tmp_path: Path) -> None:
     run = boot_sector(tmp_path, row.defines)
     assert run.rules[:1] == [row.rule], run.explain()
-    _check(row, run)
+    check_row(row, run)
 
 
 def _check_writer(row: Row, run: Run, kernel: Path) -> None:
@@ -125,7 +126,7 @@ def _check_writer(row: Row, run: Run, kernel: Path) -> None:
     assert (row.wrote or "IN_") in line, (line, run.explain())
 
 
-def _check(row: Row, run: Run) -> None:
+def check_row(row: Row, run: Run) -> None:
     verdict = run.verdict
     found = verdict["findings"][0]
     assert verdict["verdict"] == "faulted", run.explain()

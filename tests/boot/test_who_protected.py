@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from boot.guest import judge
 from boot.reference import ROOT
-from boot.test_protected_guests import QEMU_COMMAND, SECONDS, built_kernel
+from boot.test_protected_guests import QEMU, SECONDS, built_kernel
 
 _SOURCE = "tests/boot/foreign/protected/kernel.S"
 _LINES = (ROOT / _SOURCE).read_text().splitlines()
@@ -56,7 +56,7 @@ ROWS = (
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.name))
 def test_who_wrote_what_kills_is_told_by_its_line(row: Row, tmp_path: Path) -> None:
     kernel = built_kernel(tmp_path, row.mode, row.defines)
-    run = judge(tmp_path, [*QEMU_COMMAND, "-kernel", str(kernel)], SECONDS, [kernel], who="--who")
+    run = judge(tmp_path, [*QEMU, "-kernel", str(kernel)], SECONDS, [kernel], who="--who")
     found = next((each for each in run.verdict["findings"] if each["rule"] == row.rule), None)
     assert found is not None, run.explain()
     told = [(each["what"], each["part"], each["rip"] and _text(each["place"])) for each in found["writers"]]

@@ -13,7 +13,7 @@ from boot.firmware import stand_in
 from boot.guest import judge, qemu_command, watch
 from boot.reference import ROOT
 from boot.test_foreign_loaders import program
-from boot.test_protected_guests import QEMU_COMMAND, SECONDS, built_kernel
+from boot.test_protected_guests import QEMU, SECONDS, built_kernel
 from boot.test_who import writer_of
 
 # As a QEMU that was built without them.
@@ -81,7 +81,7 @@ def run_without_compiler(folder: Path, kernel: Path) -> dict[str, list[dict[str,
         assert found is not None
         (tools / name).symlink_to("/usr/bin/python3" if name == "python3" else found)
     environment = {**os.environ, "PATH": str(tools), "CC": "", "XDG_CACHE_HOME": str(folder)}
-    words = ["/usr/bin/python3", "-m", "cr3scope", "run", "-o", folder / "run", "--json", "-", "--elf", kernel, "--", *QEMU_COMMAND,
+    words = ["/usr/bin/python3", "-m", "cr3scope", "run", "-o", folder / "run", "--json", "-", "--elf", kernel, "--", *QEMU,
              "-kernel", kernel]  # fmt: skip
     environment["PYTHONPATH"] = str(ROOT / "scripts/analyze")
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -29,7 +29,9 @@
     .set OUT_CR2, 56
     .set OUT_VALUE, 64
     .set OUT_PROBE, 68
-    .set RECORD, 72
+    .set OUT_RIP, 72                    /* where the CPU came from, and its stack there; of CPL 3 the stack of CPL 0 */
+    .set OUT_RSP, 76
+    .set RECORD, 80
 
     .set CODE32, 0x08
     .set STACK, 0x10
@@ -276,12 +278,20 @@ stubs32:
     stubs body32
 
 body32:
+    pushl %eax
+    movw $DATA, %ax                     /* a sequence may have loaded another selector */
+    movw %ax, %ds
+    popl %eax
     movl case, %esi
     movl %eax, OUT_VALUE(%esi)
     popl %eax
     movl %eax, OUT_VECTOR(%esi)
     popl %eax
     movl %eax, OUT_ERROR(%esi)
+    movl (%esp), %eax
+    movl %eax, OUT_RIP(%esi)
+    leal 12(%esp), %eax
+    movl %eax, OUT_RSP(%esi)
     movl %cr2, %eax
     movl %eax, OUT_CR2(%esi)
 back32:
@@ -367,6 +377,10 @@ body64:
     movl %eax, OUT_VECTOR(%rsi)
     popq %rax
     movl %eax, OUT_ERROR(%rsi)
+    movl (%rsp), %eax
+    movl %eax, OUT_RIP(%rsi)
+    movl 24(%rsp), %eax
+    movl %eax, OUT_RSP(%rsi)
     movq %cr2, %rax
     movq %rax, OUT_CR2(%rsi)
     ljmp *to_back32(%rip)

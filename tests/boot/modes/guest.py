@@ -15,10 +15,11 @@ from boot.reference import make
 STAY, STAYS = 3, b"!"
 BACK, MARK = 0x80, 0x5A5A5A5A  # of guest.S
 CASES = 0x12_0000
+CODE = 0x18_0000  # of sequences, up to their stack
 SECONDS = 60.0
 ENTRY = 0x10_0000  # where guest.S begins
-_RECORD = struct.Struct("<8IQQ24x")
-_ANSWER = struct.Struct("<2IQ2I")
+_RECORD = struct.Struct("<8IQQ32x")
+_ANSWER = struct.Struct("<2IQ4I")
 _CPU = struct.Struct("<6I4s")
 _AT_CPL3, _WIDE, _CHECKED, _HAS_EFER = 1, 2, 4, 8
 _PSE36, _GIGAPAGES, _SMEP, _SMAP, _LA57 = 1 << 17, 1 << 26, 1 << 7, 1 << 20, 1 << 16
@@ -69,6 +70,8 @@ class Answer:
     cr2: int
     value: int
     probe: int
+    rip: int  # the lower half of each
+    rsp: int
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,16 @@ class Cpu:
 
 
 def command(
-    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True
+    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True, code: bytes = b""
 ) -> list[str]:
-    """Return the command line of QEMU for a guest with these records; its files are written to ``folder``."""
+    """Return the command line of QEMU for a guest with these records; its files are written to ``folder``. ``code`` lies at CODE."""
     head = struct.pack("<2I", len(records), 0)
     files = {
         CASES: head + b"".join(_packed(one, has_efer) for one in records), TABLES: image.file(),
         BACKGROUND: background(BACKGROUND, BACKGROUND_END), HIGH: background(HIGH, HIGH_FILLED),
     }  # fmt: skip
+    if code:
+        files[CODE] = code
     (folder / "rom").write_bytes(rom())
     words = ["qemu-system-x86_64", "-m", "128M", *options, "-nodefaults", "-display", "none", "-no-reboot",
              "-bios", str(folder / "rom"), "-device", f"loader,file={make('modes/guest.elf')}",
@@ -104,10 +109,10 @@ def command(
 
 
 def ask(
-    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True
+    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True, code: bytes = b""
 ) -> tuple[Cpu, list[Answer]]:
     """Boot once and return the CPU and an answer for each record; fewer if the guest died of one."""
-    words = command(folder, image, records, options, has_efer)
+    words = command(folder, image, records, options, has_efer, code)
     with contextlib.suppress(subprocess.TimeoutExpired):  # then answers are missing
         subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SECONDS)
     answers = (folder / "answers").read_bytes()

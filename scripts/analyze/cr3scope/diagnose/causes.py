@@ -121,6 +121,8 @@ def _fault(
     fault = replace(fault, rip=at)
     yield from _zeros(snapshot, at)
     if snapshot.mode is CpuMode.PROTECTED:
+        if report.events and report.events[0].record.fault == report.first and report.first.vector == exceptions.PAGE_FAULT:
+            yield from page_fault_cause(snapshot, replace(report.first, rip=_place(snapshot, report.first, at_fault)), known)
         yield from _undelivered(snapshot, report)
     if fault.vector == exceptions.PAGE_FAULT:
         yield from page_fault_cause(snapshot, fault, known)

@@ -1,6 +1,6 @@
 /*
- * A Multiboot kernel for QEMU's -kernel that turns paging on in 32-bit code and goes to addresses HIGH above where it
- * was loaded. MODE is PSE (pages of 4 MiB), SMALL (of 4 KiB), PAE (2 MiB and 4 KiB) or CLIMB (on to 64-bit code).
+ * A Multiboot kernel for QEMU's -kernel and for GRUB (MULTIBOOT2: the second protocol) that turns paging on in 32-bit code
+ * and goes to addresses HIGH above where it was loaded. MODE is PSE (pages of 4 MiB), SMALL (of 4 KiB), PAE (2 MiB and 4 KiB) or CLIMB (on to 64-bit code).
  * There it takes an exception, goes to ring 3 and comes back, and leaves QEMU by its isa-debug-exit.
  *
  * What is wrong with it is said by the build: a constant of another value, or an instruction of one of these moments:
@@ -110,7 +110,15 @@
     .endm
 
     .section .multiboot, "a"
+#ifdef MULTIBOOT2
+    .balign 8
+1:  .long 0xe85250d6, 0, 2f - 1b, -(0xe85250d6 + 2f - 1b)
+    .word 0, 0 /* the last tag */
+    .long 8
+2:
+#else
     .long 0x1badb002, 0, -0x1badb002
+#endif
 
     .section .boot, "ax"
     .code32

@@ -1,0 +1,95 @@
+"""The kernels of tests/boot/foreign/protected through GRUB, by both Multiboot protocols, on UEFI and on SeaBIOS: what they died of
+is explained as it is where QEMU itself loads them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from boot.guest import judge, watch
+from boot.protected_rows import ROWS, Row
+from boot.reference import Run, takes_all
+from boot.test_protected_guests import EXIT, QEMU, SECONDS, built_kernel, check_row
+
+_BIOS = Path("/usr/lib/grub/i386-pc")
+_SAMPLE = 4  # of the rows of each way to boot
+_MENU = "set timeout=0\n{command} /boot/kernel\nboot\n"
+_ROWS = {row.name: row for row in ROWS}
+BY_UEFI = ("pse-off", "identity", "data-read-only", "gate-absent", "no-stack0", "pae-pointer", "pae-off", "selector")
+BY_UEFI_2 = ("high-half", "stack", "handler", "pae-nx", "long-no-lme", "long-no-jump", "long-high", "frame-code")
+BY_BIOS = ("reserved", "no-ps", "idt", "user-table", "pae-reserved", "long-no-pae", "long-directory", "long-data")
+
+
+_PF_FETCH = 0x10
+
+
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if takes_all() else names[:: len(names) // _SAMPLE]
+
+
+def grub(folder: Path, kernel: Path, target: str, version: int) -> Path:
+    """GRUB in one file, with a menu that loads the kernel by this version of Multiboot."""
+    command = "multiboot2" if version == 2 else "multiboot"
+    menu, image = folder / "grub.cfg", folder / "grub"
+    menu.write_text(_MENU.format(command=command))
+    subprocess.run(
+        ["grub-mkstandalone", "-O", target, f"--install-modules=normal {command} memdisk", "--locales=", "--fonts=", "--themes=",
+         "-o", image, f"boot/grub/grub.cfg={menu}", f"boot/kernel={kernel}"], check=True,
+    )  # fmt: skip
+    return image
+
+
+def by_uefi(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
+    kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
+    return watch(folder, grub(folder, kernel, "x86_64-efi", version), SECONDS, EXIT, [kernel] if has_file else [])
+
+
+def by_bios(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
+    """QEMU's -kernel takes GRUB behind its lnxboot.img for a Linux, and SeaBIOS starts it."""
+    kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
+    image = folder / "grub.linux"
+    image.write_bytes((_BIOS / "lnxboot.img").read_bytes() + grub(folder, kernel, "i386-pc", version).read_bytes())
+    return judge(folder, [*QEMU, "-kernel", str(image)], SECONDS, [kernel] if has_file else [])
+
+
+@pytest.mark.parametrize(("mode", "version"), [("SMALL", 1), ("CLIMB", 2)])
+def test_a_kernel_that_grub_loads_under_uefi_is_healthy(mode: str, version: int, tmp_path: Path) -> None:
+    run = by_uefi(tmp_path, mode, version)
+    assert (run.status, run.verdict["verdict"], run.verdict["findings"]) == (0, "healthy", []), run.explain()
+    assert run.verdict["observation"]["ended"] == "exited", run.explain()
+
+
+@pytest.mark.parametrize(("mode", "version"), [("PAE", 1), ("PSE", 2), ("CLIMB", 1)])
+def test_a_kernel_that_grub_loads_under_seabios_is_healthy(mode: str, version: int, tmp_path: Path) -> None:
+    run = by_bios(tmp_path, mode, version)
+    assert (run.status, run.verdict["verdict"], run.verdict["findings"]) == (0, "healthy", []), run.explain()
+    assert run.verdict["observation"]["ended"] == "exited", run.explain()
+
+
+@pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_UEFI)], ids=lambda row: str(row.name))
+def test_a_mistake_behind_grub_s_multiboot_under_uefi_is_named(row: Row, tmp_path: Path) -> None:
+    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 1, row.defines, row.has_file))
+
+
+@pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_UEFI_2)], ids=lambda row: str(row.name))
+def test_a_mistake_behind_grub_s_multiboot2_under_uefi_is_named(row: Row, tmp_path: Path) -> None:
+    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 2, row.defines, row.has_file))
+
+
+@pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_BIOS)], ids=lambda row: str(row.name))
+def test_a_mistake_behind_grub_under_seabios_is_named(row: Row, tmp_path: Path) -> None:
+    _named(row, by_bios(tmp_path, row.mode, 2 if row.mode == "SMALL" else 1, row.defines, row.has_file))
+
+
+def _with_nxe(row: Row) -> Row:
+    """The firmware has set EFER.NXE: with PAE, error codes tell fetches (SDM 3A, 5.7)."""
+    if row.fault is None or row.fault[2] != "fetch" or row.mode not in ("PAE", "CLIMB") or "CR4_BITS=0x10" in row.defines:
+        return row
+    return replace(row, fault=(row.fault[0], row.fault[1] | _PF_FETCH, "fetch"))
+
+
+def _named(row: Row, run: Run) -> None:
+    assert run.rules[:1] == [row.rule], run.explain()
+    check_row(row, run)
