@@ -158,8 +158,8 @@ def check_headers_alone() -> Iterator[str]:
     """Yield each header of the freestanding parts that does not compile by itself."""
     headers = [h for h in sources(".h") if h.parts[0] in ("trace", "kernel", "loader")]
     for header in headers:
-        if any(name in (ROOT / header).read_text() for name in ("<efi.h>", "<efilib.h>")):
-            continue
+        if any(name in (ROOT / header).read_text() for name in ("<efi.h>", "<efilib.h>", '"cr3scope.h"')):
+            continue  # of a package, or made by the build
         done = subprocess.run(
             ["cc", "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Itrace/include",
              "-Iloader/include", "-Iloader", "-Ikernel", "-x", "c", "-include", str(header),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from boot.modes import kvm
 from boot.modes.guest import Cpu, ask
 from boot.modes.memory import Image

@@ -1,6 +1,6 @@
 /* The frame buffer of UEFI's graphics output protocol, as the library wants it: of no width where
  * there is none. By offsets, so that it needs no header of UEFI's (UEFI 2.10, 4.4 and 12.9). */
-#include <stdint.h>
+#include "cr3scope.h"
 
 #define LOCATE_PROTOCOL 320 /* of the boot services */
 #define MODE 24             /* of the protocol */

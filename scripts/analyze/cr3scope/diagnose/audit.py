@@ -9,7 +9,7 @@ from cr3scope import limits
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Need, Rule
+from cr3scope.diagnose.rule import Need, Rule, able
 from cr3scope.diagnose.rules.descriptors import idt_not_loaded
 from cr3scope.diagnose.rules.live import code_writable, null_mapped
 from cr3scope.diagnose.stopped import context
@@ -57,7 +57,7 @@ def _of(cpu: StoppedCpu, is_done: bool) -> Iterator[Finding]:
     registers = cpu.delivery_registers
     stack = tuple(_stack(cpu))
     seen = replace(context(cpu, cpu.cpu, registers, stack), gate_of=cpu.gate)
-    checked = [finding for rule in filter(seen.asks, _CHECKS) if is_done or rule not in _AT_THE_END for finding in rule.check(seen)]
+    checked = [finding for rule in able(_CHECKS, seen) if is_done or rule not in _AT_THE_END for finding in rule.check(seen)]
     has_idt = all(one.rule != idt_not_loaded.RULE.id for one in checked)
     net = scan.safety_net(Delivery(cpu, cpu.cpu, cpu, cpu.platform), registers) if has_idt else ()
     yield from compose(seen, RULES, [*stack, *net])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding
-from cr3scope.diagnose.rule import Rule, SwitchState
+from cr3scope.diagnose.rule import Rule, SwitchState, able
 from cr3scope.diagnose.rules.asked import wrong_frame
 from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
 from cr3scope.diagnose.stopped import context
@@ -34,7 +34,7 @@ def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Fin
     seen = context(now, now.cpu, now.delivery_registers, (), is_dead=True, known=known)
     # What compares tables keeps them by identity.
     seen = replace(seen, switch=SwitchState(now.cpu, now.delivery_registers, Overlay(now, now.phys_bits)))
-    for rule in filter(seen.asks, rules):
+    for rule in able(rules, seen):
         yield from rule.check(seen)
 
 

@@ -17,6 +17,7 @@ from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
+    UPPER_HALF,
     Grammar,
     Lines,
     hex_column,
@@ -76,11 +77,8 @@ def read_info_mem(text: Data, path: str) -> Listing:
 def read_short_info_mem(text: Data, path: str) -> Listing:
     """Return the same of addresses that have 8 digits."""
     found = read_lines(text, SHORT)
-    lines = [b"%b%b-%b%b %b%b %b" % (_HALF, line[:8], _HALF, line[9:17], _HALF, line[18:26], line[27:]) for line in found.lines]
+    lines = [b"%b%b-%b%b %b%b %b" % (UPPER_HALF, line[:8], UPPER_HALF, line[9:17], UPPER_HALF, line[18:26], line[27:]) for line in found.lines]
     return _read(found, lines, path, SHORT_FORM)
-
-
-_HALF = b"0" * 8
 
 
 def _read(found: Lines, lines: list[bytes], path: str, form: Form) -> Listing:

@@ -21,6 +21,7 @@ _MOST_NAMED = 3
 _QUOTED = 60
 _SOUGHT = 200
 _ENDS = b"\r\n"
+UPPER_HALF = b"0" * 8  # digits of an address of 64 bits that one of 32 lacks
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cr3scope.arrays import Data, integers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
+    UPPER_HALF,
     Grammar,
     Lines,
     hex_column,
@@ -73,11 +74,10 @@ def read_ptdump(text: Data, path: str) -> Listing:
 def read_short_ptdump(text: Data, path: str) -> Listing:
     """Return the same of a 32-bit kernel, whose addresses have 8 digits."""
     found = read_lines(text, SHORT)
-    lines = [b"0x%b%b-0x%b%b%b" % (_HALF, line[2:10], _HALF, line[13:21], line[21:]) for line in found.lines]
+    lines = [b"0x%b%b-0x%b%b%b" % (UPPER_HALF, line[2:10], UPPER_HALF, line[13:21], line[21:]) for line in found.lines]
     return _read(text, found, lines, path, SHORT_FORM)
 
 
-_HALF = b"0" * 8
 _LAST_SHORT = np.uint64(MASK32)
 
 
