@@ -138,6 +138,15 @@ def test_a_mend_changes_no_other_bit_than_its_own() -> None:
     assert list(overlay.changes()) == [(0x1008, 0x2003)]
 
 
+def test_an_entry_of_the_upper_half_is_shown_at_an_address_that_leads_to_it() -> None:
+    scene = healthy()
+    guilty = scene.tables.edit(b.ENTRY, 4, set_bits=1 << 8)  # G, which AMD reserves there
+    data = embedded(html.render(of_scene(scene)))
+    finding = next(one for one in data["findings"] if one["rule"] == "global-nonleaf")
+    assert [entry["phys"] for entry in finding["entries"]] == [f"{guilty:#x}"]
+    assert finding["virt"] == f"{b.ENTRY >> 39 << 39:#x}"
+
+
 @pytest.mark.parametrize("words", ["reserved", "conventional memory"])
 def test_memory_that_the_firmware_names_has_its_name(words: str) -> None:
     data = embedded(html.render(of_capture("nx-upper-level.serial.log")))

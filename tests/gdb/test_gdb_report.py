@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from analyze.test_report_doors import embedded, titles
 from boot.verbs import cr3scope
 from gdb_session import kernel, multiboot
@@ -43,3 +44,9 @@ def test_where_gdb_has_no_template_engine_one_line_says_what_else_there_is(tmp_p
     commands = f"python import sys; sys.modules['jinja2'] = None\ncr3scope report {tmp_path}/report.html"
     text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\n{commands}")
     assert "cr3scope report: jinja2 is missing from gdb's Python: `save` a core, and `analyze --html` that" in text, text
+
+
+@pytest.mark.parametrize("command", ["report", "save"])
+def test_gdb_writes_no_file_called_like_standard_output(command: str, tmp_path: Path) -> None:
+    text = multiboot(tmp_path, "LONG_STORE", f"hbreak last_switch\ncontinue\ncr3scope {command} -")
+    assert f"cr3scope {command}: -: names standard output, which this cannot be written to: name a file" in text, text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from cr3scope import limits
 from cr3scope.arrays import integers
-from cr3scope.paging.reach import stages
+from cr3scope.paging.reach import sign_extended, stages
 from cr3scope.paging.tables import Entries
 from cr3scope.verdict.picture import Space
 from cr3scope.x86 import entry as bits
@@ -29,7 +31,7 @@ class Held:
     more, past the budget."""
 
     tables: dict[int, Entries] = field(default_factory=dict)
-    first: dict[tuple[int, int], int] = field(default_factory=dict)  # of a table at a level
+    first: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # of a table at a level, and the depth of its space
     is_cut: bool = False
 
     def add(self, space: Space) -> None:
@@ -42,12 +44,15 @@ class Held:
                 page = space.tables.table(phys & bits.PAGE_FRAME)
                 if page is not None:
                     self.tables[phys & bits.PAGE_FRAME] = page
-                self.first.setdefault((stage.level, phys), virt)
+                self.first.setdefault((stage.level, phys), (virt, stage.depth))
 
     def address_of(self, entry: EntryRef) -> int | None:
         """Return the first address that an entry translates; None if it lies in no table that is held."""
-        virt = self.first.get((entry.level, entry.phys & bits.PAGE_FRAME))
-        return None if virt is None else virt + entry.index * entry.form.page_bytes
+        met = self.first.get((entry.level, entry.phys & bits.PAGE_FRAME))
+        if met is None:
+            return None
+        virt, depth = met
+        return int(sign_extended(np.array([virt + entry.index * entry.form.page_bytes], dtype=np.uint64), depth)[0])
 
 
 def as_dict(space: Space, platform: Platform, memory: int, is_cut: bool) -> dict[str, object]:
