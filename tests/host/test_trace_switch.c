@@ -227,6 +227,9 @@ static void a_trace_is_kept_though_there_is_no_screen_or_one_of_no_use(void **st
         struct photo_kept kept;
         memset(memory_kept, 0, sizeof(memory_kept));
         start(4);
+        for (uint64_t at = 0; at < sizeof(memory_kept) + PAGE_BYTES; at += PAGE_BYTES) {
+            map_both((uint64_t)memory_kept + at, LEAF_DATA);
+        }
         request.begun = NULL;
         request.uart_port = request.debugcon_port = CR3SCOPE_NO_PORT;
         request.framebuffer.virt = has_screen ? STACK : 0;
