@@ -271,6 +271,13 @@ def test_that_nobody_wrote_is_not_said_of_a_machine_that_was_restored(tmp_path: 
     assert told(tmp_path, sections, guilty(index=7)).writer is None
 
 
+def test_that_nobody_wrote_is_not_said_of_the_screens_memory(tmp_path: Path) -> None:
+    """A device has it; a CPU that ran through zeros ends there."""
+    for phys, is_told in ((0x9FFF8, True), (0xA0000, False), (0xBFFF8, False), (0xC0000, True)):
+        found = of_stack(tmp_path, records(), replace(stack_word(phys, 0), is_past=False))
+        assert (found is not None) is is_told
+
+
 @pytest.mark.parametrize(
     ("stores", "event", "when"),
     [

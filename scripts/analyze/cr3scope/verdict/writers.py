@@ -27,6 +27,7 @@ from cr3scope.x86.word import QWORD
 
 _CPU_SETS = ACCESSED | DIRTY  # in an entry, by itself
 _RETURN_BYTES = (1, 3)  # C3, or C2 with two more: no jump to an address that it does not name itself
+_VGA = (0xA0000, 0xBFFFF)  # a device on every PC: stores to it are not recorded
 _HALF = 4  # bytes, of which it is known who wrote each
 _HALF_MASK = (1 << 8 * _HALF) - 1
 _PARTS = {0: Part.LOW, _HALF: Part.HIGH}
@@ -163,7 +164,7 @@ class _Teller:
 
     def _told(self, store: Store | None, phys: int, before: int | None, after: int | None, part: Part) -> Writer | None:
         if store is None:
-            is_certain = self._file.is_whole and self._file.began_at_reset
+            is_certain = self._file.is_whole and self._file.began_at_reset and not _VGA[0] <= phys <= _VGA[1]
             return Writer(phys, part=part) if is_certain else None
         names = self._names(store)
         when, instructions = self._when(store)

@@ -34,6 +34,7 @@ _KEEP = frozenset({
 })  # fmt: skip
 _KEEP_BEGINNINGS = ("stos", "movs", "lods", "ins", "outs", "cmov", "set", "j")
 _LOGIC = frozenset({"and", "or", "xor", "test"})
+_SHIFTS = frozenset({"shl", "sal", "shr"})
 _DIFFERENCES = frozenset({"sub", "cmp"})
 _LOOP, _AT_ZERO = "loop", ("jrcxz", "jecxz", "jcxz")
 _COUNTERS = {8: "rcx", 4: "ecx", 2: "cx"}
@@ -48,6 +49,8 @@ def flags_after(one: Any, before: Flags, value: Callable[[Any], int | None]) -> 
         bits, first = 8 * one.operands[0].size, value(one.operands[0])
         changed = UNKNOWN if first is None else _sum(first, 1, bits) if name == "inc" else _difference(first, 1, bits)
         return replace(changed, carry=before.carry)
+    if name in _SHIFTS and len(one.operands) == 2:
+        return _shifted(one, name, before, value)
     if name in _KEEP or name.startswith(_KEEP_BEGINNINGS):
         return before
     return UNKNOWN
@@ -92,6 +95,21 @@ def _of_two(one: Any, name: str, value: Callable[[Any], int | None]) -> Flags:
         return _difference(first, other, bits)
     combined = {"or": first | other, "xor": first ^ other}.get(name, first & other)
     return replace(_of(combined, bits), carry=False, overflow=False)
+
+
+def _shifted(one: Any, name: str, before: Flags, value: Callable[[Any], int | None]) -> Flags:
+    """SHL, SHR: CF is the last bit that went out, and OF undefined but for a shift by one (SDM 2B, SAL/SAR/SHL/SHR)."""
+    first, count = value(one.operands[0]), value(one.operands[1])
+    bits = 8 * one.operands[0].size
+    if first is None or count is None:
+        return UNKNOWN
+    count &= 63 if bits == 64 else 31
+    if not count:
+        return before
+    if count > bits:
+        return UNKNOWN
+    left = name != "shr"
+    return replace(_of(first << count if left else first >> count, bits), carry=bool(first >> (bits - count if left else count - 1) & 1))
 
 
 def _of(result: int, bits: int) -> Flags:
