@@ -55,6 +55,9 @@ ROWS = (
     _tables("directory", "SMALL", "movl $0, directory + 768 * 4", "code-unmapped", "PD[768]", FETCH),
     _tables("gdt", "SMALL", "entry_of gdt; movl $0, (%edi)", "gdt-unmapped", "PT[268]", (14, 0, "read"), False),
     Row("idt", "SMALL", ("IN_KERNEL=drop idt",), "idt-unmapped", "PT[269]", None),
+    # Code that writes a gate: delivery only reads them.
+    Row("idt-written", "SMALL", ("IN_KERNEL=entry_of idt; andl $~2, (%edi); invlpg idt; movl $0, idt",), "access-fault", "PT[269]",
+        (14, 3, "write")),
     Row("handler", "SMALL", ("IN_KERNEL=drop handler",), "handler-unmapped", "PT[265]", None),
     Row("tss", "SMALL", ("IN_KERNEL=drop tss",), "gdt-unmapped", "PT[384]", None),
     Row("user", "SMALL", ("HIGH_RIGHTS=3",), "access-fault", "PT[264]", (14, 5, "fetch"), wrote="mov %edx, high_pages - low_pages(%edi)"),

@@ -1,7 +1,7 @@
 /*
  * A guest that changes one table entry after another and says what the CPU makes of it, in whatever mode of paging.
  *
- * It begins in 32-bit code with flat segments 8 and 16, right behind the reset (guest.py). CASES has a count and then records, each with the control registers of a mode, one
+ * It begins in 32-bit code with flat segments 8 and 16, right behind the reset (guest.py). CASES has a count, whether it fills the background itself, and then records, each with the control registers of a mode, one
  * entry to change by XOR, and one access. For each record: the entry is changed, paging goes on, the access is made (from
  * 32-bit or 64-bit code, at CPL 0 or 3), paging goes off, the entry is as before, and the answer leaves by port E9h.
  * The tables must map this guest's first 4 MiB one to one, and only the page of `user32` to user mode.
@@ -72,7 +72,16 @@ start:
     movl $gdt + TASK64, %edi
     call task
     call make_gates
-    call tell_cpu
+    cmpl $0, CASES + 4
+    je 2f
+    movl $0x800000, %edi                /* the background, where nobody has loaded it: memory.py */
+1:  movb $0xb8, (%edi)
+    movl %edi, 1(%edi)
+    movw $0x80cd, 5(%edi)
+    addl $16, %edi
+    cmpl $0x2000000, %edi
+    jb 1b
+2:  call tell_cpu
     movl $CASES + 8, %esi
     movl CASES, %ecx
 next:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from boot.modes.memory import BACKGROUND, BACKGROUND_END, HIGH, HIGH_FILLED, TABLES, Image, background
 from boot.reference import make
+from elftools.elf.elffile import ELFFile
 
 STAY, STAYS = 3, b"!"
 BACK, MARK = 0x80, 0x5A5A5A5A  # of guest.S
@@ -21,6 +22,7 @@ ENTRY = 0x10_0000  # where guest.S begins
 _RECORD = struct.Struct("<8IQQ32x")
 _ANSWER = struct.Struct("<2IQ4I")
 _CPU = struct.Struct("<6I4s")
+CPU_BYTES, ANSWER_BYTES, VENDOR_AT = _CPU.size, _ANSWER.size, 24
 _AT_CPL3, _WIDE, _CHECKED, _HAS_EFER = 1, 2, 4, 8
 _PSE36, _GIGAPAGES, _SMEP, _SMAP, _LA57 = 1 << 17, 1 << 26, 1 << 7, 1 << 20, 1 << 16
 _LEAST_BITS = 32
@@ -29,16 +31,16 @@ _LEAST_BITS = 32
 # The ROM ends with the reset vector, at FFFFFFF0h in 16-bit code. cli; lgdt cs:[0xffc0]; mov eax, cr0; or al, 1; mov cr0, eax;
 # ljmp 8:ENTRY. Behind that the GDT: code and data of 4 GiB.
 _ROM_BYTES, _CODE_AT, _GDTR_AT, _GDT_AT, _RESET_AT = 1 << 16, 0xFF80, 0xFFC0, 0xFFC8, 0xFFF0
-_TO_PROTECTED_MODE = bytes.fromhex("fa 2e660f0116c0ff 0f20c0 0c01 0f22c0 66ea") + struct.pack("<IH", ENTRY, 8)
+_TO_PROTECTED_MODE = bytes.fromhex("fa 2e660f0116c0ff 0f20c0 0c01 0f22c0 66ea")
 _DESCRIPTORS = struct.pack("<3Q", 0, 0x00CF_9B00_0000_FFFF, 0x00CF_9300_0000_FFFF)
 _TO_CODE = b"\xe9" + struct.pack("<h", _CODE_AT - _RESET_AT - 3)
 
 
-def rom() -> bytes:
-    """Return what the CPU begins with at its reset, in the place of a firmware."""
+def rom(entry: int = ENTRY) -> bytes:
+    """Return what the CPU begins with at its reset, in the place of a firmware; it goes to ``entry`` in 32-bit code."""
     made = bytearray(_ROM_BYTES)
     gdtr = struct.pack("<HI", len(_DESCRIPTORS) - 1, (1 << 32) - _ROM_BYTES + _GDT_AT)
-    for at, data in ((_CODE_AT, _TO_PROTECTED_MODE), (_GDTR_AT, gdtr), (_GDT_AT, _DESCRIPTORS), (_RESET_AT, _TO_CODE)):
+    for at, data in ((_CODE_AT, _TO_PROTECTED_MODE + struct.pack("<IH", entry, 8)), (_GDTR_AT, gdtr), (_GDT_AT, _DESCRIPTORS), (_RESET_AT, _TO_CODE)):
         made[at : at + len(data)] = data
     return bytes(made)
 
@@ -116,7 +118,12 @@ def ask(
     with contextlib.suppress(subprocess.TimeoutExpired):  # then answers are missing
         subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SECONDS)
     answers = (folder / "answers").read_bytes()
-    assert len(answers) >= _CPU.size, f"the guest did not begin within {SECONDS:g} s"
+    assert len(answers) >= CPU_BYTES, f"the guest did not begin within {SECONDS:g} s"
+    return told(answers)
+
+
+def told(answers: bytes) -> tuple[Cpu, list[Answer]]:
+    """Return the CPU and the answers of what a guest has written to port E9h."""
     _, bits, edx, seven, seven_c, extended, vendor = _CPU.unpack_from(answers)
     cpu = Cpu(
         bits or (36 if edx & _PSE36 else _LEAST_BITS), vendor == b"cAMD", bool(extended & _GIGAPAGES), bool(seven & _SMEP),
@@ -124,6 +131,17 @@ def ask(
     )  # fmt: skip
     whole = len(answers) - (len(answers) - _CPU.size) % _ANSWER.size
     return cpu, [Answer(*one) for one in _ANSWER.iter_unpack(answers[_CPU.size : whole])]
+
+
+def low_memory(image: Image, records: Sequence[Record], has_efer: bool = True) -> bytes:
+    """Return memory from ENTRY to the end of the tables, for a machine that loads nothing else: the guest makes its background."""
+    low = bytearray(image.free - ENTRY)
+    with make("modes/guest.elf").open("rb") as file:
+        pieces = {one["p_paddr"]: one.data() for one in ELFFile(file).iter_segments() if one["p_type"] == "PT_LOAD"}
+    pieces |= {CASES: struct.pack("<2I", len(records), 1) + b"".join(_packed(one, has_efer) for one in records), TABLES: image.file()[: image.free - TABLES]}
+    for at, data in pieces.items():
+        low[at - ENTRY : at - ENTRY + len(data)] = data
+    return bytes(low)
 
 
 def _packed(one: Record, has_efer: bool) -> bytes:

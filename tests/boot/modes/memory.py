@@ -44,6 +44,7 @@ class Image:
 
     pages: dict[int, npt.NDArray[np.uint64]] = field(default_factory=dict)
     free: int = TABLES
+    has_high: bool = True  # RAM above 4 GiB
     changed: tuple[int, int] | None = None  # an address of 8 bytes, and what is flipped there
 
     def new_table(self) -> int:
@@ -58,6 +59,8 @@ class Image:
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
         """The page as the guest leaves it for the access, None where no memory is."""
+        if phys >= HIGH and not self.has_high:
+            return None
         if TABLES <= phys < TABLES_END:
             page = self.pages.get(phys, np.zeros(512, dtype=np.uint64))
         elif BACKGROUND <= phys < BACKGROUND_END or HIGH <= phys < HIGH_FILLED:

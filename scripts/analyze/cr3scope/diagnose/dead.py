@@ -103,13 +103,16 @@ def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind
     if rsp is None and now.pc == fault.rip:
         rsp = now.stack
     for entry in refused.guilty:
-        target = _target(now, refused.virt, fault.rip)
+        target = _target(now, refused.virt, fault.rip, kind)
         yield Strike(target, kind, refused.virt, refused.reason, entry, fault=fault, rsp=rsp)
 
 
-def _target(now: StoppedCpu, virt: int, rip: int | None) -> Target:
-    """Return whether delivery of an exception made the access: it reads the descriptor tables, and enters a handler."""
-    if virt != rip and now.idt is not None and now.idt.has(virt):
+def _target(now: StoppedCpu, virt: int, rip: int | None, kind: AccessKind) -> Target:
+    """Return whether delivery of an exception made the access: it reads the descriptor tables, and enters a handler.
+
+    The IDT it never writes; in the GDT it sets accessed and busy bits (SDM 3A, 3.4.5.1 and 9.2.2).
+    """
+    if kind is AccessKind.READ and virt != rip and now.idt is not None and now.idt.has(virt):
         return Target.IDT
     if virt != rip and now.gdt is not None and now.gdt.has(virt):
         return Target.GDT
