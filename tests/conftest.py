@@ -20,15 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for the last one. Before all others come the groups, which are long and need no saved machine: one process makes that,
     meanwhile.
     """
-    folder = Path(__file__).parent
+    units = {path: path.relative_to(Path(__file__).parent).parts[0] in UNITS for path in {item.path for item in items}}
     for item in items:
-        if _is_unit(item, folder) and item.get_closest_marker("slow") is None:
+        if units[item.path] and item.get_closest_marker("slow") is None:
             item.add_marker("quick")
-    items.sort(key=lambda item: (_is_unit(item, folder), *(item.get_closest_marker(name) is None for name in ("xdist_group", "slow"))))
-
-
-def _is_unit(item: pytest.Item, folder: Path) -> bool:
-    return item.path.relative_to(folder).parts[0] in UNITS
+    items.sort(key=lambda item: (units[item.path], *(item.get_closest_marker(name) is None for name in ("xdist_group", "slow"))))
 
 
 @pytest.hookimpl(hookwrapper=True)

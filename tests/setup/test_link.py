@@ -217,6 +217,8 @@ def test_what_changes_a_command_changes_the_stamp_of_the_command(
     if others is None:
         return  # make builds nothing at all
     changed = [line for line in others if line not in commands]
+    if not changed:
+        return
     other_stamps = stamped(folder, setting)
     compiles, links = (any((" -c " in line) is wanted for line in changed) for wanted in (True, False))
     assert (stamps[0] != other_stamps[0]) or not compiles, changed[0]

@@ -48,9 +48,14 @@ def _as_mapped(now: StoppedCpu, known: Known) -> Known:
 
 
 def _frames(now: StoppedCpu, first: int, last: int) -> int | None:
-    begin = walk(now, now.cpu, first, now.platform).phys
-    if begin is None or last - first >= _MOST_PAGES * PAGE_BYTES:
+    """Where a range lies, if that is one piece: walked once for each page that maps it, of whatever size."""
+    if last - first >= _MOST_PAGES * PAGE_BYTES:
         return None
-    pages = range((first | PAGE_BYTES - 1) + 1, last + 1, PAGE_BYTES)
-    found = (walk(now, now.cpu, virt, now.platform).phys for virt in pages)
-    return begin if all(phys == begin + virt - first for virt, phys in zip(pages, found)) else None
+    cpu, at = now.cpu, first
+    begin = walk(now, cpu, first, now.platform).phys
+    while at <= last:
+        found = walk(now, cpu, at, now.platform)
+        if begin is None or found.phys != begin + at - first:
+            return None
+        at = (at | found.page_size - 1) + 1
+    return begin
