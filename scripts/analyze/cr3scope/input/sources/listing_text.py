@@ -16,7 +16,6 @@ from cr3scope.text import printable
 
 # The monitor's answer in QMP is a JSON string, where the ends of lines are written out.
 _JSON_END = re.compile(rb"\\r\\n|\\n")
-UPPER_HALF = b"0" * 8  # of an address that is written in eight digits
 _LOOK_BYTES = 1 << 16
 _MOST_NAMED = 3
 _QUOTED = 60
