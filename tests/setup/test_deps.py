@@ -171,6 +171,23 @@ def test_debian_reads_its_index_before_it_installs(tmp_path: Path) -> None:
     assert here.calls == ["apt-get update", "apt-get install -y --no-install-recommends mtools"]
 
 
+@pytest.mark.parametrize("candidate", ["(none)", "2025.02-8"])
+def test_debian_is_asked_for_what_is_optional_only_where_its_index_has_it(candidate: str, tmp_path: Path) -> None:
+    here = machine(tmp_path, missing=())
+    installed, updated = tmp_path / "installed", tmp_path / "updated"
+    here.add_manager("apt-get", f'[ "$1" = update ] && touch {updated} || touch {installed}')
+    here.add("apt-cache", f'[ ! -e {updated} ] || echo "  Candidate: {candidate}"')  # an index that was never read has none
+    here.add(
+        "dpkg-query",
+        f'[ -e {installed} ] || case $* in *" mtools"|*" ovmf-ia32") exit 1 ;; esac; echo "install ok installed"',
+    )
+    done = here.deps("test")
+    assert done.returncode == 0, done.stderr
+    asked = here.calls[-1].removeprefix("apt-get install -y --no-install-recommends ").split()
+    assert asked == ["mtools"] + ["ovmf-ia32"] * (candidate != "(none)")
+    assert ("ovmf-ia32" in done.stderr.splitlines()[0]) is False
+
+
 def test_debian_elsewhere_takes_the_target_s_packages_and_a_cross_compiler(tmp_path: Path) -> None:
     for name, kind, user in (("here", "x86_64", 1000), ("there", "aarch64", 0)):
         here = FakeMachine(tmp_path / name, user=user, machine=kind)
