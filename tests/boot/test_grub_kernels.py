@@ -3,11 +3,11 @@ is explained as it is where QEMU itself loads them."""
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from boot.grub import multiboot
 from boot.guest import judge, watch
 from boot.protected_rows import ROWS, Row
 from boot.reference import Run, takes_all
@@ -15,13 +15,10 @@ from boot.test_protected_guests import EXIT, QEMU, SECONDS, built_kernel, check_
 
 _BIOS = Path("/usr/lib/grub/i386-pc")
 _SAMPLE = 4  # of the rows of each way to boot
-_MENU = "set timeout=0\n{command} /boot/kernel\nboot\n"
 _ROWS = {row.name: row for row in ROWS}
 BY_UEFI = ("pse-off", "identity", "data-read-only", "gate-absent", "no-stack0", "pae-pointer", "pae-off", "selector")
 BY_UEFI_2 = ("high-half", "stack", "handler", "pae-nx", "long-no-lme", "long-no-jump", "long-high", "frame-code")
 BY_BIOS = ("reserved", "no-ps", "idt", "user-table", "pae-reserved", "long-no-pae", "long-directory", "long-data")
-
-
 _PF_FETCH = 0x10
 
 
@@ -29,28 +26,16 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if takes_all() else names[:: len(names) // _SAMPLE]
 
 
-def grub(folder: Path, kernel: Path, target: str, version: int) -> Path:
-    """GRUB in one file, with a menu that loads the kernel by this version of Multiboot."""
-    command = "multiboot2" if version == 2 else "multiboot"
-    menu, image = folder / "grub.cfg", folder / "grub"
-    menu.write_text(_MENU.format(command=command))
-    subprocess.run(
-        ["grub-mkstandalone", "-O", target, f"--install-modules=normal {command} memdisk", "--locales=", "--fonts=", "--themes=",
-         "-o", image, f"boot/grub/grub.cfg={menu}", f"boot/kernel={kernel}"], check=True,
-    )  # fmt: skip
-    return image
-
-
 def by_uefi(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
     kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
-    return watch(folder, grub(folder, kernel, "x86_64-efi", version), SECONDS, EXIT, [kernel] if has_file else [])
+    return watch(folder, multiboot(folder, kernel, version), SECONDS, EXIT, [kernel] if has_file else [])
 
 
 def by_bios(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
     """QEMU's -kernel takes GRUB behind its lnxboot.img for a Linux, and SeaBIOS starts it."""
     kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
     image = folder / "grub.linux"
-    image.write_bytes((_BIOS / "lnxboot.img").read_bytes() + grub(folder, kernel, "i386-pc", version).read_bytes())
+    image.write_bytes((_BIOS / "lnxboot.img").read_bytes() + multiboot(folder, kernel, version, target="i386-pc").read_bytes())
     return judge(folder, [*QEMU, "-kernel", str(image)], SECONDS, [kernel] if has_file else [])
 
 

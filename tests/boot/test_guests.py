@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from boot.grub import grub
 from boot.guest import judge, watch, watch_kernel
 from boot.reference import Run
 from boot.verbs import cr3scope
@@ -18,18 +19,6 @@ PANIC_SECONDS = 60
 # As its version 8 is named, and those before.
 _MEMTEST_8 = Path("/boot/mt86+x64")
 MEMTEST = _MEMTEST_8 if _MEMTEST_8.exists() else Path("/boot/memtest86+x64.efi")
-
-
-@pytest.fixture
-def grub(tmp_path: Path) -> Path:
-    """GRUB for UEFI in one file, without a menu: it comes to its prompt."""
-    target = tmp_path / "grub.efi"
-    subprocess.run(
-        ["grub-mkstandalone", "-O", "x86_64-efi", "--install-modules=normal", "--locales=",
-         "--fonts=", "--themes=", "-o", target, "boot/grub/grub.cfg=/dev/null"],
-        check=True,
-    )
-    return target
 
 
 def linux() -> Path:
@@ -52,8 +41,8 @@ def assert_still_there(run: Run, interrupts: str = "(on|off|on and off)") -> Non
     assert "still there" in run.text
 
 
-def test_grub_at_its_prompt_is_no_hang(grub: Path, tmp_path: Path) -> None:
-    run = watch(tmp_path, grub, WAITING_SECONDS)
+def test_grub_at_its_prompt_is_no_hang(tmp_path: Path) -> None:
+    run = watch(tmp_path, grub(tmp_path), WAITING_SECONDS)
     assert b"grub> " in run.serial, "GRUB did not come to its prompt in time"
     assert_still_there(run)
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from boot import firmware
+from boot import firmware, grub
 from boot.guest import judge, qemu_command, watch
 from boot.reference import Run, make, sample
 from cr3scope.input.capture.reader import read_capture
@@ -128,14 +128,7 @@ def test_climb_from_32_bit_c_arrives_or_says_why_not(cpu: str, levels: int, said
 
 
 def test_multiboot2_kernel_that_grub_loads_climbs_and_switches(tmp_path: Path) -> None:
-    target, menu = tmp_path / "grub.efi", tmp_path / "grub.cfg"
-    menu.write_text("multiboot2 (memdisk)/kernel\nboot\n")
-    subprocess.run(
-        ["grub-mkstandalone", "-O", "x86_64-efi", "--install-modules=normal multiboot2 memdisk", "--locales=", "--fonts=", "--themes=",
-         "-o", target, f"boot/grub/grub.cfg={menu}", f"kernel={make('examples/multiboot.elf')}"],
-        check=True,
-    )  # fmt: skip
-    assert_ran(watch(tmp_path, target, _SECONDS))
+    assert_ran(watch(tmp_path, grub.multiboot(tmp_path, make("examples/multiboot.elf"), 2), _SECONDS))
 
 
 def test_multiboot_kernel_with_a_read_only_stack_is_told_before_the_switch(tmp_path: Path) -> None:
@@ -189,22 +182,23 @@ def checks_of(which: str) -> tuple[Checked, ...]:
         if which == "multiboot":
             command = [*multiboot_command("mistakes", "rehearse max"), "-cpu", "max"]
         else:
-            command = qemu_command(folder, make("examples/mistakes.efi"), {"QEMU": firmware.stand_in({})})
+            program = make("examples/mistakes.efi") if which == "pe" else grub.multiboot(folder, make("examples/mistakes.elf"), 2, "rehearse max")
+            command = qemu_command(folder, program, {"QEMU": firmware.stand_in({})})
         sent = folder / "sent"
         done = subprocess.run([*command, "-serial", f"file:{sent}"], timeout=_SECONDS)
         assert done.returncode == DEBUG_EXIT_PASS, sent.read_bytes()[-500:]
         return tuple(checked(sent.read_bytes()))
 
 
-_BOTH = pytest.mark.parametrize("which", [
-    pytest.param(name, marks=pytest.mark.xdist_group(f"onecall-{name}")) for name in ("multiboot", "pe")
+_ALL = pytest.mark.parametrize("which", [
+    pytest.param(name, marks=pytest.mark.xdist_group(f"onecall-{name}")) for name in ("multiboot", "multiboot2", "pe")
 ])  # fmt: skip
 
 
-@_BOTH
+@_ALL
 def test_every_mistake_is_named_before_the_switch_and_nothing_else(which: str) -> None:
     checks = checks_of(which)
-    features = len(_FEATURES) if which == "multiboot" else 0
+    features = 0 if which == "pe" else len(_FEATURES)
     assert len(checks) == len(_MISTAKES) + len(_NOT_JUDGED) + 1 + features
     healthy = checks[0]
     assert (healthy.status, healthy.told, healthy.verdict.status, healthy.verdict.findings) == (0, "", Status.HEALTHY, ())
@@ -217,7 +211,7 @@ def test_every_mistake_is_named_before_the_switch_and_nothing_else(which: str) -
         assert one.verdict.status is (Status.HEALTHY if number in _ONLY_TOLD else Status.WILL_FAULT), (number, rules)
 
 
-@_BOTH
+@_ALL
 def test_what_cannot_be_read_is_told_and_nothing_is_foreseen(which: str) -> None:
     for number, (status, words, rule) in _NOT_JUDGED.items():
         if which == "pe" and number == _BEYOND_MEMORY:  # mapped by the firmware
@@ -228,7 +222,7 @@ def test_what_cannot_be_read_is_told_and_nothing_is_foreseen(which: str) -> None
         assert rule in rules and one.verdict.status is Status.INCOMPLETE and one.verdict.prediction is None, (number, rules)
 
 
-@_BOTH
+@_ALL
 def test_rehearsal_agrees_with_the_model_and_leaves_the_machine_as_it_was(which: str) -> None:
     """With each mistake: the CPU itself says what preflight and model say, and what can be reached is tried."""
     for number, one in enumerate(checks_of(which)[: _BEYOND_MEMORY + 1]):

@@ -5,8 +5,25 @@
 
 extern char text_first[], data_end[];
 
-#define MULTIBOOT_COMMAND_LINE 16 /* Multiboot 0.6.96, 3.3 */
+/* Multiboot 0.6.96, 3.3: flags, memory below 1 MiB, ...; Multiboot2 2.0, 3.6.2: size, 0, tags */
+#define MULTIBOOT_COMMAND_LINE 16
+#define MULTIBOOT2_TAGS 8
+#define MULTIBOOT2_COMMAND_LINE 1
 #define CR4_OSFXSR BIT(9)
+
+/* The command line that the boot loader handed over; empty if it handed none. */
+static const char *command_line(uint64_t told) {
+    if (((uint32_t *)told)[1] != 0) { /* a machine has memory below 1 MiB */
+        return (const char *)(uint64_t) * (uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    }
+    for (uint32_t *tag = (uint32_t *)(told + MULTIBOOT2_TAGS); tag[0] != 0;
+         tag += (tag[1] + 7) / 8 * 2) {
+        if (tag[0] == MULTIBOOT2_COMMAND_LINE) {
+            return (const char *)&tag[2];
+        }
+    }
+    return "";
+}
 
 /* The last word of the command line as a number; 0 if it is none. */
 static unsigned number_of(const char *line) {
@@ -150,7 +167,7 @@ static void allow_movaps(void) {
 void boot(uint64_t told);
 void boot(uint64_t told) {
     uint64_t base = (uint64_t)text_first, bytes = (uint64_t)(data_end - text_first);
-    const char *line = (const char *)(uint64_t) * (uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    const char *line = command_line(told);
     unsigned number = number_of(line);
     rehearses = has_word(line, "rehearse");
     allow_movaps();
