@@ -6,7 +6,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
 from boot.grub import grub
 from boot.guest import judge, watch, watch_kernel
 from boot.reference import Run
