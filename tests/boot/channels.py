@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 
-CALL_SECONDS = 20.0  # from QEMU's start until it has called
+CALL_SECONDS = 60.0  # from QEMU's start until it has called
 
 
 class NotCalled(Exception):

@@ -23,7 +23,7 @@ from boot.state_file import SAVING, save, wait_for_event
 from boot.verbs import run_traced
 from cr3scope.qemu.qmp import Qmp
 
-FIRST_READ_SECONDS = 90.0  # the longest that the firmware may take
+FIRST_READ_SECONDS = 180.0  # the longest that the firmware may take
 _SCRIPTS = ROOT / "scripts/boot"
 _DISK, _DEVICE = "if=none,id=boot,format=raw,file=", "virtio-blk-pci,drive=boot,"
 _REFUSING = "if=none,id=boot,driver=blkdebug,inject-error.0.event=none,inject-error.0.iotype=read,image.driver=file,image.filename="

@@ -20,9 +20,9 @@ from pathlib import Path
 from cr3scope.qemu.qmp import Qmp
 
 MEGABYTES = 256
-CALL_SECONDS = 20.0  # from QEMU's start until it has called on its channels
-PANIC_SECONDS = 60.0
-DUMP_SECONDS = 60.0
+CALL_SECONDS = 60.0  # from QEMU's start until it has called on its channels
+PANIC_SECONDS = 240.0
+DUMP_SECONDS = 180.0
 PANIC = b"end Kernel panic"
 _LEAF = re.compile(r"^([0-9a-f]{16}): ([0-9a-f]{16}) ([X-])[G-]([P-])[D-][A-][C-][T-]([U-])([W-])$")
 

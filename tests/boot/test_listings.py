@@ -25,8 +25,8 @@ from cr3scope.qemu.qmp import Listener, Qmp
 PANIC = b"end Kernel panic"
 LEFT = b" exit status=0"  # the loader's last record before the switch
 KERNEL = "ffffffff80000000"
-SAVE_SECONDS = 30.0
-SWITCH_SECONDS = 10.0
+SAVE_SECONDS = 120.0
+SWITCH_SECONDS = 60.0
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
     """Linux leaves the rights to the leaves, so that even those agree."""
     names = ("first", "last", "phys", "size", "rights")
     listed, mapped = answer_of("maps", panicked / "info tlb"), answer_of("maps", panicked / "core")
-    assert len(listed["mappings"]) > 50
+    assert len(listed["mappings"]) > 20  # how many pieces there are is chance: its addresses are
     assert ranges(listed, *names) == ranges(mapped, *names)
 
 
