@@ -196,7 +196,8 @@ static void what_is_refused_is_told_as_it_is_planned(void **state) {
     start_rehearsal(4);
     fake_rehearse = refuse_all;
     refused_register = REHEARSED_CR3;
-    (void)snprintf(whole, sizeof(whole), "the planned cr3 0x%llx: ", (unsigned long long)request.root);
+    (void)snprintf(whole, sizeof(whole),
+                   "the planned cr3 0x%llx: ", (unsigned long long)request.root);
     expect(CR3SCOPE_FINDING, whole);
     finish_rehearsal();
 }
