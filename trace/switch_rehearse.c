@@ -291,12 +291,14 @@ static bool can_enter(struct rehearsal *rehearsal) {
     return rehearsal->page->probe.entered != 0;
 }
 
-/* The switch loads the same values: it would end there. */
+/* The switch loads the same: it would end there. What is told is what it loads, for the rehearsal
+ * itself goes by a copy of the top table, and without PGE. */
 static OWN_STACK void refuse_register(struct switch_state *state,
                                       const struct cr3scope_request *request,
                                       const struct switch_probe *probe) {
     static const char names[][5] = {"cr0", "cr4", "efer", "cr3"};
-    const uint64_t values[] = {probe->new_cr0, probe->new_cr4, probe->new_efer, probe->new_cr3};
+    const struct cpu_state *planned = &state->planned;
+    const uint64_t values[] = {planned->cr0, planned->cr4, planned->efer, planned->cr3};
     struct message line;
     message_start(&line, "rehearsal: the CPU itself refuses the planned ");
     message_text(&line, names[probe->loading & 3]);

@@ -52,24 +52,35 @@ void switch_screen_line(struct switch_state *state, const char *line) {
     }
 }
 
-/* In which range it is, and who mapped it; the name alone says little where nobody has told. */
+/* Of several that cover an address the last counts: its call wrote the entry. NULL: none does. */
+static const struct cr3scope_range *range_at(const struct cr3scope_request *request,
+                                             uint64_t virt) {
+    for (size_t i = request->range_count; i > 0; i--) {
+        const struct cr3scope_range *range = &request->ranges[i - 1];
+        if (virt - range->virt < range->bytes) {
+            return range;
+        }
+    }
+    return NULL;
+}
+
+/* In which range it is, and who mapped it; the name alone says little where nobody has told. What
+ * has no rights nobody has mapped. */
 static void range_line(struct screen_sink *sink, const struct cr3scope_request *request,
                        uint64_t virt, bool needs_caller) {
-    for (size_t i = 0; i < request->range_count; i++) {
-        const struct cr3scope_range *range = &request->ranges[i];
-        struct message line;
-        if (virt - range->virt >= range->bytes || (needs_caller && range->caller == 0)) {
-            continue;
-        }
-        message_start(&line, "  it is in the range ");
-        message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
-        if (range->caller != 0) {
-            message_text(&line, ", mapped by the code before ");
-            message_hex(&line, range->caller);
-        }
-        screen_sink_line(sink, line.text);
+    const struct cr3scope_range *range = range_at(request, virt);
+    bool has_caller = range != NULL && range->caller != 0 && range->rights != 0;
+    struct message line;
+    if (range == NULL || (needs_caller && !has_caller)) {
         return;
     }
+    message_start(&line, "  it is in the range ");
+    message_name(&line, range->name != NULL ? range->name : "without a name", PLAN_NAME_BYTES);
+    if (has_caller) {
+        message_text(&line, ", mapped by the code before ");
+        message_hex(&line, range->caller);
+    }
+    screen_sink_line(sink, line.text);
 }
 
 void switch_screen_range(struct switch_state *state, const struct cr3scope_request *request,

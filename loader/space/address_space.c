@@ -109,6 +109,9 @@ static void note_range(struct mapped_ranges *mapped, const struct mapping *mappi
         .virt = range->virt,
         .bytes = range->last - range->virt + 1,
         .phys = range->phys,
+        .rights = ((mapping->rights & RIGHT_READ) != 0 ? CR3SCOPE_READ : 0) |
+                  ((mapping->rights & RIGHT_WRITE) != 0 ? CR3SCOPE_WRITE : 0) |
+                  ((mapping->rights & RIGHT_EXECUTE) != 0 ? CR3SCOPE_EXECUTE : 0),
         .caller = caller,
     };
 }

@@ -105,6 +105,31 @@ def test_a_folder_is_never_standard_output(verb: str, option: str, folder: Path,
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize(("verb", "name"), [each for each in FILES if each[0] in LINES and LINES[each[0]]])
+def test_a_file_that_is_read_is_not_written_over(verb: str, name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"triage": LOG.read_bytes(), "lint": Kernel(entry=0).bytes()}.get(verb, CAPTURE.read_bytes())
+    (folder / "kept").write_bytes(content)
+    (folder / "link").symlink_to("kept")
+    for read in ("kept", "link"):
+        words = [read if word in (str(CAPTURE), str(LOG), "kernel.elf") else word for word in LINES[verb]]
+        assert main([verb, *words, f"--{name}", "./kept"]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == ("", f"cr3scope: --{name} ./kept: that file is read, and would be gone: name another\n")
+    assert (folder / "kept").read_bytes() == content
+
+
+def test_nor_is_a_twin_a_log_or_a_disk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "kept").write_bytes(Kernel(entry=0).bytes())
+    for words in (
+        ["analyze", str(CAPTURE), "--elf", "kept@1000"], ["analyze", str(CAPTURE), "--log", "kept"], ["triage", str(LOG), "--capture", "kept"],
+    ):  # fmt: skip
+        assert main([*words, "--html", "kept"]) == 2, words
+    for disk in ("kept", "file=kept,format=raw"):
+        assert main(["run", "--no-who", "--json", "kept", "--", sys.executable, FAKE, "exit-35", disk]) == 2
+    assert capsys.readouterr().err.count("that file is read") == 5
+    assert (folder / "kept").read_bytes() == Kernel(entry=0).bytes() and [each.name for each in folder.iterdir()] == ["kept"]
+
+
 def test_a_file_of_that_name_is_written_by_its_path(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["walk", str(CAPTURE), "0", "--json", "./-"]) == 1
     assert json.loads((folder / "-").read_text())["schema"] == "cr3scope.walk/1"

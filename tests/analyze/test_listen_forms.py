@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from analyze.test_listen import DIES, LIMIT, PANIC, beside, fifo, heard_at, words
 
+from cr3scope.cli import listen_verdict
 from cr3scope.cli.main import main
+from cr3scope.images.elf_file import ElfFile
+from cr3scope.verdict.types import Verdict
+from cr3scope.wire.heard import Heard
 
 
 def test_a_file_that_cannot_be_written_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,3 +103,31 @@ def test_a_busy_server_makes_some_files_and_is_told_once_that_it_makes_no_more(
     assert [each["heard"]["number"] for each in verdicts] == [1, 2, 3, 4, 5, 6]
     assert len(list((tmp_path / "o").iterdir())) == 12
     assert capsys.readouterr().err.count("no more of them are kept") == 1
+
+
+def test_what_was_judged_before_a_server_hung_up_stays_where_the_verdict_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
+    is_judged, judged = threading.Semaphore(0), listen_verdict.judge_heard
+
+    def judge(boot: Heard, elf: Sequence[ElfFile]) -> tuple[Verdict, bool]:
+        is_judged.release()
+        return judged(boot, elf)
+
+    monkeypatch.setattr(listen_verdict, "judge_heard", judge)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT)
+
+        def speak() -> None:
+            for said in (*[b"port in use\r\n"] * 6, DIES):
+                connected, _ = server.accept()
+                with connected:
+                    connected.sendall(said)
+                    is_judged.acquire(timeout=LIMIT)
+
+        with beside(speak):
+            heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--boots", "7", "-q", "--idle", "0.1", "--json", "-")
+    told = [json.loads(line)["heard"] for line in capsys.readouterr().out.splitlines()]
+    assert [each["number"] for each in told] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(Path(each["capture"]).exists() for each in told)

@@ -77,6 +77,15 @@ def test_a_photo_of_before_the_switch_blames_nobody_and_is_no_clean_verdict() ->
     assert "photograph what the screen shows after the exception" in " ".join(text.render(verdict).split())
 
 
+def test_a_photo_which_leaves_the_ends_of_sections_out_does_not_say_that_the_boot_ended_before_its_switch() -> None:
+    scene = healthy()
+    scene.boot.complete, scene.boot.closed = False, []
+    assert [one.words for one in seen_by(Witness.NOBODY, scene).boots] == ["it ends before its switch"]
+    assert [one.words for one in seen_by(Witness.PHOTO, scene).boots] == ["incomplete"]
+    scene.tables.edit(b.ENTRY, 4, set_bits=b.NX)
+    assert [one.words for one in seen_by(Witness.PHOTO, scene).boots] == ["will fault"]
+
+
 def test_a_photo_of_a_switch_that_will_fault_says_so_and_nothing_of_the_time_behind_it() -> None:
     scene = healthy()
     cut(scene)

@@ -13,6 +13,7 @@ from pathlib import Path
 from boot.channels import calling
 from boot.firmware import boot_from_first_read
 from boot.reference import BOOT_SECONDS, ROOT, build, first_stage
+from boot.test_screen import halted
 from cr3scope.input.photo.reader import read_photos
 from cr3scope.qemu.qmp import Qmp
 from cr3scope.verdict.analysis import analyze
@@ -43,7 +44,9 @@ def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Pa
                              capture_output=True, text=True, timeout=60).stdout  # fmt: skip
     with calling(printed.splitlines(), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
         first = heard(port, b": halted")
-        Qmp(monitor).execute("system_reset")
+        qmp = Qmp(monitor)
+        halted(qmp)  # it says so first, and keeps it then
+        qmp.execute("system_reset")
         second = heard(port, _OFFERED)
     assert _NOTHING in first and _AFTER in second
     died = next(line for line in first.splitlines() if b": halted" in line)

@@ -2,6 +2,7 @@
  * answers. */
 #include "support/cmocka_test.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,9 +157,11 @@ static void what_only_the_preflight_refuses_is_told_and_is_no_finding_more(void 
     finish_rehearsal();
 }
 
+static enum rehearsed_register refused_register;
+
 static void refuse_all(struct switch_probe *probe) {
     probe->entered = 0;
-    probe->loading = REHEARSED_CR4;
+    probe->loading = refused_register;
     probe->vector = VECTOR_GENERAL_PROTECTION;
     probe->error_code = 0;
 }
@@ -169,11 +172,33 @@ of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed(voi
     (void)state;
     start_rehearsal(4);
     fake_rehearse = refuse_all;
+    refused_register = REHEARSED_CR4;
     expect(CR3SCOPE_FINDING,
            "rehearsal: the CPU itself refuses the planned cr4 0x20: vector 13 error 0x0");
     assert_true(has("rehearse state=refused why="));
     assert_true(has(" what=cr4 value=20 vector=d error=0 #"));
     assert_false(has("rehearsal step="));
+    finish_rehearsal();
+}
+
+/* The rehearsal goes without PGE, and by a copy of the top table. */
+static void what_is_refused_is_told_as_it_is_planned(void **state) {
+    (void)state;
+    start_rehearsal(4);
+    fake_cpu.features |= CPU_PGE;
+    request.cr4 = fake_cpu.cr4 | CR4_PGE;
+    fake_rehearse = refuse_all;
+    refused_register = REHEARSED_CR4;
+    expect(CR3SCOPE_FINDING, "the planned cr4 0xa0: ");
+    assert_true(has(" what=cr4 value=a0 "));
+    finish_rehearsal();
+    char whole[64];
+    start_rehearsal(4);
+    fake_rehearse = refuse_all;
+    refused_register = REHEARSED_CR3;
+    (void)snprintf(whole, sizeof(whole),
+                   "the planned cr3 0x%llx: ", (unsigned long long)request.root);
+    expect(CR3SCOPE_FINDING, whole);
     finish_rehearsal();
 }
 
@@ -262,6 +287,7 @@ int main(void) {
         cmocka_unit_test(what_only_the_preflight_refuses_is_told_and_is_no_finding_more),
         cmocka_unit_test(
             of_a_register_that_the_cpu_refuses_it_is_told_which_and_nothing_is_rehearsed),
+        cmocka_unit_test(what_is_refused_is_told_as_it_is_planned),
         cmocka_unit_test(breakpoints_of_a_debugger_are_off_meanwhile_and_on_again_behind_it),
         cmocka_unit_test(what_cannot_be_rehearsed_says_why),
         cmocka_unit_test(nmi_that_came_meanwhile_gets_its_own_handler),

@@ -98,7 +98,7 @@ def case_of_capture(
         witness = heard or (alone if report is None else Witness.LOG)
         return _case_of_boot(boot, report, lines_of(boot), qemu, standing, restarts, witness)
 
-    case = boots.judge(capture.boots, case_of, began_again)
+    case = boots.judge(capture.boots, case_of, began_again, has_ends=not capture.is_photo)
     if capture.damage:
         case = replace(case, circumstances=case.circumstances | {Circumstance.DAMAGED})
     return replace(case, diagnostics=(*capture.damage, *case.diagnostics, *remarks, *capture.notes))

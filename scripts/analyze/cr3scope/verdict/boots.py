@@ -25,29 +25,31 @@ _DIED = frozenset({Status.FAULTED, Status.HUNG, Status.WILL_FAULT})
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one boot came to; ``number`` counts from 0."""
+    """What one boot came to; ``number`` counts from 0. ``has_ends``: whether its trace would tell that it came to its switch."""
 
     number: int
     boot: Boot
     case: Case
     status: Status
+    has_ends: bool
 
     @property
     def has_died(self) -> bool:
         return self.status in _DIED and _tells(self.boot)
 
 
-def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case], began_again: bool = False) -> Case:
+def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case], began_again: bool = False, has_ends: bool = True) -> Case:
     """Return the case of the boot that decides, with a line for each of several. ``case_of`` makes one: of the boot's
     number, and of how often the machine restarted after its switch. ``began_again``: after the last of them, too.
+    ``has_ends``: False of photos, which leave the ends of sections out.
     """
     restarts = sum(map(_is_restarted, boots if began_again else boots[:-1]))
     if len(boots) == 1:
         case = case_of(0, restarts)
-        return replace(case, boots=_told([_Outcome(0, boots[0], case, status_of(case))]))
+        return replace(case, boots=_told([_Outcome(0, boots[0], case, status_of(case), has_ends)]))
     numbers = _within_budget(boots)
     cases = ((number, case_of(number, 0)) for number in numbers)
-    outcomes = [_Outcome(number, boots[number], case, status_of(case)) for number, case in cases]
+    outcomes = [_Outcome(number, boots[number], case, status_of(case), has_ends) for number, case in cases]
     chosen = decisive(outcomes)
     case = case_of(chosen.number, restarts) if restarts else chosen.case
     is_well = len(outcomes) == len(boots) and all(one.status is Status.HEALTHY for one in outcomes if one is not chosen)
@@ -154,7 +156,7 @@ def _words(one: _Outcome) -> str:
     gave_up = _gave_up(one.boot)
     if gave_up:
         return f"the loader gave up ({gave_up})"
-    if not _tells(one.boot):
+    if one.has_ends and not _tells(one.boot):
         return "it ends before its switch"
     return one.status.value.replace("-", " ")
 

@@ -236,7 +236,7 @@ class Listener:
         boot, since = self._boot, self._since
         if boot is None:
             return False
-        is_brief = since is not None and time.monotonic() - since < _BRIEF_SECONDS and not boot.tells
+        is_brief = since is not None and time.monotonic() - since < _BRIEF_SECONDS and not boot.tells and boot.judged is None  # else it was told of
         self._brief = self._brief + 1 if is_brief else 0
         if self._brief <= _MOST_BRIEF:
             return False
