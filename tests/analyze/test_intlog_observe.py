@@ -172,7 +172,7 @@ def test_kernel_that_provokes_faults_and_recovers_ran(read: Read) -> None:
     assert report.records == 100
     cut = read(*firmware(), *probes)
     assert cut.ending is Ending.DELIVERED and cut.first == Fault(14, 3, 99 * 0x1000, HANDLER + 99, NEW_CR3)
-    assert cut.is_routine and any("99 exceptions came first and were handled" in plain(note) for note in cut.notes), cut.notes
+    assert cut.is_routine and any("99 exceptions came first and were handled" in plain(note) for note in cut.earlier), cut.earlier
     assert len(report.exceptions) == 64
     assert "all handled" in plain(report.detail)
 
@@ -199,7 +199,7 @@ def test_interrupts_are_not_among_what_came_before_the_fatal_exception(read: Rea
     pieces = [record(150, 14, 3, rip=HANDLER, cr2=0x1000)]
     pieces += [record(151 + i, 0x20, rip=SWITCH + i, old=None) for i in range(20)]
     report = read(*firmware(), *pieces, *unmapped_idt(171))
-    assert any("1 exception came first and was handled" in plain(note) for note in report.notes), report.notes
+    assert any("1 exception came first and was handled" in plain(note) for note in report.earlier), report.earlier
 
 
 def test_a_timer_between_an_exception_and_its_announcement_does_not_change_the_count(read: Read) -> None:
@@ -253,7 +253,7 @@ def test_death_after_handled_exceptions_names_the_fatal_one(read: Read) -> None:
     assert report.first == report.fatal == FETCH_DENIED
     assert report.exceptions[0] == Fault(14, 3, 0, HANDLER, NEW_CR3)
     assert report.ending is Ending.TRIPLE_FAULT
-    assert any("100 exceptions came first and were handled" in plain(note) for note in report.notes)
+    assert any("100 exceptions came first and were handled" in plain(note) for note in report.earlier)
 
 
 def test_storm_after_handled_exceptions_is_found_at_the_end(read: Read) -> None:

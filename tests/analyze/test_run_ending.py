@@ -11,9 +11,12 @@ from cr3scope.input.logs.event import InterruptRecord, RegisterDump
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.screen import read_screen
+from cr3scope.message import Message
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import DEBUG_EXIT_FAIL, DEBUG_EXIT_PASS, Outcome, Reason
-from cr3scope.verdict.types import FaultWalk
+from cr3scope.render.message import plain
+from cr3scope.verdict.run import RunEnd, judge_untraced
+from cr3scope.verdict.types import FaultWalk, Status
 from cr3scope.x86.ending import Ending
 
 RSP, CR3 = 0x9_0F80, 0x3000
@@ -62,6 +65,33 @@ def test_a_guest_that_ends_itself_has_survived_what_it_survived_before(status: i
     report = replace(delivered(), is_routine=is_routine)
     seen = with_ending(report, Outcome(Reason.EXITED, exit_status=status))
     assert seen is not None and seen.ending is ending
+
+
+@pytest.mark.parametrize(("is_routine", "triple_fault", "watchdog", "ending"), [
+    (True, False, "", None), (False, False, "", Ending.DELIVERED), (True, True, "", Ending.DELIVERED), (True, False, "reset", Ending.DELIVERED),
+])  # fmt: skip
+def test_a_guest_that_asked_for_a_reset_did_not_die_of_what_it_survived_before(
+    is_routine: bool, triple_fault: bool, watchdog: str, ending: Ending | None
+) -> None:
+    """Linux with two CPUs: its last page fault is of user code, and no user code runs on the way to the reset."""
+    report = replace(delivered(cpl=3), is_routine=is_routine, switch_offset=1)
+    seen = with_ending(report, Outcome(Reason.RESET, triple_fault=triple_fault, watchdog=watchdog), traced=False)
+    assert seen is not None and seen.ending is ending
+    if ending is None:
+        assert plain(seen.detail or "").endswith("came last; the guest handled others like it, and asked for a reset")
+        verdict = judge_untraced(RunEnd(asked_for_reset=True), seen, None)
+        assert (verdict.status, [finding.rule for finding in verdict.findings]) == (Status.FAULTED, ["asked-for-reset"])
+
+
+@pytest.mark.parametrize("panic", [None, "no init"])
+def test_where_nothing_was_fatal_nothing_is_called_so(panic: str | None) -> None:
+    """Neither of a guest that ended itself, nor of one that could still say why it gave up."""
+    report = replace(delivered(), is_routine=True, earlier=(Message("1 exception came first; fatal: #PF"),))
+    outcome = Outcome(Reason.RESET if panic else Reason.EXITED, exit_status=None if panic else DEBUG_EXIT_PASS, registers={})
+    seen = replace(report, is_routine=False) if panic else with_ending(report, outcome)
+    assert seen is not None
+    verdict = judge_untraced(RunEnd(passed=not panic, panic=panic), seen, None)
+    assert not any("fatal" in plain(each.message) for each in verdict.diagnostics)
 
 
 def of_user_code(refused: str | None, reason: Reason = Reason.AWAITED, error: int = 0x14, virt: int = 0x45) -> Ending | None:

@@ -122,8 +122,10 @@ def outcome(now: StoppedCpu, cpu: CpuState, vector: int, registers: Registers) -
 
 def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePrediction:
     """Follow the code at ``registers.rip``, whose bytes are read through ``cpu``'s tables, and judge its accesses."""
-    space = Space(now, lambda state: _reader(now.with_state(state)))
-    path = follow(_reader(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform, space)
+    space = Space(now, lambda state: _code(now.with_state(state)), lambda state: _data(now.with_state(state)))
+    path = follow(
+        _code(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform, space, data=_data(now.with_state(cpu))
+    )
     written = WrittenMemory(now, cpu)
     for number, step in enumerate(path.steps):
         if written.map(step.virt):
@@ -191,8 +193,12 @@ def reach(now: StoppedCpu, cpu: CpuState, step: Step) -> PageFault | Translation
     )  # fmt: skip
 
 
-def _reader(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
+def _code(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
     return lambda virt, count: under.bytes_at(virt, count) or None
+
+
+def _data(under: StoppedCpu) -> Callable[[int, int], bytes | None]:
+    return lambda virt, count: under.data_at(virt, count) or None
 
 
 def _fault(now: StoppedCpu, cpu: CpuState, step: Step, found: PageFault) -> Fault:

@@ -9,7 +9,7 @@ from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.signs import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
-from cr3scope.message import message
+from cr3scope.message import Message, message
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.render.chain import what
 from cr3scope.target.standstill import interrupts_on, standing
@@ -39,6 +39,10 @@ def with_ending(
             return _survived(seen, "the guest handled it and ended with success")
         if outcome.debug_exit is not None and seen.is_routine:
             return _survived(seen, "the guest handled others like it, and ended itself")
+        if outcome.reason is Reason.RESET and not outcome.triple_fault and not outcome.watchdog and seen.is_routine:
+            last = what(seen.events[0].record)
+            words = message("{last} came last; the guest handled others like it, and asked for a reset", last=last)
+            return replace(_survived(seen, words), detail=words)  # whether it handled this one nobody knows
     if seen.ending is Ending.DELIVERED:
         seen = _with_what_came_of_it(seen, outcome, screen)
     if screen is not None and seen.first is None:
@@ -102,9 +106,9 @@ def _is_paged_in(first: Fault, outcome: Outcome) -> bool:
     return walked.virt == first.cr2 and walked.refused is None
 
 
-def _survived(seen: LogReport, words: str) -> LogReport:
+def _survived(seen: LogReport, words: str | Message) -> LogReport:
     counted = message("{counted:handled}", counted=seen.counted) if seen.counted is not None else words
-    return replace(seen, ending=None, first=None, fatal=None, events=(), detail=counted, is_routine=False)
+    return replace(seen, ending=None, first=None, fatal=None, events=(), earlier=(), detail=counted, is_routine=False)
 
 
 def hang_words(outcome: Outcome) -> str:

@@ -179,6 +179,17 @@ class StoppedCpu:
                 break
         return data
 
+    def data_at(self, virt: int, length: int) -> bytes:
+        """Return memory by the live tables as ``bytes_at`` does; nothing of what is known to lie in no RAM: a device may tell
+        the CPU something else, and reading it may change it."""
+        ranges, end = tuple(self.ram_ranges()), virt + length
+        pieces = (virt, *range((virt | PAGE_BYTES - 1) + 1, end, PAGE_BYTES)) if ranges else ()
+        for at in pieces:
+            phys = walk(self, self.cpu, at & MASK64).phys
+            if phys is not None and not any(first <= phys <= last for first, last in ranges):
+                return b""
+        return self.bytes_at(virt, length)
+
     def heads(self, places: Iterable[int], length: int) -> Iterator[bytes]:
         """Yield the first bytes at each of many physical addresses."""
         return memories.heads(self.memory, places, length)

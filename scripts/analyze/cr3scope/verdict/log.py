@@ -48,7 +48,7 @@ def case_of_story(story: Story, symbols: Symbols | None = None) -> Case:
 
 def case_of_log(report: LogReport) -> Case:
     """Return what a log says of exceptions, and what the rules find in that alone."""
-    notes = tuple(Diagnostic(note) for note in report.notes)
+    notes = tuple(Diagnostic(note) for note in (*report.notes, *report.earlier))
     routine = frozenset({Circumstance.ROUTINE} if report.is_routine else ())
     if routine:
         assert report.first is not None

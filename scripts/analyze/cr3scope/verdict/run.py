@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cr3scope.images.symbols import Symbols
 
 
+_TAKEN = (Ending.HANDLED, Ending.DELIVERED)  # by a handler, whatever became of it
 _GIVES_UP = re.compile(r"panic|abort|assert|fatal|oops|stack_chk|(?:^|_)(?:die|bug|fail|failed)(?:$|[_+])", re.IGNORECASE)
 
 
@@ -80,7 +81,8 @@ def judge_traced(end: RunEnd, case: Case, symbols: Symbols) -> Verdict:
 
 def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> Verdict:
     """Return the verdict on a run that left no trace; ``symbols``: of what the guest had loaded, None if nobody knows."""
-    case = _with_examination(case_of_log(report), end)
+    spoke = end.panic is not None and report.ending in _TAKEN
+    case = _with_examination(case_of_log(replace(report, earlier=()) if spoke else report), end)
     case = _with_panic(_with_reset(case, end), end)
     if symbols is not None and case.observation is not None:
         try:
@@ -147,7 +149,7 @@ def _with_panic(case: Case, end: RunEnd) -> Case:
         Message("said on the serial port"),
     )
     seen = case.observation
-    if seen is not None and seen.ending in (Ending.HANDLED, Ending.DELIVERED) and seen.first is not None:
+    if seen is not None and seen.ending in _TAKEN and seen.first is not None:
         # Who can still speak has handled it; what came of it, the message says.
         what = describe(seen.first.vector, seen.first.error_code)
         detail = f"before that {what} at RIP={seen.first.rip or 0:#x}, and it was handled"

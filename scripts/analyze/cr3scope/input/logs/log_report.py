@@ -37,6 +37,7 @@ class LogReport:
     switch_offset: int | None = None
     exceptions: tuple[Fault, ...] = ()
     notes: tuple[str | Message, ...] = ()
+    earlier: tuple[Message, ...] = ()  # what came before the fatal one; empty if none was
     fatal: Fault | None = None
     detail: str | Message | None = None
     source: str = INTERRUPT_LOG

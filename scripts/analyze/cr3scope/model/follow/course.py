@@ -66,10 +66,12 @@ class OwnException:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What a way that turns paging on needs: memory to load tables from, and bytes as other control registers show them."""
+    """What a way that turns paging on needs: memory to load tables from, and bytes of code and of data as other control
+    registers show them."""
 
     tables: Tables
-    reader: Callable[[CpuState], Read]
+    code: Callable[[CpuState], Read]
+    data: Callable[[CpuState], Read]
 
 
 class Why(Enum):
@@ -92,9 +94,9 @@ class Course:
 
     def __init__(
         self, read: Read, general: Mapping[str, int], registers: Registers, bits: int, platform: Platform,
-        cpu: CpuState | None = None, space: Space | None = None,
+        cpu: CpuState | None = None, space: Space | None = None, data: Read | None = None,
     ) -> None:
-        self.memory = ExpectedMemory(read)
+        self.memory = ExpectedMemory(read, data)
         flat = {f"{name}_base": 0 for name in ("cs", "ds", "es", "ss")}
         self.known = KnownRegisters(flat | dict(general))
         self.known.set("rsp", registers.rsp)
@@ -163,7 +165,7 @@ class Course:
     def turn(self, cpu: CpuState) -> None:
         """Set other control registers; where they turn paging on, memory is read through the tables from then on."""
         if self.space is not None and cpu.cr0 & CR0_PG:
-            self.memory.read = self.space.reader(cpu)
+            self.memory.read, self.memory.data = self.space.code(cpu), self.space.data(cpu)
             self.has_turned = True
         self.cpu = cpu
         self.now = replace(self.now, mode=cpu_mode(cpu.cr0, cpu.efer))

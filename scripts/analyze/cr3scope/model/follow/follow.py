@@ -59,6 +59,7 @@ def follow(
     platform: Platform = Platform.HARDWARE,
     space: Space | None = None,
     decides: bool = True,
+    data: Read | None = None,
 ) -> Path:
     """Follow the code from ``registers.rip`` on, and return the way.
 
@@ -66,8 +67,9 @@ def follow(
     None for none; ``general`` are the general registers by lower-case name; ``bits`` is the code segment's
     size. ``cpu`` tells which instructions are turned on; without it all are. ``space``: with it the way goes on behind
     the instruction that turns paging on. ``decides``: whether conditional jumps are followed, where the flags are known.
+    ``data``: as ``read``, of what instructions load; None if the same gives both.
     """
-    follower = _Follower(Course(read, general, registers, bits, platform, cpu, space))
+    follower = _Follower(Course(read, general, registers, bits, platform, cpu, space, data))
     follower.course.decides = decides
     steps = tuple(follower.steps())
     course = follower.course

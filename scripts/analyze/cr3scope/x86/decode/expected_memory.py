@@ -9,10 +9,11 @@ Read = Callable[[int, int], bytes | None]
 
 
 class ExpectedMemory:
-    """Reads through ``read``, but for what was stored."""
+    """Reads code through ``read`` and data through ``data``, but for what was stored."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, data: Read | None = None) -> None:
         self.read = read  # as it is before the first instruction
+        self.data = data or read
         self._written: list[tuple[int, int, int | None]] = []  # address, bytes, value; the last one counts
 
     def store(self, at: int, width: int, value: int | None) -> None:
@@ -27,7 +28,7 @@ class ExpectedMemory:
                 return None if value is None else value >> 8 * (at - place) & (1 << 8 * width) - 1
             if place < at + width and at < place + count:
                 return None
-        data = self.read(at, width)
+        data = self.data(at, width)
         return int.from_bytes(data, "little") if data and len(data) == width else None
 
     def is_written(self, at: int, width: int) -> bool:
