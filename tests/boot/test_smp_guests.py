@@ -15,6 +15,8 @@ _SOURCES = Path(__file__).parent / "foreign/smp"
 _QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", "-smp", "2", "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
 _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
 _NOT_MAPPED = "mov $directories + 8 * 3, %edi; movl $0, (%rdi)"
+_LOADS, _LOADS_OTHER = "mov $0x20, %eax; ltr %ax", "mov $0x30, %eax; ltr %ax"
+_COPIED = "mov $ap_task, %edx; movb $0, 3(%rdx); "  # the descriptor: it is not busy, and its base is the other's
 _X2APIC = ("-accel", "tcg", "-cpu", "qemu64,+x2apic")
 SECONDS, STUCK_SECONDS = 30, 5
 
@@ -39,6 +41,7 @@ ROWS = (
     Row("data-for-code", ("AP_CODE_32=0x10",), "instruction-refused", 13),
     Row("stack", ("AP_STACK=0x700000", f"IN_BSP={_NOT_MAPPED}"), "stack-unmapped", 14),
     Row("no-idt", ("AP_IDT=nop", "IN_AP=int3"), "idt-not-loaded", 3),
+    Row("tss", (f"IN_BSP={_LOADS}", f"IN_AP={_LOADS}"), "ap-shared-tss", 13),
     Row("gives-up", ("IN_AP=ud2", "BSP_GOES_ON"), "instruction-refused", 6, STUCK_SECONDS),
     Row("not-copied", ("NOT_COPIED",), "ap-trampoline", None, STUCK_SECONDS),
 )
@@ -80,6 +83,13 @@ def test_two_cpus_that_are_well_are_healthy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.name))
 def test_the_mistake_on_the_second_cpu_s_way_is_named(row: Row, tmp_path: Path) -> None:
     _is_named(row, boot_kernel(tmp_path, row.defines, row.seconds))
+
+
+@pytest.mark.parametrize("copied", ["", _COPIED], ids=["own", "copied"])
+def test_two_cpus_with_one_tss_are_told_that_take_no_exception(copied: str, tmp_path: Path) -> None:
+    run = boot_kernel(tmp_path, (f"IN_BSP={_LOADS}", f"IN_AP={copied}{_LOADS_OTHER}", "BSP_GOES_ON"), STUCK_SECONDS)
+    assert run.verdict["verdict"] == "healthy", run.explain()
+    assert ("ap-shared-tss" in {one["rule"] for one in run.verdict["findings"]}) == bool(copied), run.explain()
 
 
 def test_a_start_by_the_x2apic_s_msr_is_healthy(x2apic: tuple[str, ...], tmp_path: Path) -> None:

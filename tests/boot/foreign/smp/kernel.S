@@ -236,19 +236,26 @@ trampoline_end:
 
     .section .data, "aw"
     .balign 16
-gdt:
-    .globl ap_gdt
-ap_gdt:
-    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
-gdt_end:
 gdtr:
     .word gdt_end - gdt - 1
     .long gdt
 idtr:
     .word 511
     .long idt, 0
+    .skip 32 /* ap_64 holds the distance to this; as 16-bit code it shall be no instruction */
 arrived:
     .long 0
+    .balign 16
+gdt:
+    .globl ap_gdt
+ap_gdt:
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
+    .globl bsp_task, ap_task
+bsp_task: /* 20h, with its TSS at 200000h */
+    .quad 0x0000892000000067, 0
+ap_task: /* 30h, with its TSS at 201000h */
+    .quad 0x0000892010000067, 0
+gdt_end:
 
     .section .bss, "aw", @nobits
     .balign 4096
