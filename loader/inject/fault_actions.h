@@ -73,6 +73,7 @@ void on_start_without_lme(const struct fault_start *start);
 void on_start_without_pae(const struct fault_start *start);
 void on_start_without_smep(const struct fault_start *start);
 void on_start_without_wp(const struct fault_start *start);
+void on_start_other_depth(const struct fault_start *start);
 void on_start_stack_shared(const struct fault_start *start);
 void on_start_stack_unmapped(const struct fault_start *start);
 void on_start_without_lidt(const struct fault_start *start);

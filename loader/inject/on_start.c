@@ -37,6 +37,10 @@ void on_start_without_wp(const struct fault_start *start) {
     start->data->cr0 &= ~CR0_WRITE_PROTECT;
 }
 
+void on_start_other_depth(const struct fault_start *start) {
+    start->data->cr4 ^= CR4_LA57;
+}
+
 /* In the middle of stack 0, which nobody has come to use. */
 void on_start_stack_shared(const struct fault_start *start) {
     start->start->cpus[1].stack_top =

@@ -10,11 +10,14 @@ import pytest
 
 from cr3scope import limits
 from cr3scope.diagnose.audit import audit
+from cr3scope.diagnose.rules.processors import ap_shared_tss
 from cr3scope.paging.tables import Entries
 from cr3scope.render.finding import proof, title
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
+from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR0_WP, CR4_PAE, EFER_LMA, EFER_LME, EFER_NXE
 from cr3scope.x86.entry import NO_EXECUTE, PRESENT, USER, WRITABLE
+from cr3scope.x86.segment import Segment
 
 HIGH = 0xFFFF_FFFF_8000_0000
 ROOT, PDPT, PD, PT, LOW = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000  # tables
@@ -224,3 +227,37 @@ def test_virtual_8086_mode_has_no_tables_of_its_own() -> None:
     machine = ShortMachine(flags=1 << 17 | 2)
     machine.short(PT, STACK >> 12, 0)
     assert found(machine) == []
+
+
+def with_task(cpu: StoppedCpu, base: int, selector: int = 0x10) -> StoppedCpu:
+    return replace(cpu, segments={**cpu.segments, "TR": Segment(selector, base, 0x67)})
+
+
+@pytest.mark.parametrize(("base", "selector", "is_told"), [(TSS, 0x10, True), (TSS + 0x80, 0x10, False), (TSS, 0, False)])
+def test_one_tss_of_two_cpus_is_told_once(base: int, selector: int, is_told: bool) -> None:
+    cpus = [with_task(Machine().cpu(0), TSS), with_task(Machine().cpu(1), base, selector)]
+    told = [title(one) for one in audit(cpus, None, is_done=True)]
+    assert told == (["CPU 0 and CPU 1 have loaded the same TSS"] if is_told else [])
+
+
+def test_a_tss_at_one_address_in_two_frames_is_not_shared() -> None:
+    """Each CPU may have its own at the same address, under tables of its own."""
+    other = Machine()
+    other.frames[0x12000], other.frames[0x13000] = other.frames[0x13000], other.frames[0x12000]
+    for at, frame in ((0x12, 0x13000 | P | W | NX), (0x13, 0x12000 | P)):
+        other.entry(PT, at, frame)
+    cpus = [with_task(Machine().cpu(0), TSS), with_task(other.cpu(1), TSS)]
+    assert audit(cpus, None, is_done=True) == ()
+
+
+@pytest.mark.parametrize(("kind", "rule"), [(0x8B, "ap-shared-tss"), (0x89, None)], ids=["busy", "available"])
+def test_an_ltr_of_what_another_cpu_has_loaded_is_named(kind: int, rule: str | None) -> None:
+    machine = Machine()
+    at, base = DESCRIPTORS + 0x10, TSS
+    machine.word(at, 0x67 | (base & 0xFFFFFF) << 16 | kind << 40 | (base >> 24 & 0xFF) << 56)
+    machine.frames[CODE][:3] = bytes.fromhex("0f00d8")  # ltr ax
+    cpus = [with_task(machine.cpu(0), TSS), with_task(machine.cpu(1), 0, 0)]
+    found = ap_shared_tss.refused(cpus[1], Fault(13, 0x10, None, HIGH + CODE), cpus)
+    assert (found.rule if found else None) == rule
+    alone = [cpus[0], cpus[1]] if rule is None else [cpus[1]]
+    assert ap_shared_tss.refused(cpus[1], Fault(13, 0x10, None, HIGH + CODE), alone) is None

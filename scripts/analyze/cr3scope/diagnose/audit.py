@@ -12,6 +12,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Need, Rule, able
 from cr3scope.diagnose.rules.descriptors import idt_not_loaded
 from cr3scope.diagnose.rules.live import code_writable, null_mapped
+from cr3scope.diagnose.rules.processors import ap_shared_tss
 from cr3scope.diagnose.stopped import context
 from cr3scope.message import message
 from cr3scope.model import scan
@@ -39,10 +40,12 @@ def audit(cpus: Sequence[StoppedCpu], firmware_cr3: int | None, is_done: bool) -
     so that nothing will be made right either. MemoryUnavailable if nobody answers.
     """
     found: dict[str, Finding] = {}
-    for cpu in sorted(cpus, key=lambda one: one.number)[: limits.AUDIT_CPUS]:
-        if _is_own(cpu, firmware_cr3):
-            for finding in _of(cpu, is_done):
-                found.setdefault(finding.rule, _named(finding, cpu, len(cpus)))
+    own = [cpu for cpu in sorted(cpus, key=lambda one: one.number)[: limits.AUDIT_CPUS] if _is_own(cpu, firmware_cr3)]
+    for cpu in own:
+        for finding in _of(cpu, is_done):
+            found.setdefault(finding.rule, _named(finding, cpu, len(cpus)))
+    for finding in ap_shared_tss.shared(own):
+        found.setdefault(finding.rule, finding)
     return tuple(found.values())
 
 

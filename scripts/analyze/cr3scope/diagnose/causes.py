@@ -17,6 +17,7 @@ from cr3scope.input.logs.delivery import has_no_idt
 from cr3scope.input.logs.event import Kind
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
+from cr3scope.diagnose.rules.processors import ap_shared_tss
 from cr3scope.diagnose.rules.stack import iret_frame
 from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
@@ -86,7 +87,7 @@ def causes(
     if report.ending is Ending.HANG:
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
-        found = next(_fault(snapshot, report, fault, at_fault, known), None)
+        found = _shared_task(snapshot, fault, at_fault, others) or next(_fault(snapshot, report, fault, at_fault, known), None)
         if returned := tuple(iret_frame.RULE.logged(death_in(report))):
             # What the handler was called for it has taken: it died of its own return.
             return (*returned, *(replace(one, severity=Severity.NOTE) for one in (found,) if one is not None))
@@ -96,6 +97,12 @@ def causes(
     else:
         found = None
     return (found,) if found else ()
+
+
+def _shared_task(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault, others: Sequence[StoppedCpu]) -> Finding | None:
+    if fault.rip is None:
+        return None
+    return ap_shared_tss.refused(snapshot, replace(fault, rip=_place(snapshot, fault, at_fault)), others)
 
 
 def _died_in_real_mode(snapshot: StoppedCpu) -> Iterator[Finding]:

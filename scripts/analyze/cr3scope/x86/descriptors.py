@@ -18,7 +18,7 @@ DPL_SHIFT = 5  # of a segment's attributes as a VM's state has them: bits 6:5
 TASK_GATE = 5
 _INTERRUPT_GATE, _TRAP_GATE = 0xE, 0xF
 _SMALL_GATES = (6, 7)  # interrupt and trap gates of 16 bits
-_AVAILABLE_TSS = 9
+_AVAILABLE_TSS, _BUSY_TSS = 9, 11
 _AVAILABLE_SMALL_TSS, _BUSY_SMALL_TSS = 1, 3
 _PAGES = 1 << 55  # G: the limit counts pages
 TSS_BYTES = 104  # at least (SDM 3A, 9.2.1)
@@ -129,6 +129,11 @@ class Descriptor:
     @property
     def is_available_tss(self) -> bool:
         return self.is_system and self.system_type == _AVAILABLE_TSS
+
+    @property
+    def is_busy_tss(self) -> bool:
+        """Return whether it is a TSS, but for one of 16 bits, that a CPU has loaded."""
+        return self.is_system and self.system_type == _BUSY_TSS
 
     @property
     def is_available_small_tss(self) -> bool:

@@ -2,11 +2,21 @@
  * A Multiboot kernel for QEMU's -kernel and -smp 2: it goes to 64-bit code, starts the second CPU through a page below
  * 1 MiB, waits until that has said that it is there, and leaves QEMU by its isa-debug-exit.
  *
+ * With X2APIC it starts it by the x2APIC's MSR, else by the APIC's memory.
+ *
  * What is wrong with it is said by the build: a constant of another value, or an instruction of one of these moments:
  *   IN_BSP  the trampoline is copied, nobody is started       IN_AP  the other CPU is on its stack, its IDT loaded
  */
 #define TRAMPOLINE 0x8000
 #define LOCAL_APIC 0xfee00000
+#define IA32_APIC_BASE 0x1b
+#define X2APIC_ICR 0x830
+#ifndef APIC_BASE_BITS
+#define APIC_BASE_BITS 0xc00 /* EN, EXTD */
+#endif
+#ifndef AP_DESTINATION
+#define AP_DESTINATION 1 /* bits 63:32 of the x2APIC's ICR */
+#endif
 #ifndef AP_VECTOR
 #define AP_VECTOR 8
 #endif
@@ -110,6 +120,21 @@ bsp_64:
 #ifdef IN_BSP
     IN_BSP
 #endif
+#ifdef X2APIC
+    mov $IA32_APIC_BASE, %ecx
+    rdmsr
+    or $APIC_BASE_BITS, %eax
+    wrmsr
+    mov $X2APIC_ICR, %ecx
+    mov $AP_DESTINATION, %edx
+    mov $0x4500, %eax /* INIT */
+    wrmsr
+    call short_wait
+    mov $X2APIC_ICR, %ecx
+    mov $AP_DESTINATION, %edx
+    mov $0x4600 | AP_VECTOR, %eax
+    wrmsr
+#else
     mov $LOCAL_APIC, %ebx
     movl $0x1ff, 0xf0(%rbx)
     movl $0x01000000, 0x310(%rbx)
@@ -117,6 +142,7 @@ bsp_64:
     call short_wait
     movl $0x01000000, 0x310(%rbx)
     movl $0x4600 | AP_VECTOR, 0x300(%rbx)
+#endif
     mov $POLLS, %ecx
     mov $arrived, %edx
 5:  pause
@@ -210,19 +236,26 @@ trampoline_end:
 
     .section .data, "aw"
     .balign 16
-gdt:
-    .globl ap_gdt
-ap_gdt:
-    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
-gdt_end:
 gdtr:
     .word gdt_end - gdt - 1
     .long gdt
 idtr:
     .word 511
     .long idt, 0
+    .skip 32 /* ap_64 holds the distance to this; as 16-bit code it shall be no instruction */
 arrived:
     .long 0
+    .balign 16
+gdt:
+    .globl ap_gdt
+ap_gdt:
+    .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff
+    .globl bsp_task, ap_task
+bsp_task: /* 20h, with its TSS at 200000h */
+    .quad 0x0000892000000067, 0
+ap_task: /* 30h, with its TSS at 201000h */
+    .quad 0x0000892010000067, 0
+gdt_end:
 
     .section .bss, "aw", @nobits
     .balign 4096

@@ -20,12 +20,15 @@ from cr3scope.x86.decode.instruction import LONGEST, address, can_decode, decode
 from cr3scope.x86.decode.known_registers import KnownRegisters
 from cr3scope.x86.decode.memory_operands import alignment
 from cr3scope.x86.decode.missing_state import missing_state
+from cr3scope.x86.x2apic import ICR, is_x2apic, reserved_of_icr
 
 _NO_MEMORY = b"\xff" * LONGEST
 _TURN_ON = Message(
     "Turn it on before (for SSE also CR0.EM=0, for AVX also XCR0), or build what runs earlier without it"
     " (-mgeneral-regs-only)."
 )
+_X2APIC_OFF = Message("MSRs 800h to 8FFh raise #GP(0) unless IA32_APIC_BASE (MSR 1Bh) has bits 10 and 11 set")
+_TURN_ON_X2APIC = Message("Ask CPUID.1:ECX bit 21, then set bits 10 and 11 of MSR 1Bh; without x2APIC use the APIC's memory.")
 _EDK2_FILL = 0xAF  # edk2, MdePkg.dec: PcdDebugClearMemoryValue
 _STACK = ("rsp", "rbp", "esp", "ebp")
 _NEEDS_FPU = {
@@ -99,16 +102,7 @@ def _protected(
     words = text(found)
     known = KnownRegisters({name.lower(): value for name, value in registers.items()})
     if found.mnemonic in ("wrmsr", "rdmsr"):
-        msr, low, high = known.get("ecx"), known.get("eax"), known.get("edx")
-        template = "`{instruction}`: there is no such MSR, or reserved bits are set"
-        facts: dict[str, Fact] = {"instruction": words}
-        if msr is not None:
-            template = "`{instruction}` of MSR {msr}: there is no such MSR, or reserved bits are set"
-            facts["msr"] = Hex(msr)
-            if found.mnemonic == "wrmsr" and low is not None:
-                template = "`{instruction}` of MSR {msr}, value {value}: there is no such MSR, or reserved bits are set"
-                facts["value"] = Hex((high or 0) << 32 | low)
-        return _finding(Message(template, facts), code)
+        return _msr(code, words, known, found.mnemonic == "wrmsr")
     control = next((n for n in _operands(found) if n[:2] == "cr" and n[2:].isdigit()), None)
     if control and found.mnemonic == "mov":
         value = known.get(next((n for n in _operands(found) if n != control), control))
@@ -134,6 +128,26 @@ def _protected(
                 message("RIP={rip}; code: {code}", rip=Hex(rip), code=code[: found.size]),
             )  # fmt: skip
     return _finding(message("`{instruction}` is refused with #GP(0)", instruction=words), code)
+
+
+def _msr(code: bytes, words: str, known: KnownRegisters, is_write: bool) -> Finding:
+    """Why an access to an MSR is refused (SDM volume 2B, RDMSR and WRMSR)."""
+    msr, low, high = known.get("ecx"), known.get("eax"), known.get("edx")
+    what, value = message("`{instruction}`", instruction=words), None
+    if msr is not None:
+        what = message("`{instruction}` of MSR {msr}", instruction=words, msr=Hex(msr))
+        if is_write and low is not None:
+            value = (high or 0) << 32 | low
+            what = message("`{instruction}` of MSR {msr}, value {value}", instruction=words, msr=Hex(msr), value=Hex(value))
+    if msr is None or not is_x2apic(msr):
+        return _finding(message("{what}: there is no such MSR, or reserved bits are set", what=what), code)
+    if msr != ICR or is_write and value is None:
+        why = message("{what}: x2APIC mode is off, or it has no such register, or reserved bits are set", what=what)
+        return _finding(why, code, _X2APIC_OFF, _TURN_ON_X2APIC)
+    if value is not None and (bits := reserved_of_icr(value)):
+        return _finding(message("{what}: bits {bits} of the x2APIC's ICR are reserved", what=what, bits=Hex(bits)), code,
+                        fix=Message("Write the destination and the command with one wrmsr, and no other bits."))  # fmt: skip
+    return _finding(message("{what}: the ICR of an x2APIC, and x2APIC mode is off", what=what), code, _X2APIC_OFF, _TURN_ON_X2APIC)
 
 
 def _addresses(found: Any, known: KnownRegisters) -> Iterator[tuple[str, int]]:
