@@ -74,7 +74,7 @@ say = $(if $(findstring s,$(firstword -$(MAKEFLAGS))),@:,@printf '  %-5s %s\n' $
 .SECONDEXPANSION:
 # What lies between source and image is kept: the ELF twins have the symbols.
 .PRECIOUS: $(BUILD)/examples/gnu_efi%elf $(BUILD)/foreign/%.elf $(BUILD)/first_stage/%.elf
-.PHONY: help build single-header docs test-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors test-photos fuzz bench check releases clean deps deps-browser deps-schemas deps-deb man dist deb
+.PHONY: help build single-header docs test-programs foreign-programs run-trace run debug debug-batch debug-server blame analyze faults test quick test-faults test-doors test-photos fuzz bench check releases clean deps deps-browser deps-schemas deps-deb man dist deb
 .DEFAULT_GOAL := help
 
 help: ## list the verbs
@@ -118,16 +118,17 @@ faults: ## list the faults that INJECT= takes
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 7 / 2)
 # Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
+made = CR3SCOPE_TEST_MADE='$(1:%=$(abspath $(BUILD))/%.made)'
 
 # `make check` runs beside the tests: mypy takes one processor for half a minute, which tests that wait leave free.
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
-	@$(MAKE) --no-print-directory -s -j2 build test-programs
+	@$(MAKE) --no-print-directory -s -j2 build test-programs foreign-programs
 	@$(PYTHON) scripts/check.py >$(BUILD)/check.log 2>&1 & checks=$$!; trap 'kill $$checks 2>/dev/null' INT TERM; \
-	    $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
+	    $(call made,test-programs foreign-programs) $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
 
 quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden captures, a few boots, one gdb session
 	@$(MAKE) --no-print-directory -s -j2 build test-programs
-	@$(PYTEST) -m quick tests
+	@$(call made,test-programs) $(PYTEST) -m quick tests
 
 test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, predicted, observed
 	@$(MAKE) --no-print-directory -s build
@@ -406,6 +407,16 @@ $(BUILD)/examples/mistakes.efi: tests/boot/onecall/pe.c $(ONECALL_SOURCES)
 # Built before the tests start, so that tests that run side by side find them finished.
 HOST_PROGRAMS := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*.c))
 FUZZ_REPLAYS := $(patsubst tests/fuzz/c/fuzz_%.c,$(BUILD)/fuzz/replay/%,$(wildcard tests/fuzz/c/fuzz_*.c))
-test-programs: $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES) $(BUILD)/modes/guest.elf
+REFERENCE := $(BUILD)/loader/loader.elf $(BUILD)/loader/loader.efi $(BUILD)/kernel/kernel.elf
+FOREIGN := $(patsubst tests/boot/foreign/%.c,%,$(wildcard tests/boot/foreign/*.c tests/boot/foreign/*/*.c))
+FOREIGN_AS_PE := $(shell cat tests/boot/foreign/as_pe)
+foreign_twins = $(foreach name,$(1),$(BUILD)/foreign/$(2)$(name).$(3) $(BUILD)/foreign/$(2)$(name).mended.$(3))
+# What was made is noted: tests that make test starts afterwards do not ask make for it again (tests/boot/made.py).
+note_made = @printf '%s\n' $(patsubst $(BUILD)/%,%,$^) >$(BUILD)/$@.made
+test-programs: $(REFERENCE) $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES) $(BUILD)/modes/guest.elf
+	$(note_made)
+foreign-programs: $(foreach form,elf efi,$(call foreign_twins,$(filter-out $(FOREIGN_AS_PE),$(FOREIGN)),,$(form))) \
+    $(call foreign_twins,$(FOREIGN_AS_PE),pe/,efi)
+	$(note_made)
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import naive_paging as naive
 import pytest
+from boot.reference import takes_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paging_cases import NX, PS, ROOT, Case, P, Pages, U, W, cpu_of, entries, legacy_cases, machines, platform_of
@@ -85,7 +86,7 @@ def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
 
 @pytest.mark.slow
 @given(webs())
-@settings(max_examples=400)
+@settings(max_examples=400 if takes_all() else 150)
 def test_mappings_equal_every_page_enumerated(web: tuple[Pages, naive.Machine]) -> None:
     pages, machine = web
     found = mapped(pages, machine)

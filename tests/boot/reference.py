@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from boot.made import made_before
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("BUILD", ROOT / "build"))
 FIRST_STAGES = sorted({file.stem for file in (ROOT / "tests/boot/first_stage").glob("*.c")} - {"chain"})
@@ -68,6 +70,8 @@ def make(target: str) -> Path:
 
 
 def _make(*targets: str) -> None:
+    if made_before(BUILD).issuperset(targets):
+        return
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

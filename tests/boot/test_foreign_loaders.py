@@ -133,8 +133,8 @@ LOADERS = {
     ),
     "firmware_tables_kept": Wanted("faulted", "handled", "access-fault", "cannot be written", (PF, 0x3), wrote=FIRMWARE),
 }  # fmt: skip
-# Built as other people build theirs, by clang and lld; the rest by gnu-efi.
-AS_PE = frozenset({"trampoline_unmapped", "tight_loop", "stack_readonly", "virtual_in_entry"})
+# Built as other people build theirs, by clang and lld; the rest by gnu-efi. The Makefile reads it, too.
+AS_PE = frozenset((ROOT / "tests/boot/foreign/as_pe").read_text().split())
 
 
 @cache

@@ -40,6 +40,7 @@ MACHINES = {
 }
 # Where only these differ the firmware has done the same when it first reads the boot volume.
 ON_THE_VOLUME = {"CONFIG", "FIRST_STAGE"}
+SAVED_FOR_OTHERS = ({"CPUS": "2"}, {"MEM": "4G"})  # machines that test_foreign_loaders.py and test_firmwares.py need as well
 QUICK = "q35-default"
 
 
@@ -77,8 +78,8 @@ def booted(machine: str, folder: Path) -> Run:
 
 
 def is_shared(settings: Mapping[str, str]) -> bool:
-    """Whether it is the default machine with something else on its volume, or one that occurs twice."""
-    before = [of_machine(other) for other in MACHINES.values()].count(of_machine(settings))
+    """Whether it is the default machine with something else on its volume, or one that occurs twice, or in other tests."""
+    before = [*SAVED_FOR_OTHERS, *(of_machine(other) for other in MACHINES.values())].count(of_machine(settings))
     return bool(settings) and (not of_machine(settings) or before > 1)
 
 

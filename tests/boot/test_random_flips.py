@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from boot.fault_rows import AFTERMATH, Verdict, shows_fault
 from boot.reference import takes_all
+from boot.shared_run import shared_run
 from boot.snapshot import boot_from_snapshot
 from cr3scope.input.capture.dump_tables import DumpTables
 from cr3scope.input.capture.reader import read_capture
@@ -35,8 +36,8 @@ def seeds() -> list[int]:
 
 
 @cache
-def healthy(folder: Path) -> Boot:
-    boot = chosen_boot(read_capture(boot_from_snapshot(folder).serial))
+def healthy() -> Boot:
+    boot = chosen_boot(read_capture(shared_run().serial))
     assert boot is not None
     return boot
 
@@ -54,8 +55,8 @@ def entries(boot: Boot) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="session")
-def plan_entries(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, int]]:
-    return entries(healthy(tmp_path_factory.mktemp("healthy")))
+def plan_entries() -> list[tuple[int, int]]:
+    return entries(healthy())
 
 
 @pytest.mark.parametrize("seed", seeds())

@@ -11,6 +11,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from boot.made import made_before
+
 HOST = Path(__file__).resolve().parent
 ROOT = HOST.parent.parent
 BUILD = Path(os.environ.get("BUILD", "build"))
@@ -35,6 +37,8 @@ def build(name: str) -> Path:
 def build_path(name: str) -> Path:
     """Builds one file below the build folder."""
     target = BUILD / name
+    if name in made_before(ROOT / BUILD):
+        return ROOT / target
     environment = {key: value for key, value in os.environ.items() if key not in _MAKE_PRIVATE}
     try:
         made = subprocess.run(
