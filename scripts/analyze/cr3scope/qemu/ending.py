@@ -41,8 +41,8 @@ def with_ending(
             return _survived(seen, "the guest handled others like it, and ended itself")
         if outcome.reason is Reason.RESET and not outcome.triple_fault and not outcome.watchdog and seen.is_routine:
             last = what(seen.events[0].record)
-            words = message("{last} came last; the guest handled others like it, and asked for a reset", last=last)
-            return replace(_survived(seen, words), detail=words)  # whether it handled this one nobody knows
+            untold = message("{last} came last; the guest handled others like it, and asked for a reset", last=last)
+            return replace(_survived(seen, untold), detail=untold)  # whether it handled this one nobody knows
     if seen.ending is Ending.DELIVERED:
         seen = _with_what_came_of_it(seen, outcome, screen)
     if screen is not None and seen.first is None:
