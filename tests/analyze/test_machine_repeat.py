@@ -252,7 +252,7 @@ def test_the_plugin_is_told_where_the_guest_has_ram(version: tuple[int, int], co
     told = {"info mtree -f": TREE, "info ramblock": BLOCKS}
     Plugin(tmp_path / "x,y.so", file).tell(told.__getitem__, version)
     data = file.read_bytes()
-    numbers = [int.from_bytes(data[at : at + 8], "little") for at in (32, 40, 48)]
+    numbers = [int.from_bytes(data[at : at + 8], "little") for at in (40, 48, 56)]
     assert int.from_bytes(data[20:24], "little") == counts
     assert numbers == [low, 0x1C0000000, 0x80000000]
     values = int.from_bytes(data[24:32], "little") * 8320

@@ -19,6 +19,7 @@ from cr3scope.model import scan
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.role import Role
 from cr3scope.model.strike import Strike, Target
+from cr3scope.paging.tables import root_entries
 from cr3scope.paging.walk import PageFault, access
 from cr3scope.target.standstill import waits_to_be_started
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -35,8 +36,8 @@ _CHECKS: tuple[Rule, ...] = tuple(rule for rule in RULES if Need.LIVE in rule.ne
 
 
 def audit(cpus: Sequence[StoppedCpu], firmware_cr3: int | None, is_done: bool) -> tuple[Finding, ...]:
-    """Return warnings, each rule's once; none of a CPU without paging, in ring 3, that nobody has started, or that still
-    runs under the firmware's tables (``firmware_cr3``): these are not its own. ``is_done``: the guest has nothing more to do,
+    """Return warnings, each rule's once; none of a CPU without paging, in ring 3, that nobody has started, whose top table
+    nobody can read, or that still runs under the firmware's tables (``firmware_cr3``): these are not its own. ``is_done``: the guest has nothing more to do,
     so that nothing will be made right either. MemoryUnavailable if nobody answers.
     """
     found: dict[str, Finding] = {}
@@ -53,6 +54,8 @@ def _is_own(cpu: StoppedCpu, firmware_cr3: int | None) -> bool:
     has_paging = cpu.in_long_mode or cpu.mode is CpuMode.PROTECTED and bool(cpu.cpu.cr0 & CR0_PG)
     if not has_paging or waits_to_be_started(cpu.registers) or cpu.selectors.get("CS", 0) & RPL or cpu.cpu.rflags & RFLAGS_VIRTUAL_8086:
         return False
+    if root_entries(cpu, cpu.cpu) is None:
+        return False  # it lives by them: what is wrong is the reading
     return firmware_cr3 is None or cpu.cpu.cr3 != firmware_cr3
 
 
