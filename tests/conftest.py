@@ -34,10 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     meanwhile.
     """
     units = {path: path.relative_to(Path(__file__).parent).parts[0] in UNITS for path in {item.path for item in items}}
+    places = {}
     for item in items:
-        if units[item.path] and item.get_closest_marker("slow") is None:
+        marks = {mark.name for mark in item.iter_markers()}
+        if units[item.path] and "slow" not in marks:
             item.add_marker("quick")
-    items.sort(key=lambda item: (units[item.path], *(item.get_closest_marker(name) is None for name in ("xdist_group", "slow"))))
+        places[item] = (units[item.path], "xdist_group" not in marks, "slow" not in marks)
+    items.sort(key=places.__getitem__)
 
 
 @pytest.hookimpl(hookwrapper=True)

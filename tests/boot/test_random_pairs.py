@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ TOUCHES = {
 BEFORE_THE_ENTRY = {"trampoline", "stack", "int3"}
 
 
+@cache
 def touched(row: Row) -> set[str]:
     """By the longest name that fits; a fault that is not listed makes no pair."""
     names = [name for name in TOUCHES if row.inject.startswith(name)]

@@ -24,11 +24,13 @@ LIBRARIES = ("capstone", "jinja2", "rich.console", "rich.table")
 
 def serve() -> None:
     """Answer requests until there are no more."""
+    gc.disable()  # what is imported stays
     for module in pkgutil.walk_packages(cr3scope.__path__, "cr3scope."):
         importlib.import_module(module.name)
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()
+    gc.enable()
     for line in sys.stdin:
         request = json.loads(line)
         status = run(request["words"], request["stdout"], request["stderr"], request["seconds"])
