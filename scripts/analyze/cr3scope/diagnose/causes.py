@@ -88,7 +88,7 @@ def causes(
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
         found = _shared_task(snapshot, fault, at_fault, others) or next(_fault(snapshot, report, fault, at_fault, known), None)
-        if returned := tuple(iret_frame.RULE.logged(death_in(report))):
+        if returned := tuple(iret_frame.RULE.logged(death_in(report))) or tuple(_misread(snapshot, fault, at_fault)):
             # What the handler was called for it has taken: it died of its own return.
             return (*returned, *(replace(one, severity=Severity.NOTE) for one in (found,) if one is not None))
         if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
@@ -97,6 +97,12 @@ def causes(
     else:
         found = None
     return (found,) if found else ()
+
+
+def _misread(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    now = at_death(snapshot, at_fault)
+    if now is not None and fault.rip is not None and now.pc == _place(snapshot, fault, at_fault):
+        yield from iret_frame.in_memory(now)
 
 
 def _shared_task(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault, others: Sequence[StoppedCpu]) -> Finding | None:
