@@ -19,7 +19,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
 from cr3scope.diagnose.rules.processors import ap_shared_tss
 from cr3scope.diagnose.rules.stack import iret_frame
-from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
+from cr3scope.diagnose.rules.switch import died_in_real_mode, large_pages_off, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
 from cr3scope.diagnose.spoken import spoken
 from cr3scope.diagnose.undelivered import undelivered
@@ -336,6 +336,9 @@ def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
 
 def _stands_beyond_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     """The code that runs has no RAM behind it: where it is mapped to its own address, that was taken for a physical one."""
+    if (found := large_pages_off.of_code(snapshot, rip)) is not None:
+        yield found
+        return
     path = walk(snapshot, snapshot.cpu, rip, snapshot.platform)
     phys = path.phys
     if phys is None or not path.entries:
