@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cr3scope.diagnose.facts.ap_start import ApStart
+from cr3scope.diagnose.rules.processors import ap_gdt_pointer
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture
@@ -17,11 +18,14 @@ from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.start_up import CODE, DATA, started_cpu
 from cr3scope.render.json import as_dict
 from cr3scope.render.message import text
+from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.verdict.analysis import analyze
+from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR4_SMEP, EFER_LME, EFER_NXE
 from cr3scope.x86.entry import NO_EXECUTE
 from cr3scope.x86.platform import Platform
+from cr3scope.x86.segment import Segment, in_real_mode
 from cr3scope.x86.word import MASK64
 
 TWO_CPUS = (Path(__file__).parent.parent / "captures/healthy-two-cpus.serial.log").read_bytes()
@@ -280,3 +284,37 @@ def test_a_failed_check_names_its_cpu() -> None:
     edit(found.boots[0])
     [told] = [one for one in analyze(found).findings if one.rule == "kernel-check-failed"]
     assert text(told.title).startswith("the kernel's check failed on CPU 1: ")
+
+
+class Bytes:
+    """Memory without tables."""
+
+    def __init__(self, data: dict[int, int]) -> None:
+        self.data = data
+
+    def table(self, phys: int) -> None:
+        return None
+
+    def physical(self, phys: int, length: int) -> bytes:
+        return b"".join(self.data.get(phys + at, 0).to_bytes(8, "little") for at in range(0, length, 8))[:length]
+
+
+CODE_32 = 0x00CF_9A00_0000_FFFF
+
+
+@pytest.mark.parametrize(("memory", "selector", "is_told"), [
+    ({0x7070: CODE_32}, 0x700, True),
+    ({0x7070: CODE_32, 0x70: CODE_32}, 0x700, False),  # it lies where the pointer says as well
+    ({}, 0x700, False),
+    ({0x7070: CODE_32}, 8, False),  # CS is no longer that of real mode
+], ids=["offset", "both", "nowhere", "flat"])  # fmt: skip
+def test_a_gdt_pointer_that_is_an_offset_in_the_segment_is_told_from_the_paused_machine(
+    memory: dict[int, int], selector: int, is_told: bool
+) -> None:
+    cpu = StoppedCpu(
+        Bytes(memory), {"CR0": 0x6000_0011, "RIP": 0x18}, 40, {"CS": selector}, gdt=Table(0x68, 0x17), number=1, code_bits=16,
+        segments={"CS": in_real_mode(0x700)} if selector == 0x700 else {"CS": Segment(8, 0, MASK64)},
+    )  # fmt: skip
+    found = [text(one.title) for one in ap_gdt_pointer.of_cpu(cpu, Fault(13, 8, None, 0x7018), [])]
+    assert len(found) == is_told
+    assert not found or found[0].startswith("CPU 1 has its GDT at 0x68: that is the table's offset in its segment, and the table lies at 0x7068")

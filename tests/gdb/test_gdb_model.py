@@ -52,6 +52,9 @@ CASES: list[tuple[str, dict[str, int | str]]] = [
     *[(RETFQ, {"rbx": NEXT, "rcx": selector})
       for selector in (SELECTOR["code"], SELECTOR["data"], SELECTOR["code_absent"], 0, OUTSIDE,
                        SELECTOR["code_long_default"], SELECTOR["code_ring3"])],
+    *[(code, {"rbx": NEXT, "rcx": selector, "rsi": STACK, "rdx": SELECTOR["ring3"] | 3})  # to an outer ring
+      for code in (RETFQ, IRETQ)
+      for selector in (SELECTOR["code"] | 3, SELECTOR["data"] | 3, SELECTOR["code_ring3"] | 1, SELECTOR["tss"] | 3, OUTSIDE | 3)],
     *[(IRETQ, {"rbx": NEXT, "rcx": SELECTOR["code"], "rsi": STACK, "rdx": SELECTOR[name]})
       for name in ("data", "null", "readonly", "code", "absent", "ring3")],
     (IRETQ, {"rbx": NEXT, "rcx": SELECTOR["data"], "rsi": STACK, "rdx": SELECTOR["data"]}),

@@ -19,7 +19,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.diagnose.stopped import findings
 from cr3scope.diagnose.rules.processors import ap_shared_tss
 from cr3scope.diagnose.rules.stack import iret_frame
-from cr3scope.diagnose.rules.switch import died_in_real_mode, paging_without_pe
+from cr3scope.diagnose.rules.switch import died_in_real_mode, large_pages_off, paging_without_pe
 from cr3scope.diagnose.shared.refused_gate import refused_gate, refused_selector
 from cr3scope.diagnose.spoken import spoken
 from cr3scope.diagnose.undelivered import undelivered
@@ -88,7 +88,7 @@ def causes(
         found = next(_hang(snapshot, rips), None)
     elif fault is not None and report.ending is not None:
         found = _shared_task(snapshot, fault, at_fault, others) or next(_fault(snapshot, report, fault, at_fault, known), None)
-        if returned := tuple(iret_frame.RULE.logged(death_in(report))):
+        if returned := tuple(iret_frame.RULE.logged(death_in(report))) or tuple(_misread(snapshot, fault, at_fault)):
             # What the handler was called for it has taken: it died of its own return.
             return (*returned, *(replace(one, severity=Severity.NOTE) for one in (found,) if one is not None))
         if report.ending is Ending.STORM and (found is None or found.rule == "instruction-refused"):
@@ -97,6 +97,12 @@ def causes(
     else:
         found = None
     return (found,) if found else ()
+
+
+def _misread(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault) -> Iterator[Finding]:
+    now = at_death(snapshot, at_fault)
+    if now is not None and fault.rip is not None and now.pc == _place(snapshot, fault, at_fault):
+        yield from iret_frame.in_memory(now)
 
 
 def _shared_task(snapshot: StoppedCpu, fault: Fault, at_fault: AtFault, others: Sequence[StoppedCpu]) -> Finding | None:
@@ -330,6 +336,9 @@ def _no_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
 
 def _stands_beyond_ram(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     """The code that runs has no RAM behind it: where it is mapped to its own address, that was taken for a physical one."""
+    if (found := large_pages_off.of_code(snapshot, rip)) is not None:
+        yield found
+        return
     path = walk(snapshot, snapshot.cpu, rip, snapshot.platform)
     phys = path.phys
     if phys is None or not path.entries:

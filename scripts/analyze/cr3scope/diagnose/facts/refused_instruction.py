@@ -9,7 +9,7 @@ from typing import Any
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
-from cr3scope.message import Fact, Hex, Message, Vector, message
+from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.paging.walk import is_canonical
 from cr3scope.target.stopped_cpu import StoppedCpu, widened
 from cr3scope.x86 import exceptions

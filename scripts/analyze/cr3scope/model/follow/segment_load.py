@@ -18,6 +18,7 @@ from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Platform, Quirk
 
 STACK, TASK, CODE = "ss", "tr", "cs"
+OUTER_CODE = "cs of an outer ring"
 _NO_TASK = {True: "no available 64-bit TSS: {descriptor:#018x}", False: "no available TSS: {descriptor:#018x}"}  # in long mode
 
 
@@ -62,10 +63,13 @@ def null_refused(register: str, in_64_bit: bool, platform: Platform) -> Refused 
 def refused(register: str, selector: int, found: Descriptor, platform: Platform, mode: CpuMode) -> Refused | None:
     """Return the refusal of a selector for ``register``, None if it can be loaded.
 
-    Registers are ``cs`` (by a far transfer to the same privilege), ``ss``, ``ds`` to ``gs``, ``tr``.
+    Registers are ``cs`` (by a far transfer to the same privilege), ``OUTER_CODE`` (``cs`` by a return to less), ``ss``, ``ds``
+    to ``gs``, ``tr``.
     """
     if register == CODE:
         return _code(selector, found, platform, mode)
+    if register == OUTER_CODE:
+        return _outer_code(selector, found, platform, mode)
     if register == STACK:
         return _stack(selector, found)
     if register == TASK:
@@ -85,6 +89,20 @@ def _code(selector: int, found: Descriptor, platform: Platform, mode: CpuMode) -
         return _protection(selector, _unfit("no code segment: {descriptor:#018x}", found))
     if not found.conforming and found.dpl:
         return _protection(selector, message("DPL {dpl}, at CPL 0", dpl=found.dpl))
+    if not found.present:
+        return _present(NOT_PRESENT, selector, found)
+    if mode is CpuMode.LONG and found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):
+        return _protection(selector, _unfit("L and D both set: {descriptor:#018x}", found))
+    return None
+
+
+def _outer_code(selector: int, found: Descriptor, platform: Platform, mode: CpuMode) -> Refused | None:
+    """Volume 2A, IRET, and 2B, RET: to a ring that the RPL names."""
+    if not found.is_code:
+        return _protection(selector, _unfit("no code segment: {descriptor:#018x}", found))
+    ring = selector & RPL
+    if found.dpl > ring or found.dpl < ring and not found.conforming:
+        return _protection(selector, message("of DPL {dpl}, and its RPL is {rpl}", dpl=found.dpl, rpl=ring))
     if not found.present:
         return _present(NOT_PRESENT, selector, found)
     if mode is CpuMode.LONG and found.has_reserved_size and not platform.has(Quirk.LONG_AND_DEFAULT):

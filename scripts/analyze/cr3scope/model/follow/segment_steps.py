@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -102,6 +102,12 @@ def enter(course: Course, one: Any, selector: int, offset: int) -> Goes:
     course.load_segment(CODE, segment)
     course.bits = bits
     return True
+
+
+def leave_ring(course: Course, one: Any, selector: int) -> Iterator[Step]:
+    """Yield the steps of loading the code segment of a return to an outer ring, where the way ends: refused, or in that ring."""
+    if (yield from _descriptor(course, one, segment_load.OUTER_CODE, selector)) is not None:
+        course.ends(one)
 
 
 def load_table(course: Course, one: Any) -> None:

@@ -69,10 +69,13 @@ def back(course: Course, one: Any) -> Way:
         words.append((yield from course.peek(one, top + place * width, width)))
     after = top + count * width
     target, selector = words[:2]
-    if target is None or selector is None or selector & RPL and not course.now.has_real_segments:
+    if target is None or selector is None:
         return course.ends(one)
     if is_interrupt and course.now.mode is CpuMode.PROTECTED and _may_enter_virtual_8086(course, words[2], top + 2 * width):
         return course.ends(one)
+    if selector & RPL and not course.now.has_real_segments:
+        yield from segment_steps.leave_ring(course, one, selector & 0xFFFF)
+        return None
     if not (yield from segment_steps.enter(course, one, selector & 0xFFFF, target)):
         return None
     if moves_stack:

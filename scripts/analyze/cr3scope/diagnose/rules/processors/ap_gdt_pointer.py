@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from cr3scope.diagnose.facts.ap_start import ApStart, ap_start
 from cr3scope.diagnose.finding import Finding, Severity
@@ -14,8 +15,12 @@ from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.descriptors import Descriptor
 from cr3scope.x86.exceptions import PROTECTION
 from cr3scope.x86.mode import PROTECTED
+from cr3scope.x86.segment import in_real_mode
+
+_LAST_OFFSET = 0xFFFF  # in a segment of real mode
 
 
 def _check(context: Context) -> Iterator[Finding]:
@@ -36,8 +41,13 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def of_cpu(now: StoppedCpu, fault: Fault | None, others: Sequence[StoppedCpu]) -> Iterator[Finding]:
-    """Yield at most one finding on a CPU that died of a selector while another has a GDT of the same size elsewhere."""
+    """Yield at most one finding on a CPU that died of a selector: its GDT lies where its pointer counts from its segment, or
+    another CPU in long mode has one of the same size elsewhere."""
     if not now.number or fault is None or fault.vector != PROTECTION or not fault.error_code or now.mode is not CpuMode.PROTECTED:
+        return
+    in_segment = next(_in_segment(now, place(fault.error_code)), None)
+    if in_segment is not None:
+        yield in_segment
         return
     own, first = now.gdt, next((other for other in others if other.number != now.number and other.in_long_mode), None)
     if own is None or first is None or first.gdt is None or now.cpu.cr0 & CR0_PG:
@@ -51,6 +61,28 @@ def of_cpu(now: StoppedCpu, fault: Fault | None, others: Sequence[StoppedCpu]) -
                 first=Hex(first.gdt.base)),
         message("its descriptor there is {value:#018x}", value=Hex(now.descriptor(selector) or 0)),
     )  # fmt: skip
+
+
+def _in_segment(now: StoppedCpu, selector: int) -> Iterator[Finding]:
+    """Of a CPU that still has CS of real mode: no code segment at the GDT's base, and one as far from the start of CS."""
+    own, code = now.gdt, now.segments.get("CS")
+    if own is None or code is None or not code.base or code.base != in_real_mode(code.selector).base or own.base > _LAST_OFFSET:
+        return
+    meant = replace(now, gdt=Table(own.base + code.base, own.limit))
+    there, here = meant.descriptor(selector), now.descriptor(selector)
+    if there is None or not _is_code(there) or here is not None and _is_code(here):
+        return
+    yield RULE.finding(
+        message("CPU {cpu} has its GDT at {base}: that is the table's offset in its segment, and the table lies at {meant}",
+                cpu=now.number, base=Hex(own.base), meant=Hex(own.base + code.base)),
+        message("CS begins at {cs}; selector {selector:02x}h there is {there:#018x}, a code segment, and at {base} it is {here:#018x}",
+                cs=Hex(code.base), selector=Hex(selector), there=Hex(there), base=Hex(own.base), here=Hex(here or 0)),
+    )  # fmt: skip
+
+
+def _is_code(value: int) -> bool:
+    found = Descriptor(value)
+    return found.is_code and found.present
 
 
 def _is_outside(start: ApStart) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope.diagnose.facts.frame_above import frame_above
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.logged_death import LoggedDeath
 from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.logged_event import name
 from cr3scope.diagnose.shared.misread_frame import Misreading, misread_frame
 from cr3scope.message import Hex, Message, message
+from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.mode import PROTECTED
 
 
@@ -36,6 +38,20 @@ def _logged(death: LoggedDeath) -> Iterator[Finding]:
         yield replace(RULE.finding(title, proof), fix=Message(_NARROW_FIX))
     else:
         yield RULE.finding(title, proof)
+
+
+def in_memory(now: StoppedCpu) -> Iterator[Finding]:
+    """Yield at most one finding on a CPU that stands at a refused iret: the stack tells what no record does, whichever stack it is."""
+    frame = frame_above(now)
+    if frame is None:
+        return
+    yield RULE.finding(
+        message("a word too many is on the stack at the iret at RIP={rip}: {extra} lies below the frame", rip=Hex(now.rip),
+                extra=Hex(frame.extra)),
+        message("above it: RIP={saved_rip}, CS={cs:02x}h, flags={flags}; iret takes {saved_rip} for CS", saved_rip=Hex(frame.rip),
+                cs=Hex(frame.cs), flags=Hex(frame.flags)),
+        Message("an error code that the handler, or its stub, has not taken off leaves just such a frame"),
+    )  # fmt: skip
 
 
 _TITLES = {
