@@ -152,6 +152,16 @@ def test_an_image_may_start_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (status, answer["phys"]) == (0, "0x200000")
 
 
+def test_a_table_that_lies_outside_of_an_image_is_no_fault_of_the_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "memory.bin"
+    path.write_bytes(memory()[:0x2000])  # the root, and nothing below it
+    status, answer = ask(capsys, "walk", path, f"{CODE:x}", "--cr3", f"{ROOT:x}")
+    assert (status, answer["outcome"], answer["vector"], answer["rights"], answer["guilty"]) == (1, "unknown", None, "????", [])
+    assert any("does not hold the table at" in warning for warning in answer["warnings"])
+    main(["walk", str(path), f"{CODE:x}", "--cr3", f"{ROOT:x}"])
+    assert "not known: PML4[511] points to the table at" in capsys.readouterr().out
+
+
 def test_registers_may_be_named(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, answer = ask(capsys, "walk", image, f"{DATA:x}", "--cr3", f"{ROOT:x}", "--efer", "500")
     assert (answer["outcome"], answer["error_code"]) == ("fault", 9)

@@ -18,7 +18,7 @@ from cr3scope.cli.source_options import (
     refuse_table_options,
 )
 from cr3scope.input.sources.listing import Listing
-from cr3scope.paging.walk import PageFault, access, walk
+from cr3scope.paging.walk import PageFault, Translation, access, walk
 from cr3scope.render.walk import as_blocks, as_dict
 from cr3scope.x86.access import AccessKind
 
@@ -45,7 +45,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Walk and print; return 0 if the access goes through, 1 if it faults or a listing does not tell."""
+    """Walk and print; return 0 if the access goes through, 1 if it faults or the source does not tell."""
     with patience(f"reading {arguments.source}"):
         source = open_named(arguments, arguments.source)
     virt, kind = arguments.address, _KINDS[arguments.access]
@@ -62,11 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if listed.outcome is Outcome.TRANSLATED else 1
     refuse_long_address(source, virt)
     path = walk(source.tables, source.cpu, virt)
-    found = access(source.tables, source.cpu, virt, kind, user=arguments.user)
+    found: Translation | PageFault | None = access(source.tables, source.cpu, virt, kind, user=arguments.user)
     warnings = list(source.warnings)
     if path.missing_table is not None:
+        found = None if source.is_partial else found  # the machine may have it
         warnings.append(f"the source does not hold the table at {path.missing_table:#x}")
     lines = as_blocks(path, found, f"a {mode} {kind.value}")
     report = as_json(as_dict(path, found, warnings, source.cpu.paging_mode))
     publish(report, lines, warnings, arguments.json)
-    return 1 if isinstance(found, PageFault) else 0
+    return 0 if isinstance(found, Translation) else 1

@@ -22,18 +22,22 @@ _STOPS = {
 
 
 def as_dict(
-    path: Walk, found: Translation | PageFault, warnings: Sequence[str], paging: PagingMode | None = None
+    path: Walk, found: Translation | PageFault | None, warnings: Sequence[str], paging: PagingMode | None = None
 ) -> dict[str, object]:
-    """Return the plain values of the JSON document. Addresses are hex strings, ``paging`` is None where nobody told."""
+    """Return the plain values of the JSON document. Addresses are hex strings, ``paging`` is None where nobody told.
+
+    ``found``: None where the way leads to a table that is not at hand.
+    """
     fault = found if isinstance(found, PageFault) else None
+    page = found if isinstance(found, Translation) else None
     return {
         "schema": SCHEMA,
         "paging": paging.value if paging else None,
-        "outcome": "fault" if fault else "translated",
+        "outcome": "fault" if fault else "translated" if page else "unknown",
         "virt": f"{path.virt:#x}",
-        "phys": None if isinstance(found, PageFault) else f"{found.phys:#x}",
+        "phys": None if page is None else f"{page.phys:#x}",
         "page_size": None if path.stop else path.page_size,
-        "rights": "----" if path.stop else path.rights,
+        "rights": "????" if found is None else "----" if path.stop else path.rights,
         "vector": fault.vector if fault else None,
         "error_code": fault.error_code if fault else None,
         "cr2": None if fault is None or fault.cr2 is None else f"{fault.cr2:#x}",
@@ -60,14 +64,14 @@ def vetoes(path: Walk, entry: EntryRef) -> list[str]:
     return list(entry.form.denied_rights(entry.value))
 
 
-def as_text(path: Walk, found: Translation | PageFault, access: str) -> Iterator[str]:
+def as_text(path: Walk, found: Translation | PageFault | None, access: str) -> Iterator[str]:
     """Yield :func:`as_blocks` as lines."""
     return lines_of(as_blocks(path, found, access))
 
 
-def as_blocks(path: Walk, found: Translation | PageFault, access: str) -> Iterator[Block]:
-    """Yield the answer first, then the entries from the top."""
-    yield Cell(_answer(path, found, access), "error" if isinstance(found, PageFault) else "good")
+def as_blocks(path: Walk, found: Translation | PageFault | None, access: str) -> Iterator[Block]:
+    """Yield the answer first, then the entries from the top; ``found`` as in :func:`as_dict`."""
+    yield Cell(_answer(path, found, access), "error" if isinstance(found, PageFault) else "good" if found else "")
     if not path.entries:
         return
     yield ""
@@ -91,7 +95,9 @@ def _row(path: Walk, entry: EntryRef, is_guilty: bool) -> tuple[Cell, ...]:
     )
 
 
-def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
+def _answer(path: Walk, found: Translation | PageFault | None, access: str) -> str:
+    if found is None:
+        return f"{path.virt:#x}: not known: {entry_name(path.leaf)} points to the table at {path.missing_table:#x}, which is not here"
     if isinstance(found, Translation):
         if not path.entries:
             return f"{path.virt:#x} -> {found.phys:#x}, paging is off: {access} succeeds"
@@ -107,7 +113,7 @@ def _answer(path: Walk, found: Translation | PageFault, access: str) -> str:
     )
 
 
-def _guilty(found: Translation | PageFault) -> tuple[EntryRef, ...]:
+def _guilty(found: Translation | PageFault | None) -> tuple[EntryRef, ...]:
     return found.guilty if isinstance(found, PageFault) else ()
 
 

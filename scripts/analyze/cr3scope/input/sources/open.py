@@ -123,7 +123,7 @@ def _recognise(
     memory = PhysicalMemory(data, [Run(base, len(data), 0)])
     container = f"memory image {base:#x}..{base + len(data) - 1:#x}"
     warnings = overrides.assumed(cpu, "cr4", "efer")
-    return Source(container, memory, cpu, warnings=tuple(warnings))
+    return Source(container, memory, cpu, warnings=tuple(warnings), is_partial=True)
 
 
 def _is_capture(data: Data) -> bool:

@@ -29,6 +29,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     tells_pat: bool = False
     dump: str = ""  # which of ``DUMPS`` of a capture
+    is_partial: bool = False  # it may hold less than the machine has
 
     @property
     def description(self) -> str:
