@@ -9,6 +9,7 @@ import pytest
 from analyze.log_rules import LOST, Read, pushed, reader
 from analyze.short_log import BOTH, NARROW, WIDE, Cpu, Log
 
+from cr3scope.x86.cpu_state import CR0_TS
 from cr3scope.render.message import plain
 
 
@@ -90,11 +91,13 @@ def test_another_rsp_or_another_selector_is_no_iret_that_misreads(read: Read, cp
 
 def test_tasks_between_which_one_cpu_switches_are_one_cpu(read: Read) -> None:
     """A double fault by a task gate, and the end in that task; in long mode no CPU changes its task register so."""
-    task = replace(NARROW, task=0x7_4000, rip=0x10_9000, rsp=0x9_8F00)
+    task = replace(NARROW, task=0x7_4000, rip=0x10_9000, rsp=0x9_8F00, cr0=NARROW.cr0 | CR0_TS)
     log = Log().exception(14, 2, NARROW).death(6, 0, task)
     report = read(log).report
     assert "CPU" not in str(report.cpu) and report.cpu == ""
     others = read(Log().exception(14, 2, NARROW).death(6, 0, replace(task, gdt=(0x8_2000, 0x2F)))).report
     assert "does not say which" in plain(others.cpu)
+    unswitched = read(Log().exception(14, 2, NARROW).death(6, 0, replace(task, cr0=NARROW.cr0))).report
+    assert "does not say which" in plain(unswitched.cpu)
     wide = read(Log().exception(14, 2, WIDE).death(6, 0, replace(WIDE, task=0x7_4000, rip=0x20_9000))).report
     assert "does not say which" in plain(wide.cpu)

@@ -48,6 +48,9 @@ ROWS = (
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
     # A frame behind the RAM: TCG runs through what it reads as zeros, to the page that is not there.
     _tables("beyond-ram", "SMALL", "entry_of kernel_main; movl $0x10000007, (%edi); movl $0, 4(%edi)", "zero-sled", "PT[264]", FETCH),
+    # The zeros that TCG reads there are run, and write to EAX.
+    _tables("virtual-frame", "SMALL", "entry_of kernel_main; movl $kernel_main + 7, %eax; movl %eax, (%edi)", "virt-address-in-entry", "PT[264]",
+            (14, 3, "write")),
     _tables("data", "SMALL", "entry_of counter; movl $0, (%edi)", "code-unmapped", "PT[267]", (14, 0, "read")),
     _tables("data-read-only", "SMALL", "entry_of counter; andl $~2, (%edi)", "access-fault", "PT[267]", (14, 3, "write")),
     _tables("stack", "SMALL", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),
@@ -75,7 +78,7 @@ ROWS = (
     Row("frame-push", "PAE", (f"IN_KERNEL={_handled_by(6)} ud2; 9: push %ebx; iretl",), "iret-frame"),
     Row("frame-short", "PSE", (f"IN_KERNEL={_handled_by(6)} ud2; 9: iretw",), "iret-frame"),
     Row("frame-user", "SMALL", (f"IN_KERNEL={_handled_by(14)} jmp 8f; 9: iretl; 8: nop", "IN_USER=mov 0xd0000000, %eax"),
-        "instruction-refused"),
+        "iret-frame"),
     Row("no-stack0", "SMALL", ("STACK0=0",), "ring0-stack-missing"),
     Row("null-stack0", "PAE", ("STACK0_SELECTOR=0",), "ring0-stack-missing"),
     Row("user-stack0", "PSE", ("STACK0_SELECTOR=0x3b",), "ring0-stack-missing"),

@@ -109,6 +109,7 @@ loop:
 go_on:
 #endif
     dec %ecx
+    bsf %ecx, %esi /* a jump by its flags is not followed ahead */
     jnz loop
 #ifdef CASE_NO_IDT
     mov %rax, UNMAPPED

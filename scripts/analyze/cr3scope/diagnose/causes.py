@@ -288,16 +288,16 @@ def _halted(there: Standing) -> Finding:
 
 def _zeros(snapshot: StoppedCpu, rip: int) -> Iterator[Finding]:
     """Zeros at RIP are certain; a sled that ran on to the end of what is mapped leaves them behind it."""
-    at_rip = snapshot.bytes_at(rip, _SLED_BYTES)
+    at_rip, before = snapshot.bytes_at(rip, _SLED_BYTES), snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES)
+    is_at_border = rip % PAGE_BYTES == 0 and before in (b"", _ZEROS)  # it may have run on to here
     if at_rip == _ZEROS:
         yield BY_ID["zero-sled"].finding(
             message("the CPU runs through zeros at {rip}: there is no code", rip=Hex(rip)),
             message("{zeros} bytes from RIP={rip} are zero", zeros=_SLED_BYTES, rip=Hex(rip)),
         )
-    elif not at_rip and rip % PAGE_BYTES and _without_ram(snapshot, rip):
+    elif not at_rip and not is_at_border and _without_ram(snapshot, rip):
         yield from _stands_beyond_ram(snapshot, rip)
-    elif at_rip in (b"", _NO_MEMORY) and rip and rip % PAGE_BYTES == 0:
-        before = snapshot.bytes_at(rip - _SLED_BYTES, _SLED_BYTES)
+    elif at_rip in (b"", _NO_MEMORY) and rip and is_at_border:
         if not at_rip and not before:
             yield from _no_ram(snapshot, rip)
         if before == _ZEROS:

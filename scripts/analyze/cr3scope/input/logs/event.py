@@ -11,7 +11,7 @@ from enum import Enum
 
 from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
-from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
+from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR0_TS, CR4_LA57, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.exceptions import PAGE_FAULT, PF_FETCH, PF_WRITE, WITH_ERROR_CODE
 from cr3scope.x86.mode import Mode
@@ -81,6 +81,11 @@ class RegisterDump:
         if self.cr0 is not None and not self.cr0 & CR0_PG or self.cr4 is not None and not self.cr4 & CR4_PAE:
             return False
         return None
+
+    @property
+    def is_behind_task_switch(self) -> bool:
+        """Return whether the CPU may be in a task that it has switched to: CR0.TS is set."""
+        return bool((self.cr0 or 0) & CR0_TS)
 
     @property
     def mode(self) -> Mode | None:
@@ -180,11 +185,12 @@ class InterruptRecord:
     def may_share_cpu(self, other: InterruptRecord) -> bool:
         """Return whether two records may be of the same CPU: each CPU of a running kernel has a task register of its own.
 
-        Outside long mode a task switch gives one CPU another task register (SDM 3A, 9.3, 9.7), but leaves its GDT in force.
+        Outside long mode a task switch gives one CPU another task register, but leaves its GDT in force; it sets CR0.TS (SDM 3A, 9.3).
         """
         if not self.task or not other.task or self.task == other.task:
             return True
-        return self.may_switch_tasks and other.may_switch_tasks and self.cpu.gdt == other.cpu.gdt
+        may_switch = self.may_switch_tasks and other.may_switch_tasks and self.cpu.gdt == other.cpu.gdt
+        return may_switch and (self.cpu.is_behind_task_switch or other.cpu.is_behind_task_switch)
 
     @property
     def may_switch_tasks(self) -> bool:
@@ -226,7 +232,11 @@ def by_task(records: Sequence[InterruptRecord]) -> list[list[InterruptRecord]]:
     Tasks between which one CPU may have switched are one.
     """
     first: dict[tuple[int, int] | None, int] = {}  # of the tasks under a GDT
-    own = [first.setdefault(one.cpu.gdt, one.task) if one.task and one.may_switch_tasks else one.task or 0 for one in records]
+    switched = {one.cpu.gdt for one in records if one.cpu.is_behind_task_switch}
+    own = [
+        first.setdefault(one.cpu.gdt, one.task) if one.task and one.may_switch_tasks and one.cpu.gdt in switched else one.task or 0
+        for one in records
+    ]
     if len({task for task in own if task}) < 2:
         return [list(records)]
     groups: dict[int, list[InterruptRecord]] = {}
