@@ -72,7 +72,7 @@ RULE = Rule(
         "v=0e with RSVD (e=0009..0019 on hardware, 0008..0018 on QEMU TCG) for an address in the "
         "upper half, whose high bits are beyond MAXPHYADDR; else e=0010 or other as for garbage."
     ),
-    fix="Store the physical address of the table: subtract the base of the mapping, add its frame.",
+    fix="Store the physical address of the table, or of the page: subtract the base of the mapping, add its frame.",
     manual="Intel SDM volume 3A, 5.5.4 (tables 5-14 to 5-18)",
     claim=_claim,
 )
