@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,21 +65,29 @@ def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytes
     assert "tells how it went" in headline and len(headline) <= 100
 
 
-def test_a_server_that_hangs_up_again_and_again_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
+@contextmanager
+def serving(*calls: bytes, then: Callable[[], object] = bool) -> Iterator[str]:
+    """The name of a server that says one thing at each call, and hangs up; what it does before that is ``then``."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(LIMIT)
 
         def speak() -> None:
-            for said in (*[b""] * 6, DIES):
+            for said in calls:
                 connected, _ = server.accept()
                 with connected:
                     connected.sendall(said)
+                    then()
 
         with beside(speak):
-            _, verdicts = heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--once", "-q")
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_hangs_up_again_and_again_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
+    with serving(*[b""] * 6, DIES) as name:
+        _, verdicts = heard_at(name, tmp_path, "--once", "-q")
     err = capsys.readouterr().err
     assert [each["verdict"] for each in verdicts] == ["will-fault"]
     assert err.count("closed at the other end") == 2 and err.count("tried until it speaks") == 1 and err.count("it is there") == 1
@@ -88,17 +97,8 @@ def test_a_busy_server_makes_some_files_and_is_told_once_that_it_makes_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cr3scope.wire.reader.RETRY_SECONDS", 0.01)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(LIMIT)
-
-        def speak() -> None:
-            for said in (*[b"port in use\r\n"] * 20, DIES):
-                connected, _ = server.accept()
-                with connected:
-                    connected.sendall(said)
-
-        with beside(speak):
-            _, verdicts = heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--boots", "6", "-q")
+    with serving(*[b"port in use\r\n"] * 20, DIES) as name:
+        _, verdicts = heard_at(name, tmp_path, "--boots", "6", "-q")
     assert [each["verdict"] for each in verdicts] == ["incomplete"] * 5 + ["will-fault"]  # the first call, and four more
     assert [each["heard"]["number"] for each in verdicts] == [1, 2, 3, 4, 5, 6]
     assert len(list((tmp_path / "o").iterdir())) == 12
@@ -116,18 +116,8 @@ def test_what_was_judged_before_a_server_hung_up_stays_where_the_verdict_says(
         return judged(boot, elf)
 
     monkeypatch.setattr(listen_verdict, "judge_heard", judge)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(LIMIT)
-
-        def speak() -> None:
-            for said in (*[b"port in use\r\n"] * 6, DIES):
-                connected, _ = server.accept()
-                with connected:
-                    connected.sendall(said)
-                    is_judged.acquire(timeout=LIMIT)
-
-        with beside(speak):
-            heard_at(f"127.0.0.1:{server.getsockname()[1]}", tmp_path, "--boots", "7", "-q", "--idle", "0.1", "--json", "-")
+    with serving(*[b"port in use\r\n"] * 6, DIES, then=lambda: is_judged.acquire(timeout=LIMIT)) as name:
+        heard_at(name, tmp_path, "--boots", "7", "-q", "--idle", "0.1", "--json", "-")
     told = [json.loads(line)["heard"] for line in capsys.readouterr().out.splitlines()]
     assert [each["number"] for each in told] == [1, 2, 3, 4, 5, 6, 7]
     assert all(Path(each["capture"]).exists() for each in told)

@@ -9,8 +9,8 @@ import pytest
 from analyze.log_rules import LOST, Read, pushed, reader
 from analyze.short_log import BOTH, NARROW, WIDE, Cpu, Log
 
-from cr3scope.x86.cpu_state import CR0_TS
 from cr3scope.render.message import plain
+from cr3scope.x86.cpu_state import CR0_TS
 
 
 @pytest.fixture

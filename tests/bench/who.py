@@ -55,7 +55,7 @@ def _run_watched(command: list[str], folder: Path, plugin: Plugin) -> int:
     from cr3scope.qemu.command import read_command
     from cr3scope.qemu.guest import watch
 
-    watch(read_command(command), folder, _SECONDS, plugin=plugin)
+    watch(read_command(command), folder, _SECONDS, witness=plugin)
     size = plugin.file.stat().st_blocks * _BLOCK
     plugin.file.unlink()
     return size

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from cr3scope.render.ci.judged import Judged
 
 
-def publish(verdict: Verdict, arguments: argparse.Namespace, name: str, file: str | None, kept: Iterable[str] = (), heard: json_form.HeardBoot | None = None) -> None:
+def publish(
+    verdict: Verdict, arguments: argparse.Namespace, name: str, file: str | None, kept: Iterable[str] = (),
+    heard: json_form.HeardBoot | None = None,
+) -> None:
     """Print the verdict, or write it where it was asked for; with ``-`` as a target print nothing but that form.
 
     ``name``: what CI is told it is of, unless the user names it; ``file``: what was looked at, None of what is no file. ``kept``: lines for the
-    end of what is printed. ``heard``: which of several boots it is on; JSON on standard output then has a line for each. Unwritten, once all else is written, if a file cannot be.
+    end of what is printed. ``heard``: which of several boots it is on; JSON on standard output then has a line for each.
+    Unwritten, once all else is written, if a file cannot be.
     """
     refused: list[str] = []  # a file that cannot be written costs the file, not what is printed
     if arguments.html is not None:

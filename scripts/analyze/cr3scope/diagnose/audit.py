@@ -37,8 +37,9 @@ _CHECKS: tuple[Rule, ...] = tuple(rule for rule in RULES if Need.LIVE in rule.ne
 
 def audit(cpus: Sequence[StoppedCpu], firmware_cr3: int | None, is_done: bool) -> tuple[Finding, ...]:
     """Return warnings, each rule's once; none of a CPU without paging, in ring 3, that nobody has started, whose top table
-    nobody can read, or that still runs under the firmware's tables (``firmware_cr3``): these are not its own. ``is_done``: the guest has nothing more to do,
-    so that nothing will be made right either. MemoryUnavailable if nobody answers.
+    nobody can read, or that still runs under the firmware's tables (``firmware_cr3``): these are not its own.
+    ``is_done``: the guest has nothing more to do, so that nothing will be made right either. MemoryUnavailable if nobody
+    answers.
     """
     found: dict[str, Finding] = {}
     own = [cpu for cpu in sorted(cpus, key=lambda one: one.number)[: limits.AUDIT_CPUS] if _is_own(cpu, firmware_cr3)]

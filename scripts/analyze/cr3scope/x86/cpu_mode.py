@@ -1,4 +1,4 @@
-"""The CPU's mode of operation (Intel SDM volume 3A, 2.2)."""
+"""The CPU's mode of operation (Intel SDM volume 3A, 2.2); with the mode of paging it is told by `mode.py`."""
 
 from __future__ import annotations
 

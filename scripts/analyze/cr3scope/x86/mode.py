@@ -1,4 +1,7 @@
-"""The modes that a CPU passes on its way from the reset to 64-bit code, and those in which something can be (SDM 3A, 2.2 and 5.1.1)."""
+"""The modes that a CPU passes on its way from the reset to 64-bit code, and those in which something can be (SDM 3A, 2.2 and 5.1.1).
+
+How segments, gates and stacks are made in it is told by `cpu_mode.py`.
+"""
 
 from __future__ import annotations
 

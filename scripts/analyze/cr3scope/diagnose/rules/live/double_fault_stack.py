@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import LIVE, Context, Rule
 from cr3scope.message import Hex, Message, message
-from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.exceptions import DOUBLE_FAULT
 from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
     gate = context.gate(DOUBLE_FAULT)
-    if context.registers.mode is CpuMode.LONG and context.registers.tr and gate is not None and gate.present and not gate.ist:
+    if context.registers.tr and gate is not None and gate.present and not gate.ist:
         yield RULE.finding(
             message("the double fault has no stack of its own: gate {gate} has IST 0", gate=DOUBLE_FAULT),
             message("a TSS is loaded (TR={tr:02x}h), which could name one", tr=Hex(context.registers.tr)),
