@@ -142,10 +142,11 @@ test-photos: $(BUILD)/deps-test.stamp ## draw every fault on a screen of four si
 	@$(MAKE) --no-print-directory -s build
 	@CR3SCOPE_TEST_PHOTOS=1 $(PYTEST) tests/boot/test_screen.py
 
-# The Python fuzzers and the C ones (tests/fuzz/): RUNS bounds the inputs of each, SEED is the first one, FUZZ names some.
-fuzz: $(BUILD)/deps-fuzz.stamp ## try to break every parser and writer: make fuzz MINUTES=10 [FUZZ=capture,elf] [RUNS=n] [SEED=n]
+# The Python fuzzers and the C ones (tests/fuzz/): RUNS bounds the inputs of each, SEED is the first one (else each goes on where
+# it ended), FUZZ names some, JOBS is how many run at a time.
+fuzz: $(BUILD)/deps-fuzz.stamp ## try to break every parser and writer: make fuzz MINUTES=10 [FUZZ=capture,elf] [RUNS=n] [SEED=n] [JOBS=n]
 	@PYTHONPATH=scripts/analyze:tests $(PYTHON) -m fuzz --build $(BUILD) --minutes $(or $(MINUTES),10) $(if $(RUNS),--runs $(RUNS)) \
-	    $(if $(SEED),--seed $(SEED)) $(if $(FUZZ),--targets $(FUZZ))
+	    $(if $(SEED),--seed $(SEED)) $(if $(FUZZ),--targets $(FUZZ)) $(if $(JOBS),--jobs $(JOBS))
 
 bench: $(BUILD)/deps-run.stamp ## measure every figure that the docs claim: make bench [BENCH=triage,maps]
 	@$(MAKE) --no-print-directory -s build

@@ -1,12 +1,16 @@
-"""`make fuzz`: every fuzzer in turn, and what became of it.
+"""`make fuzz`: every fuzzer, some at a time, and what became of it.
 
-``python -m fuzz --minutes 5 [--runs N] [--seed K] [--targets a,b] [--build DIR]``. Status 1 if anything was found.
+``python -m fuzz --minutes 5 [--jobs N] [--runs N] [--seed K] [--targets a,b] [--build DIR]``. Status 1 if anything was found.
+Without a seed each goes on behind the last input of the run before, which the build folder knows.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import json
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -14,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fuzz import c_targets, roundtrip
-from fuzz.targets import TARGETS
-from fuzz.worker import Tally, drive
 from fuzz.python_lines import count_lines
+from fuzz.targets import TARGETS
+from fuzz.worker import Tally, dies_of_ctrl_c, drive
 
 _ENDLESS = 1 << 62
 _COUNTED = 1500  # inputs of a Python fuzzer whose lines are counted
@@ -29,6 +33,39 @@ class _Run(Protocol):
 class _Job(NamedTuple):
     name: str
     run: _Run
+
+
+class _Asked(NamedTuple):
+    """A job and its share: seed of the first input, how many at most, seconds."""
+
+    job: _Job
+    first: int
+    count: int
+    seconds: float
+
+
+class Past:
+    """How many inputs each fuzzer had in this build folder, and since when: a run goes on where the last one ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "fuzz" / "past.json"
+        try:
+            self._inputs: dict[str, int] = {name: int(count) for name, count in json.loads(self._file.read_bytes()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            self._inputs = {}
+
+    def inputs(self, name: str) -> int:
+        """Return how many inputs a fuzzer had before; its next seed."""
+        return self._inputs.get(name, 0)
+
+    def add(self, tally: Tally, first: int) -> None:
+        """Note a run that began with this seed, if it began where the past ends."""
+        if first == self.inputs(tally.target):
+            self._inputs[tally.target] = first + tally.executions
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self._file.with_suffix(".new")
+            fresh.write_text(json.dumps(self._inputs, indent=1))
+            fresh.replace(self._file)
 
 
 def _jobs(folder: Path) -> Iterator[_Job]:
@@ -57,41 +94,62 @@ def _python_run(name: str, folder: Path, first: int, count: int, seconds: float)
     return tally
 
 
-def _row(tally: Tally) -> str:
+def _perform(asked: _Asked) -> tuple[_Asked, Tally]:
+    return asked, asked.job.run(first=asked.first, count=asked.count, seconds=asked.seconds)
+
+
+def _row(tally: Tally, total: int) -> str:
     rate = tally.executions / tally.seconds if tally.seconds else 0.0
     lines = f"{tally.reached}/{tally.lines} ({100 * tally.reached // tally.lines} %)" if tally.lines else "-"
-    return f"{tally.target:27} {tally.executions:>11,} {rate:>9,.0f} {lines:>18} {sum(map(len, tally.finds.values())):>6}"
+    return f"{tally.target:27} {tally.executions:>11,} {rate:>9,.0f} {total:>11,} {lines:>18} {sum(map(len, tally.finds.values())):>6}"
+
+
+def _words() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make fuzz")
+    parser.add_argument("--minutes", type=float, default=10.0, help="for all of them together")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="so many at a time")
+    parser.add_argument("--runs", type=int, default=_ENDLESS, help="at most so many inputs for each")
+    parser.add_argument("--seed", type=int, help="of the first input; without it each goes on where it ended")
+    parser.add_argument("--targets", default="", help="names, separated by commas")
+    parser.add_argument("--build", type=Path, default=Path("build"))
+    words = parser.parse_args()
+    if words.minutes <= 0 or words.jobs < 1 or words.runs < 1 or (words.seed or 0) < 0:
+        parser.error("minutes, jobs and runs are above 0, a seed is not below it")
+    return words
 
 
 def main() -> int:
     """Run the fuzzers that are asked for; print the table; return 1 if anything was found."""
-    parser = argparse.ArgumentParser(prog="make fuzz")
-    parser.add_argument("--minutes", type=float, default=10.0, help="for all of them together")
-    parser.add_argument("--runs", type=int, default=_ENDLESS, help="at most so many inputs for each")
-    parser.add_argument("--seed", type=int, default=0, help="of the first input")
-    parser.add_argument("--targets", default="", help="names, separated by commas")
-    parser.add_argument("--build", type=Path, default=Path("build"))
-    words = parser.parse_args()
+    words = _words()
     jobs = list(_jobs(words.build))
     wanted = [name for name in words.targets.split(",") if name] or [job.name for job in jobs]
     unknown = set(wanted) - {job.name for job in jobs}
     if unknown:
         print(f"make fuzz: no target {', '.join(sorted(unknown))}; there are {', '.join(job.name for job in jobs)}", file=sys.stderr)
         return 2
+    past = Past(words.build)
     chosen = [job for job in jobs if job.name in wanted]
-    print(f"{datetime.date.today()}, seed {words.seed}, {words.minutes:g} minutes for {len(chosen)} targets", flush=True)
-    print(f"{'target':27} {'executions':>11} {'a second':>9} {'lines reached':>18} {'finds':>6}", flush=True)
+    at_once = min(words.jobs, len(chosen))
+    seconds = 60 * words.minutes * at_once / len(chosen)
+    asked = [_Asked(job, past.inputs(job.name) if words.seed is None else words.seed, words.runs, seconds) for job in chosen]
+    begin = "going on" if words.seed is None else f"seed {words.seed}"
+    print(f"{datetime.date.today()}, {begin}, {words.minutes:g} minutes for {len(chosen)} targets, {at_once} at a time", flush=True)
+    print(f"{'target':27} {'executions':>11} {'a second':>9} {'in all':>11} {'lines reached':>18} {'finds':>6}", flush=True)
     found = 0
-    for job in chosen:
-        tally = job.run(first=words.seed, count=words.runs, seconds=60 * words.minutes / len(chosen))
-        print(_row(tally), flush=True)
-        for why, seeds in tally.finds.items():
-            print(f"    {len(seeds)} times, first seed {seeds[0]}: {why}", flush=True)
-        found += len(tally.finds)
+    with multiprocessing.Pool(at_once, dies_of_ctrl_c) as pool:
+        for each, tally in pool.imap_unordered(_perform, asked, chunksize=1):
+            past.add(tally, each.first)
+            print(_row(tally, past.inputs(tally.target)), flush=True)
+            for why, seeds in tally.finds.items():
+                print(f"    {len(seeds)} times, first seed {seeds[0]}: {why}", flush=True)
+            found += len(tally.finds)
     if found:
         print(f"what failed is kept in {words.build / 'fuzz' / 'finds'}")
     return int(found > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("make fuzz: interrupted; what ended before is counted")

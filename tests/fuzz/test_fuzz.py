@@ -8,9 +8,10 @@ from random import Random
 
 import pytest
 from fuzz import c_targets, corpus, roundtrip
+from fuzz.__main__ import Past
 from fuzz.target import Case, Find, Target
 from fuzz.targets import TARGETS
-from fuzz.worker import bounded_memory, kind_of, run_seed
+from fuzz.worker import Tally, bounded_memory, kind_of, run_seed
 
 BUILD = Path(os.environ.get("BUILD", "build"))
 C_TARGETS = c_targets.targets()
@@ -85,3 +86,19 @@ def test_a_find_is_noticed_and_kept(tmp_path: Path) -> None:
 def test_finds_of_one_kind_are_counted_together() -> None:
     assert kind_of("HEALTHY, although bit 3 of 0x1000") == kind_of("HEALTHY, although bit 12 of 0xde6a000")
     assert kind_of("internal error: KeyError at a.py:1") != kind_of("internal error: KeyError at a.py:2")
+
+
+def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    Past(tmp_path).add(Tally("elf", executions=40), first=0)
+    past = Past(tmp_path)
+    past.add(Tally("elf", executions=2), first=40)
+    past.add(Tally("elf", executions=7), first=3)  # a seed that somebody chose: those were had before
+    past.add(Tally("pe", executions=1), first=0)
+    assert [Past(tmp_path).inputs(name) for name in ("elf", "pe", "core")] == [42, 1, 0]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[1]", b'{"elf": "x"}', b'{"elf": null}', b"\xff"])
+def test_a_past_that_cannot_be_read_is_none(tmp_path: Path, damaged: bytes) -> None:
+    Past(tmp_path).add(Tally("elf", executions=40), first=0)
+    (tmp_path / "fuzz/past.json").write_bytes(damaged)
+    assert Past(tmp_path).inputs("elf") == 0

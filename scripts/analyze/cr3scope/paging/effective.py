@@ -146,8 +146,8 @@ def mappings(
         rows.phys,
         rows.attributes,
         cpu.pat,
-        tuple(survey.missing),
-        tuple(survey.reserved),
+        tuple(survey.missing.values()),
+        tuple(survey.reserved.values()),
         cut,
         mode=cpu.paging_mode,
     )
@@ -161,8 +161,8 @@ class _Survey:
         self._cpu = cpu
         self._platform = platform
         self.is_cut = False
-        self.missing: list[EntryRef] = []
-        self.reserved: list[EntryRef] = []
+        self.missing: dict[tuple[int, int], EntryRef] = {}  # by address and level of the entry
+        self.reserved: dict[tuple[int, int], EntryRef] = {}
 
     def descend(self) -> list[_Level]:
         """Return one _Level for each level that has tables, from the root."""
@@ -257,11 +257,14 @@ class _Survey:
         return _Level(form, pairs & ~below, pairs & below, found)
 
     @staticmethod
-    def _report(where: list[EntryRef], level: _Level, position: int) -> None:
+    def _report(where: dict[tuple[int, int], EntryRef], level: _Level, position: int) -> None:
+        if len(where) >= range_kind.MOST_REPORTED:
+            return
         node, index = divmod(position, level.form.entries)
-        entry = EntryRef.of(level.form, int(level.phys[node]), index, int(level.tables[node][index]))
-        if entry not in where and len(where) < range_kind.MOST_REPORTED:
-            where.append(entry)
+        phys = int(level.phys[node])
+        key = phys + level.form.entry_bytes * index, level.form.level
+        if key not in where:
+            where[key] = EntryRef.of(level.form, phys, index, int(level.tables[node][index]))
 
 
 def _assemble(level: _Level, below: _Rows | None, depth: int, most: int) -> tuple[_Rows, bool]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cr3scope.render import fault_walk, message, rehearsal
 from cr3scope.render.finding import also, fix, proof, title, writer
@@ -20,29 +22,21 @@ from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
 from cr3scope.x86.names import entry_words, range_words
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 # What would end a script, or begin a comment in one, wherever it stands in a string of JSON.
 _UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 def render(verdict: Verdict) -> str:
     """Return the whole page. Everything that came from the guest is escaped by the template engine."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "report" / "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
-    environment.filters["plain"] = plain
     data, guilty = embed.as_dict(verdict), embed.guilty(verdict.findings)
     events, left_out = course(verdict, frozenset(entry.phys for entry in guilty))
     walk, mended = verdict.walk, verdict.mended
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return _template().render(
         verdict=verdict,
         policy=bundle.policy(),
         style=Markup(bundle.style()),
@@ -69,6 +63,23 @@ def render(verdict: Verdict) -> str:
         also=also,
         writer=writer,
     )
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template, compiled once in a process: that takes longer than a page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "report" / "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    environment.filters["plain"] = plain
+    return environment.get_template("report.html.j2")
 
 
 def _chain(verdict: Verdict) -> Sequence[str]:
