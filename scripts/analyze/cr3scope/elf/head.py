@@ -7,7 +7,6 @@ the file is refused here, by one line, so that no library walks after it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from cr3scope.arrays import Data
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 
 MAGIC = b"\x7fELF"

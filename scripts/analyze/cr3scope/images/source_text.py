@@ -6,11 +6,11 @@ import os
 import stat
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 
 MOST_COLUMNS = 100
 _TAB = 4

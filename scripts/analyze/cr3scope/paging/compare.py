@@ -6,12 +6,12 @@ same. What one of the two does not tell is no difference either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, Mappings
 
 _RIGHTS = RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER

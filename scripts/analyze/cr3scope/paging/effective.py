@@ -7,12 +7,13 @@ any other table; what they map is listed, since the CPU maps it too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging import range_kind
 from cr3scope.paging.range_kind import Kind, kind_of, page_sizes
 from cr3scope.paging.reach import sign_extended

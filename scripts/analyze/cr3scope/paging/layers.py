@@ -8,13 +8,14 @@ level at which it is met, so that cycles and self-maps end.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope import limits
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.effective import I64, TABLES_AT_ONCE, U64, Mask, granted_rights, pat_indices, refused
 from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries

@@ -7,12 +7,12 @@ slot and any cycle end where they lead back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.canonical import LEVELS
 from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits

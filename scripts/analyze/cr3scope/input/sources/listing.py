@@ -6,11 +6,12 @@ Such a text holds no tables, so nothing can be walked: what it does not print st
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.compare import Space, Tells
 from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
 from cr3scope.paging.range_kind import page_sizes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import Data, booleans, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.input.sources.listing import UTF_16
 from cr3scope.paging.effective import I64, U64
 from cr3scope.text import printable

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import NOBODY, bounds, painted_over
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE

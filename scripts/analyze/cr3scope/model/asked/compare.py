@@ -8,7 +8,6 @@ slot are no mappings that anybody asks for page by page: they are left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from cr3scope import limits
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.asked.calls import I64, Calls, Mask, Overwrite, right_bits
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.model.intent import Intent, Named
