@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, Mask, integers
 from cr3scope.dataclass import dataclass
-from cr3scope.model.asked.calls import I64, Mask
 from cr3scope.model.asked.compare import Comparison, Piece
 from cr3scope.x86.entry import PAGE_SHIFT
 
