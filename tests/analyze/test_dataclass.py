@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import inspect
 import pickle
 import re
 from dataclasses import KW_ONLY, FrozenInstanceError, field
@@ -165,3 +166,13 @@ def test_every_dataclass_of_the_package_is_one_of_these() -> None:
     pattern = re.compile(r"^from dataclasses import .*\bdataclass\b|\bdataclasses\.dataclass\(", re.M)
     others = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text())}
     assert others == {"dataclass.py", "input/sources/physical_memory.py"}
+
+
+def test_a_class_without_words_is_not_inspected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect, "signature", lambda *_, **__: pytest.fail("the library looks for words"))
+
+    @ours.dataclass(frozen=True, slots=True)
+    class Wordless:
+        first: int
+
+    assert Wordless(1).first == 1

@@ -21,7 +21,12 @@ else:
 
     def dataclass(*, frozen=False, slots=False, eq=True):
         """Return a decorator that makes a dataclass; the options are the library's. ``InitVar`` is not known here."""
-        return lambda cls: _equipped(dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls), frozen, slots, eq)
+
+        def made(cls):
+            cls.__doc__ = cls.__doc__ or cls.__name__  # else the library takes milliseconds to make one of the signature
+            return _equipped(dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls), frozen, slots, eq)
+
+        return made
 
 
 Method = Callable[..., Any]
