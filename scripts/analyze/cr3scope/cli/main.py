@@ -161,7 +161,7 @@ def _parser(*wanted: str | None) -> argparse.ArgumentParser:
         if verb in wanted:
             _module(verb).add_parser(subparsers)
         else:
-            subparsers.add_parser(verb, help=words)
+            subparsers.add_parser(verb, help=words, add_help=False)  # its own is never asked for
     return parser
 
 
