@@ -24,7 +24,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("testing", "for others' tests: boots a kernel, returns the verdict; a fixture of pytest"),
 )
 # Imported by every part, and import none.
-LOW = frozenset({"errors", "limits", "numbers", "text", "arrays", "message", "places"})
+LOW = frozenset({"errors", "limits", "numbers", "text", "arrays", "message", "places", "dataclass"})
 
 
 def may_import(part: str, other: str) -> bool:

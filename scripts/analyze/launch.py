@@ -7,7 +7,6 @@ candidates come as the first argument, separated by `:`; the rest is cr3scope's.
 import gc
 import importlib.util
 import os
-import shutil
 import sys
 
 NEEDED = {"numpy": "numpy"}
@@ -33,6 +32,8 @@ def start(candidates, arguments):
         status = main(arguments)
         gc.freeze()  # what start-up made is not searched for cycles at exit: that takes long
         return status
+    import shutil  # dear, and seldom needed
+
     for position, candidate in enumerate(candidates):
         program = shutil.which(candidate)
         if program is not None:

@@ -14,7 +14,8 @@ from cr3scope.cli.main import main
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.kinds import HANDLERS
 from cr3scope.input.photo import frames as frames_module, picture
-from cr3scope.input.photo.reader import is_photo, read_photos
+from cr3scope.input.photo.reader import read_photos
+from cr3scope.input.photo.signs import is_photo
 from cr3scope.input.photo.stream import Damaged, unpack
 from cr3scope.input.photo.words import KINDS, WORDS
 

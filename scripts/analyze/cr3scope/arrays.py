@@ -9,11 +9,16 @@ from __future__ import annotations
 import importlib
 import mmap
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 if TYPE_CHECKING:  # a gdb whose Python has no numpy judges with less
     import numpy as np
     import numpy.typing as npt
+
+# Columns. Words for mypy alone: numpy.typing is dear to import.
+U64: TypeAlias = "npt.NDArray[np.uint64]"
+I64: TypeAlias = "npt.NDArray[np.int64]"
+Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
 Data = bytes | mmap.mmap  # of a file, which may be mapped and not read
 

@@ -7,9 +7,11 @@ name of a fact, and the type of the fact decides how it is shown and how it stan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field
+from dataclasses import Field, field
 from enum import Enum
 from typing import Any, ClassVar, Protocol, Union
+
+from cr3scope.dataclass import dataclass
 
 
 class Hex(int):

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 
 PACKAGE = Path(__file__).resolve().parent

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.cli.results import add_result_options, reported
+from cr3scope.cli.uncollected import uncollected
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.capture.reader import read_capture
@@ -21,7 +20,7 @@ from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
-from cr3scope.input.photo.reader import is_photo, read_photos
+from cr3scope.input.photo.signs import is_photo
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
 from cr3scope.elf.head import MAGIC
@@ -56,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
     name = str(arguments.capture[0])
     with reported(arguments, name, name):
-        with patience(f"judging {name}"), _uncollected():
+        with patience(f"judging {name}"), uncollected():
             verdict = _verdict(arguments)
         publish(verdict, arguments, name, name)
     return verdict.exit_status
@@ -65,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _verdict(arguments: argparse.Namespace) -> Verdict:
     first: Path = arguments.capture[0]
     if is_photo(first):
+        from cr3scope.input.photo.reader import read_photos
+
         return judge(read_photos(arguments.capture), arguments.log, arguments.elf)
     if len(arguments.capture) > 1:
         raise UnusableInput(f"{first}: not a photo: of several files only photos of one screen are judged together")
@@ -75,18 +76,6 @@ def _verdict(arguments: argparse.Namespace) -> Verdict:
     from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
 
     return judge_core(first, arguments.elf)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without a search for cycles: all that is made stays until the verdict, and of much the search takes as long as the work."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def read(path: Path) -> Capture:

@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.cli.gdb_init import line_for
+from cr3scope.dataclass import dataclass
 from cr3scope.places import Files, is_checkout, place_of
 from cr3scope.qemu.plugin_build import COMPILERS
 from cr3scope.text import printable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 from cr3scope.cli.outputs import check_outputs
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
+from cr3scope.cli.uncollected import uncollected
 from cr3scope.cli.verb_parser import VerbParser
 from cr3scope.errors import Ended, UnusableInput
 from cr3scope.text import printable
@@ -159,12 +161,17 @@ def _parser(*wanted: str | None) -> argparse.ArgumentParser:
         if verb in wanted:
             _module(verb).add_parser(subparsers)
         else:
-            subparsers.add_parser(verb, help=words)
+            subparsers.add_parser(verb, help=words, add_help=False)  # its own is never asked for
     return parser
 
 
 def _module(verb: str) -> ModuleType:
-    return importlib.import_module(f"cr3scope.cli.{verb.replace('-', '_')}")
+    name = f"cr3scope.cli.{verb.replace('-', '_')}"
+    if name not in sys.modules:
+        with uncollected():
+            importlib.import_module(name)
+            gc.freeze()  # modules stay: they are not searched for cycles later either
+    return sys.modules[name]
 
 
 def _version() -> str:

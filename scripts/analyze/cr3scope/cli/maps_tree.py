@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cr3scope import limits
+from cr3scope.arrays import U64
 from cr3scope.cli.patience import patience
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.source import Source
 from cr3scope.model.intent import Intent
 from cr3scope.model.range_names import range_names
-from cr3scope.paging.effective import U64, Mappings
+from cr3scope.paging.effective import Mappings
 from cr3scope.paging.folded import Branch, Folded, Leads, folded
 from cr3scope.paging.layers import Marks
 from cr3scope.render.maps import name_words

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.writer import Writer
 from cr3scope.message import Message
 from cr3scope.model.changes import Mend

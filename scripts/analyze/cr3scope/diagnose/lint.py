@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.linted_file import LintedFile

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.facts.file_uses import FileUses, file_uses
 from cr3scope.images.boot_file import BootFile
 from cr3scope.images.kernel_file import KernelFile

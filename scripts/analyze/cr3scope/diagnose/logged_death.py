@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, RegisterDump
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.log_report import LogReport

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import Cause, causes
 from cr3scope.diagnose.finding import Finding

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.images.place import Place
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import NO_DUMP, RegisterDump

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.writers.layout import Part
 from cr3scope.x86.word import QWORD
 

@@ -7,15 +7,17 @@ the file is refused here, by one line, so that no library walks after it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope.arrays import Data
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MAGIC = b"\x7fELF"
 CORE, SHARED = 4, 3  # e_type
@@ -32,7 +34,7 @@ _PROGRAMS = {
                  ("memsz", "<u8"), ("align", "<u8")]),
 }  # fmt: skip
 _WORDS = {1: "<u4", 2: "<u8"}
-Table = npt.NDArray[np.void]
+Table: TypeAlias = "npt.NDArray[np.void]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import mmap
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 from cr3scope.elf.head import MAGIC
 from cr3scope.errors import UnusableInput
 from cr3scope.images.efi_file import EfiFile, read_efi

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.entry import PAGE_BYTES
 
 MAGIC = b"CR3SCOPE"

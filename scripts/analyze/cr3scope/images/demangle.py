@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from functools import cache
 
 _PREFIXES = ("_Z", "_R", "__Z")
@@ -14,7 +12,12 @@ _LONGEST = 160  # of a name with all its template arguments
 @cache
 def demangled(name: str) -> str:
     """Return the name in plain words; as it is where there is no c++filt, or the words are too long."""
-    program = shutil.which("c++filt") if name.startswith(_PREFIXES) else None
+    if not name.startswith(_PREFIXES):
+        return name
+    import shutil  # both are dear, and few kernels are in these languages
+    import subprocess
+
+    program = shutil.which("c++filt")
     if program is None:
         return name
     try:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.images.elf_sections import LeftOut
 
 Row = tuple[int, int, int, int]  # first address, last address, file, line

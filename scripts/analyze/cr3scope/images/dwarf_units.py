@@ -7,11 +7,11 @@ after another, each longer than the last.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.images.dwarf_lines import LINE_STRP, STRING, STRP, Cursor
 from cr3scope.images.elf_sections import LeftOut
 

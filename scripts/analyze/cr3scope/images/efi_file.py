@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.images.pe_header import (
     COFF, MACHINE_X64, NEW_HEADER_AT, OPTIONAL_DIRECTORIES, OPTIONAL_ENTRY, OPTIONAL_IMAGE_BASE, OPTIONAL_SIZE_OF_IMAGE,

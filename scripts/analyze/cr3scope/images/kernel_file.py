@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from cr3scope import limits
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.elf.head import I386, LOAD, NOTE, SHARED, X86_64
 from cr3scope.elf.notes import read_notes
 from cr3scope.errors import UnusableInput

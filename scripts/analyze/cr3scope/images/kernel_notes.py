@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.elf.notes import read_notes
 
 _OWNER = b"CR3SCOPE"

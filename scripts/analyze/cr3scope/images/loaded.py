@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.images.guest_memory import GuestMemory
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, pdb_name, read_header

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cr3scope import limits
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 
 HEADER_BYTES = 0x1000
 MACHINE_X64 = 0x8664

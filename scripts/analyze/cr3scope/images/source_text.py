@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 
 MOST_COLUMNS = 100
 _TAB = 4
@@ -99,6 +98,8 @@ def _may_be_read(path: Path) -> bool:
 
 def cut(text: str, columns: int) -> str:
     """Return the beginning of ``text`` that is so wide, with ``..`` where it is cut."""
+    import unicodedata  # a megabyte of tables, for the rare line that is too long
+
     wide = [2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text]
     if sum(wide) <= columns:
         return text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Message
 
 

@@ -13,11 +13,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 
 _PACKAGES = Path(__file__).resolve().parent.parent.parent
 # Not `-m`: that would look for modules in the folder where the client works.

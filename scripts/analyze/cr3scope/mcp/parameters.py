@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 
 Value = str | bool | float | list[str]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.mcp import schemas
 from cr3scope.mcp.parameters import Parameter, Unfit, Value, schema
 from cr3scope.mcp.places import Places

@@ -8,9 +8,10 @@ if they differ one call, which does not come back, or a jump to itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.model.follow.course import Why
 from cr3scope.model.follow.follow import Path, follow
 from cr3scope.x86.access import AccessKind

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAGE_BYTES
 

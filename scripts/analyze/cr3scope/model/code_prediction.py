@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.control_change import ControlChange, changed_to, control_change
 from cr3scope.model.delivery import Delivery

@@ -7,9 +7,10 @@ are asked about that decide how addresses are translated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.segment_load import Refused
 from cr3scope.paging.pdptes import refused_pdptes

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Message
 from cr3scope.model.strike import Target
 from cr3scope.paging.walk import PageFault

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.model import long_delivery, protected_delivery, real_delivery
 from cr3scope.model.delivered import Entered, Raised, Unknown
 from cr3scope.model.delivery_access import DeliveryAccess

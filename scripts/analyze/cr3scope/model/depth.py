@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Translation, access, walk
 from cr3scope.x86.access import AccessKind

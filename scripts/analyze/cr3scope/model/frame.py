@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.paging.faulted_access import faulted_access
 from cr3scope.paging.walk import PageFault, access

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope import limits
-from cr3scope.arrays import integers
-from cr3scope.model.painted import U64
+from cr3scope.arrays import U64, integers
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, mappings
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CR4_PKE, CR4_PKS, CR4_SMAP, CR4_SMEP, CpuState
 from cr3scope.x86.platform import Platform
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _RIGHT = {AccessKind.READ: np.uint64(0), AccessKind.WRITE: RIGHT_WRITE, AccessKind.FETCH: RIGHT_EXECUTE}
 _CHECKS = CR4_SMAP | CR4_SMEP  # what a supervisor may not do with a page of the user's

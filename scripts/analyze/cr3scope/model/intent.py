@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Span
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import (
     ElfRecord, ImageRecord, LoadedRecord, MapRecord, MemoryContents, MemoryDescriptor, RegionRecord, SegmentRecord,
     TableRecord,

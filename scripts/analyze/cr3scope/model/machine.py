@@ -7,8 +7,8 @@ double fault; a third exception then shuts the CPU down.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.model.delivered import Entered, Raised, Unknown
 from cr3scope.model.delivery import Delivery

@@ -7,12 +7,13 @@ AMD one, more address bits and 1 GiB pages only ever refuse less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from cr3scope import limits
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.intent import Intent, Named

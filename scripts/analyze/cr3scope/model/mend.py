@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 
+from cr3scope.dataclass import dataclass
 from cr3scope.model.intent import WRITTEN_ROLES, Meaning
 from cr3scope.model.changes import Change, Edit, Mend, Page
 from cr3scope.paging.walk import PageFault, Reason, access, walk

@@ -8,17 +8,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, U64, integers
 from cr3scope.model.intent import Named
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_FRAME
 from cr3scope.x86.word import MASK64
 
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 
 NOBODY = -1
 _LAST = np.uint64(MASK64)

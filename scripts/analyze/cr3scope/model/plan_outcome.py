@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot, PlanStep
 from cr3scope.message import Hex, Message, message
 from cr3scope.model import interrupt

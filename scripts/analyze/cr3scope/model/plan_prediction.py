@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.dump_tables import DumpTables
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.images.place import Place
 from cr3scope.message import Message
 from cr3scope.x86.access import Fault

@@ -6,8 +6,9 @@ first instruction. QEMU's TCG compares no offset with a segment's limit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model import protected_segments as segments
 from cr3scope.model import task_switch

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, U64, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.intent import Intent, Named
-from cr3scope.paging.effective import I64, U64, Mappings
+from cr3scope.paging.effective import Mappings
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.word import MASK64
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot, PlanStep, RehearsalRecord
 from cr3scope.model.plan import strike
 from cr3scope.paging.tables import Tables

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.delivery import Delivery

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope import limits
+from cr3scope.arrays import U64
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.granted import KINDS, Granted, granted_by
 from cr3scope.model.intent import Intent
-from cr3scope.model.painted import U64, Painted, bounds
+from cr3scope.model.painted import Painted, bounds
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.canonical import next_canonical
 from cr3scope.paging.reason import Reason
@@ -25,6 +26,9 @@ from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _LEFT_OUT = "what the tables refuse of all that was asked for"
 _LETTERS = {AccessKind.READ: "r", AccessKind.WRITE: "w", AccessKind.FETCH: "x"}

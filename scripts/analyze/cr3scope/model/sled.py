@@ -4,8 +4,8 @@ fault far from the mistake (Intel SDM volume 2A, ADD, opcode 00 /r).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot, MemoryContents, PlanStep, SegmentRecord
 from cr3scope.message import Hex, Message, message
 from cr3scope.paging.tables import Tables

@@ -7,8 +7,8 @@ overwrites something that delivery itself reads (the GDT, the IDT, a page table)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Message
 from cr3scope.model.delivery import Delivery
 from cr3scope.paging.walk import PageFault

@@ -7,11 +7,11 @@ No exception tells of them. The CPU executes, reads or overwrites what happens t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.asked.owners import collisions, owners

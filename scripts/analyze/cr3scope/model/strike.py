@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.model.changes import Mend
 from cr3scope.model.role import Role
 from cr3scope.paging.reason import Reason

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model import protected_segments as segments
 from cr3scope.model.delivered import Entered, Raised, Refusing, Unknown

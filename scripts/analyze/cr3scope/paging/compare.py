@@ -6,13 +6,16 @@ same. What one of the two does not tell is no difference either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64, Mappings
+from cr3scope.arrays import U64, integers
+from cr3scope.dataclass import dataclass
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, Mappings
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _RIGHTS = RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER
 _ALL_CACHE_BITS = 7

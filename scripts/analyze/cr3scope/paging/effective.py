@@ -7,12 +7,12 @@ any other table; what they map is listed, since the CPU maps it too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, U64, Mask, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging import range_kind
 from cr3scope.paging.range_kind import Kind, kind_of, page_sizes
 from cr3scope.paging.reach import sign_extended
@@ -22,9 +22,6 @@ from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState, PagingMode
 from cr3scope.x86.platform import Platform
 
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 # The rights of a row (range_kind.py), for columns.
 RIGHT_WRITE, RIGHT_USER, RIGHT_EXECUTE = np.uint64(range_kind.WRITE), np.uint64(range_kind.USER), np.uint64(range_kind.EXECUTE)

@@ -5,15 +5,15 @@ Where a right is lost is a property of a branch: its entries deny what everythin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 
 import numpy as np
 
 from cr3scope import limits
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging import layers as layer_codes
-from cr3scope.paging.effective import I64
 from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.layers import Layer, Marks, denied_by, kind_of, kinds_of, layers
 from cr3scope.paging.reach import sign_extended

@@ -8,19 +8,23 @@ level at which it is met, so that cycles and self-maps end.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope import limits
-from cr3scope.arrays import integers
-from cr3scope.paging.effective import I64, TABLES_AT_ONCE, U64, Mask, granted_rights, pat_indices, refused
+from cr3scope.arrays import I64, U64, Mask, integers
+from cr3scope.dataclass import dataclass
+from cr3scope.paging.effective import TABLES_AT_ONCE, granted_rights, pat_indices, refused
 from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.tables import Entries, Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.platform import Platform
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # What an entry is, as one number: its kind; from DENIED_AT on the rights that it denies; from DETAIL_AT on of a page the PAT index, of
 # what leads to a table the table's shape; from MARK_AT on a number of its own, where it shall be like no other.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope.paging.tables import Entries
 from cr3scope.x86.entry import ADDRESS_MASK, LARGE, PRESENT, level_bytes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _REACH = 3  # neighbours to each side
 _ALIKE = 2  # so many of them agree

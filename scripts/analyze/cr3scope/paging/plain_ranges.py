@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.paging import range_kind
 from cr3scope.paging.canonical import LEVELS
 from cr3scope.paging.range_kind import Kind, kind_of, page_sizes

@@ -6,8 +6,9 @@ Tables of 32-bit guests are read as well: those of PAE, and those of two levels 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.walk import AccessKind, Reason, Walk, refusal
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef

@@ -7,21 +7,17 @@ slot and any cycle end where they lead back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, U64, Mask, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.canonical import LEVELS
 from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState
 
-U64 = npt.NDArray[np.uint64]
-I64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _MOST_OF_A_LEVEL = 1 << 15  # of one level
 

@@ -5,7 +5,7 @@ Intel SDM volume 3A, chapter 5: 5.5 (the walk), 5.6 (access rights), 5.7 (page-f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.canonical import LEVELS, is_canonical
 from cr3scope.paging.reason import Reason
 from cr3scope.paging.tables import Tables, root_entries, table_entries

@@ -7,10 +7,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 
 _LINE_ENDS = re.compile(rb"[\r\n]")
 

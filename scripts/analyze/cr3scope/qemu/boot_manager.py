@@ -7,8 +7,8 @@ on the serial port); SeaBIOS, src/boot.c.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.text import printable
 
 _CONTROL = re.compile(rb"\x1b\[[0-9;?=]*[A-Za-z]")  # of a terminal (ECMA-48, CSI)

@@ -6,10 +6,10 @@ import os
 import selectors
 import subprocess
 import time
-from dataclasses import dataclass
 from typing import IO
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.qemu.brood import Brood
 from cr3scope.qemu.log_pipe import PIPE_BYTES
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 
 LOG_ITEMS = ("int", "cpu_reset")  # without cpu_reset QEMU does not print "Triple fault"

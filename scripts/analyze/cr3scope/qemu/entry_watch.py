@@ -8,10 +8,10 @@ holds something else than the last store has left, and nobody is named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.writer import Caught
 from cr3scope.model.stored_here import stored_here
 from cr3scope.qemu.gdb_stub import Kind, Point

@@ -9,11 +9,11 @@ import contextlib
 import re
 import socket
 import time
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")

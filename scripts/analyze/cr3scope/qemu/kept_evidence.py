@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.images.loaded import Image
 from cr3scope.input.sources.core_note import CoreCpu
 from cr3scope.input.sources.write_core import write_core

@@ -7,11 +7,11 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.qemu.command import with_property
 
 _FAT, _FILE = "fat:", "file:"  # QEMU's own prefixes: a folder as a FAT volume, and a file whose name may have a colon

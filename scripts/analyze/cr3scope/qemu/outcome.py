@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.writer import GuiltyWord
 from cr3scope.images.loaded import Image

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.writers import layout
 from cr3scope.numbers import hexadecimal
 from cr3scope.x86.entry import PAGE_BYTES

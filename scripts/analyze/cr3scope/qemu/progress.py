@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.text import printable
 
 if TYPE_CHECKING:

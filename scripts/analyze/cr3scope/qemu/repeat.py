@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.qemu.command import Command, Serial, options_of, properties_of, read_command, with_property, without_properties
 from cr3scope.qemu.kept_image import KeptImage, folder_of, keep, place_of
 

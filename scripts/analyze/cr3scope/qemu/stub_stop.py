@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.qemu.gdb_stub import GdbStub, Point
 from cr3scope.qemu.qmp import Qmp, QmpError
 

@@ -6,12 +6,16 @@ A block is a matrix of bytes with one line a row, so each cell has the same widt
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Cells = npt.NDArray[np.uint8]
-U64 = npt.NDArray[np.uint64]
+from cr3scope.arrays import U64
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Cells: TypeAlias = "npt.NDArray[np.uint8]"
 
 PHYS_DIGITS = 13  # of an address of 52 bits
 BLOCK_ROWS = 1 << 12  # so many lines stay in a CPU's cache while they are put together

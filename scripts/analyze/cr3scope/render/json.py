@@ -6,9 +6,9 @@ Addresses and entry values are hex strings, because JSON numbers lose bits over 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.writer import Writer

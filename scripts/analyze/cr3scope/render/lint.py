@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.lint import Linted
 from cr3scope.render import finding as words

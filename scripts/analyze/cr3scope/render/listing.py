@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import U64, integers
 from cr3scope.input.sources.listing import Listing, cache_text, rights_text
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.render.columns import (
     PHYS_DIGITS,
     Cells,
@@ -25,6 +25,9 @@ from cr3scope.render.columns import (
 )
 from cr3scope.render.maps import SCHEMA
 from cr3scope.render.sizes import page_name, size_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _LEVEL_AT, _CACHE_AT = 3, 6
 _RIGHTS = int(RIGHT_WRITE | RIGHT_EXECUTE | RIGHT_USER)

@@ -6,10 +6,10 @@ The page draws the same (`report/page/strips.js`): a cell's colour is the rights
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.paging.walk import Walk, stops
 from cr3scope.render.sizes import size_text

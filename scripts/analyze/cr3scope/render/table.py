@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
+
+from cr3scope.dataclass import dataclass
 
 WIDTH = 100
 GAP = 2  # spaces between columns

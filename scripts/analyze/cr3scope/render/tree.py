@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.folded import Branch, Folded, Leads
 from cr3scope.paging.layers import Marks
 from cr3scope.paging.range_kind import memory_types, rights_text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Entries
 from cr3scope.target import memory as memories
 from cr3scope.target.memory import Memory

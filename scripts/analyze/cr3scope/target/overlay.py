@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope.arrays import integers
 from cr3scope.paging.tables import Tables
@@ -14,6 +14,9 @@ from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
 from cr3scope.x86.word import FOUR_GIB, MASK64
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _ONES = np.uint64(MASK64)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Entries
 from cr3scope.paging.walk import walk
 from cr3scope.target import memory as memories

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Union
 
 from cr3scope.cli.main import parsed
 from cr3scope.cli.run import SERIAL, watched
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Severity
 from cr3scope.errors import UnusableInput
 from cr3scope.qemu.outcome import Reason

@@ -7,10 +7,11 @@ well. Healthy needs all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_report import LogReport

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.verdict.case import Case
 from cr3scope.x86.ending import Ending

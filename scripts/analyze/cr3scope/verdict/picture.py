@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.platform import Platform
 
 if TYPE_CHECKING:  # a log alone has none of it

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.logged import beside

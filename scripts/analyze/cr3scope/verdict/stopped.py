@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.next_causes import NextCauses, next_causes
 from cr3scope.diagnose.stopped import findings

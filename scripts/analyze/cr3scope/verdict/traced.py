@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.images.symbols import LineSource
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.target.stopped_cpu import StoppedCpu

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 from operator import or_
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.writer import Caught, GuiltyWord, When, Writer

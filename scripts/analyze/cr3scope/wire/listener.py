@@ -8,10 +8,10 @@ from __future__ import annotations
 import selectors
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.qemu.serial_port import SerialPort, Sign
 from cr3scope.qemu.signals import Signals

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.numbers import decimal
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.entry import EntryFormat, long_format
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
+
+from cr3scope.dataclass import dataclass
 
 CR0_PE = 1 << 0
 CR0_EM = 1 << 2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK32
 

@@ -7,9 +7,10 @@ means depends on the mode, on the level and on whether the entry is a leaf: an :
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.cpu_state import CR4_PSE, CpuState, PagingMode
 from cr3scope.x86.platform import Platform, Quirk
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
+
+from cr3scope.dataclass import dataclass
 
 _REGISTERS = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
 

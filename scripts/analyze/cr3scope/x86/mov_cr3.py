@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from cr3scope.dataclass import dataclass
 
 NO_FLUSH = 1 << 63  # of a value moved to CR3 with PCIDs on; the register does not keep it
 LONGEST = 4

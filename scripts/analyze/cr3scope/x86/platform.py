@@ -7,9 +7,10 @@ row here, with the QEMU versions that have it; docs/emulation.md shows them as a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
+
+from cr3scope.dataclass import dataclass
 
 Version = tuple[int, int]  # QEMU's, major and minor
 _NEWEST: Version = (1 << 16, 0)  # what a TCG of unknown version is taken for

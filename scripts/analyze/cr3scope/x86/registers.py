@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import USER
 from cr3scope.x86.descriptors import RPL

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.word import MASK32
 
 _TYPE_CODE, _TYPE_DOWN, _TYPE_WRITE = 1 << 11, 1 << 10, 1 << 9  # DOWN of a data segment; conforming of code

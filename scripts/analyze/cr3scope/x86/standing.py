@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cr3scope.dataclass import dataclass
+
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.rule import Context
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.code_prediction import CodePrediction, predict_code

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.int_log.record import registers_at

@@ -8,9 +8,10 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.images.elf_symbols import ElfSymbols
 from cr3scope.images.kernel_file import KernelFile
 from cr3scope.x86.decode.instruction import Instruction, can_decode, decode_all, operands_of, text, written

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.decode.instruction import LONGEST, can_decode, decode
 from cr3scope.x86.descriptors import RPL, Descriptor, in_local_table

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from cr3scope.arrays import booleans, integers
+from cr3scope.arrays import U64, Mask, booleans, integers
 from cr3scope.diagnose.rule import Context
 from cr3scope.diagnose.shared.meant import is_within
 from cr3scope.paging.page_size import lacking_page_size
-from cr3scope.paging.reach import U64, Mask, Stage
+from cr3scope.paging.reach import Stage
 from cr3scope.x86.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, level_bytes, reserved_mask
 
 _RUN = 3  # so many neighbours that map one frame are no mapping

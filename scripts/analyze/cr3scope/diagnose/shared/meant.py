@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cr3scope.arrays import Mask, U64
 from cr3scope.diagnose.rule import Context
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import Merged, bounds
-from cr3scope.paging.reach import U64, Mask, Stage
+from cr3scope.paging.reach import Stage
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import level_bytes
 from cr3scope.x86.word import MASK64

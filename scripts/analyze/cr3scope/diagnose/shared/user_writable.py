@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Tables, root_entries, table_entries
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_state import CpuState

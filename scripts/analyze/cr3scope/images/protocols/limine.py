@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cr3scope import limits
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 
 LOWEST = 0xFFFF_FFFF_8000_0000  # where a kernel may lie
 ALIGNMENT = 8

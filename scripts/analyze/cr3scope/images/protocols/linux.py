@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 
 _SETUP_AT, _MAGIC_AT, _MAGIC = 0x1F1, 0x202, b"HdrS"
 _SETUP = struct.Struct("<BHIHHH")  # sectors of the set-up code, root flags, size of the rest, RAM size, video mode, root

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cr3scope import limits
 from cr3scope.arrays import Data
+from cr3scope.dataclass import dataclass
 
 _MAGIC_1, _MAGIC_2 = 0x1BAD_B002, 0xE852_50D6
 _HEAD_1, _HEAD_2 = struct.Struct("<III"), struct.Struct("<IIII")

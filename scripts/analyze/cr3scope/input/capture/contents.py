@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.dump_stream import Budget, Pages, decode_tables, decode_words
 from cr3scope.input.capture.fields import Fields, Malformed
 from cr3scope.input.capture.records import Boot, Dump, MemoryContents

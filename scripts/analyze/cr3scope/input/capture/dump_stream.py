@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.word_stream import Stream, StreamError, Words
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES, PAGE_SHIFT
 from cr3scope.x86.word import MASK64

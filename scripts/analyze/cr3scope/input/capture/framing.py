@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.diagnostic import Diagnostic
 
 SENTINEL = b"@c3s"

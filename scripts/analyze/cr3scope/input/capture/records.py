@@ -5,14 +5,18 @@ Pure data. Every record knows the ``line`` (1-based) of the capture on which it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import ADDRESS_MASK
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)

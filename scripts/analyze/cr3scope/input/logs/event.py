@@ -6,9 +6,10 @@ A producer of logs (``formats/``) yields these; nothing else in the package know
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.why import Why
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_state import CR0_PE, CR0_PG, CR0_TS, CR4_LA57, CR4_PAE, CR4_SMEP, EFER_LMA, EFER_NXE

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.delivery import Why
 from cr3scope.input.logs.event import InterruptRecord
 

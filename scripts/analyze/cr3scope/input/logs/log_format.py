@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, RegisterDump, Walked
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.log_report import LogReport

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.count import Count
 from cr3scope.input.logs.event import NO_DUMP, InterruptRecord, RegisterDump, Stopped, TripleFault
 from cr3scope.input.logs.happened import Happened, Repetition

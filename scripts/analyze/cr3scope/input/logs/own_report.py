@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.event import Event, InterruptRecord, RegisterDump, Walked
 from cr3scope.x86.descriptors import RPL
 from cr3scope.x86.exceptions import PAGE_FAULT, WITH_ERROR_CODE, raised_at

@@ -55,6 +55,7 @@ def formats_of(log: LogFile) -> list[Format]:
     """
     end = _END if log.size <= 4 * _END else _END // 4
     ends = log.read(0, end) + b"\n" + log.read(max(log.size - end, end), end)
+    ends = b"\n".join(set(ends.split(b"\n")))  # no sign has two lines, and most lines of a log stand in it often
     formats_known = list(all_formats())
     known = [one for one in formats_known if any(sign in ends for sign in one.signs)]
     if all(one.is_guess for one in known) and log.size > 2 * _END:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
+from cr3scope.input.photo.signs import MARK
 
-MARK = "C3S:"
 _FRAME_VERSION = 1
 _HEAD, _TAIL = 7, 4
 _ALPHABET = {character: value for value, character in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:")}

@@ -14,30 +14,14 @@ from typing import Any
 
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
-from cr3scope.input.photo.frames import MARK
+from cr3scope.input.photo.signs import HEAD_BYTES, MARK, is_heic
 from cr3scope.text import printable
 
-# How a picture begins. A phone's HEIC is one as well, and Pillow reads none.
-_SIGNS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"P5\n", b"P6\n", b"P5 ", b"P6 ", b"RIFF", b"GIF8")
-_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")
-_HEIC_AT = 4
-_BMP, _BMP_ZEROS = b"BM", slice(6, 10)  # a console's first word may be "BMC"
-HEAD_BYTES = 16
 # A code whose modules are too fine, or whose picture is too large, is found in another size.
 _SIZES = (1.0, 0.5, 2.0, 0.75, 1.5, 0.25)
 _NEEDS = "a photo needs Pillow and zbar (Debian: python3-pil, and python3-zbar or zbar-tools)"
 
 Scanner = Callable[[Any], list[str]]
-
-
-def is_picture(head: bytes) -> bool:
-    """Return whether a file of these first bytes is a picture."""
-    is_bmp = head.startswith(_BMP) and head[_BMP_ZEROS] == bytes(4)
-    return head.startswith(_SIGNS) or is_bmp or _is_heic(head)
-
-
-def _is_heic(head: bytes) -> bool:
-    return head[_HEIC_AT:].startswith(_HEIC)
 
 
 def texts(data: bytes, name: str, is_enough: Callable[[list[str]], bool]) -> list[str]:
@@ -46,7 +30,7 @@ def texts(data: bytes, name: str, is_enough: Callable[[list[str]], bool]) -> lis
     UnusableInput if the picture cannot be read, is too large, or a library is missing.
     """
     shown = printable(name)
-    if _is_heic(data[:HEAD_BYTES]):
+    if is_heic(data[:HEAD_BYTES]):
         raise UnusableInput(f"{shown}: a HEIC picture, which cannot be read here: make a JPEG or PNG of it")
     image = _opened(data, shown)
     scan = _scanner(shown)

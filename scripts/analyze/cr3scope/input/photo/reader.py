@@ -8,26 +8,18 @@ from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
-from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.photo import frames, picture, stream
-from cr3scope.input.photo.frames import MARK, BadFrame, Frame, Joined
+from cr3scope.input.photo.frames import BadFrame, Frame, Joined
+from cr3scope.input.photo.signs import HEAD_BYTES, MARK, begin, is_picture
 from cr3scope.text import printable
 
 _LACKS = "from photos of the screen: they hold neither the firmware's memory map and page tables nor what the kernel did later"
 _LOST = "{count} records had no room in the codes, or no number: what they say is not known"
 _NOT_NEEDED = "codes that are damaged were not used: all {count} are there without them"
 _MOST_LISTED = 8
-
-
-def is_photo(path: Path) -> bool:
-    """Return whether a file is a picture, or a text of scanned codes; UnusableInput if it cannot be read."""
-    if not path.is_file():
-        return False
-    head = _read(path, limits.PHOTO_TEXT_BYTES)
-    return picture.is_picture(head[: picture.HEAD_BYTES]) or (MARK.encode() in head and SENTINEL not in head)
 
 
 def read_photos(paths: Sequence[Path]) -> Capture:
@@ -54,11 +46,11 @@ def read_photos(paths: Sequence[Path]) -> Capture:
 
 def _frames_of(path: Path) -> tuple[list[Frame], list[str]]:
     """The codes of one file, and what is wrong with the damaged ones."""
-    data = _read(path, limits.PICTURE_BYTES + 1)
+    data = begin(path, limits.PICTURE_BYTES + 1)
     shown = printable(str(path))
     if len(data) > limits.PICTURE_BYTES:
         raise UnusableInput(f"{shown} has more than {limits.PICTURE_BYTES >> 20} MiB: no photo of a screen has")
-    if picture.is_picture(data[: picture.HEAD_BYTES]):
+    if is_picture(data[:HEAD_BYTES]):
         texts = picture.texts(data, str(path), _is_enough)
     else:
         lines = data.decode("latin-1").splitlines()
@@ -107,11 +99,3 @@ def _missing(joined: Joined) -> str:
     listed = ", ".join(map(str, joined.missing[:_MOST_LISTED])) + (", ..." if len(joined.missing) > _MOST_LISTED else "")
     are, they = ("is", "it holds") if len(joined.missing) == 1 else ("are", "they hold")
     return f"of {joined.count} codes {len(joined.missing)} {are} missing ({listed}): what {they}, and what is behind it, is not known"
-
-
-def _read(path: Path, count: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except OSError as error:
-        raise UnusableInput(f"{printable(str(path))}: {error.strerror}") from error

@@ -6,8 +6,8 @@ import base64
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.framing import MAJOR_VERSION, SENTINEL
 from cr3scope.input.photo.words import KINDS, WORDS
 from cr3scope.x86.word import MASK64

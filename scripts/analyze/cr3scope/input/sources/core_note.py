@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.descriptors import MOST_LIMIT
 from cr3scope.x86.segment import Segment

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from cr3scope import limits
 from cr3scope.arrays import Data, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.core_note import OWN_NOTE, QEMU_NOTE, TRACE_NOTE, CoreCpu, read_cpu, read_own
 from cr3scope.input.sources.core_words import CoreWords, read_words

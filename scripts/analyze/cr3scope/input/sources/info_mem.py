@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cr3scope.arrays import Data
+from cr3scope.arrays import U64, Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
@@ -26,7 +26,7 @@ from cr3scope.input.sources.listing_text import (
     read_lines,
 )
 from cr3scope.paging.compare import Tells
-from cr3scope.paging.effective import RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86 import entry as bits
 
 GRAMMAR = Grammar(

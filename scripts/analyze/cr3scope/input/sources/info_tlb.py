@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import Data
+from cr3scope.arrays import U64, Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
@@ -26,11 +26,14 @@ from cr3scope.input.sources.listing_text import (
     read_lines,
 )
 from cr3scope.paging.compare import Tells
-from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.paging.range_kind import page_sizes
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.cpu_state import PagingMode
 from cr3scope.x86.word import FOUR_GIB
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 GRAMMAR = Grammar(
     re.compile(rb"[0-9a-f]{16}: [0-9a-f]{16} [X-][G-][P-][D-][A-][C-][T-][U-][W-]"),

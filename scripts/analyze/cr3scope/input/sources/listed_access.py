@@ -5,9 +5,9 @@ CR0.WP is taken as set, and SMEP, SMAP and protection keys as off: no listing te
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.sources.listing import Listing
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.paging.walk import Reason, is_canonical

@@ -6,15 +6,20 @@ Such a text holds no tables, so nothing can be walked: what it does not print st
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from cr3scope.arrays import I64, U64
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.compare import Space, Tells
-from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE, U64
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.paging.range_kind import page_sizes
 from cr3scope.x86.cpu_state import PagingMode
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 UTF_16 = b"\xff\xfe"  # before a text that PowerShell redirected to a file
 _LETTERS = (("w", RIGHT_WRITE), ("x", RIGHT_EXECUTE), ("u", RIGHT_USER))

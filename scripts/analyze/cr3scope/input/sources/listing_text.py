@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import Data, booleans, integers
+from cr3scope.arrays import I64, U64, Data, booleans, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.input.sources.listing import UTF_16
-from cr3scope.paging.effective import I64, U64
 from cr3scope.text import printable
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # The monitor's answer in QMP is a JSON string, where the ends of lines are written out.
 _JSON_END = re.compile(rb"\\r\\n|\\n")

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cr3scope.arrays import Data, integers
+from cr3scope.arrays import I64, Data, integers
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.listing import CACHE_PCD, CACHE_PWT, Form, Listing, Rows, merged
 from cr3scope.input.sources.listing_text import (
@@ -25,7 +25,7 @@ from cr3scope.input.sources.listing_text import (
     read_lines,
 )
 from cr3scope.paging.compare import Tells
-from cr3scope.paging.effective import I64, RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
+from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.word import MASK32
 

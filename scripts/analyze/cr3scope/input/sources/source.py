@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.tables import Tables
 from cr3scope.x86.cpu_state import CR4_LA57, CR4_PAE, EFER_LMA, CpuState, PagingMode
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
 from cr3scope.input.writers import layout
 from cr3scope.input.writers.layout import Part, Section
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.word import FOUR_GIB, QWORD
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _RESET_VECTOR = 0xFFFFFFF0  # where a CPU begins, Intel SDM volume 3A, 10.1.4
 _PARTS = {layout.SLOT_LOW: Part.LOW, layout.SLOT_HIGH: Part.HIGH}

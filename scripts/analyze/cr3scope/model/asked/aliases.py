@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from cr3scope.arrays import integers
-from cr3scope.model.asked.calls import I64, Mask
+from cr3scope.arrays import I64, Mask, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.asked.compare import Comparison, Piece
 from cr3scope.x86.entry import PAGE_SHIFT
 

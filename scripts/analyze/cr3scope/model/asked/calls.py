@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from cr3scope.arrays import integers
+from cr3scope.arrays import I64, Mask, integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import NOBODY, bounds, painted_over
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
@@ -17,8 +16,6 @@ from cr3scope.paging.range_kind import MEMORY_TYPES
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
 from cr3scope.x86.word import MASK64
 
-I64 = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 _NO_FRAME = 1 << 62  # frame minus page, of a range whose frame nobody told
 _LARGE_PAGES = (level_bytes(2), level_bytes(3))

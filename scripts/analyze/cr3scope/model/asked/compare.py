@@ -8,15 +8,15 @@ slot are no mappings that anybody asks for page by page: they are left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from cr3scope import limits
-from cr3scope.arrays import integers
-from cr3scope.model.asked.calls import I64, Calls, Mask, Overwrite, right_bits
+from cr3scope.arrays import I64, Mask, integers
+from cr3scope.dataclass import dataclass
+from cr3scope.model.asked.calls import Calls, Overwrite, right_bits
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import NOBODY
@@ -31,6 +31,9 @@ from cr3scope.paging.tables import Tables
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_SHIFT, PRESENT
 from cr3scope.x86.platform import Platform
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _WRITE, _USER, _EXECUTE = int(RIGHT_WRITE), int(RIGHT_USER), int(RIGHT_EXECUTE)
 _RIGHTS = _WRITE | _USER | _EXECUTE

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from cr3scope.arrays import booleans
+from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.intent import HANDED_OVER_ROLES, Intent, Named
 from cr3scope.model.painted import Merged, bounds

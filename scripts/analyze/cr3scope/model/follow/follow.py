@@ -7,9 +7,10 @@ makes unknown what it writes; a conditional jump is followed where the flags are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.course import Course, OwnException, Space, Step, Why
 from cr3scope.model.follow.execute import execute

@@ -8,8 +8,8 @@ for a stack segment that is not present.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_mode import CpuMode

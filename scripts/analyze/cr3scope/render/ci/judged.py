@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.lint import Linted
 from cr3scope.images.source_text import SourceText

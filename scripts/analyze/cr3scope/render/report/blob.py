@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cr3scope.paging.effective import U64
+from cr3scope.arrays import U64
 from cr3scope.paging.tables import Entries
 from cr3scope.x86.entry import ENTRIES
 

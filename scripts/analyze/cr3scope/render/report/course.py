@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.observation import Observation
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.plan import strike

@@ -6,9 +6,10 @@ Whatever came from a guest is a string of JSON here, and text in the page: never
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cr3scope import limits
+from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.images.source_text import SourceText
 from cr3scope.model.mend import apply

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.model.range_names import RangeNames, range_names
 from cr3scope.paging.compare import differences
 from cr3scope.paging.effective import Mappings, mappings

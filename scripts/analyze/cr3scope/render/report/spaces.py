@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from cr3scope import limits
 from cr3scope.arrays import integers
+from cr3scope.dataclass import dataclass
 from cr3scope.paging.reach import sign_extended, stages
 from cr3scope.paging.tables import Entries
 from cr3scope.verdict.picture import Space

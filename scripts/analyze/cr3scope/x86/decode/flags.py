@@ -7,9 +7,10 @@ is not known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.decode.known_registers import KnownRegisters
 
 

@@ -8,9 +8,9 @@ this against QEMU's TCG.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.known_registers import KnownRegisters

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.known_registers import KnownRegisters

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.emulators.bochs_dump import read_bochs_dump
 from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, Kind, RegisterDump, Shown, Stopped, TripleFault
 from cr3scope.input.logs.signs import BOCHS_PANIC

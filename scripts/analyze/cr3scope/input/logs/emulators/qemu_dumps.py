@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.event import NO_DUMP, RegisterDump
 from cr3scope.input.logs.signs import FATAL, TRYING
 from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, whole_dump

@@ -5,8 +5,8 @@ SDM volume 3C: 25.9.3 (IDT-vectoring information), 27.8; volume 3D: appendix C (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.exceptions import NMI, name
 from cr3scope.x86.word import MASK64
 

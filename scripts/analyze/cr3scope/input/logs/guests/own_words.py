@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.own_report import OwnReport

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.input.logs.int_log.boots import RESET
 from cr3scope.input.logs.int_log.record import MAX_RECORD
 from cr3scope.input.logs.logfile import LogFile

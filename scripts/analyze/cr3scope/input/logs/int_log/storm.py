@@ -8,8 +8,8 @@ pointer stays never does.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from cr3scope.dataclass import dataclass
 from cr3scope.x86.exceptions import FIRST_INTERRUPT
 
 STORM_RECORDS = 5000
