@@ -1,12 +1,13 @@
 #include "descriptors.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "trace/cpu.h"
 #include "trace/exception.h"
 
 #define SELECTOR_CODE 0x08
 #define SELECTOR_DATA 0x10
-#define SELECTOR_TSS 0x18
 
 #define IST_STACK_BYTES 8192
 #define IST_COMMON 1u
@@ -44,13 +45,15 @@ static struct {
     uint8_t ist_stacks[2][IST_STACK_BYTES] __attribute__((aligned(16)));
 } own[DESCRIPTORS_MAX_CPUS];
 static uint64_t idt[2 * EXCEPTION_VECTORS];
+static enum descriptors_sharing sharing = DESCRIPTORS_OWN;
 
 static void set_task_descriptor(uint64_t *gdt, const struct task_state *task_state) {
     uint64_t base = (uint64_t)(uintptr_t)task_state;
     uint64_t limit = sizeof(*task_state) - 1;
-    gdt[SELECTOR_TSS / 8] = limit | (base & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
-                            (base >> 24 & 0xff) << 56; /* present, available 64-bit TSS */
-    gdt[SELECTOR_TSS / 8 + 1] = base >> 32;
+    gdt[DESCRIPTORS_SELECTOR_TSS / 8] = limit | (base & 0xffffff) << 16 | UINT64_C(0x89) << 40 |
+                                        (base >> 24 & 0xff)
+                                            << 56; /* present, available 64-bit TSS */
+    gdt[DESCRIPTORS_SELECTOR_TSS / 8 + 1] = base >> 32;
 }
 
 static void use_ist(unsigned vector, unsigned ist) {
@@ -87,8 +90,24 @@ uint64_t descriptors_idt(uint16_t *limit_ret) {
     return (uint64_t)(uintptr_t)idt;
 }
 
-void descriptors_load(uint32_t cpu) {
-    uint64_t *gdt = own[cpu].gdt;
+void descriptors_share(enum descriptors_sharing how) {
+    sharing = how;
+}
+
+static struct task_state *task_state_of(uint32_t cpu) {
+    return &own[sharing == DESCRIPTORS_OWN ? cpu : 0].task_state;
+}
+
+uint64_t descriptors_task(uint32_t cpu) {
+    return (uint64_t)(uintptr_t)task_state_of(cpu);
+}
+
+uint64_t descriptors_loaded_task(const struct cpu_state *cpu) {
+    const uint64_t *entry = (const uint64_t *)(uintptr_t)(cpu->gdt.base + cpu->tr);
+    return (entry[0] >> 16 & 0xffffff) | (entry[0] >> 56) << 24 | entry[1] << 32;
+}
+
+static void fill(uint32_t cpu, uint64_t *gdt) {
     struct task_state *task_state = &own[cpu].task_state;
     for (unsigned i = 0; i < 2; i++) {
         task_state->ist[i] = (uint64_t)(uintptr_t)(own[cpu].ist_stacks[i] + IST_STACK_BYTES);
@@ -96,11 +115,19 @@ void descriptors_load(uint32_t cpu) {
     task_state->io_map_base = sizeof(*task_state); /* no I/O permission map */
     gdt[SELECTOR_CODE / 8] = DESCRIPTOR_CODE;
     gdt[SELECTOR_DATA / 8] = DESCRIPTOR_DATA;
-    set_task_descriptor(gdt, task_state);
-    const struct descriptor_pointer gdtr = {sizeof(own[cpu].gdt) - 1, (uint64_t)(uintptr_t)gdt};
+    set_task_descriptor(gdt, task_state_of(cpu));
+}
+
+void descriptors_load(uint32_t cpu) {
+    bool takes_first = cpu != 0 && sharing == DESCRIPTORS_SAME_ENTRY;
+    uint64_t *gdt = own[takes_first ? 0 : cpu].gdt;
+    if (!takes_first) {
+        fill(cpu, gdt);
+    }
+    const struct descriptor_pointer gdtr = {sizeof(own[0].gdt) - 1, (uint64_t)(uintptr_t)gdt};
     __asm__ volatile("lgdt %0" : : "m"(gdtr));
     load_selectors();
-    __asm__ volatile("ltr %w0" : : "r"(SELECTOR_TSS));
+    __asm__ volatile("ltr %w0" : : "r"(DESCRIPTORS_SELECTOR_TSS));
 
     if (cpu == 0) {
         fill_idt();

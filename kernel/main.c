@@ -48,6 +48,7 @@ _Noreturn void kernel_main(const struct handoff *handoff, const struct entry_sta
     struct options options;
     options_parse(handoff->command_line, sizeof(handoff->command_line), note_unknown, &options);
     finish_only_halts(options.halt_only);
+    descriptors_share(options.sharing);
     if (options.screen) {
         fault_screen_use(handoff);
     }

@@ -16,14 +16,20 @@ static void screen_on(struct options *options) {
     options->screen = true;
 }
 
+static void tss_busy(struct options *options) {
+    options->sharing = DESCRIPTORS_SAME_ENTRY;
+}
+
+static void tss_copied(struct options *options) {
+    options->sharing = DESCRIPTORS_COPIED;
+}
+
 static const struct {
     const char *word;
     void (*apply)(struct options *options);
 } words[] = {
-    {"exit=none", exit_none},
-    {"do=hlt", do_hlt},
-    {"do=loop", do_loop},
-    {"screen=on", screen_on},
+    {"exit=none", exit_none}, {"do=hlt", do_hlt},     {"do=loop", do_loop},
+    {"screen=on", screen_on}, {"tss=busy", tss_busy}, {"tss=copied", tss_copied},
 };
 
 static bool is_word(const char *expected, const char *word, size_t length) {

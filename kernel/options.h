@@ -4,11 +4,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "descriptors.h"
+
 struct options {
-    bool halt_only; /* "exit=none": do not end QEMU, halt */
-    bool stop;      /* "do=hlt": halt at once, with interrupts off */
-    bool spin;      /* "do=loop": loop at once */
-    bool screen;    /* "screen=on": an unexpected exception is drawn */
+    bool halt_only;                   /* "exit=none": do not end QEMU, halt */
+    bool stop;                        /* "do=hlt": halt at once, with interrupts off */
+    bool spin;                        /* "do=loop": loop at once */
+    bool screen;                      /* "screen=on": an unexpected exception is drawn */
+    enum descriptors_sharing sharing; /* "tss=busy", "tss=copied": of the boot CPU's TSS */
 };
 
 /** Called for each word that no option matches; not NUL-terminated. */

@@ -24,16 +24,23 @@ static bool check_stack(const struct processor *self) {
     return own;
 }
 
-static bool check_idt(void) {
+static bool check_idt(const struct cpu_state *arrived) {
     struct text detail;
     uint16_t expected_limit;
     uint64_t expected = descriptors_idt(&expected_limit);
-    struct cpu_state cpu;
-    cpu_read(&cpu);
-    text_set(&detail, "base %lx limit %x", cpu.idt.base, cpu.idt.limit);
-    bool loaded = cpu.idt.base == expected && cpu.idt.limit == expected_limit;
+    text_set(&detail, "base %lx limit %x", arrived->idt.base, arrived->idt.limit);
+    bool loaded = arrived->idt.base == expected && arrived->idt.limit == expected_limit;
     report(loaded, "processor.idt", detail.bytes);
     return loaded;
+}
+
+static void check_task(void) {
+    struct text detail;
+    struct cpu_state cpu;
+    cpu_read(&cpu);
+    uint64_t task = descriptors_loaded_task(&cpu);
+    text_set(&detail, "TR's TSS is %lx, the boot CPU's is %lx", task, descriptors_task(0));
+    report(task != descriptors_task(0), "processor.task", detail.bytes);
 }
 
 static void check_state(const struct processor *self) {
@@ -55,10 +62,15 @@ static void check_state(const struct processor *self) {
 
 _Noreturn void processor_run(struct processor *self) {
     self->state = PROCESSOR_ARRIVED;
+    /* Nothing is reported before the CPU can take an exception. */
+    struct cpu_state arrived;
+    cpu_read(&arrived);
+    processor_trace_task(self->boot, self->index);
+    descriptors_load(self->index);
     report_on_cpu(self->index);
     bool own_stack = check_stack(self);
-    bool idt = check_idt();
-    descriptors_load(self->index);
+    bool idt = check_idt(&arrived);
+    check_task();
     check_state(self);
     if (own_stack && idt) {
         check_control();

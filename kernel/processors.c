@@ -48,6 +48,24 @@ static bool start_one(const struct handoff_start *start, uint32_t index) {
     return wait_for(PROCESSOR_ARRIVED, ARRIVAL_STEPS);
 }
 
+static uint64_t phys_of(const struct handoff *handoff, uint64_t virt) {
+    for (uint32_t i = 0; i < handoff->segment_count; i++) {
+        const struct handoff_segment *segment = &handoff->segments[i];
+        if (virt - segment->virt < segment->memsz) {
+            return segment->phys + (virt - segment->virt);
+        }
+    }
+    return 0;
+}
+
+void processor_trace_task(const struct boot *boot, uint32_t index) {
+    trace_open(output_trace(), "task");
+    trace_hex(output_trace(), "cpu", index);
+    trace_hex(output_trace(), "tr", DESCRIPTORS_SELECTOR_TSS);
+    trace_hex(output_trace(), "phys", phys_of(boot->handoff, descriptors_task(index)));
+    trace_close(output_trace());
+}
+
 /* If the machine dies now, it is known of which CPU. */
 static void trace_starting(uint32_t index) {
     trace_open(output_trace(), "starting");
@@ -84,6 +102,7 @@ void processors_check(const struct boot *boot) {
         output_line("NOTE: the other CPUs cannot be started: no memory below 1 MiB, or no APIC");
         return;
     }
+    processor_trace_task(boot, 0);
     for (uint32_t index = 1; index < start->cpu_count && index < HANDOFF_MAX_CPUS; index++) {
         if (index == DESCRIPTORS_MAX_CPUS) {
             output_line("NOTE: not every CPU is started: there are descriptor tables for eight");

@@ -17,6 +17,8 @@ void on_config_foreign_selector(struct config *config);
 void on_config_edit_firmware_tables(struct config *config);
 void on_config_tables_above_4g(struct config *config);
 void on_config_kernel_halt(struct config *config);
+void on_config_kernel_busy_tss(struct config *config);
+void on_config_kernel_copied_tss(struct config *config);
 void on_config_kernel_loop(struct config *config);
 
 /* on_kernel.c: on the kernel in memory. */

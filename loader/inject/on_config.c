@@ -67,6 +67,14 @@ void on_config_kernel_halt(struct config *config) {
     add_kernel_word(config, "do=hlt ");
 }
 
+void on_config_kernel_busy_tss(struct config *config) {
+    add_kernel_word(config, "tss=busy ");
+}
+
+void on_config_kernel_copied_tss(struct config *config) {
+    add_kernel_word(config, "tss=copied ");
+}
+
 void on_config_kernel_loop(struct config *config) {
     add_kernel_word(config, "do=loop ");
 }

@@ -351,3 +351,15 @@ def test_what_is_no_interrupt_log_is_refused_by_name(tmp_path: Path, content: by
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnusableInput, match="directory"):
         observe(tmp_path / name)
+
+
+@pytest.mark.parametrize(("dead", "is_boot_cpu"), [(0x1000, True), (0x2000, False)], ids=["its own", "a neighbour's"])
+def test_a_stack_near_that_of_another_task_register_is_no_word_of_the_boot_cpu(read: Read, dead: int, is_boot_cpu: bool) -> None:
+    def loaded(text: str, base: int) -> str:
+        return text.replace("TR =0000 0000000000000000", f"TR =0040 {base:016x}")
+
+    report = read(
+        RESET, RESET.replace("(CPU 0)", "(CPU 1)"), *(loaded(record(n, 0x20, cr3=FIRMWARE_CR3, old=None), 0x1000) for n in range(9)),
+        loaded(record(9, 13, 0x18, rsp=STACK - 0x2000), dead),
+    )  # fmt: skip
+    assert ("the boot CPU" in plain(report.cpu)) == is_boot_cpu, plain(report.cpu)

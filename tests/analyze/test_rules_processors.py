@@ -13,7 +13,7 @@ from cr3scope.diagnose.facts.ap_start import ApStart
 from cr3scope.diagnose.rules.processors import ap_gdt_pointer
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.recorded_state import cpu_state
-from cr3scope.input.capture.records import Boot, Capture
+from cr3scope.input.capture.records import Boot, Capture, TaskRecord
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.start_up import CODE, DATA, started_cpu
 from cr3scope.render.json import as_dict
@@ -169,6 +169,19 @@ def test_half_of_a_root_above_4_gib_is_named() -> None:
 
 def test_two_other_cpus_on_one_stack_are_told() -> None:
     assert rules(lambda boot: boot.aps.append(replace(boot.aps[0], cpu=2, apic_id=2))) == ["ap-stack-shared"]
+
+
+TASKS = {
+    "own": ([(0, 0x1000), (1, 0x2000), (2, 0x3000)], []),
+    "shared": ([(0, 0x1000), (1, 0x1000)], ["ap-shared-tss"]),
+    "shared by others": ([(0, 0x1000), (1, 0x2000), (2, 0x2000), (3, 0x2000)], ["ap-shared-tss"]),
+    "loaded again": ([(0, 0x1000), (0, 0x1000)], []),
+}
+
+
+@pytest.mark.parametrize(("loads", "expected"), TASKS.values(), ids=TASKS)
+def test_a_tss_that_two_cpus_load_is_named_once(loads: list[tuple[int, int]], expected: list[str]) -> None:
+    assert rules(lambda boot: boot.tasks.extend(TaskRecord(0, cpu, 0x18, phys) for cpu, phys in loads)) == expected
 
 
 def test_what_the_trace_does_not_hold_is_not_judged() -> None:

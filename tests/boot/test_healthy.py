@@ -33,6 +33,7 @@ MACHINES = {
     "firmware-idt": {"CONFIG": "safe_idt=off"},
     "int3-on-the-way": {"CONFIG": "breakpoint=on"},
     "five-levels": {"FIRST_STAGE": "la57"},
+    "five-levels-2cpu": {"FIRST_STAGE": "la57", "CPUS": "2"},
     "image-above-4g": {"FIRST_STAGE": "high", "MEM": "4G"},
     "firmware-on-1g-pages": {"FIRST_STAGE": "large_pages"},
     "list-of-images-elsewhere": {"FIRST_STAGE": "moved_list"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from boot.fault_rows import FORMS, Row, judge, of_row, rows
+from boot.fault_rows import FORMS, Row, judge, machine_of, of_row, rows
 from boot.reference import Run, boot, first_stage, sample
 from boot.shared_run import shared_run
 from boot.snapshot import boot_from_snapshot
@@ -44,13 +44,14 @@ ON_FIVE_LEVELS = {
     "nx-upper-level", "nx-upper-level:low", "nx-upper-level:kernel", "code-unmapped:pml4", "upper-level-readonly",
     "reserved-bits:pml4-large", "non-canonical:entry", "non-canonical:stack", "bad-root", "la57-mismatch",
     "recursive-slot", "recursive-slot:readonly", "wrong-frame", "double-map-wx",
+    "ap-state-differs:la57", "ap-mode-missing:lme", "ap-nxe-missing", "ap-stack-unmapped", "ap-trampoline-unmapped", "ap-shared-tss",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("row", sample([r for r in rows() if r.inject in ON_FIVE_LEVELS], 3), ids=lambda r: r.inject)
 def test_fault_with_five_levels_is_named_first_and_predicted_exactly(row: Row, tmp_path: Path) -> None:
     run = boot_from_snapshot(
-        tmp_path, inject=row.inject, config=FORMS["safe"], FIRST_STAGE=first_stage("la57")
+        tmp_path, inject=row.inject, config=FORMS["safe"], FIRST_STAGE=first_stage("la57"), **machine_of(row)
     )
     judged = judge(row, "safe", run)
     assert not judged.failures, "\n".join(judged.failures) + run.explain()

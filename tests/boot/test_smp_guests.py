@@ -17,6 +17,8 @@ _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=
 _NOT_MAPPED = "mov $directories + 8 * 3, %edi; movl $0, (%rdi)"
 _LOADS, _LOADS_OTHER = "mov $0x20, %eax; ltr %ax", "mov $0x30, %eax; ltr %ax"
 _COPIED = "mov $ap_task, %edx; movb $0, 3(%rdx); "  # the descriptor: it is not busy, and its base is the other's
+_ELSEWHERE = "mov $pdpt + 3, %eax; mov $other_pml4, %edi; mov %eax, (%rdi); mov %rdi, %cr3; "
+_TO_RING_3 = "push $0x13; push $0; push $2; push $0x1b; mov $ap_main, %ecx; push %rcx; iretq"  # its code segment is of ring 0
 _X2APIC = ("-accel", "tcg", "-cpu", "qemu64,+x2apic")
 SECONDS, STUCK_SECONDS = 30, 5
 
@@ -43,6 +45,8 @@ ROWS = (
     Row("no-idt", ("AP_IDT=nop", "IN_AP=int3"), "idt-not-loaded", 3),
     Row("tss", (f"IN_BSP={_LOADS}", f"IN_AP={_LOADS}"), "ap-shared-tss", 13),
     Row("gives-up", ("IN_AP=ud2", "BSP_GOES_ON"), "instruction-refused", 6, STUCK_SECONDS),
+    # The boot CPU, under another CR3, is behind no exception of this one.
+    Row("gives-up-elsewhere", (f"IN_AP={_ELSEWHERE}{_TO_RING_3}", "BSP_GOES_ON"), "instruction-refused", 13, STUCK_SECONDS),
     Row("not-copied", ("NOT_COPIED",), "ap-trampoline", None, STUCK_SECONDS),
 )
 

@@ -56,12 +56,21 @@ static void line_without_its_nul_ends_at_the_limit(void **state) {
     assert_string_equal(unknown_words, "exit=non|");
 }
 
+static void whose_tss_the_other_cpus_load_is_asked_for(void **state) {
+    (void)state;
+    assert_int_equal(parse("", 1).sharing, DESCRIPTORS_OWN);
+    assert_int_equal(parse("tss=busy", 9).sharing, DESCRIPTORS_SAME_ENTRY);
+    assert_int_equal(parse("exit=none tss=copied", 21).sharing, DESCRIPTORS_COPIED);
+    assert_string_equal(unknown_words, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_line_leaves_the_defaults),
         cmocka_unit_test(exit_none_is_found_anywhere_in_the_line),
         cmocka_unit_test(only_the_whole_word_counts),
         cmocka_unit_test(line_without_its_nul_ends_at_the_limit),
+        cmocka_unit_test(whose_tss_the_other_cpus_load_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 /*
  * LA57 can be changed only with paging off, so only outside 64-bit mode (Intel SDM volume 3A, 5.1.1): down to 32-bit
- * protected mode, CR4.LA57 on, CR3 = a PML5, and back. Everything here must lie below 4 GiB.
+ * protected mode, CR4.LA57 the other way, CR3 = a root for it, and back. Everything here must lie below 4 GiB.
  *
- * In: RDI = physical address of the PML5. Interrupts must be off.
+ * In: RDI = physical address of the root, a PML5 or PML4. Interrupts must be off.
  */
     .section .text.la57, "ax", @progbits
     .globl la57_switch
@@ -35,7 +35,7 @@ down32:
     andl $0x7fffffff, %eax
     movl %eax, %cr0
     movl %cr4, %eax
-    orl $0x1000, %eax
+    xorl $0x1000, %eax
     movl %eax, %cr4
     movl %esi, %cr3
     movl %cr0, %eax

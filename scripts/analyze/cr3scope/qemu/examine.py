@@ -64,6 +64,7 @@ def examine(
         report = None
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged, reason = cpus[0], outcome.reason
+    outcome.registers, outcome.cpu = dict(judged.registers), judged.number  # another CPU is behind no exception of this one
     try:
         _look_for_park(qmp, log, cpus, outcome)
         seen = with_ending(report, outcome, traced=False) or LogReport()
@@ -131,7 +132,6 @@ class _Known:
 def _judge(cpus: tuple[StoppedCpu, ...], known: _Known, qmp: Qmp, outcome: Outcome) -> StoppedCpu:
     """Which CPU it is about; leaves the findings in ``outcome``."""
     judged, seen = cpus[0], known.seen
-    outcome.registers, outcome.cpu = dict(judged.registers), judged.number
     found = _not_booted(judged, qmp, outcome)
     if found is not None:
         outcome.findings = (found,)

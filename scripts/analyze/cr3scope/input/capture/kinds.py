@@ -27,6 +27,7 @@ from cr3scope.input.capture.records import (
     SetRecord,
     StartupRecord,
     TableRecord,
+    TaskRecord,
 )
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
@@ -44,6 +45,7 @@ _REGISTERS = (
 )  # fmt: skip
 _ENTRY_REGISTERS = ("rax", "rcx", "rdx", "rsi", "rdi")
 # Selectors and table limits.
+_MOST_16_BITS = 0xFFFF
 _SIXTEEN_BITS = {"gdt_limit", "idt_limit", "tr", "ldtr", "cs", "ss", "ds", "es", "fs", "gs"}
 _FAULT_REGISTERS = (
     "vector", "error", "cr2", "cr3", "rip", "rsp", "rflags", "cs", "ss", "rax", "rbx", "rcx", "rdx",
@@ -70,7 +72,7 @@ def _index(fields: Fields) -> int:
 
 
 def _register(fields: Fields, key: str) -> int:
-    return fields.number(key, 0xFFFF) if key in _SIXTEEN_BITS else fields.number(key)
+    return fields.number(key, _MOST_16_BITS) if key in _SIXTEEN_BITS else fields.number(key)
 
 
 def _config(fields: Fields, _line: int, boot: Boot) -> None:
@@ -289,6 +291,10 @@ def _starting(fields: Fields, _line: int, boot: Boot) -> None:
     boot.starting.append(fields.number("cpu", MASK32))
 
 
+def _task(fields: Fields, line: int, boot: Boot) -> None:
+    boot.tasks.append(TaskRecord(line, fields.number("cpu", MASK32), fields.number("tr", _MOST_16_BITS), fields.number("phys")))
+
+
 def _summary(fields: Fields, _line: int, boot: Boot) -> None:
     boot.summary = (fields.number("pass"), fields.number("fail"))
 
@@ -322,6 +328,7 @@ HANDLERS: dict[str, Callable[[Fields, int, Boot], None]] = {
     "startup": _startup,
     "ap": _ap,
     "starting": _starting,
+    "task": _task,
     "summary": _summary,
     "error": _error,
 }

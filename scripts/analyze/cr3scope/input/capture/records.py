@@ -271,6 +271,16 @@ class StartupRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A CPU that loads TR: its number, the selector, and the physical address of the TSS."""
+
+    line: int
+    cpu: int
+    tr: int
+    phys: int
+
+
+@dataclass(frozen=True, slots=True)
 class ApRecord:
     """A CPU that will be started: its number, APIC id, and where its stack begins, one past the last byte."""
 
@@ -312,6 +322,7 @@ class Boot:
     startup: StartupRecord | None = None
     aps: list[ApRecord] = field(default_factory=list)
     starting: list[int] = field(default_factory=list)  # numbers of the CPUs that were started, in order
+    tasks: list[TaskRecord] = field(default_factory=list)  # in the order in which the CPUs load them
     summary: tuple[int, int] | None = None  # pass, fail
     errors: list[tuple[str, str, int]] = field(default_factory=list)  # where, what, status
     closed: list[str] = field(default_factory=list)  # producers whose section ended

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Rule
+from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
 from cr3scope.paging.walk import walk
 from cr3scope.target.standstill import waits_to_be_started
@@ -18,6 +18,20 @@ from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor
 from cr3scope.x86.exceptions import PROTECTION
 from cr3scope.x86.mode import PROTECTED
 from cr3scope.x86.word import MASK32
+
+
+def _check(context: Context) -> Iterator[Finding]:
+    """The kernel's own word, before each CPU's LTR."""
+    owners: dict[int, int] = {}
+    for task in context.boot.tasks:
+        owner = owners.setdefault(task.phys, task.cpu)
+        if owner != task.cpu:
+            yield RULE.finding(
+                message("CPU {cpu} loads the TSS that CPU {other} has loaded", cpu=task.cpu, other=owner),
+                message("TR={tr:02x}h, a TSS at phys {phys}; LTR refuses it where its descriptor is the one that CPU {other} has loaded",
+                        tr=Hex(task.tr), phys=Hex(task.phys), other=owner),
+            )  # fmt: skip
+            return
 
 
 def shared(cpus: Sequence[StoppedCpu]) -> Iterator[Finding]:
@@ -89,4 +103,6 @@ RULE = Rule(
     ),
     fix="Give each CPU a TSS of its own, with stacks of its own, and a descriptor of its own: a GDT for each CPU, or one entry for each.",
     manual="Intel SDM volume 2A, LTR; volume 3A, 9.2.2, 9.7 and 7.14.5",
+    check=_check,
+    needs=TRACE,
 )

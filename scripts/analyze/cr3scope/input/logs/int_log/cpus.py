@@ -98,6 +98,8 @@ def _own_registers(dead: InterruptRecord) -> Message:
 
 
 def _shares_stack(one: InterruptRecord, other: InterruptRecord) -> bool:
+    if one.task and other.task and one.task != other.task:
+        return False  # stacks of two CPUs may be neighbours
     return not other.is_exception and _are_near(one.rsp, other.rsp, STACK)
 
 
