@@ -257,6 +257,30 @@ def test_what_a_device_has_written_since_has_no_writer(tmp_path: Path) -> None:
     assert told(tmp_path, records(after={0: 0x1234})).writer is None
 
 
+@pytest.mark.parametrize(
+    ("value", "flags", "trails", "is_told"),
+    [(0x1234, 0, 1, True), (NX | ACCESSED, 0, 1, False), (0x1234, layout.FULL, 1, False), (0x1234, 0, 2, False)],
+    ids=["changed", "as it was left", "not all recorded", "two CPUs"],
+)
+def test_an_entry_that_memory_has_otherwise_was_written_by_no_instruction(value: int, flags: int, trails: int, is_told: bool,
+                                                                          tmp_path: Path) -> None:  # fmt: skip
+    """Of what lies in memory now; a trace is older, and the second error's entry may be mended."""
+    sections = records(after={0: NX})
+    sections[Section.TRAILS] *= trails
+    verdict = guilty(value=value)
+    file = opened(tmp_path, sections, flags=flags)
+    [found] = attributed(verdict, file, None, is_live=True).findings
+    document = json_form.as_dict(Verdict(Status.FAULTED, (found,)))["findings"][0]  # type: ignore[index]
+    assert document["unwritten"] is False
+    if is_told:
+        assert found.writer == Writer(TABLE, new=NX, lost=f"{LOADER:#x}") and document["writer"] is None
+        assert f"no instruction of the guest: since {LOADER:#x} left {NX:#x} there" in " ".join(text.render(Verdict(Status.FAULTED, (found,))).split())
+    else:
+        assert found.writer is None or found.writer.rip == LOADER
+    twice = attributed(replace(verdict, findings=verdict.findings * 2), file, None, is_live=True).findings
+    assert twice[1].writer is None or twice[1].writer.rip == LOADER
+
+
 @pytest.mark.parametrize(("flags", "is_told"), [(0, True), (layout.FULL, False)])
 def test_that_nobody_wrote_is_said_only_of_a_whole_record(flags: int, is_told: bool, tmp_path: Path) -> None:
     finding = told(tmp_path, records(), guilty(index=7), flags)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEVICE, BIOS = "a device", "the BIOS"
 MODES = ("PSE", "SMALL", "PAE", "CLIMB")
 
 
@@ -11,7 +12,7 @@ MODES = ("PSE", "SMALL", "PAE", "CLIMB")
 class Row:
     """One mistake. ``defines``: what the build says of it. ``rule`` is the first finding's, ``entry`` the level and the
     name of what it blames. ``fault``: vector, error code and access of the fatal exception. ``wrote``: the line of kernel.S that wrote
-    that entry; "" if it is that of the mistake, None if no instruction did."""
+    that entry; "" if it is that of the mistake, None if no instruction did, DEVICE if one did, and a device since. Of a boot sector BIOS."""
 
     name: str
     mode: str
@@ -44,6 +45,8 @@ ROWS = (
     _tables("no-ps", "PSE", "movl $3, directory", "page-size-missing", "PD[0]", FETCH),
     # The memory at 0, which is taken for a table, has the BIOS' pointers.
     _tables("no-ps-high", "PSE", "movl $7, directory + 768 * 4", "page-size-missing", "PD[768]", FETCH),
+    # As a table that is read from a disk; the last store there is right.
+    Row("by-device", "PSE", ("IN_TABLES=by_device directory",), "page-size-missing", "PD[0]", FETCH, wrote=DEVICE),
     Row("read-only", "PSE", ("HIGH_RIGHTS=5",), "stack-readonly", "PD[768]", (14, 3, "write"), wrote="movl $PS + HIGH_RIGHTS, directory + 768 * 4"),
     _tables("text", "SMALL", "entry_of kernel_main; movl $0, (%edi)", "code-unmapped", "PT[264]", FETCH),
     # A frame behind the RAM: TCG runs through what it reads as zeros, to the page that is not there.
@@ -117,7 +120,9 @@ SECTORS = (
     Row("wrong-gdt", "", ("GDTR=0x7000",), "gdt-not-loaded"),
     Row("no-gdt", "", ("GDTR=none",), "gdt-not-loaded"),
     Row("paging-alone", "", ("CR0_BITS=0x80000000",), "paging-without-pe"),
-    Row("code-is-data", "", ("CODE=0x00cf92000000ffff",), "instruction-refused"),
-    Row("code-absent", "", ("CODE=0x00cf1a000000ffff",), "instruction-refused"),
-    Row("protected", "", ("IN_PROTECTED=ud2",), "instruction-refused"),
+    # The sector as the BIOS has read it from the disk, word by word; and what the sector itself has changed.
+    Row("code-is-data", "", ("CODE=0x00cf92000000ffff",), "instruction-refused", wrote=BIOS),
+    Row("code-absent", "", ("CODE=0x00cf1a000000ffff",), "instruction-refused", wrote=BIOS),
+    Row("protected", "", ("IN_PROTECTED=ud2",), "instruction-refused", wrote=BIOS),
+    Row("code-made-data", "", ("IN_REAL=movb $0x92, gdt + 13",), "instruction-refused", wrote="IN_REAL"),
 )

@@ -32,6 +32,7 @@ class Wanted:
     detail: str = ""
     words: tuple[str, ...] = ()  # of QEMU's command line
     cpus: str = "1"
+    graphics: str = "std"  # "none": the firmware has no GOP
     also: tuple[str, ...] = ()  # rules of further errors
     wrote: str | None = None  # the line that wrote the entry; of a PE "" for any of its own; None if nobody is asked
     on_own_stack: str = ""  # the ending where the firmware's handlers have stacks of their own, as since 2026
@@ -126,7 +127,7 @@ LOADERS = {
     ),
     "tables_copied": Wanted(
         "faulted", "triple-fault", "stack-readonly", "the stack is mapped read-only by PD[", (PF, 0x3), on_own_stack="handled",
-        wrote='__asm__ volatile("rep movsb"',
+        wrote='__asm__ volatile("rep movsb"', graphics="none",
     ),
     "entry_halves": Wanted(
         "faulted", "storm", "nx-upper-level", "NX in PML4[0] forbids execution", (PF, 0x11), (4, 0), wrote="entry[1] = MENDED ? 0",
@@ -135,6 +136,11 @@ LOADERS = {
 }  # fmt: skip
 # Built as other people build theirs, by clang and lld; the rest by gnu-efi. The Makefile reads it, too.
 AS_PE = frozenset((ROOT / "tests/boot/foreign/as_pe").read_text().split())
+
+
+def settings_of(wanted: Wanted) -> dict[str, str]:
+    """Return the machine's, for scripts/boot/qemu-command."""
+    return {"CPUS": wanted.cpus, "GRAPHICS": wanted.graphics}
 
 
 @cache
@@ -173,7 +179,7 @@ def check_writer(run: Run, rule: str, line: str, elf: Path) -> None:
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path) -> None:
     wanted = LOADERS[name]
-    run = watch(tmp_path, program(name), SECONDS, wanted.words, who=NO_WHO if wanted.wrote is None else "--who", CPUS=wanted.cpus)
+    run = watch(tmp_path, program(name), SECONDS, wanted.words, who=NO_WHO if wanted.wrote is None else "--who", **settings_of(wanted))
     verdict = run.verdict
     assert (run.status, verdict["verdict"]) == (1, wanted.verdict), run.explain()
     if wanted.wrote is not None:
@@ -201,7 +207,7 @@ def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path
 def test_the_same_loader_without_its_mistake_is_healthy(name: str, tmp_path: Path) -> None:
     wanted = LOADERS[name]
     twin = program(f"{name}.mended")
-    run = watch(tmp_path, twin, SECONDS, wanted.words, CPUS=wanted.cpus)
+    run = watch(tmp_path, twin, SECONDS, wanted.words, **settings_of(wanted))
     assert (run.status, run.verdict["verdict"]) == (0, "healthy"), run.explain()
     assert errors(run) == []
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from boot.grub import multiboot
-from boot.guest import judge, watch
+from boot.guest import NO_WHO, judge, watch
 from boot.protected_rows import ROWS, Row
 from boot.reference import Run, takes_all
-from boot.test_protected_guests import EXIT, QEMU, SECONDS, built_kernel, check_row
+from boot.test_protected_guests import EXIT, QEMU, SECONDS, built_kernel, check_row, check_writer, who_of
 
 _BIOS = Path("/usr/lib/grub/i386-pc")
 _SAMPLE = 4  # of the rows of each way to boot
@@ -26,17 +26,17 @@ def _some(names: tuple[str, ...]) -> tuple[str, ...]:
     return names if takes_all() else names[:: len(names) // _SAMPLE]
 
 
-def by_uefi(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
+def by_uefi(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True, who: str = NO_WHO) -> Run:
     kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
-    return watch(folder, multiboot(folder, kernel, version), SECONDS, EXIT, [kernel] if has_file else [])
+    return watch(folder, multiboot(folder, kernel, version), SECONDS, EXIT, [kernel] if has_file else [], who=who)
 
 
-def by_bios(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True) -> Run:
+def by_bios(folder: Path, mode: str, version: int, defines: tuple[str, ...] = (), has_file: bool = True, who: str = NO_WHO) -> Run:
     """QEMU's -kernel takes GRUB behind its lnxboot.img for a Linux, and SeaBIOS starts it."""
     kernel = built_kernel(folder, mode, (*defines, *(["MULTIBOOT2"] if version == 2 else [])))
     image = folder / "grub.linux"
     image.write_bytes((_BIOS / "lnxboot.img").read_bytes() + multiboot(folder, kernel, version, target="i386-pc").read_bytes())
-    return judge(folder, [*QEMU, "-kernel", str(image)], SECONDS, [kernel] if has_file else [])
+    return judge(folder, [*QEMU, "-kernel", str(image)], SECONDS, [kernel] if has_file else [], who=who)
 
 
 @pytest.mark.parametrize(("mode", "version"), [("SMALL", 1), ("CLIMB", 2)])
@@ -53,19 +53,24 @@ def test_a_kernel_that_grub_loads_under_seabios_is_healthy(mode: str, version: i
     assert run.verdict["observation"]["ended"] == "exited", run.explain()
 
 
+def asked_who() -> int:
+    """Return in how many of these boots it is held to the source who wrote what is guilty."""
+    return sum(who_of(_ROWS[name]) != NO_WHO for names in (BY_UEFI, BY_UEFI_2, BY_BIOS) for name in names[:: len(names) // _SAMPLE])
+
+
 @pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_UEFI)], ids=lambda row: str(row.name))
 def test_a_mistake_behind_grub_s_multiboot_under_uefi_is_named(row: Row, tmp_path: Path) -> None:
-    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 1, row.defines, row.has_file))
+    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 1, row.defines, row.has_file, who_of(row)), tmp_path)
 
 
 @pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_UEFI_2)], ids=lambda row: str(row.name))
 def test_a_mistake_behind_grub_s_multiboot2_under_uefi_is_named(row: Row, tmp_path: Path) -> None:
-    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 2, row.defines, row.has_file))
+    _named(_with_nxe(row), by_uefi(tmp_path, row.mode, 2, row.defines, row.has_file, who_of(row)), tmp_path)
 
 
 @pytest.mark.parametrize("row", [_ROWS[name] for name in _some(BY_BIOS)], ids=lambda row: str(row.name))
 def test_a_mistake_behind_grub_under_seabios_is_named(row: Row, tmp_path: Path) -> None:
-    _named(row, by_bios(tmp_path, row.mode, 2 if row.mode == "SMALL" else 1, row.defines, row.has_file))
+    _named(row, by_bios(tmp_path, row.mode, 2 if row.mode == "SMALL" else 1, row.defines, row.has_file, who_of(row)), tmp_path)
 
 
 def _with_nxe(row: Row) -> Row:
@@ -75,6 +80,7 @@ def _with_nxe(row: Row) -> Row:
     return replace(row, fault=(row.fault[0], row.fault[1] | _PF_FETCH, "fetch"))
 
 
-def _named(row: Row, run: Run) -> None:
+def _named(row: Row, run: Run, folder: Path) -> None:
     assert run.rules[:1] == [row.rule], run.explain()
     check_row(row, run)
+    check_writer(row, run, folder / "kernel.elf")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from boot.guest import NO_WHO, judge
-from boot.protected_rows import MODES, ROWS, SECTORS, Row
+from boot.protected_rows import BIOS, DEVICE, MODES, ROWS, SECTORS, Row
 from boot.reference import Run
 
 _SOURCES = Path(__file__).parent / "foreign/protected"
@@ -17,7 +17,7 @@ EXIT = ("-device", "isa-debug-exit,iobase=0xf4,iosize=4")
 QEMU = ("qemu-system-x86_64", "-nodefaults", "-display", "none", "-m", "64", *EXIT)
 _GCC = ("gcc", "-m32", "-g", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments")
 SECONDS = 30
-_LINES = (_SOURCES / "kernel.S").read_text().splitlines()
+_BIOS = range(0xC0000, 0x100000)  # where every PC has it
 
 
 def built_kernel(folder: Path, mode: str, defines: Sequence[str] = ()) -> Path:
@@ -35,13 +35,18 @@ def boot_kernel(folder: Path, mode: str, defines: Sequence[str] = (), has_file: 
     return judge(folder, [*QEMU, "-kernel", str(kernel)], SECONDS, [kernel] if has_file else [], who=who)
 
 
-def boot_sector(folder: Path, defines: Sequence[str] = ()) -> Run:
+def who_of(row: Row) -> str:
+    """Whether it is asked who wrote what is guilty: of rows of which it is known."""
+    return "--who" if row.entry is not None or row.wrote else NO_WHO
+
+
+def boot_sector(folder: Path, defines: Sequence[str] = (), who: str = NO_WHO) -> Run:
     """The verdict on sector.S."""
     sector, image = folder / "sector.elf", folder / "sector.img"
     subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
                    check=True)  # fmt: skip
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
-    return judge(folder, [*QEMU, "-drive", f"file={image},format=raw"], SECONDS)
+    return judge(folder, [*QEMU, "-drive", f"file={image},format=raw"], SECONDS, who=who)
 
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])
@@ -81,11 +86,10 @@ def test_qemu_s_own_cpu_compares_nothing_in_long_mode(define: str, tmp_path: Pat
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=pytest.mark.quick if row.name == "pae-pointer" else ())
                                  for row in ROWS])  # fmt: skip
 def test_the_mistake_of_a_kernel_is_named(row: Row, tmp_path: Path) -> None:
-    run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file, "--who" if row.entry is not None else NO_WHO)
+    run = boot_kernel(tmp_path, row.mode, row.defines, row.has_file, who_of(row))
     assert run.rules[:1] == [row.rule], run.explain()
     check_row(row, run)
-    if row.entry is not None:
-        _check_writer(row, run, tmp_path / "kernel.elf")
+    check_writer(row, run, tmp_path / "kernel.elf")
     if row.name == "data-read-only":  # it is mended in the model, and the code goes on
         assert "set R/W (bit 1) of PT[267]" in run.text and "with all of that mended: 256 instructions" in run.text, run.explain()
         assert "no change of the tables is known" not in run.text, run.explain()
@@ -110,19 +114,31 @@ def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", SECTORS, ids=lambda row: str(row.name))
 def test_the_mistake_of_a_boot_sector_is_named(row: Row, tmp_path: Path) -> None:
-    run = boot_sector(tmp_path, row.defines)
+    run = boot_sector(tmp_path, row.defines, who_of(row))
     assert run.rules[:1] == [row.rule], run.explain()
     check_row(row, run)
+    check_writer(row, run, tmp_path / "sector.elf")
 
 
-def _check_writer(row: Row, run: Run, kernel: Path) -> None:
+def check_writer(row: Row, run: Run, program: Path) -> None:
+    """What the row says of who wrote; the line is looked up by binutils."""
     found = run.verdict["findings"][0]
+    if who_of(row) == NO_WHO:
+        return
     if row.wrote is None:
         assert found["unwritten"] is True, run.explain()
         return
+    if row.wrote == DEVICE:
+        assert (found["writer"], found["unwritten"]) == (None, False), run.explain()
+        assert "no instruction of the guest: since tests/boot/foreign/protected/kernel.S:" in " ".join(run.text.split()), run.explain()
+        assert "a device has written" in " ".join(run.text.split()), run.explain()
+        return
     assert found["writer"] is not None, run.explain()
-    told = subprocess.run(["addr2line", "-e", kernel, found["writer"]["rip"]], capture_output=True, text=True, check=True).stdout
-    line = _LINES[int(re.findall(r":(\d+)", told)[0]) - 1]
+    if row.wrote == BIOS:
+        assert int(found["writer"]["rip"], 16) in _BIOS, run.explain()
+        return
+    told = subprocess.run(["addr2line", "-e", program, found["writer"]["rip"]], capture_output=True, text=True, check=True).stdout
+    line = (_SOURCES / program.with_suffix(".S").name).read_text().splitlines()[int(re.findall(r":(\d+)", told)[0]) - 1]
     assert (row.wrote or "IN_") in line, (line, run.explain())
 
 

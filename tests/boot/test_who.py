@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 from boot.reference import ROOT, Run
-from boot.guest import judge, qemu_command, watch
+from boot.guest import NO_WHO, judge, qemu_command, watch
 from boot.firmware import stand_in
+from boot import test_grub_kernels, test_who_protected
+from boot.protected_rows import ROWS, SECTORS
+from boot.test_foreign_loaders import LOADERS as FOREIGN
 from boot.test_foreign_loaders import program
+from boot.test_protected_guests import who_of
 
 from cr3scope.qemu.plugin_build import plugin_for
 
@@ -115,6 +119,14 @@ def test_where_no_code_wrote_it_is_said_that_there_is_none(tmp_path: Path) -> No
     run, found = boot(tmp_path, flags=("-DSTATIC",))
     assert found["writer"] is None and found["unwritten"] is True
     assert "no instruction of the guest has stored there" in " ".join(run.text.split())
+
+
+def test_the_guide_says_how_many_boots_are_held_to_the_source() -> None:
+    """Where a row of these tables is asked, its test compares line, or image and offset, with what binutils say."""
+    asked = sum(who_of(row) != NO_WHO for row in (*ROWS, *SECTORS)) + sum(one.wrote is not None for one in FOREIGN.values())
+    asked += test_grub_kernels.asked_who() + len(test_who_protected.ROWS)
+    said = re.search(r"to the sources in (\d+) boots", (ROOT / "docs/any-guest.md").read_text())
+    assert said is not None and int(said[1]) == asked >= 40, asked
 
 
 @pytest.mark.parametrize("words", [("-m", "16G"), ("-smp", "4"), ("-snapshot",), ("drives",), ("plugin",)], ids=" ".join)

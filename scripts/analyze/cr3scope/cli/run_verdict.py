@@ -56,7 +56,7 @@ def judge_run(
 
     if writers is None:
         return caught_at(verdict, caught or {}, symbols, outcome.guilty)
-    return attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu)
+    return attributed(verdict, writers, symbols, outcome.guilty, outcome.cpu, SENTINEL not in capture)
 
 
 def _judge_untraced(

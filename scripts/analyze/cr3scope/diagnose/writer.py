@@ -24,7 +24,8 @@ class Writer:
     ``place`` and ``callers`` are ``file:line``, ``function+0xOFFSET``, ``IMAGE+0xOFFSET`` or an address; ``callers`` the newest first. ``what``: the
     thing that was written, where that is not the finding's entry; ``part``: which part of it. ``old`` and ``new``: its bytes, None if nobody knows.
     ``instructions``: at most so many were executed by that CPU from then to the switch; None if nobody counted. ``others``: who
-    wrote what else the finding is about, as the other half of an entry that was made by two stores.
+    wrote what else the finding is about, as the other half of an entry that was made by two stores. ``lost``: the place of the store
+    that was last there and left ``new``, where memory has been changed since, and not by an instruction; "" otherwise.
     """
 
     phys: int
@@ -39,6 +40,7 @@ class Writer:
     what: str = ""
     part: Part = Part.WHOLE
     others: tuple[Writer, ...] = ()
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)

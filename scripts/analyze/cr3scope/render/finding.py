@@ -47,6 +47,10 @@ _PARTS = {Part.WHOLE: "", Part.LOW: "the lower 4 bytes", Part.HIGH: "the upper 4
 def _wrote(found: Writer) -> Iterator[str]:
     what = ", ".join(words for words in (found.what, _PARTS[found.part]) if words)
     what = f"{what}: " if what else ""
+    if found.lost:
+        yield f"{what}no instruction of the guest: since {found.lost} left {found.new or 0:#x} there, a device has written, or the CPU itself as it" \
+              " took an exception"
+        return
     if found.rip is None:
         yield f"{what}no instruction of the guest has stored there: memory as it was at the start, or written by a device"
         return

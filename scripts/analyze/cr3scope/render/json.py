@@ -116,7 +116,7 @@ def _finding(finding: Finding, verdict: Verdict) -> dict[str, object]:
         "source": finding.source,
         "source_text": _source_text(finding.source, verdict),
         "writer": _writer(finding.writer),
-        "unwritten": finding.writer is not None and finding.writer.rip is None,
+        "unwritten": finding.writer is not None and finding.writer.rip is None and not finding.writer.lost,
         "writers": [] if finding.writer is None else [_wrote(each) for each in (finding.writer, *finding.writer.others)],
         "step": finding.step,
         "also": [_finding(other, verdict) for other in finding.also],
@@ -132,7 +132,7 @@ def _wrote(writer: Writer) -> dict[str, object]:
     return {
         "rip": _hex(writer.rip), "place": writer.place, "old": _hex(writer.old), "new": _hex(writer.new),
         "callers": list(writer.callers), "phys": _hex(writer.phys), "what": writer.what or None, "part": writer.part.value,
-        "cpu": writer.cpu, "when": writer.when.name.lower(), "instructions": writer.instructions,
+        "cpu": writer.cpu, "when": writer.when.name.lower(), "instructions": writer.instructions, "lost": writer.lost or None,
     }  # fmt: skip
 
 

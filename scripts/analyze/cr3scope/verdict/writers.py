@@ -10,7 +10,7 @@ from itertools import pairwise
 from operator import or_
 
 from cr3scope.dataclass import dataclass
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.observation import Observation
 from cr3scope.diagnose.writer import Caught, GuiltyWord, When, Writer
 from cr3scope.images.place import Place
@@ -29,6 +29,7 @@ from cr3scope.x86.word import QWORD
 _CPU_SETS = ACCESSED | DIRTY  # in an entry, by itself
 _RETURN_BYTES = (1, 3)  # C3, or C2 with two more: no jump to an address that it does not name itself
 _VGA = (0xA0000, 0xBFFFF)  # a device on every PC: stores to it are not recorded
+_ROM = (0xC0000, 0xFFFFF)  # on every PC: a store may do nothing there
 _HALF = 4  # bytes, of which it is known who wrote each
 _HALF_MASK = (1 << 8 * _HALF) - 1
 _PARTS = {0: Part.LOW, _HALF: Part.HIGH}
@@ -39,16 +40,21 @@ NOT_EXECUTED = Diagnostic(Message("no writer is told: QEMU has not executed the 
 _ENDS_THERE = (Ending.TRIPLE_FAULT, Ending.STORM)  # nothing was executed behind it
 
 
-def attributed(verdict: Verdict, file: WritersFile, symbols: Symbols | None, words: Sequence[GuiltyWord] = (), cpu: int = 0) -> Verdict:
+def attributed(
+    verdict: Verdict, file: WritersFile, symbols: Symbols | None, words: Sequence[GuiltyWord] = (), cpu: int = 0, is_live: bool = False
+) -> Verdict:
     """Return the verdict with the writer of each entry and word that a finding is about, as far as that is certain.
 
-    And with the way that ``cpu``, the one that is judged, came to its end.
+    And with the way that ``cpu``, the one that is judged, came to its end. ``is_live``: the entry of the first error is as memory has it
+    at the end; those of a trace are older, and what is behind the first one may be mended already.
     """
     if file.is_empty:
         return with_note(verdict, NOT_EXECUTED)
     teller = _Teller(file, symbols, cpu)
     of_rule = {word.rule: tuple(each for each in words if each.rule == word.rule) for word in words}
     told = [_told(teller, each, of_rule.pop(each.rule, ())) for each in verdict.findings]
+    if is_live and told and told[0].severity is Severity.ERROR and told[0].writer is None:
+        told[0] = replace(told[0], writer=teller.lost(told[0]))
     path, shaped = (teller.path(verdict.observation, cpu), teller.shaped(cpu)) if verdict.status in _DEAD else ((), ())
     found = with_writers(verdict, told, path, shaped, {})
     return found if symbols is None else with_writers(found, found.findings, path, shaped, source_texts(found, symbols)[0])
@@ -145,6 +151,19 @@ class _Teller:
         halves.sort(key=lambda half: (_is_guilty(half, guilty), half.store.moment if half.store else -1, half.is_last), reverse=True)
         first, *rest = (self._told(half.store, half.phys, half.before, half.after, half.part) if half.is_known else None for half in halves)
         return None if first is None else replace(first, others=tuple(each for each in rest if each is not None and each.rip is not None))
+
+    def lost(self, finding: Finding) -> Writer | None:
+        """Return whose store to an error's entry is no more what memory has there, though no instruction has stored since; None if it
+        is, or that is not certain."""
+        entry = finding.entry
+        if entry is None or not (self._file.is_whole and self._file.is_of_one_cpu) or _VGA[0] <= entry.phys <= _ROM[1]:
+            return None
+        halves = [self._half(entry.phys + at, Part.WHOLE) for at in range(0, entry.form.entry_bytes, _HALF)]
+        left = _joined([half.after for half in halves])
+        if left is None or not (left ^ entry.value) & ~_CPU_SETS or len({half.store.rip for half in halves if half.store}) != 1:
+            return None
+        told = self._whole(halves)
+        return None if told is None else Writer(entry.phys, new=left, lost=told.place)
 
     def _half(self, phys: int, part: Part) -> _Half:
         word = self._file.word(phys)

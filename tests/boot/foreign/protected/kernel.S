@@ -109,6 +109,24 @@
 #endif
     .endm
 
+/*
+ * A device writes 3 to a word below 4 GiB: QEMU's fw_cfg, by DMA. What it reads is its item 1, which has that value; all
+ * numbers are big-endian: the item and "select, read", 4 bytes, the address. In 32-bit code without paging.
+ */
+    .macro by_device symbol
+    mov $\symbol, %eax
+    bswap %eax
+    push %eax
+    push $0
+    push $0x04000000
+    push $0x0a000100
+    mov %esp, %eax
+    bswap %eax
+    mov $0x518, %edx
+    out %eax, %dx
+    add $16, %esp
+    .endm
+
     .section .multiboot, "a"
 #ifdef MULTIBOOT2
     .balign 8

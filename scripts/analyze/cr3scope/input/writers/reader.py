@@ -139,6 +139,11 @@ class WritersFile:
         """Return whether no code was executed by QEMU itself: it lets the host's processor do it."""
         return not self._counts[Section.BLOCKS]
 
+    @property
+    def is_of_one_cpu(self) -> bool:
+        """Return whether one CPU alone has executed anything: no store can have come between another and the look at what it left."""
+        return bool(self._counts[Section.TRAILS] == 1)
+
     def word(self, phys: int) -> Word | None:
         """Return who wrote the aligned 8 bytes that hold ``phys`` last; None if no instruction that is recorded did."""
         phys &= -QWORD
