@@ -275,6 +275,15 @@ def test_what_does_no_harm_yet_is_found_at_the_switch(tmp_path: Path, fine: Ram)
     assert at_the_switch(tmp_path, fine) == {"idt-unmapped": Severity.NOTE}, "it is nobody's that the boot info tells of"
 
 
+def test_a_stack_that_the_tables_put_into_code_shares_its_memory(tmp_path: Path, fine: Ram) -> None:
+    """The boot info tells of other frames, and that is said as well; one that leads to nobody's memory is in a wrong place alone."""
+    fine.map(STACK, TEXT | 3)
+    found = at_the_switch(tmp_path, fine)
+    assert list(found)[0] == "overlapping-image" and found["overlapping-image"] is Severity.ERROR and "wrong-frame" in found
+    fine.map(STACK, OTHER | 3)
+    assert set(at_the_switch(tmp_path, fine)) == {"wrong-frame"}
+
+
 @pytest.mark.parametrize("memsz", [(1 << 63) - 1, 1 << 38, 1 << 24])
 def test_of_a_segment_that_is_larger_than_memory_nothing_is_asked(tmp_path: Path, fine: Ram, memsz: int) -> None:
     """QEMU would write a file of that size, and answer nothing while it does."""

@@ -17,7 +17,7 @@ from cr3scope.errors import UnusableInput
 from cr3scope.message import Message
 from cr3scope.qemu.command import Command, read_command
 from cr3scope.qemu.entry_watch import EntryWatch, Watched
-from cr3scope.qemu.guest import Witness
+from cr3scope.qemu.guest import WriteWatch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.plugin_build import NoPlugin
@@ -40,10 +40,10 @@ class Boots:
 
     def __init__(self, first: Finding, second: Finding, status: Status = Status.FAULTED, reason: Reason = Reason.RESET) -> None:
         self._found, self._status, self._reason = [first, second], status, reason
-        self.witnesses: list[Witness | None] = []
+        self.witnesses: list[WriteWatch | None] = []
         self.seconds: list[float] = []
 
-    def __call__(self, _command: Command, _folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+    def __call__(self, _command: Command, _folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
         self.witnesses.append(witness)
         self.seconds.append(seconds)
         outcome = Outcome(reason=self._reason, started=True, seconds=5.0)
@@ -82,7 +82,7 @@ class ManyBoots(Boots):
         super().__init__(first[0], second[0])
         self._all = (first, second)
 
-    def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+    def __call__(self, command: Command, folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
         outcome, verdict = super().__call__(command, folder, seconds, witness)
         return outcome, replace(verdict, findings=self._all[len(self.witnesses) - 1])
 
@@ -100,7 +100,7 @@ def test_of_entries_with_one_index_each_has_its_own_writer(tmp_path: Path) -> No
 
 def test_that_the_host_has_executed_the_guest_is_said_of_the_second_boot_too(tmp_path: Path) -> None:
     class ByHost(Boots):
-        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
             if isinstance(witness, Plugin):
                 writers_builder.write(witness.file, {})
             return super().__call__(command, folder, seconds, witness)
@@ -113,7 +113,7 @@ def test_a_qemu_that_its_plugin_has_ended_is_no_guest_that_ended_otherwise(tmp_p
     """As one whose file in the cache was cut."""
 
     class Killed(Boots):
-        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
             outcome, verdict = super().__call__(command, folder, seconds, witness)
             if witness is not None:
                 outcome.reason, outcome.exit_status = Reason.EXITED, -7
@@ -189,7 +189,7 @@ def test_without_a_plugin_the_second_boot_is_stopped_at_each_store(how: Callable
 @pytest.mark.usefixtures("no_plugin")
 def test_if_neither_tells_one_line_says_why(tmp_path: Path) -> None:
     class Refusing(Boots):
-        def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        def __call__(self, command: Command, folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
             if isinstance(witness, EntryWatch):
                 witness.why = "gdb stub: Z2,1000,8: not known"
             return super().__call__(command, folder, seconds, witness)

@@ -33,7 +33,7 @@ from cr3scope.qemu.qmp import Qmp
 from cr3scope.render.output_file import write_asked, write_whole
 
 if TYPE_CHECKING:
-    from cr3scope.qemu.guest import Witness
+    from cr3scope.qemu.guest import WriteWatch
     from cr3scope.qemu.switch_look import SwitchLook
     from cr3scope.verdict.types import Verdict
 
@@ -141,7 +141,7 @@ def _prepare(arguments: argparse.Namespace) -> Command:
 
 
 def _boot(
-    arguments: argparse.Namespace, command: Command, folder: Path, seconds: float, witness: Witness | None
+    arguments: argparse.Namespace, command: Command, folder: Path, seconds: float, witness: WriteWatch | None
 ) -> tuple[Outcome, Verdict]:
     """What came of it, and the verdict."""
     linted = FilesLinted()

@@ -18,7 +18,7 @@ from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.message import message
 from cr3scope.qemu.command import Command
 from cr3scope.qemu.entry_watch import EntryWatch, Watched
-from cr3scope.qemu.guest import Witness
+from cr3scope.qemu.guest import WriteWatch
 from cr3scope.qemu.left import last_words
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.plugin import Plugin
@@ -35,7 +35,7 @@ _BAD = (Status.FAULTED, Status.HUNG)
 _SLOWER, _MORE_SECONDS = 4.0, 10.0  # what a boot with the plugin may take of the time without it
 _WITH_PLUGIN, _WITH_STOPS = "with the plugin", "stopped at each store to what is guilty"
 # A boot with a command, into a folder, within some seconds: what came of it, and the verdict.
-Boots = Callable[[Command, Path, float, Witness | None], tuple[Outcome, Verdict]]
+Boots = Callable[[Command, Path, float, WriteWatch | None], tuple[Outcome, Verdict]]
 
 
 def add_who_options(parser: argparse.ArgumentParser) -> None:
@@ -134,7 +134,7 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
     return _with_writers(verdict, again, changed, how, why)
 
 
-def _witness(command: Command, outcome: Outcome, verdict: Verdict, work: Path) -> tuple[Witness, str, str]:
+def _witness(command: Command, outcome: Outcome, verdict: Verdict, work: Path) -> tuple[WriteWatch, str, str]:
     """Who is to tell it in the second boot, in words; and why that is not the plugin, with a separator, "" if it is."""
     try:
         return Plugin(plugin_for(command.words), work / "writers"), _WITH_PLUGIN, ""
@@ -197,7 +197,7 @@ def _noted(verdict: Verdict, why: str) -> Verdict:
     return with_note(verdict, Diagnostic(message("no writer is told: {why}", why=why)))
 
 
-def open_writers(witness: Witness | None) -> WritersFile | None:
+def open_writers(witness: WriteWatch | None) -> WritersFile | None:
     """Return what the plugin has kept; None without a plugin, or if it left nothing that can be read."""
     if not isinstance(witness, Plugin):
         return None

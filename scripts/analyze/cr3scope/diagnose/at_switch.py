@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.arrays import integers
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
+from cr3scope.diagnose.facts.as_mapped import moved
 from cr3scope.diagnose.facts.attribution import Attribution
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule, SwitchState, able
@@ -33,7 +34,7 @@ from cr3scope.x86.cpu_state import CpuState
 
 # Those that judge by what the boot info tells. It does not tell of every mapping: what nobody asked for is no matter.
 _CHECKS: tuple[Rule, ...] = (
-    wrong_entry.RULE, paddr_misload.RULE, bss_not_zeroed.RULE, wrong_frame.RULE, overlapping_image.RULE,
+    wrong_entry.RULE, paddr_misload.RULE, bss_not_zeroed.RULE, overlapping_image.RULE, wrong_frame.RULE,
     cr3_flags.RULE, gigapage_unsupported.RULE, global_nonleaf.RULE, recursive_slot.RULE,
     guard_missing.RULE, double_map_wx.RULE, tables_reclaimed.RULE, descriptor_stride.RULE,
 )  # fmt: skip
@@ -58,7 +59,13 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
         boot=boot, intent=intent, attribution=Attribution(boot, intent, NoSymbols()), platform=now.platform,
         switch=SwitchState(cpu, registers, tables), prediction=Prediction(True), current=now.cpu, is_over=False,
     )  # fmt: skip
-    found = [*compose(context, RULES, strikes), *(one for rule in able(_CHECKS, context) for one in rule.check(context))]
+    # What the tables put into another's memory shares that, whatever frames the boot info tells of.
+    in_place = replace(boot, maps=moved(under, boot.maps))
+    as_mapped = replace(context, boot=in_place, intent=Intent(in_place))
+    found = [
+        *compose(context, RULES, strikes),
+        *(one for rule in able(_CHECKS, context) for one in rule.check(as_mapped if rule is overlapping_image.RULE else context)),
+    ]
     return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 
 

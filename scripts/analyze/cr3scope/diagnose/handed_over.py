@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from cr3scope.diagnose.facts.as_mapped import as_mapped
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rule import Rule, SwitchState, able
 from cr3scope.diagnose.rules.asked import wrong_frame
@@ -12,14 +13,11 @@ from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, padd
 from cr3scope.diagnose.stopped import context
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.known import Known
-from cr3scope.paging.walk import walk
 from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.entry import PAGE_BYTES
 
 # A kernel may change its memory and its tables as soon as it runs.
 _WHILE_FRESH: tuple[Rule, ...] = (wrong_entry.RULE, paddr_misload.RULE, bss_not_zeroed.RULE, wrong_frame.RULE)
-_MOST_PAGES = 1 << 14  # of one range
 
 
 def findings(dead: StoppedCpu, report: LogReport, known: Known) -> tuple[Finding, ...]:
@@ -40,22 +38,4 @@ def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Fin
 
 def _as_mapped(now: StoppedCpu, known: Known) -> Known:
     """With what lies in one piece of memory by the live tables, and there; no two things share it, whoever maps them."""
-    segments = [replace(one, phys=phys) for one in known.segments
-                if (phys := _frames(now, one.virt, one.last)) is not None]  # fmt: skip
-    maps = [replace(one, phys=phys) for one in known.maps
-            if (phys := _frames(now, one.virt, one.last)) is not None]  # fmt: skip
-    return replace(known, segments=tuple(segments), maps=tuple(maps), tables=())
-
-
-def _frames(now: StoppedCpu, first: int, last: int) -> int | None:
-    """Where a range lies, if that is one piece: walked once for each page that maps it, of whatever size."""
-    if last - first >= _MOST_PAGES * PAGE_BYTES:
-        return None
-    cpu, at = now.cpu, first
-    begin = walk(now, cpu, first, now.platform).phys
-    while at <= last:
-        found = walk(now, cpu, at, now.platform)
-        if begin is None or found.phys != begin + at - first:
-            return None
-        at = (at | found.page_size - 1) + 1
-    return begin
+    return replace(known, segments=tuple(as_mapped(now, known.segments)), maps=tuple(as_mapped(now, known.maps)), tables=())

@@ -36,7 +36,7 @@ from cr3scope.qemu.stub_stop import StubStop
 from cr3scope.qemu.switch_stop import Held, SwitchStop
 from cr3scope.target.memory import MemoryUnavailable
 
-Witness = Plugin | EntryWatch  # of who wrote what
+WriteWatch = Plugin | EntryWatch  # of who wrote what
 LEAVE_SECONDS = 2.0  # from QMP's `quit` to SIGKILL
 FINITE_STORM_SECONDS = 1.0  # to see its end if that is near; the verdict is a storm either way
 EXAMINE_SECONDS = 20.0  # a hundred times what it takes
@@ -85,7 +85,7 @@ def watch(
     examine: Callable[[Qmp, Outcome], None] = examine_nothing,
     at_switch: LooksAtSwitch | None = None,
     awaited: Awaited = NOTHING,
-    witness: Witness | None = None,
+    witness: WriteWatch | None = None,
 ) -> Outcome:
     """Run QEMU until the guest is done. Leaves serial.log and interrupts.log in ``folder``.
 
@@ -124,7 +124,7 @@ class _Watcher:
         meanwhile: Callable[[], None],
         at_switch: LooksAtSwitch | None,
         awaited: Awaited,
-        witness: Witness | None,
+        witness: WriteWatch | None,
     ) -> None:
         self.outcome = Outcome(has_debug_exit=command.has_debug_exit, is_bare=command.is_bare)
         self._command = command
