@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.qemu import gdb_stub
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.gdb_stub import GdbStub, Kind, Point, StubClosed
 from cr3scope.qemu.qmp import QmpError
@@ -18,6 +19,7 @@ from cr3scope.qemu.switch_stop import Held, SwitchStop
 from cr3scope.verdict.run import RunEnd, judge_untraced
 from cr3scope.verdict.types import Status
 
+INTERRUPT = b"\x03"
 SITES = (0x1000, 0x2000)
 
 
@@ -40,6 +42,11 @@ class Stub:
         with peer:
             while data := peer.recv(1 << 12):
                 unread += data
+                unread = unread.lstrip(b"+")
+                if unread.startswith(INTERRUPT):  # no packet
+                    unread = unread.removeprefix(INTERRUPT)
+                    self.sent.append("interrupt")
+                    peer.sendall(b"".join(map(framed, self._answers("interrupt"))))
                 while b"#" in unread and len(unread) >= unread.index(b"#") + 3:
                     end = unread.index(b"#")
                     packet, check = unread[unread.index(b"$") + 1 : end], unread[end + 1 : end + 3]
@@ -119,6 +126,40 @@ def test_it_stops_at_every_place_looks_and_takes_all_back(tmp_path: Path, stub: 
     assert at.stub is None and at.next_try == float("inf")
 
 
+def forgone(at: SwitchStop) -> SwitchStop:
+    """Begin, and forgo the stop."""
+    guest: Any = Guest("prelaunch")
+    at.begin()
+    at.search(guest)
+    at.forgo()
+    return at
+
+
+@pytest.mark.parametrize("has_come", [True, False], ids=["which stands there already", "which runs"])
+def test_a_guest_is_let_go_without_a_look(has_come: bool, tmp_path: Path) -> None:
+    said = {"c": [b"T05thread:01;"] if has_come else [], "interrupt": [] if has_come else [b"T02thread:01;"]}
+    stub = Stub(tmp_path / "gdb", lambda packet: said.get(packet, [b"OK"]))
+    at = forgone(stop(tmp_path, SITES, lambda _qmp: pytest.fail("looked")))
+    stub.close()
+    assert stub.sent == ["Z1,1000,1", "Z1,2000,1", "c", "interrupt", "z1,1000,1", "z1,2000,1", "D"]
+    assert at.stub is None and at.next_try == float("inf")
+
+
+def test_a_guest_that_ends_before_it_is_let_go_without_a_look_is_not_held(tmp_path: Path) -> None:
+    leaving = Stub(tmp_path / "gdb", lambda packet: {"c": [], "interrupt": [b"W00"]}.get(packet, [b"OK"]))
+    with pytest.raises(StubClosed):
+        forgone(stop(tmp_path, SITES))
+    leaving.close()
+
+
+def test_a_guest_that_does_not_stop_to_be_let_go_is_said_to_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gdb_stub, "REPLY_SECONDS", 0.1)
+    silent = Stub(tmp_path / "gdb", lambda packet: {"c": [], "interrupt": []}.get(packet, [b"OK"]))
+    with pytest.raises(Held, match="does not stop"):
+        forgone(stop(tmp_path, SITES))
+    silent.close()
+
+
 def test_it_goes_on_even_if_the_look_fails(tmp_path: Path, stub: Stub) -> None:
     def fails(_qmp: Any) -> None:
         raise QmpError("no answer")
@@ -196,18 +237,6 @@ def test_a_guest_that_cannot_be_asked_goes_on(tmp_path: Path) -> None:
         at.search(guest)
     assert guest.said == ["stop", "cont"]
     assert at.next_try == float("inf")
-
-
-def test_a_trace_makes_the_look_needless(tmp_path: Path, stub: Stub) -> None:
-    looked: list[str] = []
-    guest: Any = Guest("prelaunch")
-    at = stop(tmp_path, SITES, lambda _qmp: looked.append("here"))
-    at.begin()
-    at.search(guest)
-    while not at.stopped(guest, is_needed=False):
-        pass
-    stub.close()
-    assert looked == [] and stub.sent[-1] == "D"
 
 
 def test_a_guest_that_ends_before_it_switches_is_no_error(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class _EntryStop(StubStop):
             self._note(cpu, word)
         return [Point(Kind.WRITE, word.phys, word.width) for word in self._watch.words]
 
-    def stopped(self, qmp: Qmp, is_needed: bool = True) -> bool:
+    def stopped(self, qmp: Qmp) -> bool:
         """Keep who has stored, and let the guest go on; return whether no more is to come."""
         assert self.stub is not None
         found = self.stub.watched()

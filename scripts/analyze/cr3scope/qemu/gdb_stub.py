@@ -17,6 +17,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")
+_INTERRUPT = b"\x03"  # no packet: while the guest runs the stub takes none
 _EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
 _WATCHED = re.compile(rb"thread:(?:p[0-9a-fA-F]{1,8}\.)?([0-9a-fA-F]{1,8});a?watch:([0-9a-fA-F]{1,16});")
@@ -73,6 +74,14 @@ class GdbStub:
         """Let the guest run; the connection becomes readable when it stops."""
         self._send("c")
 
+    def halt(self) -> None:
+        """Stop a guest that runs, or has stopped meanwhile."""
+        self._send_bytes(_INTERRUPT)
+        until = time.monotonic() + REPLY_SECONDS
+        while (found := self._receive(until)) is None or not found.startswith(_STOPPED):
+            if time.monotonic() >= until:
+                raise QmpError("gdb stub: the guest does not stop")
+
     def has_stopped(self) -> bool:
         """Return whether the guest has stopped; call it when the connection is readable."""
         found = self._receive(time.monotonic())
@@ -107,8 +116,11 @@ class GdbStub:
 
     def _send(self, packet: str) -> None:
         data = packet.encode()
+        self._send_bytes(b"$%s#%02x" % (data, sum(data) & 0xFF))
+
+    def _send_bytes(self, data: bytes) -> None:
         try:
-            self._socket.sendall(b"$%s#%02x" % (data, sum(data) & 0xFF))
+            self._socket.sendall(data)
         except OSError as error:
             raise QmpError(f"gdb stub: {error.strerror}") from error
 

@@ -48,7 +48,7 @@ class StubStop:
         """Return what the guest is to stop at; nothing to let it run."""
         raise NotImplementedError
 
-    def stopped(self, qmp: Qmp, is_needed: bool = True) -> bool:
+    def stopped(self, qmp: Qmp) -> bool:
         """Look if the guest has stopped, and let it go on; return whether that was all."""
         raise NotImplementedError
 

@@ -35,26 +35,44 @@ class SwitchStop(StubStop):
         self._set = [Point(Kind.EXECUTE, address) for address in self._sites(qmp)]
         return self._set
 
-    def stopped(self, qmp: Qmp, is_needed: bool = True) -> bool:
-        """Look if the guest has stopped, and let it go on; return whether that was all. ``is_needed`` as above.
-        ``Held`` if it cannot be let go."""
+    def stopped(self, qmp: Qmp) -> bool:
+        """Look if the guest has stopped, and let it go on; return whether that was all. ``Held`` if it cannot be let go."""
         assert self.stub is not None
         try:
             if not self.stub.has_stopped():
                 return False
         except QmpError:  # the guest has ended before it came there, and QEMU with it: that is told elsewhere
-            self.stub.close()
-            self.stub = None
+            self._drop()
             return True
         try:
-            if is_needed:
-                self._look(qmp)
+            self._look(qmp)
         finally:
             self._leave()
         return True
 
+    def forgo(self) -> None:
+        """Let a guest come to its switch, or go on from there, without a look; ``Held`` as above.
+
+        QEMU's TCG executes a page in which a breakpoint stands one instruction at a time.
+        """
+        assert self.stub is not None
+        try:
+            self.stub.halt()
+        except StubClosed:
+            self._drop()
+            raise
+        except QmpError as error:
+            self._drop()
+            raise Held(str(error)) from error
+        self._leave()
+
     def failed(self, why: str) -> str:
         return f"the loader's switch is not looked at: {why}"
+
+    def _drop(self) -> None:
+        if self.stub is not None:
+            self.stub.close()
+        self.stub = None
 
     def _leave(self) -> None:
         stub, self.stub = self.stub, None
