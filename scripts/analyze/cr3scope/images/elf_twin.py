@@ -36,7 +36,7 @@ _DEBUG = (_RANGES, "info", "abbrev", "line", "str", "line_str", "str_offsets")
 
 
 class Segment(NamedTuple):
-    """What a file wants in memory: ``memsz`` bytes from ``virt`` on, of which ``filesz`` come from the file."""
+    """What a file wants in memory: ``memsz`` bytes from ``virt`` on, of which ``filesz`` come from the file; ``phys``: where it says that the first lies."""
 
     number: int
     virt: int
@@ -44,6 +44,7 @@ class Segment(NamedTuple):
     memsz: int
     offset: int
     flags: int
+    phys: int
 
 
 class ElfTwin:
@@ -128,6 +129,10 @@ class ElfTwin:
             if self._segments[number].flags & PF_X:
                 yield start, data
 
+    def phys_of(self, virt: int) -> int | None:
+        """Return the physical address that the file names for an address in it (p_paddr); None if no segment holds it."""
+        return next((one.phys + virt - one.virt for one in self._segments if one.virt <= virt < one.virt + one.filesz), None)
+
     def contents(self) -> Iterator[tuple[int, int, bytes]]:
         """Yield number, address and bytes of each segment. UnusableInput if the file is cut, or they are too many."""
         left = limits.ELF_SEGMENT_BYTES
@@ -160,7 +165,7 @@ class ElfTwin:
     def _segments(self) -> list[Segment]:
         programs = self._elf.head.programs
         loads = programs[programs["type"] == LOAD]
-        columns = (integers(loads[name]) for name in ("virt", "filesz", "memsz", "offset", "flags"))
+        columns = (integers(loads[name]) for name in ("virt", "filesz", "memsz", "offset", "flags", "phys"))
         return [Segment(number, *row) for number, row in enumerate(zip(*columns, strict=True))]
 
     def line(self, address: int) -> SourceLine | None:

@@ -18,6 +18,7 @@ from cr3scope.diagnose.facts.judged import in_order
 from cr3scope.diagnose.facts.known import known_of
 from cr3scope.diagnose.facts.last_words import gave_up_in_words, may_have_failed_in_words
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
+from cr3scope.diagnose.facts.mapped_elsewhere import mapped_elsewhere
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
 from cr3scope.diagnose.finding import Finding
@@ -190,8 +191,12 @@ def _look_around(
         told = {one.rule for one in outcome.findings}
         outcome.put_first([one for one in wrong if one.rule not in told])
         return
-    changed = None if rip is None else overwritten_code(judged, rip, pieces)
-    if changed is not None:
+    if rip is None:
+        return
+    strayed = mapped_elsewhere(judged, rip, pieces)
+    changed = strayed or overwritten_code(judged, rip, pieces)
+    is_blamed = strayed is not None and any(one.entry == strayed.entry for one in outcome.findings)  # more exactly
+    if changed is not None and not is_blamed:
         outcome.put_first([changed])
         outcome.parked = None  # whatever stands there now, nobody meant it
 

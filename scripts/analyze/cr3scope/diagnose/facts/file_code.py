@@ -12,11 +12,12 @@ from cr3scope.images.elf_twin import ElfTwin
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """An executable segment as the file has it. ``start``: virtual address."""
+    """An executable segment as the file has it. ``start``: virtual address; ``phys``: the physical one that the file names for it."""
 
     path: Path
     start: int
     code: bytes
+    phys: int | None = None  # not known of what was loaded elsewhere than it was linked
 
     def holds(self, virt: int) -> bool:
         """Return whether the address lies in this piece."""
@@ -41,4 +42,4 @@ def file_code(files: Sequence[ElfFile], bases: Mapping[Path, int]) -> Iterator[P
             continue
         shift = 0 if base is None else base - twin.counts_from
         for start, code in twin.code():
-            yield Piece(file.path, start + shift, code)
+            yield Piece(file.path, start + shift, code, None if shift else twin.phys_of(start))

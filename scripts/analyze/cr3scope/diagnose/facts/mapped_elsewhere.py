@@ -1,0 +1,62 @@
+"""Whether the tables lead from the code's addresses to other memory than the file was loaded to."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.facts.file_code import Piece
+from cr3scope.diagnose.finding import Finding
+from cr3scope.message import Hex, message
+from cr3scope.paging.walk import walk
+from cr3scope.target.stopped_cpu import StoppedCpu
+from cr3scope.text import printable
+from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.entry import PAGE_BYTES
+
+_OTHERS = 0.5  # share of the bytes that differ where there is other memory: a copy may have been patched
+_LEAST = 64  # bytes of code: fewer may be alike by chance
+
+
+def mapped_elsewhere(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) -> Finding | None:
+    """Return the finding that an entry leads from the code to another frame than its file names, though the code lies in that.
+
+    ``rip``: the linear address at which the CPU died: in the code, or where zeros ended that it had run into through the very entry
+    that maps the code. None where the file's code is not in the memory that the file names, or is where the CPU looks for it.
+    """
+    if not snapshot.cpu.cr0 & CR0_PG:
+        return None
+    for piece in pieces:
+        if piece.phys is None:
+            continue
+        at = rip - rip % PAGE_BYTES if piece.holds(rip) else piece.start
+        found = _at(snapshot, max(at, piece.start), piece, piece.phys)
+        if found is not None and (piece.holds(rip) or _ran_through(snapshot, found, rip)):
+            return found
+    return None
+
+
+def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | None:
+    meant = phys + virt - piece.start
+    code = piece.code[virt - piece.start :][: PAGE_BYTES - virt % PAGE_BYTES]
+    path = walk(snapshot, snapshot.cpu, virt, snapshot.platform)
+    if path.phys is None or path.phys == meant or not path.entries or len(code) < _LEAST or not any(code):
+        return None
+    held = snapshot.physical(path.phys, len(code))
+    if snapshot.physical(meant, len(code)) != code or sum(map(operator.ne, held, code)) < _OTHERS * len(code):
+        return None
+    leaf = path.leaf
+    found = BY_ID["wrong-frame"].finding(
+        message("{entry} leads {virt} to {phys}, and the code of {file} lies at {meant}", entry=leaf, virt=Hex(virt), phys=Hex(path.phys),
+                file=printable(piece.path.name), meant=Hex(meant)),
+        message("{count} bytes at {meant} are the file's, those at {phys} are others", count=len(code), meant=Hex(meant), phys=Hex(path.phys)),
+    )  # fmt: skip
+    return replace(found, entry=leaf)
+
+
+def _ran_through(snapshot: StoppedCpu, found: Finding, rip: int) -> bool:
+    """Whether zeros end at ``rip`` that the same entry maps."""
+    before = walk(snapshot, snapshot.cpu, rip - 1, snapshot.platform)
+    return bool(before.entries) and before.leaf == found.entry and snapshot.bytes_at(rip - _LEAST, _LEAST) == bytes(_LEAST)
