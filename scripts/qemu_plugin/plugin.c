@@ -2,7 +2,8 @@
  * A plugin of QEMU's TCG that keeps who wrote each word of the guest's memory last, and which way
  * the CPUs came.
  *
- * `-plugin FILE,out=PATH`. What it writes stands in layout.h.
+ * `-plugin FILE,out=PATH[,first=ADDRESS,last=ADDRESS]`. What it writes stands in layout.h. With
+ * addresses nothing is kept before code between them is met.
  */
 
 #include <stdio.h>
@@ -307,14 +308,79 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
 }
 #endif
 
+/* Where the code lies before which nothing is kept; `last` is 0 for all. */
+static struct {
+    uint64_t first;
+    uint64_t last;
+    bool is_met;
+    qemu_plugin_id_t id;
+} awaited;
+
+static void await_code(struct qemu_plugin_tb *tb);
+
+#if CR3SCOPE_API >= 7
+static void keep_all(void *userdata) {
+    (void)userdata;
+    qemu_plugin_register_vcpu_tb_trans_cb(awaited.id, on_translation, NULL);
+}
+
+static void on_awaiting(struct qemu_plugin_tb *tb, void *userdata) {
+    (void)userdata;
+    await_code(tb);
+}
+
+static void begin_to_await(void) {
+    qemu_plugin_register_vcpu_tb_trans_cb(awaited.id, on_awaiting, NULL);
+}
+
+static void begin_to_keep(void) {
+    qemu_plugin_reset(awaited.id, keep_all, NULL);
+}
+#else
+static void keep_all(qemu_plugin_id_t id) {
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+}
+
+static void on_awaiting(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
+    (void)id;
+    await_code(tb);
+}
+
+static void begin_to_await(void) {
+    qemu_plugin_register_vcpu_tb_trans_cb(awaited.id, on_awaiting);
+}
+
+static void begin_to_keep(void) {
+    qemu_plugin_reset(awaited.id, keep_all);
+}
+#endif
+
+/* Until that code is met the guest is as fast as without a plugin. */
+static void await_code(struct qemu_plugin_tb *tb) {
+    const uint64_t virt = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0));
+
+    if (!awaited.is_met && awaited.first <= virt && virt <= awaited.last) {
+        awaited.is_met = true;
+        begin_to_keep();
+    }
+}
+
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv) {
-    static const char option[] = "out=";
     const char *path = NULL;
     int i;
 
     for (i = 0; i < argc; i++) {
-        if (strncmp(argv[i], option, sizeof(option) - 1) == 0) {
-            path = argv[i] + sizeof(option) - 1;
+        const char *value = strchr(argv[i], '=');
+        if (value == NULL) {
+            continue;
+        }
+        value++;
+        if (strncmp(argv[i], "out=", 4) == 0) {
+            path = value;
+        } else if (strncmp(argv[i], "first=", 6) == 0) {
+            awaited.first = strtoull(value, NULL, 0);
+        } else if (strncmp(argv[i], "last=", 5) == 0) {
+            awaited.last = strtoull(value, NULL, 0);
         }
     }
     if (path == NULL || !info->system_emulation) {
@@ -325,10 +391,15 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
     if (!file_open(path) || !memory_begin() || !moments_begin()) {
         return -1;
     }
+    awaited.id = id;
+    if (awaited.last != 0) {
+        begin_to_await();
+        return 0;
+    }
 #if CR3SCOPE_API >= 7
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation, NULL);
+    keep_all(NULL);
 #else
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+    keep_all(id);
 #endif
     return 0;
 }

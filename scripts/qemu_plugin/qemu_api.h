@@ -7,7 +7,8 @@
  * CR3SCOPE_API is the version for which it is compiled, chosen from those that the QEMU at hand
  * takes. What differs: from 3 on an instruction's bytes are copied out; from 4 on a store tells its
  * value; from 5 on an address is translated by itself; from 7 on the callback of a translation has
- * user data, and no identifier.
+ * user data, and no identifier,
+ * as that of a reset has.
  */
 
 #include <stdbool.h>
@@ -53,9 +54,11 @@ typedef void (*qemu_plugin_vcpu_mem_cb_t)(unsigned int cpu, qemu_plugin_meminfo_
 typedef void (*qemu_plugin_vcpu_tb_trans_cb_t)(struct qemu_plugin_tb *tb, void *userdata);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, qemu_plugin_vcpu_tb_trans_cb_t cb,
                                            void *userdata);
+void qemu_plugin_reset(qemu_plugin_id_t id, void (*cb)(void *userdata), void *userdata);
 #else
 typedef void (*qemu_plugin_vcpu_tb_trans_cb_t)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, qemu_plugin_vcpu_tb_trans_cb_t cb);
+void qemu_plugin_reset(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t id));
 #endif
 
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, qemu_plugin_vcpu_udata_cb_t cb,

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from analyze.dead_guest import CODE, GDT, IDT, Ram, guest
+from analyze.dead_guest import CODE, GDT, IDT, ROOT, Ram, guest
 from analyze.said import title
 
 from cr3scope.diagnose.causes import causes
 from cr3scope.diagnose.facts.at_fault import AtFault
 from cr3scope.diagnose.finding import Finding
 from cr3scope.input.logs.log_report import LogReport
-from cr3scope.render.finding import facts
+from cr3scope.render.finding import facts, proof
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
 
@@ -116,6 +116,16 @@ def test_an_interrupt_that_comes_between_other_instructions_is_a_device_s() -> N
 def test_an_interrupt_is_no_device_s_where_an_int_stands_at_rip_or_may_stand() -> None:
     assert [found.rule for found in wanted_a_gate(bytes((0xCD, INTERRUPT)))] == ["idt-unmapped"]
     assert [found.rule for found in wanted_a_gate(b"")] == ["idt-unmapped"]
+
+
+@pytest.mark.parametrize("left", [0, 0x7003], ids=["empty", "another entry"])
+def test_a_top_table_without_an_entry_is_said_to_be_none(left: int) -> None:
+    """As where a kernel takes its tables to lie where it was linked for, and nobody has written there."""
+    ram = Ram()
+    ram.put(ROOT, bytes(8) + struct.pack("<Q", left))
+    [found] = died(ram, Fault(PF, 0x10, CODE, CODE))
+    assert (found.rule, found.entry and (found.entry.level, found.entry.index)) == ("code-unmapped", (4, 0))
+    assert any("no entry at all of the table at 0x1000 is present" in line for line in proof(found)) is (left == 0)
 
 
 def test_what_is_not_canonical_is_a_fact() -> None:

@@ -14,6 +14,7 @@ from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.writer import Writer
 from cr3scope.errors import UnusableInput
+from cr3scope.images.loaded import Image
 from cr3scope.message import Message
 from cr3scope.qemu.command import Command, read_command
 from cr3scope.qemu.entry_watch import EntryWatch, Watched
@@ -67,6 +68,49 @@ def test_the_writer_of_the_same_entry_is_taken_over(tmp_path: Path) -> None:
     assert verdict.findings[0].writer == WRITER and not said and verdict.path == PATH
     assert [witness is not None for witness in boots.witnesses] == [False, True]
     assert boots.seconds == [60.0, 30.0]  # four times the first one's 5 s, and 10 s more
+
+
+LOADER = Image(0xDF97000, 0x9000, "BOOTX64.EFI")
+
+
+class OfLoader(Boots):
+    """Boots of a UEFI loader: with the plugin from its first instruction on, and from the reset on; how each ends."""
+
+    def __init__(self, first: Finding, *others: Finding, reasons: tuple[Reason, ...] = ()) -> None:
+        super().__init__(first, first)
+        self._found = [first, *others]
+        self._reasons = reasons or (Reason.RESET,) * (1 + len(others))
+
+    def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+        outcome, verdict = super().__call__(command, folder, seconds, witness)
+        outcome.images = (Image(0xFEA1000, 0x20000), LOADER)
+        outcome.reason = self._reasons[len(self.witnesses) - 1]
+        return outcome, verdict
+
+    def begins(self) -> list[tuple[int, int] | None]:
+        return [witness.begins for witness in self.witnesses if isinstance(witness, Plugin)]
+
+
+FROM_LOADER = (0xDF97000, 0xDF9FFFF)
+
+
+def test_of_a_loader_that_wrote_it_nothing_is_kept_before_it_begins(tmp_path: Path) -> None:
+    boots = OfLoader(finding(), finding(writer=WRITER))
+    verdict, said = twice(tmp_path, boots)
+    assert boots.begins() == [FROM_LOADER] and verdict.findings[0].writer == WRITER and not said
+    assert boots.witnesses[1] is not None and "first=0xdf97000,last=0xdf9ffff" in " ".join(boots.witnesses[1].words())  # type: ignore[union-attr]
+
+
+def test_if_somebody_else_wrote_it_all_is_kept_in_one_more_boot(tmp_path: Path) -> None:
+    boots = OfLoader(finding(), finding(), finding(writer=WRITER))
+    verdict, said = twice(tmp_path, boots)
+    assert boots.begins() == [FROM_LOADER, None] and verdict.findings[0].writer == WRITER and not said
+
+
+def test_one_that_is_interrupted_is_the_last(tmp_path: Path) -> None:
+    boots = OfLoader(finding(), finding(), reasons=(Reason.RESET, Reason.INTERRUPTED))
+    _, said = twice(tmp_path, boots)
+    assert boots.begins() == [FROM_LOADER] and said == "no writer is told: the second boot, with the plugin, was interrupted"
 
 
 def test_that_the_entry_lay_elsewhere_is_said(tmp_path: Path) -> None:

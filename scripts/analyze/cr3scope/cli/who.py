@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from cr3scope.verdict.types import Status, Verdict
 from cr3scope.verdict.writers import NOT_EXECUTED
 
 if TYPE_CHECKING:
+    from cr3scope.images.loaded import Image
     from cr3scope.input.writers.reader import WritersFile
 
 _BAD = (Status.FAULTED, Status.HUNG)
@@ -94,9 +96,13 @@ def _interrupted(how: str) -> str:
 def _asks_who(verdict: Verdict, outcome: Outcome) -> bool:
     if verdict.status not in _BAD or outcome.reason is Reason.INTERRUPTED:
         return False
-    rules = {word.rule for word in outcome.guilty}
-    guilty = next((each for each in verdict.findings if _names_memory(each, rules)), None)
+    guilty = _guilty(verdict, outcome)
     return guilty is not None and guilty.source is None  # a trace has told it: what is further down is not worth a boot
+
+
+def _guilty(verdict: Verdict, outcome: Outcome) -> Finding | None:
+    rules = {word.rule for word in outcome.guilty}
+    return next((each for each in verdict.findings if _names_memory(each, rules)), None)
 
 
 def _names_memory(finding: Finding, rules: set[str]) -> bool:
@@ -108,30 +114,48 @@ def _second(before: AsBefore, outcome: Outcome, verdict: Verdict, work: Path, bo
     hazard = before.hazard(outcome.argv)
     if hazard:
         raise NoPlugin(f"no second boot: {hazard}")
-    command = before.again()
-    witness, how, why = _witness(command, outcome, verdict, work)
+    witness, how, why = _witness(before.again(), outcome, verdict, work)
     changed = [*before.changed()]
+    once_more = partial(_again, before, outcome, verdict, boots, how, why, changed)
     if sys.stderr.isatty():
         print(f"once more, {how}, for who wrote what; --no-who goes without", file=sys.stderr)
-    folder = work / "second"
+    loader = _loader(outcome)
+    if isinstance(witness, Plugin) and loader is not None:
+        quick = replace(witness, file=work / "writers-of-loader", begins=(loader.base, loader.base + loader.size - 1))
+        found, is_last = once_more(work / "loader", quick)
+        guilty = _guilty(found, outcome)
+        if is_last or guilty is not None and guilty.writer is not None:
+            return found
+    return once_more(work / "second", witness)[0]
+
+
+def _loader(outcome: Outcome) -> Image | None:
+    """What the firmware loaded first from a file: nearly always it, or what it calls, has written what is guilty."""
+    return next((image for image in outcome.images if image.name is not None and image.size > 0), None)
+
+
+def _again(
+    before: AsBefore, outcome: Outcome, verdict: Verdict, boots: Boots, how: str, why: str, changed: list[str], folder: Path, witness: Witness
+) -> tuple[Verdict, bool]:
+    """The first verdict with what one more boot tells; and whether the user wants no other."""
     folder.mkdir()
     seconds = _SLOWER * outcome.seconds + _MORE_SECONDS
-    second, again = boots(command, folder, seconds, witness)
+    second, again = boots(before.again(), folder, seconds, witness)
     if second.reason is Reason.INTERRUPTED:
-        return _noted(verdict, _interrupted(how))
+        return _noted(verdict, _interrupted(how)), True
     if not second.started:
-        return _noted(verdict, f"{why}the second boot, {how}, did not start: {last_words(second) or 'QEMU does not say why'}")
+        return _noted(verdict, f"{why}the second boot, {how}, did not start: {last_words(second) or 'QEMU does not say why'}"), False
     if second.reason is Reason.EXITED and (second.exit_status or 0) < 0:
         by = f" ({witness.program})" if isinstance(witness, Plugin) else ""
-        return _noted(verdict, f"{why}the second boot, {how}{by}: QEMU itself was ended by signal {-(second.exit_status or 0)}")
+        return _noted(verdict, f"{why}the second boot, {how}{by}: QEMU itself was ended by signal {-(second.exit_status or 0)}"), False
     if isinstance(witness, EntryWatch) and witness.why:
-        return _noted(verdict, f"{why}nor does QEMU's gdb stub tell: {witness.why}")
+        return _noted(verdict, f"{why}nor does QEMU's gdb stub tell: {witness.why}"), False
     writers = open_writers(witness)
     if writers is not None:
         with closing(writers):
             if writers.is_empty:
-                return with_note(verdict, NOT_EXECUTED)
-    return _with_writers(verdict, again, changed, how, why)
+                return with_note(verdict, NOT_EXECUTED), False
+    return _with_writers(verdict, again, changed, how, why), False
 
 
 def _witness(command: Command, outcome: Outcome, verdict: Verdict, work: Path) -> tuple[WriteWatch, str, str]:

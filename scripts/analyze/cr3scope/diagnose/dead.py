@@ -16,10 +16,12 @@ from cr3scope.model.handlers import handlers
 from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.faulted_access import faulted_access
+from cr3scope.paging.tables import root_entries
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.entry import PRESENT
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_USER
 
 _INT = 0xCD  # INT imm8 (SDM 2A, INT n)
@@ -61,7 +63,7 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
     for found in compose(context(now, cpu, registers, struck, is_dead=True, known=known), RULES, struck)[:1]:
         seen = message("the live tables under CR3={cr3} refuse {cr2}: {refused}",
                        cr3=Hex(cpu.cr3), cr2=Hex(virt), refused=Message(refused.reason.of("{veto}"), {"veto": refused.guilty[0]}))  # fmt: skip
-        yield replace(found, proof=(seen, *found.proof, *_firmware_table(now, fault, refused)))
+        yield replace(found, proof=(seen, *_empty_root(now, cpu, refused), *found.proof, *_firmware_table(now, fault, refused)))
 
 
 def _root_in_no_ram(now: StoppedCpu, cpu: CpuState, refused: PageFault) -> Iterator[Finding]:
@@ -77,6 +79,13 @@ def _root_in_no_ram(now: StoppedCpu, cpu: CpuState, refused: PageFault) -> Itera
         message("CR3={cr3} points to {root}, where the machine has no RAM", cr3=Hex(cpu.cr3), root=Hex(cpu.root)),
         *ends, Message("CR3 takes a physical address: one that was linked or mapped higher up must be translated first"),
     )  # fmt: skip
+
+
+def _empty_root(now: StoppedCpu, cpu: CpuState, refused: PageFault) -> Iterator[Message]:
+    """That the refusing entry is no gap in the top table, but one of a page in which there is no table."""
+    entries = root_entries(now, cpu) if refused.guilty[0].level == cpu.levels else None
+    if entries is not None and not any(int(each) & PRESENT for each in entries):
+        yield message("no entry at all of the table at {root} is present: it was never filled, or CR3 should point to another one", root=Hex(cpu.root))
 
 
 def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:

@@ -22,14 +22,18 @@ _VALUES_PART, _HALVES_PART = 0.65, 0.25
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The plugin's program, and its file, which QEMU makes."""
+    """The plugin's program, and its file, which QEMU makes. ``begins``: the first and last address of the code before which it keeps
+    nothing; None if it keeps all.
+    """
 
     program: Path
     file: Path
+    begins: tuple[int, int] | None = None
 
     def words(self) -> list[str]:
         """Return what goes behind a QEMU command."""
-        return ["-plugin", f"file={_escaped(self.program)},out={_escaped(self.file)}"]
+        begins = "" if self.begins is None else f",first={self.begins[0]:#x},last={self.begins[1]:#x}"
+        return ["-plugin", f"file={_escaped(self.program)},out={_escaped(self.file)}{begins}"]
 
     def tell(self, monitor: Callable[[str], str], version: tuple[int, int] | None) -> None:
         """Tell the plugin where the guest has RAM, so that it may keep values. MemoryUnavailable if QEMU does not answer."""
