@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from random import Random
 
 import pytest
-from fuzz import c_targets, corpus, roundtrip
+from fuzz import c_targets, corpus, roundtrip, worker
 from fuzz.__main__ import Past
 from fuzz.target import Case, Find, Target
 from fuzz.targets import TARGETS
@@ -102,3 +103,11 @@ def test_a_past_that_cannot_be_read_is_none(tmp_path: Path, damaged: bytes) -> N
     Past(tmp_path).add(Tally("elf", executions=40), first=0)
     (tmp_path / "fuzz/past.json").write_bytes(damaged)
     assert Past(tmp_path).inputs("elf") == 0
+
+
+def test_a_worker_that_works_without_a_word_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By what it used of the processors: on a machine that does other things, one that only waited was called a hang."""
+    monkeypatch.setattr(worker, "_HANG_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "_command", lambda *_: [sys.executable, "-c", "while True: pass"])
+    assert list(worker.drive("image-graph", 5, 1, 600.0, tmp_path).finds) == ["hangs"]
+    assert (tmp_path / "image-graph-5.bin").exists()

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -28,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "scripts" / "analyze" / "cr3scope"
 MOST_SECONDS = 2.0  # of CPU, for one input
 MOST_BYTES = 1 << 30  # for one input, beyond what the process has at its start
-_HANG_SECONDS = 30.0  # on a machine that does other things too
+_HANG_SECONDS = 30.0  # of CPU
+_DEAF_SECONDS = 600.0  # by the clock, of one that uses no CPU: on a machine that does other things too
 _MOST_KEPT = 3  # of one kind: one that fails all the time shall not fill the disk
 
 
@@ -128,11 +130,14 @@ def drive(name: str, first: int, count: int, seconds: float, folder: Path) -> Ta
     tally, start, seed = Tally(name), time.monotonic(), first
     while seed < first + count and time.monotonic() - start < seconds:
         left = seconds - (time.monotonic() - start)
-        command = [sys.executable, "-m", "fuzz.worker", name, str(seed), str(first + count - seed), f"{left:.1f}", str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment()) as child:
+        with subprocess.Popen(_command(name, seed, first + count - seed, left, folder), stdout=subprocess.PIPE, cwd=ROOT, env=environment()) as child:
             seed = _watch(child, tally, seed, folder)
     tally.seconds = time.monotonic() - start
     return tally
+
+
+def _command(name: str, first: int, count: int, seconds: float, folder: Path) -> list[str]:
+    return [sys.executable, "-m", "fuzz.worker", name, str(first), str(count), f"{seconds:.1f}", str(folder)]
 
 
 def environment() -> dict[str, str]:
@@ -165,27 +170,37 @@ def _watch(child: subprocess.Popen[bytes], tally: Tally, seed: int, folder: Path
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
-    """Yield each line; None once none comes for long."""
+    """Yield each line; None once the child has worked, or been silent, for long without one."""
     assert child.stdout is not None
+    kept = b""
+    while True:
+        if not _is_heard(child):
+            yield None
+            return
+        piece = os.read(child.stdout.fileno(), 1 << 16)
+        if not piece:
+            return
+        *lines, kept = (kept + piece).split(b"\n")
+        yield from lines
 
-    def late(*_: object) -> None:
-        raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, late)
+def _is_heard(child: subprocess.Popen[bytes]) -> bool:
+    """Return whether something can be read before the child has had its time."""
+    assert child.stdout is not None
+    began, used = time.monotonic(), _cpu_seconds(child.pid)
+    while not select.select([child.stdout], [], [], 1.0)[0]:
+        if _cpu_seconds(child.pid) - used > _HANG_SECONDS or time.monotonic() - began > _DEAF_SECONDS:
+            return False
+    return True
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return how much a process has used of the processors; 0 if it is gone."""
     try:
-        while True:
-            signal.setitimer(signal.ITIMER_REAL, _HANG_SECONDS)
-            try:
-                line = child.stdout.readline()
-            except TimeoutError:
-                yield None
-                return
-            if not line:
-                return
-            yield line
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def dies_of_ctrl_c() -> None:
