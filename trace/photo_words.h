@@ -5,7 +5,7 @@
 #define PHOTO_WORDS                                                                                \
     "begin section end close error config firmware cpu entry mmap image elf segment loaded map "   \
     "region table set dump d dump-end memory memory-end plan preflight exit call fault check "     \
-    "summary rehearse rehearsal startup ap starting "                                              \
+    "summary rehearse rehearsal startup ap starting task "                                         \
     "producer version next records bytes crc sink where what status inject safe_idt identity "     \
     "breakpoint kernel vendor revision uefi cpus when cr0 cr2 cr3 cr4 cr8 efer pat gdt_base "      \
     "gdt_limit idt_base idt_limit tr ldtr cs ss ds es fs gs rsp rip rflags maxphyaddr features "   \
@@ -17,4 +17,4 @@
     "uc- uc wp wc r-x r-- rw- rwx rodata data stack guard boot-info memory-map initrd "            \
     "framebuffer tables recursive trampoline gdt idt tss ist code GenuineIntel AuthenticAMD "      \
     "full loader.efi kernel.elf total state later apic_id why serial "
-#define PHOTO_LAST_KIND 35u
+#define PHOTO_LAST_KIND 36u

@@ -6,7 +6,7 @@ from __future__ import annotations
 KINDS = (
     "begin section end close error config firmware cpu entry mmap image elf segment loaded map region table set dump d dump-end"
     " memory memory-end plan preflight exit call fault check summary"
-    " rehearse rehearsal startup ap starting"
+    " rehearse rehearsal startup ap starting task"
 ).split()
 WORDS = (
     *KINDS,
