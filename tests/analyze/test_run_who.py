@@ -81,7 +81,7 @@ class OfLoader(Boots):
         self._found = [first, *others]
         self._reasons = reasons or (Reason.RESET,) * (1 + len(others))
 
-    def __call__(self, command: Command, folder: Path, seconds: float, witness: Witness | None) -> tuple[Outcome, Verdict]:
+    def __call__(self, command: Command, folder: Path, seconds: float, witness: WriteWatch | None) -> tuple[Outcome, Verdict]:
         outcome, verdict = super().__call__(command, folder, seconds, witness)
         outcome.images = (Image(0xFEA1000, 0x20000), LOADER)
         outcome.reason = self._reasons[len(self.witnesses) - 1]

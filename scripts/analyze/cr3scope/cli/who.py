@@ -135,7 +135,7 @@ def _loader(outcome: Outcome) -> Image | None:
 
 
 def _again(
-    before: AsBefore, outcome: Outcome, verdict: Verdict, boots: Boots, how: str, why: str, changed: list[str], folder: Path, witness: Witness
+    before: AsBefore, outcome: Outcome, verdict: Verdict, boots: Boots, how: str, why: str, changed: list[str], folder: Path, witness: WriteWatch
 ) -> tuple[Verdict, bool]:
     """The first verdict with what one more boot tells; and whether the user wants no other."""
     folder.mkdir()
