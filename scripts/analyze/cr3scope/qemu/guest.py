@@ -290,7 +290,8 @@ class _Watcher:
         if self._qmp is not None and self._qmp.ready:
             self._qmp_ready()  # an event may have come together with the answers
         if reason is not None:
-            self._end(reason)
+            is_storm = reason is Reason.STANDSTILL and self._log.storm is not None  # which is waited for to end
+            self._end(Reason.STORM if is_storm else reason)
 
     def _search(self) -> None:
         """For the place where the loader will switch."""
