@@ -271,12 +271,22 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-s
     -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST -DCR3SCOPE_UART_MEMORY
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
-# Several sources in one compilation have no dependency files of their own: any header rebuilds.
+# A source is compiled once for all the units and the fuzzers' replays that are linked with it. Any header compiles all anew.
 HOST_HEADERS := $(SCREEN_FONT) $(wildcard trace/*.h trace/include/trace/*.h loader/*.h loader/*/*.h kernel/*.h tests/host/support/*.h)
-$(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_sources,$$*) $(HOST_HEADERS)
+host_objects = $(patsubst %,$(BUILD)/host/objects/%.o,$(1))
+.PRECIOUS: $(BUILD)/host/objects/%.o
+$(BUILD)/host/objects/tests/fuzz/%.o: tests/fuzz/% $(HOST_HEADERS) $(wildcard tests/fuzz/c/*.h)
+	@mkdir -p $(@D)
+	@$(HOST_CC) $(FUZZ_CFLAGS) -c $< -o $@
+
+$(BUILD)/host/objects/%.o: % $(HOST_HEADERS)
+	@mkdir -p $(@D)
+	@$(HOST_CC) $(HOST_CFLAGS) -c $< -o $@
+
+$(BUILD)/host/%: tests/host/%.c $$(wildcard tests/host/$$*.sources) $$(call host_objects,tests/host/$$*.c $$(call host_sources,$$*))
 	@mkdir -p $(@D)
 	$(call say,HOST,$@)
-	@$(HOST_CC) $(HOST_CFLAGS) $< $(call host_sources,$*) $(if $(filter test_%,$*),-lcmocka) -o $@
+	@$(HOST_CC) $(HOST_CFLAGS) $(filter %.o,$^) $(if $(filter test_%,$*),-lcmocka) -o $@
 
 # A guest of 32-bit code, loaded by QEMU's -kernel: it tries every mode of paging (tests/boot/modes/).
 $(BUILD)/modes/guest.elf: tests/boot/modes/guest.S tests/boot/modes/guest.ld
@@ -296,10 +306,11 @@ $(BUILD)/fuzz/libfuzzer/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources $(F
 	$(call say,FUZZ,$@)
 	@clang $(FUZZ_CFLAGS) -O2 -fsanitize=fuzzer $< $(FUZZ_COMMON) $(call fuzz_sources,$*) -o $@
 
-$(BUILD)/fuzz/replay/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources tests/fuzz/c/replay.c $(FUZZ_COMMON) $$(call fuzz_sources,$$*) $(FUZZ_HEADERS)
+$(BUILD)/fuzz/replay/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources \
+    $$(call host_objects,tests/fuzz/c/fuzz_$$*.c tests/fuzz/c/replay.c $(FUZZ_COMMON) $$(call fuzz_sources,$$*))
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
-	@$(HOST_CC) $(FUZZ_CFLAGS) $< tests/fuzz/c/replay.c $(FUZZ_COMMON) $(call fuzz_sources,$*) -o $@
+	@$(HOST_CC) $(FUZZ_CFLAGS) $(filter %.o,$^) -o $@
 
 # gcov's notes and counts lie beside the program, by its name.
 $(BUILD)/fuzz/lines/%: tests/fuzz/c/fuzz_%.c tests/fuzz/c/fuzz_%.sources tests/fuzz/c/replay.c $(FUZZ_COMMON) $$(call fuzz_sources,$$*) $(FUZZ_HEADERS)

@@ -42,20 +42,24 @@ class Stub:
         with peer:
             while data := peer.recv(1 << 12):
                 unread += data
-                unread = unread.lstrip(b"+")
-                if unread.startswith(INTERRUPT):  # no packet
-                    unread = unread.removeprefix(INTERRUPT)
-                    self.sent.append("interrupt")
-                    peer.sendall(b"".join(map(framed, self._answers("interrupt"))))
-                while b"#" in unread and len(unread) >= unread.index(b"#") + 3:
-                    end = unread.index(b"#")
-                    packet, check = unread[unread.index(b"$") + 1 : end], unread[end + 1 : end + 3]
-                    unread = unread[end + 3 :]
-                    assert int(check, 16) == sum(packet) & 0xFF
-                    self.sent.append(packet.decode())
-                    peer.sendall(b"+" + b"".join(map(framed, self._answers(packet.decode()))))
-                    if self.sent[-1] == self._ends_at:
+                while asked := self._next(unread):
+                    packet, unread = asked
+                    self.sent.append(packet)
+                    peer.sendall(b"+" * (packet != "interrupt") + b"".join(map(framed, self._answers(packet))))
+                    if packet == self._ends_at:
                         return
+
+    def _next(self, unread: bytes) -> tuple[str, bytes] | None:
+        """The next packet, and what follows it; None if there is no whole one."""
+        unread = unread.lstrip(b"+")
+        if unread.startswith(INTERRUPT):  # no packet
+            return "interrupt", unread.removeprefix(INTERRUPT)
+        end = unread.find(b"#")
+        if end < 0 or len(unread) < end + 3:
+            return None
+        packet, check = unread[unread.index(b"$") + 1 : end], unread[end + 1 : end + 3]
+        assert int(check, 16) == sum(packet) & 0xFF
+        return packet.decode(), unread[end + 3 :]
 
     def close(self) -> None:
         """Wait for the end of what is sent."""

@@ -320,8 +320,10 @@ class _Watcher:
 
     def _at_switch(self) -> None:
         switch = self._switch
-        assert switch is not None and switch.stub is not None and self._qmp is not None
+        assert switch is not None and self._qmp is not None
         stub = switch.stub
+        if stub is None:  # in the same turn its trace began: let go by then
+            return
         try:
             if isinstance(switch, SwitchStop) and self._serial.is_traced:
                 switch.forgo()  # its trace says more than a look
