@@ -55,6 +55,15 @@ def test_a_sound_capture_of_a_kernel_that_ran_is_healthy_and_agrees() -> None:
     assert verdict.exit_status == 0
 
 
+def test_an_exception_of_a_kernel_that_reached_its_summary_is_compared_as_handled() -> None:
+    """A kernel that checks its rights provokes the same one often: the last of them is in the log as delivered, and no more."""
+    scene = healthy()
+    scene.boot.summary = (12, 0)
+    verdict = analyze(scene.capture(), LogReport(SEEN, ending=Ending.DELIVERED, records=148, fatal=SEEN, is_routine=True))
+    assert (verdict.status, verdict.agreement, verdict.walk) == (Status.HEALTHY, True, None)
+    assert verdict.observation is not None and (verdict.observation.ending, verdict.observation.is_routine) == (None, False)
+
+
 def test_damage_anywhere_forbids_a_clean_verdict() -> None:
     capture = healthy().capture()
     capture.damage.append(Diagnostic("damaged record", 12, 345))

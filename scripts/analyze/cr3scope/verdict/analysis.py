@@ -195,10 +195,10 @@ def _as_promised(boot: Boot, lines: LineSource) -> Boot:
 
 
 def _walk(context: Context, log: LogReport | None) -> FaultWalk | None:
-    """Of what the machine died of; where nothing was seen, of what is foreseen."""
+    """Of what the machine died of; where nothing was seen, of what is foreseen. None of a machine that ran."""
     seen, prediction = context.observation, context.prediction
     fault = prediction.first if prediction and seen is None else None
-    if log is not None and log.ending is not None:
+    if log is not None and log.ending is not None and (seen is None or seen.ending is not None):
         fault = log.fatal or log.first
     return walk_in_capture(context.boot, fault, context.attribution, context.platform)
 

@@ -37,7 +37,7 @@ def observe(boot: Boot, report: LogReport | None) -> Observation | None:
         if ran:
             counted = seen.counted or Count(seen.records, seen.records, 0)
             handled = message("{counted:handled}", counted=counted) if seen.records else None
-            return replace(seen, ending=None, first=None, detail=seen.detail or handled, events=())
+            return replace(seen, ending=None, first=None, detail=seen.detail or handled, events=(), is_routine=False)
     if boot.faults:
         return _from_record(boot.faults[0])
     if ran:
