@@ -26,6 +26,14 @@ class Memory:
         self._tables = {ROOT: {0: PDPT | 3}, PDPT: {0: PD | 3}, PD: {2: pd}, PT: {0: pt}}
         self._frames = {LOADED: loaded, OTHER: other}
 
+    def put(self, table: int, index: int, value: int) -> None:
+        """Make an entry of a table."""
+        self._tables[table][index] = value
+
+    def fill(self, frames: dict[int, bytes]) -> None:
+        """Give more frames their bytes."""
+        self._frames |= frames
+
     def table(self, phys: int) -> Entries:
         """Return the entries of a table."""
         page = np.zeros(512, dtype=np.uint64)
@@ -39,10 +47,14 @@ class Memory:
         return self._frames.get(base, b"").ljust(4096, b"\0")[phys - base :][:length].ljust(length, b"\0")
 
 
+def cpu_of(memory: Memory, rip: int, cr0: int = CR0_PE | CR0_PG) -> StoppedCpu:
+    """A CPU of long mode that stands there."""
+    return StoppedCpu(memory, {"CR0": cr0, "CR3": ROOT, "CR4": CR4_PAE, "EFER": EFER_LME | EFER_LMA, "RIP": rip, "RFL": 2}, 40, {"CS": 8})
+
+
 def entry_of(memory: Memory, rip: int, phys: int | None = LOADED, cr0: int = CR0_PE | CR0_PG) -> tuple[str, int] | None:
     """The rule and the address of the entry that it blames."""
-    cpu = StoppedCpu(memory, {"CR0": cr0, "CR3": ROOT, "CR4": CR4_PAE, "EFER": EFER_LME | EFER_LMA, "RIP": rip, "RFL": 2}, 40, {"CS": 8})
-    found = mapped_elsewhere(cpu, rip, [Piece(Path("kernel"), VIRT, CODE, phys)])
+    found = mapped_elsewhere(cpu_of(memory, rip, cr0), rip, [Piece(Path("kernel"), VIRT, CODE, phys)])
     assert found is None or found.entry is not None
     return None if found is None or found.entry is None else (found.rule, found.entry.phys)
 
@@ -71,6 +83,23 @@ def test_an_entry_that_leads_to_zeros_through_which_the_cpu_ran_is_named() -> No
 )
 def test_what_may_be_meant_is_not_blamed(memory: Memory, rip: int, phys: int | None) -> None:
     assert entry_of(memory, rip, phys) is None
+
+
+@pytest.mark.parametrize("second", [0x30_1000, 0x30_2000], ids=["a copy", "elsewhere"])
+def test_a_page_of_a_copy_that_was_overwritten_is_in_its_frame(second: int) -> None:
+    """A kernel that moved itself: the tables are right, whatever has become of one page."""
+    more = bytes(reversed(CODE[:4096]))
+    memory = Memory(PT | 3, 0x30_0000 | 3)
+    memory.put(PT, 1, second | 3)
+    memory.fill({LOADED: CODE[:4000].ljust(4096, b"\x01"), OTHER: more, 0x30_0000: b"\xcc" * 4096, 0x30_1000: more, 0x30_2000: more})
+    found = mapped_elsewhere(cpu_of(memory, VIRT + 5), VIRT + 5, [Piece(Path("kernel"), VIRT, CODE[:4000].ljust(4096, b"\x01") + more, LOADED)])
+    assert (found is None) == (second == 0x30_1000)
+
+
+@pytest.mark.parametrize("cpl", [0, 3, None])
+def test_a_program_may_lie_where_the_kernels_first_code_was(cpl: int | None) -> None:
+    cpu = cpu_of(Memory(PT | 7, OTHER | 7), VIRT + 5)
+    assert (mapped_elsewhere(cpu, VIRT + 5, [Piece(Path("kernel"), VIRT, CODE, LOADED)], cpl) is None) == (cpl == 3)
 
 
 def test_without_paging_nothing_leads_elsewhere() -> None:

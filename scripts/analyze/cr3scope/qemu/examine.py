@@ -193,7 +193,7 @@ def _look_around(
         return
     if rip is None:
         return
-    strayed = mapped_elsewhere(judged, rip, pieces)
+    strayed = mapped_elsewhere(judged, rip, pieces, seen.dump.cpl)
     changed = strayed or overwritten_code(judged, rip, pieces)
     is_blamed = strayed is not None and any(one.entry == strayed.entry for one in outcome.findings)  # more exactly
     if changed is not None and not is_blamed:

@@ -13,20 +13,24 @@ from cr3scope.message import Hex, message
 from cr3scope.paging.walk import walk
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.text import printable
-from cr3scope.x86.cpu_state import CR0_PG
+from cr3scope.x86.cpu_state import CR0_PG, USER
 from cr3scope.x86.entry import PAGE_BYTES
 
 _OTHERS = 0.5  # share of the bytes that differ where there is other memory: a copy may have been patched
 _LEAST = 64  # bytes of code: fewer may be alike by chance
+_LEAST_KINDS = 16  # of bytes: padding is alike everywhere
+_MOST_OTHERS = 16  # pages of a piece that are asked whether they lie in a copy
 
 
-def mapped_elsewhere(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece]) -> Finding | None:
+def mapped_elsewhere(snapshot: StoppedCpu, rip: int, pieces: Sequence[Piece], cpl: int | None = None) -> Finding | None:
     """Return the finding that an entry leads from the code to another frame than its file names, though the code lies in that.
 
     ``rip``: the linear address at which the CPU died: in the code, or where zeros ended that it had run into through the very entry
-    that maps the code. None where the file's code is not in the memory that the file names, or is where the CPU looks for it.
+    that maps the code. None where the file's code is not in the memory that the file names, or is where the CPU looks for it; nor
+    where other pages lie in a copy of it, of which this one was overwritten; nor of ring 3 (``cpl``, None if nobody tells): a program
+    may lie where the kernel's first code was.
     """
-    if not snapshot.cpu.cr0 & CR0_PG:
+    if not snapshot.cpu.cr0 & CR0_PG or cpl == USER:
         return None
     for piece in pieces:
         if piece.phys is None:
@@ -47,6 +51,8 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
     held = snapshot.physical(path.phys, len(code))
     if snapshot.physical(meant, len(code)) != code or sum(map(operator.ne, held, code)) < _OTHERS * len(code):
         return None
+    if _has_copy(snapshot, virt, piece, path.phys - meant):
+        return None
     leaf = path.leaf
     found = BY_ID["wrong-frame"].finding(
         message("{entry} leads {virt} to {phys}, and the code of {file} lies at {meant}", entry=leaf, virt=Hex(virt), phys=Hex(path.phys),
@@ -54,6 +60,24 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
         message("{count} bytes at {meant} are the file's, those at {phys} are others", count=len(code), meant=Hex(meant), phys=Hex(path.phys)),
     )  # fmt: skip
     return replace(found, entry=leaf)
+
+
+def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool:
+    """Whether the tables lead from another page of the piece to a copy of its code, as far from the file's frames: a kernel moves itself."""
+    assert piece.phys is not None
+    first, pages = piece.start - piece.start % PAGE_BYTES, (piece.start % PAGE_BYTES + len(piece.code) - 1) // PAGE_BYTES + 1
+    own = (virt - first) // PAGE_BYTES
+    asked = {own - 1, own + 1, *range(0, pages, -(-pages // _MOST_OTHERS))} - {own}
+    for page in sorted(asked & {*range(pages)}):
+        at = max(first + page * PAGE_BYTES, piece.start)
+        code = piece.code[at - piece.start :][: PAGE_BYTES - at % PAGE_BYTES]
+        phys = walk(snapshot, snapshot.cpu, at, snapshot.platform).phys
+        if phys != piece.phys + at - piece.start + moved or len(code) < _LEAST or len(set(code)) < _LEAST_KINDS:
+            continue
+        held = snapshot.physical(phys, len(code))
+        if len(held) == len(code) and sum(map(operator.ne, held, code)) < _OTHERS * len(code):
+            return True
+    return False
 
 
 def _ran_through(snapshot: StoppedCpu, found: Finding, rip: int) -> bool:
