@@ -176,6 +176,8 @@ TASKS = {
     "shared": ([(0, 0x1000), (1, 0x1000)], ["ap-shared-tss"]),
     "shared by others": ([(0, 0x1000), (1, 0x2000), (2, 0x2000), (3, 0x2000)], ["ap-shared-tss"]),
     "loaded again": ([(0, 0x1000), (0, 0x1000)], []),
+    "one for all, in turn": ([(0, 0x1000), (0, 0x2000), (1, 0x1000), (1, 0x3000), (2, 0x1000)], []),
+    "one that another has come back to": ([(0, 0x1000), (0, 0x2000), (0, 0x1000), (1, 0x1000)], ["ap-shared-tss"]),
 }
 
 

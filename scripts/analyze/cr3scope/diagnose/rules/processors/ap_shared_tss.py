@@ -23,7 +23,10 @@ from cr3scope.x86.word import MASK32
 def _check(context: Context) -> Iterator[Finding]:
     """The kernel's own word, before each CPU's LTR."""
     owners: dict[int, int] = {}
+    loaded: dict[int, int] = {}
     for task in context.boot.tasks:
+        owners.pop(loaded.get(task.cpu, -1), None)  # a CPU that loads another leaves the first one free
+        loaded[task.cpu] = task.phys
         owner = owners.setdefault(task.phys, task.cpu)
         if owner != task.cpu:
             yield RULE.finding(
