@@ -22,7 +22,7 @@ from cr3scope.diagnose.facts.file_code import Piece
 from cr3scope.diagnose.facts.long_mode_off import long_mode_off
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.refused_instruction import refused_instruction
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.qemu.paused_guest import MonitorMemory
 from cr3scope.qemu.qmp import QmpError
 from cr3scope.target.stopped_cpu import StoppedCpu
@@ -214,6 +214,16 @@ def test_an_overwritten_stretch_right_before_rip_counts() -> None:
 def test_another_file_altogether_is_said_to_be_none_of_it() -> None:
     found = compared(CODE, bytes(byte ^ 0xFF for byte in CODE), 500)
     assert found is not None and title_of(found) == f"what lies at RIP={RIP + 500:#x} is not kernel.elf at all"
+
+
+def test_a_file_of_another_build_is_not_said_to_be_overwritten() -> None:
+    """A line more, and all the code behind it lies a few bytes further."""
+    code = b"".join(struct.pack("<I", number * 2654435761 & 0xFFFFFFFF) for number in range(1, 500))
+    found = compared(code, code[:400] + bytes(10) + code[400:-10], 500)
+    assert found is not None and found.severity is Severity.WARNING
+    assert title_of(found).startswith(f"what lies at {RIP + 416:#x}, by RIP={RIP + 500:#x}, is what kernel.elf has at {RIP + 406:#x}: that is of another build")
+    strayed = compared(code, code[:400] + bytes(40) + code[440:480] + bytes(40) + code[520:], 500)
+    assert strayed is not None and strayed.severity is Severity.ERROR
 
 
 def test_code_in_no_file_and_code_that_is_not_mapped_are_not_compared() -> None:

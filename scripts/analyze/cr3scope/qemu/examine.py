@@ -21,7 +21,7 @@ from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.mapped_elsewhere import mapped_elsewhere
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
 from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
-from cr3scope.diagnose.finding import Finding
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rules.switch import ap_trampoline
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
@@ -196,7 +196,9 @@ def _look_around(
     strayed = mapped_elsewhere(judged, rip, pieces, seen.dump.cpl)
     changed = strayed or overwritten_code(judged, rip, pieces)
     is_blamed = strayed is not None and any(one.entry == strayed.entry for one in outcome.findings)  # more exactly
-    if changed is not None and not is_blamed:
+    if changed is not None and changed.severity is not Severity.ERROR:
+        outcome.findings = (*outcome.findings, changed)  # the file may be another: what the machine shows comes first
+    elif changed is not None and not is_blamed:
         outcome.put_first([changed])
         outcome.parked = None  # whatever stands there now, nobody meant it
 
