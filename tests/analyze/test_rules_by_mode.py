@@ -18,6 +18,7 @@ from cr3scope.x86.mode import BITS_32, LONG, PAGED, WITH_NX, Mode
 
 FETCH, READ, WRITE = AccessKind.FETCH, AccessKind.READ, AccessKind.WRITE
 EFER_NXE, CR4_PSE, CR4_SMEP = 0x800, 0x10, 1 << 20
+SECOND_LARGE = 4 << 20  # in the second of several large pages of 4 MiB, or the third of 2 MiB
 MOV_CR3 = bytes.fromhex("0f22d8")
 Change = Callable[[Machine], None]
 
@@ -76,18 +77,20 @@ def virtual_table(machine: Machine) -> None:
 
 
 def large_page(machine: Machine) -> None:
-    """The kernel's memory by one large page, low and high."""
-    for virt in (machine.high, 0):
-        machine.put(virt, 2, P | W | PS)
+    """The kernel's memory by one large page."""
+    machine.put(machine.high, 2, P | W | PS)
+
+
+def large_pages(machine: Machine) -> None:
+    """And what follows it."""
+    size = machine.form(2).page_bytes
+    for number in range(4):
+        machine.put(machine.high + number * size, 2, number * size | P | W | PS)
 
 
 def no_large_page(machine: Machine) -> None:
-    """Without PS the CPU takes the memory itself, full of what is no entry, for a table."""
-    for at in range(0, 0x1000, 4):
-        machine.store(at, 0x1000_0000 + 2 * at, 4)
-    tables = {machine.slot(0, 2) & -PAGE, machine.slot(machine.high, 2) & -PAGE}
-    assert 0 not in tables
-    machine.edit(machine.high, 2, clear_bits=PS)
+    """Without PS the CPU takes the memory itself, full of zeros, for a table."""
+    machine.edit(machine.high + SECOND_LARGE, 2, clear_bits=PS)
 
 
 def pse_off(machine: Machine) -> None:
@@ -117,7 +120,7 @@ DEATHS = [
     Death("access-fault", PAGED, WRITE, DATA, edited(DATA, 1, clear_bits=W)),
     Death("smep-smap-user-bit", PAGED, FETCH, CODE, smep, user_code),
     Death("virt-address-in-entry", PAGED, READ, DATA, virtual_table),
-    Death("page-size-missing", PAGED, READ, DATA, no_large_page, large_page),
+    Death("page-size-missing", PAGED, READ, SECOND_LARGE, no_large_page, large_pages),
     Death("large-pages-off", BITS_32, READ, DATA, pse_off, large_page),
     Death("bad-root", PAGED, READ, DATA, root_in_no_ram),
     Death("identity-missing-trampoline", PAGED, FETCH, LOADER + 0x13, lambda machine: machine.edit(LOADER, 1, clear_bits=P), loader, True),
