@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from analyze.boot_builder import healthy
 from analyze.mode_machine import (
-    CODE, DATA, GDT, HANDLER, IDT, LOADER, NX, PAGE, PS, SIZE, STACK, Machine, P, U, W,
+    CODE, DATA, GDT, HANDLER, IDT, LOADER, NX, PS, SIZE, STACK, Machine, P, U, W,
 )  # fmt: skip
+from analyze.test_rules_faults import FAULTS, Break, findings
+from boot.reference import ROOT as TREE
 
 from cr3scope.diagnose.audit import audit
-from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.dead import page_fault_cause
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.mode import BITS_32, LONG, PAGED, WITH_NX, Mode
@@ -19,6 +22,7 @@ from cr3scope.x86.mode import BITS_32, LONG, PAGED, WITH_NX, Mode
 FETCH, READ, WRITE = AccessKind.FETCH, AccessKind.READ, AccessKind.WRITE
 EFER_NXE, CR4_PSE, CR4_SMEP = 0x800, 0x10, 1 << 20
 SECOND_LARGE = 4 << 20  # in the second of several large pages of 4 MiB, or the third of 2 MiB
+LEVELS = {Mode.LEVELS_4: 4, Mode.LEVELS_5: 5}
 MOV_CR3 = bytes.fromhex("0f22d8")
 Change = Callable[[Machine], None]
 
@@ -204,6 +208,23 @@ def test_a_standing_cpu_is_told_the_rule_in_its_mode(row: Standing, mode: Mode) 
     assert row.rule in [one.rule for one in audit([machine.stopped()], None, True)]
 
 
-def test_the_rows_are_the_modes_that_the_rules_declare() -> None:
-    for row in [*DEATHS, *STANDING]:
-        assert row.modes <= BY_ID[row.rule].modes, row.rule
+@pytest.mark.parametrize("mode", LEVELS)
+@pytest.mark.parametrize(("rule", "damage"), FAULTS)
+def test_a_trace_is_told_the_rule_in_each_mode_that_a_loader_switches_to(rule: str, damage: Break, mode: Mode) -> None:
+    scene = healthy(LEVELS[mode])
+    assert findings(scene) == ()
+    damage(scene)
+    assert findings(scene)[0].rule == rule
+
+
+def executed() -> set[tuple[str, Mode]]:
+    """The pairs that the tests above execute."""
+    of_machines = {(row.rule, mode) for row in [*DEATHS, *STANDING] for mode in row.modes}
+    return of_machines | {(rule, mode) for rule, _ in FAULTS for mode in LEVELS}
+
+
+def test_the_page_of_faults_says_how_many_pairs_are_executed() -> None:
+    declared = {(rule.id, mode) for rule in RULES for mode in rule.modes}
+    assert executed() <= declared
+    words = f"{len(executed())} of the {len(declared)} marks are executed mode by mode"
+    assert words in (TREE / "docs/faults.md").read_text(), f"scripts/generate_faults.py: {words}"
