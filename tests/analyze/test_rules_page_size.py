@@ -11,6 +11,7 @@ from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.finding import Finding
 from cr3scope.paging.page_size import lacks_page_size
+from cr3scope.x86.entry import long_format
 from cr3scope.verdict.analysis import analyze
 
 
@@ -47,16 +48,16 @@ def large(count: int, ps: int = 0, step: int = 1 << 21, start: int = 0) -> Any:
 
 
 def test_entries_that_count_in_large_pages_lack_ps() -> None:
-    assert lacks_page_size(large(512), 2, 0) and lacks_page_size(large(512), 2, 511)
-    assert lacks_page_size(large(4, step=1 << 30), 3, 2)
+    assert lacks_page_size(large(512), long_format(2), 0) and lacks_page_size(large(512), long_format(2), 511)
+    assert lacks_page_size(large(4, step=1 << 30), long_format(3), 2)
     mixed = large(512, ps=0x80)
     mixed[100] &= np.uint64(~0x80 & (1 << 64) - 1)
-    assert lacks_page_size(mixed, 2, 100) and not lacks_page_size(mixed, 2, 99)
+    assert lacks_page_size(mixed, long_format(2), 100) and not lacks_page_size(mixed, long_format(2), 99)
 
 
 def test_pointers_to_tables_do_not() -> None:
-    assert not lacks_page_size(large(512, step=4096, start=0x100000), 2, 5)
-    assert not lacks_page_size(large(2), 2, 0)
-    assert not lacks_page_size(large(512, ps=0x80), 2, 7)
-    assert not lacks_page_size(large(512), 1, 7) and not lacks_page_size(large(512), 4, 7)
-    assert not lacks_page_size(large(8), 2, 9)
+    assert not lacks_page_size(large(512, step=4096, start=0x100000), long_format(2), 5)
+    assert not lacks_page_size(large(2), long_format(2), 0)
+    assert not lacks_page_size(large(512, ps=0x80), long_format(2), 7)
+    assert not lacks_page_size(large(512), long_format(1), 7) and not lacks_page_size(large(512), long_format(4), 7)
+    assert not lacks_page_size(large(8), long_format(2), 9)

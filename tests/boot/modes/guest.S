@@ -4,7 +4,7 @@
  * It begins in 32-bit code with flat segments 8 and 16, right behind the reset (guest.py). CASES has a count, whether it fills the background itself, and then records, each with the control registers of a mode, one
  * entry to change by XOR, and one access. For each record: the entry is changed, paging goes on, the access is made (from
  * 32-bit or 64-bit code, at CPL 0 or 3), paging goes off, the entry is as before, and the answer leaves by port E9h.
- * The tables must map this guest's first 4 MiB one to one, and only the page of `user32` to user mode.
+ * The tables must map this guest's first 4 MiB one to one, and to user mode only the page of `user32` and what sequences use.
  */
 
     .set CASES, 0x120000
@@ -29,7 +29,7 @@
     .set OUT_CR2, 56
     .set OUT_VALUE, 64
     .set OUT_PROBE, 68
-    .set OUT_RIP, 72                    /* where the CPU came from, and its stack there; of CPL 3 the stack of CPL 0 */
+    .set OUT_RIP, 72                    /* where the CPU came from, and its stack there */
     .set OUT_RSP, 76
     .set RECORD, 80
 
@@ -300,7 +300,10 @@ body32:
     movl (%esp), %eax
     movl %eax, OUT_RIP(%esi)
     leal 12(%esp), %eax
-    movl %eax, OUT_RSP(%esi)
+    testb $3, 4(%esp)
+    jz 1f
+    movl 12(%esp), %eax                 /* from CPL 3 its stack was pushed too */
+1:  movl %eax, OUT_RSP(%esi)
     movl %cr2, %eax
     movl %eax, OUT_CR2(%esi)
 back32:

@@ -28,6 +28,10 @@ STACK = 0x11_F800  # RSP at its beginning
 HOLE = 0x3000_0000  # no mode maps it
 _REGISTERS = ("ax", "bx", "cx", "dx", "si", "di", "bp")
 _CS, _SS, _DS, _CS64 = 0x08, 0x10, 0x23, 0x28  # of guest.S
+_USER_CS, _USER_CS64 = 0x1B, 0x33
+KERNEL, USER = 0, 3  # rings
+_PRIVILEGED = ("hlt", "clts", "invd", "wbinvd", "cli", "sti", "mov %cr0, %{word}ax", "mov %{word}ax, %cr3", "lgdt (%{word}sp)", "lidt (%{word}sp)",
+               "rdmsr", "wrmsr", "invlpg (%{word}sp)", "in $0x80, %al", "out %al, $0x80", "insb", "mov %dr7, %{word}bx")  # fmt: skip
 _SELECTORS = (0, 0x08, 0x10, 0x13, 0x1B, 0x20, 0x23, 0x28, 0x33, 0x48, 0x50, 0x88)
 _LEAST, _MOST = 2, 6  # pieces
 
@@ -35,12 +39,13 @@ _LEAST, _MOST = 2, 6  # pieces
 class _Pieces:
     """Writes one sequence in GNU's assembly; every push has its pop, and nothing reads what another sequence may have written."""
 
-    def __init__(self, space: Space, chance: random.Random) -> None:
+    def __init__(self, space: Space, chance: random.Random, ring: int) -> None:
         self._space, self._chance = space, chance
         self._word = "r" if space.wide else "e"
+        of_ring = (self._loads, self._jumps, self._refused) if ring == KERNEL else (self._privileged, self._privileged)
         self._other: tuple[Callable[[], str], ...] = (
-            self._count, self._count, self._read, self._read, self._write, self._pushes, self._calls, self._moves, self._loads, self._jumps,
-            self._wild, self._refused, self._both, self._stack_memory,
+            self._count, self._count, self._read, self._read, self._write, self._pushes, self._calls, self._moves, self._wild, self._both,
+            self._stack_memory, *of_ring,
         )
 
     def lines(self) -> Iterator[str]:
@@ -121,6 +126,9 @@ class _Pieces:
     def _refused(self) -> str:
         return self._chance.choice(("ud2", "xor %edx, %edx; xor %ebx, %ebx; div %ebx", f"mov ${self._chance.choice(_SELECTORS)}, %eax; ltr %ax", "nop", "nop"))
 
+    def _privileged(self) -> str:
+        return self._chance.choice((*_PRIVILEGED, "ud2", "nop", "nop")).replace("{word}", self._word)
+
 
 class GuestMemory:
     """What a sequence finds: tables, background, the code, and the guest's own GDT. UnknownMemory for all else."""
@@ -174,25 +182,27 @@ class Case:
             told = (BACK, 0, 0, self.end + 2 & mask, seen.last.rsp & mask)
         if tuple(came) == told:
             return ""
-        return f"{self.space}: {self.text}: foreseen {told}, came {came}; cr0 {self.record.cr0:#x} cr4 {self.record.cr4:#x} efer {self.record.efer:#x}"
+        return f"{self.space}, CPL {USER * self.record.user}: {self.text}: foreseen {told}, came {came}; cr0 {self.record.cr0:#x} cr4 {self.record.cr4:#x} efer {self.record.efer:#x}"
 
 
 def sequences(
-    folder: Path, image: Image, guest: Path, chosen: Sequence[Space], cpu: Cpu, platform: Platform, count: int, seed: int
-) -> tuple[list[Case], bytes]:
-    """Return ``count`` sequences of each mode that can be followed to their end, and the code of all; it lies at CODE."""
+    folder: Path, image: Image, guest: Path, chosen: Sequence[Space], cpu: Cpu, platform: Platform, count: int, seed: int,
+    rings: Sequence[int] = (KERNEL, USER),
+) -> tuple[list[Case], bytes]:  # fmt: skip
+    """Return ``count`` sequences of each mode that can be followed to their end, in turn in each ring, and the code of all; it lies at CODE."""
     made: list[Case] = []
     code = b""
     for space in chosen:
         chance = random.Random(f"{space.name} {seed}")
         slot = _WIDE_SLOT if space.wide else _SLOT
-        texts = ["; ".join(_Pieces(space, chance).lines()) for _ in range(count + count // 2 + 8)]
+        written = [rings[number % len(rings)] for number in range(count + count // 2 + 8)]
+        texts = ["; ".join(_Pieces(space, chance, ring).lines()) for ring in written]
         data, ends = _assembled(folder, texts, space.wide, CODE + len(code), slot)
         whole = GuestMemory(image, guest, code + data)
         kept = 0
         for number, text in enumerate(texts):
             at = CODE + len(code) + number * slot
-            record = Record(CR0 | chance.choice((0, WP)), space.root, space.cr4, space.efer, image.free - PAGE, 0, 2, at, wide=space.wide)
+            record = Record(CR0 | chance.choice((0, WP)), space.root, space.cr4, space.efer, image.free - PAGE, 0, 2, at, written[number] == USER, space.wide)
             try:
                 seen = predict_code(_standing(whole, space, record, cpu, platform))
             except UnknownMemory:
@@ -209,6 +219,8 @@ def sequences(
 
 def _standing(memory: GuestMemory, space: Space, record: Record, cpu: Cpu, platform: Platform) -> StoppedCpu:
     selectors = {"CS": _CS64 if space.wide else _CS, "SS": _SS, "DS": _DS, "ES": _DS}
+    if record.user:
+        selectors |= {"CS": _USER_CS64 if space.wide else _USER_CS, "SS": _DS}
     segments = {
         name: Descriptor(int.from_bytes(memory.physical(memory.gdt.base + (value & ~7), 8), "little")).segment(value)
         for name, value in selectors.items()

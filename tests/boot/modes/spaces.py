@@ -14,6 +14,7 @@ WP, SMEP, SMAP, PGE, PSE, PAE, LA57 = 1 << 16, 1 << 20, 1 << 21, 1 << 7, 1 << 4,
 LME, LMA, NXE = 1 << 8, 1 << 10, 1 << 11
 GUEST = 4 * MIB
 USER_PAGE = 0x10_2000  # of guest.S
+USER_STACK, USER_CODE, USER_END = 0x11_F000, 0x18_0000, 0x20_0000  # of sequences, whatever ring they run in
 SMALL, LARGE = BACKGROUND, 2 * BACKGROUND  # frames
 
 
@@ -61,7 +62,8 @@ class _Tree:
 
     def guest(self) -> None:
         for phys in range(0, GUEST, PAGE):
-            self.map(phys, phys | P | (U if phys == USER_PAGE else W))
+            is_of_sequences = phys == USER_STACK or USER_CODE <= phys < USER_END
+            self.map(phys, phys | P | (U if phys == USER_PAGE else W | U if is_of_sequences else W))
 
 
 def spaces(image: Image) -> Iterator[Space]:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cr3scope.paging.tables import Entries
-from cr3scope.x86.entry import ADDRESS_MASK, LARGE, PRESENT, level_bytes
+from cr3scope.x86.entry import ADDRESS_MASK, LARGE, PRESENT, EntryFormat
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _REACH = 3  # neighbours to each side
 _ALIKE = 2  # so many of them agree
-_LEVELS = (2, 3)  # PS exists there (SDM 3A, tables 5-16 and 5-18)
 
 
-def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
+def lacking_page_size(tables: Entries, form: EntryFormat) -> npt.NDArray[np.bool_]:
     """Return for each entry whether it was meant to map a large page and lacks PS; the last axis is one table's
     entries.
 
@@ -25,9 +24,9 @@ def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
     count in large pages, and no tables lie so far apart.
     """
     found = np.zeros(tables.shape, dtype=np.bool_)
-    if level not in _LEVELS:
+    if not form.takes_ps:
         return found
-    span = level_bytes(level)
+    span = form.page_bytes
     frames = (tables & np.uint64(ADDRESS_MASK & -span)).astype(np.int64)
     present = tables & np.uint64(PRESENT) != 0
     pointers = present & (tables & np.uint64(LARGE) == 0)
@@ -42,6 +41,6 @@ def lacking_page_size(tables: Entries, level: int) -> npt.NDArray[np.bool_]:
     return found
 
 
-def lacks_page_size(table: Entries, level: int, index: int) -> bool:
+def lacks_page_size(table: Entries, form: EntryFormat, index: int) -> bool:
     """Return whether one entry of a table was meant to map a large page and lacks PS."""
-    return bool(lacking_page_size(table, level)[index])
+    return bool(lacking_page_size(table, form)[index])

@@ -19,7 +19,7 @@ _HIGH_BITS = 0x7FF << 52  # 62:52: nothing, or a protection key
 
 def garbage(context: Context, stage: Stage, chosen: Mask) -> Mask:
     """Return which of the chosen present entries no loader writes."""
-    pointers = chosen & ~stage.leaves & ~lacking_page_size(stage.entries, stage.level)
+    pointers = chosen & ~stage.leaves & ~lacking_page_size(stage.entries, stage.form)
     wrong = _invalid(context, stage) | _no_table(context, stage, pointers)
     found: Mask = chosen & (wrong | _no_memory(context, stage, chosen & stage.leaves))
     return found

@@ -19,7 +19,8 @@ from cr3scope.x86.decode.instruction import written
 from cr3scope.x86.decode.known_registers import is_part_of
 from cr3scope.x86.decode.missing_state import missing_state
 from cr3scope.x86.decode.operands import quotient_fits, result
-from cr3scope.x86.exceptions import DIVIDE, UNDEFINED
+from cr3scope.x86.decode.privileged import May, may_execute
+from cr3scope.x86.exceptions import DIVIDE, PROTECTION, UNDEFINED
 from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
 
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
@@ -40,7 +41,11 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
     if refused is not None:
         course.stops(one, refused)
         return None
-    if name in _ENDS:
+    may = may_execute(one, course.now, cpu.cr4 if cpu is not None else None)
+    if may is May.NO:
+        course.stops(one, Refused(PROTECTION, 0, message("it is privileged, and the CPL is {cpl}", cpl=course.now.cpl)))
+        return None
+    if name in _ENDS or may is May.UNTOLD:
         return course.ends(one)
     if name.startswith(_COUNTED) or "jump" in groups and name not in ("jmp", "ljmp"):
         return _conditional(course, one)

@@ -8,7 +8,7 @@ from cr3scope.message import Message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.mode import ALL_MODES
+from cr3scope.x86.mode import PAGED
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
@@ -24,7 +24,7 @@ RULE = Rule(
     id="jump-to-null",
     title="jump to address 0",
     severity=Severity.ERROR,
-    modes=ALL_MODES,
+    modes=PAGED,
     reason=(
         "A kernel entry that was never filled in, or a null function pointer. Address 0 is "
         "often left out of the tables on purpose; where it is mapped, the CPU goes on through "

@@ -7,10 +7,10 @@ from cr3scope.diagnose.rule import Claim, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
-from cr3scope.paging.tables import table_entries
+from cr3scope.paging.tables import Entries, table_entries
 from cr3scope.paging.walk import Reason, walk
 from cr3scope.x86.access import AccessKind, EntryRef
-from cr3scope.x86.entry import ADDRESS_MASK, PAGE_FRAME, PRESENT, formats_of
+from cr3scope.x86.entry import ADDRESS_MASK, PRESENT, formats_of
 from cr3scope.x86.mode import PAGED
 
 _GARBAGE = 16  # entries: of a real table those that are not present are 0, but for a few that say where a page was put
@@ -18,8 +18,8 @@ _GARBAGE = 16  # entries: of a real table those that are not present are 0, but 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
     for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
-        table = None if entry.legacy else context.tables.table(entry.phys & PAGE_FRAME)
-        if table is not None and lacks_page_size(table, entry.level, entry.index):
+        table = _table_of(context, entry)
+        if table is not None and lacks_page_size(table, entry.form, entry.index):
             return Claim(_title(entry), stands_alone=True, entry=entry)
         if _lacks_it_here(context, strike, entry):
             proof = message("with PS it would map {virt} where the code runs", virt=Hex(strike.virt))
@@ -32,6 +32,15 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
     return None
 
 
+def _table_of(context: Context, entry: EntryRef) -> Entries | None:
+    return table_entries(context.tables, entry.form, entry.phys & -_size(entry))
+
+
+def _size(entry: EntryRef) -> int:
+    """Of the table that an entry is in, in bytes."""
+    return entry.form.entry_bytes * entry.form.entries
+
+
 def _twin(context: Context, strike: Strike, entry: EntryRef) -> EntryRef | None:
     """The large page beside it that maps what this entry points to, where that is no table: a kernel maps itself low and high.
 
@@ -40,13 +49,12 @@ def _twin(context: Context, strike: Strike, entry: EntryRef) -> EntryRef | None:
     if not entry.form.takes_ps or not entry.value & PRESENT or entry.is_leaf or strike.culprit == entry:
         return None
     place = entry.value & ADDRESS_MASK
-    size = entry.form.entry_bytes * entry.form.entries
-    table = table_entries(context.tables, entry.form, entry.phys & -size)
+    table = _table_of(context, entry)
     if table is None or place % entry.form.page_bytes or _garbage(context, entry) < _GARBAGE:
         return None
     for index, value in enumerate(map(int, table)):
         if value & PRESENT and entry.form.is_leaf(value) and entry.form.frame(value) == place:
-            return EntryRef.of(entry.form, entry.phys & -size, index, value)
+            return EntryRef.of(entry.form, entry.phys & -_size(entry), index, value)
     return None
 
 

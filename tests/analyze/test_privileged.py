@@ -1,0 +1,52 @@
+"""What code outside ring 0 may not execute (SDM 3A, 6.9): foreseen as #GP(0), before memory is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from cr3scope.model.follow.follow import Path, follow
+from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.registers import Registers
+
+CODE, STACK, IOPL_3, CR4_PAE, CR4_PVI = 0x1000, 0x8000, 3 << 12, 0x20, 2
+KERNEL, USER = 0x28, 0x33
+
+
+def way(code: str, cs: int, rflags: int = 2, cr4: int = CR4_PAE) -> Path:
+    """The way through an instruction and the nops behind it, to ud2."""
+    data = bytes.fromhex(code) + b"\x90\x90\x0f\x0b"
+
+    def read(virt: int, count: int) -> bytes | None:
+        return data[virt - CODE :][:count] or None
+
+    now = Registers(rip=CODE, rsp=STACK, cs=cs, tr=0, gdt_base=0, gdt_limit=0, idt_base=0, idt_limit=0, rflags=rflags)
+    return follow(read, {"rsp": STACK, "rax": 0x10, "rcx": 0x10, "rdx": 0x80}, now, 64, CpuState(0x1000, cr4=cr4))
+
+
+def refused(path: Path) -> tuple[int, int | None, int] | None:
+    """Vector, error code and where; None if the way ends untold."""
+    return None if path.stop is None else (path.stop.refused.vector, path.stop.refused.error_code, path.stop.registers.rip - CODE)
+
+
+PRIVILEGED = ["f4", "0f06", "0f08", "0f09", "0f20c0", "0f22d8", "0f23f8", "0f011424", "0f011c24", "0f32", "0f30", "0f013c24", "0f01f0"]
+AT_START = (13, 0, 0)
+
+
+@pytest.mark.parametrize("code", [*PRIVILEGED, "fa", "fb"])
+def test_in_ring_3_it_is_refused_before_it_touches_memory(code: str) -> None:
+    path = way(code, USER)
+    assert refused(path) == AT_START
+    assert [step.virt for step in path.steps if step.virt != CODE and step.virt >= STACK] == []
+
+
+@pytest.mark.parametrize("code", [*PRIVILEGED, "fa", "fb", "e480"])
+def test_in_ring_0_it_is_not(code: str) -> None:
+    assert refused(way(code, KERNEL)) in (None, (6, None, len(code) // 2 + 2))
+
+
+def test_iopl_lets_cli_through_and_the_bitmap_of_the_tss_is_not_guessed() -> None:
+    assert refused(way("fa", USER, IOPL_3)) == (6, None, 3)
+    assert refused(way("fa", USER, cr4=CR4_PAE | CR4_PVI)) is None
+    for code in ("e480", "e680", "6c", "f36c"):
+        assert refused(way(code, USER)) is None
+        assert refused(way(code, USER, IOPL_3)) != AT_START
