@@ -16,7 +16,7 @@ from cr3scope.text import printable
 from cr3scope.x86.cpu_state import CR0_PG, USER
 from cr3scope.x86.entry import PAGE_BYTES
 
-_OTHERS = 0.5  # share of the bytes that differ where there is other memory: a copy may have been patched
+_OTHERS = 0.5  # share that differs, of the bytes that are not zero in both, where there is other memory: a copy may have been patched
 _LEAST = 64  # bytes of code: fewer may be alike by chance
 _LEAST_KINDS = 16  # of bytes: padding is alike everywhere
 _MOST_OTHERS = 16  # pages of a piece that are asked whether they lie in a copy
@@ -49,7 +49,7 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
     if path.phys is None or path.phys == meant or not path.entries or len(code) < _LEAST or not any(code):
         return None
     held = snapshot.physical(path.phys, len(code))
-    if snapshot.physical(meant, len(code)) != code or sum(map(operator.ne, held, code)) < _OTHERS * len(code):
+    if snapshot.physical(meant, len(code)) != code or _is_copy(held, code):
         return None
     if _has_copy(snapshot, virt, piece, path.phys - meant):
         return None
@@ -60,6 +60,12 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
         message("{count} bytes at {meant} are the file's, those at {phys} are others", count=len(code), meant=Hex(meant), phys=Hex(path.phys)),
     )  # fmt: skip
     return replace(found, entry=leaf)
+
+
+def _is_copy(held: bytes, code: bytes) -> bool:
+    """Whether memory holds the code, perhaps patched: zeros, of which a page may be full, are alike everywhere."""
+    telling = sum(map(operator.or_, map(bool, held), map(bool, code)))
+    return bool(sum(map(operator.ne, held, code)) < _OTHERS * telling)
 
 
 def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool:
@@ -75,7 +81,7 @@ def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool
         if phys != piece.phys + at - piece.start + moved or len(code) < _LEAST or len(set(code)) < _LEAST_KINDS:
             continue
         held = snapshot.physical(phys, len(code))
-        if len(held) == len(code) and sum(map(operator.ne, held, code)) < _OTHERS * len(code):
+        if len(held) == len(code) and _is_copy(held, code):
             return True
     return False
 
