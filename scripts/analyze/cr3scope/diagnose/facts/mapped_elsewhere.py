@@ -81,7 +81,7 @@ def _is_copy(held: bytes, code: bytes) -> bool | None:
     telling = len(code) - max(Counter(code).values())
     if len(held) != len(code) or telling < _LEAST:
         return None
-    return sum(map(operator.ne, held, code)) < _OTHERS * telling
+    return bool(sum(map(operator.ne, held, code)) < _OTHERS * telling)
 
 
 def _ran_through(snapshot: StoppedCpu, found: Finding, rip: int) -> bool:
