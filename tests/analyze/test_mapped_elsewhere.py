@@ -96,6 +96,22 @@ def test_a_page_of_a_copy_that_was_overwritten_is_in_its_frame(second: int) -> N
     assert (found is None) == (second == 0x30_1000)
 
 
+def test_zeros_are_no_copy_of_a_page_that_is_nearly_empty() -> None:
+    """A kernel's last page, where the tables lead all of it to memory that nobody has written."""
+    memory = Memory(ZEROS | LARGE)
+    code = CODE[:4000].ljust(4096, b"\x01") + bytes(range(1, 101)) + bytes(3996)
+    memory.fill({LOADED: code[:4096], OTHER: code[4096:]})
+    found = mapped_elsewhere(cpu_of(memory, VIRT + 0x20_0000), VIRT + 0x20_0000, [Piece(Path("kernel"), VIRT, code, LOADED)])
+    assert found is not None and found.rule == "wrong-frame"
+
+
+def test_a_page_that_is_half_empty_is_told_by_its_code() -> None:
+    memory, code = Memory(ZEROS | LARGE), CODE[:1800].ljust(4096, b"\0")
+    memory.fill({LOADED: code})
+    found = mapped_elsewhere(cpu_of(memory, VIRT + 0x20_0000), VIRT + 0x20_0000, [Piece(Path("kernel"), VIRT, code, LOADED)])
+    assert found is not None and found.rule == "wrong-frame"
+
+
 @pytest.mark.parametrize("cpl", [0, 3, None])
 def test_a_program_may_lie_where_the_kernels_first_code_was(cpl: int | None) -> None:
     cpu = cpu_of(Memory(PT | 7, OTHER | 7), VIRT + 5)

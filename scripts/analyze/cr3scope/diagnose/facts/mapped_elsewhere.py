@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,9 +17,8 @@ from cr3scope.text import printable
 from cr3scope.x86.cpu_state import CR0_PG, USER
 from cr3scope.x86.entry import PAGE_BYTES
 
-_OTHERS = 0.5  # share that differs, of the bytes that are not zero in both, where there is other memory: a copy may have been patched
+_OTHERS = 0.5  # share of the bytes, beside what fills the page, that differ where there is other memory: a copy may have been patched
 _LEAST = 64  # bytes of code: fewer may be alike by chance
-_LEAST_KINDS = 16  # of bytes: padding is alike everywhere
 _MOST_OTHERS = 16  # pages of a piece that are asked whether they lie in a copy
 
 
@@ -48,8 +48,7 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
     path = walk(snapshot, snapshot.cpu, virt, snapshot.platform)
     if path.phys is None or path.phys == meant or not path.entries or len(code) < _LEAST or not any(code):
         return None
-    held = snapshot.physical(path.phys, len(code))
-    if snapshot.physical(meant, len(code)) != code or _is_copy(held, code):
+    if snapshot.physical(meant, len(code)) != code or _is_copy(snapshot.physical(path.phys, len(code)), code) is not False:
         return None
     if _has_copy(snapshot, virt, piece, path.phys - meant):
         return None
@@ -62,12 +61,6 @@ def _at(snapshot: StoppedCpu, virt: int, piece: Piece, phys: int) -> Finding | N
     return replace(found, entry=leaf)
 
 
-def _is_copy(held: bytes, code: bytes) -> bool:
-    """Whether memory holds the code, perhaps patched: zeros, of which a page may be full, are alike everywhere."""
-    telling = sum(map(operator.or_, map(bool, held), map(bool, code)))
-    return bool(sum(map(operator.ne, held, code)) < _OTHERS * telling)
-
-
 def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool:
     """Whether the tables lead from another page of the piece to a copy of its code, as far from the file's frames: a kernel moves itself."""
     assert piece.phys is not None
@@ -78,12 +71,17 @@ def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool
         at = max(first + page * PAGE_BYTES, piece.start)
         code = piece.code[at - piece.start :][: PAGE_BYTES - at % PAGE_BYTES]
         phys = walk(snapshot, snapshot.cpu, at, snapshot.platform).phys
-        if phys != piece.phys + at - piece.start + moved or len(code) < _LEAST or len(set(code)) < _LEAST_KINDS:
-            continue
-        held = snapshot.physical(phys, len(code))
-        if len(held) == len(code) and _is_copy(held, code):
+        if phys == piece.phys + at - piece.start + moved and _is_copy(snapshot.physical(phys, len(code)), code):
             return True
     return False
+
+
+def _is_copy(held: bytes, code: bytes) -> bool | None:
+    """Whether the bytes are the code, maybe patched; None if they cannot tell: what fills a page is alike everywhere."""
+    telling = len(code) - max(Counter(code).values())
+    if len(held) != len(code) or telling < _LEAST:
+        return None
+    return bool(sum(map(operator.ne, held, code)) < _OTHERS * telling)
 
 
 def _ran_through(snapshot: StoppedCpu, found: Finding, rip: int) -> bool:
