@@ -1,4 +1,4 @@
-"""One attempt to deliver an exception in long mode at CPL 0 (Intel SDM volume 3A, 7.14): gate, code segment, stack, pushes."""
+"""One attempt to deliver an exception in long mode (Intel SDM volume 3A, 7.14): gate, code segment, stack, pushes. The stack is that of CPL 0: none is switched to."""
 
 from __future__ import annotations
 
