@@ -1,11 +1,18 @@
-"""What code outside ring 0 may not execute (SDM 3A, 6.9): foreseen as #GP(0), before memory is touched."""
+"""What code outside ring 0 may not execute (SDM 3A, 6.9): foreseen as #GP(0), before memory is touched; and INT (7.12.1.1)."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from analyze.mode_machine import Machine
+
+from cr3scope.model.delivered import Raised
+from cr3scope.model.delivery import Delivery
 from cr3scope.model.follow.follow import Path, follow
 from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.mode import PAGED, Mode
+from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
 CODE, STACK, IOPL_3, CR4_PAE, CR4_PVI = 0x1000, 0x8000, 3 << 12, 0x20, 2
@@ -50,3 +57,15 @@ def test_iopl_lets_cli_through_and_the_bitmap_of_the_tss_is_not_guessed() -> Non
     for code in ("e480", "e680", "6c", "f36c"):
         assert refused(way(code, USER)) is None
         assert refused(way(code, USER, IOPL_3)) != AT_START
+
+
+@pytest.mark.parametrize("mode", sorted(PAGED, key=lambda one: one.value))
+@pytest.mark.parametrize(("kind", "software", "is_refused"), [(0x8E, True, True), (0xEE, True, False), (0x8E, False, False)])
+def test_int_at_cpl_3_needs_a_gate_of_dpl_3_in_every_mode(mode: Mode, kind: int, software: bool, is_refused: bool) -> None:
+    machine = Machine(mode)
+    machine.gate(20, kind=kind, ist=0)
+    now = machine.stopped()
+    user = replace(now.delivery_registers, cs=USER)
+    came = Delivery(now, now.cpu, now, Platform.HARDWARE).deliver(20, user, software=software)
+    refusal = (13, 20 << 3 | 2)
+    assert ((came.vector, came.error_code) == refusal if isinstance(came, Raised) else False) == is_refused

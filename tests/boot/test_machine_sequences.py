@@ -3,7 +3,8 @@
 The guest is that of tests/boot/modes/, which takes them all in one boot: by which exception each ends, with what error code,
 CR2, RIP and RSP, or that it came to its end, and with which RSP. Reads, writes and both, pushes, calls, string instructions, loads
 of segments, far jumps and returns, what is refused whatever the tables say; WP on and off. In ring 3: what only the kernel
-may touch, and what only the kernel may execute.
+may touch, and what only the kernel may execute; INT
+through gates of either ring.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from boot.modes.guest import Cpu, ask
 from boot.modes.memory import Image
 from boot.modes.sequences import KERNEL, USER, Case, sequences
 from boot.modes.spaces import spaces
+from boot.platform_here import qemu_here
 from boot.reference import make, takes_all
 
 from cr3scope.x86.platform import Platform
@@ -41,7 +43,7 @@ def test_tcg_does_what_is_foreseen_of_sequences_in_every_mode(rings: Sequence[in
     image = Image()
     chosen = list(spaces(image))
     cpu = Cpu(40, True, True, True, True, True)  # of -cpu max
-    made, code = sequences(tmp_path, image, make("modes/guest.elf"), chosen, cpu, Platform.TCG, count(), SEED, rings)
+    made, code = sequences(tmp_path, image, make("modes/guest.elf"), chosen, cpu, qemu_here(), count(), SEED, rings)
     assert [sum(case.space == space.name for case in made) for space in chosen] == [count()] * len(chosen)
     assert differing(tmp_path, image, made, code, ("-accel", "tcg", *MACHINE, "-cpu", "max")) == []
     assert {13, 14, None} <= {case.seen.fault.vector if case.seen.fault else None for case in made}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 from boot.guest import watch
+from boot.platform_here import qemu_here
 from boot.reference import make
 
 from cr3scope.model.delivered import Entered, Raised
@@ -64,14 +64,6 @@ def foreseen(gate: str, event: str, platform: Platform) -> tuple[int, int]:
         return DELIVERED, 0
     assert isinstance(came, Raised)
     return came.vector, came.error_code
-
-
-def qemu_here() -> Platform:
-    """Return the platform of the QEMU that the tests boot."""
-    told = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True)
-    version = re.search(r"version (\d+)\.(\d+)", told.stdout)
-    assert version, told.stdout
-    return Platform((int(version[1]), int(version[2])))
 
 
 def test_what_comes_instead_of_an_undeliverable_event_is_foreseen_for_this_qemu(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@
 
     .set CASES, 0x120000
     .set BACK, 0x80                     /* the vector by which an access that went through comes back */
+    .set KERNEL_GATES, 0x40             /* vectors that no instruction of ring 3 may use */
+    .set KERNEL_GATES_END, 0x60
     .set MARK, 0x5a5a5a5a               /* what a write leaves */
     .set NOTHING, 0xffffffff
 
@@ -171,14 +173,19 @@ make_gates:
     jb 1b
     ret
 
-/* EDI: the gate, EAX: the handler, EDX: its selector in the upper half. DPL 3, interrupt gate. */
+/* EDI: the gate, EAX: the handler, EDX: its selector in the upper half, ECX: the vector. Interrupt gate; DPL 3, of KERNEL_GATES 0. */
 gate:
     movzwl %ax, %ebx
     orl %edx, %ebx
     movl %ebx, (%edi)
     andl $0xffff0000, %eax
     orl $0xee00, %eax
-    movl %eax, 4(%edi)
+    cmpl $KERNEL_GATES, %ecx
+    jb 1f
+    cmpl $KERNEL_GATES_END, %ecx
+    jae 1f
+    andl $0xffff9fff, %eax
+1:  movl %eax, 4(%edi)
     ret
 
 /* ESI: the record. */

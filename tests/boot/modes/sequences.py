@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ from boot.modes.spaces import CR0, LME, WP, Space
 from elftools.elf.elffile import ELFFile
 
 from cr3scope.model.code_prediction import CodePrediction, predict_code
+from cr3scope.model.delivered import Entered, Raised, Unknown
+from cr3scope.model.delivery import Delivery
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.cpu_state import EFER_LMA
-from cr3scope.x86.descriptors import Descriptor
+from cr3scope.x86.descriptors import GATE_BYTES, SHORT_GATE_BYTES, Descriptor
 from cr3scope.x86.platform import Platform
 
 _SLOT, _WIDE_SLOT = 192, 256  # bytes of one sequence, in 64-bit code
@@ -29,6 +31,10 @@ HOLE = 0x3000_0000  # no mode maps it
 _REGISTERS = ("ax", "bx", "cx", "dx", "si", "di", "bp")
 _CS, _SS, _DS, _CS64 = 0x08, 0x10, 0x23, 0x28  # of guest.S
 _USER_CS, _USER_CS64 = 0x1B, 0x33
+_TASK32, _TASK64 = 0x38, 0x40
+_KERNEL_GATES, _OWN_GATES = range(0x40, 0x60), range(0x20, 0x80)  # those of DPL 0, and those of no exception
+_GATES, _STUB = BACK + 1, 16
+_INT = 0xCD
 KERNEL, USER = 0, 3  # rings
 _PRIVILEGED = ("hlt", "clts", "invd", "wbinvd", "cli", "sti", "mov %cr0, %{word}ax", "mov %{word}ax, %cr3", "lgdt (%{word}sp)", "lidt (%{word}sp)",
                "rdmsr", "wrmsr", "invlpg (%{word}sp)", "in $0x80, %al", "out %al, $0x80", "insb", "mov %dr7, %{word}bx")  # fmt: skip
@@ -45,7 +51,7 @@ class _Pieces:
         of_ring = (self._loads, self._jumps, self._refused) if ring == KERNEL else (self._privileged, self._privileged)
         self._other: tuple[Callable[[], str], ...] = (
             self._count, self._count, self._read, self._read, self._write, self._pushes, self._calls, self._moves, self._wild, self._both,
-            self._stack_memory, *of_ring,
+            self._stack_memory, self._interrupts, *of_ring,
         )
 
     def lines(self) -> Iterator[str]:
@@ -126,6 +132,9 @@ class _Pieces:
     def _refused(self) -> str:
         return self._chance.choice(("ud2", "xor %edx, %edx; xor %ebx, %ebx; div %ebx", f"mov ${self._chance.choice(_SELECTORS)}, %eax; ltr %ax", "nop", "nop"))
 
+    def _interrupts(self) -> str:
+        return f"int ${self._chance.choice(_OWN_GATES):#x}"
+
     def _privileged(self) -> str:
         return self._chance.choice((*_PRIVILEGED, "ud2", "nop", "nop")).replace("{word}", self._word)
 
@@ -135,11 +144,21 @@ class GuestMemory:
 
     def __init__(self, image: Image, guest: Path, code: bytes) -> None:
         self._image, self._code, self._own = image, code, {}
+        self._made: dict[int, bytes] = {}  # by the guest, before the first sequence
         with guest.open("rb") as file:
             elf = ELFFile(file)
             self._own = {one["p_paddr"]: one.data() for one in elf.iter_segments() if one["p_type"] == "PT_LOAD"}
             symbols = {one.name: one["st_value"] for one in elf.get_section_by_name(".symtab").iter_symbols()}
         self.gdt = Table(symbols["gdt"], symbols["gdt_end"] - symbols["gdt"] - 1)
+        self.tasks = {_TASK32: symbols["task32"], _TASK64: symbols["task64"]}
+        self.gates = {
+            size: Table(symbols[name], size * _GATES - 1) for size, name in ((SHORT_GATE_BYTES, "idt32"), (GATE_BYTES, "idt64"))
+        }  # fmt: skip
+        for size, name, selector in ((SHORT_GATE_BYTES, "stubs32", _CS), (GATE_BYTES, "stubs64", _CS64)):
+            gates = (_gate(vector, symbols[name] + _STUB * vector, selector).to_bytes(size, "little") for vector in range(_GATES))
+            self._made[self.gates[size].base] = b"".join(gates)
+        for selector, base in self.tasks.items():
+            self._made[self.gdt.base + selector] = _task(base).to_bytes(8, "little")
 
     def table(self, phys: int) -> npt.NDArray[np.uint64] | None:
         """Return the entries of a table page of the image."""
@@ -155,21 +174,33 @@ class GuestMemory:
             page = self._image.table(phys & -PAGE)
             assert page is not None
             return page.tobytes()[phys % PAGE :][:length]
-        for first, data in self._own.items():
+        for first, data in (*self._made.items(), *self._own.items()):
             if first <= phys < first + len(data):
                 return data[phys - first :][:length]
         raise UnknownMemory
 
 
+def _gate(vector: int, handler: int, selector: int) -> int:
+    kind = 0x8E if vector in _KERNEL_GATES else 0xEE
+    return handler & 0xFFFF | selector << 16 | kind << 40 | handler >> 16 << 48
+
+
+def _task(base: int) -> int:
+    """A busy TSS below 16 MiB."""
+    return 103 | base << 16 | 0x8B << 40
+
+
 @dataclass(frozen=True)
 class Case:
-    """A sequence as it was written, its record, and what was foreseen. ``end``: where it goes back if nothing stops it."""
+    """A sequence as it was written, its record, and what was foreseen. ``end``: where it goes back if nothing stops it;
+    ``interrupt``: the vector of the INT that ends it before, and what comes of that."""
 
     space: str
     text: str
     record: Record
     seen: CodePrediction
     end: int
+    interrupt: tuple[int, Entered | Raised] | None = None
 
     def differs(self, answer: Answer) -> str:
         """Return what of the answer was foreseen otherwise; "" if nothing was."""
@@ -178,6 +209,11 @@ class Case:
         came: Sequence[int | None] = (answer.vector, answer.error, answer.cr2, answer.rip, answer.rsp)
         if fault is not None and seen.refused is not None:
             told = (fault.vector, fault.error_code or 0, fault.cr2 or 0, (fault.rip or 0) & mask, seen.refused.registers.rsp & mask)
+        elif self.interrupt is not None:
+            vector, came_of_it = self.interrupt
+            told = (vector, 0, 0, seen.last.rip + 2 & mask, seen.last.rsp & mask)
+            if isinstance(came_of_it, Raised):
+                told = (came_of_it.vector, came_of_it.error_code, came_of_it.cr2 or 0, seen.last.rip & mask, seen.last.rsp & mask)
         else:
             told = (BACK, 0, 0, self.end + 2 & mask, seen.last.rsp & mask)
         if tuple(came) == told:
@@ -203,18 +239,33 @@ def sequences(
         for number, text in enumerate(texts):
             at = CODE + len(code) + number * slot
             record = Record(CR0 | chance.choice((0, WP)), space.root, space.cr4, space.efer, image.free - PAGE, 0, 2, at, written[number] == USER, space.wide)
+            now = _standing(whole, space, record, cpu, platform)
             try:
-                seen = predict_code(_standing(whole, space, record, cpu, platform))
+                seen = predict_code(now)
+                interrupt = _interrupt(now, whole, seen) if seen.fault is None and seen.last.rip != ends[number] else None
             except UnknownMemory:
                 continue
-            if seen.fault is None and seen.last.rip != ends[number]:
+            if seen.fault is None and seen.last.rip != ends[number] and interrupt is None:
                 continue
-            made.append(Case(space.name, text, record, seen, ends[number]))
+            made.append(Case(space.name, text, record, seen, ends[number], interrupt))
             kept += 1
             if kept == count:
                 break
         code += data
     return made, code
+
+
+def _interrupt(now: StoppedCpu, memory: GuestMemory, seen: CodePrediction) -> tuple[int, Entered | Raised] | None:
+    """The vector of the INT at which a way ends, and what comes of it; None where it ends at something else."""
+    code = now.bytes_at(seen.last.rip, 2)
+    if code[:1] != bytes([_INT]):
+        return None
+    idt = memory.gates[now.mode.gate_bytes]
+    task = _TASK64 if now.in_long_mode else _TASK32
+    held = {**seen.last.segments, "tr": Descriptor(_task(memory.tasks[task])).segment(task)}
+    registers = replace(seen.last, idt_base=idt.base, idt_limit=idt.limit, tr=task, segments=held)
+    found = Delivery(now, now.cpu, now, now.platform).deliver(code[1], registers, software=True)
+    return None if isinstance(found, Unknown) else (code[1], found)
 
 
 def _standing(memory: GuestMemory, space: Space, record: Record, cpu: Cpu, platform: Platform) -> StoppedCpu:

@@ -1,4 +1,4 @@
-"""One attempt to deliver an exception in long mode at CPL 0 (Intel SDM volume 3A, 7.14): gate, code segment, stack, pushes."""
+"""One attempt to deliver an exception in long mode (Intel SDM volume 3A, 7.14): gate, code segment, stack, pushes. The stack is that of CPL 0: none is switched to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def deliver(
     delivery: DeliveryAccess, vector: int, registers: Registers, software: bool, external: int
 ) -> Entered | Raised | Unknown:
     """Try to enter the handler of ``vector``, and return how that ends. ``external``: EXT, as an error code has it."""
-    gate = _gate(delivery, vector, registers, external)
+    gate = _gate(delivery, vector, registers, software, external)
     if not isinstance(gate, Gate):
         return gate
     refused = _check_segment(delivery, gate.selector, registers, external)
@@ -39,7 +39,9 @@ def deliver(
     return _push(delivery, 6 if has_error_code else 5, gate, top)
 
 
-def _gate(delivery: DeliveryAccess, vector: int, registers: Registers, external: int) -> Gate | Raised | Unknown:
+def _gate(
+    delivery: DeliveryAccess, vector: int, registers: Registers, software: bool, external: int
+) -> Gate | Raised | Unknown:
     index = vector << (4 if delivery.platform.has(Quirk.GATE_TIMES_16) else 3) | exceptions.IN_IDT | external
     if GATE_BYTES * vector + GATE_BYTES - 1 > registers.idt_limit:
         limit = Hex(registers.idt_limit)
@@ -53,6 +55,9 @@ def _gate(delivery: DeliveryAccess, vector: int, registers: Registers, external:
     gate = Gate.decode(data)
     if not gate.is_usable_type:
         words = message("gate {gate}, which is no interrupt or trap gate,", gate=vector)
+        return Raised(exceptions.PROTECTION, index, None, words)
+    if software and gate.dpl < registers.cpl:
+        words = message("gate {gate}, of DPL {dpl}, by an instruction at CPL {cpl}", gate=vector, dpl=gate.dpl, cpl=registers.cpl)
         return Raised(exceptions.PROTECTION, index, None, words)
     if not gate.present:
         words = message("gate {gate}, not present,", gate=vector)

@@ -1,0 +1,16 @@
+"""The QEMU of this machine, as the model knows it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from cr3scope.x86.platform import Platform
+
+
+def qemu_here() -> Platform:
+    """Return the platform of the QEMU that the tests boot."""
+    told = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True)
+    version = re.search(r"version (\d+)\.(\d+)", told.stdout)
+    assert version, told.stdout
+    return Platform((int(version[1]), int(version[2])))
