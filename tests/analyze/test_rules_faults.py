@@ -14,7 +14,6 @@ from boot_builder import Scene, healthy
 
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rules.stack import guard_missing
 from cr3scope.input.capture.records import (
     CheckRecord,
     Dump,
@@ -24,6 +23,7 @@ from cr3scope.input.capture.records import (
     RegionRecord,
     SetRecord,
 )
+from cr3scope.model import facts
 from cr3scope.paging.walk import PageFault, Translation, access
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.access import AccessKind
@@ -231,7 +231,7 @@ def test_a_guard_of_any_size_is_judged_at_once(first: int, monkeypatch: pytest.M
         assert walks < 10_000, "a trace can claim any number of pages"
         return access(*what, **how)
 
-    monkeypatch.setattr(guard_missing, "access", counted)
+    monkeypatch.setattr(facts, "access", counted)
     assert [finding.rule for finding in findings(scene)] == []
 
 

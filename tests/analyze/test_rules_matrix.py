@@ -16,7 +16,7 @@ from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import MapRecord, MemoryDescriptor, PlanStep, RegionRecord
 from cr3scope.model import matrix
 from cr3scope.model.intent import Intent
-from cr3scope.model.matrix import VARIANTS, Refusal, Variant, judge
+from cr3scope.model.matrix import VARIANTS, Refusal, Variant, judge, probes
 from cr3scope.paging.walk import Reason
 from cr3scope.verdict.analysis import analyze
 from cr3scope.x86.access import AccessKind
@@ -35,7 +35,7 @@ def nothing(_scene: Scene) -> None:
 def refusals(scene: Scene, *variants: Variant) -> list[Refusal]:
     boot = scene.capture().boots[0]
     tables, cpu = DumpTables(boot.dumps["new"]), cpu_state(boot.cpus["handoff"])
-    return list(judge(tables, cpu, boot.plan, Intent(boot), variants or VARIANTS))
+    return list(judge(tables, cpu, tuple(probes(tables, cpu, boot.plan, Intent(boot))), variants or VARIANTS))
 
 
 def other_cpus(scene: Scene) -> list[Finding]:

@@ -15,7 +15,7 @@ from cr3scope.message import Message
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
-from cr3scope.verdict.status import TABLE, status_of
+from cr3scope.verdict.status import TABLE, holds, status_of
 from cr3scope.verdict.types import Status
 from cr3scope.x86.ending import Ending
 
@@ -73,7 +73,7 @@ def test_no_line_of_the_table_is_idle() -> None:
         for ending in (None, Ending.HANG, Ending.STORM)
         for findings in ((), (error(),))
     ]
-    decided = {next((n for n, (holds, _) in enumerate(TABLE) if holds(one)), None) for one in cases}
+    decided = {next((n for n, (line, _) in enumerate(TABLE) if holds(line, one)), None) for one in cases}
     assert decided == {None, *range(len(TABLE))}
 
 

@@ -10,7 +10,7 @@ from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.as_mapped import moved
 from cr3scope.diagnose.facts.attribution import Attribution
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule, SwitchState, able
 from cr3scope.diagnose.rules.asked import double_map_wx, wrong_frame
 from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
@@ -22,6 +22,7 @@ from cr3scope.images.symbols import NoSymbols
 from cr3scope.input.capture.records import Boot, CpuRecord, MemoryContents, TableRecord
 from cr3scope.model import scan
 from cr3scope.model.delivery import Delivery
+from cr3scope.model.facts import Facts
 from cr3scope.model.inferred import HANDOFF
 from cr3scope.model.intent import Intent
 from cr3scope.model.known import Known
@@ -58,6 +59,7 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
     context = Context(
         boot=boot, intent=intent, attribution=Attribution(boot, intent, NoSymbols()), platform=now.platform,
         switch=SwitchState(cpu, registers, tables), prediction=Prediction(True), current=now.cpu, is_over=False,
+        all_facts=Facts(tables, cpu, intent, now.platform, MOST_NAMED),
     )  # fmt: skip
     # What the tables put into another's memory shares that, whatever frames the boot info tells of.
     in_place = replace(boot, maps=moved(under, boot.maps))

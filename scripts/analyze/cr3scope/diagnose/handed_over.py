@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.facts.as_mapped import as_mapped
-from cr3scope.diagnose.finding import Finding
-from cr3scope.diagnose.rule import Rule, SwitchState, able
+from cr3scope.diagnose.finding import MOST_NAMED, Finding
+from cr3scope.diagnose.rule import Rule, able
 from cr3scope.diagnose.rules.asked import wrong_frame
 from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, paddr_misload, wrong_entry
 from cr3scope.diagnose.stopped import context
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.model.facts import Facts
 from cr3scope.model.known import Known
-from cr3scope.target.overlay import Overlay
 from cr3scope.target.stopped_cpu import StoppedCpu
 
 # A kernel may change its memory and its tables as soon as it runs.
@@ -30,8 +30,7 @@ def findings(dead: StoppedCpu, report: LogReport, known: Known) -> tuple[Finding
 
 def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Finding]:
     seen = context(now, now.cpu, now.delivery_registers, (), is_dead=True, known=known)
-    # What compares tables keeps them by identity.
-    seen = replace(seen, switch=SwitchState(now.cpu, now.delivery_registers, Overlay(now, now.phys_bits)))
+    seen = replace(seen, all_facts=Facts(now, now.cpu, seen.intent, now.platform, MOST_NAMED))
     for rule in able(rules, seen):
         yield from rule.check(seen)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy 
     from cr3scope.diagnose.linted_file import LintedFile
     from cr3scope.diagnose.observation import Observation
     from cr3scope.input.capture.records import Boot
+    from cr3scope.model.facts import Facts
     from cr3scope.model.intent import Intent
     from cr3scope.model.prediction import Prediction
     from cr3scope.model.strike import Strike
@@ -61,7 +62,8 @@ class Context:
     ``boot`` holds nothing but what is. ``current``: what is in force before the switch, where that is known.
     ``is_over``: the machine has gone on behind the switch; False of one that stands before it. ``gate_of`` returns address
     and bytes of a gate of the IDT of a CPU that stands, None if it cannot be read; without one nobody stands.
-    ``witness``: what else could have told how it went.
+    ``witness``: what else could have told how it went. ``all_facts``: the facts of the new tables, of whoever asks rules that
+    look at all of them.
     """
 
     boot: Boot
@@ -79,6 +81,7 @@ class Context:
     is_over: bool = True
     gate_of: Callable[[int], tuple[int, int] | None] | None = None
     witness: Witness = Witness.NOBODY
+    all_facts: Facts | None = None
 
     @property
     def there(self) -> frozenset[Need]:
@@ -110,6 +113,12 @@ class Context:
     def tables(self) -> Tables:
         """Return the new tables; for rules that need them."""
         return self._at_switch.tables
+
+    @property
+    def facts(self) -> Facts:
+        """Return what the tables come to as a whole; for rules that need the switch."""
+        assert self.all_facts is not None, "a door that asks rules about whole tables makes no facts for them"
+        return self.all_facts
 
     @property
     def _at_switch(self) -> SwitchState:

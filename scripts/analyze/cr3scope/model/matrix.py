@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -44,8 +45,8 @@ class Variant:
     state: Callable[[CpuState], CpuState]
 
 
-def _max_phys_bits(bits: int) -> Variant:
-    return Variant(f"a CPU with MAXPHYADDR {bits}", lambda cpu: replace(cpu, max_phys_bits=bits))
+def _with_phys_bits(bits: int, cpu: CpuState) -> CpuState:
+    return replace(cpu, max_phys_bits=bits)
 
 
 NXE_CLEAR = Variant(
@@ -57,7 +58,10 @@ SMEP_SMAP = Variant(
 )
 AMD = Variant("an AMD CPU", lambda cpu: replace(cpu, is_amd=True))
 NO_GIGAPAGES = Variant("a CPU without 1 GiB pages", lambda cpu: replace(cpu, has_1g_pages=False))
-FEWER_PHYS_BITS = tuple(_max_phys_bits(bits) for bits in (36, 39, 40, 46))
+FEWER_PHYS_BITS = tuple(
+    Variant(f"a CPU with MAXPHYADDR {bits}", partial(_with_phys_bits, bits)) for bits in (36, 39, 40, 46)
+)
+ANYWHERE = (WRITE_PROTECT, *FEWER_PHYS_BITS, NO_GIGAPAGES)  # whichever CPUs this machine has
 LA57_ON = Variant("a CPU with CR4.LA57=1", lambda cpu: replace(cpu, cr4=cpu.cr4 | CR4_LA57))
 LA57_OFF = Variant("a CPU with CR4.LA57=0", lambda cpu: replace(cpu, cr4=cpu.cr4 & ~CR4_LA57))
 
@@ -78,17 +82,12 @@ class Refusal:
 
 
 def judge(
-    tables: Tables,
-    cpu: CpuState,
-    plan: Iterable[PlanStep],
-    intent: Intent,
-    variants: Sequence[Variant] = VARIANTS,
+    tables: Tables, cpu: CpuState, probes: Sequence[Probe], variants: Sequence[Variant] = VARIANTS
 ) -> Iterator[Refusal]:
-    """Yield what other CPUs refuse, variant by variant, in the order of the plan, then of the ranges.
+    """Yield what other CPUs refuse of some accesses, variant by variant, in their order.
 
-    All are judged by what the manuals say. Of accesses that every CPU treats alike, only the first is told.
+    All are judged by what the manuals say.
     """
-    probes = tuple(_Probes(tables, cpu, intent).of(plan))
     for variant in variants:
         state = variant.state(cpu)
         if state == cpu:
@@ -118,13 +117,21 @@ def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Probe:
+class Probe:
     """An access that the boot's own CPU grants."""
 
     virt: int
     kind: AccessKind
     step: PlanStep | None = None
     named: Named | None = None
+
+
+def probes(tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], intent: Intent) -> Iterator[Probe]:
+    """Yield the accesses of a boot that its own CPU grants: of the plan, then of the ranges that were asked for.
+
+    Of accesses that every CPU treats alike, only the first is told.
+    """
+    return _Probes(tables, cpu, intent).of(plan)
 
 
 class _Probes:
@@ -138,7 +145,7 @@ class _Probes:
         self._steps = iter(range(limits.PROBE_STEPS))
         self._is_over = False
 
-    def of(self, plan: Iterable[PlanStep]) -> Iterator[_Probe]:
+    def of(self, plan: Iterable[PlanStep]) -> Iterator[Probe]:
         for step in plan:
             if not interrupt.is_hardware(step):
                 meant = self._intent.frame_of(step.virt)
@@ -146,7 +153,7 @@ class _Probes:
                 last = step.virt + max(step.width, 1) - 1
                 for virt, path in self._runs(step.virt, last, phys):
                     if self._is_new(virt, step.kind, path):
-                        yield _Probe(virt, step.kind, step)
+                        yield Probe(virt, step.kind, step)
         for named in [*self._intent.maps, *self._intent.segments]:
             if self._is_over:
                 return
@@ -158,7 +165,7 @@ class _Probes:
                     continue  # a later call mapped this page otherwise
                 for kind in kinds:
                     if self._is_new(virt, kind, path):
-                        yield _Probe(virt, kind, named=named)
+                        yield Probe(virt, kind, named=named)
 
     def _is_new(self, virt: int, kind: AccessKind, path: tuple[int, ...]) -> bool:
         """Whether no such path was met before, and the boot's own CPU grants the access."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
-from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.logged import beside, findings_of_log
 from cr3scope.diagnose.merge import merged
 from cr3scope.diagnose.observation import Observation
@@ -25,9 +25,9 @@ from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_report import SOURCES_OF_TCG, LogReport
 from cr3scope.message import message
+from cr3scope.model.facts import Facts
 from cr3scope.model.intent import Intent
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
-from cr3scope.model.rehearsed import rehearsed
 from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
@@ -137,6 +137,8 @@ def _case_of_boot(
     intent = Intent(boot)
     platform = standing or _platform(log, qemu)
     predicted = predict_plan(boot, intent, platform)
+    # All rules are asked: what they want to know of the tables is worked out before the first of them.
+    facts = Facts(predicted.tables, predicted.cpu, intent, platform, MOST_NAMED).worked_out() if predicted else None
     observation = observe(boot, log)
     prediction = predicted.prediction if predicted else None
     agreement = agree(prediction, observation, boot, any_version=qemu is None)
@@ -160,6 +162,7 @@ def _case_of_boot(
         agreement=agreement,
         is_over=standing is None,
         witness=witness,
+        all_facts=facts,
     )
     findings = _with_logged(_findings(context, predicted), observation, log)
     if is_other:
@@ -209,8 +212,7 @@ def _rehearsal(context: Context) -> Rehearsal | None:
     if last is None or context.switch is None:
         return None
     ends = {"end": RehearsalEnd.WHOLE, "refused": RehearsalEnd.REFUSED}
-    steps = tuple(rehearsed(context.boot, context.tables, context.cpu, context.platform))
-    return Rehearsal(ends.get(last.state, RehearsalEnd.BROKEN), last.why, steps, last.refused)
+    return Rehearsal(ends.get(last.state, RehearsalEnd.BROKEN), last.why, context.facts.rehearsal, last.refused)
 
 
 def _picture(context: Context, lines: LineSource) -> Picture | None:

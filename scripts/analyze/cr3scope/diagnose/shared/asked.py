@@ -9,17 +9,12 @@ from typing import TypeVar
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import Context, Rule
 from cr3scope.message import Message, Origin, Span, message
-from cr3scope.model.asked.compare import Comparison, Piece, compare
+from cr3scope.model.asked.compare import Piece
 from cr3scope.model.intent import Named
 from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 
 _Item = TypeVar("_Item")
-
-
-def compared(context: Context) -> Comparison | None:
-    """Return the comparison of this boot; None where there is nothing to compare."""
-    return compare(context.tables, context.cpu, context.intent, context.platform)
 
 
 def first_few(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, tuple[Message, ...]]]:

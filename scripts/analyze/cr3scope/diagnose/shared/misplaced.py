@@ -8,7 +8,6 @@ import numpy as np
 
 from cr3scope.diagnose.rule import Context
 from cr3scope.input.capture.records import TableRecord
-from cr3scope.paging.reach import stages
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, PAGE_BYTES, PRESENT, is_leaf
 
@@ -23,7 +22,7 @@ def misplaced(context: Context) -> Iterator[tuple[EntryRef, int, TableRecord]]:
     known = np.array(sorted(records), dtype=np.uint64)
     written = {record.entry for record in context.boot.sets if record.new & PRESENT}
     sound = {context.cpu.root}
-    for stage in stages(context.tables, context.cpu):
+    for stage in context.facts.stages:
         own = np.isin(stage.phys, np.array(sorted(sound), dtype=np.uint64))
         pointers = stage.present & ~stage.leaves & own[:, np.newaxis]
         target = stage.entries & np.uint64(ADDRESS_MASK)

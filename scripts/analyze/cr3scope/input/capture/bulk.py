@@ -30,7 +30,7 @@ _SHAPES = {
     "set": (("entry", _ANY_NUMBER), ("level", _LEVEL), ("index", _ANY_NUMBER), ("old", _ANY_NUMBER), ("new", _ANY_NUMBER),
             ("caller", _ANY_NUMBER)),
 }  # fmt: skip
-_OPTIONAL = {"region": ("phys", _ANY_NUMBER)}
+_OPTIONAL = {"region": f"(?:[ ]phys=({_ANY_NUMBER}))?"}
 
 _SENTINEL = (SENTINEL + MAJOR_VERSION).decode()
 
@@ -63,14 +63,6 @@ def run_at(data: bytes, offset: int, line: int) -> Run | None:
 def take(run: Run, boot: Boot) -> None:
     """Put the records of a run into the boot; Malformed if the fields of one make no sense: then none is taken."""
     _TAKERS[run.kind](run, boot)
-
-
-def _record(kind: str) -> re.Pattern[bytes]:
-    fields = "".join(f"[ ]{key}=({pattern})" for key, pattern in _SHAPES[kind])
-    if kind in _OPTIONAL:
-        key, pattern = _OPTIONAL[kind]
-        fields += f"(?:[ ]{key}=({pattern}))?"
-    return re.compile(rf"{_SENTINEL}[ ]({_ANY_NUMBER})[ ]{kind}{fields}[ ]\#([0-9a-f]{{8}})\r?\n(?!\n)".encode())
 
 
 def _maps(run: Run, boot: Boot) -> None:
@@ -119,5 +111,11 @@ def _index(value: bytes) -> int:
 
 
 _HEAD = re.compile(rf"{_SENTINEL} ({_ANY_NUMBER}) ({'|'.join(_SHAPES)}) ".encode())
-_RECORDS = {kind: _record(kind) for kind in _SHAPES}
+_FIELDS = {kind: "".join(f"[ ]{key}=({pattern})" for key, pattern in shape) for kind, shape in _SHAPES.items()}
+_RECORDS = {
+    kind: re.compile(
+        rf"{_SENTINEL}[ ]({_ANY_NUMBER})[ ]{kind}{fields}{_OPTIONAL.get(kind, '')}[ ]\#([0-9a-f]{{8}})\r?\n(?!\n)".encode()
+    )
+    for kind, fields in _FIELDS.items()
+}
 _TAKERS: dict[str, Callable[[Run, Boot], None]] = {"map": _maps, "region": _regions, "table": _tables, "set": _sets}

@@ -8,7 +8,6 @@ slot are no mappings that anybody asks for page by page: they are left out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,17 +175,16 @@ class Comparison:
 def compare(
     tables: Tables | None, cpu: CpuState | None, intent: Intent, platform: Platform
 ) -> Comparison | None:
-    """Return the comparison of one boot, worked out once; None where there is nothing to compare.
+    """Return the comparison of one boot; None where there is nothing to compare.
 
     That is so without a dump, and with a CR3 or a depth that is not that of the tables: then every page
     differs, and the rules of that fault say so.
     """
     if tables is None or cpu is None or not _is_the_root(intent, cpu):
         return None
-    return _compare(tables, cpu, intent, platform)  # type: ignore[arg-type]  # hashed by identity
+    return _compare(tables, cpu, intent, platform)
 
 
-@lru_cache(maxsize=1)
 def _compare(
     tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
 ) -> Comparison | None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
-from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, origin, range_finding, span
+from cr3scope.diagnose.shared.asked import origin, range_finding, span
 from cr3scope.message import Fact, Message, Span, message
-from cr3scope.model.asked.aliases import Alias, conflicting_types
+from cr3scope.model.asked.aliases import Alias
 from cr3scope.model.asked.compare import Piece
 from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
-    identity = comparison.of_role("identity")
-    rest = ~identity
-    for alias in islice(conflicting_types(comparison, rest, rest), MOST_NAMED):
+    for alias in asked.conflicting:
         yield _finding(context, alias, Severity.WARNING)
-    for alias in islice(conflicting_types(comparison, rest, identity), 1):
-        yield _finding(context, alias, Severity.NOTE)
+    if asked.conflicting_with_identity is not None:
+        yield _finding(context, asked.conflicting_with_identity, Severity.NOTE)
 
 
 def _finding(context: Context, alias: Alias, severity: Severity) -> Finding:

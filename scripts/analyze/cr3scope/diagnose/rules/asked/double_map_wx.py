@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
-from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
+from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import call_source, compared, origin, range_finding, span
+from cr3scope.diagnose.shared.asked import call_source, origin, range_finding, span
 from cr3scope.message import Fact, Hex, Message, Span, message
-from cr3scope.model.asked.aliases import Alias, common
-from cr3scope.model.asked.compare import Comparison, Piece
+from cr3scope.model.asked.aliases import Alias
+from cr3scope.model.asked.compare import Piece
 from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
-    writable, executable = comparison.granting("w", but="x"), comparison.granting("x", but="w")
-    for alias in islice(common(comparison, writable, executable), MOST_NAMED):
+    for alias in asked.writable_and_executable:
         yield _finding(context, alias)
-    yield from _on_purpose(context, comparison)
+    if asked.both_as_asked is not None:
+        yield _on_purpose(context, asked.both_as_asked)
 
 
 def _finding(context: Context, alias: Alias) -> Finding:
@@ -45,19 +44,14 @@ def _mapping(context: Context, which: str, piece: Piece) -> Message:
     return message(f"{{{which}}}: {{{which}_range}}, {{{which}_rights}}", **facts)
 
 
-def _on_purpose(context: Context, comparison: Comparison) -> Iterator[Finding]:
+def _on_purpose(context: Context, piece: Piece) -> Finding:
     """One note for what was asked to be both in one place: that is a decision, not a slip."""
-    for piece in comparison.pieces(comparison.granting("wx")):
-        named = piece.named
-        if named is not None and {"w", "x"} <= set(named.rights or ""):
-            finding = RULE.finding(
-                message("{both:name} is writable and executable, as it was asked for", both=origin(context, piece)),
-                _mapping(context, "both", piece),
-                severity=Severity.NOTE,
-            )
-            where, source = (piece.virt, piece.last), call_source(context, piece)
-            yield replace(finding, range=where, source=source)
-            return
+    finding = RULE.finding(
+        message("{both:name} is writable and executable, as it was asked for", both=origin(context, piece)),
+        _mapping(context, "both", piece),
+        severity=Severity.NOTE,
+    )
+    return replace(finding, range=(piece.virt, piece.last), source=call_source(context, piece))
 
 
 RULE = Rule(

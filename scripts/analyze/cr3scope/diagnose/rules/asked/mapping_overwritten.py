@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, origin_of_call
+from cr3scope.diagnose.shared.asked import origin_of_call
 from cr3scope.message import Fact, Hex, Message, Span, message
 from cr3scope.model.asked.calls import Overwrite
 from cr3scope.model.intent import CODE_ROLES, WRITTEN_ROLES, Named
@@ -17,11 +17,11 @@ _IDENTITY = "identity"
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
     maps, records = context.intent.maps, context.boot.maps
-    for overwrite in comparison.overwrites:
+    for overwrite in asked.overwrites:
         earlier, later = maps[overwrite.earlier], maps[overwrite.later]
         lost = _lost(context, overwrite, earlier, later)
         is_alike = set(earlier.rights or "") == set(later.rights or "") and (

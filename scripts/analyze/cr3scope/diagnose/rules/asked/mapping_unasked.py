@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, first_few, range_finding, span
+from cr3scope.diagnose.shared.asked import first_few, range_finding, span
 from cr3scope.message import Hex, message
 from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
-    pieces = list(comparison.unasked())
-    pieces.sort(key=lambda piece: not _is_dangerous(piece.rights))
+    pieces = sorted(asked.unasked, key=lambda piece: not _is_dangerous(piece.rights))
     for piece, others in first_few(pieces, "{more} more ranges are mapped unasked"):
         yield range_finding(
             RULE,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, first_few, map_call, range_finding, span
+from cr3scope.diagnose.shared.asked import first_few, map_call, range_finding, span
 from cr3scope.message import Message, message
 from cr3scope.model.asked.compare import Piece
 from cr3scope.x86.mode import PAGED
@@ -16,10 +16,10 @@ _VERB = {"w": "written", "x": "executed", "u": "used by user code"}
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
-    found = sorted(comparison.stronger(), key=lambda pair: not _is_grave(*pair))
+    found = sorted(asked.stronger, key=lambda pair: not _is_grave(*pair))
     for (piece, letters), others in first_few(found, "{more} more ranges grant more than was asked"):
         title = message(
             "{name} at {range} may be {unasked:and}",

@@ -8,7 +8,6 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.asked import (
     call_source,
-    compared,
     first_few,
     leaf_of,
     map_call,
@@ -21,10 +20,10 @@ from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
-    for piece, others in first_few(list(comparison.elsewhere()), "{more} more ranges lead elsewhere"):
+    for piece, others in first_few(asked.elsewhere, "{more} more ranges lead elsewhere"):
         title = message(
             "{name} at {range} leads to {phys}, the wrong frame",
             name=piece.label,

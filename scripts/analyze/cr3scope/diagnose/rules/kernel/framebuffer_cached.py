@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, map_call, range_finding, span
+from cr3scope.diagnose.shared.asked import map_call, range_finding, span
 from cr3scope.message import message
 from cr3scope.x86.mode import PAGED
 
@@ -14,10 +14,10 @@ _CACHED = ("wb", "wt", "wp")
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None or "wc" not in comparison.types:
+    asked = context.facts.asked
+    if asked is None or "wc" not in asked.types:
         return  # without a write-combining PAT field the MTRRs' uncached is all there is to have
-    for piece in comparison.pieces(comparison.of_role("framebuffer")):
+    for piece in asked.framebuffers:
         if piece.memory_type not in _CACHED:
             continue
         yield range_finding(

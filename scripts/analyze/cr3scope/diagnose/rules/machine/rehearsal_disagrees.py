@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.message import Fact, message
-from cr3scope.model.rehearsed import RehearsedStep, rehearsed, unfinished
+from cr3scope.model.rehearsed import RehearsedStep
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86.access import AccessKind, Fault
 from cr3scope.x86.mode import LONG
@@ -16,14 +16,14 @@ _WENT_THROUGH = "it went through"
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    for tried in rehearsed(context.boot, context.tables, context.cpu, context.platform):
+    for tried in context.facts.rehearsal:
         if tried.agrees is False:
             yield RULE.finding(
                 message("the CPU itself and the model disagree on step {step}, {access}", step=tried.step.step, access=tried.step.name),
                 message("CPU, in the rehearsal: {cpu}; model: {model}", cpu=tried.fault or _WENT_THROUGH, model=_by_model(tried)),
                 severity=Severity.ERROR if tried.fault is not None and tried.foreseen is None else Severity.WARNING,
             )
-    if unfinished(context.boot):
+    if context.facts.is_rehearsal_unfinished:
         done = [record.step for record in context.boot.rehearsal]
         yield RULE.finding(
             message("the rehearsal began, and nobody tells that it ended"),

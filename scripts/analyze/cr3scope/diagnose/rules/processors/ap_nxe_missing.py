@@ -36,9 +36,8 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _uses_nx(context: Context) -> bool:
-    from cr3scope.paging.reach import stages  # numpy: a log alone needs none of it
 
-    return any((stage.present & stage.has(NO_EXECUTE)).any() for stage in stages(context.tables, context.cpu))
+    return any((stage.present & stage.has(NO_EXECUTE)).any() for stage in context.facts.stages)
 
 
 RULE = Rule(

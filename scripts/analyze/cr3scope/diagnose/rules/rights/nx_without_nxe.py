@@ -37,12 +37,11 @@ def _check(context: Context) -> Iterator[Finding]:
     if context.cpu.has_nx:
         return
     from cr3scope.diagnose.shared.meant import Meant, unless_struck  # numpy: a log alone needs none of it
-    from cr3scope.paging.reach import stages
 
     found = []
     count = 0
     meant = Meant(context.intent)
-    for stage in stages(context.tables, context.cpu):
+    for stage in context.facts.stages:
         chosen = stage.present & stage.has(NO_EXECUTE)
         count += int(chosen.sum())
         found.append((stage, chosen, meant.is_below(stage, chosen)))

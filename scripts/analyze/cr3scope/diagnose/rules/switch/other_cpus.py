@@ -27,11 +27,11 @@ _SEVERITY = {
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    variants = [v for v in _SEVERITY if v is not matrix.NXE_CLEAR or _has_aps(context)]
-    plan = sorted(context.boot.plan, key=lambda step: step.step)
+    facts = context.facts
+    without_nxe = facts.refused_without_nxe if _has_aps(context) else ()
     by_entry: dict[EntryRef, list[Refusal]] = {}
     told: set[matrix.Variant] = set()
-    for refusal in matrix.judge(context.tables, context.cpu, plan, context.intent, variants):
+    for refusal in (*facts.refused_elsewhere, *without_nxe):
         if refusal.variant in told or not refusal.fault.guilty:
             continue
         if matrix.cannot_be_here(refusal, context.intent):

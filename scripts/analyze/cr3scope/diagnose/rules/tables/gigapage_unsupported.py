@@ -10,7 +10,6 @@ from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import unless_struck
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import LARGE, reserved_mask
 from cr3scope.x86.mode import LONG
@@ -38,7 +37,7 @@ def _check(context: Context) -> Iterator[Finding]:
         return
     if not context.platform.has(Quirk.GIGAPAGES_ALWAYS):
         return
-    for stage in stages(context.tables, cpu):
+    for stage in context.facts.stages:
         if stage.level != _PDPT or not stage.leaves.any():
             continue
         entry, virt = next(stage.places(stage.leaves))

@@ -10,7 +10,6 @@ from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import Reason
 from cr3scope.x86.entry import GLOBAL, reserved_mask
 from cr3scope.x86.mode import LONG
@@ -36,7 +35,7 @@ def _check(context: Context) -> Iterator[Finding]:
     faults = context.cpu.is_amd and not context.platform.has(Quirk.GLOBAL_NONLEAF_IGNORED)
     meant = Meant(context.intent)
     found = []
-    for stage in stages(context.tables, context.cpu):
+    for stage in context.facts.stages:
         if stage.level < _LOWEST_LEVEL:
             break
         chosen = stage.present & stage.has(GLOBAL)

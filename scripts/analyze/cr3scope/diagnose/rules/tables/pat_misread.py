@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
-from cr3scope.diagnose.shared.asked import compared, first_few, leaf_of, range_finding, span
+from cr3scope.diagnose.shared.asked import first_few, leaf_of, range_finding, span
 from cr3scope.message import Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import PAT_4K, PAT_LARGE
@@ -14,11 +14,11 @@ from cr3scope.x86.mode import PAGED
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    comparison = compared(context)
-    if comparison is None:
+    asked = context.facts.asked
+    if asked is None:
         return
     rest = "{more} more ranges have another type than asked"
-    for piece, others in first_few(list(comparison.other_type()), rest):
+    for piece, others in first_few(asked.other_type, rest):
         entry = leaf_of(context, piece.virt)
         if entry is None:
             continue

@@ -13,7 +13,6 @@ from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.garbage import garbage
 from cr3scope.diagnose.shared.meant import Meant, unless_struck
 from cr3scope.message import message
-from cr3scope.paging.reach import stages
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.mode import PAGED
 from cr3scope.x86.names import covered
@@ -24,7 +23,7 @@ def _check(context: Context) -> Iterator[Finding]:
     levels = {record.phys: record.level for record in context.boot.tables}
     first: tuple[EntryRef, int] | None = None
     count = 0
-    for stage in stages(context.tables, context.cpu):
+    for stage in context.facts.stages:
         own = [levels.get(phys) == stage.level for phys in integers(stage.phys)]
         unasked = stage.present & np.array(own, dtype=np.bool_)[:, np.newaxis]
         unasked &= ~meant.is_below(stage, unasked)
