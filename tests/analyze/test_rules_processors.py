@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cr3scope.diagnose.facts.ap_start import ApStart
 from cr3scope.diagnose.rules.processors import ap_gdt_pointer
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture, TaskRecord
+from cr3scope.model.ap_start import ApStart
 from cr3scope.model.code_prediction import predict_code
 from cr3scope.model.start_up import CODE, DATA, started_cpu
 from cr3scope.render.json import as_dict

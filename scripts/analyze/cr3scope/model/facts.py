@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from cr3scope.model import matrix
+from cr3scope.model.ap_start import ApStart, ap_start
 from cr3scope.model.asked.compare import compare
 from cr3scope.model.asked.told import Asked, told
 from cr3scope.model.granted import granted_by
@@ -35,7 +36,7 @@ class Facts:
         if mode in PAGED:
             _ = self.asked, self.stages, self.open_guards
         if mode in LONG:
-            _ = self.refused_elsewhere, self.rehearsal, self.is_rehearsal_unfinished
+            _ = self.refused_elsewhere, self.rehearsal, self.is_rehearsal_unfinished, self.ap_start
         return self
 
     @cached_property
@@ -87,3 +88,8 @@ class Facts:
     def is_rehearsal_unfinished(self) -> bool:
         """Return whether a rehearsal began of which nothing tells that it ended."""
         return unfinished(self._intent.boot)
+
+    @cached_property
+    def ap_start(self) -> ApStart | None:
+        """Return the way of the other CPUs; None where the trace does not tell it."""
+        return ap_start(self._intent.boot, self._cpu)

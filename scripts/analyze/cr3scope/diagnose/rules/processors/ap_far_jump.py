@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import ApStart, ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.model.ap_start import ApStart
 from cr3scope.model.follow.segment_load import outside
 from cr3scope.model.role import Role
 from cr3scope.x86.cpu_mode import CpuMode
@@ -16,7 +16,7 @@ from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     if start is None:
         return
     own, wrong = start.seen.own, _entered_in_long_mode(start)

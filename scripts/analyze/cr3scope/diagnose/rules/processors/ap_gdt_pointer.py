@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from cr3scope.diagnose.facts.ap_start import ApStart, ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, Message, message
+from cr3scope.model.ap_start import ApStart
 from cr3scope.model.follow.segment_load import outside, place
 from cr3scope.model.start_up import block_of
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
@@ -24,7 +24,7 @@ _LAST_OFFSET = 0xFFFF  # in a segment of real mode
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start, block = ap_start(context), block_of(context.boot)
+    start, block = context.facts.ap_start, block_of(context.boot)
     if start is None or block is None or start.paged is not None or start.last.mode is not CpuMode.PROTECTED:
         return
     startup, code, data = block

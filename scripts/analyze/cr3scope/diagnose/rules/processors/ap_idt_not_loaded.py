@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, Message, message
@@ -12,7 +11,7 @@ from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     if start is None or start.seen.refused is not None or start.seen.bits != 64 or "idt" in start.seen.loads:
         return
     yield RULE.finding(

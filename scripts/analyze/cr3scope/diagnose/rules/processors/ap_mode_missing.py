@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
@@ -16,7 +15,7 @@ _OURS = (PagingMode.LEVELS_4, PagingMode.LEVELS_5)
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     if start is None:
         return
     state, own = start.paged or start.seen.state, start.seen.own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
@@ -14,7 +13,7 @@ from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     paged = start.paged if start is not None else None
     if start is None or paged is None or not start.first.has_nx or paged.has_nx:
         return
@@ -36,7 +35,6 @@ def _check(context: Context) -> Iterator[Finding]:
 
 
 def _uses_nx(context: Context) -> bool:
-
     return any((stage.present & stage.has(NO_EXECUTE)).any() for stage in context.facts.stages)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import is_sent_to_code
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
+from cr3scope.model.ap_start import is_sent_to_code
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mode import LONG
 

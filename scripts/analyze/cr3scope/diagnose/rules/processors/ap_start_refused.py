@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
@@ -26,7 +25,7 @@ _NARROW = (ap_gdt_pointer, ap_far_jump, ap_mode_missing, ap_cr3_truncated, ap_nx
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     if start is None or start.seen.refused is None or start.seen.fault is None:
         return
     own, veto = start.seen.own, start.seen.veto

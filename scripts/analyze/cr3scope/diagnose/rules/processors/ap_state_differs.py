@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
@@ -16,7 +15,7 @@ _CR4 = {CR4_LA57: "LA57", CR4_SMEP: "SMEP", CR4_SMAP: "SMAP", CR4_PKE: "PKE", CR
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start = ap_start(context)
+    start = context.facts.ap_start
     paged = start.paged if start is not None else None
     if start is None or paged is None:
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, message
@@ -16,7 +15,7 @@ from cr3scope.x86.names import covered
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    start, startup = ap_start(context), context.boot.startup
+    start, startup = context.facts.ap_start, context.boot.startup
     if start is None or startup is None or start.paged is None:
         return
     refused, veto = start.seen.refused, start.seen.veto

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cr3scope.diagnose.facts.ap_start import ap_start
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Context, Rule
 from cr3scope.diagnose.shared.numbered import numbered
@@ -44,7 +43,7 @@ def _check(context: Context) -> Iterator[Finding]:
 
 def _has_aps(context: Context) -> bool:
     """The trace tells of stacks with more than one number: each CPU has its own. Where it holds their code, that tells whether they set NXE."""
-    return ap_start(context) is None and len(numbered_stacks(context.intent)) > 1
+    return context.facts.ap_start is None and len(numbered_stacks(context.intent)) > 1
 
 
 def _finding(context: Context, entry: EntryRef, refusals: list[Refusal]) -> Finding:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from cr3scope.dataclass import dataclass
-from cr3scope.diagnose.rule import Context
 from cr3scope.input.capture.records import Boot
 from cr3scope.model.code_prediction import CodePrediction, predict_code
 from cr3scope.model.start_up import block_of, started_cpu
@@ -49,36 +46,19 @@ class ApStart:
         return self.seen.last if self.seen.refused is None else self.seen.refused.registers
 
 
-def ap_start(context: Context) -> ApStart | None:
-    """Return the way of the other CPUs; None where the trace does not tell it, or they run something else than was meant."""
-    block = block_of(context.boot)
-    if block is None or context.switch is None or not can_decode() or not is_sent_to_code(context.boot):
+def ap_start(boot: Boot, first: CpuState) -> ApStart | None:
+    """Return the way of the other CPUs; None where the trace does not tell it, or they run something else than was meant.
+
+    ``first``: the boot CPU behind its switch. By the manual, whatever emulator it ran under: what one of them lets pass is
+    wrong all the same.
+    """
+    block = block_of(boot)
+    if block is None or not can_decode() or not is_sent_to_code(boot) or block[0].differs is not None:
         return None
-    if block[0].differs is not None:
-        return None
-    return _followed(_Same(context.boot), context.cpu)
+    now = started_cpu(boot, first, Platform.HARDWARE)
+    return None if now is None else ApStart(now, predict_code(now), first)
 
 
 def is_sent_to_code(boot: Boot) -> bool:
     """Return whether the start-up interrupt's vector names the page of the code."""
     return boot.startup is not None and boot.startup.vector * PAGE_BYTES == boot.startup.code
-
-
-class _Same:
-    """A boot as a key: the very one."""
-
-    def __init__(self, boot: Boot) -> None:
-        self.boot = boot
-
-    def __hash__(self) -> int:
-        return id(self.boot)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.boot is self.boot
-
-
-@lru_cache(maxsize=1)
-def _followed(same: _Same, first: CpuState) -> ApStart | None:
-    """By the manual, whatever emulator it ran under: what one of them lets pass is wrong all the same."""
-    now = started_cpu(same.boot, first, Platform.HARDWARE)
-    return None if now is None else ApStart(now, predict_code(now), first)
