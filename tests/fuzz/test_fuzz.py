@@ -111,3 +111,15 @@ def test_a_worker_that_works_without_a_word_is_given_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(worker, "_command", lambda *_: [sys.executable, "-c", "while True: pass"])
     assert list(worker.drive("image-graph", 5, 1, 600.0, tmp_path).finds) == ["hangs"]
     assert (tmp_path / "image-graph-5.bin").exists()
+
+
+@pytest.mark.parametrize(("script", "is_one"), [("sleep 0", True), ("exit 1", False), ("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done", False)])
+def test_an_input_that_was_only_waited_for_is_no_find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, is_one: bool) -> None:
+    """On a machine that did other things, libFuzzer's clock called four targets slow."""
+    monkeypatch.setattr(c_targets, "MOST_SECONDS", 0.1)
+    program, given = tmp_path / "program", tmp_path / "timeout-1"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    given.write_bytes(b"x")
+    assert c_targets.only_waited(program, given) == is_one
+    assert given.exists() != is_one
