@@ -11,7 +11,7 @@ from cr3scope.diagnose.rule import Context
 from cr3scope.diagnose.shared.meant import is_within
 from cr3scope.paging.page_size import lacking_page_size
 from cr3scope.paging.reach import Stage
-from cr3scope.x86.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, level_bytes, reserved_mask
+from cr3scope.x86.entry import ACCESSED, ADDRESS_MASK, DIRTY, LARGE, reserved_mask
 
 _RUN = 3  # so many neighbours that map one frame are no mapping
 _HIGH_BITS = 0x7FF << 52  # 62:52: nothing, or a protection key
@@ -52,7 +52,7 @@ def _no_table(context: Context, stage: Stage, chosen: Mask) -> Mask:
 def _no_memory(context: Context, stage: Stage, chosen: Mask) -> Mask:
     """Leaves to a frame that nobody named: a run of equal ones, or with odd bits and beyond RAM."""
     ram = [(d.first, d.last) for d in context.boot.memory_map]
-    frames: U64 = stage.entries & np.uint64(ADDRESS_MASK & -level_bytes(stage.level))
+    frames: U64 = stage.entries & np.uint64(stage.form.frame_mask)
     strange = _in_runs(stage) | stage.has(_HIGH_BITS) & ~is_within(frames, ram) & bool(ram)
     found: Mask = chosen & strange
     if not found.any():

@@ -12,7 +12,6 @@ from cr3scope.model.intent import Intent, Named
 from cr3scope.model.painted import Merged, bounds
 from cr3scope.paging.reach import Stage
 from cr3scope.x86.access import EntryRef
-from cr3scope.x86.entry import level_bytes
 from cr3scope.x86.word import MASK64
 
 
@@ -30,7 +29,7 @@ class Meant:
         """Return which of the chosen entries translate an address that somebody named."""
         rows, indices = np.nonzero(chosen)
         first = stage.first_addresses(rows, indices)
-        last = first + np.uint64(level_bytes(stage.level) - 1)
+        last = first + np.uint64(stage.form.page_bytes - 1)
         found = np.zeros_like(chosen)
         found[rows, indices] = self._named.touches(first, last)
         return found
