@@ -18,6 +18,7 @@ from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")
 _INTERRUPT = b"\x03"  # no packet: while the guest runs the stub takes none
+_HALT_SECONDS = 10.0  # until a CPU of the guest stands, on a host that does other things too
 _EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
 _WATCHED = re.compile(rb"thread:(?:p[0-9a-fA-F]{1,8}\.)?([0-9a-fA-F]{1,8});a?watch:([0-9a-fA-F]{1,16});")
@@ -77,7 +78,7 @@ class GdbStub:
     def halt(self) -> None:
         """Stop a guest that runs, or has stopped meanwhile."""
         self._send_bytes(_INTERRUPT)
-        until = time.monotonic() + REPLY_SECONDS
+        until = time.monotonic() + _HALT_SECONDS
         while (found := self._receive(until)) is None or not found.startswith(_STOPPED):
             if time.monotonic() >= until:
                 raise QmpError("gdb stub: the guest does not stop")
