@@ -51,6 +51,16 @@ def test_in_ring_0_it_is_not(code: str) -> None:
     assert refused(way(code, KERNEL)) in (None, (6, None, len(code) // 2 + 2))
 
 
+def test_a_popped_iopl_is_taken_in_ring_0_alone() -> None:
+    """Of code in ring 3 it was taken too (SDM 2B, POPF, table 4-16)."""
+    pushed_and_popped = "68023200009d"  # push 3202h: IOPL 3 and IF
+    assert refused(way(f"{pushed_and_popped}fa", USER)) == (13, 0, 6)
+    assert refused(way(f"{pushed_and_popped}fa", USER, IOPL_3)) == (6, None, 9)
+    for cs, rflags, kept in ((USER, 2, 2), (USER, IOPL_3 | 2, 0x3202), (KERNEL, 2, 0x3202)):
+        stop = way(pushed_and_popped, cs, rflags).stop
+        assert stop is not None and stop.registers.rflags == kept
+
+
 def test_iopl_lets_cli_through_and_the_bitmap_of_the_tss_is_not_guessed() -> None:
     assert refused(way("fa", USER, IOPL_3)) == (6, None, 3)
     assert refused(way("fa", USER, cr4=CR4_PAE | CR4_PVI)) is None

@@ -13,6 +13,7 @@ from cr3scope.x86.segment import Segment
 
 RFLAGS_TRAP, RFLAGS_DIRECTION = 1 << 8, 1 << 10
 RFLAGS_NESTED_TASK, RFLAGS_VIRTUAL_8086 = 1 << 14, 1 << 17
+RFLAGS_IOPL = 3 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class Registers:
     rflags: int = 0
     mode: CpuMode = CpuMode.LONG
     segments: Mapping[str, Segment] = field(default_factory=dict)  # by lower-case name, tr and ldt among them
+
+    @property
+    def does_io(self) -> bool:
+        """Return whether the CPL is within IOPL: the code may change IF, and use each port (SDM volume 1, 20.5.1)."""
+        return self.cpl << 12 <= self.rflags & RFLAGS_IOPL
 
     @property
     def cpl(self) -> int:

@@ -13,7 +13,7 @@ from cr3scope.model.follow import segment_steps, transfers
 from cr3scope.model.follow.course import Course, Step, Way
 from cr3scope.model.follow.data_steps import operand_steps, repeated
 from cr3scope.model.follow.segment_load import Refused
-from cr3scope.x86.cpu_state import CR0_PG, CpuState
+from cr3scope.x86.cpu_state import CR0_PG, RFLAGS_IF, CpuState
 from cr3scope.x86.decode.flags import counts_down, flags_after, is_taken
 from cr3scope.x86.decode.instruction import written
 from cr3scope.x86.decode.known_registers import is_part_of
@@ -21,7 +21,7 @@ from cr3scope.x86.decode.missing_state import missing_state
 from cr3scope.x86.decode.operands import quotient_fits, result
 from cr3scope.x86.decode.privileged import May, may_execute
 from cr3scope.x86.exceptions import DIVIDE, PROTECTION, UNDEFINED
-from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_TRAP
+from cr3scope.x86.registers import RFLAGS_DIRECTION, RFLAGS_IOPL, RFLAGS_TRAP
 
 _BASES = {0xC0000100: "fs_base", 0xC0000101: "gs_base"}  # MSRs
 _ENDS = frozenset({"hlt", "mwait", "int3", "int", "int1", "into", "bound", "syscall", "sysret", "sysenter",
@@ -199,12 +199,15 @@ def _bases(course: Course, one: Any, name: str) -> None:
 
 
 def _pop_flags(course: Course, one: Any) -> Iterator[Step]:
-    """The system flags of a PUSHF come back; of a value that is not known nothing is."""
+    """The system flags of a PUSHF come back, but IOPL and IF as far as the CPL lets them; of a value that is not known nothing is."""
     at = course.in_segment("ss", course.now.rsp)
     value = yield from course.pop(one, course.pushed_bytes(one))
     flags = course.pushed_flags.get(at) if value is None else value
+    now, kept = course.now, 0
+    if now.cpl:  # SDM 2B, POPF, table 4-16
+        kept = RFLAGS_IOPL | (0 if now.does_io else RFLAGS_IF)
     # The trap flag of an unknown value stands for all: the way ends.
-    course.now = replace(course.now, rflags=RFLAGS_TRAP if flags is None else flags)
+    course.now = replace(now, rflags=RFLAGS_TRAP if flags is None else flags & ~kept | now.rflags & kept)
 
 
 def _destination(one: Any) -> str | None:

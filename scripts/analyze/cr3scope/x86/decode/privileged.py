@@ -7,7 +7,6 @@ from typing import Any
 
 from cr3scope.x86.registers import Registers
 
-_IOPL_SHIFT, _IOPL = 12, 3
 _ALWAYS = frozenset({"lgdt", "lidt", "lldt", "ltr", "lmsw", "clts", "hlt", "invd", "wbinvd", "invlpg", "rdmsr", "wrmsr", "swapgs"})
 _BY_IOPL = frozenset({"cli", "sti"})
 _BY_BITMAP = frozenset({"in", "insb", "insw", "insd", "out", "outsb", "outsw", "outsd"})
@@ -29,7 +28,7 @@ def may_execute(one: Any, now: Registers, cr4: int | None) -> May:
     name = one.mnemonic.rpartition(" ")[2]  # behind a repeat prefix
     if name in _ALWAYS or name == "mov" and _has_system_register(one):
         return May.NO
-    if name not in _BY_IOPL | _BY_BITMAP or now.cpl <= now.rflags >> _IOPL_SHIFT & _IOPL:
+    if name not in _BY_IOPL | _BY_BITMAP or now.does_io:
         return May.YES
     if name in _BY_BITMAP or cr4 is None or cr4 & _VIRTUAL_INTERRUPTS:
         return May.UNTOLD
