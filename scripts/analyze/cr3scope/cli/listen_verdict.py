@@ -73,7 +73,7 @@ def _because(heard: Heard) -> str:
     if heard.end in (End.SAID_ALL, End.INTERRUPTED):
         return ""
     if heard.end is End.SILENT:
-        return f"the machine has said nothing for {heard.quiet:.0f} s (--idle)"
+        return f"the machine has said nothing for {round(heard.quiet, 0 if heard.quiet >= 1 else 1):g} s (--idle)"
     if heard.end is End.BEGAN_AGAIN and heard.quiet >= _LEAST_QUIET:
         return f"{heard.end.value} {heard.quiet:.1f} s after its last word"
     return str(heard.end.value)
