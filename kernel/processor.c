@@ -65,7 +65,7 @@ _Noreturn void processor_run(struct processor *self) {
     /* Nothing is reported before the CPU can take an exception. */
     struct cpu_state arrived;
     cpu_read(&arrived);
-    processor_trace_task(self->boot, self->index);
+    processors_trace_task(self->boot, self->index);
     descriptors_load(self->index);
     report_on_cpu(self->index);
     bool own_stack = check_stack(self);

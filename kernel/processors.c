@@ -58,7 +58,7 @@ static uint64_t phys_of(const struct handoff *handoff, uint64_t virt) {
     return 0;
 }
 
-void processor_trace_task(const struct boot *boot, uint32_t index) {
+void processors_trace_task(const struct boot *boot, uint32_t index) {
     trace_open(output_trace(), "task");
     trace_hex(output_trace(), "cpu", index);
     trace_hex(output_trace(), "tr", DESCRIPTORS_SELECTOR_TSS);
@@ -102,7 +102,7 @@ void processors_check(const struct boot *boot) {
         output_line("NOTE: the other CPUs cannot be started: no memory below 1 MiB, or no APIC");
         return;
     }
-    processor_trace_task(boot, 0);
+    processors_trace_task(boot, 0);
     for (uint32_t index = 1; index < start->cpu_count && index < HANDOFF_MAX_CPUS; index++) {
         if (index == DESCRIPTORS_MAX_CPUS) {
             output_line("NOTE: not every CPU is started: there are descriptor tables for eight");

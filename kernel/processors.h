@@ -16,6 +16,6 @@ enum processor_state { PROCESSOR_AWAITED = 0, PROCESSOR_ARRIVED, PROCESSOR_DONE 
  * fails. */
 void processors_check(const struct boot *boot);
 /** Traces which TSS the CPU loads; before it does, since LTR may refuse it. */
-void processor_trace_task(const struct boot *boot, uint32_t index);
+void processors_trace_task(const struct boot *boot, uint32_t index);
 /** Where the loader's code for other CPUs jumps to: interrupts off, on the CPU's own stack. */
 _Noreturn void processor_run(struct processor *self);

@@ -6,9 +6,8 @@
  *
  * CR3SCOPE_API is the version for which it is compiled, chosen from those that the QEMU at hand
  * takes. What differs: from 3 on an instruction's bytes are copied out; from 4 on a store tells its
- * value; from 5 on an address is translated by itself; from 7 on the callback of a translation has
- * user data, and no identifier,
- * as that of a reset has.
+ * value; from 5 on an address is translated by itself; from 7 on the callbacks of a translation
+ * and of a reset have user data, and no identifier.
  */
 
 #include <stdbool.h>

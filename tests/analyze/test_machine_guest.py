@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from cr3scope.errors import UnusableInput
+from cr3scope.qemu import guest
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.qmp import Qmp
+from cr3scope.qemu.serial_port import SerialPort
+from cr3scope.qemu.sight import Sight
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
@@ -66,6 +69,19 @@ def test_guest_that_is_done_but_stays_is_ended(
     assert outcome.reason is reason
     assert outcome.seconds < AT_ONCE
     assert outcome.registers["RIP"] == 0xABCDE
+
+
+def test_a_storm_whose_end_is_awaited_is_no_standstill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look at the CPUs between the storm and its end took the run for a standstill."""
+    real = Sight.look
+
+    def stands(sight: Sight, qmp: Qmp | None, serial: SerialPort, records: int) -> Reason | None:
+        told = real(sight, qmp, serial, records)
+        return Reason.STANDSTILL if records else told
+
+    monkeypatch.setattr(Sight, "look", stands)
+    monkeypatch.setattr(guest, "FINITE_STORM_SECONDS", LIMIT)
+    assert play(tmp_path, "falling-storm").reason is Reason.STORM
 
 
 def test_guest_that_is_never_done_is_ended_at_the_time_limit(tmp_path: Path) -> None:

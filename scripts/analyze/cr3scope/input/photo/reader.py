@@ -13,7 +13,7 @@ from cr3scope.input.capture.records import Capture
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.photo import frames, picture, stream
 from cr3scope.input.photo.frames import BadFrame, Frame, Joined
-from cr3scope.input.photo.signs import HEAD_BYTES, MARK, begin, is_picture
+from cr3scope.input.photo.signs import HEAD_BYTES, MARK, first_bytes, is_picture
 from cr3scope.text import printable
 
 _LACKS = "from photos of the screen: they hold neither the firmware's memory map and page tables nor what the kernel did later"
@@ -46,7 +46,7 @@ def read_photos(paths: Sequence[Path]) -> Capture:
 
 def _frames_of(path: Path) -> tuple[list[Frame], list[str]]:
     """The codes of one file, and what is wrong with the damaged ones."""
-    data = begin(path, limits.PICTURE_BYTES + 1)
+    data = first_bytes(path, limits.PICTURE_BYTES + 1)
     shown = printable(str(path))
     if len(data) > limits.PICTURE_BYTES:
         raise UnusableInput(f"{shown} has more than {limits.PICTURE_BYTES >> 20} MiB: no photo of a screen has")

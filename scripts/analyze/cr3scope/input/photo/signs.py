@@ -22,7 +22,7 @@ def is_photo(path: Path) -> bool:
     """Return whether a file is a picture, or a text of scanned codes; UnusableInput if it cannot be read."""
     if not path.is_file():
         return False
-    head = begin(path, limits.PHOTO_TEXT_BYTES)
+    head = first_bytes(path, limits.PHOTO_TEXT_BYTES)
     return is_picture(head[:HEAD_BYTES]) or (MARK.encode() in head and SENTINEL not in head)
 
 
@@ -37,7 +37,7 @@ def is_heic(head: bytes) -> bool:
     return head[_HEIC_AT:].startswith(_HEIC)
 
 
-def begin(path: Path, count: int) -> bytes:
+def first_bytes(path: Path, count: int) -> bytes:
     """Return the first ``count`` bytes of a file; UnusableInput if it cannot be read."""
     try:
         with path.open("rb") as file:

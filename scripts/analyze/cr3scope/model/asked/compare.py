@@ -182,12 +182,6 @@ def compare(
     """
     if tables is None or cpu is None or not _is_the_root(intent, cpu):
         return None
-    return _compare(tables, cpu, intent, platform)
-
-
-def _compare(
-    tables: Tables, cpu: CpuState, intent: Intent, platform: Platform
-) -> Comparison | None:
     top = tables.table(cpu.root)
     if top is None:
         return None
