@@ -157,7 +157,7 @@ def test_a_guest_that_ends_before_it_is_let_go_without_a_look_is_not_held(tmp_pa
 
 
 def test_a_guest_that_does_not_stop_to_be_let_go_is_said_to_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gdb_stub, "REPLY_SECONDS", 0.1)
+    monkeypatch.setattr(gdb_stub, "_HALT_SECONDS", 0.1)
     silent = Stub(tmp_path / "gdb", lambda packet: {"c": [], "interrupt": []}.get(packet, [b"OK"]))
     with pytest.raises(Held, match="does not stop"):
         forgone(stop(tmp_path, SITES))

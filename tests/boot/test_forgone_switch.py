@@ -18,10 +18,12 @@ from cr3scope.qemu.switch_look import SwitchLook
 from cr3scope.qemu.switch_stop import SwitchStop
 
 SECONDS = 60.0
+REFUSES = f"{FORMS['kept']}\ninject=nx-upper-level\npreflight=stop"
 
 
-@pytest.mark.parametrize(("config", "stops"), [(FORMS["kept"], 0), ("sinks=file", 1)], ids=["traces", "silent"])
+@pytest.mark.parametrize(("config", "stops"), [(FORMS["kept"], 0), ("sinks=file", 1), (REFUSES, 0)], ids=["traces", "silent", "never switches"])
 def test_only_a_guest_that_does_not_trace_is_looked_at(config: str, stops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that never comes to its switch shows that it is let go as it begins to trace, and not there."""
     command, snapshot = at_loader(tmp_path, config=config)
     forgone: list[SwitchStop] = []
     plain = SwitchStop.forgo
@@ -30,5 +32,5 @@ def test_only_a_guest_that_does_not_trace_is_looked_at(config: str, stops: int, 
     look = SwitchLook([ElfFile(snapshot.folder / "kernel.elf")])
     monkeypatch.setattr(SwitchLook, "look", lambda *_, **__: looked.append(True))
     outcome = watch(read_command([*command, *incoming(snapshot.state)]), tmp_path, SECONDS, at_switch=look)
-    assert outcome.reason is Reason.EXITED and not outcome.notes, outcome
+    assert outcome.reason is (Reason.SAID_ALL if config is REFUSES else Reason.EXITED) and not outcome.notes, outcome
     assert (len(forgone), len(looked)) == (1 - stops, stops)
