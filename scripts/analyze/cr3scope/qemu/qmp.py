@@ -194,9 +194,10 @@ class Qmp:
         return state
 
     def activate_disks(self) -> None:
-        """Let a paused machine that was restored write to its disks, before anything but `cont` starts it.
+        """Let a paused machine, if it was restored, write to its disks, before anything but `cont` starts it.
 
-        Since QEMU 10 they wait for `cont`, and a debugger's continue is none: QEMU aborts at the first write.
+        Since QEMU 10 they wait for `cont`, and a debugger's continue is none: QEMU aborts at the first write. Whether it was
+        restored cannot be asked: one that was loaded before the first question is "paused" like any other.
         """
         known = self.execute("query-commands")
         names = [each.get("name") for each in known if isinstance(each, dict)] if isinstance(known, list) else []

@@ -22,7 +22,6 @@ class StubStop:
     channels: Path
     stub: GdbStub | None = None
     next_try: float = _NEVER
-    _is_restored: bool = False
 
     def begin(self) -> None:
         """Let the first search be now."""
@@ -32,7 +31,6 @@ class StubStop:
         """Stop the guest if it runs, set what it is to stop at, and let it go on. QmpError if QEMU does not answer."""
         if qmp.run_state() == _INCOMING:
             self.next_try = time.monotonic() + _LOADING_SECONDS
-            self._is_restored = True
             return
         self.next_try = _NEVER
         qmp.execute("stop")
@@ -63,8 +61,7 @@ class StubStop:
         try:
             for point in points:
                 stub.set_point(point)
-            if self._is_restored:
-                qmp.activate_disks()
+            qmp.activate_disks()
             stub.go()
         except QmpError:
             stub.close()
