@@ -29,6 +29,7 @@ GOES_ON = "says:busy\r\nall is ready\r\nlogin: "
         (["--fail", "not said", "--until", "login"], 0, "healthy", "awaited"),
         (["--expect", "ready"], 0, "healthy", "timeout"),
         (["--expect", "never this"], 1, "hung", "timeout"),
+        (["--until", "never this"], 1, "hung", "timeout"),
     ],
 )
 def test_the_words_of_a_guest_decide(options: list[str], status: int, verdict: str, ended: str, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_until_ends_the_run_at_once(tmp_path: Path) -> None:
 
 
 def test_an_idle_guest_is_done_a_busy_one_is_not(tmp_path: Path) -> None:
-    found, told, _ = judge(tmp_path, "says:done\r\n", "--idle", "1", seconds=str(AT_ONCE))
+    found, told, _ = judge(tmp_path, "says:done\r\n", "--idle", "1", "--until", "more", seconds=str(AT_ONCE))
     assert (found, told["observation"]["ended"]) == (0, "idle"), told
     _, told, _ = judge(tmp_path, GOES_ON, "--idle", "0.5", seconds="4")
     assert told["observation"]["ended"] == "timeout", told
@@ -70,8 +71,8 @@ def test_what_is_no_regular_expression_is_told(option: str, pattern: str, capsys
 def test_a_word_that_comes_in_pieces_is_found_once(tmp_path: Path) -> None:
     port = SerialPort(tmp_path / "serial.log", Awaited(re.compile(b"ready"), re.compile(b"bad.thing"), re.compile(b"login:")))
     assert [port.feed(data) for data in (b"all is rea", b"dy\nsome bad", b"\x80thing, twice: bad thing\nlog")] == [[], [], [Sign.REFUSED]]
-    assert port.has_said_it and port.refused == "some bad\ufffdthing, twice: bad thing"
-    assert port.feed(b"in: ") == [Sign.AWAITED]
+    assert [each.option for each in port.unsaid] == ["--until"] and port.refused == "some bad\ufffdthing, twice: bad thing"
+    assert port.feed(b"in: ") == [Sign.AWAITED] and not port.unsaid
     port.close()
 
 
@@ -90,7 +91,7 @@ def test_a_line_begins_and_ends_where_the_guest_lets_it(pieces: list[bytes], pat
     for piece in pieces:
         port.feed(piece)
     port.close()
-    assert port.has_said_it is is_said
+    assert (not port.unsaid) is is_said
 
 
 @pytest.mark.parametrize(

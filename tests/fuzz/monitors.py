@@ -35,6 +35,7 @@ from cr3scope.qemu.qmp import REPLY_SECONDS, Listener, Qmp
 from cr3scope.qemu.text_screen import read_text_screen
 from cr3scope.render.message import plain
 from cr3scope.target.memory import MemoryUnavailable
+from cr3scope.verdict.types import Unsaid
 
 _REGISTERS = """\
 CPU#0
@@ -160,7 +161,7 @@ def _check_examined(case: Case) -> None:
     peer = _Peer(rng)
     outcome = Outcome(
         reason=rng.choice((*Reason, Reason.TIMEOUT, Reason.STANDSTILL, Reason.IDLE, Reason.NOTHING_BOOTED)), triple_fault=rng.random() < 0.4, serial=rng.choice(_SERIAL),
-        run_state=rng.choice(("running", "paused", "prelaunch", "")), has_said_it=rng.random() < 0.8, watchdog=rng.choice(("", "", "", "reset")),
+        run_state=rng.choice(("running", "paused", "prelaunch", "")), unsaid=rng.choice(((), (), (), (Unsaid("--expect", "a\x1b["),))), watchdog=rng.choice(("", "", "", "reset")),
     )  # fmt: skip
     most = rng.choice((limits.MONITOR_CPUS, 3))
     with mock.patch.object(limits, "MONITOR_CPUS", most):

@@ -158,11 +158,10 @@ def _boot(
     if not outcome.started and outcome.reason is Reason.TIMEOUT:
         raise UnusableInput(_did_not_call(program, outcome))
     capture = _capture(arguments.capture_command, outcome)
-    expected = None if arguments.expect is None else arguments.expect.pattern.decode(errors="replace")
     writers = open_writers(witness)
     caught = witness.caught if isinstance(witness, EntryWatch) else None
     try:
-        return outcome, judge_run(capture, folder / LOG, arguments.elf, outcome, expected, linted.wait(), writers, caught)
+        return outcome, judge_run(capture, folder / LOG, arguments.elf, outcome, linted.wait(), writers, caught)
     finally:
         if writers is not None:
             writers.close()

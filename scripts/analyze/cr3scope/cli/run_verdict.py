@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 def judge_run(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None = None,
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome,
     linted: FilesLinted | None = None, writers: WritersFile | None = None,
     caught: Mapping[int, Caught] | None = None,
 ) -> Verdict:  # fmt: skip
     """Return the verdict on a run. ``capture``: what the trace's sink received, or anything else; ``log``: QEMU's.
 
-    ``expected``: the pattern of what the guest must have said; None for nothing. ``linted``: what was found in its files.
+    ``linted``: what was found in its files.
     ``writers``: what the plugin has kept; ``caught``: at what stores the guest was stopped instead.
     """
     linted = linted or FilesLinted()
@@ -46,10 +46,10 @@ def judge_run(
     if outcome.passed:
         outcome.forget_examination()
     if SENTINEL in capture:
-        verdict, symbols = _judge_traced(capture, log, elf_files, outcome, expected, linted)
+        verdict, symbols = _judge_traced(capture, log, elf_files, outcome, linted)
     else:
         report = with_ending(_report(log, None, outcome), outcome, traced=False) or LogReport()
-        verdict, symbols = _judge_untraced(report, elf_files, outcome, expected, linted)
+        verdict, symbols = _judge_untraced(report, elf_files, outcome, linted)
     if writers is None and caught is None:
         return verdict
     from cr3scope.verdict.writers import attributed, caught_at
@@ -60,14 +60,14 @@ def judge_run(
 
 
 def _judge_untraced(
-    report: LogReport, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None, linted: FilesLinted
+    report: LogReport, elf_files: Sequence[ElfFile], outcome: Outcome, linted: FilesLinted
 ) -> tuple[Verdict, Symbols | None]:
     symbols = _symbols(elf_files, outcome)
-    return judge_untraced(_end(outcome, expected, linted, is_traced=False), report, symbols), symbols
+    return judge_untraced(_end(outcome, linted, is_traced=False), report, symbols), symbols
 
 
 def _judge_traced(
-    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, expected: str | None, linted: FilesLinted
+    capture: bytes, log: Path, elf_files: Sequence[ElfFile], outcome: Outcome, linted: FilesLinted
 ) -> tuple[Verdict, Symbols | None]:
     from cr3scope.input.capture.reader import read_capture
     from cr3scope.verdict.analysis import case_of_capture, planned_cr3, symbols_of_boot
@@ -77,7 +77,7 @@ def _judge_traced(
         seen = with_ending(_report(log, None, outcome), outcome, traced=False)
         if seen is not None and seen.ending in (Ending.TRIPLE_FAULT, Ending.STORM):
             outcome.notes += [plain(each.message) for each in read.damage[:1]]
-            return _judge_untraced(seen, elf_files, outcome, expected, linted)
+            return _judge_untraced(seen, elf_files, outcome, linted)
 
     def told(boots: Sequence[Boot]) -> Sequence[LogReport | None] | LogReport | None:
         several = _reports_by_boot(log, boots) if len(boots) > 1 else None
@@ -89,7 +89,7 @@ def _judge_traced(
     case = case_of_capture(read, told, symbols, outcome.qemu)
     if case.has_error or case.observation is not None and case.observation.ending not in (None, Ending.PARKED):
         outcome.audited = ()  # of what has struck already the trace tells more
-    return judge_traced(_end(outcome, expected, linted, is_traced=True), case, symbols), symbols
+    return judge_traced(_end(outcome, linted, is_traced=True), case, symbols), symbols
 
 
 def _reports_by_boot(log: Path, boots: Sequence[Boot]) -> Sequence[LogReport] | None:
@@ -123,7 +123,7 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
         return None
 
 
-def _end(outcome: Outcome, expected: str | None, linted: FilesLinted, is_traced: bool) -> RunEnd:
+def _end(outcome: Outcome, linted: FilesLinted, is_traced: bool) -> RunEnd:
     failure = failure_words(outcome, is_traced)
     lost = [*([failure] if failure else []), *outcome.losses]
     status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
@@ -137,7 +137,7 @@ def _end(outcome: Outcome, expected: str | None, linted: FilesLinted, is_traced:
         is_interrupted=outcome.reason is Reason.INTERRUPTED,
         held=outcome.held,
         refused=outcome.refused,
-        unsaid=expected if expected is not None and not outcome.has_said_it else "",
+        unsaid=outcome.missed,
         ended=outcome.reason.name.lower().replace("_", "-"),
         asked_for_reset=outcome.reason is Reason.RESET,
         seconds=outcome.seconds,

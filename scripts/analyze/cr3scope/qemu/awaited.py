@@ -29,6 +29,7 @@ class Awaited:
 
 
 NOTHING = Awaited()
+EXPECT, FAIL, UNTIL = "--expect", "--fail", "--until"
 
 
 class TooSlow(Exception):

@@ -100,7 +100,7 @@ def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: O
     told = said or maybe if outcome.reason is Reason.IDLE else said
     if outcome.reason in (Reason.TIMEOUT, Reason.IDLE) and told and all(cpu.halted for cpu in cpus):
         outcome.lose(f"the guest is halted; whether it gave up is not known: it said {told!r}")
-    if outcome.reason is not Reason.STANDSTILL or said or not outcome.has_said_it:
+    if outcome.reason is not Reason.STANDSTILL or said or outcome.unsaid:
         return  # what was to go on, and say more, is not parked: it hangs
     outcome.parked = parked(qmp, cpus)
     if outcome.parked is None:

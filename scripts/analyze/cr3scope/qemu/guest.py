@@ -212,7 +212,7 @@ class _Watcher:
                 self._serial_ready()
                 self._log.finish()
                 self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
-                self.outcome.serial, self.outcome.has_said_it = self._serial.received, self._serial.has_said_it
+                self.outcome.serial, self.outcome.unsaid = self._serial.received, self._serial.unsaid
                 self.outcome.seconds = time.monotonic() - self._began
                 examine(self._qmp, self.outcome)
         except (MemoryUnavailable, UnusableInput) as error:
@@ -256,7 +256,7 @@ class _Watcher:
         for option in self._serial.too_slow:
             self.outcome.lose(f"{option}: its pattern takes over {limits.PATTERN_SECONDS:g} s on what the guest said: whether that was said is not known")
         self.outcome.serial, self.outcome.panic = self._serial.received, self._serial.panic
-        self.outcome.has_said_it, self.outcome.refused = self._serial.has_said_it, self._serial.refused
+        self.outcome.unsaid, self.outcome.refused = self._serial.unsaid, self._serial.refused
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
         is_silent = not (self._serial.total or self._stdout or self._log.records or self.outcome.screen)

@@ -14,7 +14,8 @@ from cr3scope.images.loaded import Image
 from cr3scope.model.parked import Park
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.picture import Picture
-from cr3scope.verdict.types import FaultWalk
+from cr3scope.verdict.types import FaultWalk, Unsaid
+from cr3scope.qemu.awaited import EXPECT
 from cr3scope.target.standstill import Look, Registers
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
@@ -59,7 +60,7 @@ class Outcome:
     triple_fault: bool = False  # the log ends with QEMU's word for it
     watchdog: str = ""  # what a watchdog device did that has barked
     held: str = ""  # why the guest could not be let go from where it was stopped
-    has_said_it: bool = True  # what was expected of it
+    unsaid: tuple[Unsaid, ...] = ()  # what it was to say, and did not
     refused: str | None = None  # the line that it must not say
     parked: Park | None = None  # how its own code keeps it where it stands
     gave_up: str = ""  # how the firmware showed that nothing is left to boot
@@ -111,6 +112,15 @@ class Outcome:
         """Drop what the paused guest told: one that ended with success died of nothing."""
         self.findings, self.walk, self.mended, self.images, self.callers, self.kept, self.judged = (), None, None, (), (), (), ""
         self.picture, self.audited, self.guilty = None, (), ()
+
+    @property
+    def missed(self) -> Unsaid | None:
+        """Return what a guest should have said and did not; None if all is said.
+
+        A pattern that ends the run is missed by a guest that is still there: one that ended otherwise is done, too.
+        """
+        is_there = self.reason in (Reason.TIMEOUT, Reason.STANDSTILL)
+        return next((each for each in self.unsaid if each.option == EXPECT or is_there), None)
 
     @property
     def passed(self) -> bool:

@@ -13,8 +13,9 @@ from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.signs import LINUX_PANIC, XEN_LINE
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
-from cr3scope.qemu.awaited import NOTHING, Awaited, TooSlow, first_match, line_of
+from cr3scope.qemu.awaited import EXPECT, FAIL, NOTHING, UNTIL, Awaited, TooSlow, first_match, line_of
 from cr3scope.render.output_file import open_new
+from cr3scope.verdict.types import Unsaid
 
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
 
@@ -59,13 +60,20 @@ class SerialPort:
         self._most_tail = limits.SERIAL_BYTES // 4
         self._most_head = limits.SERIAL_BYTES - self._most_tail
         self.total = 0  # bytes so far, left-out ones included
-        self.has_said_it = awaited.expect is None  # what was expected
+        wanted = {EXPECT: awaited.expect, UNTIL: awaited.until}
+        self._unsaid = {option: pattern for option, pattern in wanted.items() if pattern is not None}
         self.refused: str | None = None  # the first line that must not be said
         self.too_slow: list[str] = []  # patterns that were given up: whether what they stand for was said nobody knows
         self.panic: str | None = None  # why a kernel gave up, in its own words, wherever that was said
         self.error: OSError | None = None  # the disk is full, say; what is received is still judged
         self.is_traced = False  # a trace has begun
         self.fed_at = time.monotonic()
+
+    @property
+    def unsaid(self) -> tuple[Unsaid, ...]:
+        """Return what was to be said and was not, as far as that is known."""
+        asked = ((option, pattern) for option, pattern in self._unsaid.items() if option not in self.too_slow)
+        return tuple(Unsaid(option, pattern.pattern.decode(errors="replace")) for option, pattern in asked)
 
     @property
     def received(self) -> bytes:
@@ -139,26 +147,27 @@ class SerialPort:
     def _awaited_signs(self, window: bytes, is_cut: bool) -> Iterator[Sign]:
         """Of one that must not be said the first counts. ``is_cut``: more came before, so that it may begin within a line."""
         until, fail, expect = self._awaited.until, self._awaited.fail, self._awaited.expect
-        if until is None and self.has_said_it and (fail is None or self.refused is not None):
+        if until is None and not self._unsaid and (fail is None or self.refused is not None):
             return
         lines = window.replace(b"\r\n", b"\n").removesuffix(b"\r")
         texts, first = (lines, window), int(is_cut)  # `^` looks at the byte before
-        if fail is not None and self.refused is None and (found := self._search("fail", fail, texts, first)):
+        if fail is not None and self.refused is None and (found := self._search(FAIL, fail, texts, first)):
             self.refused = line_of(*found)
             yield Sign.REFUSED
-        if expect is not None and not self.has_said_it:
-            self.has_said_it = self._search("expect", expect, texts, first) is not None or "--expect" in self.too_slow
-        if until is not None and self._search("until", until, texts, first):
+        if expect is not None and EXPECT in self._unsaid and self._search(EXPECT, expect, texts, first):
+            del self._unsaid[EXPECT]
+        if until is not None and self._search(UNTIL, until, texts, first):
+            self._unsaid.pop(UNTIL, None)
             yield Sign.AWAITED
 
     def _search(
         self, option: str, pattern: re.Pattern[bytes], texts: tuple[bytes, bytes], start: int
     ) -> tuple[bytes, re.Match[bytes]] | None:
         """The first match, in what text; None of a pattern that was given up."""
-        if f"--{option}" in self.too_slow:
+        if option in self.too_slow:
             return None
         try:
             return first_match(pattern, texts, start)
         except TooSlow:
-            self.too_slow.append(f"--{option}")
+            self.too_slow.append(option)
             return None

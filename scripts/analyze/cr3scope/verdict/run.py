@@ -24,7 +24,7 @@ from cr3scope.verdict.log import case_of_log
 from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.places import placed
 from cr3scope.verdict.status import status_of
-from cr3scope.verdict.types import FaultWalk, Status, Verdict
+from cr3scope.verdict.types import FaultWalk, Status, Unsaid, Verdict
 from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import describe
 
@@ -67,7 +67,7 @@ class RunEnd:
     is_firmwares: bool = False
     panic: str | None = None
     refused: str | None = None  # the line that it must not say
-    unsaid: str = ""  # the pattern of what it was expected to say, and did not
+    unsaid: Unsaid | None = None  # what it was to say, and did not
     ended: str = ""  # why the watching ended, in a word
     said: tuple[str, ...] = ()
     notes: Sequence[str] = ()
@@ -213,7 +213,7 @@ def _with_end(case: Case, end: RunEnd) -> Case:
     if end.because:
         heads.append(end.because)
     if end.unsaid and status_of(case) in (Status.HEALTHY, Status.HUNG):
-        heads.insert(0, f"the guest never said {end.unsaid!r} (--expect)")
+        heads.insert(0, f"the guest never said {end.unsaid.pattern!r} ({end.unsaid.option})")
         case = _plus(case, Circumstance.UNSAID)
     if case.observation is not None:
         case = replace(case, observation=replace(case.observation, ended=end.ended))

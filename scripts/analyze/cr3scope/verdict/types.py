@@ -151,3 +151,11 @@ class Verdict:
         if any(f.severity is Severity.ERROR for f in self.findings):
             return 1
         return {Status.HEALTHY: 0, Status.INCOMPLETE: 2}.get(self.status, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """A pattern that was to be said, and was not; ``option``: that of `run` which asked for it."""
+
+    option: str
+    pattern: str
