@@ -85,6 +85,7 @@ def test_a_range_whose_frames_wrap_is_a_finding() -> None:
     assert found and found[0].range is not None and found[0].range[0] == b.FRAMEBUFFER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1 << 28, (1 << 28) - 5])
 def test_a_plan_of_wide_accesses_is_walked_by_tables(width: int) -> None:
     scene = healthy()

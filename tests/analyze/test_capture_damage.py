@@ -49,6 +49,7 @@ DAMAGES: dict[str, Callable[[int], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_no_damage_at_any_byte_goes_unnoticed(name: str) -> None:
     # A newline before a sentinel is what chatter does; it harms nothing at the very beginning.

@@ -62,6 +62,7 @@ def test_both_are_healthy_as_they_are() -> None:
     assert status(GOLDEN) is status(REAL) is Status.HEALTHY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, delete, duplicate, cut])
 def test_the_golden_capture_damaged_at_any_byte_is_never_healthy(
     damage: Callable[[bytes, int], bytes],
@@ -70,6 +71,7 @@ def test_the_golden_capture_damaged_at_any_byte_is_never_healthy(
     assert healthy == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, delete, duplicate, cut])
 def test_a_real_boot_damaged_in_any_record_is_never_read_as_whole(
     damage: Callable[[bytes, int], bytes],

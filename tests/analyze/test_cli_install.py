@@ -37,6 +37,7 @@ def shell(tmp_path: Path, *command: str) -> list[str]:
     return [" ".join(line.split()) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_bash_completes_verbs_options_values_rules_and_files(tmp_path: Path) -> None:
     capture = ROOT / "tests/captures/golden"
     (tmp_path / "--trees").touch()

@@ -80,6 +80,7 @@ def test_of_a_run_too(name: str, folder: Path, capsys: pytest.CaptureFixture[str
     assert [each.name for each in folder.iterdir()] == ["cr3scope-run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for verb, name in FILES if verb == "listen"])
 def test_listening_gives_to_standard_output_what_two_boots_can_share(name: str, folder: Path) -> None:
     done = subprocess.run(

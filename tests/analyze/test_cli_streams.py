@@ -58,6 +58,7 @@ def test_a_wrong_command_line_is_status_2_whoever_hears_it(words: str, where: st
     assert shell(f"cr3scope {words} {where}; echo $?").stdout == "2\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "why"), [(f">{FULL}", "No space left on device"), (">&-", "Bad file descriptor")])
 @pytest.mark.parametrize("verb", ["analyze", "maps", "explain", "--help", "analyze --json -"])
 def test_an_answer_that_cannot_be_printed_is_one_line(verb: str, where: str, why: str, healthy: Path) -> None:
@@ -78,6 +79,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(healthy: Path) -> None:
     assert (healthy.parent / "v.json").read_text().startswith("{")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_an_encoding_of_eight_bits_gets_escapes(encoding: str, tmp_path: Path) -> None:
     odd = tmp_path / "größe\N{SNOWMAN}.log"
@@ -110,6 +112,7 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.slow
 def test_a_file_that_the_user_names_may_be_a_way_to_somewhere_else(healthy: Path) -> None:
     assert shell(f"cr3scope analyze {healthy} --json /dev/stderr").stderr.startswith("{")
     assert shell(f"cr3scope analyze {healthy} --json /dev/null").returncode == 0

@@ -83,6 +83,7 @@ def rules(verdict: dict[str, Any]) -> list[str]:
     return [finding["rule"] for finding in verdict["findings"]]
 
 
+@pytest.mark.slow
 def test_a_rule_is_one_file_and_its_entry_in_the_catalogue(tree: Tree) -> None:
     taken, entry = block(f"`{CATALOGUE}`").splitlines()
     tree.add(RULE)

@@ -77,6 +77,7 @@ def test_line_of_megabytes_between_records_does_not_matter(tmp_path: Path) -> No
     assert (report.first, report.ending) == (TRUE_FAULT, Ending.STORM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filler", [b"check_exception\n", b"CR3=\n", b"CR3=0 CR3=0 ", b": v=", b"1: v=0e e=0011 "]
 )

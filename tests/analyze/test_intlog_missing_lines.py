@@ -55,6 +55,7 @@ def status(path: Path) -> Status | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", WITHOUT)
 @pytest.mark.parametrize("log", LOGS)
 def test_a_log_of_a_death_is_never_healthy_for_what_it_lacks(log: str, without: str, tmp_path: Path) -> None:

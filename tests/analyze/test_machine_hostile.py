@@ -163,6 +163,7 @@ def test_a_script_that_leaves_its_qemu_behind_leaves_none(tmp_path: Path) -> Non
     assert not left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("scenario", ["flood-events", "memory-without-end", "deaf"])
 def test_a_signal_ends_the_run_whatever_qemu_does(tmp_path: Path, scenario: str, number: signal.Signals) -> None:

@@ -255,6 +255,7 @@ def process(root: Path, *words: str, **environment: str) -> Iterator[subprocess.
                 stream.close()
 
 
+@pytest.mark.slow
 def test_a_session_gets_the_verbs_json_and_text_and_nothing_else_on_the_stream(tmp_path: Path) -> None:
     (tmp_path / "trace.log").write_bytes(NX_UPPER.read_bytes())
     (tmp_path / "numpy.py").write_text("raise SystemExit('a module of the client')")
@@ -417,6 +418,7 @@ def test_every_tool_tells_of_what_its_answers_are(talk: Talk) -> None:
         assert schema["type"] == "object" and "$id" not in json.dumps(schema) and "$schema" not in json.dumps(schema)
 
 
+@pytest.mark.slow
 def test_what_tools_answer_is_as_they_say(talk: Talk, tmp_path: Path) -> None:
     from jsonschema import Draft202012Validator
 

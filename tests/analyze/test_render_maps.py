@@ -60,6 +60,7 @@ def test_hex_columns_read_as_python_writes_them(numbers: list[int]) -> None:
     assert quoted == [f'"{number:#x}"' for number in numbers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", [-1, 0, 1])
 @pytest.mark.parametrize("portions", [1, 2])
 def test_no_row_is_lost_where_portions_meet(portions: int, rest: int) -> None:

@@ -70,6 +70,7 @@ def tables(pages: Pages, levels: int) -> Space:
     return space_of(mappings(pages, cpu), types=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @given(space=spaces())
 @settings(RELAXED, max_examples=150)
@@ -274,6 +275,7 @@ def test_one_line_out_of_order_does_not_hide_the_others(wrong: int, tmp_path: Pa
     assert any("out of order" in words for words in listing.warnings)
 
 
+@pytest.mark.slow
 def test_a_long_damaged_line_costs_no_time(tmp_path: Path) -> None:
     damaged = "0000000000003000: 00000000" + "0123456789abcde" * 400_000 + "\n"
     text = WRAPPED + "\n" * 500_000 + damaged

@@ -32,6 +32,7 @@ def judge(path: Path, content: bytes) -> Verdict | None:
         return None
 
 
+@pytest.mark.slow
 def test_log_cut_at_any_byte_after_the_fault_is_never_healthy(tmp_path: Path) -> None:
     announced = DIED.index(b"\n")
     for cut in range(announced + 1, len(DIED), 3):

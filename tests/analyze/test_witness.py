@@ -48,6 +48,7 @@ def all_that_is_said(verdict: Verdict) -> str:
 SCENES: dict[str, Callable[[Scene], object]] = {"cut": cut, **FAMILIES, **{f"{name}-cut": (lambda scene, each=each: (each(scene), cut(scene))) for name, each in FAMILIES.items()}}  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("witness", Witness)
 @pytest.mark.parametrize("name", SCENES)
 def test_nothing_is_asked_for_that_this_door_does_not_have(name: str, witness: Witness) -> None:

@@ -24,6 +24,7 @@ class Meaning(ctypes.Structure):
     _fields_ = [("flow", ctypes.c_int), ("event", ctypes.c_int), ("offset", ctypes.c_int64)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", range(1, NEWEST_API + 1))
 def test_it_compiles_without_a_warning_for_each_version_of_the_api(api: int, tmp_path: Path) -> None:
     words = compile_command("cc", (*STRICT, f"-DCR3SCOPE_API={api}"), sorted(SOURCES.glob("*.c")), tmp_path / "plugin.so")

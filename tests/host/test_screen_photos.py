@@ -32,6 +32,7 @@ def pictures(capture: Path, size: str, folder: Path) -> list[Path]:
     return sorted(folder.glob("screen-*.pgm"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", _SIZES)
 def test_bad_photos_hold_what_was_traced(size: str, tmp_path: Path) -> None:
     capture = _CAPTURES / "nx-upper-level.serial.log"

@@ -54,6 +54,7 @@ def compiled(
     return source.with_suffix(".o")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler,language,name,flags", _BUILDS, ids=[f"{b[0]}-{b[2]}" for b in _BUILDS])
 def test_compiles_without_a_warning_and_leaves_nothing_undefined(
     compiler: str, language: str, name: str, flags: list[str], header: Path, tmp_path: Path
@@ -67,6 +68,7 @@ def test_compiles_without_a_warning_and_leaves_nothing_undefined(
     assert not [name for kind, name in symbols if kind in "TDBRVW" and not _SEEN.match(name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_links_where_the_linker_optimises(compiler: str, header: Path, tmp_path: Path) -> None:
     source = tmp_path / "kernel.c"
@@ -87,6 +89,7 @@ def test_says_which_version_it_is(header: Path) -> None:
     assert re.search(r'^#define CR3SCOPE_VERSION "\d+\.\d+\.\d+"$', header.read_text(), re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", ["gcc", "clang++"])
 def test_a_uart_in_memory_is_compiled_in_where_it_is_asked_for(compiler: str, header: Path, tmp_path: Path) -> None:
     language = "c++17" if "++" in compiler else "c11"
@@ -94,6 +97,7 @@ def test_a_uart_in_memory_is_compiled_in_where_it_is_asked_for(compiler: str, he
     assert " U " not in subprocess.run(["nm", made], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler,size", [("gcc", "-Os"), ("clang", "-Oz")])
 def test_code_is_small_and_so_is_its_stack(compiler: str, size: str, header: Path, tmp_path: Path) -> None:
     made = compiled(tmp_path, header, compiler, "c11", "-mno-red-zone", "-fno-asynchronous-unwind-tables", size)
@@ -103,6 +107,7 @@ def test_code_is_small_and_so_is_its_stack(compiler: str, size: str, header: Pat
     print(f"{compiler} {size}: {text} bytes of text")
 
 
+@pytest.mark.slow
 def test_what_draws_is_in_the_code_only_where_it_is_asked_for(header: Path, tmp_path: Path) -> None:
     sizes = [compiled(tmp_path, header, "gcc", "c11", "-Os", *more).stat().st_size for more in ([], [_SCREEN])]
     assert sizes[0] + 8192 < sizes[1]

@@ -105,6 +105,7 @@ def samples(automaton: Automaton, seed: int) -> Iterator[str]:
         yield character(position) * CHARACTERS
 
 
+@pytest.mark.slow
 def test_every_pattern_of_the_package_is_quick_on_lines_of_its_own_characters() -> None:
     """From the outside: a search of lines that nearly match, for each of some 150 patterns."""
     script = (

@@ -207,6 +207,7 @@ def as_it_is(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str] 
     return folder, asked(f"BUILD={folder}"), stamped(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", [*(f"{name}=-DSEEN" for name in VARIABLES), "TOOLCHAIN=clang"])
 def test_what_changes_a_command_changes_the_stamp_of_the_command(
     setting: str, as_it_is: tuple[Path, list[str] | None, list[str]]
