@@ -13,7 +13,8 @@ void port_out8(uint16_t port, uint8_t value) {
 #ifdef CR3SCOPE_UART_MEMORY
 uint8_t register_in8(uint64_t address, unsigned width) {
     if (width == 4) {
-        return (uint8_t) * (volatile const uint32_t *)(uintptr_t)address;
+        uint32_t value = *(volatile const uint32_t *)(uintptr_t)address;
+        return (uint8_t)value;
     }
     return *(volatile const uint8_t *)(uintptr_t)address;
 }

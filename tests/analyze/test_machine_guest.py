@@ -7,17 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cr3scope.errors import UnusableInput
 from cr3scope.qemu import guest
+from cr3scope.qemu.brood import Brood
 from cr3scope.qemu.command import read_command
 from cr3scope.qemu.guest import watch
 from cr3scope.qemu.outcome import Outcome, Reason
-from cr3scope.qemu.qmp import Qmp
+from cr3scope.qemu.plugin import Plugin
+from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.sight import Sight
 
@@ -73,12 +77,13 @@ def test_guest_that_is_done_but_stays_is_ended(
 
 def test_a_storm_whose_end_is_awaited_is_no_standstill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at the CPUs between the storm and its end took the run for a standstill."""
-    real = Sight.look
+    real, storms, begun = Sight.look, guest._Watcher._storm, threading.Event()
 
     def stands(sight: Sight, qmp: Qmp | None, serial: SerialPort, records: int) -> Reason | None:
         told = real(sight, qmp, serial, records)
-        return Reason.STANDSTILL if records else told
+        return Reason.STANDSTILL if begun.is_set() else told
 
+    monkeypatch.setattr(guest._Watcher, "_storm", lambda watcher: (storms(watcher), begun.set()))
     monkeypatch.setattr(Sight, "look", stands)
     monkeypatch.setattr(guest, "FINITE_STORM_SECONDS", LIMIT)
     assert play(tmp_path, "falling-storm").reason is Reason.STORM
@@ -139,6 +144,38 @@ def test_guest_that_starts_stopped_is_started_unless_a_debugger_is_to(
 ) -> None:
     command = read_command([sys.executable, FAKE, "silent", *words])
     assert (b"continued" in watch(command, tmp_path, 1.0).serial) is goes_on
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [([], True), (["-s"], True), (["-S"], True), (["-S", "-s"], False)])
+def test_a_guest_with_the_plugin_waits_until_that_knows_where_memory_is(
+    tmp_path: Path, words: list[str], goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ran meanwhile, and of what it stored then no value was kept: of an entry that a device wrote last an instruction was told."""
+    done: list[str] = []
+    start, execute = Brood.start, Qmp.execute
+
+    def starts(brood: Brood, told: list[str]) -> subprocess.Popen[bytes]:
+        done.append("held" if "-S" in told else "runs")
+        return start(brood, told)
+
+    def executes(qmp: Qmp, command: str, **arguments: Any) -> object:
+        done.extend(["cont"] if command == "cont" else [])
+        return execute(qmp, command, **arguments)
+
+    monkeypatch.setattr(Brood, "start", starts)
+    monkeypatch.setattr(Qmp, "execute", executes)
+    monkeypatch.setattr(Plugin, "tell", lambda *_: done.append("told"))
+    watch(read_command([sys.executable, FAKE, "silent", *words]), tmp_path, 1.0, witness=Plugin(Path("/plugin.so"), tmp_path / "writers"))
+    assert done == ["held", "told", *(["cont"] if goes_on else [])]
+
+
+def test_a_guest_with_the_plugin_goes_on_even_if_that_can_be_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise QmpError("info mtree: no answer")
+
+    monkeypatch.setattr(Plugin, "tell", refuses)
+    outcome = watch(read_command([sys.executable, FAKE, "silent"]), tmp_path, 1.0, witness=Plugin(Path("/plugin.so"), tmp_path / "writers"))
+    assert b"continued" in outcome.serial and "info mtree: no answer" in outcome.notes
 
 
 def test_actions_of_the_command_are_set_again_once_it_runs(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_a_word_of_no_platform_names_none(word: str) -> None:
     assert Platform.named(word) is None
 
 
-def test_a_difference_ends_with_the_version_that_mended_it() -> None:
+def test_a_difference_begins_and_ends_with_a_version() -> None:
     has = [Platform(version).has(Quirk.GATE_TIMES_16) for version in ((7, 2), (8, 0), (11, 1))]
     assert has == [True, False, False]
+    begun = [Platform(version).has(Quirk.CACHES_UNCHECKED) for version in ((7, 2), (9, 0), (9, 1), (11, 1))]
+    assert begun == [False, False, True, True] and Platform.TCG.has(Quirk.CACHES_UNCHECKED) and not Platform.HARDWARE.has(Quirk.CACHES_UNCHECKED)
     assert not Platform.HARDWARE.has(Quirk.WRAPS_AROUND) and Platform.TCG.has(Quirk.WRAPS_AROUND)

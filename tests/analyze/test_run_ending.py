@@ -67,6 +67,19 @@ def test_a_guest_that_ends_itself_has_survived_what_it_survived_before(status: i
     assert seen is not None and seen.ending is ending
 
 
+@pytest.mark.parametrize(("status", "has_device", "reason"), [
+    (DEBUG_EXIT_PASS, False, Reason.EXITED), (DEBUG_EXIT_FAIL, True, Reason.EXITED), (1, True, Reason.EXITED), (41, True, Reason.EXITED),
+    (41, False, Reason.SHUT_DOWN), (0, True, Reason.SHUT_DOWN), (2, True, Reason.SHUT_DOWN), (-9, True, Reason.SHUT_DOWN), (None, True, Reason.SHUT_DOWN),
+])  # fmt: skip
+def test_a_qemu_that_stops_the_guest_before_it_leaves_by_isa_debug_exit_was_ended_by_its_guest(
+    status: int | None, has_device: bool, reason: Reason
+) -> None:
+    """QEMU 10: it was told as a guest that powered off."""
+    outcome = Outcome(Reason.SHUT_DOWN, has_debug_exit=has_device)
+    outcome.left(status)
+    assert (outcome.reason, outcome.exit_status) == (reason, status)
+
+
 @pytest.mark.parametrize(("is_routine", "triple_fault", "watchdog", "ending"), [
     (True, False, "", None), (False, False, "", Ending.DELIVERED), (True, True, "", Ending.DELIVERED), (True, False, "reset", Ending.DELIVERED),
 ])  # fmt: skip

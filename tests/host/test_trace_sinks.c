@@ -122,7 +122,10 @@ void port_out8(uint16_t port, uint8_t value) {
 #define MEMORY UINT64_C(0xfe030000)
 
 /* The same device behind registers in memory; each access must be as wide as was asked for. */
-static struct { unsigned stride, width; } bus;
+struct bus {
+    unsigned stride, width;
+};
+static struct bus bus;
 
 static unsigned which_register(uint64_t address, unsigned width) {
     assert_int_equal(width, bus.width);

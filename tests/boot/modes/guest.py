@@ -24,8 +24,8 @@ _ANSWER = struct.Struct("<2IQ4I")
 _CPU = struct.Struct("<6I4s")
 CPU_BYTES, ANSWER_BYTES, VENDOR_AT = _CPU.size, _ANSWER.size, 24
 _AT_CPL3, _WIDE, _CHECKED, _HAS_EFER = 1, 2, 4, 8
-_PSE36, _GIGAPAGES, _SMEP, _SMAP, _LA57 = 1 << 17, 1 << 26, 1 << 7, 1 << 20, 1 << 16
-_LEAST_BITS = 32
+_PAE, _PSE36, _GIGAPAGES, _SMEP, _SMAP, _LA57 = 1 << 6, 1 << 17, 1 << 26, 1 << 7, 1 << 20, 1 << 16
+_LEAST_BITS, _WIDE_BITS = 32, 36  # of a CPU that does not tell (SDM 3A, 5.1.4)
 
 
 # The ROM ends with the reset vector, at FFFFFFF0h in 16-bit code. cli; lgdt cs:[0xffc0]; mov eax, cr0; or al, 1; mov cr0, eax;
@@ -111,22 +111,27 @@ def command(
 
 
 def ask(
-    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True, code: bytes = b""
+    folder: Path, image: Image, records: Sequence[Record], options: Sequence[str], has_efer: bool = True, code: bytes = b"",
+    is_narrow: bool = False,
 ) -> tuple[Cpu, list[Answer]]:
-    """Boot once and return the CPU and an answer for each record; fewer if the guest died of one."""
+    """Boot once and return the CPU and an answer for each record; fewer if the guest died of one. ``is_narrow``: as for :func:`told`."""
     words = command(folder, image, records, options, has_efer, code)
     with contextlib.suppress(subprocess.TimeoutExpired):  # then answers are missing
         subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SECONDS)
     answers = (folder / "answers").read_bytes()
     assert len(answers) >= CPU_BYTES, f"the guest did not begin within {SECONDS:g} s"
-    return told(answers)
+    return told(answers, is_narrow)
 
 
-def told(answers: bytes) -> tuple[Cpu, list[Answer]]:
-    """Return the CPU and the answers of what a guest has written to port E9h."""
+def told(answers: bytes, is_narrow: bool = False) -> tuple[Cpu, list[Answer]]:
+    """Return the CPU and the answers of what a guest has written to port E9h.
+
+    ``is_narrow``: where CPUID does not tell MAXPHYADDR, PAE alone does not make it 36 (SDM 3A, 5.1.4).
+    """
+    wide = _PSE36 if is_narrow else _PSE36 | _PAE
     _, bits, edx, seven, seven_c, extended, vendor = _CPU.unpack_from(answers)
     cpu = Cpu(
-        bits or (36 if edx & _PSE36 else _LEAST_BITS), vendor == b"cAMD", bool(extended & _GIGAPAGES), bool(seven & _SMEP),
+        bits or (_WIDE_BITS if edx & wide else _LEAST_BITS), vendor == b"cAMD", bool(extended & _GIGAPAGES), bool(seven & _SMEP),
         bool(seven & _SMAP), bool(seven_c & _LA57),
     )  # fmt: skip
     whole = len(answers) - (len(answers) - _CPU.size) % _ANSWER.size

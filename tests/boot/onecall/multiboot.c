@@ -14,7 +14,8 @@ extern char text_first[], data_end[];
 /* The command line that the boot loader handed over; empty if it handed none. */
 static const char *command_line(uint64_t told) {
     if (((uint32_t *)told)[1] != 0) { /* a machine has memory below 1 MiB */
-        return (const char *)(uint64_t) * (uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+        uint32_t line = *(uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+        return (const char *)(uint64_t)line;
     }
     for (uint32_t *tag = (uint32_t *)(told + MULTIBOOT2_TAGS); tag[0] != 0;
          tag += (tag[1] + 7) / 8 * 2) {

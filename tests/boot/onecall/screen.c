@@ -73,7 +73,8 @@ static void draw_own_picture(const struct cr3scope_framebuffer *screen) {
 void boot(uint64_t told);
 void boot(uint64_t told) {
     uint32_t words[WORDS] = {0};
-    const char *line = (const char *)(uint64_t) * (uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    uint32_t command_line = *(uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    const char *line = (const char *)(uint64_t)command_line;
     while (*line != '\0' && *line != ' ') { /* the file's name */
         line++;
     }

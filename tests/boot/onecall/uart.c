@@ -86,7 +86,8 @@ static void make_registers(void) {
 
 void boot(uint64_t told);
 void boot(uint64_t told) {
-    const char *line = (const char *)(uint64_t) * (uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    uint32_t command_line = *(uint32_t *)(told + MULTIBOOT_COMMAND_LINE);
+    const char *line = (const char *)(uint64_t)command_line;
     for (; *line != '\0'; line++) {
         stride = *line == '1' || *line == '4' ? (uint64_t)(*line - '0') : stride;
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cr3scope import limits
-from cr3scope.arrays import U64
+from cr3scope.arrays import U64, integers
 from cr3scope.cli.patience import patience
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.source import Source
@@ -39,7 +39,7 @@ def _names(tree: Folded, source: Source) -> Names:
     names = range_names(found, Intent(source.boot), is_planned=source.dump != "old")
     return {
         (one.entry.level, one.first): name_words(names.names[number])
-        for one, number in zip(pages, names.of_row.tolist(), strict=True) if number >= 0
+        for one, number in zip(pages, integers(names.of_row), strict=True) if number >= 0
     }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def _report(log: Path, cr3: int | None, outcome: Outcome) -> LogReport | None:
 def _end(outcome: Outcome, linted: FilesLinted, is_traced: bool) -> RunEnd:
     failure = failure_words(outcome, is_traced)
     lost = [*([failure] if failure else []), *outcome.losses]
-    status = outcome.exit_status if outcome.reason is Reason.EXITED else outcome.debug_exit
+    status = outcome.exit_status if outcome.reason is Reason.EXITED else None
     return RunEnd(
         exit_status=status,
         passed=outcome.passed,

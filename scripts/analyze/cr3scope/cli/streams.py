@@ -41,7 +41,7 @@ def prepare() -> None:
         own = sys.stdout
         raw = io.BufferedWriter(_Output(OUTPUT, "w", closefd=False))
         sys.stdout = io.TextIOWrapper(
-            raw, encoding=own.encoding if own else "utf-8", line_buffering=bool(own) and own.isatty()
+            raw, encoding=own.encoding if own else "utf-8", line_buffering=own is not None and own.isatty()
         )
     if sys.stderr is None:
         sys.stderr = open(ERROR, "w", encoding="utf-8", closefd=False)

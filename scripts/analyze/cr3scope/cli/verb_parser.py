@@ -20,7 +20,7 @@ class VerbParser(argparse.ArgumentParser):
 
     _is_within = False
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse the words, as argparse does; return what it made of them, and those that it does not know."""
         has_command = any(action.nargs in (argparse.REMAINDER, argparse.PARSER) for action in self._get_positional_actions())
         if self._is_within or has_command:

@@ -105,7 +105,9 @@ def _change(now: StoppedCpu) -> tuple[ControlChange, str, int] | None:
         new = now.registers.get(register.upper(), 0)
         return changed_to("cr0", new, now.code_bits, now.cpu, now, now.platform), f"{CR0_SWITCH}, {register}", MOV_CR0_BYTES
     one = decode(code, now.rip, now.code_bits) if code else None
-    change = control_change(one, KnownRegisters(now.general).get, now.cpu, now, now.platform) if one is not None else None
+    if one is None:
+        return None
+    change = control_change(one, KnownRegisters(now.general).get, now.cpu, now, now.platform)
     return None if change is None else (change, text(one), one.size)
 
 

@@ -14,7 +14,7 @@ from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import PAGE_BYTES
-from cr3scope.x86.platform import Platform
+from cr3scope.x86.platform import Platform, Quirk
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,15 @@ class DeliveryAccess:
             if isinstance(found, PageFault):
                 return self.raised(found, words, target, AccessKind.READ)
             part = self.memory.read(found.phys, width)
-            if part is None:
+            if part is None and not self._reads_nothing_as_zero:
                 return Unknown(words)
-            data += part
+            data += part or bytes(width)
         return data
+
+    @property
+    def _reads_nothing_as_zero(self) -> bool:
+        """Whether what is not there is no memory of the machine, and the CPU takes it for zero."""
+        return not self.memory.is_recorded and self.platform.has(Quirk.ABSENT_MEMORY_IS_ZERO)
 
     def reach(self, virt: int, kind: AccessKind, width: int = 1) -> Translation | PageFault:
         """Return where an access leads that delivery makes, or its fault.

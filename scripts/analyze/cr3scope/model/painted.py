@@ -102,7 +102,7 @@ class Overlaps:
 
     def overlapping(self, first: int, last: int) -> list[Named]:
         """Return them, in their order."""
-        return [self._named[number] for number in np.flatnonzero(self._mask(first, last)).tolist()]
+        return [self._named[number] for number in integers(np.flatnonzero(self._mask(first, last)))]
 
     def has_any(self, *ranges: tuple[int, int]) -> bool:
         """Return whether one of them has an address of each of the ranges."""

@@ -154,7 +154,7 @@ def _sum_up(layer: Layer, under: Layer | None, marked: Marks) -> None:
         child = layer.child[rows, indices]
         np.add.at(layer.mapped, rows, under.mapped[child])
         shape = np.array(under.shape, dtype=np.int64)[child]
-        is_empty = ~under.codes.any(axis=1)[child]
+        is_empty = np.count_nonzero(under.codes, axis=1)[child] == 0
         layer.codes[rows, indices] += shape << _DETAIL_AT
         layer.codes[rows[is_empty], indices[is_empty]] += EMPTY - TABLE
     width = layer.form.entries * layer.form.entry_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from cr3scope.arrays import has_numpy
 from cr3scope.x86.cpu_state import CpuState
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # numpy takes longer to load than a log to judge
     import numpy.typing as npt
 
 Entries: TypeAlias = "npt.NDArray[np.uint64]"
-_QUADS = "Q"  # of memoryview and array: 64 bits
+_QUADS: Final = "Q"  # of memoryview and array: 64 bits
 _FORMS = {4: "I", 8: _QUADS}
 
 

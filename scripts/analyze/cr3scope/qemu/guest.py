@@ -158,7 +158,7 @@ class _Watcher:
 
     def start(self, timeout: float) -> None:
         words = self._command.watched(
-            self._channels / "log", self._channels / "serial", self._channels / "qmp", self._switch is not None
+            self._channels / "log", self._channels / "serial", self._channels / "qmp", self._is_held
         )
         words += self._plugin.words() if self._plugin is not None else []
         self._began = time.monotonic()
@@ -220,7 +220,7 @@ class _Watcher:
         self._qmp.quit()
         is_hurried = self._signals.has_come()
         self._signals.another()  # what has come is known
-        select.select([self._process_end, self._signals], [], [], HURRY_SECONDS if is_hurried else LEAVE_SECONDS)
+        select.select([self._process_end, self._signals.fileno()], [], [], HURRY_SECONDS if is_hurried else LEAVE_SECONDS)
 
     def stop(self) -> None:
         """End QEMU with all its children, and take what is left in the channels."""
@@ -228,7 +228,7 @@ class _Watcher:
         for pid in self._brood.end():
             self.outcome.notes.append(f"process {pid}, which the command has started, cannot be ended")
         if self._process is not None:
-            self.outcome.exit_status = self._process.poll()
+            self.outcome.left(self._process.poll())
             self._notice_late_call()
             for ready in (self._serial_ready, self._stdout_ready, self._stderr_ready):
                 ready()
@@ -412,19 +412,33 @@ class _Watcher:
                 self._end(_BARKS[self.outcome.watchdog])
 
     def _prepare(self, qmp: Qmp) -> None:
-        """What only a running QEMU can be told."""
-        try:
-            if self._plugin is not None:
-                self._plugin.tell(qmp.monitor, qmp.version)
-            if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
-                qmp.execute("set-action", reboot="shutdown", shutdown="pause")
-            if self._switch is not None:
-                self._switch.begin()
-                self._search()
-            elif self._command.waits and not self._command.has_debugger:
-                qmp.execute("cont")
-        except QmpError as error:
-            self.outcome.notes.append(str(error))
+        """What only a running QEMU can be told. A guest that is held is let go even if not all of it was taken."""
+        for told in (self._tell_plugin, self._set_actions, self._begin):
+            try:
+                told(qmp)
+            except QmpError as error:
+                self.outcome.notes.append(str(error))
+
+    def _tell_plugin(self, qmp: Qmp) -> None:
+        if self._plugin is not None:
+            self._plugin.tell(qmp.monitor, qmp.version)
+
+    def _set_actions(self, qmp: Qmp) -> None:
+        if self._command.has_action:  # it overrides -no-reboot and -no-shutdown
+            qmp.execute("set-action", reboot="shutdown", shutdown="pause")
+
+    def _begin(self, qmp: Qmp) -> None:
+        is_debuggers = self._command.waits and self._command.has_debugger
+        if self._switch is not None:
+            self._switch.begin()
+            self._search()
+        elif (self._command.waits or self._is_held) and not is_debuggers:
+            qmp.execute("cont")
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether the guest is not to run before its stub or the plugin was told something: what it did until then nobody would know."""
+        return self._switch is not None or self._plugin is not None
 
     def _storm(self) -> None:
         self._selector.unregister(self._log)

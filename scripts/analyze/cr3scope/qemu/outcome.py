@@ -89,14 +89,22 @@ class Outcome:
     guilty: tuple[GuiltyWord, ...] = ()  # what findings are about that is no entry
     kept: tuple[str, ...] = ()  # lines about the files that hold the paused guest's state
 
+    def left(self, status: int | None) -> None:
+        """Take QEMU's exit status; None if it is still there.
+
+        At a write to isa-debug-exit QEMU 7.2 leaves at once; later ones stop the guest first, as if it had powered off, and give
+        the status of that write when they leave: it is the guest that has ended them all the same.
+        """
+        self.exit_status = status
+        is_guests = status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) or self.has_debug_exit and status is not None and status > 0 and status % 2 == 1
+        if self.reason is Reason.SHUT_DOWN and is_guests:
+            self.reason = Reason.EXITED
+
     @property
     def debug_exit(self) -> int | None:
-        """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not.
-
-        QEMU 7.2 leaves at once; later ones stop the guest first, as if it had powered off.
-        """
-        ended = self.reason in (Reason.EXITED, Reason.SHUT_DOWN)
-        return self.exit_status if ended and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL) else None
+        """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not."""
+        is_known = self.reason is Reason.EXITED and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL)
+        return self.exit_status if is_known else None
 
     def lose(self, words: str) -> None:
         """Add a note of what of the evidence is missing: a guest of which not all was seen is never healthy."""

@@ -227,7 +227,7 @@ class Qmp:
         if left <= 0:
             self._check()
             raise QmpError(f"{command}: no answer within {REPLY_SECONDS:g} s")
-        watched = [self._socket, *([] if self._cancel is None else [self._cancel])]
+        watched: list[socket.socket | int] = [self._socket, *([] if self._cancel is None else [self._cancel])]
         try:
             ready = select.select(watched, [], [], left)[0]
             data = self._socket.recv(_PIECE) if self._socket in ready else None

@@ -80,7 +80,7 @@ class SerialPort:
         """Return what was kept; a line of its own stands where bytes were left out."""
         if not self.left_out:
             return bytes(self._head + self._tail)
-        return b"%b\n[cr3scope: %d bytes left out]\n%b" % (self._head, self.left_out, self._end())
+        return bytes(self._head + b"\n[cr3scope: %d bytes left out]\n" % self.left_out + self._end())
 
     @property
     def left_out(self) -> int:

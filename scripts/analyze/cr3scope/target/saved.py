@@ -22,9 +22,8 @@ def core_of(now: StoppedCpu, pages: Mapping[int, bytes], shown: int, trace: byte
     struct.error if the pages are too many for an ELF core.
     """
     bases = {name.partition("_")[0]: now.registers.get(name, 0) for name in BASES}
-    segments = {
-        name: Segment(selector, bases.get(name, 0), _FLAT) for name, selector in now.selectors.items()
-    } | now.segments
+    flat = {name: Segment(selector, bases.get(name, 0), _FLAT) for name, selector in now.selectors.items()}
+    segments = {**flat, **now.segments}
     if "CS" not in now.segments:
         segments["CS"] = Segment(now.selectors.get("CS", 0), 0, _FLAT, code_flags(now.code_bits))
     for name, table in (("IDT", now.idt), ("GDT", now.gdt)):

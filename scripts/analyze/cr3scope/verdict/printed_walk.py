@@ -24,8 +24,14 @@ def walk_as_printed(walked: Walked, fault: Fault | None, dump: RegisterDump) -> 
     """
     error = None if fault is None else fault.error_code
     cr3 = dump.cr3 if fault is None or fault.cr3 is None else fault.cr3
-    known = {"cr0": dump.cr0, "cr4": 0 if dump.cr4 is None else dump.cr4, "rflags": dump.flags, "efer": dump.efer}
-    cpu = replace(CpuState(cr3 or 0), **{name: value for name, value in known.items() if value is not None})
+    usual = CpuState(cr3 or 0)
+    cpu = replace(
+        usual,
+        cr0=usual.cr0 if dump.cr0 is None else dump.cr0,
+        cr4=dump.cr4 or 0,
+        efer=usual.efer if dump.efer is None else dump.efer,
+        rflags=usual.rflags if dump.flags is None else dump.flags,
+    )
     if walked.entries:
         cpu = cpu.with_depth(walked.entries[0][0])
     kind, is_user = AccessKind.READ, False

@@ -18,13 +18,15 @@ _WORD = re.compile(r"tcg(?: ([0-9]{1,4})\.([0-9]{1,4}))?")
 
 
 class Quirk(Enum):
-    """What TCG does otherwise: its way, the manual's way, and the first version that no longer does (or None)."""
+    """What TCG does otherwise: its way, the manual's way, the first version that no longer does (or None), and the first that does,
+    where earlier ones did not.
+    """
 
     RESERVED_WITHOUT_PRESENT = (
         "RSVD in a page fault's error code comes without P", "with P (SDM 3A, 5.7)", None,
     )
     ABSENT_MEMORY_IS_ZERO = (
-        "a page table where no memory is reads as zero", "as all ones, on a PC's bus", None,
+        "a page table, or what delivery reads, is zero where no memory is", "all ones, on a PC's bus", None,
     )
     GLOBAL_NONLEAF_IGNORED = (
         "G in a PML4E or PML5E is ignored on an AMD CPU", "reserved (APM 2, figures 5-18, 5-20)", None,
@@ -77,9 +79,10 @@ class Quirk(Enum):
         "a gate that cannot be used is named by vector * 16 + 2 in the error code",
         "vector * 8 + 2 (SDM 3A, 7.13)", (8, 0),
     )  # fmt: skip
+    CACHES_UNCHECKED = ("INVD and WBINVD are executed in every ring", "#GP(0) outside ring 0 (SDM 2A, INVD; 2D, WBINVD)", None, (9, 1))
 
-    def __init__(self, tcg: str, manual: str, before: Version | None) -> None:
-        self.tcg, self.manual, self.before = tcg, manual, before
+    def __init__(self, tcg: str, manual: str, before: Version | None, since: Version = (0, 0)) -> None:
+        self.tcg, self.manual, self.before, self.since = tcg, manual, before, since
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Platform:
 
     def has(self, quirk: Quirk) -> bool:
         """Return whether this CPU differs from the manuals in that way."""
-        return self.qemu is not None and (quirk.before is None or self.qemu < quirk.before)
+        return self.qemu is not None and quirk.since <= self.qemu and (quirk.before is None or self.qemu < quirk.before)
 
     @property
     def word(self) -> str:

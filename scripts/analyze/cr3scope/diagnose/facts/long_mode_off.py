@@ -13,6 +13,8 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import CR0_PG, CR4_PAE, DEPTHS, EFER_LMA, EFER_LME, PagingMode
 from cr3scope.x86.entry import PAGE_BYTES, PRESENT, WRITABLE
 
+_CONTROL = ("CR0", "CR3", "CR4", "EFER")
+
 
 def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator[Finding]:
     """Yield at most one finding, none of a guest that wants no long mode.
@@ -20,7 +22,7 @@ def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator
     ``at_fault``: registers, as far as they are known. QmpError if QEMU stops answering.
     """
     known = {**snapshot.registers, **at_fault}
-    cr0, cr3, cr4, efer = (known.get(name, 0) for name in ("CR0", "CR3", "CR4", "EFER"))
+    cr0, cr3, cr4, efer = (known.get(name, 0) for name in _CONTROL)
     if efer & EFER_LMA and (cr4 & CR4_PAE or not cr0 & CR0_PG):
         return
     state = message("CR0={cr0}, CR3={cr3}, CR4={cr4}, EFER={efer}",
@@ -43,7 +45,8 @@ def long_mode_off(snapshot: StoppedCpu, at_fault: Mapping[str, int]) -> Iterator
 def _is_for_long_mode(snapshot: StoppedCpu, known: Mapping[str, int]) -> bool:
     """Whether the code lies where these tables map it in long mode, and not in the mode that is on: QEMU's TCG takes a PDPTE
     that has R/W, so that it alone shows nothing."""
-    cpu = replace(snapshot.cpu, **{name: known.get(name.upper(), 0) for name in ("cr0", "cr3", "cr4", "efer")})
+    cr0, cr3, cr4, efer = (known.get(name, 0) for name in _CONTROL)
+    cpu = replace(snapshot.cpu, cr0=cr0, cr3=cr3, cr4=cr4, efer=efer)
     place = snapshot.delivery_registers.linear("cs", known.get("RIP", 0))
     phys = [walk(snapshot, cpu.with_depth(DEPTHS[mode]), place, snapshot.platform).phys for mode in (PagingMode.LEVELS_4, PagingMode.PAE)]
     return phys[0] == place != phys[1]

@@ -70,8 +70,9 @@ def _has_copy(snapshot: StoppedCpu, virt: int, piece: Piece, moved: int) -> bool
     for page in sorted(asked & {*range(pages)}):
         at = max(first + page * PAGE_BYTES, piece.start)
         code = piece.code[at - piece.start :][: PAGE_BYTES - at % PAGE_BYTES]
-        phys = walk(snapshot, snapshot.cpu, at, snapshot.platform).phys
-        if phys == piece.phys + at - piece.start + moved and _is_copy(snapshot.physical(phys, len(code)), code):
+        meant = piece.phys + at - piece.start + moved
+        led = walk(snapshot, snapshot.cpu, at, snapshot.platform).phys
+        if led == meant and _is_copy(snapshot.physical(meant, len(code)), code):
             return True
     return False
 

@@ -62,7 +62,7 @@ class Calls:
         self._call[:-1] = painted_over(begin, end, len(self.edges))
         order = np.argsort(begin, kind="stable")
         if (end[order][:-1] > begin[order][1:]).any():
-            self._note_overwrites(begin.tolist(), end.tolist())
+            self._note_overwrites(integers(begin), integers(end))
         for number, pages in enumerate(self._segments):
             self._segment[self._slice(pages)] = number
         self._segment_rights = np.zeros(len(self.edges) + 1, dtype=np.int64)

@@ -41,7 +41,7 @@ def execute(course: Course, one: Any, cpu: CpuState | None) -> Way:
     if refused is not None:
         course.stops(one, refused)
         return None
-    may = may_execute(one, course.now, cpu.cr4 if cpu is not None else None)
+    may = may_execute(one, course.now, cpu.cr4 if cpu is not None else None, course.platform)
     if may is May.NO:
         course.stops(one, Refused(PROTECTION, 0, message("it is privileged, and the CPL is {cpl}", cpl=course.now.cpl)))
         return None

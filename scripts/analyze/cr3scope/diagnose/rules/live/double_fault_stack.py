@@ -12,11 +12,12 @@ from cr3scope.x86.mode import LONG
 
 
 def _check(context: Context) -> Iterator[Finding]:
-    gate = context.gate(DOUBLE_FAULT)
-    if context.registers.tr and gate is not None and gate.present and not gate.ist:
+    gate, now = context.gate(DOUBLE_FAULT), context.registers
+    # A TSS that the GDT has no descriptor for was loaded by whoever ran before: its stacks are not this kernel's to name.
+    if 0 < now.tr <= now.gdt_limit and gate is not None and gate.present and not gate.ist:
         yield RULE.finding(
             message("the double fault has no stack of its own: gate {gate} has IST 0", gate=DOUBLE_FAULT),
-            message("a TSS is loaded (TR={tr:02x}h), which could name one", tr=Hex(context.registers.tr)),
+            message("a TSS is loaded (TR={tr:02x}h), which could name one", tr=Hex(now.tr)),
             Message("a stack that runs over its end is then a triple fault, without a word"),
         )
 
