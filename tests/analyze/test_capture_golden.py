@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boot.reference import sample
+from boot.reference import sample, takes_all
 from trace_writer import golden
 
 from cr3scope.errors import UnusableInput
@@ -16,7 +16,7 @@ from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Status
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
-EVERY = 5  # byte of the golden capture, one of so many
+EVERY = 9  # byte of the golden capture, one of so many
 GOLDEN = (CAPTURES / "golden.trace").read_bytes()
 REAL = (CAPTURES / "healthy.serial.log").read_bytes()
 
@@ -76,12 +76,13 @@ def test_the_golden_capture_damaged_at_any_byte_is_never_healthy(
 def test_a_real_boot_damaged_in_any_record_is_never_read_as_whole(
     damage: Callable[[bytes, int], bytes],
 ) -> None:
-    """First and last byte of each record, and one within."""
+    """First and last byte of each record, and one within; in a sample one of the three."""
     records = list(re.finditer(rb"@c3s1 [^\n]*\n", REAL))
     assert len(records) > 50
     for number, record in enumerate(records):
         within = record.start() + (7 * number + 5) % (record.end() - record.start())
-        for at in {record.start(), within, record.end() - 1}:
+        places = [record.start(), within, record.end() - 1]
+        for at in places if takes_all() else [places[number % 3]]:
             assert not is_whole(damage(REAL, at)), (number, at)
 
 

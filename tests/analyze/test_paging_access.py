@@ -50,7 +50,7 @@ def test_an_access_over_the_end_of_the_address_space_goes_on_at_its_beginning_on
 
 @pytest.mark.slow
 @given(cases())
-@settings(max_examples=1500 if takes_all() else 200)  # others at each run
+@settings(max_examples=1500 if takes_all() else 100)  # others at each run
 def test_both_walks_agree(case: Case) -> None:
     expected = naive.access(
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width
@@ -60,7 +60,7 @@ def test_both_walks_agree(case: Case) -> None:
 
 @pytest.mark.slow
 @given(legacy_cases())
-@settings(max_examples=1500 if takes_all() else 200)  # others at each run
+@settings(max_examples=1500 if takes_all() else 100)  # others at each run
 def test_both_walks_agree_outside_long_mode(case: Case) -> None:
     expected = naive.access(
         case.pages.memory, case.machine, case.virt, case.kind, case.user, case.implicit, case.width

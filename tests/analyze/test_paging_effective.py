@@ -86,7 +86,7 @@ def webs(draw: st.DrawFn) -> tuple[Pages, naive.Machine]:
 
 @pytest.mark.slow
 @given(webs())
-@settings(max_examples=400 if takes_all() else 150)
+@settings(max_examples=400 if takes_all() else 75)
 def test_mappings_equal_every_page_enumerated(web: tuple[Pages, naive.Machine]) -> None:
     pages, machine = web
     found = mapped(pages, machine)

@@ -22,7 +22,7 @@ from cr3scope.paging.walk import walk
 from cr3scope.verdict.analysis import chosen_boot
 
 SEEDS = 300
-SAMPLE = 30
+SAMPLE = 12
 _PAGE = 4096
 
 # Seeds that once failed, whatever the sample: NX on a page of code that no declared instruction

@@ -18,7 +18,7 @@ from boot.snapshot import boot_from_snapshot
 
 SEED = 3
 PAIRS = 100
-SAMPLE = 20
+SAMPLE = 10
 
 # What a fault changes or hides, by how its inject value begins. Two that share a word make no pair: they
 # change the same entry or register, or the first leaves nothing of what the second is about.

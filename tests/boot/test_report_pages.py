@@ -18,6 +18,7 @@ from cr3scope.cli.main import main
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.skipif(bool(lacking()), reason=lacking() or "there is a browser")]
 
 WIDE, NARROW = 1200, 360
+EVERY = 6  # family, one of so many
 _RED = ("rgb(197, 19, 11)", "rgb(138, 82, 0)")  # of an error, of a warning
 
 
@@ -52,7 +53,7 @@ def cell_of(entry: dict[str, Any]) -> str:
     return f'#strips .cell[data-level="{entry["level"]}"][data-index="{entry["index"]}"]'
 
 
-@pytest.mark.parametrize("row", sample(first_of_each_family(), 3), ids=lambda row: row.inject)
+@pytest.mark.parametrize("row", sample(first_of_each_family(), EVERY), ids=lambda row: row.inject)
 def test_the_report_of_a_fault_leads_to_what_its_verdict_blames(
     row: Row, browser: Browser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +81,7 @@ def test_the_report_of_a_fault_leads_to_what_its_verdict_blames(
 
 
 def test_a_page_of_a_family_is_no_wider_than_a_telephone(browser: Browser, tmp_path: Path) -> None:
-    for row in first_of_each_family()[::6]:
+    for row in first_of_each_family()[::EVERY]:
         _, written = judged(tmp_path, shared_run(**of_row(row, "safe")))
         with browser.emulated(width=NARROW):
             page = browser.open(written)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from cr3scope.verdict.types import Status
 pytest.importorskip("PIL")
 pytest.importorskip("zbar")
 
-SAMPLE, EVERY_ROW = 30, "CR3SCOPE_TEST_PHOTOS"  # of how many rows `make test` takes one; `make test-photos` takes all
+SAMPLE, EVERY_ROW = 30, "CR3SCOPE_TEST_PHOTOS"  # of how many rows `make test` takes one, at one size each; `make test-photos` takes all at all
 _NO_ROOM = "had no room in the codes"
 _SECONDS = 60
 _SIZES = ["800 600 32", "1280 800 24", "1920 1080 32", "3840 2160 32"]
@@ -115,11 +116,18 @@ def test_a_frame_buffer_of_absurd_pitch_is_told_and_nothing_drawn(words: str, tm
     assert b"cr3scope: exception 14 " in serial and not any(picture[16:])
 
 
-@pytest.mark.parametrize("row", rows()[:: 1 if os.environ.get(EVERY_ROW) == "1" else SAMPLE], ids=lambda row: row.inject)
-def test_every_fault_is_read_from_bad_photos_at_four_sizes(row: Row, tmp_path: Path) -> None:
+def on_screens() -> list[tuple[Row, list[str]]]:
+    """Each row at each size; of a sample each row at another one."""
+    if os.environ.get(EVERY_ROW) == "1":
+        return [(row, _SIZES) for row in rows()]
+    return [(row, [size]) for row, size in zip(rows()[::SAMPLE], cycle(_SIZES))]
+
+
+@pytest.mark.parametrize(("row", "sizes"), [pytest.param(*each, id=each[0].inject) for each in on_screens()])
+def test_every_fault_is_read_from_bad_photos_at_four_sizes(row: Row, sizes: list[str], tmp_path: Path) -> None:
     run = shared_run(**of_row(row, "safe"))
     told = analyze(read_capture(run.serial))
-    for size in _SIZES:
+    for size in sizes:
         folder = tmp_path / size.replace(" ", "-")
         folder.mkdir()
         command = [str(make("host/draw_screen")), *size.split(), str(folder / "screen")]
