@@ -21,13 +21,16 @@ from fuzz.worker import MOST_SECONDS, ROOT, Tally
 SOURCES = Path(__file__).resolve().parent / "c"
 _MOST_BYTES = 4096
 _BUILD_SECONDS = 300
+# Of so many inputs, the first few are chosen by what numbers are compared with as well: dear, and what it finds is kept for the rest.
+_ROUND, _LEARNING = 1_000_000, 50_000
 _LATE = re.compile(rb"ALARM: .*?Test unit written to ([^\n]+)\n", re.DOTALL)
 _EXECUTED = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
 _CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off\nidentity=full\ndebugger=wait\nsinks=uart,debugcon,file\nuart_port=2f8\nserial=mmio:0xfe030000:4:1\ndebugcon_port=504\n"
            "trace_file=\\x.trc\nkernel=exit=none do=hlt\nidentity_pages=1g\nbreakpoint=on\nflip=ffffffff80000000:2:63\nfail_allocation=3\n# why\n")  # fmt: skip
 
-# Width, height, padding and bits of a frame buffer; records and lines.
-_SCREEN = b"\x80\x02\xe0\x01\0\x20\0\0" + b"@c3s1 0 begin producer=loader version=0.1.0 #00000000\nwords for people\n@c3s1 1 d o=0 b=AAECAw== #00000000\n"
+# Behind width, height, padding and bits of a frame buffer, and the number of the picture: records and lines.
+_WORDS = b"@c3s1 0 begin producer=loader version=0.1.0 #00000000\nwords for people\n@c3s1 1 d o=0 b=AAECAw== #00000000\n"
+_SCREENS = (b"\xf0\0\xf0\0\0\x20\0\0" + _WORDS, b"\x80\x02\xe0\x01\0\x20\0\x70" + _WORDS)  # a usual one, and a large one
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ def targets() -> tuple[CTarget, ...]:
         CTarget("preflight", ("trace/preflight.c",)),
         CTarget("dump", ("trace/dump.c", "trace/table_queue.c", "trace/table_stream.c", "trace/words.c", "trace/data_stream.c")),
         CTarget("records", ("trace/trace.c", "trace/memory.c", "trace/base64.c")),
-        CTarget("screen", ("trace/screen.c", "trace/screen_sink.c", "trace/photo.c", "trace/photo_frames.c", "trace/photo_kept.c", "trace/qr.c"), (_SCREEN,)),
+        CTarget("screen", ("trace/screen.c", "trace/screen_sink.c", "trace/photo.c", "trace/photo_frames.c", "trace/photo_kept.c", "trace/qr.c"), _SCREENS),
     )
 
 
 def build(form: str, name: str, folder: Path) -> Path:
-    """Build ``libfuzzer``, ``replay`` or ``lines`` of a target below a build folder; return the program."""
+    """Build ``libfuzzer/learning``, ``libfuzzer/counting``, ``replay`` or ``lines`` of a target below a build folder; return the program."""
     program = folder / "fuzz" / form / name
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")}
     command = ["make", "--no-print-directory", "-s", f"BUILD={folder}", str(program)]
@@ -71,19 +74,20 @@ def build(form: str, name: str, folder: Path) -> Path:
 def run(target: CTarget, folder: Path, first: int, runs: int, seconds: float) -> Tally:
     """Fuzz until the time or the runs are used up, or something is found. What it learns stays in ``fuzz/inputs``."""
     tally, start = Tally(target.name), time.monotonic()
-    program = build("libfuzzer", target.name, folder)
+    programs = {learns: build(f"libfuzzer/{'learning' if learns else 'counting'}", target.name, folder) for learns in (True, False)}
     inputs, finds = inputs_of(target, folder), folder / "fuzz" / "finds"
     finds.mkdir(parents=True, exist_ok=True)
     seed = first + 1
     while (left := seconds - (time.monotonic() - start)) > 0 and tally.executions < runs:
-        most = runs - tally.executions
-        command = [str(program), f"-runs={most if most < 1 << 31 else -1}", f"-max_total_time={max(int(left), 1)}", f"-seed={seed}", f"-max_len={_MOST_BYTES}",
-                   f"-timeout={MOST_SECONDS:g}", "-rss_limit_mb=1024", "-use_value_profile=1", "-print_final_stats=1", f"-artifact_prefix={finds}/{target.name}-", str(inputs)]  # fmt: skip
+        learns, most = stage(first + tally.executions)
+        program = programs[learns]
+        command = [str(program), f"-runs={min(most, runs - tally.executions)}", f"-max_total_time={max(int(left), 1)}", f"-seed={seed + tally.executions}", f"-max_len={_MOST_BYTES}",
+                   f"-timeout={MOST_SECONDS:g}", "-rss_limit_mb=1024", f"-use_value_profile={int(learns)}", "-print_final_stats=1", f"-artifact_prefix={finds}/{target.name}-", str(inputs)]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=left + 120)
         executed = _EXECUTED.search(done.stdout)
         tally.executions += int(executed[1]) if executed else 0
-        if not done.returncode:
-            break
+        if not done.returncode and executed and int(executed[1]):
+            continue
         late = _LATE.search(done.stdout)
         if late is not None and only_waited(program, Path(os.fsdecode(late[1]))):
             seed += 1
@@ -93,6 +97,12 @@ def run(target: CTarget, folder: Path, first: int, runs: int, seconds: float) ->
         break
     tally.seconds = time.monotonic() - start
     return tally
+
+
+def stage(number: int) -> tuple[bool, int]:
+    """Return whether the input of this number is one that is learnt from, and how many more such, or other ones, follow with it."""
+    at = number % _ROUND
+    return (True, _LEARNING - at) if at < _LEARNING else (False, _ROUND - at)
 
 
 def only_waited(program: Path, input_file: Path) -> bool:

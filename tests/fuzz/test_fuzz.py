@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from random import Random
@@ -123,3 +124,24 @@ def test_an_input_that_was_only_waited_for_is_no_find(monkeypatch: pytest.Monkey
     given.write_bytes(b"x")
     assert c_targets.only_waited(program, given) == is_one
     assert given.exists() != is_one
+
+
+def test_of_each_million_inputs_of_a_c_target_the_first_are_learnt_from() -> None:
+    assert [c_targets.stage(number) for number in (0, 49_999, 50_000, 999_999, 1_000_000)] == [
+        (True, 50_000), (True, 1), (False, 950_000), (False, 1), (True, 50_000),
+    ]  # fmt: skip
+
+
+def test_a_c_target_goes_on_from_what_was_learnt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both forms run on one folder of inputs, and each input is counted once."""
+    monkeypatch.setattr(c_targets, "_LEARNING", 30)
+    monkeypatch.setattr(c_targets, "_ROUND", 100)
+    for form in ("learning", "counting"):
+        program = tmp_path / form
+        program.write_text(f"#!/bin/sh\necho $0 $* >> {tmp_path}/ran\nfor word; do case $word in -runs=*) echo stat::number_of_executed_units: ${{word#*=}};; esac; done\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(c_targets, "build", lambda form, name, folder: tmp_path / form.split("/")[1])
+    tally = c_targets.run(C_TARGETS[0], tmp_path, 20, 150, 60.0)
+    ran = re.findall(r"/(\w+) -runs=(\d+) .* -use_value_profile=(\d)", (tmp_path / "ran").read_text())
+    assert tally.executions == 150 and not tally.finds
+    assert ran == [("learning", "10", "1"), ("counting", "70", "0"), ("learning", "30", "1"), ("counting", "40", "0")]

@@ -6,8 +6,10 @@
 #include "target.h"
 #include "trace/screen_sink.h"
 
-/* Larger ones take long, and are no other. */
+/* Larger ones take long, and are no other. Codes of many modules need a large one: some have it. */
 #define MOST_SIDE 700u
+#define USUAL_SIDE 240u
+#define LARGE 0x7000u
 
 static struct screen_sink sink;
 static struct qr qr;
@@ -47,8 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     framebuffer.pitch = framebuffer.width * (framebuffer.bits / 8) + padding;
     uint32_t picture = (uint32_t)take_number(&take, 2);
     uint8_t *bytes = NULL;
-    bool is_drawn = screen_init(&screen, &framebuffer) == NULL && framebuffer.width <= MOST_SIDE &&
-                    framebuffer.height <= MOST_SIDE;
+    uint32_t most = (picture & LARGE) == LARGE ? MOST_SIDE : USUAL_SIDE;
+    bool is_drawn = screen_init(&screen, &framebuffer) == NULL && framebuffer.width <= most &&
+                    framebuffer.height <= most;
     if (is_drawn) {
         bytes = malloc(screen_bytes(&screen));
         screen.first = bytes;
