@@ -22,6 +22,7 @@ from cr3scope.verdict.types import Status
 _OFFERED = b"cr3scope: last: cr3scope analyze reads cr3scope.lst, on the boot volume"
 _NOTHING = b"cr3scope: last: no boot has left anything that can be read"
 _AFTER = b"cr3scope: last: what the last boot with last=show told after its switch:"
+_MOST_BOOTS = 3  # firmware gives a line of its console up where QEMU has sent nothing for a second, as on a busy host
 
 
 def heard(port: socket.socket, until: bytes) -> bytes:
@@ -43,17 +44,21 @@ def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Pa
     printed = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
                              capture_output=True, text=True, timeout=60).stdout  # fmt: skip
     with calling(printed.splitlines(), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
-        first = heard(port, b": halted")
+        said = heard(port, b": halted")
+        assert _AFTER not in said
+        died = next(line for line in said.splitlines() if b": halted" in line).strip()
         qmp = Qmp(monitor)
-        halted(qmp)  # it says so first, and keeps it then
-        qmp.execute("system_reset")
-        second = heard(port, _OFFERED)
-    assert _NOTHING in first and _AFTER in second
-    died = next(line for line in first.splitlines() if b": halted" in line)
-    assert b"cr3scope: last: " + died.strip() in second
-    mapped = re.search(rb" map name=kernel%20text .* caller=([0-9a-f]+) ", first)
-    assert mapped is not None
-    assert b"it is in the range kernel text, mapped by the code before 0x" + mapped[1] in second
+        for _ in range(_MOST_BOOTS):
+            mapped = re.search(rb" map name=kernel%20text .* caller=([0-9a-f]+) ", said)
+            assert mapped is not None
+            told = (_AFTER, b"cr3scope: last: " + died, b"it is in the range kernel text, mapped by the code before 0x" + mapped[1], _OFFERED)
+            halted(qmp)  # it says so first, and keeps it then
+            qmp.execute("system_reset")
+            said = heard(port, b"\n" + died)
+            missing = [words for words in told if words not in said]
+            if not missing:
+                break
+    assert not missing, said
     kept = tmp_path / "cr3scope.lst"
     subprocess.run(["mcopy", "-i", run / "disk.img", "::/cr3scope.lst", kept], check=True, timeout=60)
     verdict = analyze(read_photos([kept]))
