@@ -428,11 +428,15 @@ FOREIGN := $(patsubst tests/boot/foreign/%.c,%,$(wildcard tests/boot/foreign/*.c
 FOREIGN_AS_PE := $(shell cat tests/boot/foreign/as_pe)
 foreign_twins = $(foreach name,$(1),$(BUILD)/foreign/$(2)$(name).$(3) $(BUILD)/foreign/$(2)$(name).mended.$(3))
 # What was made is noted: tests that make test starts afterwards do not ask make for it again (tests/boot/made.py).
-note_made = @printf '%s\n' $(patsubst $(BUILD)/%,%,$^) >$(BUILD)/$@.made
+note_made = @printf '%s\n' $(patsubst $(BUILD)/%,%,$^ $(1)) >$(BUILD)/$@.made
+# One start of Python for all images that are older than their ELF twins, or than what makes them.
+FOREIGN_ELVES := $(call foreign_twins,$(filter-out $(FOREIGN_AS_PE),$(FOREIGN)),,elf)
 test-programs: $(REFERENCE) $(HOST_PROGRAMS) $(FUZZ_REPLAYS) $(FIRST_STAGES:%=$(BUILD)/first_stage/%.efi) $(EXAMPLES) $(BUILD)/modes/guest.elf
-	$(note_made)
-foreign-programs: $(foreach form,elf efi,$(call foreign_twins,$(filter-out $(FOREIGN_AS_PE),$(FOREIGN)),,$(form))) \
-    $(call foreign_twins,$(FOREIGN_AS_PE),pe/,efi)
-	$(note_made)
+	$(call note_made,)
+foreign-programs: $(FOREIGN_ELVES) $(call foreign_twins,$(FOREIGN_AS_PE),pe/,efi)
+	@set --; for elf in $(FOREIGN_ELVES); do efi=$${elf%.elf}.efi; \
+	    [ $$efi -nt $$elf ] && [ $$efi -nt scripts/boot/make_pe.py ] || set -- "$$@" $$elf $$efi; done; \
+	    [ $$# = 0 ] || $(PYTHON) scripts/boot/make_pe.py $(TARGET_OBJCOPY) -- "$$@"
+	$(call note_made,$(FOREIGN_ELVES:.elf=.efi))
 
 -include $(LOADER_OBJECTS:.o=.d) $(KERNEL_OBJECTS:.o=.d)

@@ -1,4 +1,4 @@
-"""Makes the PE image of a UEFI program from its ELF twin: make_pe.py OBJCOPY... -- PROGRAM.elf PROGRAM.efi.
+"""Makes PE images of UEFI programs from their ELF twins: make_pe.py OBJCOPY... -- PROGRAM.elf PROGRAM.efi [...].
 
 objcopy converts. What it leaves is held against the ELF file: every byte that is loaded must lie in the PE at
 the same address, every section on pages of its own and never both writable and executable (loader/uefi.ld). Only
@@ -137,13 +137,11 @@ def stamped(data: bytes) -> bytes:
     return bytes(image)
 
 
-def main(arguments: list[str]) -> int:
-    """Make the image; 2 with one line on standard error if it cannot be made."""
-    split = arguments.index("--")
-    elf, efi = map(Path, arguments[split + 1 :])
+def make(objcopy: list[str], elf: Path, efi: Path) -> int:
+    """Make one image; return the exit status, 2 with one line on standard error if it cannot be made."""
     raw = efi.with_name(f"{efi.name}.objcopy")
     try:
-        convert(arguments[:split], elf, raw)
+        convert(objcopy, elf, raw)
         data = raw.read_bytes()
         check(efi.name, data, loaded(elf))
         check_relocations(elf)
@@ -157,6 +155,13 @@ def main(arguments: list[str]) -> int:
     finally:
         raw.unlink(missing_ok=True)
     return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Make the images, up to the first that cannot be made; return the exit status."""
+    split = arguments.index("--")
+    files = [Path(name) for name in arguments[split + 1 :]]
+    return next(filter(None, (make(arguments[:split], *pair) for pair in zip(files[::2], files[1::2]))), 0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from boot.channels import calling
-from boot.firmware import boot_from_first_read
+from boot.firmware import boot_from_first_read, stand_in
 from boot.reference import BOOT_SECONDS, ROOT, build, first_stage
 from boot.test_screen import halted
 from cr3scope.input.photo.reader import read_photos
@@ -39,7 +39,7 @@ def heard(port: socket.socket, until: bytes) -> bytes:
 
 def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    environment = {**os.environ, "CONFIG": "preflight=warn;safe_idt=on;last=show", "INJECT": "nx-leaf-code"}
+    environment = {**os.environ, "CONFIG": "preflight=warn;safe_idt=on;last=show", "INJECT": "nx-leaf-code", "QEMU": stand_in({})}
     subprocess.run([ROOT / "scripts/boot/prepare", build(), run], env=environment, check=True, timeout=60)
     printed = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
                              capture_output=True, text=True, timeout=60).stdout  # fmt: skip
