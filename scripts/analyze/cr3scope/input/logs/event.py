@@ -175,7 +175,7 @@ class InterruptRecord:
         return Fault(
             self.vector,
             self.error_code if self.is_exception and self.vector in WITH_ERROR_CODE else None,
-            self.cr2 if self.is_exception and self.vector == PAGE_FAULT else None,
+            self._reached,
             self.rip,
             self.cr3,
             self.rsp,
@@ -201,7 +201,12 @@ class InterruptRecord:
     @property
     def identity(self) -> tuple[Kind, int, int | None, int | None, int | None]:
         """Return what is equal in all exceptions of a storm."""
-        return self.kind, self.vector, self.error_code, self.rip, self.fault.cr2
+        return self.kind, self.vector, self.error_code, self.rip, self._reached
+
+    @property
+    def _reached(self) -> int | None:
+        """What a page fault could not reach. CR2 says nothing of anything else."""
+        return self.cr2 if self.is_exception and self.vector == PAGE_FAULT else None
 
     @property
     def access(self) -> str | None:

@@ -105,28 +105,32 @@ def registers_at(log: LogFile, fault: Fault) -> RegisterDump:
 
 
 def _record(data: bytes, header: re.Match[bytes], end: int, base: int) -> InterruptRecord:
-    vector = int(header[2], 16)
     before = _announced(data, header)
-    check = _CHECK.search(before)
-    dumped = _dumped(data[header.end() : end])
-    cr2 = int(header[11], 16) if header[11] else dumped.cr2
+    return _told(base + header.start(), header[0], before, _kind(data, header, before), data[header.end() : end])
+
+
+@lru_cache(_REMEMBERED)  # the same records are asked for again and again, with others around them
+def _told(offset: int, line: bytes, before: bytes, kind: Kind, dump: bytes) -> InterruptRecord:
+    """The record at an offset: its first line, the one that announces it, its kind, and what follows up to the next one."""
+    header, check, dumped = _HEADER.match(line + b"\n"), _CHECK.search(before), _dumped(dump)
+    assert header is not None
     return InterruptRecord(
-        offset=base + header.start(),
+        offset=offset,
         number=int(header[1]),
-        vector=vector,
+        vector=int(header[2], 16),
         error_code=int(header[3], 16),
         cpu=replace(
             dumped, rip=int(header[7], 16), linear=_linear(int(header[8], 16), dumped.code_bits), rsp=int(header[10], 16), cpl=int(header[5]),
-            cs=int(header[6], 16), cr2=cr2,
+            cs=int(header[6], 16), cr2=int(header[11], 16) if header[11] else dumped.cr2,
         ),
         old=int(check[1], 16) if check else None,
         struck=int(check[2], 16) if check else None,
-        kind=_kind(data, header, before),
+        kind=kind,
         is_whole=dumped.cr3 is not None,
     )  # fmt: skip
 
 
-@lru_cache(_REMEMBERED)  # the same records are asked for again and again, with others around them
+@lru_cache(_REMEMBERED)
 def _dumped(text: bytes) -> RegisterDump:
     """What the register dump with which a text begins shows, but for the general registers."""
     intruder = _ELSE.search(text, 1)  # its own first word may be that of a reset
