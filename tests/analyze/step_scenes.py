@@ -8,6 +8,7 @@ from typing import Any
 import boot_builder as b
 from boot_builder import Scene, healthy
 
+from cr3scope.input.capture.planned_switch import planned_switch
 from cr3scope.input.capture.records import MemoryContents, PlanStep
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
@@ -53,9 +54,9 @@ def predicted(scene: Scene) -> Prediction:
 
 def foreseen(scene: Scene) -> PlanPrediction:
     boot = scene.capture().boots[0]
-    found = predict_plan(boot, Intent(boot))
-    assert found is not None
-    return found
+    switch = planned_switch(boot)
+    assert switch is not None
+    return predict_plan(switch, Intent(boot))
 
 
 def words(prediction: Prediction) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -49,6 +50,12 @@ def test_unusable_input_is_one_line_and_status_2(
     assert shown.out == ""
     assert shown.err.startswith("cr3scope: the thing") and shown.err.count("\n") == 1
     assert "\x1b" not in shown.err
+
+
+def test_a_name_that_no_file_can_have_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    assert main(["analyze", name]) == 2
+    assert capsys.readouterr().err == f"cr3scope: {name}: {os.strerror(errno.ENAMETOOLONG)}\n"
 
 
 def test_an_unexpected_exception_shows_no_traceback(

@@ -5,19 +5,11 @@ from __future__ import annotations
 import boot_builder as b
 from analyze.said import fix
 from boot_builder import Scene, healthy
+from step_scenes import foreseen
 
 from cr3scope.diagnose.finding import Severity
-from cr3scope.model.plan_prediction import PlanPrediction, predict_plan
-from cr3scope.model.intent import Intent
-from cr3scope.model.plan import strikes
+from cr3scope.model import plan
 from cr3scope.verdict.analysis import analyze
-
-
-def foreseen(scene: Scene) -> PlanPrediction:
-    boot = scene.capture().boots[0]
-    found = predict_plan(boot, Intent(boot))
-    assert found is not None
-    return found
 
 
 def struck_rules(scene: Scene) -> list[str]:
@@ -50,8 +42,8 @@ def test_the_mended_tables_carry_the_whole_plan() -> None:
     scene.tables.put(b.ROOT + 8 * 511, 0)
     scene.tables.edit(b.STACK_TOP - 8, 3, clear_bits=b.W)
     found = foreseen(scene)
-    assert any(strikes(found.tables, found.cpu, scene.boot.plan, found.platform))
-    assert not any(strikes(found.mended, found.cpu, scene.boot.plan, found.platform))
+    assert any(fault for _, fault in plan.foreseen(found.tables, found.cpu, scene.boot.plan, found.platform))
+    assert not any(fault for _, fault in plan.foreseen(found.mended, found.cpu, scene.boot.plan, found.platform))
 
 
 def test_mending_leaves_the_dump_as_it_was() -> None:

@@ -48,6 +48,7 @@ from intent_scenes import (
 )
 
 from cr3scope.diagnose.finding import Severity
+from cr3scope.input.capture.planned_switch import planned_switch
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.model.asked.compare import Comparison, compare
@@ -260,9 +261,9 @@ def capture_of(name: str) -> Capture:
 
 def compared(capture: Capture) -> Comparison:
     boot = capture.boots[-1]
-    intent = Intent(boot)
-    predicted = predict_plan(boot, intent)
-    assert predicted is not None
+    intent, switch = Intent(boot), planned_switch(boot)
+    assert switch is not None
+    predicted = predict_plan(switch, intent)
     found = compare(predicted.tables, predicted.cpu, intent, predicted.platform)
     assert found is not None
     return found
@@ -299,9 +300,9 @@ def test_the_comparison_takes_no_time() -> None:
         change = {"virt": phys, "last": phys + (1 << 21) - 1, "phys": phys, "rights": "rwx"}
         scene.boot.maps.append(replace(scene.boot.maps[0], role="identity", **change))
     capture = scene.capture()
-    intent = Intent(capture.boots[0])
-    predicted = predict_plan(capture.boots[0], intent)
-    assert predicted is not None
+    intent, switch = Intent(capture.boots[0]), planned_switch(capture.boots[0])
+    assert switch is not None
+    predicted = predict_plan(switch, intent)
     start = time.process_time()
     comparison = compare(predicted.tables, predicted.cpu, intent, predicted.platform)
     assert time.process_time() - start < 10  # what grows with the square of the calls takes minutes

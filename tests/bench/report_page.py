@@ -12,7 +12,8 @@ from pathlib import Path
 import million_pages
 import numpy as np
 
-from cr3scope.cli.analyze import judge, read
+from cr3scope.cli.analyze import judge
+from cr3scope.input.capture.file import read_capture_file
 from cr3scope.paging.tables import Entries
 from cr3scope.render import html
 from cr3scope.verdict.picture import Picture, Space
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
     """Prints one line."""
     if arguments:
         capture = Path(arguments[0])
-        verdict = judge(read(capture), capture.with_name("interrupts.log"), [])
+        verdict = judge(read_capture_file(capture), capture.with_name("interrupts.log"), [])
     else:
         verdict = million()
     html.render(Verdict(Status.HEALTHY, picture=Picture(Space("", CpuState(0), _Empty()))))  # imports and first calls

@@ -15,12 +15,14 @@ from boot.mending import TRIED, Mended, left_free
 from boot.reference import sample
 from boot.shared_run import shared_run
 
+from cr3scope.input.capture.planned_switch import planned_switch
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Boot
 from cr3scope.model import rounds
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.intent import Intent
 from cr3scope.model.mend import Mender
+from cr3scope.model.plan import foreseen
 from cr3scope.model.plan_prediction import Firmware, PlanPrediction, predict_plan
 from cr3scope.paging.tables import Tables
 from cr3scope.paging.walk import Translation, access
@@ -46,14 +48,15 @@ class Traced:
         memory = RecordedBytes(self.boot, Firmware.of(self.boot).frame_of)
         delivery = Delivery(tables, self.predicted.cpu, memory, self.predicted.platform)
         mender = Mender(self.predicted.cpu, self.intent, lambda _virt: None, self.predicted.platform)
-        return rounds.run(delivery, self.boot.plan, mender, self.intent, self.predicted.registers).first
+        plan = foreseen(tables, self.predicted.cpu, sorted(self.boot.plan, key=lambda step: step.step), self.predicted.platform)
+        return rounds.run(delivery, plan, mender, self.intent, self.predicted.registers).first
 
 
 def traced(serial: bytes) -> Traced | None:
     boot = read_capture(serial).boots[-1]
     intent = Intent(boot)
-    predicted = predict_plan(boot, intent, Platform.TCG)
-    return Traced(boot, intent, predicted) if predicted else None
+    switch = planned_switch(boot)
+    return None if switch is None else Traced(boot, intent, predict_plan(switch, intent, Platform.TCG))
 
 
 @pytest.mark.parametrize("row", sample(rows(), EVERY), ids=lambda row: row.inject)

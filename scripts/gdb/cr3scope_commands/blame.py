@@ -136,7 +136,7 @@ def _wanted(now: StoppedCpu, cpu: CpuState, word: str) -> _Wanted:
             index = phys % bits.PAGE_BYTES // bits.ENTRY_BYTES
             virt = int(stage.first_addresses(rows[:1], np.array([index]))[0])
             value = int(stage.entries[rows[0], index])
-            return _Wanted(EntryRef(stage.level, index, phys, value), virt)
+            return _Wanted(EntryRef(stage.form.level, index, phys, value), virt)
     raise UnusableInput(f"{phys:#x} lies in no table that CR3 {cpu.cr3:#x} leads to")
 
 

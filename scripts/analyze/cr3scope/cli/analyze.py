@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cr3scope import limits
 from cr3scope.cli.elf_option import add_elf_option
 from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
@@ -15,15 +14,15 @@ from cr3scope.cli.results import add_result_options, reported
 from cr3scope.cli.uncollected import uncollected
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
-from cr3scope.input.capture.reader import read_capture
+from cr3scope.input.capture.file import read_capture_file
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.records import Boot, Capture
+from cr3scope.input.first_bytes import is_elf
 from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.photo.signs import is_photo
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.report import read_story
-from cr3scope.elf.head import MAGIC
 from cr3scope.verdict.analysis import analyze, planned_cr3
 from cr3scope.verdict.boots import planned_cr3 as planned_cr3_of
 from cr3scope.verdict.types import Verdict
@@ -69,36 +68,13 @@ def _verdict(arguments: argparse.Namespace) -> Verdict:
         return judge(read_photos(arguments.capture), arguments.log, arguments.elf)
     if len(arguments.capture) > 1:
         raise UnusableInput(f"{first}: not a photo: of several files only photos of one screen are judged together")
-    if not is_core(first):
-        return judge(read(first), arguments.log, arguments.elf)
+    if not is_elf(first):
+        return judge(read_capture_file(first), arguments.log, arguments.elf)
     if arguments.log is not None:
         raise UnusableInput(f"{first}: an ELF core: --log goes with a capture")
     from cr3scope.cli.analyze_core import judge_core  # half of the package: not for a capture
 
     return judge_core(first, arguments.elf)
-
-
-def read(path: Path) -> Capture:
-    """Return the capture in a file; UnusableInput if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return read_capture(file.read(limits.CAPTURE_BYTES + 1))
-    except OSError as error:
-        raise UnusableInput(f"{path}: {error.strerror}") from error
-
-
-def is_core(path: Path) -> bool:
-    """Return whether a file is an ELF core, by its first bytes; False of what is no plain file.
-
-    UnusableInput if it cannot be read.
-    """
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError as error:
-        raise UnusableInput(f"{path}: {error.strerror}") from error
 
 
 def judge(capture: Capture, log: Path | None, elf_files: Sequence[ElfFile]) -> Verdict:

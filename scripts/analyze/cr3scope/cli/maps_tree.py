@@ -60,9 +60,10 @@ def _marks(arguments: argparse.Namespace, source: Source) -> Marks:
     try:
         if not path.is_file() or path.stat().st_size > limits.TREE_JUDGED_BYTES:
             return {}
-        from cr3scope.cli.analyze import judge, read  # half of the package
+        from cr3scope.cli.analyze import judge  # half of the package
+        from cr3scope.input.capture.file import read_capture_file
 
-        capture = read(path)
+        capture = read_capture_file(path)
         if len(capture.boots) != 1:
             return {}
         verdict = judge(capture, None, ())

@@ -72,8 +72,9 @@ def _verdict(arguments: argparse.Namespace) -> Verdict:
         if arguments.capture is None:
             return judge_log(read_story(log), _symbols(arguments.elf))
         from cr3scope.cli import analyze
+        from cr3scope.input.capture.file import read_capture_file
 
-        return analyze.judge_with(analyze.read(arguments.capture), log, arguments.elf)
+        return analyze.judge_with(read_capture_file(arguments.capture), log, arguments.elf)
 
 
 def _symbols(elf_files: Sequence[ElfFile]) -> Symbols | None:

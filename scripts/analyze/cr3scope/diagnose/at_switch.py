@@ -90,7 +90,7 @@ def _tables(under: StoppedCpu, cpu: CpuState, known: Known) -> Iterator[TableRec
         for phys in integers(stage.phys):
             if phys not in seen and any(first <= phys <= last for first, last in pools):
                 seen.add(phys)
-                yield TableRecord(0, phys, stage.level, 0, 0)
+                yield TableRecord(0, phys, stage.form.level, 0, 0)
 
 
 def _descriptor_tables(now: StoppedCpu) -> Iterator[MemoryContents]:

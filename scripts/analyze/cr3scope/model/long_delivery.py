@@ -14,6 +14,7 @@ from cr3scope.x86.descriptors import (
     GATE_BYTES,
     Descriptor,
     Gate,
+    descriptor_offset,
     ist_offset,
     tss_base,
 )
@@ -67,7 +68,7 @@ def _gate(
 
 def _check_segment(delivery: DeliveryAccess, selector: int, registers: Registers, external: int) -> Raised | Unknown | None:
     error = selector & ~3 | external
-    offset = selector & ~7
+    offset = descriptor_offset(selector)
     named = Hex(selector)
     if offset == 0:
         return Raised(exceptions.PROTECTION, external, None, Message("a null code selector"))
@@ -103,7 +104,7 @@ def _stack_top(delivery: DeliveryAccess, ist: int, registers: Registers) -> int 
 
 def _tss_base(delivery: DeliveryAccess, registers: Registers) -> int | None:
     """From the bytes of the GDT, not through paging: the CPU holds the base since LTR."""
-    found = delivery.reach(registers.gdt_base + (registers.tr & ~7), AccessKind.READ)
+    found = delivery.reach(registers.gdt_base + descriptor_offset(registers.tr), AccessKind.READ)
     if not registers.tr or not isinstance(found, Translation):
         return None
     data = delivery.memory.read(found.phys, 2 * DESCRIPTOR_BYTES)

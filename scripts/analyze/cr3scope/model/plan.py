@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -50,14 +50,11 @@ def strike(
     return found if isinstance(found, PageFault) else None
 
 
-def strikes(
+def foreseen(
     tables: Tables, cpu: CpuState, plan: Iterable[PlanStep], platform: Platform
-) -> Iterator[tuple[PlanStep, PageFault]]:
-    """Yield every step that faults, each judged as if those before it had gone through."""
-    for step in plan:
-        fault = strike(tables, cpu, step, platform)
-        if fault is not None:
-            yield step, fault
+) -> list[tuple[PlanStep, PageFault | None]]:
+    """Return each step with its :func:`strike` in these tables, as if those before it had gone through."""
+    return [(step, strike(tables, cpu, step, platform)) for step in plan]
 
 
 def exception(

@@ -20,8 +20,9 @@ from cr3scope.model.rounds import Failure
 from cr3scope.model.stray import first_stray
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import Fault
+from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.ending import Ending
-from cr3scope.x86.platform import Quirk
+from cr3scope.x86.platform import Platform, Quirk
 from cr3scope.x86.registers import Registers
 
 _SWITCH = message("{role}", role=Role.SWITCH)
@@ -54,19 +55,6 @@ class PlanOutcome:
             return prediction
         return replace(prediction, diverges=stray.step.step, diverges_words=stray.why)
 
-    def refused_cr3(self) -> Prediction:
-        """Return the prediction for a CR3 with reserved bits: it never comes into force (SDM 3A, 2.5).
-
-        TCG repeats the instruction without end and logs nothing (seen with QEMU 7.2).
-        """
-        cr3 = Hex(self.delivery.cpu.cr3)
-        if self.delivery.platform.has(Quirk.RESERVED_CR3_HANGS):
-            words = "CR3={cr3} has reserved bits: QEMU repeats the instruction without end, and logs nothing"
-            return Prediction(False, _SWITCH, None, Ending.HANG, (message(words, cr3=cr3),))
-        words = "CR3={cr3} has reserved bits: raised by the instruction itself, under the old tables"
-        raised = Fault(exceptions.PROTECTION, 0, None, None)
-        return Prediction(False, _SWITCH, raised, None, (message(words, cr3=cr3),))
-
     def _ends(
         self, step: PlanStep, first: Fault, chain: Chain | None, words: tuple[Message, ...] = ()
     ) -> Prediction:
@@ -83,3 +71,17 @@ class PlanOutcome:
         raised = chain.faults[0]
         first = Fault(raised.vector, raised.error_code, None, None, self.delivery.cpu.cr3)
         return Prediction(False, Message("an interrupt"), first, chain.ends, chain.words)
+
+
+def refused_cr3(cpu: CpuState, platform: Platform) -> Prediction:
+    """Return the prediction for a CR3 with reserved bits: it never comes into force (SDM 3A, 2.5).
+
+    TCG repeats the instruction without end and logs nothing (seen with QEMU 7.2).
+    """
+    cr3 = Hex(cpu.cr3)
+    if platform.has(Quirk.RESERVED_CR3_HANGS):
+        words = "CR3={cr3} has reserved bits: QEMU repeats the instruction without end, and logs nothing"
+        return Prediction(False, _SWITCH, None, Ending.HANG, (message(words, cr3=cr3),))
+    words = "CR3={cr3} has reserved bits: raised by the instruction itself, under the old tables"
+    raised = Fault(exceptions.PROTECTION, 0, None, None)
+    return Prediction(False, _SWITCH, raised, None, (message(words, cr3=cr3),))

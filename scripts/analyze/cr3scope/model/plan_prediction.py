@@ -7,20 +7,21 @@ from dataclasses import replace
 
 from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.planned_switch import PlannedSwitch
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot
 from cr3scope.model import rounds, scan
 from cr3scope.model.delivery import Delivery
 from cr3scope.model.intent import Intent
 from cr3scope.model.mend import Mender
-from cr3scope.model.plan_outcome import PlanOutcome
+from cr3scope.model.plan import foreseen
+from cr3scope.model.plan_outcome import PlanOutcome, refused_cr3
 from cr3scope.model.prediction import Prediction
 from cr3scope.model.strike import Strike
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import Translation, access
+from cr3scope.paging.walk import walk
 from cr3scope.target.contents import RecordedBytes
 from cr3scope.target.overlay import Overlay
-from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import PAGE_FRAME
 from cr3scope.x86.platform import Platform
@@ -40,16 +41,13 @@ class PlanPrediction:
     prediction: Prediction
 
 
-def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDWARE) -> PlanPrediction | None:
-    """Carry the plan through the model; return None if the trace lacks the CPU's state or the new tables.
-
-    A top table that the writer could not read is lacking too: what the CPU finds there nobody knows. Bits of CR3 that the CPU
-    itself refuses need no table.
-    """
-    record, dump = boot.cpus.get("handoff"), boot.dumps.get("new")
-    if record is None or dump is None or not boot.plan or (dump.root_is_unreadable and not cpu_state(record).cr3_reserved):
-        return None
-    cpu, registers, tables = cpu_state(record), Registers.of(record.registers), DumpTables(dump)
+def predict_plan(switch: PlannedSwitch, intent: Intent, platform: Platform = Platform.HARDWARE) -> PlanPrediction:
+    """Carry the plan through the model. ``intent``: of the boot whose switch it is."""
+    boot, cpu, registers, tables = intent.boot, switch.cpu, switch.registers, switch.tables
+    if cpu.cr3_reserved:
+        mended = Overlay(tables, cpu.max_phys_bits)
+        return PlanPrediction(cpu, platform, registers, tables, mended, (), refused_cr3(cpu, platform))
+    plan = foreseen(tables, cpu, switch.plan, platform)
     firmware = Firmware.of(boot)
     memory = RecordedBytes(boot, firmware.frame_of)
 
@@ -58,14 +56,9 @@ def predict_plan(boot: Boot, intent: Intent, platform: Platform = Platform.HARDW
         return firmware.frame_of(virt) if named is None else named
 
     delivery = Delivery(tables, cpu, memory, platform)
-    plan = sorted(boot.plan, key=lambda step: step.step)
-    outcome = PlanOutcome(boot, intent, delivery, plan, registers)
-    if cpu.cr3_reserved:
-        mended = Overlay(tables, cpu.max_phys_bits)
-        return PlanPrediction(cpu, platform, registers, tables, mended, (), outcome.refused_cr3())
     mender = Mender(cpu, intent, frame_of, platform)
     judged = rounds.run(delivery, plan, mender, intent, registers)
-    prediction = outcome.prediction(judged.first)
+    prediction = PlanOutcome(boot, intent, delivery, switch.plan, registers).prediction(judged.first)
     strikes = [
         *judged.strikes,
         *_of_the_dump(judged.mended, scan.safety_net(replace(delivery, tables=judged.mended), registers)),
@@ -101,5 +94,5 @@ class Firmware:
         """Return the 4 KiB frame behind ``virt`` before the switch; None if it was not mapped."""
         if self.tables is None or self.cpu is None:
             return None
-        found = access(self.tables, self.cpu, virt, AccessKind.READ, implicit=True)
-        return found.phys & PAGE_FRAME if isinstance(found, Translation) else None
+        phys = walk(self.tables, self.cpu, virt).phys
+        return None if phys is None else phys & PAGE_FRAME

@@ -16,7 +16,7 @@ from cr3scope.model.delivered import Entered, Raised, Refusing, Unknown
 from cr3scope.model.delivery_access import DeliveryAccess
 from cr3scope.model.strike import Target
 from cr3scope.x86 import exceptions
-from cr3scope.x86.descriptors import RPL, SHORT_GATE_BYTES, Descriptor, Gate, stack_offset
+from cr3scope.x86.descriptors import RPL, SHORT_GATE_BYTES, Descriptor, Gate, is_null, stack_offset
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.segment import Segment
 from cr3scope.x86.word import MASK32
@@ -92,7 +92,7 @@ def _gate(
 def _code(delivery: DeliveryAccess, gate: Gate, registers: Registers, external: int) -> Segment | Raised | Unknown:
     selector, named = gate.selector, Hex(gate.selector)
     error = selector & ~RPL | external
-    if not selector & ~RPL:
+    if is_null(selector):
         return Raised(exceptions.PROTECTION, external, None, Message("a null code selector"), refusing=Refusing.CODE)
     words = message("code selector {selector:02x}h", selector=named)
     found = segments.read_descriptor(delivery, selector, registers, words)

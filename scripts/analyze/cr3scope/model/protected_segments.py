@@ -9,7 +9,7 @@ from cr3scope.model.strike import Target
 from cr3scope.paging.walk import PageFault
 from cr3scope.x86 import exceptions
 from cr3scope.x86.access import AccessKind
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor, in_local_table
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor, descriptor_offset, in_local_table, is_null
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.registers import Registers
 from cr3scope.x86.segment import Segment
@@ -22,7 +22,7 @@ def stack_segment(
     """Return the stack segment that a TSS names for a privilege level, or the exception: #TS of its selector, #SS where it
     is not present (SDM 2A, INT n)."""
     named, error = Hex(selector), selector & ~RPL | external
-    if not selector & ~RPL:
+    if is_null(selector):
         return Raised(exceptions.INVALID_TSS, external, None, Message("the TSS's stack selector, which is null,"), refusing=Refusing.STACK)
     words = message("stack selector {selector:02x}h of the TSS", selector=named)
     found = read_descriptor(delivery, selector, registers, words)
@@ -52,8 +52,8 @@ def read_descriptor(
         local = registers.segments.get("ldt")
         if local is None:
             return Unknown(Message("the LDT"))
-        base, limit = local.base, local.limit if local.selector & ~RPL else -1
-    offset = selector & -DESCRIPTOR_BYTES
+        base, limit = local.base, -1 if is_null(local.selector) else local.limit
+    offset = descriptor_offset(selector)
     if offset + DESCRIPTOR_BYTES - 1 > limit:
         return None
     virt = base + offset & MASK32

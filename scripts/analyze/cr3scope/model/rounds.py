@@ -78,14 +78,14 @@ class _Run:
     first: Failure | None = None
     mends: dict[_Key, Mend] = field(default_factory=dict)  # of parts of the address space
 
-    def refusal(self, step: PlanStep, begin: int) -> _Refusal | None:
+    def refusal(self, step: PlanStep, begin: int, foreseen: PageFault | None) -> _Refusal | None:
         """Return what keeps ``step`` from its end in the tables as mended so far; None if nothing does.
 
-        Its bytes below ``begin`` are known to go through.
+        Its bytes below ``begin`` are known to go through. ``foreseen``: its fault in the tables as they are.
         """
         cpu, platform = self.mender.cpu, self.mender.platform
-        fault = None
-        if not interrupt.is_hardware(step):
+        fault = foreseen
+        if self.mends and not interrupt.is_hardware(step):
             fault = strike(self.mended, cpu, _rest(step, begin), platform)
         if fault is not None:
             raised = exception(step, fault, self.registers.rsp, cpu.cr3, platform)
@@ -100,11 +100,15 @@ class _Run:
             return _Refusal(Target.PLAN, step.kind, None, raised, chain)
         return _Refusal(refused.target, refused.kind, refused.fault, raised, chain)
 
-    def take(self, step: PlanStep) -> None:
-        """Mend what keeps ``step`` from its end, as far as that can be done in the tables."""
+    def take(self, step: PlanStep, foreseen: PageFault | None) -> None:
+        """Mend what keeps ``step`` from its end, as far as that can be done in the tables.
+
+        ``foreseen``: the fault of its access in the tables as they are, before any mend.
+        """
         begin, mends = step.virt, 0
-        self._strike_again(step)
-        while (refusal := self.refusal(step, begin)) is not None:
+        if foreseen is not None:
+            self._strike_again(step, foreseen)
+        while (refusal := self.refusal(step, begin, foreseen)) is not None:
             self.first = self.first or Failure(step, refusal.raised, refusal.chain)
             if refusal.fault is None or self.mended.leads_to_unknown(refusal.fault.reason, refusal.fault.guilty):
                 return
@@ -121,17 +125,13 @@ class _Run:
             if refusal.chain is None:
                 begin = refusal.fault.virt
 
-    def _strike_again(self, step: PlanStep) -> None:
+    def _strike_again(self, step: PlanStep, fault: PageFault) -> None:
         """Note a step that an entry refuses which was mended before, together with another's."""
-        if interrupt.is_hardware(step):
-            return
-        cpu, platform = self.mender.cpu, self.mender.platform
-        fault = strike(self.delivery.tables, cpu, step, platform)
-        if fault is None or {entry.phys for entry in fault.guilty} & self._struck:
+        if {entry.phys for entry in fault.guilty} & self._struck:
             return
         mend = self.mends.get(_key(extent(self.intent, fault.virt, step.kind), fault))
         if mend is not None:
-            raised = exception(step, fault, self.registers.rsp, cpu.cr3, platform)
+            raised = exception(step, fault, self.registers.rsp, self.mender.cpu.cr3, self.mender.platform)
             again = _Refusal(Target.PLAN, step.kind, fault, raised)
             self.strikes.extend(self._strikes(step, again, fault, mend))
 
@@ -167,11 +167,13 @@ def _rest(step: PlanStep, begin: int) -> PlanStep:
 
 
 def run(
-    delivery: Delivery, plan: Sequence[PlanStep], mender: Mender, intent: Intent, registers: Registers
+    delivery: Delivery, plan: Sequence[tuple[PlanStep, PageFault | None]], mender: Mender, intent: Intent, registers: Registers
 ) -> Rounds:
-    """Mend the tables step by step; a mend only adds rights, so that no earlier step can break."""
-    mended = Overlay(delivery.tables, mender.cpu.max_phys_bits)
-    going = _Run(delivery, mender, intent, registers, mended)
-    for step in sorted(plan, key=lambda step: step.step):
-        going.take(step)
-    return Rounds(tuple(going.strikes), mended, going.first)
+    """Mend the tables step by step; a mend only adds rights, so that no earlier step can break.
+
+    ``plan``: as it is ``foreseen`` in the tables of ``delivery``.
+    """
+    going = _Run(delivery, mender, intent, registers, Overlay(delivery.tables, mender.cpu.max_phys_bits))
+    for step, fault in plan:
+        going.take(step, None if interrupt.is_hardware(step) else fault)
+    return Rounds(tuple(going.strikes), going.mended, going.first)

@@ -23,7 +23,7 @@ from cr3scope.paging.walk import PageFault, Translation, access, alike, behind
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.cpu_mode import CpuMode
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Gate, descriptor_offset
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
 
@@ -121,7 +121,7 @@ def safety_net(delivery: Delivery, registers: Registers) -> Iterator[Strike]:
         gate = Gate.decode(data)
         if gate.is_task:
             continue
-        segment = registers.gdt_base + (gate.selector & ~7)
+        segment = registers.gdt_base + descriptor_offset(gate.selector)
         found = delivery.reach(segment, AccessKind.READ, DESCRIPTOR_BYTES)
         if isinstance(found, PageFault):
             yield from _all(Target.GDT, AccessKind.READ, found)

@@ -13,7 +13,7 @@ from cr3scope.model.delivery_access import DeliveryAccess
 from cr3scope.model.strike import Target
 from cr3scope.x86 import exceptions
 from cr3scope.x86.cpu_state import CR0_PG
-from cr3scope.x86.descriptors import RPL, TSS_BYTES, Descriptor, in_local_table
+from cr3scope.x86.descriptors import RPL, TSS_BYTES, Descriptor, in_local_table, is_null
 from cr3scope.x86.registers import RFLAGS_VIRTUAL_8086, Registers
 from cr3scope.x86.segment import Segment
 
@@ -84,7 +84,7 @@ def _start(
         return stack
     named, error = Hex(task.code), task.code & ~RPL | external
     words = message("code selector {selector:02x}h of the task", selector=named)
-    found = segments.read_descriptor(delivery, task.code, registers, words) if task.code & ~RPL else None
+    found = segments.read_descriptor(delivery, task.code, registers, words) if not is_null(task.code) else None
     if isinstance(found, (Raised, Unknown)):
         return found
     if found is None or not found.is_code or not found.conforming and found.dpl != level:

@@ -33,11 +33,6 @@ class Stage:
     entries: U64  # one row for each table
 
     @property
-    def level(self) -> int:
-        """Return the number of the level: 1 for page tables."""
-        return self.form.level
-
-    @property
     def present(self) -> Mask:
         """Return which entries have P."""
         return self.has(bits.PRESENT)

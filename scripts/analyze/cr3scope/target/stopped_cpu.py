@@ -12,7 +12,7 @@ from cr3scope.target import memory as memories
 from cr3scope.target.memory import Memory
 from cr3scope.x86.cpu_state import CR0_PE, EFER_LMA, RFLAGS_IF, CpuState
 from cr3scope.x86.cpu_mode import CpuMode, cpu_mode
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, in_local_table
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, descriptor_offset, in_local_table
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.platform import Platform
 from cr3scope.x86.registers import Registers
@@ -215,7 +215,7 @@ class StoppedCpu:
         table = self.descriptor_table(selector)
         if table is None or (selector | 7) > table.limit:
             return None
-        data = self.bytes_at(table.base + (selector & ~7), DESCRIPTOR_BYTES)
+        data = self.bytes_at(table.base + descriptor_offset(selector), DESCRIPTOR_BYTES)
         return int.from_bytes(data, "little") if len(data) == DESCRIPTOR_BYTES else None
 
     def descriptor_table(self, selector: int) -> Table | None:

@@ -20,6 +20,7 @@ from cr3scope.diagnose.rules.machine import unexplained_fault
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.symbols import LineSource, NoSymbols, Symbols
 from cr3scope.input.capture.dump_tables import DumpTables
+from cr3scope.input.capture.planned_switch import Lack, lacking, planned_switch
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
@@ -50,6 +51,12 @@ _BEFORE_ALL = (
 _BROKEN_PROMISE = (
     "the loader promises no section of the kernel's, but by its file the kernel goes on with the trace: nobody knows whether it ran"
 )
+_LACKS = {
+    Lack.STATE: "the `cpu` record of the handoff",
+    Lack.TABLES: "the dump of the new tables",
+    Lack.TOP_TABLE: "the top table, which the writer could not read,",
+    Lack.PLAN: "the plan",
+}
 _PREFLIGHT = "preflight"  # where the loader refused because its own walk foresaw a fault
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -136,7 +143,8 @@ def _case_of_boot(
     boot = _as_promised(boot, lines)
     intent = Intent(boot)
     platform = standing or _platform(log, qemu)
-    predicted = predict_plan(boot, intent, platform)
+    switch = planned_switch(boot)
+    predicted = None if switch is None else predict_plan(switch, intent, platform)
     # All rules are asked: what they want to know of the tables is worked out before the first of them.
     facts = Facts(predicted.tables, predicted.cpu, intent, platform, MOST_NAMED).worked_out() if predicted else None
     observation = observe(boot, log)
@@ -169,7 +177,7 @@ def _case_of_boot(
         agreement = True if foretold(findings) else None
         diagnostics.append(Diagnostic(f"CPU {cpu_on_its_way(boot)} was on its way when it came: the boot CPU had gone through its plan"))
     if predicted is None and not boot.errors:
-        diagnostics.append(Diagnostic(f"nothing can be predicted: {_missing(boot)}"))
+        diagnostics.append(Diagnostic(f"nothing can be predicted: {', '.join(_LACKS[lack] for lack in lacking(boot))} is not in the capture"))
     if witness is Witness.PHOTO and kernel_silent.is_unheard(context):
         diagnostics += map(Diagnostic, _BEFORE_ALL)
     if boot.is_unpromised:
@@ -296,20 +304,6 @@ def _told(finding: Finding, striking: Sequence[Finding]) -> bool:
         finding.rule == other.rule and (finding.entry is None or finding.entry == other.entry)
         for other in striking
     )
-
-
-def _missing(boot: Boot) -> str:
-    absent: Iterator[str] = (
-        words
-        for there, words in (
-            ("handoff" in boot.cpus, "the `cpu` record of the handoff"),
-            ("new" in boot.dumps, "the dump of the new tables"),
-            ("new" not in boot.dumps or not boot.dumps["new"].root_is_unreadable, "the top table, which the writer could not read,"),
-            (bool(boot.plan), "the plan"),
-        )
-        if not there
-    )
-    return ", ".join(absent) + " is not in the capture"
 
 
 def _circumstances(

@@ -217,6 +217,16 @@ def stack_offset(dpl: int, is_small: bool) -> int:
     return 2 + 4 * dpl if is_small else 4 + 8 * dpl
 
 
+def descriptor_offset(selector: int) -> int:
+    """Return the offset of the selector's descriptor in its table."""
+    return selector & -DESCRIPTOR_BYTES
+
+
+def is_null(selector: int) -> bool:
+    """Return whether the selector names no descriptor."""
+    return selector & ~RPL == 0
+
+
 def in_local_table(selector: int) -> bool:
     """Return whether the descriptor lies in the LDT (SDM 3A, 3.4.2)."""
     return bool(selector & _LOCAL)

@@ -28,7 +28,7 @@ def garbage(context: Context, stage: Stage, chosen: Mask) -> Mask:
 def _invalid(context: Context, stage: Stage) -> Mask:
     """Entries that have a reserved bit, as every loader's NX without NXE, or its 1 GiB pages."""
     cpu = replace(context.cpu, efer=-1, has_1g_pages=True, is_amd=False)
-    small, large = (np.uint64(reserved_mask(stage.level, ps, cpu)) for ps in (0, LARGE))
+    small, large = (np.uint64(reserved_mask(stage.form.level, ps, cpu)) for ps in (0, LARGE))
     found: Mask = stage.entries & np.where(stage.has(LARGE), large, small) != 0
     return found
 

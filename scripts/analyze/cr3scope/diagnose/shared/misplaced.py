@@ -28,7 +28,7 @@ def misplaced(context: Context) -> Iterator[tuple[EntryRef, int, TableRecord]]:
         target = stage.entries & np.uint64(ADDRESS_MASK)
         for entry, virt in stage.places(pointers & np.isin(target, known)):
             record = records[entry.value & ADDRESS_MASK]
-            if record.level != stage.level - 1:
+            if record.level != stage.form.level - 1:
                 yield entry, virt, record
             elif record.parent == entry.phys:
                 sound.add(record.phys)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cr3scope.message import Hex, Message, message
-from cr3scope.model.follow import segment_load
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, Gate, in_local_table
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, Gate, descriptor_offset, in_local_table, is_null
 
 
 def refused_gate(gate: Gate) -> Message | None:
@@ -27,8 +26,8 @@ def refused_selector(
 
     ``descriptor`` returns the bytes at an offset of the GDT, None where they cannot be read.
     """
-    offset = segment_load.place(selector)
-    if segment_load.is_null(selector):
+    offset = descriptor_offset(selector)
+    if is_null(selector):
         return Message("the null selector")
     if in_local_table(selector) or offset + DESCRIPTOR_BYTES - 1 > gdt_limit:
         return message("outside the GDT, whose limit is {gdt_limit}", gdt_limit=Hex(gdt_limit))

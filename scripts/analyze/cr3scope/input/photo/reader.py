@@ -11,9 +11,10 @@ from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.capture.records import Capture
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.first_bytes import first_bytes
 from cr3scope.input.photo import frames, picture, stream
 from cr3scope.input.photo.frames import BadFrame, Frame, Joined
-from cr3scope.input.photo.signs import HEAD_BYTES, MARK, first_bytes, is_picture
+from cr3scope.input.photo.signs import HEAD_BYTES, MARK, is_picture
 from cr3scope.text import printable
 
 _LACKS = "from photos of the screen: they hold neither the firmware's memory map and page tables nor what the kernel did later"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cr3scope import limits
-from cr3scope.errors import UnusableInput
 from cr3scope.input.capture.framing import SENTINEL
-from cr3scope.text import printable
+from cr3scope.input.first_bytes import first_bytes, is_plain
 
 MARK = "C3S:"  # the first characters of each code
 HEAD_BYTES = 16
@@ -20,7 +19,7 @@ _BMP, _BMP_ZEROS = b"BM", slice(6, 10)  # a console's first word may be "BMC"
 
 def is_photo(path: Path) -> bool:
     """Return whether a file is a picture, or a text of scanned codes; UnusableInput if it cannot be read."""
-    if not path.is_file():
+    if not is_plain(path):
         return False
     head = first_bytes(path, limits.PHOTO_TEXT_BYTES)
     return is_picture(head[:HEAD_BYTES]) or (MARK.encode() in head and SENTINEL not in head)
@@ -35,12 +34,3 @@ def is_picture(head: bytes) -> bool:
 def is_heic(head: bytes) -> bool:
     """Return whether a file of these first bytes is a picture in HEIC."""
     return head[_HEIC_AT:].startswith(_HEIC)
-
-
-def first_bytes(path: Path, count: int) -> bytes:
-    """Return the first ``count`` bytes of a file; UnusableInput if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except OSError as error:
-        raise UnusableInput(f"{printable(str(path))}: {error.strerror}") from error

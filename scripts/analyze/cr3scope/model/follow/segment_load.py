@@ -13,7 +13,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.cpu_mode import CpuMode
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, RPL, Descriptor, descriptor_offset
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Platform, Quirk
 
@@ -34,19 +34,9 @@ class Refused:
     entry: EntryRef | None = None
 
 
-def place(selector: int) -> int:
-    """Return the offset of the selector's descriptor in its table."""
-    return selector & -DESCRIPTOR_BYTES
-
-
-def is_null(selector: int) -> bool:
-    """Return whether the selector names no descriptor."""
-    return selector & ~RPL == 0
-
-
 def outside(selector: int, limit: int) -> Refused | None:
     """Return the refusal of a selector whose descriptor the GDT, with this limit, does not hold; None if it does."""
-    if place(selector) + DESCRIPTOR_BYTES - 1 <= limit:
+    if descriptor_offset(selector) + DESCRIPTOR_BYTES - 1 <= limit:
         return None
     return _protection(selector, message("outside the GDT, whose limit is {limit}", limit=Hex(limit)))
 

@@ -15,7 +15,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.decode import instruction as decode
 from cr3scope.x86.decode.memory_operands import far_bytes, table_bytes
-from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, in_local_table
+from cr3scope.x86.descriptors import DESCRIPTOR_BYTES, Descriptor, descriptor_offset, in_local_table, is_null
 from cr3scope.x86.exceptions import NOT_PRESENT, PROTECTION, STACK_FAULT
 from cr3scope.x86.platform import Quirk
 from cr3scope.x86.segment import Segment, in_real_mode
@@ -60,7 +60,7 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
     if course.now.has_real_segments:
         course.load_segment(register, in_real_mode(selector))
         return True
-    if segment_load.is_null(selector):
+    if is_null(selector):
         refused = segment_load.null_refused(register, course.bits == 64, course.platform)
         if refused is not None:
             course.stops(one, refused)
@@ -71,7 +71,7 @@ def load(course: Course, one: Any, register: str, selector: int | None, is_retur
     if found is None:
         return False
     if register == TASK or not found.accessed:  # the CPU sets the busy or the accessed bit
-        at = course.now.gdt_base + segment_load.place(selector) + _TYPE_AT & course.mask
+        at = course.now.gdt_base + descriptor_offset(selector) + _TYPE_AT & course.mask
         yield course.step(Role.GDT_WRITE, at, AccessKind.WRITE, 4, one.address)
     if register == TASK:
         course.now = replace(course.now, tr=selector)
@@ -131,7 +131,7 @@ def _descriptor(
 ) -> Generator[Step, None, Descriptor | None]:
     """The one that is loaded; None if it is refused or cannot be told."""
     now = course.now
-    if segment_load.is_null(selector):
+    if is_null(selector):
         course.stops(one, Refused(PROTECTION, 0, Message("it loads a null selector")))
         return None
     if in_local_table(selector) or now.cpl:
@@ -139,7 +139,7 @@ def _descriptor(
         return None
     refused = segment_load.outside(selector, now.gdt_limit)
     if refused is None:
-        at = now.gdt_base + segment_load.place(selector) & course.mask
+        at = now.gdt_base + descriptor_offset(selector) & course.mask
         yield course.step(Role.GDT_READ, at, AccessKind.READ, DESCRIPTOR_BYTES, one.address)
         value = course.memory.load(at, DESCRIPTOR_BYTES)
         # A far jump to a call gate or a task goes elsewhere.

@@ -45,7 +45,7 @@ class Held:
                 page = space.tables.table(phys & bits.PAGE_FRAME)
                 if page is not None:
                     self.tables[phys & bits.PAGE_FRAME] = page
-                self.first.setdefault((stage.level, phys), (virt, stage.depth))
+                self.first.setdefault((stage.form.level, phys), (virt, stage.depth))
 
     def address_of(self, entry: EntryRef) -> int | None:
         """Return the first address that an entry translates; None if it lies in no table that is held."""

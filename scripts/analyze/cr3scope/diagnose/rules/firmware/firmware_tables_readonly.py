@@ -48,7 +48,7 @@ def _table_entry(tables: Tables, cpu: CpuState, phys: int) -> EntryRef | None:
     for stage in stages(tables, cpu):
         rows = np.flatnonzero(stage.phys == np.uint64(page))
         if len(rows):
-            return EntryRef(stage.level, index, page + index * ENTRY_BYTES, int(stage.entries[rows[0], index]))
+            return EntryRef(stage.form.level, index, page + index * ENTRY_BYTES, int(stage.entries[rows[0], index]))
     return None
 
 

@@ -9,13 +9,13 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import TRACE, Context, Rule
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.ap_start import ApStart
-from cr3scope.model.follow.segment_load import outside, place
+from cr3scope.model.follow.segment_load import outside
 from cr3scope.model.start_up import block_of
 from cr3scope.target.stopped_cpu import StoppedCpu, Table
 from cr3scope.x86.access import Fault
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG
-from cr3scope.x86.descriptors import Descriptor
+from cr3scope.x86.descriptors import Descriptor, descriptor_offset
 from cr3scope.x86.exceptions import PROTECTION
 from cr3scope.x86.mode import PROTECTED
 from cr3scope.x86.segment import in_real_mode
@@ -45,7 +45,7 @@ def of_cpu(now: StoppedCpu, fault: Fault | None, others: Sequence[StoppedCpu]) -
     another CPU in long mode has one of the same size elsewhere."""
     if not now.number or fault is None or fault.vector != PROTECTION or not fault.error_code or now.mode is not CpuMode.PROTECTED:
         return
-    in_segment = next(_in_segment(now, place(fault.error_code)), None)
+    in_segment = next(_in_segment(now, descriptor_offset(fault.error_code)), None)
     if in_segment is not None:
         yield in_segment
         return
@@ -54,7 +54,7 @@ def of_cpu(now: StoppedCpu, fault: Fault | None, others: Sequence[StoppedCpu]) -
         return
     if own.base == first.gdt.base or own.limit != first.gdt.limit:
         return
-    selector = place(fault.error_code)
+    selector = descriptor_offset(fault.error_code)
     yield RULE.finding(
         message("CPU {cpu} has its GDT at {base}, where there is no segment for selector {selector:02x}h; CPU {other} has one of the same"
                 " size at {first}", cpu=now.number, base=Hex(own.base), selector=Hex(selector), other=first.number,

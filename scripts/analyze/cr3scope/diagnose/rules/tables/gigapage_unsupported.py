@@ -38,7 +38,7 @@ def _check(context: Context) -> Iterator[Finding]:
     if not context.platform.has(Quirk.GIGAPAGES_ALWAYS):
         return
     for stage in context.facts.stages:
-        if stage.level != _PDPT or not stage.leaves.any():
+        if stage.form.level != _PDPT or not stage.leaves.any():
             continue
         entry, virt = next(stage.places(stage.leaves))
         finding = RULE.finding(

@@ -36,7 +36,7 @@ def _check(context: Context) -> Iterator[Finding]:
     meant = Meant(context.intent)
     found = []
     for stage in context.facts.stages:
-        if stage.level < _LOWEST_LEVEL:
+        if stage.form.level < _LOWEST_LEVEL:
             break
         chosen = stage.present & stage.has(GLOBAL)
         if faults:

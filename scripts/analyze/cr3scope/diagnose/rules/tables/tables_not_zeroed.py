@@ -24,7 +24,7 @@ def _check(context: Context) -> Iterator[Finding]:
     first: tuple[EntryRef, int] | None = None
     count = 0
     for stage in context.facts.stages:
-        own = [levels.get(phys) == stage.level for phys in integers(stage.phys)]
+        own = [levels.get(phys) == stage.form.level for phys in integers(stage.phys)]
         unasked = stage.present & np.array(own, dtype=np.bool_)[:, np.newaxis]
         unasked &= ~meant.is_below(stage, unasked)
         if unasked.any():
