@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
 
 import numpy as np
 
@@ -15,15 +16,21 @@ IDT, GDT, CODE, STACK = 0x10000, 0x11000, 0x13100, 0x15000
 PRESENT_WRITABLE = 3
 
 
+@cache
+def _mapped() -> bytes:
+    data = bytearray(SIZE)
+    for table, below in ((ROOT, PDPT), (PDPT, PD), (PD, PT)):
+        struct.pack_into("<Q", data, table, below | PRESENT_WRITABLE)
+    for at in range(0, SIZE, PAGE):
+        struct.pack_into("<Q", data, PT + 8 * (at // PAGE), at | PRESENT_WRITABLE)
+    return bytes(data)
+
+
 class Ram:
     """Two MiB, which the tables in it map one to one, page by page."""
 
     def __init__(self) -> None:
-        self.data = bytearray(SIZE)
-        for table, below in ((ROOT, PDPT), (PDPT, PD), (PD, PT)):
-            self.put(table, struct.pack("<Q", below | PRESENT_WRITABLE))
-        for at in range(0, SIZE, PAGE):
-            self.put(PT + 8 * (at // PAGE), struct.pack("<Q", at | PRESENT_WRITABLE))
+        self.data = bytearray(_mapped())
 
     def put(self, phys: int, data: bytes) -> None:
         self.data[phys : phys + len(data)] = data

@@ -10,7 +10,8 @@ import pytest
 from analyze.storm_log import FIRMWARE_CR3, IDT, NEW_CR3, SWITCH, TRIPLE, firmware, record, storm
 from boot.reference import ROOT
 
-from cr3scope.input.logs.event import Event, InterruptRecord, Loaded, RegisterDump, TripleFault
+from cr3scope.input.logs import observe as observe_module
+from cr3scope.input.logs.event import NO_DUMP, Event, InterruptRecord, Loaded, RegisterDump, TripleFault
 from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.int_log.record import read_records
 from cr3scope.input.logs.log_format import Format, Story
@@ -171,3 +172,15 @@ def test_lines_across_windows_lose_nothing(tmp_path: Path) -> None:
     with LogFile(tmp_path / "log") as log:
         assert joined(log.lines) == whole
         assert max(len(line) for _, line in log.lines()) <= WINDOW
+
+
+def test_a_cpu_whose_place_nobody_knows_is_not_looked_for_in_the_bios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range that is asked for what is no number goes through all of its numbers: five milliseconds for each report."""
+
+    class Numbers:
+        def __contains__(self, place: object) -> bool:
+            assert isinstance(place, int)
+            return True
+
+    monkeypatch.setattr(observe_module, "_BIOS", Numbers())
+    assert not observe_module.is_reset_of_firmware(NO_DUMP)

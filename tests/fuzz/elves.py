@@ -116,9 +116,13 @@ class _Guest(GuestMemory):
     bytes_at = physical
 
 
+_MOV_CR3, _CODE_BYTES = b"\x0f\x22\xd8", 0x3000
+_SWITCHES = (1,) * 19 + (_CODE_BYTES // 3,)  # thousands take longer than all the rest of the image
+
+
 def _make_pe(rng: Random) -> Case:
     places = (0x40, 0x80, 0xC00, number(rng, 0x80, 11))
-    data = bytearray(image(sections=rng.choice((0, 1, 3, 97, 65535)), pe_at=rng.choice(places)) + b"\x0f\x22\xd8" * 0x1000)
+    data = bytearray(image(sections=rng.choice((0, 1, 3, 97, 65535)), pe_at=rng.choice(places)) + (_MOV_CR3 * rng.choice(_SWITCHES)).ljust(_CODE_BYTES, b"\x90"))
     data[0x3000 : 0x3000 + 28] = struct.pack("<IIHHIIII", 0, 0, 0, 0, 2, 40, 0x3100, 0)
     data[0x3100:0x3128] = (b"RSDS" + bytes(20) + rng.choice((b"a/b.pdb", b"<b7>.pdb", b"\xff\xfe.efi", b"\x1b[31m"))).ljust(40, b"\0")
     for _ in range(rng.choice((0, 1, 2, 4))):

@@ -12,6 +12,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from unittest import mock
@@ -78,6 +79,19 @@ class _Ram(dead_guest.Ram):
             self.put(rng.choice((dead_guest.ROOT, dead_guest.PDPT, dead_guest.PD, dead_guest.PT)) + 8 * rng.randrange(512), number(rng).to_bytes(8, "little"))
 
 
+@lru_cache(256)
+def _printed(at: int, width: int, data: bytes, count: int) -> str:
+    """As the monitor prints so many words: those that are there, and where the memory ends."""
+    lines = []
+    for start in range(0, count * width, 16):
+        piece = data[start : start + 16]
+        if not piece:
+            return "".join(lines) + f"{at + start:016x}: Cannot access memory\n"
+        words = " ".join(f"0x{int.from_bytes(piece[n : n + width], 'little'):0{2 * width}x}" for n in range(0, len(piece), width))
+        lines.append(f"{at + start:016x}: {words}\r\n")
+    return "".join(lines)
+
+
 class _Peer:
     """The monitor's answers; some of them are not what was asked for."""
 
@@ -112,14 +126,7 @@ class _Peer:
         return self._perhaps(self._dumped(int(asked[1]), _WIDTH[asked[2]], int(asked[3], 16))) if asked else self._perhaps("unknown command: 'x'\n")
 
     def _dumped(self, count: int, width: int, at: int) -> str:
-        lines = []
-        for start in range(at, at + min(count, _MOST_WORDS) * width, 16):
-            piece = self.ram.physical(start, min(16, at + count * width - start))
-            if not piece:
-                return "".join(lines) + f"{start:016x}: Cannot access memory\n"
-            words = " ".join(f"0x{int.from_bytes(piece[n : n + width], 'little'):0{2 * width}x}" for n in range(0, len(piece), width))
-            lines.append(f"{start:016x}: {words}\r\n")
-        return "".join(lines)
+        return _printed(at, width, self.ram.physical(at, count * width), min(count, _MOST_WORDS))
 
     def _save(self, at: object, size: object, filename: object) -> None:
         """Write memory to a file, or something else in its place."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from random import Random
 
 from analyze.photo_writer import frames, packed
@@ -18,8 +20,13 @@ _ROOMS = (40, 300, 700, 5000)
 _PATHS = (wire.GOLDEN, wire.REAL)
 
 
+@cache
+def _stream(path: Path) -> bytes:
+    return packed(path.read_bytes())
+
+
 def _make(rng: Random) -> Case:
-    data = packed(rng.choice(_PATHS).read_bytes())
+    data = _stream(rng.choice(_PATHS))
     if rng.random() < 0.8:
         data = damaged(rng, data)
     texts = list(frames(data, rng.choice(_ROOMS)))[:255]

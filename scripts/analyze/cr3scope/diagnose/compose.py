@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.finding import Finding, Severity
-from cr3scope.diagnose.rule import Claim, Context, Rule, able
+from cr3scope.diagnose.rule import Claim, Context, Rule, able, claims_nothing
 from cr3scope.message import Fact, Message, Some, Span, message
 from cr3scope.model.intent import Intent, Named
 from cr3scope.model.strike import Strike, Target
@@ -55,7 +55,7 @@ def causes(context: Context, rules: Sequence[Rule], strikes: Iterable[Strike]) -
     groups: dict[Key, _Group] = {}
     counts: Counter[str] = Counter()  # of causes, by rule
     blamed: set[tuple[int, Reason]] = set()  # entries that the plan or an exception met
-    asked = able(rules, context)
+    asked = [rule for rule in able(rules, context) if rule.claim is not claims_nothing]
     for strike in strikes:
         cause = (strike.culprit.phys, strike.reason) if strike.culprit else None
         if strike.target is Target.RANGE and cause in blamed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # what a rule that is asked of a log alone never sees: numpy 
     from cr3scope.model.prediction import Prediction
     from cr3scope.model.strike import Strike
     from cr3scope.paging.tables import Tables
+    from cr3scope.paging.walk import Walk
     from cr3scope.x86.registers import Registers
 
 
@@ -46,11 +48,12 @@ LIVE = frozenset({Need.SWITCH, Need.LIVE})
 
 @dataclass(frozen=True, slots=True)
 class SwitchState:
-    """The CPU as the switch finds it: ``tables`` are the new ones."""
+    """The CPU as the switch finds it: ``tables`` are the new ones. ``walks``: what was met in them (``shared/met.py``)."""
 
     cpu: CpuState
     registers: Registers
     tables: Tables
+    walks: dict[tuple[int, Platform], Walk] = field(default_factory=dict, init=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.intent import Intent, Named
 from cr3scope.paging.tables import Tables, table_entries
-from cr3scope.paging.walk import PageFault, Walk, access, walk
+from cr3scope.paging.walk import PageFault, Walk, access, refusal_elsewhere, walk
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CR0_WP, CR4_LA57, CR4_SMAP, CR4_SMEP, EFER_NXE, CpuState
 from cr3scope.x86.entry import (
@@ -88,14 +88,22 @@ def judge(
 
     All are judged by what the manuals say.
     """
+    paths: dict[int, Walk] = {}
     for variant in variants:
         state = variant.state(cpu)
         if state == cpu:
             continue
+        is_alike = (state.root, state.paging_mode) == (cpu.root, cpu.paging_mode)
         for probe in probes:
-            found = access(tables, state, probe.virt, probe.kind)
-            if isinstance(found, PageFault):
-                yield Refusal(variant, probe.kind, found, probe.step, probe.named)
+            if is_alike and probe.virt not in paths:
+                paths[probe.virt] = walk(tables, cpu, probe.virt)
+            if is_alike and paths[probe.virt].stop is None:
+                fault = refusal_elsewhere(paths[probe.virt], state, probe.kind)
+            else:
+                found = access(tables, state, probe.virt, probe.kind)
+                fault = found if isinstance(found, PageFault) else None
+            if fault is not None:
+                yield Refusal(variant, probe.kind, fault, probe.step, probe.named)
 
 
 def cannot_be_here(refusal: Refusal, intent: Intent) -> bool:

@@ -43,4 +43,8 @@ def lacking_page_size(tables: Entries, form: EntryFormat) -> npt.NDArray[np.bool
 
 def lacks_page_size(table: Entries, form: EntryFormat, index: int) -> bool:
     """Return whether one entry of a table was meant to map a large page and lacks PS."""
-    return bool(lacking_page_size(table, form)[index])
+    value = int(table[index])
+    if not form.takes_ps or value & (PRESENT | LARGE) != PRESENT or value & ADDRESS_MASK & form.page_bytes - 1:
+        return False  # as most, which need no look at their neighbours
+    start = max(index - _REACH, 0)
+    return bool(lacking_page_size(table[start : index + _REACH + 1], form)[index - start])

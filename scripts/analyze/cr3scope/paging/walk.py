@@ -133,7 +133,7 @@ def walk(
     met: list[EntryRef] = []
     table = cpu.root
     for form in formats:
-        entries = table_entries(tables, form, table) if met else root_entries(tables, cpu)
+        entries = root_entries(tables, cpu) if form.is_loaded else table_entries(tables, form, table)
         if entries is None:
             return Walk(virt, tuple(met), Reason.TABLE_UNREADABLE, missing_table=table)
         index = form.index(virt)
@@ -217,6 +217,20 @@ def access(
 def refusal(path: Walk, cpu: CpuState, kind: AccessKind, user: bool) -> PageFault | None:
     """Return the fault that an access to the page of a walk raises, None if the entries allow it."""
     return _refusal(path, _Request(cpu, kind, user, False, False, Platform.HARDWARE))
+
+
+def refusal_elsewhere(path: Walk, cpu: CpuState, kind: AccessKind) -> PageFault | None:
+    """Return the fault that an access along a walk which this boot's CPU makes to its end raises on another CPU, None if that allows
+    it; by what the manuals say.
+
+    For CPUs that take the same table for the root, and are in the same mode of paging: they meet the same entries.
+    """
+    request = _Request(cpu, kind, False, False, False, Platform.HARDWARE)
+    for count, entry in enumerate(path.entries, 1):
+        stop = stops(entry.form, entry.value, cpu)
+        if stop is not None:
+            return _refusal(Walk(path.virt, path.entries[:count], stop), request)
+    return _refusal(path, request)
 
 
 def behind(fault: PageFault) -> int:

@@ -52,7 +52,7 @@ class MovCr3:
 
     def moved(self, base: int) -> MovCr3:
         """Return the same instruction with ``base`` added to its offset."""
-        return replace(self, offset=base + self.offset)
+        return MovCr3(base + self.offset, self.length, self.register, self.bits)
 
 
 def mov_cr3_at(code: bytes, bits: int = 64) -> MovCr3 | None:

@@ -81,7 +81,7 @@ def is_reboot_of_firmware(report: LogReport) -> bool:
 def is_reset_of_firmware(cpu: RegisterDump) -> bool:
     """Return whether a CPU that could not deliver an exception was in the BIOS, which resets the machine so."""
     place = cpu.rip if cpu.linear is None else cpu.linear
-    return place in _BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
+    return place is not None and place in _BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
 
 
 def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:

@@ -88,7 +88,9 @@ def _groups(text: str) -> Iterator[bytes]:
         raise BadFrame(f"a character that no frame has: {error.args[0]!r}") from None
     for at in range(0, len(values), 3):
         group = values[at : at + 3]
-        value = sum(digit * 45**place for place, digit in enumerate(group))
+        value = 0
+        for digit in reversed(group):
+            value = 45 * value + digit
         if len(group) == 1 or value >= 1 << 8 * (len(group) - 1):
             raise BadFrame("its text is cut, or misread")
         yield value.to_bytes(len(group) - 1, "big")

@@ -9,13 +9,14 @@ import numpy as np
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.met import met_by
 from cr3scope.input.capture.records import SetRecord
 from cr3scope.message import Hex, Span, Vector, message
 from cr3scope.model.plan_prediction import Firmware
 from cr3scope.model.strike import Strike
 from cr3scope.paging.reach import stages
 from cr3scope.paging.tables import Tables
-from cr3scope.paging.walk import PageFault, Reason, access, walk
+from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.cpu_state import CpuState
 from cr3scope.x86.entry import ENTRY_BYTES, PAGE_BYTES, PAGE_FRAME, PAGE_OFFSET
@@ -31,7 +32,7 @@ def _claim(context: Context, strike: Strike) -> Claim | None:
         return None
     if context.cpu.cr3 != firmware.registers["cr3"]:
         return None
-    phys = walk(context.tables, context.cpu, strike.virt, context.platform).phys
+    phys = met_by(context, strike.virt).phys
     written = None if phys is None else _table_entry(context.tables, context.cpu, phys)
     if written is None:
         return None

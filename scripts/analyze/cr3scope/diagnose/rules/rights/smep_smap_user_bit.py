@@ -11,6 +11,7 @@ from cr3scope.arrays import integers
 from cr3scope import limits
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
+from cr3scope.diagnose.shared.met import met_by
 from cr3scope.message import Hex, Message, Span, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, mappings
@@ -28,7 +29,7 @@ _TITLES = {
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if strike.reason not in _TITLES:
         return None
-    path = walk(context.tables, context.cpu, strike.virt, context.platform)
+    path = met_by(context, strike.virt)
     return Claim(message(_TITLES[strike.reason], virt=Hex(strike.virt)), proof=(_levels(path),))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.met import met_by
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.strike import Strike
 from cr3scope.paging.page_size import lacks_page_size
 from cr3scope.paging.tables import Entries, table_entries
-from cr3scope.paging.walk import Reason, walk
+from cr3scope.paging.walk import Reason
 from cr3scope.x86.access import AccessKind, EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK, PRESENT, formats_of
 from cr3scope.x86.mode import PAGED
@@ -17,7 +18,7 @@ _GARBAGE = 16  # entries: of a real table those that are not present are 0, but 
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    for entry in walk(context.tables, context.cpu, strike.virt, context.platform).entries:
+    for entry in met_by(context, strike.virt).entries:
         table = _table_of(context, entry)
         if table is not None and lacks_page_size(table, entry.form, entry.index):
             return Claim(_title(entry), stands_alone=True, entry=entry)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.rule import SWITCH, Claim, Context, Rule
 from cr3scope.diagnose.shared.meant import is_own_root, unless_struck
+from cr3scope.diagnose.shared.met import met_by
 from cr3scope.diagnose.shared.misplaced import misplaced
 from cr3scope.diagnose.shared.numbered import numbered
 from cr3scope.input.capture.records import TableRecord
 from cr3scope.message import Fact, Hex, Message, message
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
 from cr3scope.x86.mode import PAGED
@@ -23,7 +23,7 @@ from cr3scope.x86.names import covered
 def _claim(context: Context, strike: Strike) -> Claim | None:
     if not is_own_root(context):
         return None
-    path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
+    path = met_by(context, strike.virt).entries
     if strike.culprit not in path:
         return None
     records = {record.phys: record for record in context.boot.tables}

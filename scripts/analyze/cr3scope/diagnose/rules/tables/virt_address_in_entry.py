@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cr3scope.diagnose.finding import Severity
 from cr3scope.diagnose.rule import Claim, Context, Rule
+from cr3scope.diagnose.shared.met import met_by
 from cr3scope.message import Hex, message
 from cr3scope.model.intent import Named
 from cr3scope.model.strike import Strike
-from cr3scope.paging.walk import walk
 from cr3scope.x86.access import EntryRef
 from cr3scope.x86.entry import ADDRESS_MASK
 from cr3scope.x86.mode import PAGED
@@ -16,7 +16,7 @@ _SIGN_EXTENDED = 0x000F_8000_0000_0000  # bits 51:47 of an address in the upper 
 
 
 def _claim(context: Context, strike: Strike) -> Claim | None:
-    path = walk(context.tables, context.cpu, strike.virt, context.platform).entries
+    path = met_by(context, strike.virt).entries
     if strike.culprit not in path:
         return None
     for entry in path:

@@ -17,8 +17,7 @@ _MAX_TRACKED = 8
 
 _HEAD = re.compile(rb"v=([0-9a-f]{2}) e=[0-9a-f]{4,8} i=0 cpl=\d IP=[0-9a-f]{4}:([0-9a-f]+) pc=")
 _STACK = rb"pc=[0-9a-f]+ SP=[0-9a-f]{4}:([0-9a-f]+)"
-_ADDRESS = re.compile(_STACK + rb"( CR2=[0-9a-f]+)")
-_UP_TO_STACK = re.compile(_STACK)
+_ADDRESS = re.compile(_STACK + rb" CR2=([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +31,7 @@ class Storm:
 
 @dataclass(slots=True)
 class _Suspect:
-    """``head``: what stands before the stack pointer in each of its records; ``reached``: what behind it, or b"".
-
-    No pattern is made of them: to compile one takes longer than most logs.
-    """
-
-    head: bytes
-    reached: bytes
+    pattern: re.Pattern[bytes]
     vector: int
     rip: int
     count: int = 0
@@ -50,7 +43,7 @@ class StormDetector:
     """Counts over pieces of a log (whole lines)."""
 
     def __init__(self) -> None:
-        self._suspects: dict[tuple[bytes, bytes], _Suspect] = {}
+        self._suspects: dict[bytes, _Suspect] = {}
 
     def feed(self, lines: bytes) -> Storm | None:
         """Count the exceptions of these lines; return the storm, if there is one so far."""
@@ -69,24 +62,28 @@ class StormDetector:
             last = _HEAD.search(lines, max(at - 32, 0))
         if last is None or int(last[1], 16) >= FIRST_INTERRUPT:
             return
+        key, tail = re.escape(last[0].removesuffix(b"pc=")), _STACK
         address = _ADDRESS.match(lines, last.end() - 3)
-        key = last[0].removesuffix(b"pc="), address[2] if address else b""
-        if key not in self._suspects:
+        if address:
+            tail += b" CR2=" + address[2]
+        pattern = key + tail
+        if pattern not in self._suspects:
             if len(self._suspects) == _MAX_TRACKED:
                 weakest = min(self._suspects, key=lambda other: self._suspects[other].count)
                 del self._suspects[weakest]
-            self._suspects[key] = _Suspect(*key, int(last[1], 16), int(last[2], 16))
+            self._suspects[pattern] = _Suspect(
+                re.compile(pattern),  # linear: digits behind a text that has a number of its own
+                int(last[1], 16), int(last[2], 16)
+            )
 
     @staticmethod
     def _count(suspect: _Suspect, lines: bytes) -> None:
-        at = lines.find(suspect.head)
-        while at >= 0:
-            at += len(suspect.head)
-            found = _UP_TO_STACK.match(lines, at)
-            if found is not None and lines.startswith(suspect.reached, found.end()):
-                suspect.count += 1
-                stack = int(found[1], 16)
-                if stack < suspect.lowest:
-                    suspect.lowest = stack
-                    suspect.falls += 1
-            at = lines.find(suspect.head, at)
+        for stack in map(_as_number, suspect.pattern.findall(lines)):
+            suspect.count += 1
+            if stack < suspect.lowest:
+                suspect.lowest = stack
+                suspect.falls += 1
+
+
+def _as_number(digits: bytes) -> int:
+    return int(digits, 16)
