@@ -60,13 +60,12 @@ def findings(now: StoppedCpu, known: Known, has_gigapages: bool) -> tuple[Findin
         boot=boot, intent=intent, attribution=Attribution(boot, intent, NoSymbols()), platform=now.platform,
         switch=SwitchState(cpu, registers, tables), prediction=Prediction(True), current=now.cpu, is_over=False,
         all_facts=Facts(tables, cpu, intent, now.platform, MOST_NAMED),
+        # What the tables put into another's memory shares that, whatever frames the boot info tells of.
+        told_in_place=Intent(replace(boot, maps=moved(under, boot.maps))),
     )  # fmt: skip
-    # What the tables put into another's memory shares that, whatever frames the boot info tells of.
-    in_place = replace(boot, maps=moved(under, boot.maps))
-    as_mapped = replace(context, boot=in_place, intent=Intent(in_place))
     found = [
         *compose(context, RULES, strikes),
-        *(one for rule in able(_CHECKS, context) for one in rule.check(as_mapped if rule is overlapping_image.RULE else context)),
+        *(one for rule in able(_CHECKS, context) for one in rule.check(context)),
     ]
     return tuple(sorted(found, key=lambda one: _ORDER[one.severity]))
 

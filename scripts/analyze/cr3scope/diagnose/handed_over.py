@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cr3scope.diagnose.facts.as_mapped import as_mapped
@@ -13,9 +12,11 @@ from cr3scope.diagnose.rules.code import bss_not_zeroed, overlapping_image, padd
 from cr3scope.diagnose.stopped import context
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.model.facts import Facts
+from cr3scope.model.inferred import inferred
 from cr3scope.model.known import Known
 from cr3scope.target.stopped_cpu import StoppedCpu
 
+_ALWAYS: tuple[Rule, ...] = (overlapping_image.RULE,)
 # A kernel may change its memory and its tables as soon as it runs.
 _WHILE_FRESH: tuple[Rule, ...] = (wrong_entry.RULE, paddr_misload.RULE, bss_not_zeroed.RULE, wrong_frame.RULE)
 
@@ -24,15 +25,11 @@ def findings(dead: StoppedCpu, report: LogReport, known: Known) -> tuple[Finding
     """Return what the boot info and the files say against the memory, and the tables of the fatal exception."""
     fault = report.fatal or report.first
     now = dead if fault is None or fault.cr3 is None else dead.under(fault.cr3)
-    fresh = _found(now, known, _WHILE_FRESH) if known.is_fresh else ()
-    return (*fresh, *_found(now, _as_mapped(now, known), (overlapping_image.RULE,)))
-
-
-def _found(now: StoppedCpu, known: Known, rules: Sequence[Rule]) -> Iterator[Finding]:
     seen = context(now, now.cpu, now.delivery_registers, (), is_dead=True, known=known)
-    seen = replace(seen, all_facts=Facts(now, now.cpu, seen.intent, now.platform, MOST_NAMED))
-    for rule in able(rules, seen):
-        yield from rule.check(seen)
+    facts = Facts(now, now.cpu, seen.intent, now.platform, MOST_NAMED)
+    seen = replace(seen, all_facts=facts, told_in_place=inferred(now, now.delivery_registers, (), _as_mapped(now, known)))
+    rules = (*_WHILE_FRESH, *_ALWAYS) if known.is_fresh else _ALWAYS
+    return tuple(one for rule in able(rules, seen) for one in rule.check(seen))
 
 
 def _as_mapped(now: StoppedCpu, known: Known) -> Known:

@@ -66,7 +66,7 @@ class Context:
     ``is_over``: the machine has gone on behind the switch; False of one that stands before it. ``gate_of`` returns address
     and bytes of a gate of the IDT of a CPU that stands, None if it cannot be read; without one nobody stands.
     ``witness``: what else could have told how it went. ``all_facts``: the facts of the new tables, of whoever asks rules that
-    look at all of them.
+    look at all of them. ``told_in_place``: ``intent`` as far as its ranges lie where the tables put them, of a door that has looked; else None.
     """
 
     boot: Boot
@@ -85,6 +85,7 @@ class Context:
     gate_of: Callable[[int], tuple[int, int] | None] | None = None
     witness: Witness = Witness.NOBODY
     all_facts: Facts | None = None
+    told_in_place: Intent | None = None
 
     @property
     def there(self) -> frozenset[Need]:
@@ -116,6 +117,11 @@ class Context:
     def tables(self) -> Tables:
         """Return the new tables; for rules that need them."""
         return self._at_switch.tables
+
+    @property
+    def in_place(self) -> Intent:
+        """Return what lies in which memory: by the tables where a door has looked, else as it was told."""
+        return self.told_in_place or self.intent
 
     @property
     def facts(self) -> Facts:

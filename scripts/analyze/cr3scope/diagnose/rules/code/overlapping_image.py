@@ -15,7 +15,7 @@ from cr3scope.x86.mode import ALL_MODES
 
 def _check(context: Context) -> Iterator[Finding]:
     told: set[tuple[str, str]] = set()
-    for one, other in islice(collisions(owners(context.intent)), 16 * MOST_NAMED):
+    for one, other in islice(collisions(owners(context.in_place)), 16 * MOST_NAMED):
         if (one.label, other.label) in told or len(told) == MOST_NAMED:
             continue
         told.add((one.label, other.label))
