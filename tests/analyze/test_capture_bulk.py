@@ -85,6 +85,7 @@ def test_what_is_wrong_within_a_run_is_told_as_if_it_stood_alone(
     assert read.damage or instead.endswith("else=1")
 
 
+@pytest.mark.slow
 def test_any_damage_of_a_run_is_told_as_if_it_were_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     data, chance = written(12).data, random.Random(17)
     lines = data.splitlines(keepends=True)

@@ -48,6 +48,7 @@ def dump_of(stream: bytes, pages: int) -> Dump:
     return boot.dumps["new"]
 
 
+@pytest.mark.slow
 @given(st.lists(runs(), min_size=1, max_size=4), st.booleans())
 @settings(max_examples=120)
 def test_tables_survive_to_the_bit(tables: list[list[int]], verbatim: bool) -> None:
@@ -59,6 +60,7 @@ def test_tables_survive_to_the_bit(tables: list[list[int]], verbatim: bool) -> N
     assert all(found.dtype == np.uint64 for found in dump.tables.values())
 
 
+@pytest.mark.slow
 @given(runs(), st.integers(1, 20), st.integers(-3, 3).filter(bool), words)
 @settings(max_examples=120)
 def test_repeated_tables_add_the_step_to_present_entries_alone(

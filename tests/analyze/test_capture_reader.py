@@ -55,6 +55,7 @@ def test_numbers_survive(number: int) -> None:
     assert read_capture(writer.data).boots[0].exit == (number, 1)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.binary(max_size=40).filter(

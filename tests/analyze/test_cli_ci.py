@@ -61,6 +61,7 @@ def test_every_verb_that_judges_has_all_forms_and_they_are_valid(verb: str, here
     check_sarif(Path("s.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("form", ["--junit", "--sarif", "--markdown", "--codequality"])
 def test_a_form_for_standard_output_has_it_for_itself(verb: str, form: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,7 @@ def test_names_are_left_out_as_words_and_paths_wherever_they_are() -> None:
     assert line == "[...] saw [...], [...] and annual 1/2 of [...]"
 
 
+@pytest.mark.slow
 def test_without_a_command_it_tells_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out

@@ -60,6 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "name"), [(verb, name) for verb, name in FILES if verb not in ("run", "listen")])
 def test_a_dash_is_standard_output_and_nothing_else_goes_there(
     verb: str, name: str, folder: Path, capsys: pytest.CaptureFixture[str]

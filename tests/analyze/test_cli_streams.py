@@ -38,6 +38,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [f"2>{FULL}", "2>&-"])
 def test_who_does_not_hear_the_complaint_still_gets_the_status(where: str) -> None:
     assert shell(f"cr3scope analyze /no/such/file {where}; echo $?").stdout == "2\n"
@@ -52,6 +53,7 @@ def test_a_reader_of_complaints_that_goes_away_changes_no_status(tmp_path: Path)
     assert done.returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["nonsense", "maps", "explain no-such-rule"])
 @pytest.mark.parametrize("where", [f"2>{FULL}", "2>&-"])
 def test_a_wrong_command_line_is_status_2_whoever_hears_it(words: str, where: str) -> None:

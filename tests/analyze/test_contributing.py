@@ -165,6 +165,7 @@ def toy_log(folder: Path, lines: str) -> Path:
     return log
 
 
+@pytest.mark.slow
 def test_a_format_of_log_is_one_file(tree: Tree, tmp_path: Path) -> None:
     log = toy_log(tmp_path, block("`cr3scope triage` of these five lines", "text"))
     refused = tree.cr3scope("triage", log)

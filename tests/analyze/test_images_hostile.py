@@ -102,6 +102,7 @@ def left_out() -> Iterator[tuple[str, Sections, Mapping[str, int], Mapping[str, 
     yield "lines", {**GOOD, ".debug_line": (PROGBITS, endless)}, {}, {}, "the line program at 0x0 has"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sections", "flags", "sizes", "says"), [pytest.param(*row, id=name) for name, *row in left_out()])
 def test_lines_past_a_budget_are_left_out_and_it_says_so(
     sections: Sections, flags: Mapping[str, int], sizes: Mapping[str, int], says: str, tmp_path: Path

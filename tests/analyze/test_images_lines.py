@@ -119,6 +119,7 @@ def test_a_truncated_elf_file_never_ends_in_a_traceback(twin: Path, tmp_path: Pa
             assert str(error).count("loader.so") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [*range(0, 4000, 37), 10**9])
 def test_the_code_of_a_truncated_elf_file_is_whole_or_refused(
     twin: Path, tmp_path: Path, length: int

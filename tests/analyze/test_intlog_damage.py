@@ -39,11 +39,13 @@ def test_log_cut_anywhere_never_raises_and_never_invents_a_cause(tmp_path: Path)
                 assert report.ending is not Ending.TRIPLE_FAULT
 
 
+@pytest.mark.slow
 def test_log_that_lacks_its_beginning_never_raises(tmp_path: Path) -> None:
     for cut in range(0, len(SMALL), 97):
         report_of(tmp_path / "log", SMALL[cut:])
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_raise(tmp_path: Path) -> None:
     dice = random.Random(3)
     for _ in range(300):

@@ -31,6 +31,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEXTS)
 def test_damage_never_raises_and_never_makes_a_guest_healthy(name: str, tmp_path: Path) -> None:
     whole, dice = TEXTS[name].encode(), random.Random(name)

@@ -14,6 +14,7 @@ FIRST, SOME, MANY, PORTION = 0, 150, 1500, 50
 COUNT = MANY if os.environ.get("CR3SCOPE_TEST_ALL") == "1" else SOME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, PORTION))
 def test_the_verdict_is_what_the_model_meant(first: int, tmp_path: Path) -> None:
     for seed in range(first, first + PORTION):

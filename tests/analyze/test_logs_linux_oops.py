@@ -216,6 +216,7 @@ def test_smep_is_blamed_only_where_cr4_tells(tmp_path: Path) -> None:
     assert "SMEP forbids" in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ALL, ids=range(len(ALL)))
 def test_an_oops_cut_anywhere_tells_nothing_that_is_not_there(text: str, tmp_path: Path) -> None:
     whole = [event for event in events(tmp_path, text) if isinstance(event, InterruptRecord)][0]
@@ -284,5 +285,6 @@ def test_a_panic_alone_is_told_in_its_words(tmp_path: Path) -> None:
     assert "#PF" not in words and "triple fault" not in words
 
 
+@pytest.mark.slow
 def test_very_many_near_matches_take_no_long_time(tmp_path: Path) -> None:
     assert events(tmp_path, "BUG: unable to handle it, IP: x\n" * 400_000) == []

@@ -184,6 +184,7 @@ def test_actions_of_the_command_are_set_again_once_it_runs(tmp_path: Path) -> No
     assert b'{"reboot": "shutdown", "shutdown": "pause"}' in told
 
 
+@pytest.mark.slow
 def test_flood_on_the_serial_port_is_bounded_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ def test_program_that_starts_no_guest_is_known(tmp_path: Path) -> None:
     assert outcome.exit_status == 1 and "no such machine" in outcome.words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signal_ends_the_run_and_qemu_with_it(tmp_path: Path, number: signal.Signals) -> None:
     told = tmp_path / "told"

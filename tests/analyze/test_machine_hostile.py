@@ -44,6 +44,7 @@ def judge(folder: Path, scenario: str, *options: str, seconds: str = "2") -> tup
     return status, verdict, "\n".join(each["message"] for each in verdict["diagnostics"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", [*LIES, "deep", "huge-number", "hangs-up"])
 def test_answers_that_no_qemu_gives_end_in_a_verdict(
     tmp_path: Path, scenario: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

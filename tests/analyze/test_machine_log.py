@@ -62,6 +62,7 @@ def test_log_below_the_limit_is_kept_to_the_byte() -> None:
     assert filtered([text], seed=1) == text.encode()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_limits")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_storm_is_cut_to_its_beginning_and_its_end_and_reads_the_same(

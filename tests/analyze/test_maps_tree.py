@@ -241,6 +241,7 @@ def check(case: Case) -> None:
             assert way.stop is not None and one.entry == way.leaf
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(cases())
 def test_the_tree_says_of_every_page_what_a_walk_says(case: Case) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import naive_paging as naive
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from paging_cases import ROOT, Case, P, Pages, U, W, cpu_of, legacy_cases, platform_of
 from test_paging_effective import TABLES, webs
 
@@ -50,7 +50,7 @@ def test_in_long_mode_they_are_numpys(web: tuple[Pages, naive.Machine]) -> None:
 
 
 @given(legacy_cases())
-@settings(max_examples=15, suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow])
+@settings(max_examples=15)
 def test_outside_long_mode_they_are_numpys(case: Case) -> None:
     same(case.pages, case.machine)
 

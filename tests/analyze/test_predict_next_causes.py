@@ -104,6 +104,7 @@ def test_pages_of_one_table_are_one_cause(table: dict[int, bytes], tmp_path: Pat
     assert found.free is not None and found.free.count == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "fix"),
     [

@@ -137,6 +137,7 @@ LAXER: dict[str, Callable[[CpuState], CpuState]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAXER)
 @pytest.mark.parametrize("bit", [1, 2, 7, 8, 13, 38, 45, 63])
 def test_the_states_that_are_no_variants_refuse_nothing_more(name: str, bit: int) -> None:

@@ -87,6 +87,7 @@ def test_a_listing_agrees_with_its_tables(
         assert space_differences(listing.space, tables(pages, levels)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @given(space=spaces(), bit=st.sampled_from((P, W, U)), which=st.integers(0, 99))
 @settings(RELAXED, max_examples=100)

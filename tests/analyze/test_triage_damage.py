@@ -49,6 +49,7 @@ def test_log_cut_before_the_fault_is_no_fault(tmp_path: Path) -> None:
         assert verdict is None or verdict.status is not Status.FAULTED, cut
 
 
+@pytest.mark.slow
 def test_log_that_lacks_any_piece_of_its_middle_never_raises(tmp_path: Path) -> None:
     whole, dice = BEGIN + DIED, random.Random(11)
     for _ in range(200):
@@ -74,6 +75,7 @@ def test_encoding_and_bytes_that_are_no_text_do_not_matter(tmp_path: Path, conte
     assert verdict.observation.first.cr2 == SWITCH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [b"x", b" HLT=", b"CPU Reset (CPU 0)", b"CR3 update: CR3="])
 def test_line_of_many_megabytes_takes_little_memory(tmp_path: Path, filler: bytes) -> None:
     line = filler * ((24 << 20) // len(filler)) + b"\n"

@@ -90,6 +90,7 @@ def calls(file: Path) -> Iterator[str]:
             yield f"replace {first}" if node.func.id == "replace" else node.func.id
 
 
+@pytest.mark.slow
 def test_verdicts_are_made_in_one_file_and_patched_in_none() -> None:
     files = [*PACKAGE.rglob("*.py"), *(ROOT / "scripts/gdb").rglob("*.py")]
     found = {(file.name, what) for file in files for what in calls(file) if what in ("Verdict", "replace verdict")}

@@ -51,6 +51,7 @@ def walk(pages: dict[int, list[int]], cr3: int, levels: int) -> list[Table]:
     return order
 
 
+@pytest.mark.slow
 def test_dumped_tables_are_those_of_memory_in_breadth_first_order(samples: Path) -> None:
     sources = sorted(samples.glob("*.pages"))
     assert len(sources) >= 30

@@ -116,6 +116,7 @@ def test_what_draws_is_in_the_code_only_where_it_is_asked_for(header: Path, tmp_
     assert sizes[0] + 8192 < sizes[1]
 
 
+@pytest.mark.slow
 def test_deepest_chain_of_calls_fits_two_kilobytes(header: Path, tmp_path: Path) -> None:
     made = compiled(tmp_path, header, "gcc", "c11", "-mno-red-zone", "-Os", "-fstack-usage", "-fcallgraph-info=su", rehearses=True)
     graph = made.with_suffix(".ci").read_text()

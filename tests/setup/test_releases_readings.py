@@ -64,6 +64,7 @@ def test_versions_are_what_the_programs_print() -> None:
     }
 
 
+@pytest.mark.slow
 def test_this_machine_tells_its_versions_by_the_same_script() -> None:
     done = subprocess.run(
         ["sh", "-c", readings.versions_script()], cwd=ROOT, capture_output=True, text=True, timeout=120
