@@ -18,6 +18,7 @@ from pathlib import Path
 from boot import channels, state_file
 from boot.channels import calling
 from boot.kept import kept
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import SAVING, save, wait_for_event
 from boot.verbs import run_traced
@@ -46,7 +47,7 @@ def boot_from_first_read(folder: Path, *, config: str = "", inject: str = "", **
     """Boot the reference loader, with the firmware at its first read."""
     built = build()
     subprocess.run([_SCRIPTS / "prepare", built, folder], env={**os.environ, **settings, "INJECT": inject, "CONFIG": config}, check=True)
-    command = _command(folder, {**settings, "QEMU": stand_in(settings)})
+    command = qemu_words(folder, {**settings, "QEMU": stand_in(settings)})
     return run_traced(folder, built / "loader/loader.elf", built / "kernel/kernel.elf", command, BOOT_SECONDS)
 
 
@@ -57,11 +58,11 @@ def state(settings: Mapping[str, str]) -> Path:
 
 def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
     with tempfile.TemporaryDirectory() as work:
-        command = [*_command(Path(work), settings), *words]
+        command = [*qemu_words(Path(work), settings), *words]
         key = _key(command, Path(work))
 
     def make(folder: Path) -> None:
-        command = [*_command(folder, settings), *words]
+        command = [*qemu_words(folder, settings), *words]
         _make_volume(folder / _VOLUME)
         _save_at_first_read(command, folder / _STATE)
         program = folder / _PROGRAM
@@ -71,13 +72,6 @@ def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
     return kept("firmware", key, make)
 
 
-def _command(folder: Path, settings: Mapping[str, str]) -> list[str]:
-    """QEMU's, with its boot volume and variable store in ``folder``."""
-    printed = subprocess.run(
-        [_SCRIPTS / "qemu-command", folder, folder / _VOLUME],
-        env={**os.environ, **settings}, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return printed.splitlines()
 
 
 def _key(command: Sequence[str], folder: Path) -> str:

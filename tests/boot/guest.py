@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from boot import firmware
+from boot.qemu_words import qemu_words
 from boot.reference import ROOT, Run
 from boot.verbs import cr3scope
 
@@ -50,11 +51,7 @@ def qemu_command(folder: Path, program: Path, settings: Mapping[str, str] = Mapp
     disk = folder / "disk.img"
     environment = {**os.environ, "INITRD": "", "FIRST_STAGE": "", **settings}
     subprocess.run([_SCRIPTS / "image", disk, program, ""], env=environment, check=True)
-    printed = subprocess.run(
-        [_SCRIPTS / "qemu-command", folder, disk],
-        env=environment, capture_output=True, text=True, check=True,
-    ).stdout
-    return printed.splitlines()
+    return qemu_words(folder, settings)
 
 
 def judge(

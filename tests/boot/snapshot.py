@@ -18,6 +18,7 @@ from pathlib import Path
 
 from boot import firmware, stopped_guest
 from boot.kept import kept, used
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
 from boot.state_file import incoming
 from boot.stopped_guest import Stop, save_at
@@ -32,6 +33,7 @@ CONFIG_BYTES = 4096
 MARKER = "# the configuration of a boot from a snapshot"
 RESTORED_SECONDS = 20  # the longest a boot from a snapshot may take; most take one
 CODE_BYTES = 32
+PIECE_BYTES = 1 << 16
 DISK, _BASE = "disk.img", "base"
 PROGRAMS = ("loader/loader.efi", "loader/loader.elf", "kernel/kernel.elf")
 
@@ -91,12 +93,13 @@ def _configured(
     used(snapshot.folder)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line for line in (f"inject={inject}" if inject else "", *config.split(";")) if line]
-    disk = folder / "disk.img"
-    shutil.copyfile(snapshot.disk, disk)
-    with open(disk, "r+b") as volume:
-        volume.seek(snapshot.config_offset)
-        volume.write(_padded("\n".join(lines) + "\n"))
-    return _command(folder, disk, environment), snapshot, lines
+    size, pieces = _contents(snapshot.disk)
+    with open(folder / DISK, "wb") as volume:
+        for at, piece in (*pieces, (snapshot.config_offset, _padded("\n".join(lines) + "\n"))):
+            volume.seek(at)
+            volume.write(piece)
+        volume.truncate(size)
+    return qemu_words(folder, environment), snapshot, lines
 
 
 def _check_configuration(run: Run, inject: str, lines: Sequence[str]) -> None:
@@ -122,12 +125,12 @@ def _padded(text: str) -> bytes:
     return data.ljust(CONFIG_BYTES, b"\n")
 
 
-def _command(folder: Path, disk: Path, environment: dict[str, str]) -> list[str]:
-    printed = subprocess.run(
-        [SCRIPTS / "qemu-command", folder, disk],
-        env={**os.environ, **environment}, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    return printed.splitlines()
+@cache
+def _contents(file: Path) -> tuple[int, list[tuple[int, bytes]]]:
+    """A file's size and what is in it, with the places; what is nothing but zeros, as most of a volume, is left out."""
+    data = file.read_bytes()
+    pieces = ((at, data[at : at + PIECE_BYTES]) for at in range(0, len(data), PIECE_BYTES))
+    return len(data), [(at, piece) for at, piece in pieces if piece.count(0) < len(piece)]
 
 
 def _watch(folder: Path, programs: Path, command: Sequence[str], seconds: int, *options: str) -> Run:
@@ -166,13 +169,13 @@ def _take(built: Path, settings: dict[str, str], folder: Path) -> None:
         shutil.copyfile(built / name, folder / Path(name).name)
     shutil.copyfile(first / "disk.img", folder / DISK)
     qemu = {**settings, "QEMU": firmware.stand_in(settings)}
-    done = _watch(first, folder, _command(first, first / "disk.img", qemu), BOOT_SECONDS)
+    done = _watch(first, folder, qemu_words(first, qemu), BOOT_SECONDS)
     images = _traced(done).images
     assert images, f"no image record in the trace; {done.explain()}"
     (folder / _BASE).write_text(str(images[0].base))
     address, code = _start_of_loader(folder / "loader.elf")
     stop = Stop(images[0].base + address, code, BOOT_SECONDS)
-    command = _command(second, second / "disk.img", settings)
+    command = qemu_words(second, settings)
     save_at(stop, command, firmware.state(settings), folder / "state")
 
 
