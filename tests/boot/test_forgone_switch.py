@@ -27,7 +27,7 @@ def test_only_a_guest_that_does_not_trace_is_looked_at(config: str, stops: int, 
     command, snapshot = at_loader(tmp_path, config=config)
     forgone: list[SwitchStop] = []
     plain = SwitchStop.forgo
-    monkeypatch.setattr(SwitchStop, "forgo", lambda self: (forgone.append(self), plain(self)))
+    monkeypatch.setattr(SwitchStop, "forgo", lambda self, qmp: (forgone.append(self), plain(self, qmp)))
     looked: list[Any] = []
     look = SwitchLook([ElfFile(snapshot.folder / "kernel.elf")])
     monkeypatch.setattr(SwitchLook, "look", lambda *_, **__: looked.append(True))

@@ -25,6 +25,12 @@ def test_addresses_and_counts_make_no_difference() -> None:
     assert list(differences(BOOKWORM, TRIXIE)) == []
 
 
+@pytest.mark.parametrize(("level", "other", "is_same"), [(1, 1, True), (2, 2, True), (3, 3, False), (4, 4, False), (1, 2, False)])
+def test_the_index_of_an_entry_of_low_tables_is_part_of_an_address(level: int, other: int, is_same: bool) -> None:
+    found = list(differences({"level": level, "index": 111}, {"level": other, "index": 113}))
+    assert (found == []) is is_same, found
+
+
 @pytest.mark.parametrize(
     ("changed", "place"),
     [

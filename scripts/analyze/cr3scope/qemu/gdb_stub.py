@@ -9,6 +9,7 @@ import contextlib
 import re
 import socket
 import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cr3scope.qemu.qmp import REPLY_SECONDS, QmpError
 
 _PACKET = re.compile(rb"\$([^#$]*)#[0-9a-fA-F]{2}")
 _INTERRUPT = b"\x03"  # no packet: while the guest runs the stub takes none
+_AGAIN_SECONDS = 0.2
 _HALT_SECONDS = 10.0  # until a CPU of the guest stands, on a host that does other things too
 _EXITED = (b"W", b"X")  # with an exit status, or by a signal
 _STOPPED = (b"T", b"S")
@@ -75,11 +77,20 @@ class GdbStub:
         """Let the guest run; the connection becomes readable when it stops."""
         self._send("c")
 
-    def halt(self) -> None:
-        """Stop a guest that runs, or has stopped meanwhile."""
-        self._send_bytes(_INTERRUPT)
+    def halt(self, has_ended: Callable[[], bool]) -> bool:
+        """Stop a guest that runs, or has stopped meanwhile; return whether it stands: False if ``has_ended``, which the stub does not tell.
+
+        QEMU loses an interrupt that comes while it lets the guest go: it is sent again.
+        """
         until = time.monotonic() + _HALT_SECONDS
-        while (found := self._receive(until)) is None or not found.startswith(_STOPPED):
+        while True:
+            self._send_bytes(_INTERRUPT)
+            again = min(time.monotonic() + _AGAIN_SECONDS, until)
+            while (found := self._receive(again)) is not None:
+                if found.startswith(_STOPPED):
+                    return True
+            if has_ended():
+                return False
             if time.monotonic() >= until:
                 raise QmpError("gdb stub: the guest does not stop")
 

@@ -308,7 +308,9 @@ class _Watcher:
             self._on(switch.stub, self._at_switch)
 
     def _search_again(self) -> None:
-        if self._switch is not None and self._switch.stub is None:
+        if self._switch is None or self._switch.stub is not None:
+            return
+        if not (isinstance(self._switch, SwitchStop) and self._serial.is_traced):  # what tells more is there already
             self._switch.begin()
             self._search()
 
@@ -326,7 +328,7 @@ class _Watcher:
             return
         try:
             if isinstance(switch, SwitchStop) and self._serial.is_traced:
-                switch.forgo()  # its trace says more than a look
+                switch.forgo(self._qmp)  # its trace says more than a look
                 is_all = True
             else:
                 is_all = switch.stopped(self._qmp)

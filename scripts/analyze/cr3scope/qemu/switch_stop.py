@@ -17,6 +17,7 @@ from cr3scope.qemu.stub_stop import StubStop
 
 Sites = Callable[[Qmp], Sequence[int]]
 Look = Callable[[Qmp], None]
+_GOES_ON = frozenset({"running", "paused", "debug"})  # what QEMU says of a guest that runs, or that a stub has stopped
 
 
 class Held(QmpError):
@@ -50,21 +51,24 @@ class SwitchStop(StubStop):
             self._leave()
         return True
 
-    def forgo(self) -> None:
-        """Let a guest come to its switch, or go on from there, without a look; ``Held`` as above.
+    def forgo(self, qmp: Qmp) -> None:
+        """Let a guest come to its switch, or go on from there, without a look; ``Held`` as above. One that has ended is left as it is.
 
         QEMU's TCG executes a page in which a breakpoint stands one instruction at a time.
         """
         assert self.stub is not None
         try:
-            self.stub.halt()
+            stands = self.stub.halt(lambda: qmp.run_state() not in _GOES_ON)
         except StubClosed:
             self._drop()
             raise
         except QmpError as error:
             self._drop()
             raise Held(str(error)) from error
-        self._leave()
+        if stands:
+            self._leave()
+        else:
+            self._drop()
 
     def failed(self, why: str) -> str:
         return f"the loader's switch is not looked at: {why}"
