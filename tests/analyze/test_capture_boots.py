@@ -142,6 +142,7 @@ def test_a_log_that_tells_of_as_many_boots_is_held_beside_each(tmp_path: Path) -
     assert not any("is taken for" in words for words in lines(verdict))
 
 
+@pytest.mark.slow
 def test_no_more_boots_are_judged_than_the_budget_says_and_the_answer_says_so() -> None:
     most = limits.CAPTURE_JUDGED_BOOTS
     verdict = judged(*(well() for _ in range(most + 3)))

@@ -82,6 +82,7 @@ def test_any_other_order_of_the_records_is_noticed(order: list[int]) -> None:
     assert is_clean(data) == (order == sorted(order))
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150)
 def test_two_interleaved_captures_are_never_both_read_as_one(data: st.DataObject) -> None:
@@ -97,6 +98,7 @@ def test_two_interleaved_captures_are_never_both_read_as_one(data: st.DataObject
     assert is_clean(mixed) == in_turn
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300), st.integers(0, len(GOLDEN)))
 @settings(max_examples=200)
 def test_bytes_thrown_in_anywhere_raise_nothing_else(noise: bytes, at: int) -> None:

@@ -37,6 +37,7 @@ def test_the_golden_capture_is_read_in_full() -> None:
     assert boot.checks[0].passed and boot.summary == (1, 0)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60).filter(lambda words: len(text(words)) < 200))  # twice in one record
 @settings(max_examples=200)
 def test_text_survives(words: str) -> None:

@@ -192,6 +192,7 @@ def test_nothing_that_a_guest_says_breaks_out_of_markdown(evil: str) -> None:
     assert outside.count("<") == outside.count("<details><summary>") * 2 + outside.count("</summary>") + outside.count("</details>")
 
 
+@pytest.mark.slow
 def test_markdown_fits_into_an_issue_and_says_what_it_leaves_out() -> None:
     many = [judged(hostile("`" + "y" * 3000), str(number)) for number in range(100)]
     text = markdown.render(many)

@@ -132,6 +132,7 @@ def test_rules_lead_to_the_documents_where_somebody_says_where_these_are(here: P
     check_sarif(Path("s.json"))
 
 
+@pytest.mark.slow
 def test_a_log_from_a_pipe_has_a_name_and_no_file(here: Path) -> None:
     with Path("int.log").open() as log:
         words = [sys.executable, "-c", "import sys; from cr3scope.cli.main import main; sys.exit(main())", "triage", "-", "--sarif", "s.json"]

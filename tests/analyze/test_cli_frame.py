@@ -128,6 +128,7 @@ def test_the_launcher_goes_on_to_an_interpreter_that_has_the_libraries(tmp_path:
     assert (done.returncode, done.stdout[:9]) == (0, "cr3scope "), done.stderr
 
 
+@pytest.mark.slow
 def test_the_launcher_passes_arguments_and_status_through(tmp_path: Path) -> None:
     capture = tmp_path / "with space & more.log"
     capture.write_bytes(golden().data)

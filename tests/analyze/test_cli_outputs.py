@@ -74,6 +74,7 @@ def test_a_dash_is_standard_output_and_nothing_else_goes_there(
     assert [each.name for each in folder.iterdir()] == ["kernel.elf"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for verb, name in FILES if verb == "run"])
 def test_of_a_run_too(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["run", "--no-who", f"--{name}", "-", "--", sys.executable, FAKE, "exit-35"])

@@ -74,6 +74,7 @@ def test_a_closed_input_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "cr3scope: standard input: Bad file descriptor\n")
 
 
+@pytest.mark.slow
 def test_no_file_takes_the_place_of_a_closed_stream(healthy: Path) -> None:
     before = healthy.read_bytes()
     shell(f"cr3scope analyze {healthy} --json {healthy.parent}/v.json <&- >&- 2>&-")
@@ -133,6 +134,7 @@ def test_a_link_is_replaced_and_not_followed(healthy: Path) -> None:
     assert healthy.read_bytes() == before and not target.is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
 def test_a_signal_leaves_no_copy_of_the_log(tmp_path: Path, number: signal.Signals, status: int) -> None:
     with subprocess.Popen(

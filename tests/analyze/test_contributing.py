@@ -137,6 +137,7 @@ def ask_hex_memory(tree: Tree, lines: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_kind_of_memory_is_one_file_of_at_most_40_lines(tree: Tree) -> None:
     tree.add(MEMORY)
     assert tree.touched() == {MEMORY}
@@ -147,11 +148,13 @@ def test_a_kind_of_memory_is_one_file_of_at_most_40_lines(tree: Tree) -> None:
     assert only.startswith("nx-upper-level: clear NX (bit 63) of PML4[0] (then 0x12003). ")
 
 
+@pytest.mark.slow
 def test_a_healthy_memory_has_no_finding(tree: Tree) -> None:
     tree.add(MEMORY)
     assert ask_hex_memory(tree, hex_lines(memory())) == [hex(CODE)]
 
 
+@pytest.mark.slow
 def test_a_memory_may_have_holes_and_lines_that_are_none(tree: Tree) -> None:
     tree.add(MEMORY)
     pages = memory()
@@ -184,6 +187,7 @@ def test_a_format_of_log_is_one_file(tree: Tree, tmp_path: Path) -> None:
     assert tree.cr3scope("triage", log).stdout.startswith("FAULTED")
 
 
+@pytest.mark.slow
 def test_a_new_format_leaves_qemus_log_and_other_text_as_they_were(tree: Tree, tmp_path: Path) -> None:
     tree.add(FORMAT)
     log = CAPTURES / "qemu-7.2.stack-unmapped.interrupts.log"

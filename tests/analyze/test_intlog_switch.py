@@ -55,6 +55,7 @@ def test_storm_ten_times_as_long_costs_no_more_reading(
     assert costs[1] < 10 << 20
 
 
+@pytest.mark.slow
 def test_switch_late_in_a_large_log_is_found_by_bisection(
     tmp_path: Path, bytes_read: list[int]
 ) -> None:

@@ -23,6 +23,7 @@ def test_others_files_have_no_finding_but_the_note_of_strict_firmware(path: str)
     assert {one.rule for one in found} <= {"efi-strict-nx"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kernel/kernel.elf", "loader/loader.efi", "loader/loader.elf"])
 def test_this_trees_files_have_none_at_all(name: str) -> None:
     assert [title(one) for one in lint(Path(make(name))).findings] == []

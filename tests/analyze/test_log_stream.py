@@ -62,6 +62,7 @@ def facts(report: LogReport) -> tuple[object, ...]:
             lines(report), plain(report.detail or ''), tuple(map(plain, report.notes)), report.records, report.counted, first and (first.cr3, first.before))  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cr3", [None, NEW_CR3, FIRMWARE_CR3, 0x1234000])
 @pytest.mark.parametrize("name", LOGS)
 def test_a_stream_of_events_says_what_qemus_log_says(name: str, cr3: int | None, tmp_path: Path) -> None:

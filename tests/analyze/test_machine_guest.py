@@ -54,6 +54,7 @@ def test_exit_of_qemu_ends_the_run_with_its_status_and_every_byte(
     assert outcome.seconds < AT_ONCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "reason"),
     [

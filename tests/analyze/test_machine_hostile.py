@@ -57,6 +57,7 @@ def test_answers_that_no_qemu_gives_end_in_a_verdict(
         assert "not all was asked of the paused guest" in told or "what is no QMP" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["flood-line", "flood-events", "flood-answers", "flood-stderr"])
 def test_a_flood_keeps_nobody_from_the_clock(tmp_path: Path, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cr3scope.qemu.qmp.REPLY_SECONDS", 0.3)
@@ -240,6 +241,7 @@ def test_channels_lie_in_the_runtime_folder_else_in_the_output_folder(
             folder.rmdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a,b", "a b", "a%d%", "a\nb", "a'\"b", "x" * 120])
 def test_a_run_takes_a_folder_of_any_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = tmp_path / name
@@ -259,6 +261,7 @@ def test_the_line_to_repeat_a_boot_needs_no_name_that_qemu_changes() -> None:
 OUTPUTS = ("serial.log", "interrupts.log", "qemu.cmd", "machine.txt", "tables.core", "../v.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_link_in_the_place_of_an_output_is_not_followed(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "run"

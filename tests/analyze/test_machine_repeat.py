@@ -260,6 +260,7 @@ def test_the_plugin_is_told_where_the_guest_has_ram(version: tuple[int, int], co
     assert Plugin(tmp_path / "x,y.so", file).words() == ["-plugin", f"file={tmp_path}/x,,y.so,out={file}"]
 
 
+@pytest.mark.slow
 def test_qemu_tells_the_version_of_its_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     built = plugin_for([QEMU, "-machine", "none"])

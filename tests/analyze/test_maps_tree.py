@@ -215,6 +215,7 @@ def test_a_table_that_alternates_is_cut_and_says_so_but_never_without_its_marked
     assert "more runs of entries are not told one by one" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tables_that_all_lead_to_each_other_cost_no_more_than_the_budget() -> None:
     """Each of 512 entries of each of four levels leads to tables that differ: more ways than anybody could follow."""
     generator = np.random.default_rng(1)
@@ -248,6 +249,7 @@ def test_the_tree_says_of_every_page_what_a_walk_says(case: Case) -> None:
     check(case)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[*HealthCheck])
 @given(legacy_cases())
 def test_outside_long_mode_too(case: Case) -> None:

@@ -464,6 +464,7 @@ def test_what_is_too_much_is_left_out_and_said(tmp_path: Path, monkeypatch: pyte
     assert head.endswith("more bytes of text are left out") and "is left out: past 3000" in said[0] and len(told.text) < 2300
 
 
+@pytest.mark.slow
 def test_debug_information_leads_to_no_file_outside_of_the_roots(tmp_path: Path, outside: Path) -> None:
     (tmp_path / "q.log").write_bytes((CAPTURES / "qemu-10.0.stack-unmapped.interrupts.log").read_bytes())
     source = f'# 1 "{outside}"\nvoid _start(void) {{ volatile int a = 1; a += 1; a += 1; a += 1; for (;;); }}\n'

@@ -43,12 +43,14 @@ def place(entry: EntryRef) -> tuple[int, int]:
     return entry.level, entry.phys
 
 
+@pytest.mark.slow
 @given(webs())
 @settings(max_examples=25)
 def test_in_long_mode_they_are_numpys(web: tuple[Pages, naive.Machine]) -> None:
     same(*web)
 
 
+@pytest.mark.slow
 @given(legacy_cases())
 @settings(max_examples=15)
 def test_outside_long_mode_they_are_numpys(case: Case) -> None:

@@ -108,6 +108,7 @@ def test_hostile_names_are_cleaned_and_cut() -> None:
 ranges = st.tuples(st.integers(0, 40), st.integers(1, 12)).map(lambda at: (at[0] << 10, (at[0] + at[1] << 10) - 1))
 
 
+@pytest.mark.slow
 @given(st.lists(ranges, max_size=8), st.lists(ranges, max_size=4), ranges)
 def test_every_piece_is_what_a_look_at_each_byte_says(
     maps_: list[tuple[int, int]], regions: list[tuple[int, int]], row: tuple[int, int]

@@ -51,6 +51,7 @@ def scattered(count: int) -> Mappings:
     return Mappings(first, first + np.uint64(0xFFF), phys, attributes, 6)
 
 
+@pytest.mark.slow
 @given(st.lists(words, min_size=1, max_size=40))
 def test_hex_columns_read_as_python_writes_them(numbers: list[int]) -> None:
     column = np.array(numbers, dtype=np.uint64)

@@ -147,6 +147,7 @@ def test_an_entry_of_the_upper_half_is_shown_at_an_address_that_leads_to_it() ->
     assert finding["virt"] == f"{b.ENTRY >> 39 << 39:#x}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["reserved", "conventional memory"])
 def test_memory_that_the_firmware_names_has_its_name(words: str) -> None:
     data = embedded(html.render(of_capture("nx-upper-level.serial.log")))

@@ -256,6 +256,7 @@ def test_a_listing_is_no_source_of_tables(tmp_path: Path) -> None:
         open_source(tmp_path / "text")
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=400), st.integers(0, 200))
 @settings(RELAXED, max_examples=200)
 def test_garbage_in_a_listing_is_survived(tmp_path: Path, garbage: bytes, at: int) -> None:

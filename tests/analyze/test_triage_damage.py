@@ -92,6 +92,7 @@ def test_line_of_many_megabytes_takes_little_memory(tmp_path: Path, filler: byte
     assert peak < 12 << 20
 
 
+@pytest.mark.slow
 def test_storm_cut_anywhere_is_faulted(tmp_path: Path) -> None:
     content = "".join(chain(firmware(2), storm(40, 2))).encode()
     first = content.index(b"v=0e")

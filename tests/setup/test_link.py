@@ -50,6 +50,7 @@ def test_an_image_has_every_section_on_pages_of_its_own_and_none_is_writable_and
             assert section.executable == bool(segment["p_flags"] & 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", [".rodata", ".rela", ".data", ".dynamic", ".text"])
 def test_a_section_that_is_left_out_is_named_before_any_boot(section: str, tmp_path: Path) -> None:
     done = make_pe(f"objcopy -R {section}", make("loader/loader.elf"), tmp_path / "loader.efi")
@@ -71,6 +72,7 @@ def test_bytes_that_objcopy_changes_are_noticed(tmp_path: Path) -> None:
     assert ".text" in line and "other bytes" in line and not efi.exists(), line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objcopy", "said"),
     [("no-such-objcopy", "No such file"), ("false", "failed"), ("true", "it wrote no image"), ("", "names no program")],

@@ -124,6 +124,7 @@ def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_clean_removes_what_was_made_and_nothing_of_a_users(tmp_path: Path) -> None:
     own = tmp_path / "own"
     assert make(f"{own}/toolchain", own).returncode == 0
