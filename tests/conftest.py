@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# No machine boots in them. A new test there is quick by itself; one that takes seconds says `slow`.
+# No machine boots in them. A new test there is quick by itself; one that takes half a second says `slow`.
 UNITS = {"analyze", "host", "setup"}
 _PASSED = pytest.StashKey[bool]()
 
