@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from cr3scope.qemu.plugin import Plugin
 from cr3scope.qemu.qmp import Qmp, QmpError
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.sight import Sight
+from cr3scope.qemu.switch_stop import SwitchStop
 
 FAKE = str(Path(__file__).with_name("fake_qemu.py"))
 AT_ONCE = 5.0  # seconds; far below the time limit of a run, far above what a busy machine needs
@@ -168,6 +170,18 @@ def test_a_guest_with_the_plugin_waits_until_that_knows_where_memory_is(
     monkeypatch.setattr(Plugin, "tell", lambda *_: done.append("told"))
     watch(read_command([sys.executable, FAKE, "silent", *words]), tmp_path, 1.0, witness=Plugin(Path("/plugin.so"), tmp_path / "writers"))
     assert done == ["held", "told", *(["cont"] if goes_on else [])]
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_guest_that_traces_is_not_stopped_for_a_look_at_its_switch(is_traced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The firmware says that it starts a loader in the same words in which that begins to trace."""
+    searched: list[bool] = []
+    watcher: Any = object.__new__(guest._Watcher)
+    watcher._switch = SwitchStop(tmp_path, lambda _qmp: (), lambda _qmp: None)
+    watcher._serial = SimpleNamespace(is_traced=is_traced)
+    monkeypatch.setattr(guest._Watcher, "_search", lambda _: searched.append(True))
+    watcher._search_again()
+    assert bool(searched) is not is_traced
 
 
 def test_a_guest_with_the_plugin_goes_on_even_if_that_can_be_told_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,8 +72,6 @@ def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
     return kept("firmware", key, make)
 
 
-
-
 def _key(command: Sequence[str], folder: Path) -> str:
     """Of whatever the state depends on."""
     key = hashlib.sha256("\n".join(command).replace(str(folder), "").encode())

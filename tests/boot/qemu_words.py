@@ -22,8 +22,7 @@ def qemu_words(folder: Path, settings: Mapping[str, str]) -> list[str]:
     ``settings``: variables that docs/running.md lists, beside those of the environment.
     """
     given = {**os.environ, **settings}
-    asked = _asked(tuple(sorted((name, value) for name, value in given.items() if not name.startswith(_OF_PYTEST))))
-    place, words, variables = asked
+    place, words, variables = _asked(tuple(sorted(each for each in given.items() if not each[0].startswith(_OF_PYTEST))))
     (folder / _VARIABLES).write_bytes(variables)
     doubled = str(folder).replace(",", ",,")  # as QEMU wants a comma within a value
     return [word.replace(place, doubled) for word in words]

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from boot.firmware import stand_in
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, build
 from boot.verbs import run_traced
 
@@ -17,9 +18,7 @@ def test_the_reference_boot_that_stays_is_silent_and_was_asked(tmp_path: Path) -
     """Without the device by which the kernel ends QEMU it halts, and is asked like anybody's."""
     built = build()
     subprocess.run([ROOT / "scripts/boot/prepare", built, tmp_path], env={**os.environ, "INJECT": "", "CONFIG": ""}, check=True)
-    printed = subprocess.run([ROOT / "scripts/boot/qemu-command", tmp_path, tmp_path / "disk.img"],
-                             env={**os.environ, "QEMU": stand_in({})}, capture_output=True, text=True, check=True).stdout  # fmt: skip
-    command = printed.splitlines()
+    command = qemu_words(tmp_path, {"QEMU": stand_in({})})
     place = next(at for at, word in enumerate(command) if word.startswith(_EXIT))
     del command[place - 1 : place + 1]
     run = run_traced(tmp_path, built / "loader/loader.elf", built / "kernel/kernel.elf", command, BOOT_SECONDS)

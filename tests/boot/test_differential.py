@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from boot import firmware
 from boot.naive_walk import Page, canonical, pages
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build, first_stage
 from boot.verbs import cr3scope
 
@@ -32,11 +33,9 @@ def paused_guest(folder: Path, config: str, stage: str) -> Iterator[tuple[Qmp, b
     environment = {"PATH": "/usr/bin:/bin", "FIRST_STAGE": stage, "QEMU": firmware.stand_in({})}
     subprocess.run([ROOT / "scripts/boot/image", folder / "disk.img", BUILD / "loader/loader.efi",
                     BUILD / "kernel/kernel.elf", folder / "cr3scope.cfg"], check=True, env=environment)
-    command = subprocess.run([ROOT / "scripts/boot/qemu-command", folder, folder / "disk.img"],
-                             check=True, capture_output=True, text=True, env=environment)
     listener = Listener(folder / "qmp")
     guest = subprocess.Popen(
-        [*command.stdout.splitlines(), "-serial", "stdio", "-qmp", f"unix:{folder}/qmp"],
+        [*qemu_words(folder, {"QEMU": environment["QEMU"]}), "-serial", "stdio", "-qmp", f"unix:{folder}/qmp"],
         stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     try:
         serial = read_until(guest, DONE)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from boot.channels import calling
 from boot.firmware import boot_from_first_read, stand_in
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, build, first_stage
 from boot.state_file import wait_for_event
 from cr3scope.input.photo.reader import read_photos
@@ -56,9 +57,7 @@ def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Pa
     run = tmp_path / "run"
     environment = {**os.environ, "CONFIG": "preflight=warn;safe_idt=on;last=show", "INJECT": "nx-leaf-code", "QEMU": stand_in({})}
     subprocess.run([ROOT / "scripts/boot/prepare", build(), run], env=environment, check=True, timeout=60)
-    printed = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
-                             capture_output=True, text=True, timeout=60).stdout  # fmt: skip
-    with calling(printed.splitlines(), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
+    with calling(qemu_words(run, environment), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
         qmp = Qmp(monitor)
         boots = [heard(port, qmp)]
         assert _AFTER not in boots[0]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from boot import firmware
+from boot.qemu_words import qemu_words
 from boot.reference import ROOT, build
 from boot.test_differential import read_until
 from boot.test_guests import linux
@@ -144,9 +145,7 @@ def test_a_right_that_is_denied_above_the_leaves_shows_in_the_tables_alone(tmp_p
     subprocess.run(
         [ROOT / "scripts/boot/prepare", build(), tmp_path], check=True, env=environment
     )
-    command = subprocess.run([ROOT / "scripts/boot/qemu-command", tmp_path, tmp_path / "disk.img"],
-                             capture_output=True, text=True, check=True, env=environment)
-    with guest(tmp_path, command.stdout.splitlines()) as (process, listener):
+    with guest(tmp_path, qemu_words(tmp_path, environment)) as (process, listener):
         capture = read_capture(read_until(process, LEFT) + b"\n")
         root = capture.boots[-1].dumps["new"].cr3
         with closing(listener.accept()) as qmp:

@@ -55,9 +55,9 @@ def test_a_loop_that_ends_is_no_park(tmp_path: Path) -> None:
     assert (status, outcome) == ("hung", "hang") and "[hang-hlt]" in text, text
 
 
-@pytest.mark.parametrize(("name", "rule"), [("halts", "hang-hlt"), ("loops", "hang-loop")])
-def test_one_that_was_to_say_more_hangs_where_it_parks(name: str, rule: str, tmp_path: Path) -> None:
-    run = watch(tmp_path, make(f"foreign/parked/{name}.efi"), SECONDS, options=("--expect", "never this"))
+@pytest.mark.parametrize(("name", "rule", "option"), [("halts", "hang-hlt", "--expect"), ("loops", "hang-loop", "--expect"), ("halts", "hang-hlt", "--until")])
+def test_one_that_was_to_say_more_hangs_where_it_parks(name: str, rule: str, option: str, tmp_path: Path) -> None:
+    run = watch(tmp_path, make(f"foreign/parked/{name}.efi"), SECONDS, options=(option, "never this"))
     assert (run.verdict["verdict"], run.verdict["observation"]["outcome"]) == ("hung", "hang"), run.explain()
     assert [one["rule"] for one in run.verdict["findings"]] == [rule], run.explain()
-    assert "the guest never said 'never this' (--expect)" in run.text, run.explain()
+    assert f"the guest never said 'never this' ({option})" in run.text, run.explain()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from boot import firmware
 from boot.acpi_tables import MEMORY, PORTS, generic_address, spcr_body
+from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, build
 
 from cr3scope.input.capture.reader import read_capture
@@ -49,9 +50,7 @@ def _boot(folder: Path, config: str, device: str, address: bytes | None, *, is_s
     run, out = folder / "run", folder / "port.log"
     environment = {**os.environ, "CONFIG": config, "INJECT": "", **({"QEMU": firmware.stand_in({})} if is_saved else {"SERIAL": "none"})}
     subprocess.run([ROOT / "scripts/boot/prepare", built, run], env=environment, check=True, timeout=60)
-    words = subprocess.run([ROOT / "scripts/boot/qemu-command", run, run / "disk.img"], env=environment, check=True,
-                           capture_output=True, text=True, timeout=60).stdout.splitlines()  # fmt: skip
-    words += ["-chardev", f"file,id=port,path={out}"]
+    words = [*qemu_words(run, environment), "-chardev", f"file,id=port,path={out}"]
     if device:
         words += ["-device", f"{device},chardev=port"]
     if is_saved:
