@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from boot import channels, state_file
+from boot import channels, state_file, state_ram
 from boot.channels import calling
 from boot.kept import kept
 from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
-from boot.state_file import SAVING, save, wait_for_event
+from boot.state_file import SAVING, save, script, wait_for_event
 from boot.verbs import run_traced
 from cr3scope.qemu.qmp import Qmp
 
@@ -29,9 +29,6 @@ _SCRIPTS = ROOT / "scripts/boot"
 _DISK, _DEVICE = "if=none,id=boot,format=raw,file=", "virtio-blk-pci,drive=boot,"
 _REFUSING = "if=none,id=boot,driver=blkdebug,inject-error.0.event=none,inject-error.0.iotype=read,image.driver=file,image.filename="
 _STATE, _PROGRAM, _VOLUME = "state", "qemu", "disk.img"
-_RESTORES = """#!/bin/sh
-exec {qemu} "$@" -incoming "exec:cat '${{0%/*}}/{state}'"
-"""
 
 
 def stand_in(settings: Mapping[str, str], words: Sequence[str] = ()) -> str:
@@ -66,7 +63,7 @@ def _folder(settings: Mapping[str, str], words: Sequence[str] = ()) -> Path:
         _make_volume(folder / _VOLUME)
         _save_at_first_read(command, folder / _STATE)
         program = folder / _PROGRAM
-        program.write_text(_RESTORES.format(qemu=command[0], state=_STATE))
+        program.write_text(script(command[0], _STATE))
         program.chmod(0o755)
 
     return kept("firmware", key, make)
@@ -80,7 +77,7 @@ def _key(command: Sequence[str], folder: Path) -> str:
         if word.startswith("if=pflash"):
             _, _, file = word.partition("file=")
             key.update(_digest(Path(file)) if not file.startswith(str(folder)) else Path(file).read_bytes())
-    for made_by in (__file__, state_file.__file__, channels.__file__, _SCRIPTS / "image"):
+    for made_by in (__file__, state_file.__file__, state_ram.__file__, channels.__file__, _SCRIPTS / "image"):
         key.update(_digest(Path(made_by)))
     return key.hexdigest()[:16]
 

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from boot.channels import listening
+from boot.state_ram import take_out
 from cr3scope.qemu.qmp import Qmp
 
 SECONDS = 60.0
 # What ran or was paused runs once it is restored. What the error of a disk had stopped stays so, if the
 # state tells of it: that of QEMU 7.2 does.
 _STOPPED, _RUNS = b"io-error\0", b"running\0\0"
-# Words of a QEMU that is to be saved, and of one that is to load a state.
+# Words of a QEMU that is to be saved.
 SAVING = ("-S", "-no-reboot", "-global", "migration.store-global-state=off")
-WAITING = ("-S", "-incoming", "defer")
+_RAM = ".ram"  # behind the name of a state: the machine's memory
 
 Event = dict[str, Any]
 
@@ -34,11 +35,27 @@ class StateError(Exception):
 
 def incoming(state: Path) -> list[str]:
     """Return the words with which a QEMU starts from a state."""
-    return ["-incoming", f"exec:cat {shlex.quote(str(state))}"]
+    return [*_memory(state), "-incoming", f"exec:cat {shlex.quote(str(state))}"]
+
+
+def waiting(state: Path) -> list[str]:
+    """Return the words with which a QEMU waits until it is to load a state."""
+    return [*_memory(state), "-S", "-incoming", "defer"]
+
+
+def _memory(state: Path) -> list[str]:
+    """Return the words of a machine whose memory is a state's; what it writes there, it alone sees."""
+    return ["-mem-path", f"{state}{_RAM}"]
+
+
+def script(qemu: str, name: str) -> str:
+    """Return a shell script that takes QEMU's place and starts from the state ``name`` in its own folder, wherever that is."""
+    words = (f'"{word}"' for word in incoming(Path("$here", name)))
+    return f'#!/bin/sh\nhere=${{0%/*}}\nexec {shlex.quote(qemu)} "$@" {" ".join(words)}\n'
 
 
 def save(qmp: Qmp, state: Path) -> None:
-    """Write the state of a paused machine to ``state``, from which it is restored as a running one."""
+    """Write the state of a paused machine to ``state``, from which it is restored as a running one; its memory beside it."""
     _set_up(qmp)
     qmp.execute("migrate-set-parameters", **{"max-bandwidth": 1 << 33})
     otherwise = f"the machine's state was not saved to {state}"
@@ -50,7 +67,7 @@ def save(qmp: Qmp, state: Path) -> None:
     place = data.rfind(_STOPPED)
     if place >= 0:
         data[place : place + len(_STOPPED)] = _RUNS
-    state.write_bytes(data)
+    state.write_bytes(take_out(data, Path(f"{state}{_RAM}")))
 
 
 def _received(listener: socket.socket, otherwise: str) -> bytearray:
@@ -69,7 +86,7 @@ def _received(listener: socket.socket, otherwise: str) -> bytearray:
 
 
 def load(qmp: Qmp, state: Path) -> None:
-    """Load a state into a QEMU that was started with :data:`WAITING`, which then is paused."""
+    """Load a state into a QEMU that was started with :func:`waiting`, which then is paused."""
     _set_up(qmp)
     qmp.execute("migrate-incoming", uri=f"exec:cat {shlex.quote(str(state))}")
     _wait_for_migration(qmp, f"the machine's state was not loaded from {state}")

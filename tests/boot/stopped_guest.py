@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boot.channels import calling
-from boot.state_file import SAVING, WAITING, StateError, load, save
+from boot.state_file import SAVING, StateError, load, save, waiting
 from cr3scope.qemu.qmp import Qmp
 
 
@@ -33,7 +33,7 @@ def save_at(stop: Stop, command: Sequence[str], begin: Path, state: Path) -> Non
     StateError if the guest does not come to the address.
     """
     stub_option = ("-chardev", "socket,path={},id=gdb", "-gdb", "chardev:gdb")
-    words = [*command, *WAITING, *SAVING, "-serial", "null"]
+    words = [*command, *waiting(begin), *SAVING, "-serial", "null"]
     with calling(words, stub_option, ("-qmp", "unix:{}")) as (to_stub, to_monitor):
         stub, monitor = _Stub(to_stub), Qmp(to_monitor)
         load(monitor, begin)

@@ -16,7 +16,7 @@ from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BOOT_SECONDS, BUILD, ROOT, build
 from boot.snapshot import at_loader
-from boot.state_file import WAITING, load
+from boot.state_file import load, waiting
 from cr3scope.qemu.qmp import Qmp
 
 
@@ -88,7 +88,7 @@ def session(folder: Path, command: list[str], commands: str, begin: Path | None 
     head = ["set pagination off", *sourced, "set architecture i386:x86-64", f"target remote {socket}"]
     tail = "python gdb.execute('disconnect') if gdb.selected_inferior().pid else None\n"
     script.write_text("\n".join([*head, commands, tail]))
-    stands = ("-S",) if begin is None else WAITING
+    stands = ["-S"] if begin is None else waiting(begin)
     with calling([*command, *stands, *stub], ("-qmp", "unix:{}")) as [connection]:
         qmp = Qmp(connection)
         if begin is not None:

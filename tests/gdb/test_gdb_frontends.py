@@ -16,7 +16,7 @@ from boot import firmware
 from boot.channels import calling
 from boot.guest import qemu_command
 from boot.reference import BUILD, ROOT, build, make
-from boot.state_file import WAITING, load
+from boot.state_file import load, waiting
 from gdb_session import gdb
 
 from cr3scope.qemu.qmp import Qmp
@@ -83,7 +83,7 @@ def front_end(folder: Path, begin: Path | None) -> Iterator[FrontEnd]:
     """Connect one to a guest whose loader has NX in every PML4 entry; at its reset, or in the state ``begin``."""
     port = free_port()
     guest = qemu_command(folder, make("foreign/nx_pml4.efi"))
-    stands = ("-S",) if begin is None else WAITING
+    stands = ["-S"] if begin is None else waiting(begin)
     options = ["-serial", "null", "-no-reboot", *stands, "-gdb", f"tcp:127.0.0.1:{port}"]
     with calling([*guest, *options], ("-qmp", "unix:{}")) as [connection]:
         qmp = Qmp(connection)
