@@ -138,7 +138,8 @@ def test_a_link_is_replaced_and_not_followed(healthy: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)])
 def test_a_signal_leaves_no_copy_of_the_log(tmp_path: Path, number: signal.Signals, status: int) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "triage", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ["env", "--default-signal", sys.executable, "-c", PROGRAM, "triage", "-"],  # nohup, and all below it, know no SIGHUP
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)},
     ) as running:  # fmt: skip
         assert running.stdin is not None
