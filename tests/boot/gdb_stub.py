@@ -11,6 +11,10 @@ from boot.state_file import StateError
 CALLS = ("-chardev", "socket,path={},id=gdb", "-gdb", "chardev:gdb")  # words with which QEMU calls (boot.channels)
 
 
+class QemuLeft(StateError):
+    """QEMU has ended."""
+
+
 class Stub:
     """QEMU's gdb stub."""
 
@@ -42,7 +46,7 @@ class Stub:
                 raise StateError(f"no answer to gdb packet {packet} within {seconds:g} s")
             data = self._socket.recv(1 << 16)
             if not data:
-                raise StateError(f"QEMU left before it answered gdb packet {packet}")
+                raise QemuLeft(f"QEMU left before it answered gdb packet {packet}")
             self._unread += data
 
     def expect_ok(self, packet: str) -> None:

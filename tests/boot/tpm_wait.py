@@ -7,11 +7,32 @@ the time-out. Here it reads the ones, and finds none at once.
 
 from __future__ import annotations
 
-from boot.gdb_stub import Stub
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Sequence
+
+from boot.channels import CALL_SECONDS, listening
+from boot.gdb_stub import CALLS, QemuLeft, Stub
 
 _ACCESS = 0xFED40000  # the access register of locality 0
 _LOADS_AL, _OPERAND = 0x8A, 0xF8  # MOV AL, [a register without a displacement]: what the ModRM byte has to be 0 in
 _RAX, _RIP = "0", "10"
+
+
+def run(command: Sequence[str], seconds: float) -> int:
+    """Run a QEMU from the reset to its end, and return its exit status; StateError if that takes longer than ``seconds``."""
+    with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder, listening(f"{folder}/stub") as listener:
+        listener.settimeout(CALL_SECONDS)
+        process = subprocess.Popen([*command, "-S", *(word.format(listener.getsockname()) for word in CALLS)], stdout=subprocess.DEVNULL)
+        try:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(QemuLeft):
+                run_to_stop(Stub(connection), seconds)
+            return process.wait(seconds)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def run_to_stop(stub: Stub, seconds: float) -> None:
