@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from boot import channels, state_file, state_ram
+from boot import channels, gdb_stub, state_file, state_ram, tpm_wait
 from boot.channels import calling
+from boot.gdb_stub import CALLS, Stub
 from boot.kept import kept
 from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
-from boot.state_file import SAVING, save, script, wait_for_event
+from boot.state_file import SAVING, StateError, save, script
 from boot.verbs import run_traced
 from cr3scope.qemu.qmp import Qmp
 
@@ -77,7 +78,7 @@ def _key(command: Sequence[str], folder: Path) -> str:
         if word.startswith("if=pflash"):
             _, _, file = word.partition("file=")
             key.update(_digest(Path(file)) if not file.startswith(str(folder)) else Path(file).read_bytes())
-    for made_by in (__file__, state_file.__file__, state_ram.__file__, channels.__file__, _SCRIPTS / "image"):
+    for made_by in (__file__, state_file.__file__, state_ram.__file__, channels.__file__, gdb_stub.__file__, tpm_wait.__file__, _SCRIPTS / "image"):
         key.update(_digest(Path(made_by)))
     return key.hexdigest()[:16]
 
@@ -104,11 +105,12 @@ def _save_at_first_read(command: Sequence[str], file: Path) -> None:
     words = [_refusing(word) for word in command]
     if "-serial" not in command:
         words += ["-serial", "null"]
-    with calling([*words, *SAVING], ("-qmp", "unix:{}")) as [connection]:
-        qmp = Qmp(connection)
-        qmp.execute("cont")
-        otherwise = "the firmware did not read from the boot volume"
-        wait_for_event(qmp, lambda event: event["event"] == "STOP", FIRST_READ_SECONDS, otherwise)
+    with calling([*words, *SAVING], CALLS, ("-qmp", "unix:{}")) as (to_stub, to_monitor):
+        qmp = Qmp(to_monitor)
+        tpm_wait.run_to_stop(Stub(to_stub), FIRST_READ_SECONDS)
+        status = qmp.execute("query-status")["status"]
+        if status != "io-error":
+            raise StateError(f"the firmware did not read from the boot volume: the machine is {status}")
         save(qmp, file)
 
 

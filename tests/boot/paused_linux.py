@@ -92,11 +92,11 @@ def _leaf(line: str) -> Leaf:
 
 
 @contextlib.contextmanager
-def paused_linux(folder: Path, kernel: Path, cpus: int, words: str) -> Iterator[PausedLinux]:
+def paused_linux(folder: Path, kernel: Path, cpu: str, cpus: int, words: str) -> Iterator[PausedLinux]:
     """Boots ``kernel`` with the command line ``words``, and pauses it once it has given up."""
     memory = folder / "memory"
     command = [
-        "qemu-system-x86_64", "-machine", "q35,accel=tcg,memory-backend=ram", "-cpu", "max",
+        "qemu-system-x86_64", "-machine", "q35,accel=tcg,memory-backend=ram", "-cpu", cpu,
         "-smp", str(cpus), "-m", str(MEGABYTES),
         "-object", f"memory-backend-file,id=ram,size={MEGABYTES}M,mem-path={memory},share=on",
         "-vga", "none", "-display", "none", "-nic", "none", "-no-reboot",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from boot import firmware, stopped_guest
+from boot import firmware, gdb_stub, stopped_guest
 from boot.kept import kept, used
 from boot.qemu_words import qemu_words
 from boot.reference import BOOT_SECONDS, ROOT, Run, build
@@ -149,7 +149,7 @@ def _snapshot(settings: tuple[tuple[str, str], ...]) -> Snapshot:
 def _key(begin: Path, built: Path, settings: dict[str, str]) -> str:
     """Of whatever the state depends on."""
     key = hashlib.sha256(repr((begin.name, MARKER, CONFIG_BYTES, settings)).encode())
-    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(stopped_guest.__file__), Path(__file__)]
+    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(gdb_stub.__file__), Path(stopped_guest.__file__), Path(__file__)]
     given = {**os.environ, **settings}
     files += [Path(given[name]) for name in ("INITRD", "FIRST_STAGE") if given.get(name)]
     for file in sorted(files):

@@ -6,6 +6,7 @@ it does not tell of stays as the machine's memory was.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ _START, _PART, _END, _FOOTER = 1, 2, 3, 0x7E
 _FILLED, _SIZES, _WHOLE, _LAST, _SAME_BLOCK = 0x02, 0x04, 0x08, 0x10, 0x20
 _HEAD = struct.Struct(">BI")  # what a section is, its number
 _RECORD = struct.Struct(">Q")
+# Pages of zeros, all of the block of the page before: of RAM that nobody has used there are a million.
+_EMPTY = re.compile(rb"(?s:(?:.{6}[%s]\x22\0)*)" % b"".join(re.escape(bytes([high << 4])) for high in range(16)))
 
 
 class NoSuchState(Exception):
@@ -67,6 +70,8 @@ def _without(state: bytes | bytearray, ram: Path) -> Iterator[bytes]:
                 elif any(page.content):
                     file.seek(page.address)
                     file.write(page.content if len(page.content) == _PAGE else page.content * _PAGE)
+                if block == _BLOCK and (empty := _EMPTY.match(state, at)):
+                    at = empty.end()
             yield state[at : at + _RECORD.size]
             at += _RECORD.size
     yield state[at:]

@@ -1,4 +1,4 @@
-"""Listings of a real paused guest agree with its tables in all that they tell, and only there."""
+"""Listings of a real paused guest agree with its tables in all that they tell, and only there; those of Linux are in test_linux_maps.py."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from boot import firmware
 from boot.qemu_words import qemu_words
 from boot.reference import ROOT, build
 from boot.test_differential import read_until
-from boot.test_guests import linux
 from boot.verbs import cr3scope
 
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.qemu.qmp import Listener, Qmp
 
-PANIC = b"end Kernel panic"
 LEFT = b" exit status=0"  # the loader's last record before the switch
 KERNEL = "ffffffff80000000"
+LISTINGS = ("info tlb", "info mem")
 SAVE_SECONDS = 120.0
 SWITCH_SECONDS = 60.0
 
@@ -63,41 +61,18 @@ def wait_for_root(qmp: Qmp, root: int) -> None:
         assert time.monotonic() < until, f"CR3 is not {root:#x} after {SWITCH_SECONDS:g} s"
 
 
-def save(qmp: Qmp, folder: Path, commands: Sequence[str] = ("info tlb", "info mem")) -> None:
-    """Writes the core, and each listing as a person would capture it from a terminal."""
+def save(qmp: Qmp, folder: Path) -> None:
+    """Writes the core, and each listing."""
     qmp.execute("dump-guest-memory", paging=False, protocol=f"file:{folder}/core", detach=True)
     wait_for(qmp, "DUMP_COMPLETED", SAVE_SECONDS)
-    for command in commands:
-        text = f"QEMU monitor\r\n(qemu) {command}\r\n{qmp.monitor(command)}(qemu) "
-        (folder / command).write_text(text, newline="")
+    for command in LISTINGS:
+        save_listing(qmp, folder, command)
 
 
-# It boots each guest, for all tests that ask for one.
-ONE_PROCESS = pytest.mark.xdist_group("listings")
-
-
-@pytest.fixture(scope="module", params=["la57=off", "la57=on"])
-def panicked(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """A Debian kernel after its panic, with tables of four or five levels: what was saved of it.
-
-    QEMU 7.2 hangs for a while in `info mem` of a guest with five levels, and prints nothing.
-    """
-    folder = tmp_path_factory.mktemp("linux")
-    command = [
-        "qemu-system-x86_64", "-accel", "tcg", "-cpu", f"max,{request.param}", "-m", "128",
-        "-smp", "2", "-nic", "none", "-display", "none",
-        "-kernel", str(linux()), "-append", "console=ttyS0",
-    ]  # fmt: skip
-    with guest(folder, command) as (process, listener):
-        read_until(process, PANIC)
-        with closing(listener.accept()) as qmp:
-            qmp.execute("stop")
-            both = ("info tlb", "info mem")
-            save(qmp, folder, both if request.param == "la57=off" else both[:1])
-    yield folder
-    (folder / "core").unlink()
+def save_listing(qmp: Qmp, folder: Path, command: str) -> None:
+    """Writes a listing as a person would capture it from a terminal."""
+    text = f"QEMU monitor\r\n(qemu) {command}\r\n{qmp.monitor(command)}(qemu) "
+    (folder / command).write_text(text, newline="")
 
 
 def answer_of(*words: str | Path, status: int = 0) -> dict[str, Any]:
@@ -109,34 +84,6 @@ def answer_of(*words: str | Path, status: int = 0) -> dict[str, Any]:
 
 def ranges(answer: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
     return [tuple(told[name] for name in names) for told in answer["mappings"]]
-
-
-@ONE_PROCESS
-def test_linux_lists_what_its_tables_map(panicked: Path) -> None:
-    for command in ("info tlb", "info mem"):
-        if (panicked / command).exists():
-            same = answer_of("diff", panicked / command, panicked / "core")
-            assert same["equal"] and not same["differences"]
-
-
-@ONE_PROCESS
-def test_linux_leaf_for_leaf_as_info_tlb(panicked: Path) -> None:
-    """Linux leaves the rights to the leaves, so that even those agree."""
-    names = ("first", "last", "phys", "size", "rights")
-    listed, mapped = answer_of("maps", panicked / "info tlb"), answer_of("maps", panicked / "core")
-    assert len(listed["mappings"]) > 20  # how many pieces there are is chance: its addresses are
-    assert ranges(listed, *names) == ranges(mapped, *names)
-
-
-@ONE_PROCESS
-def test_walks_of_a_listing_lead_where_the_tables_do(panicked: Path) -> None:
-    told = answer_of("maps", panicked / "core")["mappings"]
-    for one in told[:: max(1, len(told) // 5)]:
-        address = f"{int(one['last'], 16) - 0x10:x}"
-        by_tables = answer_of("walk", panicked / "core", address)
-        by_listing = answer_of("walk", panicked / "info tlb", address)
-        names = ("outcome", "phys", "page_size", "rights")
-        assert [by_listing[name] for name in names] == [by_tables[name] for name in names]
 
 
 def test_a_right_that_is_denied_above_the_leaves_shows_in_the_tables_alone(tmp_path: Path) -> None:

@@ -78,11 +78,5 @@ def test_the_report_of_a_fault_leads_to_what_its_verdict_blames(
         page.click(f'button.apply[data-finding="{unapplied[0]["finding"]}"]')
     assert page.data("#strips .cell.guilty") == [] or any(not one["mends"] for _, one in blamed(verdict))
     assert page.complaints() == []
-
-
-def test_a_page_of_a_family_is_no_wider_than_a_telephone(browser: Browser, tmp_path: Path) -> None:
-    for row in first_of_each_family()[::EVERY]:
-        _, written = judged(tmp_path, shared_run(**of_row(row, "safe")))
-        with browser.emulated(width=NARROW):
-            page = browser.open(written)
-            assert page.js("return document.documentElement.scrollWidth") <= NARROW, row.inject
+    with browser.emulated(width=NARROW):  # a telephone's
+        assert browser.open(written).js("return document.documentElement.scrollWidth") <= NARROW
