@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from cr3scope.cli.outputs import check_outputs
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
@@ -158,7 +158,7 @@ def _parser(*wanted: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     subparsers = parser.add_subparsers(
         title="verbs", metavar="VERB", dest="verb", required=True, prog=parser.prog,
-        parser_class=lambda **given: VerbParser(**given) if given["prog"].rpartition(" ")[2] in wanted else parser,
+        parser_class=cast(type[VerbParser], lambda **given: VerbParser(**given) if given["prog"].rpartition(" ")[2] in wanted else parser),
     )  # fmt: skip
     for verb, words in VERBS.items():
         if verb in wanted:
