@@ -92,6 +92,8 @@ MISTAKES: Sequence[tuple[str, Severity, str, Kernel | bytes]] = [
     ("red-zone", W_, "functions keep variables below RSP: f0", behind(LEAF)),
     ("red-zone", W_, "below RSP: f0 at 0xffffffff80001010, f1 at", behind(FRAME_LEAF, LEAF)),
     ("vector-registers", W_, "uses vector registers: f0", behind(SSE, bytes.fromhex("50 58 48 cf"))),
+    *(("vector-registers", W_, "uses vector registers: f0", behind(bytes.fromhex(avx) + b"\xc3", bytes.fromhex("50 58 48 cf")))
+      for avx in ("c5 f8 57 c0", "c4 e1 78 57 c0", "c4 42 79 58 c0")),  # vxorps with both forms of VEX, vpbroadcastd
     ("vector-registers", W_, "uses vector registers: f0", behind(SSE_AS_BEFORE.replace(b"\xf6", b"\xe6"), bytes.fromhex("50 58 48 cf"))),
     ("vector-registers", W_, "uses vector registers: f", MB1.with_(
         segments=(Segment(0x10_0000, R | X, PROTECTED + SSE),), symbols={"_start": (0x10_0000, 9), "f": (0x10_0009, len(SSE))})),

@@ -1,12 +1,15 @@
-"""Runs cr3scope's command lines, each in a process that is forked from this one: all modules are imported once.
+"""Runs cr3scope's command lines, each in a process that is forked from this one: all modules are imported once, and
+what is made at the first use is made before.
 
 A line of standard input is a request, one of standard output the answer; boot.verbs is the other side.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -14,27 +17,42 @@ import select
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import cr3scope
-from cr3scope.cli.main import main
+from cr3scope.cli.main import main, perform
 
 # What functions of the package import.
 LIBRARIES = ("capstone", "jinja2", "rich.console", "rich.table")
+_ROOT = Path(__file__).resolve().parents[2]
+_CAPTURE = _ROOT / "tests/captures/nx-upper-level.serial.log"
+_LOG = _ROOT / "tests/captures/qemu-7.2.stack-unmapped.interrupts.log"
 
 
 def serve() -> None:
     """Answer requests until there are no more."""
-    gc.disable()  # what is imported stays
-    for module in pkgutil.walk_packages(cr3scope.__path__, "cr3scope."):
-        importlib.import_module(module.name)
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    gc.freeze()
-    gc.enable()
+    prepare()
     for line in sys.stdin:
         request = json.loads(line)
         status = run(request["words"], request["stdout"], request["stderr"], request["seconds"])
         print(json.dumps(status), flush=True)
+
+
+def prepare() -> None:
+    """Do what each of the processes would else do for itself."""
+    gc.disable()  # what is made here stays
+    for module in pkgutil.walk_packages(cr3scope.__path__, "cr3scope."):
+        importlib.import_module(module.name)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    built = Path(os.environ.get("BUILD", _ROOT / "build"))
+    elves = [path for path in (built / "loader/loader.elf", built / "kernel/kernel.elf") if path.exists()]
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+        perform(["analyze", str(_CAPTURE), "--log", str(_LOG), "--json", os.devnull])
+        for path in elves:
+            perform(["lint", str(path)])
+    gc.freeze()
+    gc.enable()
 
 
 def run(words: Sequence[str], stdout: str, stderr: str, seconds: float) -> int | None:

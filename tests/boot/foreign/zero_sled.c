@@ -2,9 +2,11 @@
  */
 #include "foreign.h"
 
+#define SLED_BYTES 0x10000 // a whole large page takes seconds to translate
+
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system) {
     tables *made = identity_tables(system);
-    UINT8 *kernel = large_page(system);
+    UINT8 *kernel = large_page(system) + LARGE_BYTES - SLED_BYTES;
     if (MENDED) {
         write_passing_code(kernel);
     }

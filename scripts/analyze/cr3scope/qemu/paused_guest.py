@@ -38,6 +38,7 @@ class MonitorMemory:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._pages: dict[int, bytes] = {}
+        self._ram_pages: dict[int, bytes] = {}  # those of them that are RAM all over
         self._saved = SavedMemory(monitor)
 
     def table(self, phys: int) -> Entries | None:
@@ -48,9 +49,13 @@ class MonitorMemory:
     def physical(self, phys: int, length: int) -> bytes:
         """Return bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
         first, last = phys & -PAGE_BYTES, phys + length - 1 | PAGE_BYTES - 1
+        if phys + length <= first + PAGE_BYTES and (known := self._ram_pages.get(first)) is not None:
+            return known[phys - first : phys - first + length]
         if length <= PAGE_BYTES and self._saved.is_ram(first, last):  # a device may mind to be read beside what is asked for
-            data = b"".join(map(self._page, range(first, last, PAGE_BYTES)))
+            pages = {at: self._page(at) for at in range(first, last, PAGE_BYTES)}
+            data = b"".join(pages.values())
             if len(data) == last + 1 - first:
+                self._ram_pages |= pages
                 return data[phys - first : phys - first + length]
         if length <= _MOST_AS_TEXT:
             return self._as_text(phys, length)

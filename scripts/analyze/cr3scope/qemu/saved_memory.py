@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 from cr3scope.qemu import memory_map
@@ -62,15 +63,27 @@ def saved(monitor: Monitor, phys: int, length: int) -> bytes:
     Then QEMU runs on another machine, or may not write where this program does.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
-            file = Path(folder, "memory")
-            monitor.execute("pmemsave", val=phys, size=length, filename=str(file))
+        with _place() as file:
+            monitor.execute("pmemsave", val=phys, size=length, filename=file)
             return _read_plain(file, length)
     except (MemoryUnavailable, OSError):
         return b""
 
 
-def _read_plain(file: Path, length: int) -> bytes:
+@contextmanager
+def _place() -> Iterator[str]:
+    """A path in a new folder of this user's, which is gone afterwards with the file."""
+    folder = tempfile.mkdtemp(prefix="cr3scope-")
+    file = os.path.join(folder, "memory")
+    try:
+        yield file
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(file)
+        os.rmdir(folder)
+
+
+def _read_plain(file: str, length: int) -> bytes:
     """What QEMU has put into a file, if that is one of its length."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as opened:

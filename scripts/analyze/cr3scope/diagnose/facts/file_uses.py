@@ -9,6 +9,7 @@ import bisect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from cr3scope import limits
 from cr3scope.dataclass import dataclass
@@ -21,8 +22,12 @@ from cr3scope.x86.decode.stack_slots import kept_below_rsp
 _BELOW_RSP = re.compile(rb"[\x44\x4c\x54\x5c\x64\x6c\x74\x7c]\x24[\x80-\xff]", re.DOTALL)
 _FRAME, _ROOM = b"\x55\x48\x89\xe5", (b"\x48\x83\xec", b"\x48\x81\xec")  # push rbp; mov rbp, rsp; sub rsp, ..
 _PROLOGUE_BYTES = 16
-# Opcodes of SSE behind 0Fh, and with a prefix VEX of two or three bytes.
-_VECTOR = re.compile(rb"(?:\x0f|\xc5[\x00-\xff]|\xc4[\x00-\xff]{2})[\x10-\x17\x28-\x2f\x50-\x7f\xc6\xd0-\xff]", re.DOTALL)
+# Opcodes of SSE behind 0Fh, and with a prefix VEX of two or three bytes. Of the second of three the five low bits name one of
+# three maps, else it is no instruction (SDM volume 2A, 2.3.5.6): `add rsp, imm8` ends with bytes that look like one otherwise.
+_MAPS = b"\x01-\x03\x21-\x23\x41-\x43\x61-\x63\x81-\x83\xa1-\xa3\xc1-\xc3\xe1-\xe3"
+_VECTOR = re.compile(
+    rb"(?:\x0f|\xc5[\x00-\xff]|\xc4[" + _MAPS + rb"][\x00-\xff])[\x10-\x17\x28-\x2f\x50-\x7f\xc6\xd0-\xff]", re.DOTALL
+)
 _BELOW = re.compile(r"\[r[sb]p - ")
 _OF_VECTORS = re.compile(r"\b[xyz]?mm\d")
 _WHOLE = ("movups", "movaps", "movdqu", "movdqa")  # all of an XMM register, and nothing else
@@ -31,6 +36,7 @@ _RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|[0-9]+)\]")
 _TO_CR4 = re.compile(rb"\x0f\x22[\xe0-\xe7]", re.DOTALL)
 _SAVES = re.compile(rb"\x0f(?:\xae[\x00-\x07\x20-\x27\x30-\x37\x40-\x47\x60-\x67\x70-\x77\x80-\x87\xa0-\xa7\xb0-\xb7]|\xc7[\x20-\x2f\x60-\x6f\xa0-\xaf])", re.DOTALL)
 _IRETQ = b"\x48\xcf"
+_KEPT = limits.LINT_FUNCTIONS  # answers, for who asks for one file after the other: of a kernel that is built again most functions are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ def file_uses(kernel: KernelFile) -> FileUses:
             use = _first_vector(function)
             vectors += [use] if use else []
         for function in _functions(own, starts, start, code, _red_zone_candidates(own, start, code), budget):
-            at = kept_below_rsp(decode_all(function.code, function.start)) if _names(function, _BELOW) else None
+            at = kept_below_rsp(decode_all(function.code, function.start)) if _names(function.code, _BELOW) else None
             red_zone += [Use(function.start, at, _words(function, at))] if at is not None else []
     return FileUses(tuple(red_zone), tuple(vectors), sets_cr4, saves, returns, not budget.is_spent)
 
@@ -140,7 +146,7 @@ def _red_zone_candidates(own: list[tuple[int, int]], start: int, code: bytes) ->
 
 def _first_vector(function: _Function) -> Use | None:
     """Where it uses them first. A register that it stores before it writes it, and loads again from there at last, is as before."""
-    if not _names(function, _OF_VECTORS):
+    if not _names(function.code, _OF_VECTORS):
         return None
     first: Use | None = None
     stored: dict[str, str] = {}
@@ -160,9 +166,10 @@ def _first_vector(function: _Function) -> Use | None:
     return replace(first, changes=any(is_changed.values())) if first is not None else None
 
 
-def _names(function: _Function, wanted: re.Pattern[str]) -> bool:
-    """Whether an operand of the function is one of these: asked first, for what is decoded in detail takes ten times as long."""
-    return any(map(wanted.search, operands_of(function.code, function.start)))
+@lru_cache(_KEPT)
+def _names(code: bytes, wanted: re.Pattern[str]) -> bool:
+    """Whether an operand of a function is one of these: asked first, for what is decoded in detail takes ten times as long."""
+    return wanted.search("\n".join(operands_of(code, 0))) is not None
 
 
 def _memory(one: Instruction) -> str | None:
