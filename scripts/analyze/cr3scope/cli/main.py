@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, ModuleType
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from cr3scope.cli.outputs import check_outputs
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
@@ -156,15 +156,12 @@ def _parser(*wanted: str | None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
-    subparsers = parser.add_subparsers(
-        title="verbs", metavar="VERB", dest="verb", required=True, prog=parser.prog,
-        parser_class=cast(type[VerbParser], lambda **given: VerbParser(**given) if given["prog"].rpartition(" ")[2] in wanted else parser),
-    )  # fmt: skip
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True, parser_class=VerbParser)
     for verb, words in VERBS.items():
         if verb in wanted:
             _module(verb).add_parser(subparsers)
         else:
-            subparsers.add_parser(verb, help=words)  # a parser of its own is never asked for
+            subparsers.add_parser(verb, help=words, add_help=False)  # its own is never asked for
     return parser
 
 

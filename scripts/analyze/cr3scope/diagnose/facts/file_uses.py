@@ -23,7 +23,7 @@ _BELOW_RSP = re.compile(rb"[\x44\x4c\x54\x5c\x64\x6c\x74\x7c]\x24[\x80-\xff]", r
 _FRAME, _ROOM = b"\x55\x48\x89\xe5", (b"\x48\x83\xec", b"\x48\x81\xec")  # push rbp; mov rbp, rsp; sub rsp, ..
 _PROLOGUE_BYTES = 16
 # Opcodes of SSE behind 0Fh, and with a prefix VEX of two or three bytes. Of the second of three the five low bits name one of
-# three maps, else it is no instruction (SDM volume 2A, 2.3.5.6): `add rsp, imm8` ends with bytes that look like one otherwise.
+# three maps, else it is no instruction (SDM volume 2A, 2.3.5, figure 2-9): `add rsp, imm8` ends with bytes that look like one otherwise.
 _MAPS = b"\x01-\x03\x21-\x23\x41-\x43\x61-\x63\x81-\x83\xa1-\xa3\xc1-\xc3\xe1-\xe3"
 _VECTOR = re.compile(
     rb"(?:\x0f|\xc5[\x00-\xff]|\xc4[" + _MAPS + rb"][\x00-\xff])[\x10-\x17\x28-\x2f\x50-\x7f\xc6\xd0-\xff]", re.DOTALL
