@@ -267,7 +267,7 @@ $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld $(BUILD)/linker
 	    $(KERNEL_OBJECTS) -o $@
 
 # --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
-HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
+HOST_CFLAGS := -std=gnu11 -O0 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
     -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST -DCR3SCOPE_UART_MEMORY
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
