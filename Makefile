@@ -6,7 +6,7 @@ ifneq ($(words $(BUILD)),1)
 $(error BUILD='$(BUILD)': a folder without blanks in its name)
 endif
 # What is made in there, and the mark of a folder that was empty before: `make clean` removes no more than that.
-BUILT := .cr3scope-build check.log generated kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker deps-run.stamp deps-test.stamp deps-browser.stamp deps-deb.stamp dist deb man
+BUILT := .cr3scope-build check.log generated kernel loader host foreign first_stage examples cr3scope.h runs snapshots releases fuzz axe schemas mypy lock toolchain linker tests.compiled deps-run.stamp deps-test.stamp deps-browser.stamp deps-deb.stamp dist deb man
 ifneq ($(filter-out help deps clean check docs faults,$(MAKECMDGOALS)),)
 ifeq ($(wildcard $(BUILD)/* $(BUILD)/.[!.]*),)
 $(shell mkdir -p $(BUILD) && touch $(BUILD)/.cr3scope-build)
@@ -117,17 +117,22 @@ faults: ## list the faults that INJECT= takes
 # guests: more processes than there are processors. With seven for two both were busy all the time.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) \* 7 / 2)
 # Hundreds of interpreters start, in gdb too: what they compile is kept, whatever the environment says.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q -n $(WORKERS) --dist loadgroup
+PYTEST_ALONE = PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -q
+PYTEST = $(PYTEST_ALONE) -n $(WORKERS) --dist loadgroup
+# In a fresh clone each process would compile every test for itself, all at the same time: one does it before them.
+COMPILED := $(BUILD)/tests.compiled
+compile_tests = [ -e $(COMPILED) ] || { $(PYTEST_ALONE) --collect-only tests >/dev/null 2>&1; touch $(COMPILED); }
 made = CR3SCOPE_TEST_MADE='$(1:%=$(abspath $(BUILD))/%.made)'
 
 # `make check` runs beside the tests: mypy takes one processor for half a minute, which tests that wait leave free.
 test: $(BUILD)/deps-test.stamp ## run every test (C units, Python units, boots)
 	@$(MAKE) --no-print-directory -s -j2 build test-programs foreign-programs
 	@$(PYTHON) scripts/check.py >$(BUILD)/check.log 2>&1 & checks=$$!; trap 'kill $$checks 2>/dev/null' INT TERM; \
-	    $(call made,test-programs foreign-programs) $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
+	    $(compile_tests); $(call made,test-programs foreign-programs) $(PYTEST) tests; tested=$$?; wait $$checks; checked=$$?; cat $(BUILD)/check.log; exit $$((tested | checked))
 
 quick: $(BUILD)/deps-test.stamp ## what to run at each change: units, golden captures, a few boots, one gdb session
 	@$(MAKE) --no-print-directory -s -j2 build test-programs
+	@$(compile_tests)
 	@$(call made,test-programs) $(PYTEST) -m quick tests
 
 test-faults: $(BUILD)/deps-test.stamp ## boot every fault in every form: named, predicted, observed
@@ -267,7 +272,7 @@ $(BUILD)/kernel/kernel.elf: $(KERNEL_OBJECTS) kernel/kernel.ld $(BUILD)/linker
 	    $(KERNEL_OBJECTS) -o $@
 
 # --- C units, natively, under the sanitizers (tests/host/test_c_units.py asks for them) --------------------
-HOST_CFLAGS := -std=gnu11 -O1 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
+HOST_CFLAGS := -std=gnu11 -O0 -g $(WARNINGS) -fsanitize=address,undefined -fno-sanitize-recover=all \
     -fno-omit-frame-pointer -Itrace/include -Iloader/include -Iloader -Ikernel -Itests/host -I$(BUILD)/generated -DCR3SCOPE_SCREEN -DHOST_TEST -DCR3SCOPE_UART_MEMORY
 host_sources = $(if $(wildcard tests/host/$(1).sources),$(shell cat tests/host/$(1).sources))
 
@@ -359,7 +364,9 @@ $(BUILD)/cr3scope.h: scripts/single_header.py $(SCREEN_FONT) $(TRACE_SOURCES) $(
 	$(call say,GEN,$@)
 	@python3 $< $@ $(VERSION) $(SCREEN_FONT)
 
-EXAMPLE_FLAGS = -std=gnu11 -Os $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only -I$(BUILD) \
+# The twins are compiled as for a debugger, which the library must stand as well, and which takes a third of the time.
+example_effort = $(if $(filter %.mistake,$(1)),-O0,-Os)
+EXAMPLE_FLAGS = -std=gnu11 $(call example_effort,$(1)) $(WARNINGS) -ffreestanding -fno-stack-protector -mno-red-zone -mgeneral-regs-only -I$(BUILD) \
     $(if $(filter %.mistake,$(1)),-DMISTAKE)
 EXAMPLE_SOURCES := $(BUILD)/cr3scope.h $(wildcard trace/examples/*.h)
 EXAMPLES := $(foreach name,multiboot.elf limine.elf pe.efi gnu_efi.efi,$(BUILD)/examples/$(name) $(BUILD)/examples/$(basename $(name)).mistake$(suffix $(name))) \
@@ -388,7 +395,7 @@ $(BUILD)/examples/pe%efi: trace/examples/pe/loader.c $(EXAMPLE_SOURCES)
 
 $(BUILD)/examples/gnu_efi%elf: trace/examples/gnu_efi/loader.c $(EXAMPLE_SOURCES) loader/uefi.ld $(BUILD)/linker
 	@mkdir -p $(@D)
-	@$(TARGET_CC) $(LOADER_CFLAGS) -UCR3SCOPE_SCREEN -Os -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
+	@$(TARGET_CC) $(LOADER_CFLAGS) -UCR3SCOPE_SCREEN $(call example_effort,$(@:.elf=)) -I$(BUILD) $(if $(filter %.mistake,$(@:.elf=)),-DMISTAKE) -c $< -o $(@:.elf=.o)
 	$(call link_efi,$(@:.elf=.o),$@)
 
 # Many mistakes, checked one after another (tests/boot/onecall/).

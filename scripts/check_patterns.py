@@ -12,6 +12,7 @@ Repetitions with an end count as a few copies: they cost as much as they may be 
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import pkgutil
 import re
@@ -22,6 +23,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from check_python import parsed
 
 try:
     from re import _parser as parser  # type: ignore[attr-defined]
@@ -65,9 +68,9 @@ class Automaton:
         self.doubled: set[int] = set()  # positions of which a repetition in a repetition comes back
         self.inner: list[Any] = []  # what stands in conditions
         self._text = isinstance(pattern, str)
-        parsed = parser.parse(pattern, flags)
-        self.flags = parsed.state.flags
-        whole = self._sequence(parsed, True)
+        read = parser.parse(pattern, flags)
+        self.flags = read.state.flags
+        whole = self._sequence(read, True)
         self.first = whole.first
         self.sure = {position for position, sure in whole.last.items() if sure}
         self.always = whole.empty and whole.sure
@@ -314,7 +317,7 @@ def breaches(root: Path, files: Iterable[Path], package: Path) -> Iterator[str]:
 
     Patterns of the package are looked at as its modules make them; those of other files as they are written.
     """
-    trees = {file: ast.parse((root / file).read_text()) for file in files}
+    trees = {file: parsed((root / file).read_text()) for file in files}
     for file, tree in trees.items():
         for call in _calls(tree):
             if call.func.attr not in _MAY_CALL:
@@ -408,5 +411,6 @@ def _look(package: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    gc.disable()
     for breach in dict.fromkeys(_look(Path(sys.argv[1]))):
         print(breach)

@@ -9,6 +9,7 @@ import numpy as np
 from cr3scope.arrays import I64, Mask, integers
 from cr3scope.dataclass import dataclass
 from cr3scope.model.asked.compare import Comparison, Piece
+from cr3scope.model.painted import edges_of
 from cr3scope.x86.entry import PAGE_SHIFT
 
 
@@ -40,8 +41,7 @@ def conflicting_types(comparison: Comparison, ones: Mask, others: Mask) -> Itera
 
 def _edges(comparison: Comparison) -> I64:
     """Frame numbers at which some mapping begins or ends."""
-    edges: I64 = np.unique(np.concatenate([comparison.frame, _frame_end(comparison)]))
-    return edges
+    return edges_of(comparison.frame, _frame_end(comparison))
 
 
 def _frame_end(comparison: Comparison) -> I64:

@@ -10,7 +10,7 @@ import numpy as np
 from cr3scope.arrays import I64, Mask, integers
 from cr3scope.dataclass import dataclass
 from cr3scope.model.intent import Intent, Named
-from cr3scope.model.painted import NOBODY, bounds, painted_over
+from cr3scope.model.painted import NOBODY, bounds, edges_of, painted_over
 from cr3scope.paging.effective import RIGHT_EXECUTE, RIGHT_USER, RIGHT_WRITE
 from cr3scope.paging.range_kind import MEMORY_TYPES
 from cr3scope.x86.entry import PAGE_BYTES, PAGE_SHIFT, level_bytes
@@ -53,7 +53,7 @@ class Calls:
         self._maps = first, end
         self._segments = [_pages(segment, PAGE_BYTES) for segment in intent.segments]
         more = [bound for pages in self._segments for bound in pages]
-        self.edges = np.unique(np.concatenate([first, end, np.array(more, dtype=np.int64)]))
+        self.edges: I64 = edges_of(first, end, np.array(more, dtype=np.int64))
         # One more interval behind the last edge, and none before the first: NOBODY.
         self._call = np.full(len(self.edges) + 1, NOBODY, dtype=np.int64)
         self._segment = self._call.copy()
@@ -156,8 +156,9 @@ def _offsets(ranges: Sequence[Named]) -> I64:
     virt, _ = bounds(ranges)
     phys = np.array([~one.virt & MASK64 if one.phys is None else one.phys & MASK64 for one in ranges], dtype=np.uint64)
     shift = np.uint64(PAGE_SHIFT)
-    offset = (phys >> shift).astype(np.int64) - (virt >> shift).astype(np.int64)
-    return np.append(np.where((phys ^ virt) % np.uint64(PAGE_BYTES) == 0, offset, _NO_FRAME), NOBODY)
+    offset: I64 = (phys >> shift).astype(np.int64) - (virt >> shift).astype(np.int64)
+    offset[(phys ^ virt) % np.uint64(PAGE_BYTES) != 0] = _NO_FRAME
+    return np.append(offset, NOBODY)
 
 
 @lru_cache(maxsize=64)

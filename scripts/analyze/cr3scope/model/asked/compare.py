@@ -18,7 +18,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.model.asked.calls import Calls, Overwrite, right_bits
 from cr3scope.model.asked.window import promised_slots, window_of
 from cr3scope.model.intent import Intent, Named
-from cr3scope.model.painted import NOBODY
+from cr3scope.model.painted import NOBODY, edges_of
 from cr3scope.paging.effective import (
     RIGHT_EXECUTE,
     RIGHT_USER,
@@ -195,7 +195,7 @@ def compare(
     windows = _windows(top, cpu, intent)
     guards = [pages_of(region) for region in intent.regions if region.role == "guard"]
     cuts = [cut for window in (*windows, *guards) for cut in window]
-    edges = np.unique(np.concatenate([row_first, row_end, calls.edges, np.array(cuts, np.int64)]))
+    edges = edges_of(row_first, row_end, calls.edges, np.array(cuts, np.int64))
     if len(edges) < 2:
         return None
     starts = edges[:-1]
