@@ -32,13 +32,6 @@ def run_to(addresses: Iterable[int], is_emulated: bool = True, seconds: float = 
     )
 
 
-def run_until_written(virt: int, width: int, seconds: float) -> None:
-    """Run until the ``width`` bytes at ``virt`` have been written, or the time is over."""
-    kind = {1: "char", 2: "short", 4: "int", 8: "long"}[width]
-    place = f"*(unsigned {kind} *){virt:#x}"
-    run_until(lambda: [gdb.Breakpoint(place, gdb.BP_WATCHPOINT, gdb.WP_WRITE, internal=True)], seconds)
-
-
 def run_until(points: Callable[[], list[gdb.Breakpoint]], seconds: float) -> None:
     """Run until one of the points that ``points`` makes stops the guest, or the time is over."""
     with _alone():
