@@ -54,8 +54,10 @@ ROWS = (
     # The zeros that TCG reads there are run, and write to EAX.
     _tables("virtual-frame", "SMALL", "entry_of kernel_main; movl $kernel_main + 7, %eax; movl %eax, (%edi)", "virt-address-in-entry", "PT[264]",
             (14, 3, "write")),
-    # Memory that holds other bytes than the file, while the file's are where it names them.
-    _tables("high-off", "PSE", "addl $0x1000000, directory + 768 * 4", "wrong-frame", "PD[768]", FETCH),
+    # Memory that holds other bytes than the file, while the file's are where it names them: jumps by 128 bytes each, and zeros behind
+    # them, for zeros alone are millions of instructions to the page's end.
+    _tables("high-off", "PSE", "addl $0x1000000, directory + 768 * 4; pusha; mov $0x1100000, %edi; mov $0x7eeb7eeb, %eax; mov $0xbc000, %ecx; "
+            "rep stosl; popa", "wrong-frame", "PD[768]", FETCH),
     _tables("data", "SMALL", "entry_of counter; movl $0, (%edi)", "code-unmapped", "PT[267]", (14, 0, "read")),
     _tables("data-read-only", "SMALL", "entry_of counter; andl $~2, (%edi)", "access-fault", "PT[267]", (14, 3, "write")),
     _tables("stack", "SMALL", "entry_of stack_top-1; movl $0, (%edi)", "stack-unmapped", "PT[386]", (14, 2, "write"), False),
