@@ -18,6 +18,7 @@ _BLOCK = b"pc.ram"  # the machine's RAM, as both x86 machines name it
 _START, _PART, _END, _FOOTER = 1, 2, 3, 0x7E
 _FILLED, _SIZES, _WHOLE, _LAST, _SAME_BLOCK = 0x02, 0x04, 0x08, 0x10, 0x20
 _HEAD = struct.Struct(">BI")  # what a section is, its number
+_COMMAND_KIND, _COMMAND = 8, struct.Struct(">BHH")  # its number, and the length of what follows
 _RECORD = struct.Struct(">Q")
 # Pages of zeros, all of the block of the page before: of RAM that nobody has used there are a million.
 _EMPTY = re.compile(rb"(?s:(?:.{6}[%s]\x22\0)*)" % b"".join(re.escape(bytes([high << 4])) for high in range(16)))
@@ -56,12 +57,9 @@ def _without(state: bytes | bytearray, ram: Path) -> Iterator[bytes]:
         file.truncate(sizes[_BLOCK])
         at, kind, block = behind, _START, b""  # a section goes on with the block of the one before
         while kind != _END:
-            yield state[at : at + 2 * _HEAD.size]  # the footer of the section before, the head of this one
-            footer, of = _HEAD.unpack_from(state, at)
-            kind, section = _HEAD.unpack_from(state, at + _HEAD.size)
-            if (footer, of, section) != (_FOOTER, number, number) or kind not in (_PART, _END):
-                raise NoSuchState(f"no section of memory at byte {at:#x} of the machine's state: {state[at : at + 2 * _HEAD.size].hex()}")
-            at += 2 * _HEAD.size
+            kind, begin = _next_section(state, at, number)
+            yield state[at:begin]
+            at = begin
             while not (word := _RECORD.unpack_from(state, at)[0]) & _LAST:
                 page, at = _page(state, at, word, block)
                 block = page.block
@@ -100,6 +98,18 @@ def _sizes(state: bytes | bytearray, at: int) -> tuple[dict[bytes, int], int]:
     if left or _BLOCK not in sizes or _RECORD.unpack_from(state, at)[0] != _LAST:
         raise NoSuchState(f"other sizes of memory than are known, up to byte {at:#x} of the machine's state")
     return sizes, at + _RECORD.size
+
+
+def _next_section(state: bytes | bytearray, at: int, number: int) -> tuple[int, int]:
+    """Return the kind of the memory's section behind the one whose footer is at ``at``, and where its records begin."""
+    footer = _HEAD.unpack_from(state, at)
+    at += _HEAD.size
+    while state[at] == _COMMAND_KIND:  # QEMU 10 says so that all follows that must wait for the machine's stop
+        at += _COMMAND.size + _COMMAND.unpack_from(state, at)[2]
+    kind, section = _HEAD.unpack_from(state, at)
+    if footer != (_FOOTER, number) or section != number or kind not in (_PART, _END):
+        raise NoSuchState(f"no section of memory at byte {at:#x} of the machine's state: {state[at : at + _HEAD.size].hex()}")
+    return kind, at + _HEAD.size
 
 
 def _page(state: bytes | bytearray, at: int, word: int, block: bytes) -> tuple[_Page, int]:
