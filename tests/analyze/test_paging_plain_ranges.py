@@ -50,6 +50,14 @@ def test_in_long_mode_they_are_numpys(web: tuple[Pages, naive.Machine]) -> None:
     same(*web)
 
 
+def test_of_entries_that_lead_to_one_missing_table_with_the_same_rights_both_tell_the_first() -> None:
+    pages, gone = Pages(), 0x8000_0000
+    pages.memory[ROOT] = [0] * 512
+    pages.memory[ROOT][1], pages.memory[ROOT][2], pages.memory[ROOT][255] = gone | P | W | U, gone | P, gone | P | W | U
+    for found in both(pages, CpuState(ROOT)):
+        assert [one.index for one in found.missing] == [1, 2]
+
+
 @pytest.mark.slow
 @given(legacy_cases())
 @settings(max_examples=15)

@@ -45,7 +45,7 @@ class Mappings:
     phys: U64
     attributes: U64
     pat: int
-    missing: tuple[EntryRef, ...] = ()  # entries that point to a table which cannot be read
+    missing: tuple[EntryRef, ...] = ()  # the first entry that points to each table which cannot be read, for each set of rights
     reserved: tuple[EntryRef, ...] = ()  # entries that fault for a reserved bit
     is_cut: bool = False
     missing_root: int | None = None  # address of the top table if it cannot be read

@@ -42,7 +42,7 @@ class PlainRanges:
     """Merged ranges in the order of their addresses, and what could not be told."""
 
     ranges: list[Range] = field(default_factory=list)
-    missing: list[EntryRef] = field(default_factory=list)  # entries that point to a table which cannot be read
+    missing: list[EntryRef] = field(default_factory=list)  # the first entry that points to each table which cannot be read, for each set of rights
     reserved: list[EntryRef] = field(default_factory=list)  # entries that fault for a reserved bit
     is_cut: bool = False
     missing_root: int | None = None
@@ -111,6 +111,7 @@ class _Descent:
         entries = table_entries(self._tables, self._formats[depth], pointer.frame)
         if entries is None:
             self._report(self._found.missing, pointer)
+            self._known[key] = []  # of the entries that lead to it with these rights the first is told
             return []
         return self.of_table(entries, depth, pointer.frame, rights)
 
