@@ -149,7 +149,7 @@ def _snapshot(settings: tuple[tuple[str, str], ...]) -> Snapshot:
 def _key(begin: Path, built: Path, settings: dict[str, str]) -> str:
     """Of whatever the state depends on."""
     key = hashlib.sha256(repr((begin.name, MARKER, CONFIG_BYTES, settings)).encode())
-    files = [*(built / name for name in PROGRAMS), *SCRIPTS.glob("*"), Path(gdb_stub.__file__), Path(stopped_guest.__file__), Path(__file__)]
+    files = [*(built / name for name in PROGRAMS), *filter(Path.is_file, SCRIPTS.glob("*")), Path(gdb_stub.__file__), Path(stopped_guest.__file__), Path(__file__)]
     given = {**os.environ, **settings}
     files += [Path(given[name]) for name in ("INITRD", "FIRST_STAGE") if given.get(name)]
     for file in sorted(files):
