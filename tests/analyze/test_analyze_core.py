@@ -269,3 +269,36 @@ def test_a_repeated_instruction_is_one_line_of_the_report(tmp_path: Path) -> Non
         now = stopped_cpu(open_core_file(Path(path)), path)
         lines = [line.strip() for line in report(judge_stopped(now))]
         assert [line for line in lines if line.startswith(("read ", "write "))] == told
+
+
+def elsewhere(there: bytes) -> dict[int, bytes]:
+    """The new tables lead the code's page to a frame of its own, with these bytes behind the switch."""
+    pages, table, copy = memory(), 0x300000, 0x301000
+    directory = list(struct.unpack("<512Q", pages[NEW + 0x20000]))
+    directory[CODE >> 21] = table | PRESENT_WRITABLE
+    pages[NEW + 0x20000] = page(*directory)
+    pages[table] = page(*(CODE + number * 0x1000 | PRESENT_WRITABLE if number else copy | PRESENT_WRITABLE for number in range(512)))
+    pages[copy] = there.ljust(4096, b"\0")
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("there", "rules"),
+    [("50 58 ebfe", []), ("50 f4", []), ("00 00 ebfe", ["wrong-frame"]), ("f4", ["wrong-frame"]), ("0f0b", ["wrong-frame"])],
+    ids=["a-copy", "patched-later", "zeros", "hlt", "ud2"],
+)
+def test_other_code_behind_the_switch_than_before_it_is_in_the_wrong_frame(
+    there: str, rules: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may well go on, and that is not what anybody meant: the next instruction is asked, not what becomes of it."""
+    status, found = verdict(capsys, core(tmp_path, elsewhere(bytes(3) + bytes.fromhex(there))))
+    assert [one["rule"] for one in found["findings"]] == rules
+    assert status == bool(rules)
+    if rules:
+        assert found["findings"][0]["title"] == "PT[0] leads 0x200003 to 0x301003, and the code that goes on there lies at 0x200003"
+
+
+def test_a_mode_that_no_cpu_can_be_in_is_no_internal_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PG without PE: no rule is about such a CPU (found by fuzzing)."""
+    status, found = verdict(capsys, core(tmp_path, memory(veto=NX), cpu(CR0=0x80010000)))
+    assert (status, found["verdict"], found["findings"]) == (1, "will-fault", [])

@@ -8,6 +8,7 @@ from itertools import takewhile
 from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import Cause, causes
+from cr3scope.diagnose.facts.other_code import other_code
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.stopped import context, names_a_cause, refused_by_itself, strikes_of
 from cr3scope.model.code_prediction import CodePrediction, judged, reach
@@ -56,8 +57,8 @@ class NextCauses:
 
 def next_causes(now: StoppedCpu, seen: CodePrediction, known: Known = NOTHING) -> NextCauses:
     """Return what would break next, and next; ``seen`` is the prediction with the tables as they are, ``known`` what
-    files and memory tell of addresses."""
-    if seen.refused is None or seen.fault is None:
+    files and memory tell of addresses. None of code that is not the one before the switch."""
+    if seen.refused is None or seen.fault is None or other_code(now, seen) is not None:
         return NextCauses()
     if seen.veto is None:
         return NextCauses((Obstacle(seen.refused.role, seen.fault, refused_by_itself(now, seen)),))
@@ -92,11 +93,13 @@ class _Way:
         if step is None or veto is None or not names_a_cause(veto):
             return False
         struck = list(strikes_of(seen, step, veto, self.mended.overlay))
-        *_, cause = self._causes([*self._strikes, *struck])
+        found = self._causes([*self._strikes, *struck])
+        if not found:  # no rule speaks of a CPU that says it is in a mode that none can be in
+            return False
         nowhere = self._stack_in_no_ram(seen)
         if nowhere is not None:
             struck = [replace(one, mend=nowhere) for one in struck]
-        elif not cause.is_elsewhere:
+        elif not found[-1].is_elsewhere:
             mended = self._mended(seen)
             self._strikes += mended or struck
             goes_on = bool(mended) and mended[-1].mend is not None and mended[-1].mend.goes_on

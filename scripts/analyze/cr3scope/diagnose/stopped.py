@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
+from cr3scope.diagnose.facts.other_code import other_code
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.rule import Context, SwitchState
 from cr3scope.diagnose.rules.switch import missing_cli
@@ -30,7 +31,13 @@ from cr3scope.x86.registers import Registers
 
 
 def findings(now: StoppedCpu, seen: CodePrediction) -> tuple[Finding, ...]:
-    """Return what keeps the code from going on, without a mend; or that an interrupt would."""
+    """Return what keeps the code from going on, without a mend; or that an interrupt would.
+
+    Where other code lies behind the switch than before it, that alone: what becomes of it was meant by nobody.
+    """
+    other = other_code(now, seen)
+    if other is not None:
+        return (other,)
     if seen.refused is None:
         return () if seen.interrupt is None else (missing_cli.of_chain(seen.interrupt),)
     if seen.veto is None:
