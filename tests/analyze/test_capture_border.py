@@ -13,6 +13,7 @@ from cr3scope.cli.main import main
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.sources.open import open_source
 from cr3scope.render.message import plain
+from cr3scope.render.text import render
 from cr3scope.verdict.analysis import analyze
 from cr3scope.verdict.types import Status
 
@@ -56,6 +57,37 @@ def test_text_that_looks_like_a_record_is_none_where_the_totals_prove_it() -> No
     assert lost.damage[0].message.startswith("damaged record") and len(lost.damage) > 2
     behind = read_capture(b"".join([*LINES, *shown]))
     assert behind.damage and not behind.boots[0].complete
+
+
+def of_handoff(**fields: int) -> bytes:
+    """A real healthy boot whose handoff has other registers, with all sums right again."""
+    items = wire.copied(wire.base(wire.REAL))
+    (cpu,) = (each for each in items if each.kind == "cpu" and each.fields["when"] == "handoff")
+    for key, value in fields.items():
+        cpu.honest.discard(key)
+        cpu.fields[key] = f"{value:x}"
+    return wire.written(items)
+
+
+def test_long_mode_without_paging_is_no_state_of_a_cpu() -> None:
+    """It was taken for a boot in which every step goes through (Intel SDM volume 3A, 11.8.5)."""
+    capture = read_capture(of_handoff(cr0=0x10033))
+    assert [found.message for found in capture.damage] == ["cpu record: field cr0 is 0x10033: no PG, but long mode is active in efer"]
+
+
+def test_a_plan_without_paging_leads_astray_and_is_not_healthy() -> None:
+    verdict = analyze(read_capture(of_handoff(cr0=0x10033, efer=0)))
+    assert verdict.status is Status.WILL_FAULT and verdict.findings == ()
+    assert render(verdict).startswith("WILL FAULT: from step 1 on the bytes are not those that were meant")
+
+
+@pytest.mark.parametrize("totals", [[(3, 1)], [(3, 1), (4, 0)], [(4, 0), (3, 1)], [(4, 0), (3, 1), (4, 0)]])
+def test_a_check_that_failed_is_not_taken_back_by_later_totals(totals: list[tuple[int, int]]) -> None:
+    items = wire.copied(wire.base(wire.REAL))
+    at = next(number for number, each in enumerate(items) if each.kind == "summary")
+    items[at : at + 1] = [wire.Item("summary", {"pass": f"{passed:x}", "fail": f"{failed:x}"}) for passed, failed in totals]
+    (boot,) = (capture := read_capture(wire.written(items))).boots
+    assert (boot.summary, analyze(capture).status) == ((3, 1), Status.FAULTED)
 
 
 # --- what is promised ------------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def _refused_parts(
                 return
             found = access(tables, cpu, virt, kind, platform=platform)
             if isinstance(found, Translation):
+                if not found.entries:  # without paging nothing is refused
+                    return
                 virt = (virt & -found.page_size) + alike(tables, found.leaf, found.page_size) * found.page_size
                 continue
             guard = guards.at(virt)

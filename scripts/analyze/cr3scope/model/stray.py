@@ -71,7 +71,7 @@ def _places(
         if path.phys is None:
             return
         behind = (virt | path.page_size - 1) + 1
-        if behind <= last:
+        if behind <= last and path.entries:
             behind += (_neighbours(tables, path.leaf, path.page_size) - 1) * path.page_size
         yield virt, min(behind - 1, last), path.phys
         virt = behind

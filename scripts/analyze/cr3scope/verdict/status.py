@@ -29,7 +29,7 @@ TABLE: tuple[tuple[Set[Is] | Callable[[Case], bool], Status], ...] = (
     ({Is.UNFINISHED}, Status.INCOMPLETE),
     ({Is.CHECK_FAILED, Is.ENDED_WITH_FAILURE}, Status.FAULTED),
     (lambda case: case.has_error and Is.STOPPED_BY_IT in case.circumstances, Status.FAULTED),
-    (lambda case: case.has_error, Status.WILL_FAULT),
+    (lambda case: case.has_error or case.prediction is not None and case.prediction.diverges is not None, Status.WILL_FAULT),
     ({Is.CUT_SHORT, Is.TOLD_NOTHING, Is.OTHER_BOOT, Is.LEFT_OUT}, Status.INCOMPLETE),
     ({Is.UNSAID}, Status.HUNG),
 )

@@ -30,6 +30,7 @@ from cr3scope.input.capture.records import (
     TaskRecord,
 )
 from cr3scope.x86.access import AccessKind
+from cr3scope.x86.cpu_state import CR0_PG, EFER_LMA
 from cr3scope.x86.entry import ENTRIES, PAGE_BYTES
 from cr3scope.x86.word import MASK32
 
@@ -91,6 +92,8 @@ def _cpu(fields: Fields, line: int, boot: Boot) -> None:
     if not 32 <= bits <= 52:
         raise Malformed(f"field maxphyaddr is {bits:#x}: none of 32 to 52 bits")
     registers = {key: _register(fields, key) for key in _REGISTERS}
+    if registers["efer"] & EFER_LMA and not registers["cr0"] & CR0_PG:  # Intel SDM volume 3A, 11.8.5
+        raise Malformed(f"field cr0 is {registers['cr0']:#x}: no PG, but long mode is active in efer")
     boot.cpus[when] = CpuRecord(
         line,
         when,
@@ -296,7 +299,10 @@ def _task(fields: Fields, line: int, boot: Boot) -> None:
 
 
 def _summary(fields: Fields, _line: int, boot: Boot) -> None:
-    boot.summary = (fields.number("pass"), fields.number("fail"))
+    """What failed stays failed: a later one that tells of no failure takes nothing back."""
+    told = (fields.number("pass"), fields.number("fail"))
+    if boot.summary is None or told[1] or not boot.summary[1]:
+        boot.summary = told
 
 
 def _error(fields: Fields, _line: int, boot: Boot) -> None:

@@ -49,7 +49,7 @@ def _has_global(dump: Dump) -> bool:
 
 def _outlives(before: Walk, tables: Tables, cpu: CpuState) -> bool:
     """Whether a global translation of the old tables differs from what the new ones say."""
-    if before.stop is not None or not before.leaf.value & GLOBAL:
+    if before.stop is not None or not before.entries or not before.leaf.value & GLOBAL:
         return False
     after = walk(tables, cpu, before.virt)
     return after.stop is not None or (after.phys, after.rights) != (before.phys, before.rights)
