@@ -64,6 +64,13 @@ def test_the_line_is_that_of_the_call_and_not_of_what_follows(twin: Path) -> Non
     assert symbols.line_of_call(BASE + return_address(twin)) == f"loader/map.c:{CALL_LINE}"
 
 
+@pytest.mark.parametrize("address", [-1, 1 << 64, 1 << 80])
+def test_what_is_no_address_has_no_line_and_no_symbol(twin: Path, address: int) -> None:
+    """A call that returns to 0, a segment that reaches beyond the address space."""
+    found = ElfTwin(twin)
+    assert (found.line(address), found.symbol(address)) == (None, None)
+
+
 def test_a_build_id_that_differs_is_not_overruled_by_the_name(twin: Path) -> None:
     symbols = Symbols([image(build_id="00" * 20)], [ElfFile(twin)])
     assert symbols.line_of_call(BASE + return_address(twin)) is None

@@ -14,6 +14,7 @@ from cr3scope import limits
 from cr3scope.dataclass import dataclass
 from cr3scope.images.dwarf_lines import LINE_STRP, STRING, STRP, Cursor
 from cr3scope.images.elf_sections import LeftOut
+from cr3scope.x86.word import MASK64
 
 _STMT_LIST, _COMP_DIR, _LOW_PC, _HIGH_PC, _RANGES, _STR_OFFSETS = 0x10, 0x1B, 0x11, 0x12, 0x55, 0x72  # DW_AT_*
 _ADDRESS, _INDIRECT, _IMPLICIT = 0x01, 0x16, 0x21  # DW_FORM_*
@@ -162,6 +163,8 @@ def _forms(cursor: Cursor) -> Iterator[tuple[int, int, int]]:
 
 def unit_with(aranges: bytes, address: int) -> int | None:
     """Return the place of the unit that ``.debug_aranges`` names for an address; None if it names none."""
+    if not 0 <= address <= MASK64:
+        return None
     at = 0
     while at < len(aranges):
         head = Cursor(aranges, at)

@@ -10,6 +10,7 @@ import numpy as np
 from cr3scope import limits
 from cr3scope.arrays import integers
 from cr3scope.images.elf_sections import ElfSections, LeftOut, Section
+from cr3scope.x86.word import MASK64
 
 _TABLES = (2, 11)  # sh_type: SHT_SYMTAB, SHT_DYNSYM
 _NO_TYPE, _FUNCTION = 0, 2
@@ -48,6 +49,8 @@ class ElfSymbols:
 
     def at(self, address: int) -> tuple[str, int] | None:
         """Return name and start of the last symbol at or before ``address`` that holds it; None if none does."""
+        if not 0 <= address <= MASK64:  # of a segment that reaches beyond the address space
+            return None
         row = int(np.searchsorted(self._starts, np.uint64(address), side="right")) - 1
         if row < 0:
             return None
