@@ -27,7 +27,7 @@ from cr3scope.render.table import lines_of
 from cr3scope.x86.cpu_state import CpuState
 
 _CODES = {-32700, -32600, -32601, -32602, -32603, -32022}
-_DRAWN = 0.25  # of the trees: a picture takes as long as all the rest
+_DRAWN = ("svg", "dot", *(None,) * 6)  # of the trees: a picture takes as long as all the rest
 _MOST_LISTED = 1 << 18  # ranges: a few tables in a circle map millions, and to list those takes a second
 _META = {"io.modelcontextprotocol/protocolVersion": STATELESS, "io.modelcontextprotocol/clientCapabilities": {}}
 _METHODS = ("initialize", "ping", "tools/list", "tools/call", "server/discover", "notifications/cancelled", "notifications/initialized", "x/y")
@@ -113,7 +113,7 @@ def _tables(rng: Random) -> Case:
             step = rng.choice((0, 0x1000, 0x20_0000))
             flags = rng.getrandbits(13) & rng.choice((~0, ~0x80)) | rng.choice((1, 1, 1, 0)) | rng.choice((0, 0, 1 << 63))
             words[row, at : at + length] = [(target + step * index & (1 << 63) - 1 | flags) % (1 << 64) for index in range(len(words[row, at : at + length]))]
-    return Case(words.tobytes(), ".img", {"mode": rng.randrange(4), "name": rng.choice(HOSTILE), "marked": number(rng, 0x1000, 16), "drawn": rng.random() < _DRAWN})
+    return Case(words.tobytes(), ".img", {"mode": rng.randrange(4), "name": rng.choice(HOSTILE), "marked": number(rng, 0x1000, 16), "drawn": rng.choice(_DRAWN)})
 
 
 _CPUS = (
@@ -145,8 +145,9 @@ def _fold(case: Case) -> None:
     for line in lines_of(tree.as_blocks(made, "tables", names, marks)):
         require(len(shown(line)) <= 100, f"a line of {len(line)} characters")
     json.loads("".join(tree.json_text(made, [], names, marks)))
-    if case.meant.get("drawn"):
+    if case.meant["drawn"] == "svg":
         ET.fromstring("\n".join(tree_drawn.as_svg(made, name, names, marks)))
+    elif case.meant["drawn"] == "dot":
         for line in tree_drawn.as_dot(made, name, names, marks):
             shown(line)
 
