@@ -75,6 +75,15 @@ def test_long_mode_without_paging_is_no_state_of_a_cpu() -> None:
     assert [found.message for found in capture.damage] == ["cpu record: field cr0 is 0x10033: no PG, but long mode is active in efer"]
 
 
+@pytest.mark.parametrize("when", ["entry", "handoff"])
+def test_a_cpu_that_is_told_twice_is_damage(when: str) -> None:
+    """The last one was believed, whatever the first one said."""
+    items = wire.copied(wire.base(wire.REAL))
+    at, cpu = next((at, each) for at, each in enumerate(items) if each.kind == "cpu" and each.fields["when"] == when)
+    capture = read_capture(wire.written([*items[: at + 1], *wire.copied([cpu]), *items[at + 1 :]]))
+    assert [found.message for found in capture.damage] == [f"cpu record: that of when={when} stands twice"]
+
+
 def test_a_plan_without_paging_leads_astray_and_is_not_healthy() -> None:
     verdict = analyze(read_capture(of_handoff(cr0=0x10033, efer=0)))
     assert verdict.status is Status.WILL_FAULT and verdict.findings == ()

@@ -94,14 +94,9 @@ def _cpu(fields: Fields, line: int, boot: Boot) -> None:
     registers = {key: _register(fields, key) for key in _REGISTERS}
     if registers["efer"] & EFER_LMA and not registers["cr0"] & CR0_PG:  # Intel SDM volume 3A, 11.8.5
         raise Malformed(f"field cr0 is {registers['cr0']:#x}: no PG, but long mode is active in efer")
-    boot.cpus[when] = CpuRecord(
-        line,
-        when,
-        registers,
-        bits,
-        fields.text("vendor"),
-        frozenset(fields.items("features")),
-    )
+    if when in boot.cpus:
+        raise Malformed(f"that of when={when} stands twice")
+    boot.cpus[when] = CpuRecord(line, when, registers, bits, fields.text("vendor"), frozenset(fields.items("features")))
 
 
 def _entry(fields: Fields, _line: int, boot: Boot) -> None:
