@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
 import select
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from boot import tpm_wait
 from boot.channels import calling
-from boot.firmware import boot_from_first_read, stand_in
-from boot.qemu_words import qemu_words
-from boot.reference import BOOT_SECONDS, ROOT, build, first_stage
-from boot.state_file import wait_for_event
+from boot.firmware import boot_from_first_read
+from boot.gdb_stub import CALLS, Stub
+from boot.reference import BOOT_SECONDS, first_stage
+from boot.snapshot import at_loader
+from boot.state_file import load, wait_for_event, waiting
 from cr3scope.input.photo.reader import read_photos
 from cr3scope.qemu.qmp import Qmp
 from cr3scope.target.standstill import halts_for_ever
@@ -25,23 +26,32 @@ from cr3scope.verdict.types import Status
 _OFFERED = b"cr3scope: last: cr3scope analyze reads cr3scope.lst, on the boot volume"
 _NOTHING = b"cr3scope: last: no boot has left anything that can be read"
 _AFTER = b"cr3scope: last: what the last boot with last=show told after its switch:"
-# The firmware's console and the trace give up what QEMU has not sent within a second, as on a busy host. All boots die alike: what
-# one of them has not told of the one before, another does.
+# All boots die alike: what one of them has not told of the one before, another does.
 _MOST_BOOTS = 5
 LOOK_SECONDS = 0.1
+# A file takes all at once, however busy the host is: of what waits for a reader the firmware's console and the trace
+# give up what is not sent within a second.
+_TO_FILE = ("-serial", "file:{}")
 
 
-def heard(port: socket.socket, qmp: Qmp) -> bytes:
-    """Return what the machine says until it is halted for ever."""
-    said, end, is_over = b"", time.monotonic() + BOOT_SECONDS, False
-    while not is_over:
-        assert time.monotonic() < end, said[-800:]
-        is_over = halts_for_ever(qmp.registers())
-        while select.select([port], [], [], 0 if is_over else LOOK_SECONDS)[0]:
-            piece = port.recv(1 << 16)
-            assert piece, said[-800:]
-            said += piece
-    return said
+def until_halted(qmp: Qmp) -> None:
+    """Wait until the machine is halted for ever."""
+    end = time.monotonic() + BOOT_SECONDS
+    while not halts_for_ever(qmp.registers()):
+        assert time.monotonic() < end, "the machine goes on"
+        select.select([qmp], [], [], LOOK_SECONDS)
+        qmp.events()
+
+
+def run_until_halted(qmp: Qmp, stub: Stub) -> None:
+    """Let a machine that stands run until it is halted for ever, and stop it; its firmware is told that there is no TPM."""
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(tpm_wait.run_to_stop, stub, BOOT_SECONDS)
+        try:
+            until_halted(qmp)
+        finally:
+            qmp.execute("stop")
+        running.result()
 
 
 def kept_of(said: bytes) -> Sequence[bytes]:
@@ -54,18 +64,21 @@ def kept_of(said: bytes) -> Sequence[bytes]:
 
 
 def test_boot_that_died_is_told_by_the_next_one_of_the_same_machine(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    environment = {**os.environ, "CONFIG": "preflight=warn;safe_idt=on;last=show", "INJECT": "nx-leaf-code", "QEMU": stand_in({})}
-    subprocess.run([ROOT / "scripts/boot/prepare", build(), run], env=environment, check=True, timeout=60)
-    with calling(qemu_words(run, environment), ("-serial", "unix:{}"), ("-qmp", "unix:{}")) as (port, monitor):
-        qmp = Qmp(monitor)
-        boots = [heard(port, qmp)]
+    run, port = tmp_path / "run", tmp_path / "port.log"
+    command, saved = at_loader(run, config="preflight=warn;safe_idt=on;last=show", inject="nx-leaf-code")
+    command += [*waiting(saved.state), *(word.format(port) for word in _TO_FILE)]
+    with calling(command, ("-qmp", "unix:{}"), CALLS) as (monitor, connection):
+        qmp, stub = Qmp(monitor), Stub(connection)
+        load(qmp, saved.state)
+        run_until_halted(qmp, stub)
+        boots = [port.read_bytes()]
         assert _AFTER not in boots[0]
         missing: dict[int, bytes] | None = None  # lines that no boot has told yet, as it should have; None: no death was heard whole
         for _ in range(_MOST_BOOTS):
             qmp.execute("system_reset")
             wait_for_event(qmp, lambda event: event["event"] == "RESET", BOOT_SECONDS, "the machine is not reset")
-            boots.append(heard(port, qmp))
+            run_until_halted(qmp, stub)
+            boots.append(port.read_bytes()[sum(map(len, boots)) :])
             told = dict(enumerate(kept_of(boots[-2])))
             if told:
                 missing = {number: words for number, words in told.items() if words not in boots[-1] and (missing is None or number in missing)}
