@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from boot.reference import BUILD
@@ -20,11 +21,9 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
     ``key``: hexadecimal digits, of all that the content depends on. One process makes it, the others wait.
     """
-    ROOT.mkdir(parents=True, exist_ok=True)
     folder = ROOT / f"{kind}-{key}"
     # A lock for each kind: a thing may be made of one of another kind. Of few names, for they stay.
-    with open(ROOT / f"{kind}-{key[0]}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(f"{kind}-{key[0]}"):
         if not folder.exists():
             _remove_old()
             unfinished = folder.with_suffix(".unfinished")
@@ -34,6 +33,15 @@ def kept(kind: str, key: str, make: Callable[[Path], None]) -> Path:
             unfinished.rename(folder)
         used(folder)
     return folder
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let one process in at a time."""
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with open(ROOT / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def used(folder: Path) -> None:

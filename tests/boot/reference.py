@@ -52,6 +52,11 @@ class Run:
         return f"exit {self.status}\n{self.text}\n{self.errors}"
 
 
+def test_run() -> str:
+    """Return a name that no other run of the tests has; it is the same in all its processes."""
+    return os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} alone"
+
+
 def takes_all() -> bool:
     """Whether tests over many seeds and forms take all of them; `make test` takes a sample."""
     return os.environ.get("CR3SCOPE_TEST_ALL", "") == "1"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from boot.kept import kept
-from boot.reference import Run
+from boot.reference import Run, test_run
 from boot.snapshot import DISK, boot_from_snapshot, snapshot_of
 
 _SAID = "said.json"
@@ -20,7 +19,7 @@ def shared_run(*, config: str = "", inject: str = "", **environment: str) -> Run
 
     Shared by the processes of one run of the tests alone: the verdict depends on every file of the package.
     """
-    of = (_test_run(), snapshot_of(environment).folder.name, config, inject)
+    of = (test_run(), snapshot_of(environment).folder.name, config, inject)
     key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
 
     def make(folder: Path) -> None:
@@ -31,8 +30,3 @@ def shared_run(*, config: str = "", inject: str = "", **environment: str) -> Run
 
     folder = kept("run", key, make)
     return Run(*json.loads((folder / _SAID).read_text()), folder)
-
-
-def _test_run() -> str:
-    """A name that no other run of the tests has."""
-    return os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()} alone"

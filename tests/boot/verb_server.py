@@ -1,7 +1,8 @@
 """Runs cr3scope's command lines, each in a process that is forked from this one: all modules are imported once, and
 what is made at the first use is made before.
 
-A line of standard input is a request, one of standard output the answer; boot.verbs is the other side.
+Standard input is a socket that listens: whoever connects sends lines, each a request, and gets a line for each, the answer. Each connection
+has a process of its own; with the last of them the server ends. boot.verbs is the other side.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import os
 import pkgutil
 import select
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import cr3scope
 from cr3scope.cli.main import main, perform
@@ -29,13 +32,40 @@ _CAPTURE = _ROOT / "tests/captures/nx-upper-level.serial.log"
 _LOG = _ROOT / "tests/captures/qemu-7.2.stack-unmapped.interrupts.log"
 
 
-def serve() -> None:
-    """Answer requests until there are no more."""
+def serve(listener: socket.socket) -> None:
+    """Serve all who connect, until the last of them has gone."""
     prepare()
-    for line in sys.stdin:
+    serving: dict[int, int] = {}  # what is readable at a process's end: the process
+    while True:
+        ready, _, _ = select.select([listener, *serving], [], [])
+        if listener in ready:
+            pid = _serving(listener.accept()[0], listener)
+            serving[os.pidfd_open(pid)] = pid
+        for end in serving.keys() & set(ready):
+            os.close(end)
+            os.waitpid(serving.pop(end), 0)
+        if not serving:
+            return
+
+
+def _serving(connection: socket.socket, listener: socket.socket) -> int:
+    """Return a process of its own that answers one who has connected."""
+    pid = os.fork()
+    if pid == 0:
+        listener.close()
+        with connection.makefile("rw") as lines:
+            answer(lines)
+        os._exit(0)
+    connection.close()
+    return pid
+
+
+def answer(lines: TextIO) -> None:
+    """Answer requests until there are no more."""
+    for line in lines:
         request = json.loads(line)
         status = run(request["words"], request["stdout"], request["stderr"], request["seconds"])
-        print(json.dumps(status), flush=True)
+        print(json.dumps(status), file=lines, flush=True)
 
 
 def prepare() -> None:
@@ -87,4 +117,5 @@ def become(words: Sequence[str], stdout: str, stderr: str) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as waiting:
+        serve(waiting)

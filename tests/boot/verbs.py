@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
-from boot.reference import ROOT, Run
+from boot.kept import locked
+from boot.reference import ROOT, Run, test_run
 
 _ANALYZER = ROOT / "scripts/analyze"
 
@@ -22,14 +25,12 @@ def cr3scope(*words: str | Path, seconds: float = 60) -> subprocess.CompletedPro
     TimeoutExpired if that takes longer than ``seconds``.
     """
     server = _server()
-    assert server.stdin is not None and server.stdout is not None
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
         out, err = Path(folder, "stdout"), Path(folder, "stderr")
         request = {"words": [str(word) for word in words], "stdout": str(out), "stderr": str(err),
                    "seconds": seconds}  # fmt: skip
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        status = json.loads(server.stdout.readline())
+        print(json.dumps(request), file=server, flush=True)
+        status = json.loads(server.readline())
         if status is None:
             raise subprocess.TimeoutExpired(["cr3scope", *map(str, words)], seconds)
         return subprocess.CompletedProcess(
@@ -50,10 +51,24 @@ def run_traced(folder: Path, loader: Path, kernel: Path, command: Sequence[str],
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
-    """One for each process of the tests; it ends with it."""
+def _server() -> TextIO:
+    """Return a connection to the one server of all processes of the tests, which ends with the last of them."""
+    name = f"\0cr3scope verbs {test_run()}"  # of no file: nothing is left
+    connection = socket.socket(socket.AF_UNIX)
+    with locked("verbs"):
+        try:
+            connection.connect(name)
+        except ConnectionRefusedError:
+            _start(name)
+            connection.connect(name)
+    return connection.makefile("rw")
+
+
+@cache
+def _start(name: str) -> subprocess.Popen[bytes]:
+    """Start the server; who connects from now on is served once it is ready."""
     environment = {**os.environ, "PYTHONPATH": str(_ANALYZER), "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("verb_server.py")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(name)
+        listener.listen()
+        return subprocess.Popen([sys.executable, Path(__file__).with_name("verb_server.py")], stdin=listener, env=environment)
