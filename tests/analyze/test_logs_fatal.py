@@ -389,3 +389,22 @@ def test_the_reset_of_seabios_alone_is_a_reset_without_an_exception(judge: Judge
     found = judge(Log().interrupt(0x21, cpu).seabios_reset())
     assert (found.status, found.fatal) == ("faulted", None)
     assert "the machine was reset: by SeaBIOS" in found.words and "INT 0x03" not in found.words
+
+
+@pytest.mark.parametrize("interrupts", [0, 1, 5])
+def test_what_came_before_an_exception_of_which_one_line_is_left_is_counted(judge: Judge, cpu: Cpu, interrupts: int) -> None:
+    """It is none of the address space's exceptions, and its number was taken for one of theirs."""
+    log = Log()
+    for count in range(3):
+        log.exception(6, 0, replace(cpu, rip=cpu.rip + 8 * count))
+        for _ in range(interrupts):
+            log.interrupt(0x20, cpu)
+    last = replace(cpu, rip=cpu.rip + 0x100, rsp=cpu.rsp + 64)
+    log.exception(16, 0, last)
+    at = next(at for at in range(len(log.lines) - 1, 0, -1) if " v=10 " in log.lines[at])
+    del log.lines[at + 1 :]
+    log.exception(13, log.gate(16, last), last)
+    log.lines = [line for line in log.lines if "check_exception" not in line]  # as grep leaves them
+    found = judge(log)
+    assert found.facts("vector", "rip") == (16, hex(last.rip))
+    assert "3 exceptions came first and were handled; fatal: #MF" in found.words

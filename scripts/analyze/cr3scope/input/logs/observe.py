@@ -196,7 +196,11 @@ def _earlier_words(
     fatal = next((happened.record for happened in row if happened.record.is_exception), first)
     if fatal.offset <= first.offset:
         return ()
-    before = spaces.count(excerpt, first, fatal).without_last
+    own = next((record for record in known if record.offset == fatal.offset), None)
+    if own is not None:
+        before = spaces.count(excerpt, first, own).without_last
+    else:  # it was raised under another CR3
+        before = spaces.count(excerpt, first, max((one for one in known if one.offset < fatal.offset), key=lambda one: one.offset))
     if not before.exceptions and before.exceptions is not None:
         return ()
     template = "{before} came first and were handled; fatal: {fatal}"
