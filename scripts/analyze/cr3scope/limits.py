@@ -98,6 +98,7 @@ PE_DEBUG_ENTRIES: Final = 16
 PE_SEARCH_BYTES: Final = 64 << 20  # below a PC, for the head of its image
 IMAGES_BYTES: Final = 256 << 20  # of all images that are searched
 UEFI_PLACES: Final = 1 << 14  # of the system table's pointer: 64 GiB
+UEFI_PLACES_BEHIND_BIOS: Final = 16  # of a UEFI that a BIOS has started
 UEFI_TABLES: Final = 64
 UEFI_IMAGES: Final = 1024
 UEFI_PATH_NODES: Final = 16

@@ -7,6 +7,7 @@ by physical address: it can be read after the switch too, as long as nobody has 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -24,6 +25,8 @@ _TABLE_COUNT_AT, _TABLES_AT = 104, 112  # of EFI_SYSTEM_TABLE
 _PAGE_OF_POINTERS = 512
 _NORMAL = 1  # EFI_DEBUG_IMAGE_INFO_TYPE_NORMAL
 _PATH_AT, _BASE_AT = 32, 64  # of EFI_LOADED_IMAGE_PROTOCOL
+_BIOS_DATE_AT, _BIOS_DATE_BYTES = 0xFFFF5, 8  # of the PC's BIOS, right before the byte of its model
+_BIOS_DATE = re.compile(rb"[0-9]{2}/[0-9]{2}/[0-9]{2}")
 _MEDIA, _FILE_PATH = 4, 4  # type and subtype of a device path node (UEFI 2.10, 10.3.5.4)
 
 
@@ -92,8 +95,11 @@ def _image_of(guest: GuestMemory, info: int) -> Image | None:
 
 
 def _system_tables(guest: GuestRam) -> Iterator[int]:
-    """What the pointers in RAM point to."""
-    for data in guest.heads(list(islice(_places(guest.ram()), limits.UEFI_PLACES)), 16):
+    """What the pointers in RAM point to. Where a BIOS started the machine only a UEFI that came
+    after it can have left one, high up."""
+    date = b"".join(guest.heads([_BIOS_DATE_AT], _BIOS_DATE_BYTES))
+    most = limits.UEFI_PLACES_BEHIND_BIOS if _BIOS_DATE.fullmatch(date) else limits.UEFI_PLACES
+    for data in guest.heads(list(islice(_places(guest.ram()), most)), 16):
         if len(data) == 16 and data.startswith(_SIGNATURE):
             yield int.from_bytes(data[8:16], "little")
 
