@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import boot_builder as b
@@ -27,6 +28,7 @@ from cr3scope.x86.cpu_state import CpuState
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser"), pytest.mark.skipif(bool(lacking()), reason=lacking() or "there is a browser")]
 
 NX_UPPER = "nx-upper-level.serial.log"
+WITH_PICTURES = bool(os.environ.get("CR3SCOPE_SCREENSHOTS"))
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 Break = Callable[[Scene], object]
 # One fault of each family that blames an entry.
@@ -41,9 +43,14 @@ FAMILIES: dict[str, Break] = {
 }
 
 
+@cache
+def nx_upper() -> Verdict:
+    return of_capture(NX_UPPER)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with started() as one:
+    with started(is_seen=WITH_PICTURES) as one:
         yield one
 
 
@@ -104,7 +111,7 @@ def test_a_click_leads_down_and_another_cell_changes_the_way(shown: Callable[...
 
 
 def test_a_typed_address_is_walked(shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     page.type("#address", "0xffffffff80000010")
     assert page.data("#walk")[0]["rights"] == "r---"
     said = page.texts("#walk")[0]
@@ -240,7 +247,7 @@ def test_a_healthy_boot_says_nothing_of_mends(shown: Callable[..., Browser]) -> 
 
 
 def test_words_of_the_course_are_not_broken(shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     heights = page.js("""return [...document.querySelectorAll('#course td:first-child')].map((one) => {
         const words = document.createRange(); words.selectNodeContents(one); return words.getClientRects().length; })""")
     assert set(heights) == {1}
@@ -291,7 +298,7 @@ def test_a_page_that_is_missing_is_mapped_by_its_mend_through_new_tables(shown: 
 
 
 def test_the_space_before_the_switch_can_be_looked_at(shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     page.js("const one = document.querySelector('#space'); one.value = '0'; one.dispatchEvent(new Event('change'))")
     assert red(page) == []
     assert page.data("#walk")[0]["outcome"] == "translated"
@@ -299,7 +306,7 @@ def test_the_space_before_the_switch_can_be_looked_at(shown: Callable[..., Brows
 
 
 def test_the_columns_show_both_spaces_and_where_each_range_goes(shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     assert page.texts("#columns .head") or page.js("return [...document.querySelectorAll('#columns .head')].map((one) => one.textContent)") \
         == ["before the switch", "physical", "behind the switch"]
     assert page.js("return document.querySelectorAll('#columns .ribbon').length") > 20
@@ -307,7 +314,7 @@ def test_the_columns_show_both_spaces_and_where_each_range_goes(shown: Callable[
 
 
 def test_the_course_of_events_is_filtered_by_what_is_typed(shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     page.type("#filter", "write pml4[0]")
     rows = page.js("return [...document.querySelectorAll('#course tbody tr')].filter((one) => !one.hidden).map((one) => one.innerText)")
     assert len(rows) == 1 and "becomes 0x800000000de77003 (P W NX)" in rows[0]
@@ -326,7 +333,7 @@ def test_hostile_names_stay_text_and_nothing_leaves_the_page(shown: Callable[...
 
 
 def test_without_scripts_the_text_says_all_that_the_verdict_does(browser: Browser, shown: Callable[..., Browser]) -> None:
-    verdict = of_capture(NX_UPPER)
+    verdict = nx_upper()
     with browser.emulated(scripts=False):
         page = shown(verdict, drawn=False)
         said = page.driver.find_element("css selector", "body").text
@@ -337,7 +344,7 @@ def test_without_scripts_the_text_says_all_that_the_verdict_does(browser: Browse
 
 def test_on_a_narrow_screen_nothing_is_wider_than_it(browser: Browser, shown: Callable[..., Browser]) -> None:
     with browser.emulated(width=360):
-        page = shown(of_capture(NX_UPPER))
+        page = shown(nx_upper())
         assert page.js("return document.documentElement.scrollWidth") <= 360
         assert page.js("return document.querySelector('#strips .cell.guilty').getBoundingClientRect().width") >= 8
         _keep(page, "report-narrow.png")
@@ -345,7 +352,7 @@ def test_on_a_narrow_screen_nothing_is_wider_than_it(browser: Browser, shown: Ca
 
 def test_in_the_dark_and_on_paper_the_red_cell_stays_red(browser: Browser, shown: Callable[..., Browser]) -> None:
     colour = "return getComputedStyle(document.querySelector(arguments[0])).backgroundColor"
-    verdict = of_capture(NX_UPPER)
+    verdict = nx_upper()
     with browser.emulated(scheme="dark"):
         page = shown(verdict)
         assert page.js(colour, "body") == "rgb(20, 23, 28)"
@@ -363,12 +370,12 @@ def test_in_the_dark_and_on_paper_the_red_cell_stays_red(browser: Browser, shown
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(scheme: str, browser: Browser, shown: Callable[..., Browser]) -> None:
     with browser.emulated(scheme=scheme):
-        page = shown(of_capture(NX_UPPER))
+        page = shown(nx_upper())
         assert page.faults() == []
 
 
 def test_the_first_screen_has_headline_cause_and_red_cell(browser: Browser, shown: Callable[..., Browser]) -> None:
-    page = shown(of_capture(NX_UPPER))
+    page = shown(nx_upper())
     below = page.js("return document.querySelector('#strips .cell.guilty').getBoundingClientRect().bottom")
     assert below < 700
     _keep(page, "report.png")
@@ -376,6 +383,6 @@ def test_the_first_screen_has_headline_cause_and_red_cell(browser: Browser, show
 
 def _keep(page: Browser, name: str) -> None:
     """The pictures of the docs, made where they are asked for."""
-    if os.environ.get("CR3SCOPE_SCREENSHOTS"):
+    if WITH_PICTURES:
         IMAGES.mkdir(exist_ok=True)
         page.picture(IMAGES / name)

@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cr3scope-") as folder:
         path = Path(folder, "report.html")
         path.write_text(html.render(report_page.million()), encoding="utf-8", errors="backslashreplace")
-        with started() as browser:
+        with started(is_seen=True) as browser:
             browser.driver.get(path.as_uri())
             seconds = browser.later(_DRAWN) / 1000
             print(seconds, browser.later(_SCROLLED, STEPS))

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.skipif(bool(lackin
 
 WIDE, NARROW = 1200, 360
 EVERY = 6  # family, one of so many
+_REACHES = "return document.documentElement.scrollWidth"
 _RED = ("rgb(197, 19, 11)", "rgb(138, 82, 0)")  # of an error, of a warning
 
 
@@ -60,7 +61,9 @@ def test_the_report_of_a_fault_leads_to_what_its_verdict_blames(
     verdict, written = judged(tmp_path, shared_run(**of_row(row, "safe")))
     page = browser.open(written, drawn=bool(verdict["prediction"]))
     assert page.texts("h1") == capsys.readouterr().out.splitlines()[:1]
-    assert page.js("return document.documentElement.scrollWidth") <= WIDE
+    assert page.js(_REACHES) <= WIDE
+    with browser.emulated(width=NARROW):  # a telephone's
+        assert page.js(_REACHES) <= NARROW
     rules = [one["rule"] for one in verdict["findings"]]
     assert page.texts(".finding h2 code") == rules
     for number, finding in blamed(verdict):
@@ -78,5 +81,3 @@ def test_the_report_of_a_fault_leads_to_what_its_verdict_blames(
         page.click(f'button.apply[data-finding="{unapplied[0]["finding"]}"]')
     assert page.data("#strips .cell.guilty") == [] or any(not one["mends"] for _, one in blamed(verdict))
     assert page.complaints() == []
-    with browser.emulated(width=NARROW):  # a telephone's
-        assert browser.open(written).js("return document.documentElement.scrollWidth") <= NARROW
