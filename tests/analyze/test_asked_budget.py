@@ -36,6 +36,7 @@ def asked(scene: Scene, ranges: list[tuple[int, int]], rights: str = "rw-", role
     return verdict
 
 
+WIDE = 1 << 27  # bytes: by pages, fifty walks of it are 1.6 million
 MANY = 20_000
 SHAPES = {
     "apart": [(FAR + 2 * n * b.PAGE, FAR + 2 * n * b.PAGE + 0xFFF) for n in range(MANY)],
@@ -86,11 +87,11 @@ def test_a_range_whose_frames_wrap_is_a_finding() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1 << 28, (1 << 28) - 5])
+@pytest.mark.parametrize("width", [WIDE, WIDE - 5])
 def test_a_plan_of_wide_accesses_is_walked_by_tables(width: int) -> None:
     scene = healthy()
-    first, pages = FAR, (1 << 28) // b.PAGE
-    scene.map("wide", "data", first, 0x1_0000_0000, 1 << 28, "rw-")
+    first, pages = FAR, WIDE // b.PAGE
+    scene.map("wide", "data", first, 0x1_0000_0000, WIDE, "rw-")
     step = scene.boot.plan[-1]
     wide = (replace(step, step=len(scene.boot.plan) + n, virt=first + n % 2, width=width - 8, rip=b.ENTRY + 8) for n in range(50))
     scene.boot.plan.extend(wide)
