@@ -25,7 +25,7 @@ LEFT = b" exit status=0"  # the loader's last record before the switch
 KERNEL = "ffffffff80000000"
 LISTINGS = ("info tlb", "info mem")
 SAVE_SECONDS = 120.0
-SWITCH_SECONDS = 60.0
+SWITCH_SECONDS, LOOK_SECONDS = 60.0, 0.03
 
 
 @contextmanager
@@ -59,6 +59,7 @@ def wait_for_root(qmp: Qmp, root: int) -> None:
     until = time.monotonic() + SWITCH_SECONDS
     while qmp.registers()["CR3"] != root:
         assert time.monotonic() < until, f"CR3 is not {root:#x} after {SWITCH_SECONDS:g} s"
+        select.select([qmp], [], [], LOOK_SECONDS)
 
 
 def save(qmp: Qmp, folder: Path) -> None:

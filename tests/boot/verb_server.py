@@ -27,6 +27,7 @@ from cr3scope.cli.main import main, perform
 
 # What functions of the package import.
 LIBRARIES = ("capstone", "jinja2", "rich.console", "rich.table")
+_LINGER = 1.0  # seconds, for another process of the tests that is about to connect
 _ROOT = Path(__file__).resolve().parents[2]
 _CAPTURE = _ROOT / "tests/captures/nx-upper-level.serial.log"
 _LOG = _ROOT / "tests/captures/qemu-7.2.stack-unmapped.interrupts.log"
@@ -44,7 +45,7 @@ def serve(listener: socket.socket) -> None:
         for end in serving.keys() & set(ready):
             os.close(end)
             os.waitpid(serving.pop(end), 0)
-        if not serving:
+        if not serving and not select.select([listener], [], [], _LINGER)[0]:
             return
 
 
