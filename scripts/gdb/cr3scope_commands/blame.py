@@ -9,6 +9,7 @@ import gdb
 import numpy as np
 
 from cr3scope.errors import UnusableInput
+from cr3scope.images.loaded import Image
 from cr3scope.paging.reach import stages
 from cr3scope.paging.walk import walk
 from cr3scope.render.walk import bit_names
@@ -18,32 +19,33 @@ from cr3scope.x86.cpu_state import CpuState
 from cr3scope_commands.command import Command, address, show
 from cr3scope_commands.entry_writes import Journal, Write, entry_value
 from cr3scope_commands.rerun import BOOT_SECONDS, image_of_pc, rerun_to_start
-from cr3scope_commands.run_to import hardware_break, run_until
+from cr3scope_commands.run_to import HARDWARE_MOST, hardware_break, run_until
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.target.switch import new_cr3
-from cr3scope_commands.target import stop
+from cr3scope_commands.target import is_emulated, stop
 
 _LEVELS = {name.lower(): level for level, name in bits.LEVEL_NAMES.items()}
 _LEVELS |= {str(level): level for level in bits.LEVEL_NAMES}
 _WAITS = "debugger_go"  # the reference loader waits until it is set (docs/running.md)
 _MOST_BOOTS = 3
+_MOST_ENTRIES = HARDWARE_MOST - 1  # on real debug registers, of which the switch takes one
 _CPU_SETS = bits.ACCESSED | bits.DIRTY
 
 
 class Blame(Command):
     """Show who wrote a page-table entry: boots again and logs every write to it.
 
-    cr3scope blame ENTRY [ASSIGNMENT...]
-    cr3scope blame ADDRESS:LEVEL [ASSIGNMENT...]
+    cr3scope blame ENTRY... [ASSIGNMENT...]
+    cr3scope blame ADDRESS:LEVEL... [ASSIGNMENT...]
     ENTRY is the entry's physical address, as the verdict prints it. ADDRESS:LEVEL is the entry that
     translates ADDRESS at PML5, PML4, PDPT, PD or PT (or 5 to 1) in the tables of the `mov cr3` at the
-    PC. The machine is reset and runs from the image that holds the PC to the same `mov cr3`, where it
+    PC. Of several entries one boot tells. The machine is reset and runs from the image that holds the PC to the same `mov cr3`, where it
     stands then. ASSIGNMENT: made where the image starts, for a loader that waits for one, such as
     debugger_go=1 (that one is made by itself).
     Seen are writes through ADDRESS = physical address, as under the firmware, that change the value.
-    $cr3scope_writes is set to their number. What changes it by another mapping or by a device is told, but not who did it."""
+    $cr3scope_writes is set to their number, of all entries. What changes it by another mapping or by a device is told, but not who did it."""
 
-    name, usage = "blame", "ENTRY|ADDRESS:LEVEL [ASSIGNMENT...]"
+    name, usage = "blame", "ENTRY|ADDRESS:LEVEL... [ASSIGNMENT...]"
     completion = gdb.COMPLETE_EXPRESSION
 
     def names(self, before: list[str], last: str) -> Iterable[str]:
@@ -57,25 +59,32 @@ class Blame(Command):
         now = stop()
         if not now.in_long_mode:
             raise UnusableInput(f"the guest is in {now.mode.value}: `blame` boots again from a UEFI image; see `cr3scope run --who`")
-        wanted = _wanted(now, replace(now.cpu, cr3=new_cr3(now)), words[0])
+        entries, assignments = _sorted(words)
+        wanted = [_wanted(now, replace(now.cpu, cr3=new_cr3(now)), word) for word in entries]
         image = image_of_pc(now)
         offset = now.rip - image.image.base
+        count = 0
         for _ in range(_MOST_BOOTS):
-            _needs_direct_mapping(now, wanted.entry)
+            for one in wanted:
+                _needs_direct_mapping(now, one.entry)
             before, image = image.image, rerun_to_start(image, image.image.base + offset)
-            if before.holds(wanted.virt):
-                moved = wanted.virt - before.base + image.image.base
-                wanted = replace(wanted, virt=moved)
-            _assign(words[1:])
-            journal = _watch(wanted.entry.phys, image.image.base + offset)
+            wanted = [_moved(one, before, image.image) for one in wanted]
+            _assign(assignments)
+            journals = _watch([one.entry.phys for one in wanted], image.image.base + offset)
             now = stop()
-            found = _same_place(now, wanted)
-            if found.phys == wanted.entry.phys:
-                show(_report(wanted.entry, journal))
-                gdb.set_convenience_variable("cr3scope_writes", journal.count)
+            elsewhere = []
+            for one, journal in zip(wanted, journals):
+                found = _same_place(now, one)
+                if found.phys == one.entry.phys:
+                    show(_report(one.entry, journal))
+                    count += journal.count
+                else:
+                    show([f"this boot has the entry at {found.phys:#x}, not {one.entry.phys:#x}: once more"])
+                    elsewhere.append(replace(one, entry=found))
+            if not elsewhere:
+                gdb.set_convenience_variable("cr3scope_writes", count)
                 return
-            show([f"this boot has the entry at {found.phys:#x}, not {wanted.entry.phys:#x}: once more"])
-            wanted = replace(wanted, entry=found)
+            wanted = elsewhere
         raise UnusableInput(f"the entry's address changed with each of {_MOST_BOOTS} boots")
 
 
@@ -87,12 +96,26 @@ class _Wanted:
     virt: int
 
 
-def _watch(phys: int, goal: int) -> Journal:
-    """Runs to the switch; UnusableInput if the guest does not come there."""
+def _sorted(words: list[str]) -> tuple[list[str], list[str]]:
+    """The entries, and the assignments behind them; UnusableInput if one boot cannot tell of so many entries."""
+    count = next((number for number, word in enumerate(words) if number and "=" in word), len(words))
+    if count > _MOST_ENTRIES and not is_emulated():
+        raise UnusableInput(f"at most {_MOST_ENTRIES} entries at once: the guest runs under KVM, whose {HARDWARE_MOST} debug registers are real")
+    return words[:count], words[count:]
+
+
+def _moved(one: _Wanted, before: Image, after: Image) -> _Wanted:
+    """The same place once its image lies elsewhere."""
+    return replace(one, virt=one.virt - before.base + after.base) if before.holds(one.virt) else one
+
+
+def _watch(places: list[int], goal: int) -> list[Journal]:
+    """Runs to the switch, and returns what was written at each physical address; UnusableInput if the guest does not come there.
+    """
     journals: list[Journal] = []
 
     def points() -> list[gdb.Breakpoint]:
-        journals.append(Journal(phys, entry_value(phys) or 0))
+        journals.extend(Journal(phys, entry_value(phys) or 0) for phys in places)
         return [*journals, hardware_break(goal)]
 
     run_until(points, BOOT_SECONDS)
@@ -102,7 +125,7 @@ def _watch(phys: int, goal: int) -> Journal:
             f"the boot did not come to the switch at {goal:#x} within {BOOT_SECONDS:g} s: it stands at"
             f" {now.rip:#x}; a loader that waits for a debugger needs an ASSIGNMENT"
         )
-    return journals[0]
+    return journals
 
 
 def _same_place(now: StoppedCpu, wanted: _Wanted) -> EntryRef:
