@@ -116,7 +116,7 @@ maintenance packet qqemu.PhyMemMode
 
 
 def test_ctrl_c_leaves_the_stub_in_virtual_mode(tmp_path: Path) -> None:
-    text = at_switch(tmp_path, INTERRUPTED)
+    text = at_switch(tmp_path, INTERRUPTED, judged="")
     assert "cr3scope maps: interrupted" in text, text
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), text
 

@@ -53,7 +53,7 @@ def test_what_is_no_entry_is_refused_without_a_reset(tmp_path: Path) -> None:
     under_kvm = "import cr3scope_commands.blame as one; one.is_emulated = lambda: False\n"
     tries = under_kvm + "".join(f"try:\n{one}\nexcept gdb.error as error:\n    print(error)\n" for one in asked)
     place = 'printf "at %#lx under %#lx\\n", $rip, $cr3\n'
-    text = at_switch(tmp_path, f"{place}python\n{tries}end\n{place}")
+    text = at_switch(tmp_path, f"{place}python\n{tries}end\n{place}", judged="")
     for line in REFUSED.values():
         assert f"cr3scope blame: {line}" in unwrapped(text), text
     before, after = re.findall(r"^at 0x[0-9a-f]+ under 0x[0-9a-f]+$", text, re.MULTILINE)

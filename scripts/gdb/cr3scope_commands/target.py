@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 
 import gdb
 
@@ -88,12 +89,31 @@ class StubRam:
         yield from (data or b"" for data in found)
 
 
+class _Kept:
+    """The RAM that one command has had QEMU write, for those that follow while the guest stands; of the whole gdb."""
+
+    saved: SavedMemory | None = None
+    registers: tuple[Mapping[str, int], ...] = ()  # of all CPUs: QEMU's monitor can move the guest, too
+
+
+def _forget(_event: object) -> None:
+    _Kept.saved = None
+
+
+for _moves in (gdb.events.cont, gdb.events.memory_changed, gdb.events.exited, gdb.events.connection_removed):
+    _moves.connect(_forget)
+
+
 class StubMemory:
     """The guest's memory through the stub. Valid until the guest goes on."""
 
     def __init__(self) -> None:
         self._pages: dict[int, bytes | None] = {}
-        self._saved = SavedMemory(Monitor())
+
+    @cached_property
+    def _saved(self) -> SavedMemory:
+        _Kept.saved = _Kept.saved or SavedMemory(Monitor())
+        return _Kept.saved
 
     def table(self, phys: int) -> Entries | None:
         """Return a table page, read together with its neighbours, for tables come in groups; None where there is no
@@ -162,6 +182,9 @@ def stop(memory: StubMemory | None = None, in_real_mode: bool = False) -> Stoppe
     if gdb.selected_inferior().pid == 0 or thread is None:
         raise UnusableInput("no target: start QEMU with -gdb tcp::1234 and `target remote :1234`")
     cpus = stopped_cpus(Monitor(), memory or StubMemory())
+    registers = tuple(cpu.registers for cpu in cpus)
+    if registers != _Kept.registers:
+        _Kept.saved, _Kept.registers = None, registers
     if not any(_INSTRUCTION_POINTERS & set(cpu.registers) for cpu in cpus):
         raise UnusableInput("the target is not QEMU: its monitor shows no registers")
     number = thread.ptid[1] - 1  # QEMU's stub counts from 1
