@@ -4,8 +4,8 @@ void cpu_write_cr0(uint64_t value) {
     __asm__ volatile("mov %0, %%cr0" : : "r"(value) : "memory");
 }
 
-/* Cold, and so apart from what the dump calls for each byte: where a breakpoint stands on every mov cr3, QEMU's TCG
- * executes the whole page one instruction at a time. */
+/* Cold, and so apart from what the dump calls for each byte: where a breakpoint stands on every mov
+ * cr3, QEMU's TCG executes the whole page one instruction at a time. */
 __attribute__((cold)) void cpu_write_cr3(uint64_t value) {
     __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from boot.guest import NO_WHO, watch
 from boot.reference import ROOT, Run, make
+from boot.shared_run import shared
 from boot.verbs import cr3scope
 
 SECONDS = 25
@@ -150,6 +151,17 @@ def program(name: str) -> Path:
     return make(f"{folder}/{name}.efi")
 
 
+def run_of(name: str) -> Run:
+    """Return what `run` makes of the loader, in a boot for all who ask."""
+    wanted = LOADERS[name]
+    who = NO_WHO if wanted.wrote is None else "--who"
+
+    def boot(folder: Path) -> Run:
+        return watch(folder, program(name), SECONDS, wanted.words, who=who, **settings_of(wanted))
+
+    return shared(("foreign", name), boot)
+
+
 def ending(wanted: Wanted, log: Path) -> str:
     """Return how the loader ends under the firmware that wrote the log: with a TSS its handlers may have own stacks."""
     has_task = re.search(rb"^TR =(?!0000 )", log.read_bytes(), re.MULTILINE) is not None
@@ -177,15 +189,15 @@ def check_writer(run: Run, rule: str, line: str, elf: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_the_cause_of_a_foreign_loaders_death_is_named(name: str, tmp_path: Path) -> None:
+def test_the_cause_of_a_foreign_loaders_death_is_named(name: str) -> None:
     wanted = LOADERS[name]
-    run = watch(tmp_path, program(name), SECONDS, wanted.words, who=NO_WHO if wanted.wrote is None else "--who", **settings_of(wanted))
+    run = run_of(name)
     verdict = run.verdict
     assert (run.status, verdict["verdict"]) == (1, wanted.verdict), run.explain()
     if wanted.wrote is not None:
         check_writer(run, wanted.rule, wanted.wrote, program(name).with_suffix(".elf"))
     seen = verdict["observation"]
-    assert seen["outcome"] == ending(wanted, tmp_path / "interrupts.log"), run.explain()
+    assert seen["outcome"] == ending(wanted, run.folder / "interrupts.log"), run.explain()
     if wanted.cpus != "1":
         assert seen["cpu"].startswith("CPU 1 of 2"), run.explain()
     first = seen["first"]

@@ -7,9 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from boot.guest import watch
 from boot.reference import ROOT, make
-from boot.test_foreign_loaders import LOADERS, SECONDS
+from boot.test_foreign_loaders import LOADERS, run_of
 from boot.verbs import cr3scope
 from gdb_session import foreign
 
@@ -36,7 +35,7 @@ def test_the_verdict_before_the_switch_is_that_of_run_afterwards(
 ) -> None:
     text = foreign(tmp_path / "gdb", loader(name, is_pe), STEP)
     flat = " ".join(text.split())
-    run = watch(tmp_path, loader(name, is_pe), SECONDS)
+    run = run_of(name)
     rule = run.verdict["findings"][0]["rule"]
     assert rule == LOADERS[name].rule, run.explain()
     assert f"rule: {rule}: " in text, text
