@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -81,13 +82,17 @@ def test_a_folder_with_a_comma_a_blank_and_a_quote_is_one_name_and_a_link_is_not
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "http"])
-def test_what_is_no_port_is_refused(port: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/gdb/debug.py", f"--server={port}", BUILD, tmp_path / "run"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert f"{port!r} is no TCP port: 1 to 65535" in done.stderr, done.stderr
+def test_what_is_no_port_is_refused(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = ROOT / "scripts/gdb/debug.py"
+    monkeypatch.syspath_prepend(str(program.parent))
+    monkeypatch.setattr(sys, "argv", [str(program), f"--server={port}", str(BUILD), str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(program), run_name="__main__")
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert f"{port!r} is no TCP port: 1 to 65535" in told, told
 
 
 LIVE = """python
