@@ -118,5 +118,7 @@ def become(words: Sequence[str], stdout: str, stderr: str) -> None:
 
 
 if __name__ == "__main__":
+    if os.fork():  # nobody's child: what one process of the tests ends that is below it are not the verbs of others
+        os._exit(0)
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as waiting:
         serve(waiting)

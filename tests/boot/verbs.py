@@ -64,11 +64,10 @@ def _server() -> TextIO:
     return connection.makefile("rw")
 
 
-@cache
-def _start(name: str) -> subprocess.Popen[bytes]:
+def _start(name: str) -> None:
     """Start the server; who connects from now on is served once it is ready."""
     environment = {**os.environ, "PYTHONPATH": str(_ANALYZER), "OPENBLAS_NUM_THREADS": "1"}
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)
         listener.listen()
-        return subprocess.Popen([sys.executable, Path(__file__).with_name("verb_server.py")], stdin=listener, env=environment)
+        subprocess.run([sys.executable, Path(__file__).with_name("verb_server.py")], stdin=listener, env=environment, check=True, timeout=60)
