@@ -15,9 +15,7 @@ from collections.abc import Sequence
 from boot.channels import CALL_SECONDS, listening
 from boot.gdb_stub import CALLS, QemuLeft, Stub
 
-ACCESS = 0xFED40000  # the access register of locality 0
-ABSENT = 0xFF
-LOAD_BYTES = 2  # of the instruction that reads it
+_ACCESS = 0xFED40000  # the access register of locality 0
 _LOADS_AL, _OPERAND = 0x8A, 0xF8  # MOV AL, [a register without a displacement]: what the ModRM byte has to be 0 in
 _RAX, _RIP = "0", "10"
 
@@ -44,7 +42,7 @@ def run_to_stop(stub: Stub, seconds: float) -> None:
     """
     stub.ask("?")
     stub.ask("qXfer:features:read:target.xml:0,1")  # else QEMU takes no single register
-    watch = f"3,{ACCESS:x},1"
+    watch = f"3,{_ACCESS:x},1"
     stub.expect_ok(f"Z{watch}")
     while "rwatch" in stub.ask("c", seconds):
         if not _say_absent(stub):
@@ -54,12 +52,8 @@ def run_to_stop(stub: Stub, seconds: float) -> None:
 def _say_absent(stub: Stub) -> bool:
     """Put ones in AL, where the register was read to; False if it was not."""
     behind = int.from_bytes(bytes.fromhex(stub.ask(f"p{_RIP}")), "little")
-    if not loads_al(bytes.fromhex(stub.ask(f"m{behind - LOAD_BYTES:x},{LOAD_BYTES}"))):
+    read = bytes.fromhex(stub.ask(f"m{behind - 2:x},2"))
+    if read[0] != _LOADS_AL or read[1] & _OPERAND:
         return False
-    stub.expect_ok(f"P{_RAX}={ABSENT:02x}{stub.ask(f'p{_RAX}')[2:]}")
+    stub.expect_ok(f"P{_RAX}=ff{stub.ask(f'p{_RAX}')[2:]}")
     return True
-
-
-def loads_al(code: bytes) -> bool:
-    """Return whether this instruction of :data:`LOAD_BYTES` loads AL from where a register points."""
-    return code[0] == _LOADS_AL and not code[1] & _OPERAND

@@ -20,10 +20,6 @@ from boot.state_file import load, waiting
 from cr3scope.qemu.qmp import Qmp
 
 
-# For commands that reset the machine: half of what the firmware does from there is to wait.
-NO_TPM = f"source {Path(__file__).with_name('absent_tpm.py')}\n"
-
-
 def gdb(*commands: str, first: str = "") -> str:
     """What a gdb without a guest prints for commands, ``first`` before the project's script was sourced."""
     words = [word for command in commands for word in ("-ex", command)]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from boot.snapshot import boot_from_snapshot
-from gdb_session import NO_TPM, at_switch, debug, gdb, unwrapped
+from gdb_session import at_switch, debug, gdb, unwrapped
 
 OF_THE_FAULT, OF_THE_LOADER = "nx-upper-level", "stack-readonly"  # whose code writes the entry
 HEADLINE = re.compile(r"^[A-Z0-9]+\[\d+\] at 0x[0-9a-f]+: \d+ writes? changed it$", re.MULTILINE)  # of an entry
@@ -29,7 +29,7 @@ def test_last_write_is_by_the_line_that_the_analyzer_names(tmp_path: Path) -> No
     verdict = boot_from_snapshot(tmp_path / "analyzed", inject=both).verdict
     named = {one["rule"]: one for one in verdict["findings"]}
     others = f"{verdict['observation']['first']['cr2']}:{named[OF_THE_FAULT]['entry']['level']} {NOBODY_SET}"
-    text = debug(tmp_path / "debugged", NO_TPM + ASKED.replace("{others}", others), both, seconds=SECONDS)
+    text = debug(tmp_path / "debugged", ASKED.replace("{others}", others), both, seconds=SECONDS)
     answers = dict(zip((OF_THE_FAULT, "none", OF_THE_LOADER), re.split(HEADLINE, text)[1:], strict=True))
     for rule in (OF_THE_LOADER, OF_THE_FAULT):
         finding, last = named[rule], answers[rule].split("\nwrite ")[-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from boot.reference import make
-from gdb_session import NO_TPM, foreign
+from gdb_session import foreign
 
 BREAK = "cr3scope break --executed bootx64"
 GOES_ON = "continue\ncr3scope step"
@@ -47,7 +47,7 @@ def test_the_image_alone_does_not_show_the_copied_switch(tmp_path: Path) -> None
     ids=["nx_pml4_copied", "nx_pml4"],
 )
 def test_the_executed_switch_is_stopped_at_in_the_second_boot(name: str, at_reset: bool, told: str, stop: str, tmp_path: Path) -> None:
-    commands = "\n".join([f"{NO_TPM}{BREAK}", *([] if at_reset else [NOT_THE_LOADERS]), GOES_ON])
+    commands = "\n".join([BREAK, *([] if at_reset else [NOT_THE_LOADERS]), GOES_ON])
     text = foreign(tmp_path, loader(name), commands, ends=(), at_reset=at_reset)
     (found,) = re.findall(told, text)
     assert re.search(rf"Breakpoint {stop}, 0x0*{found[2:]} in ", text), text
