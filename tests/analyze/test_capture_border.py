@@ -90,6 +90,32 @@ def test_a_plan_without_paging_leads_astray_and_is_not_healthy() -> None:
     assert render(verdict).startswith("WILL FAULT: from step 1 on the bytes are not those that were meant")
 
 
+def test_an_access_over_pages_without_paging_is_one_of_neighbours() -> None:
+    """It was an internal error: nothing maps it."""
+    items = wire.parse(of_handoff(cr0=0x10033, efer=0))
+    first = next(each for each in items if each.kind == "plan")
+    first.honest.discard("width")
+    first.fields["width"] = "3000"
+    assert analyze(read_capture(wire.written(items))).status is Status.WILL_FAULT
+
+
+def test_global_entries_of_a_firmware_that_did_not_page_are_in_no_tlb() -> None:
+    """It was an internal error: they map nothing."""
+    items = wire.copied(wire.base(wire.REAL))
+    for cpu in (each for each in items if each.kind == "cpu"):
+        changed = {"cr4": cpu.number("cr4") | 0x80} | ({"cr0": 0x10033, "efer": 0} if cpu.fields["when"] == "entry" else {})
+        cpu.honest -= changed.keys()
+        cpu.fields.update({key: f"{value:x}" for key, value in changed.items()})
+    old = wire.dumped(items, "old")
+    assert old is not None
+    tables = wire.tables_of(old)
+    entries = next(entries for entries in tables.values() if any(entry & 1 for entry in entries))
+    entries[next(at for at, entry in enumerate(entries) if entry & 1)] |= 0x100
+    wire.put_tables(old, tables)
+    verdict = analyze(read_capture(wire.written(items)))
+    assert "stale-tlb" not in [one.rule for one in verdict.findings]
+
+
 @pytest.mark.parametrize("totals", [[(3, 1)], [(3, 1), (4, 0)], [(4, 0), (3, 1)], [(4, 0), (3, 1), (4, 0)]])
 def test_a_check_that_failed_is_not_taken_back_by_later_totals(totals: list[tuple[int, int]]) -> None:
     items = wire.copied(wire.base(wire.REAL))

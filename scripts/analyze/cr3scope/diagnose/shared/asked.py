@@ -31,7 +31,7 @@ def first_few(found: Sequence[_Item], rest: str) -> Iterator[tuple[_Item, tuple[
 def leaf_of(context: Context, virt: int) -> EntryRef | None:
     """Return the entry that maps ``virt``; None if nothing does."""
     path = walk(context.tables, context.cpu, virt, context.platform)
-    return path.leaf if path.stop is None and path.entries else None
+    return path.leaf if path.stop is None else None
 
 
 def call_source(context: Context, piece: Piece) -> str | None:

@@ -76,7 +76,7 @@ def _denied(comparison: Comparison, tables: Tables, cpu: CpuState, platform: Pla
     # A missing W strikes by itself as long as CR0.WP is set; X always does.
     for piece, letters in comparison.weaker("u" if cpu.cr0 & CR0_WP else "wu"):
         path = walk(tables, cpu, piece.virt, platform)
-        if not path.entries or letters == "u" and path.leaf.value & USER:
+        if letters == "u" and path.leaf.value & USER:
             continue  # a parent denies it: upper-level-supervisor
         yield Denied(piece, letters, path.lacking(USER if "u" in letters else WRITABLE))
 
