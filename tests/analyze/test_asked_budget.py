@@ -71,6 +71,13 @@ def test_a_healthy_boot_past_a_budget_is_incomplete(monkeypatch: pytest.MonkeyPa
     assert any("other CPUs" in plain(each.message) for each in verdict.diagnostics)
 
 
+def test_what_this_cpu_refuses_costs_a_step_a_run_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PROBE_STEPS", 64)  # a step for each absent entry of one table is 500
+    verdict = asked(healthy(), [(0, (1 << 47) - 1)])
+    assert verdict.status is not Status.HEALTHY
+    assert not any("other CPUs" in plain(each.message) for each in verdict.diagnostics)
+
+
 def test_a_range_that_is_not_canonical_is_one_refusal() -> None:
     scene = healthy()
     found = asked(scene, [(1 << 47, (1 << 47) + (1 << 34))]).findings

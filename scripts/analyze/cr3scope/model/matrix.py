@@ -18,6 +18,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import PlanStep
 from cr3scope.model import interrupt
 from cr3scope.model.intent import Intent, Named
+from cr3scope.paging.reason import Reason
 from cr3scope.paging.tables import Tables, table_entries
 from cr3scope.paging.walk import PageFault, Walk, access, refusal_elsewhere, walk
 from cr3scope.x86.access import AccessKind
@@ -30,6 +31,7 @@ from cr3scope.x86.entry import (
     LEAST_PHYS_BITS,
     PAGE_BYTES,
     PAGE_FRAME,
+    PRESENT,
 )
 from cr3scope.x86.word import MASK64
 
@@ -185,7 +187,7 @@ class _Probes:
     def _runs(
         self, first: int, last: int, phys: int | None
     ) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Addresses of a range with what is particular of their paths, each such path once a table.
+        """Addresses of a range where the walk comes to a page, with what is particular of their paths, each such path once a table.
 
         ``phys``: the frame that was meant for ``first``. Only how a leaf's frame differs from what
         was meant is particular of it.
@@ -201,23 +203,28 @@ class _Probes:
                 return
             leaf, size = path.leaf, path.leaf.form.page_bytes
             start = virt & -size
+            if path.stop is not None:  # refused here too
+                virt = start + self._refused_alike(path) * size
+                continue
             count = min(self._like(path), (last - start) // size + 1)
             above = tuple(e.value & ~_alike_bits(PAGE_BYTES) for e in path.entries[:-1])
             entries = table_entries(self._tables, leaf.form, leaf.phys & PAGE_FRAME)
             assert entries is not None
             unlike = MASK64 & ~_alike_bits(size)
             meant = 0 if phys is None else phys + start - first & MASK64 & -size
-            if count == 1:  # as of every address that has no table: no column is worth it
+            if count == 1:  # no column is worth it
                 value = (int(entries[leaf.index]) ^ (meant & ADDRESS_MASK)) & unlike
                 yield virt, (*above, value)
                 virt = start + size
                 continue
             particular = entries[leaf.index : leaf.index + count]
+            present = np.flatnonzero(particular & np.uint64(PRESENT))
+            particular = particular[present]
             if phys is not None:
-                frames = np.arange(count, dtype=np.uint64) * np.uint64(size) + np.uint64(meant)
+                frames = present.astype(np.uint64) * np.uint64(size) + np.uint64(meant)
                 particular = particular ^ (frames & np.uint64(ADDRESS_MASK))
-            values, places = np.unique(particular & np.uint64(unlike), return_index=True)
-            for place, value in sorted(zip(integers(places), integers(values))):
+            values, first_of = np.unique(particular & np.uint64(unlike), return_index=True)
+            for place, value in sorted(zip(integers(present[first_of]), integers(values))):
                 yield max(start + place * size, first), (*above, value)
             virt = start + count * size
 
@@ -226,12 +233,19 @@ class _Probes:
         leaf = path.leaf
         if leaf.form.is_last:
             return leaf.form.entries - leaf.index
-        if path.stop is not None:
-            return 1
         entries = table_entries(self._tables, leaf.form, leaf.phys & PAGE_FRAME)
         assert entries is not None
         others = np.flatnonzero(~entries[leaf.index :] & np.uint64(LARGE))
         return int(others[0]) if others.size else leaf.form.entries - leaf.index
+
+    def _refused_alike(self, path: Walk) -> int:
+        """How many entries, from the one on where a walk stopped, stop it alike; at least 1."""
+        if path.stop is not Reason.NOT_PRESENT:
+            return 1
+        entries = table_entries(self._tables, path.leaf.form, path.leaf.phys & PAGE_FRAME)
+        assert entries is not None
+        present = np.flatnonzero(entries[path.leaf.index :] & np.uint64(PRESENT))
+        return int(present[0]) if present.size else path.leaf.form.entries - path.leaf.index
 
 
 def _alike_bits(page_size: int) -> int:
