@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from analyze import naive_paging
 from analyze.trace_writer import text as escaped
 from fuzz import wire
 from fuzz.noise import damaged, number
+from fuzz.small_boots import small_base, small_boot
 from fuzz.target import HOSTILE, Case, Find, Target, is_silent, require, verdict_of
 from fuzz.wire import Item
 from host.format_decoder import FormatError
@@ -20,6 +21,8 @@ from cr3scope.verdict.types import Status
 _TEXTS = {"name", "role", "what", "where", "detail", "producer", "next", "vendor", "of", "file", "sink", "id", "when", "features", "version"}
 _FRAME = 0x000F_FFFF_FFFF_F000
 _MOST_WALKED = 1 << 16
+_TAKES = {1: ("w", 0), 63: ("x", 1)}  # bits that take a right away: which, and by which value
+_SMALL_BOOTS = 1 << 10  # each is kept
 _LA57, _NXE, _WP, _SMEP = 1 << 12, 1 << 11, 1 << 16, 1 << 20
 
 
@@ -110,7 +113,8 @@ _CHANGES: tuple[Callable[[Random, list[Item]], None], ...] = (
 
 
 def _make(rng: Random) -> Case:
-    items = wire.copied(wire.base(wire.REAL if rng.random() < 0.08 else wire.GOLDEN))
+    how = rng.random()
+    items = wire.copied(small_base(rng.randrange(_SMALL_BOOTS)) if how < 0.1 else wire.base(wire.REAL if how < 0.16 else wire.GOLDEN))
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         rng.choice(_CHANGES)(rng, items)
     data = wire.written(items)
@@ -172,30 +176,25 @@ def _steps_that_fault(items: list[Item]) -> list[str]:
 
 
 def _make_twin(rng: Random) -> Case:
-    """A healthy boot with one bit of one thing that matters flipped."""
-    items = wire.copied(wire.base(wire.REAL))
+    """A healthy boot with one bit of one thing that matters flipped; or one that is whole, of which nothing is to be said."""
+    if rng.random() < 0.05:
+        return Case(wire.written(small_boot(rng)), ".trace", {"whole": True})
+    items = wire.copied(wire.base(wire.REAL) if rng.random() < 0.1 else small_base(rng.randrange(_SMALL_BOOTS)))
     what = rng.choice(("entry", "map", "cpu", "segment", "check", "wire", "wire", "wire", "field"))
     if what == "wire":
         return Case(_on_the_wire(rng, wire.written(items)), ".trace", {"what": "bytes were damaged on the way"})
     if what == "field":
         return _without_a_field(rng, items)
     if what == "entry":
-        dump = wire.dumped(items, "new")
-        assert dump is not None
-        tables = wire.tables_of(dump)
-        phys = rng.choice(list(tables))
-        index = rng.choice([at for at, entry in enumerate(tables[phys]) if entry & 1])
-        bit = rng.choice((0, 1, 63, *range(12, 40)))
-        tables[phys][index] ^= 1 << bit
-        wire.put_tables(dump, tables)
-        return Case(wire.written(items), ".trace", {"what": f"bit {bit} of {phys + 8 * index:#x}"})
+        return _with_an_entry_flipped(rng, items)
     # Not RSP: the code behind `mov cr3` may load another one, and the plan tells what it then pushes to.
     wanted = {
         "map": ("virt", "last", "phys"), "cpu": ("cr3", "gdt_base", "idt_base", "rip"), "segment": ("virt", "phys"),
         "check": ("outcome",),
     }[what]  # fmt: skip
     item = rng.choice([each for each in items if each.kind == what and each.fields.get("when") != "entry"])
-    key = rng.choice(wanted)
+    # A table of which no byte counts may lie anywhere.
+    key = rng.choice([key for key in wanted if item.fields.get(key.replace("_base", "_limit")) != "0"])
     old = item.fields[key]
     number = item.number(key)
     # A shorter range, or one that ends in what another call has mapped, asks for nothing that is not there.
@@ -206,6 +205,40 @@ def _make_twin(rng: Random) -> Case:
     ]  # fmt: skip
     item.fields[key] = "fail" if what == "check" else f"{number ^ 1 << rng.choice(bits):x}"
     return Case(wire.written(items), ".trace", {"what": f"{what} {item.fields.get('name', '')} {key} {old} -> {item.fields[key]}"})
+
+
+def _with_an_entry_flipped(rng: Random, items: list[Item]) -> Case:
+    dump = wire.dumped(items, "new")
+    assert dump is not None
+    tables = wire.tables_of(dump)
+    bit = rng.choice((0, 1, 63, *range(12, 40)))
+    phys = rng.choice(list(tables))
+    used = [index for index, entry in enumerate(tables[phys]) if entry & 1]
+    told = used
+    if bit in _TAKES:
+        # A right that nothing below asks for is taken from nothing; one that a leaf had not been given is told.
+        letter, taking = _TAKES[bit]
+        asked = _on_the_way_to(letter, items, tables)
+        told = [index for index in used if phys + 8 * index in asked or tables[phys][index] >> bit & 1 == taking]
+    index, bit = (rng.choice(told), bit) if told else (rng.choice(used), 0)
+    tables[phys][index] ^= 1 << bit
+    wire.put_tables(dump, tables)
+    return Case(wire.written(items), ".trace", {"what": f"bit {bit} of {phys + 8 * index:#x}"})
+
+
+def _on_the_way_to(letter: str, items: list[Item], tables: Mapping[int, list[int]]) -> set[int]:
+    """Return the addresses of all entries on the way to a page that was asked for with that right."""
+    cpu = next(item for item in items if item.kind == "cpu" and item.fields["when"] == "handoff")
+    root, levels = cpu.number("cr3") & _FRAME, 5 if cpu.number("cr4") & _LA57 else 4
+    asked = [item for item in items if item.kind == "map" and letter in item.fields["rights"]]
+    met = set()
+    for virt in (virt for item in asked for virt in range(item.number("virt"), item.number("last"), item.number("size"))):
+        table = root
+        for shift in range(12 + 9 * (levels - 1), 11, -9):
+            index = virt >> shift & 511
+            met.add(table + 8 * index)
+            table = tables.get(table, [0] * 512)[index] & _FRAME
+    return met
 
 
 def _on_the_wire(rng: Random, data: bytes) -> bytes:
@@ -243,7 +276,10 @@ def _without_a_field(rng: Random, items: list[Item]) -> Case:
 
 
 def _check_twin(case: Case) -> None:
-    verdict, _ = verdict_of(lambda: analyze(read_capture(case.data)))
+    verdict, words = verdict_of(lambda: analyze(read_capture(case.data)))
+    if case.meant.get("whole"):
+        require(is_silent(verdict), f"of a healthy boot: {words[:200]}")
+        return
     require(not is_silent(verdict), f"HEALTHY without a word, although not as its twin: {case.meant.get('what')}")
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from fuzz import c_targets, corpus, roundtrip, worker
+from fuzz import c_targets, corpus, roundtrip, wire, worker
 from fuzz.__main__ import Past
+from fuzz.small_boots import small_base
 from fuzz.target import Case, Find, Target
 from fuzz.targets import TARGETS
 from fuzz.worker import Tally, bounded_memory, kind_of, run_seed
 
 BUILD = Path(os.environ.get("BUILD", "build"))
 C_TARGETS = c_targets.targets()
-SAMPLES = {"capture": 25, "twin": 6, "log": 10, "damaged-log": 30, "core": 25, "elf": 25, "examined": 10, "tree": 20}
+SAMPLES = {"capture": 25, "twin": 12, "log": 10, "damaged-log": 30, "core": 25, "elf": 25, "examined": 10, "tree": 20}
 SAMPLE = 100  # of those that are fast
 MANY = 10 if os.environ.get("CR3SCOPE_TEST_ALL") == "1" else 1
 INPUTS = 150  # of a C target
@@ -83,6 +84,18 @@ def test_a_find_is_noticed_and_kept(tmp_path: Path) -> None:
         assert run_seed(target, 7, tmp_path / data.decode()) == words
         kept = tmp_path / data.decode() / "some-7.bin"
         assert kept.exists() == (words is not None) and (words is None or kept.read_bytes() == data)
+
+
+@pytest.mark.parametrize(("last", "whole", "words"), [(0xFFF, False, "HEALTHY without a word"), (0x1FFF, True, "of a healthy boot")])
+def test_a_twin_that_is_whole_is_healthy_and_no_other_is(last: int, whole: bool, words: str) -> None:
+    """Of a small boot, whose stack is as long as was asked for, or longer."""
+    items = wire.copied(small_base(0))
+    stack = next(item for item in items if item.fields.get("role") == "stack")
+    stack.fields["last"] = f"{stack.number('last') + last - 0xFFF:x}"
+    twin = worker.target_of("twin")
+    with pytest.raises(Find, match=words):
+        twin.check(Case(wire.written(items), ".trace", {"whole": whole, "what": "nothing"}))
+    twin.check(Case(wire.written(items), ".trace", {"whole": not whole, "what": "its stack's end"}))
 
 
 def test_finds_of_one_kind_are_counted_together() -> None:

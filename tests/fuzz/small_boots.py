@@ -1,0 +1,225 @@
+"""Small boots of any layout, all of them healthy: what is said against one of them is a false alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+
+from analyze import boot_builder as builder
+from analyze import trace_writer as writer
+from fuzz.wire import Item
+
+_P, _W, _LARGE, _NX = builder.P, builder.W, builder.PS, builder.NX
+_PAGE, _SLOT = builder.PAGE, 2 << 20
+_RAM_SLOTS, _DEVICE_SLOTS = range(1, 1500), range(1536, 2000)  # of 2 MiB: RAM ends at 3 GiB, with the heap at its end
+_VECTORS = 32
+_SIZES = {1: _PAGE, 2: _SLOT}
+
+
+@dataclass
+class _Range:
+    """What the loader maps. ``level``: of its leaves."""
+
+    name: str
+    role: str
+    virt: int
+    phys: int
+    pages: int
+    rights: str
+    level: int = 1
+
+    @property
+    def size(self) -> int:
+        """Return its length in bytes."""
+        return self.pages * _SIZES[self.level]
+
+
+@dataclass
+class _Layout:
+    """Where everything lies. ``tables``: entries of each table by its address; ``parents``: level, and the entry that leads to it."""
+
+    rng: Random
+    levels: int
+    root: int = 0
+    ranges: list[_Range] = field(default_factory=list)
+    tables: dict[int, list[int]] = field(default_factory=dict)
+    parents: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._slots = iter(self.rng.sample(_RAM_SLOTS, 24))
+        self._devices = iter(self.rng.sample(_DEVICE_SLOTS, 2))
+        spaces = self.rng.sample(range(256, 512), 3)  # entries of the root, in the upper half
+        self._places = iter(self.rng.sample([(space, gib) for space in spaces for gib in range(16)], 24))
+        self._table_at = self.frame()
+        self.root = self._new_table(self.levels, 0)
+
+    def frame(self, device: bool = False) -> int:
+        """Return 2 MiB of memory that nothing else has."""
+        return next(self._devices if device else self._slots) * _SLOT
+
+    def virt(self) -> int:
+        """Return 1 GiB of the upper half that nothing else has."""
+        space, gib = next(self._places)
+        shift = 12 + 9 * (self.levels - 1)
+        return (-1 << 64 if space < 256 else 0) % (1 << 64) | ((space - 512 << shift) + (gib << 30)) % (1 << 64)
+
+    def put(self, one: _Range) -> _Range:
+        """Map a range."""
+        self.ranges.append(one)
+        leaf = _P | (_W if "w" in one.rights else 0) | (0 if "x" in one.rights else _NX) | (_LARGE if one.level > 1 else 0)
+        for number in range(one.pages):
+            offset = number * _SIZES[one.level]
+            table, index = self._slot(one.virt + offset, one.level)
+            self.tables[table][index] = one.phys + offset | leaf
+        return one
+
+    def _slot(self, virt: int, level: int) -> tuple[int, int]:
+        table = self.root
+        for above in range(self.levels, level, -1):
+            index = virt >> 12 + 9 * (above - 1) & 511
+            if not self.tables[table][index]:
+                self.tables[table][index] = self._new_table(above - 1, table + 8 * index) | _P | _W
+            table = self.tables[table][index] & ~0xFFF
+        return table, virt >> 12 + 9 * (level - 1) & 511
+
+    def _new_table(self, level: int, parent: int) -> int:
+        phys = self._table_at
+        self._table_at += _PAGE
+        self.tables[phys], self.parents[phys] = [0] * 512, (level, parent)
+        return phys
+
+
+@dataclass(frozen=True)
+class _Step:
+    name: str
+    kind: str
+    virt: int
+    width: int
+    rip: int
+
+
+@cache
+def small_base(number: int) -> tuple[Item, ...]:
+    """Return the records of the small boot of that number, which may not be changed."""
+    return tuple(small_boot(Random(number)))
+
+
+def small_boot(rng: Random) -> list[Item]:
+    """Return the records of a boot that goes well."""
+    layout = _Layout(rng, rng.choice((4, 4, 5)))
+    steps = _laid_out(layout, has_idt := rng.random() < 0.6)
+    loader, stack = layout.ranges[1], next(one for one in layout.ranges if one.role == "stack")
+    text = next(one for one in layout.ranges if one.role == "text")
+    items = [
+        Item("begin", {"producer": "loader", "version": "0"}),
+        Item("config", {"preflight": "warn", "kernel": ""}),
+        Item("mmap", {"index": "0", "total": "1", "size": "30", "d": "0:c0000:2:f"}),
+        _cpu(layout, steps[0].rip, stack.virt + stack.size, loader.virt if has_idt else None),
+        Item("elf", {"name": "kernel.elf", "entry": f"{text.virt:x}", "size": "8000", "machine": "3e"}),
+        *_segments(layout),
+    ]  # fmt: skip
+    if rng.random() < 0.7:
+        items += [Item("table", _numbers(phys=phys, level=level, parent=parent, caller=0x1234)) for phys, (level, parent) in layout.parents.items()]
+    items += [_map(number, one) for number, one in enumerate(layout.ranges)]
+    items.append(Item("region", {"name": "guard", "role": "guard"} | _numbers(virt=stack.virt - _PAGE, last=stack.virt - 1)))
+    items += [
+        Item("plan", {"step": f"{number:x}", "name": writer.text(step.name), "kind": step.kind} | _numbers(virt=step.virt, width=step.width, rip=step.rip))
+        for number, step in enumerate(steps)
+    ]
+    items += [Item("preflight", {"step": f"{number:x}", "outcome": "ok"}) for number in range(len(steps))]
+    items += _memories(loader, layout.ranges[0].virt) if has_idt else []
+    return [*items, *_dump(layout), *_ending(rng)]
+
+
+def _laid_out(layout: _Layout, has_idt: bool) -> list[_Step]:
+    """Map everything; return the plan."""
+    rng = layout.rng
+    code = layout.frame() + rng.randrange(512) * _PAGE
+    trampoline = layout.put(_Range("handoff code", "trampoline", code, code, 1, "r-x"))
+    own = layout.frame()
+    layout.put(_Range("loader data", "loader", own, own, 4 if has_idt else 1, "rw-"))
+    virt, phys = layout.virt(), layout.frame()
+    for name, rights in (("text", "r-x"), ("rodata", "r--"), ("data", "rw-")):
+        one = layout.put(_Range(f"kernel {name}", name, virt, phys, rng.randrange(1, 9), rights))
+        virt, phys = virt + one.size, phys + one.size
+    stack = layout.put(_Range("stack 0", "stack", layout.virt() + _PAGE, layout.frame(), rng.randrange(1, 9), "rw-"))
+    text, rodata, data = layout.ranges[2:5]
+    top = stack.virt + stack.size
+    steps = [
+        _Step("instruction after mov cr3", "fetch", trampoline.virt + 0x34, 8, trampoline.virt + 0x34),
+        _Step("first push on the new stack", "write", top - 8, 8, trampoline.virt + 0x38),
+        _Step("kernel entry", "fetch", text.virt, 1, text.virt),
+        _Step("kernel rodata read", "read", rodata.virt, rodata.size, text.virt + 4),
+        _Step("kernel data write", "write", data.virt, 8, text.virt + 8),
+    ]
+    others = [
+        ("boot info", "boot-info", "r--", 1, 1), ("initrd", "initrd", "r--", rng.randrange(1, 80), 1), ("heap", "data", "rw-", rng.randrange(1, 4), 2),
+        ("frame buffer", "framebuffer", "rw-", 1, rng.choice((1, 2))),
+    ]  # fmt: skip
+    for name, role, rights, pages, level in rng.sample(others, rng.randrange(len(others) + 1)):
+        frame = layout.frame(device=role == "framebuffer") if level == 1 or pages == 1 else 3 * (1 << 30) - pages * _SLOT
+        one = layout.put(_Range(name, role, layout.virt(), frame, pages, rights, level))
+        kind = "write" if "w" in rights else "read"
+        steps.append(_Step(f"{name} first byte", kind, one.virt, 1, text.virt + 0x10 + len(steps)))
+        steps.append(_Step(f"{name} last byte", kind, one.virt + one.size - 1, 1, text.virt + 0x10 + len(steps)))
+    return steps
+
+
+def _numbers(**fields: int) -> dict[str, str]:
+    return {name: f"{value:x}" for name, value in fields.items()}
+
+
+def _cpu(layout: _Layout, rip: int, rsp: int, tables: int | None) -> Item:
+    at = tables or 0
+    registers: Mapping[str, int] = {
+        "cr0": 0x8001_0033, "cr2": 0, "cr3": layout.root, "cr4": 0x668 | (1 << 12 if layout.levels == 5 else 0), "cr8": 0, "efer": 0xD00,
+        "pat": 0x0007_0406_0007_0406, "gdt_base": at, "gdt_limit": len(builder.gdt()) - 1 if at else 0, "idt_base": at + _PAGE if at else 0,
+        "idt_limit": 16 * _VECTORS - 1 if at else 0, "tr": builder.TSS_SELECTOR if at else 0, "ldtr": 0, "cs": builder.CODE_SELECTOR if at else 0,
+        "ss": 0x10 if at else 0, "ds": 0, "es": 0, "fs": 0, "gs": 0, "rsp": rsp, "rip": rip, "rflags": 2, "maxphyaddr": 40,
+    }  # fmt: skip
+    vendor = layout.rng.choice(("GenuineIntel", "AuthenticAMD"))
+    return Item("cpu", {"when": "handoff"} | _numbers(**registers) | {"vendor": vendor, "features": "nx,1g,pge,pat"})
+
+
+def _segments(layout: _Layout) -> Iterator[Item]:
+    for index, one in enumerate(layout.ranges[2:5]):
+        size = one.size - 0x100
+        numbers = _numbers(index=index, virt=one.virt, last=one.virt + size - 1, phys=one.phys, filesz=size, memsz=size, offset=_PAGE * (index + 1))
+        yield Item("segment", {"of": "kernel.elf"} | numbers | {"flags": one.rights})
+
+
+def _map(number: int, one: _Range) -> Item:
+    place = _numbers(virt=one.virt, last=one.virt + one.size - 1, phys=one.phys)
+    return Item("map", {"name": writer.text(one.name), "role": one.role} | place | {"rights": one.rights, "size": f"{_SIZES[one.level]:x}", "type": "wb",
+                        "caller": f"{0x1000 + number:x}"})  # fmt: skip
+
+
+def _memories(loader: _Range, trampoline: int) -> Iterator[Item]:
+    gates = b"".join(builder.gate(trampoline + 0x100 + 16 * vector) for vector in range(_VECTORS))
+    tss = bytearray(104)
+    tss[0x24:0x2C] = (loader.virt + loader.size).to_bytes(8, "little")
+    at = loader.virt + 2 * _PAGE
+    descriptor = 0x67 | (at & 0xFF_FFFF) << 16 | 0x89 << 40 | (at >> 24 & 0xFF) << 56
+    gdt = builder.gdt()[:24] + descriptor.to_bytes(8, "little") + (at >> 32).to_bytes(8, "little") + builder.gdt()[40:]
+    for name, virt, data, planes in (("gdt", loader.virt, gdt, 0), ("idt", loader.virt + _PAGE, gates, 2), ("tss", at, bytes(tss), 0)):
+        stream = writer.word_stream(data, planes) if planes else data
+        place = _numbers(virt=virt, length=len(data), words=planes)
+        yield Item("memory", {"name": name, "when": "handoff"} | place, stream)
+        yield Item("memory-end", {"name": name, "bytes": "0", "crc": "0"}, None, {"bytes", "crc"})
+
+
+def _dump(layout: _Layout) -> Iterator[Item]:
+    stream = writer.dump_stream((phys, layout.parents[phys][0], table) for phys, table in sorted(layout.tables.items()))
+    yield Item("dump", {"id": "new"} | _numbers(cr3=layout.root, levels=layout.levels), stream)
+    yield Item("dump-end", {"id": "new", "pages": f"{len(layout.tables):x}", "bytes": "0", "crc": "0"}, None, {"bytes", "crc"})
+
+
+def _ending(rng: Random) -> Iterator[Item]:
+    checks = rng.randrange(1, 4)
+    yield Item("end", {"producer": "loader", "records": "0", "bytes": "0", "crc": "0", "next": "kernel"}, None, {"records", "bytes", "crc"})
+    yield Item("section", {"producer": "kernel"})
+    yield from (Item("check", {"name": f"check.{number}", "outcome": "pass"}) for number in range(checks))
+    yield Item("summary", {"pass": f"{checks:x}", "fail": "0"})
+    yield Item("end", {"producer": "kernel", "records": "0", "bytes": "0", "crc": "0", "next": "none"}, None, {"records", "bytes", "crc"})
