@@ -22,6 +22,7 @@ _TEXTS = {"name", "role", "what", "where", "detail", "producer", "next", "vendor
 _FRAME = 0x000F_FFFF_FFFF_F000
 _MOST_WALKED = 1 << 16
 _TAKES = {1: ("w", 0), 63: ("x", 1)}  # bits that take a right away: which, and by which value
+_BOOTED = (wire.REAL, wire.TWO_CPUS)
 _SMALL_BOOTS = 1 << 10  # each is kept
 _LA57, _NXE, _WP, _SMEP = 1 << 12, 1 << 11, 1 << 16, 1 << 20
 
@@ -114,7 +115,7 @@ _CHANGES: tuple[Callable[[Random, list[Item]], None], ...] = (
 
 def _make(rng: Random) -> Case:
     how = rng.random()
-    items = wire.copied(small_base(rng.randrange(_SMALL_BOOTS)) if how < 0.1 else wire.base(wire.REAL if how < 0.16 else wire.GOLDEN))
+    items = wire.copied(small_base(rng.randrange(_SMALL_BOOTS)) if how < 0.1 else wire.base(rng.choice(_BOOTED) if how < 0.16 else wire.GOLDEN))
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         rng.choice(_CHANGES)(rng, items)
     data = wire.written(items)
@@ -179,7 +180,7 @@ def _make_twin(rng: Random) -> Case:
     """A healthy boot with one bit of one thing that matters flipped; or one that is whole, of which nothing is to be said."""
     if rng.random() < 0.05:
         return Case(wire.written(small_boot(rng)), ".trace", {"whole": True})
-    items = wire.copied(wire.base(wire.REAL) if rng.random() < 0.1 else small_base(rng.randrange(_SMALL_BOOTS)))
+    items = wire.copied(wire.base(rng.choice(_BOOTED)) if rng.random() < 0.1 else small_base(rng.randrange(_SMALL_BOOTS)))
     what = rng.choice(("entry", "map", "cpu", "segment", "check", "wire", "wire", "wire", "field"))
     if what == "wire":
         return Case(_on_the_wire(rng, wire.written(items)), ".trace", {"what": "bytes were damaged on the way"})

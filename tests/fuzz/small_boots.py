@@ -115,8 +115,11 @@ def small_boot(rng: Random) -> list[Item]:
     items = [
         Item("begin", {"producer": "loader", "version": "0"}),
         Item("config", {"preflight": "warn", "kernel": ""}),
+        *_sometimes(rng, Item("firmware", {"vendor": "some"} | _numbers(revision=0x10000, uefi=0x20046))),
         Item("mmap", {"index": "0", "total": "1", "size": "30", "d": "0:c0000:2:f"}),
         _cpu(layout, steps[0].rip, stack.virt + stack.size, loader.virt if has_idt else None),
+        *_sometimes(rng, Item("entry", _numbers(rax=0, rbx=1, rcx=2, rdx=3, rsi=4, rdi=loader.virt))),
+        *_sometimes(rng, Item("image", {"name": "loader.efi"} | _numbers(base=layout.ranges[0].phys, size=_PAGE, text=0, text_size=_PAGE))),
         Item("elf", {"name": "kernel.elf", "entry": f"{text.virt:x}", "size": "8000", "machine": "3e"}),
         *_segments(layout),
     ]  # fmt: skip
@@ -130,7 +133,15 @@ def small_boot(rng: Random) -> list[Item]:
     ]
     items += [Item("preflight", {"step": f"{number:x}", "outcome": "ok"}) for number in range(len(steps))]
     items += _memories(loader, layout.ranges[0].virt) if has_idt else []
-    return [*items, *_dump(layout), *_ending(rng)]
+    rehearsal = [Item("rehearsal", {"step": f"{number:x}", "outcome": "ok"}) for number in range(len(steps))]
+    rehearsed = _sometimes(rng, Item("rehearse", {"state": "begin"}), *rehearsal, Item("rehearse", {"state": "end"}))
+    loaded = _sometimes(rng, *(Item("loaded", {"of": "kernel.elf", "index": f"{number:x}"}) for number in range(3)))
+    return [*items, *loaded, *_dump(layout), *rehearsed, *_ending(rng)]
+
+
+def _sometimes(rng: Random, *items: Item) -> tuple[Item, ...]:
+    """Return the records, or none."""
+    return items if rng.random() < 0.4 else ()
 
 
 def _laid_out(layout: _Layout, has_idt: bool) -> list[_Step]:
@@ -219,6 +230,7 @@ def _dump(layout: _Layout) -> Iterator[Item]:
 def _ending(rng: Random) -> Iterator[Item]:
     checks = rng.randrange(1, 4)
     yield Item("end", {"producer": "loader", "records": "0", "bytes": "0", "crc": "0", "next": "kernel"}, None, {"records", "bytes", "crc"})
+    yield from _sometimes(rng, Item("exit", _numbers(status=0, attempts=1)))
     yield Item("section", {"producer": "kernel"})
     yield from (Item("check", {"name": f"check.{number}", "outcome": "pass"}) for number in range(checks))
     yield Item("summary", {"pass": f"{checks:x}", "fail": "0"})

@@ -13,7 +13,7 @@ from analyze import trace_writer as writer
 from host import format_decoder as decoder
 
 CAPTURES = Path(__file__).resolve().parent.parent / "captures"
-GOLDEN, REAL = CAPTURES / "golden.trace", CAPTURES / "healthy.serial.log"
+GOLDEN, REAL, TWO_CPUS = CAPTURES / "golden.trace", CAPTURES / "healthy.serial.log", CAPTURES / "healthy-two-cpus.serial.log"
 _CHECKED = ("end", "dump-end", "memory-end")
 _LINE_ROOM = 200
 
