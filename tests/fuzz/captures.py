@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 from analyze import naive_paging
@@ -16,7 +16,7 @@ from host.format_decoder import FormatError
 
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.verdict.analysis import analyze
-from cr3scope.verdict.types import Status
+from cr3scope.verdict.types import Status, Verdict
 
 _TEXTS = {"name", "role", "what", "where", "detail", "producer", "next", "vendor", "of", "file", "sink", "id", "when", "features", "version"}
 _FRAME = 0x000F_FFFF_FFFF_F000
@@ -154,26 +154,33 @@ def _is_bad(item: Item) -> bool:
 
 
 def _steps_that_fault(items: list[Item]) -> list[str]:
-    dump = wire.dumped(items, "new")
-    cpu = next((item for item in items if item.kind == "cpu" and item.fields.get("when") == "handoff"), None)
-    if dump is None or cpu is None:
+    if wire.dumped(items, "new") is None or _handoff(items) is None:
         return ["there are no new tables, or no CPU that takes them"]
+    return [f"step {number} raises {outcome.vector} at {outcome.cr2}" for number, outcome in _walked(items, tcg=True)]
+
+
+def _handoff(items: list[Item]) -> Item | None:
+    return next((item for item in items if item.kind == "cpu" and item.fields.get("when") == "handoff"), None)
+
+
+def _walked(items: list[Item], tcg: bool) -> Iterator[tuple[int, naive_paging.Outcome]]:
+    """Yield the number of each step of the plan that faults by the tests' own walk, and how."""
+    dump, cpu = wire.dumped(items, "new"), _handoff(items)
+    assert dump is not None and cpu is not None
     tables = wire.tables_of(dump)
     features = cpu.fields.get("features", "").split(",")
     machine = naive_paging.Machine(
         root=cpu.number("cr3") & _FRAME, levels=5 if cpu.number("cr4") & _LA57 else 4, wp=bool(cpu.number("cr0") & _WP),
         nxe=bool(cpu.number("efer") & _NXE), smep=bool(cpu.number("cr4") & _SMEP), maxphyaddr=cpu.number("maxphyaddr"),
-        gigapages="1g" in features, tcg=True,
+        gigapages="1g" in features, tcg=tcg,
     )  # fmt: skip
-    found = []
     for step in (item for item in items if item.kind == "plan" and item.fields.get("kind") in ("fetch", "read", "write")):
         width = step.number("width")
         if width > _MOST_WALKED:
             continue
         outcome = naive_paging.access(tables, machine, step.number("virt"), step.fields["kind"], width=width)
         if outcome.vector is not None:
-            found.append(f"step {step.fields.get('step')} raises {outcome.vector} at {outcome.cr2}")
-    return found
+            yield step.number("step"), outcome
 
 
 def _make_twin(rng: Random) -> Case:
@@ -224,12 +231,13 @@ def _with_an_entry_flipped(rng: Random, items: list[Item]) -> Case:
     index, bit = (rng.choice(told), bit) if told else (rng.choice(used), 0)
     tables[phys][index] ^= 1 << bit
     wire.put_tables(dump, tables)
-    return Case(wire.written(items), ".trace", {"what": f"bit {bit} of {phys + 8 * index:#x}"})
+    return Case(wire.written(items), ".trace", {"what": f"bit {bit} of {phys + 8 * index:#x}", "walked": True})
 
 
 def _on_the_way_to(letter: str, items: list[Item], tables: Mapping[int, list[int]]) -> set[int]:
     """Return the addresses of all entries on the way to a page that was asked for with that right."""
-    cpu = next(item for item in items if item.kind == "cpu" and item.fields["when"] == "handoff")
+    cpu = _handoff(items)
+    assert cpu is not None
     root, levels = cpu.number("cr3") & _FRAME, 5 if cpu.number("cr4") & _LA57 else 4
     asked = [item for item in items if item.kind == "map" and letter in item.fields["rights"]]
     met = set()
@@ -282,6 +290,20 @@ def _check_twin(case: Case) -> None:
         require(is_silent(verdict), f"of a healthy boot: {words[:200]}")
         return
     require(not is_silent(verdict), f"HEALTHY without a word, although not as its twin: {case.meant.get('what')}")
+    if case.meant.get("walked") and verdict is not None:
+        _require_the_walk(wire.parse(case.data), verdict, str(case.meant.get("what")))
+
+
+def _require_the_walk(items: list[Item], verdict: Verdict, what: str) -> None:
+    """Find unless the model foresees what the tests' own walk meets first; where bytes are others before that, it need not."""
+    told = verdict.prediction
+    require(told is not None, f"nothing is foreseen, of {what}")
+    assert told is not None
+    if told.diverges is not None and told.first is None:
+        return
+    mine = None if told.first is None else (told.number, told.first.vector, told.first.error_code, told.first.cr2)
+    walked = {next(((number, each.vector, each.error, each.cr2) for number, each in _walked(items, tcg)), None) for tcg in (True, False)}
+    require(mine in walked, f"{mine} is foreseen, and {walked} walked, of {what}")
 
 
 _PARSERS = ("input/capture", "model/asked", "verdict/analysis.py")

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from analyze import naive_paging
 from fuzz import c_targets, corpus, roundtrip, wire, worker
 from fuzz.__main__ import Past
 from fuzz.small_boots import small_base
@@ -96,6 +97,15 @@ def test_a_twin_that_is_whole_is_healthy_and_no_other_is(last: int, whole: bool,
     with pytest.raises(Find, match=words):
         twin.check(Case(wire.written(items), ".trace", {"whole": whole, "what": "nothing"}))
     twin.check(Case(wire.written(items), ".trace", {"whole": not whole, "what": "its stack's end"}))
+
+
+def test_what_the_model_foresees_of_a_twin_is_what_a_walk_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = worker.target_of("twin")
+    flipped = next(case for seed in range(2000) if "bit 0 of" in str((case := twin.make(Random(seed))).meant.get("what")))
+    twin.check(flipped)
+    monkeypatch.setattr(naive_paging, "access", lambda *_, **__: naive_paging.Outcome(13))
+    with pytest.raises(Find, match="is foreseen, and"):
+        twin.check(flipped)
 
 
 def test_finds_of_one_kind_are_counted_together() -> None:
