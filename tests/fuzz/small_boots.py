@@ -19,7 +19,7 @@ _SIZES = {1: _PAGE, 2: _SLOT}
 
 
 @dataclass
-class _Range:
+class Range:
     """What the loader maps. ``level``: of its leaves."""
 
     name: str
@@ -36,16 +36,28 @@ class _Range:
         return self.pages * _SIZES[self.level]
 
 
+@dataclass(frozen=True)
+class Step:
+    """An access of the plan."""
+
+    name: str
+    kind: str
+    virt: int
+    width: int
+    rip: int
+
+
 @dataclass
-class _Layout:
+class Layout:
     """Where everything lies. ``tables``: entries of each table by its address; ``parents``: level, and the entry that leads to it."""
 
     rng: Random
     levels: int
     root: int = 0
-    ranges: list[_Range] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
     tables: dict[int, list[int]] = field(default_factory=dict)
     parents: dict[int, tuple[int, int]] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._slots = iter(self.rng.sample(_RAM_SLOTS, 24))
@@ -54,6 +66,10 @@ class _Layout:
         self._places = iter(self.rng.sample([(space, gib) for space in spaces for gib in range(16)], 24))
         self._table_at = self.frame()
         self.root = self._new_table(self.levels, 0)
+
+    def of(self, role: str) -> Range:
+        """Return the first range of a role."""
+        return next(one for one in self.ranges if one.role == role)
 
     def frame(self, device: bool = False) -> int:
         """Return 2 MiB of memory that nothing else has."""
@@ -65,7 +81,7 @@ class _Layout:
         shift = 12 + 9 * (self.levels - 1)
         return (-1 << 64 if space < 256 else 0) % (1 << 64) | ((space - 512 << shift) + (gib << 30)) % (1 << 64)
 
-    def put(self, one: _Range) -> _Range:
+    def put(self, one: Range) -> Range:
         """Map a range."""
         self.ranges.append(one)
         leaf = _P | (_W if "w" in one.rights else 0) | (0 if "x" in one.rights else _NX) | (_LARGE if one.level > 1 else 0)
@@ -91,27 +107,23 @@ class _Layout:
         return phys
 
 
-@dataclass(frozen=True)
-class _Step:
-    name: str
-    kind: str
-    virt: int
-    width: int
-    rip: int
-
-
 @cache
 def small_base(number: int) -> tuple[Item, ...]:
     """Return the records of the small boot of that number, which may not be changed."""
     return tuple(small_boot(Random(number)))
 
 
+def laid_out(rng: Random, has_idt: bool) -> Layout:
+    """Return where everything lies of a boot that goes well, with its tables and its plan."""
+    layout = Layout(rng, rng.choice((4, 4, 5)))
+    layout.steps += _mapped(layout, has_idt)
+    return layout
+
+
 def small_boot(rng: Random) -> list[Item]:
     """Return the records of a boot that goes well."""
-    layout = _Layout(rng, rng.choice((4, 4, 5)))
-    steps = _laid_out(layout, has_idt := rng.random() < 0.6)
-    loader, stack = layout.ranges[1], next(one for one in layout.ranges if one.role == "stack")
-    text = next(one for one in layout.ranges if one.role == "text")
+    layout = laid_out(rng, has_idt := rng.random() < 0.6)
+    steps, loader, stack, text = layout.steps, layout.of("loader"), layout.of("stack"), layout.of("text")
     items = [
         Item("begin", {"producer": "loader", "version": "0"}),
         Item("config", {"preflight": "warn", "kernel": ""}),
@@ -144,26 +156,26 @@ def _sometimes(rng: Random, *items: Item) -> tuple[Item, ...]:
     return items if rng.random() < 0.4 else ()
 
 
-def _laid_out(layout: _Layout, has_idt: bool) -> list[_Step]:
+def _mapped(layout: Layout, has_idt: bool) -> list[Step]:
     """Map everything; return the plan."""
     rng = layout.rng
     code = layout.frame() + rng.randrange(512) * _PAGE
-    trampoline = layout.put(_Range("handoff code", "trampoline", code, code, 1, "r-x"))
+    trampoline = layout.put(Range("handoff code", "trampoline", code, code, 1, "r-x"))
     own = layout.frame()
-    layout.put(_Range("loader data", "loader", own, own, 4 if has_idt else 1, "rw-"))
+    layout.put(Range("loader data", "loader", own, own, 4 if has_idt else 1, "rw-"))
     virt, phys = layout.virt(), layout.frame()
     for name, rights in (("text", "r-x"), ("rodata", "r--"), ("data", "rw-")):
-        one = layout.put(_Range(f"kernel {name}", name, virt, phys, rng.randrange(1, 9), rights))
+        one = layout.put(Range(f"kernel {name}", name, virt, phys, rng.randrange(1, 9), rights))
         virt, phys = virt + one.size, phys + one.size
-    stack = layout.put(_Range("stack 0", "stack", layout.virt() + _PAGE, layout.frame(), rng.randrange(1, 9), "rw-"))
+    stack = layout.put(Range("stack 0", "stack", layout.virt() + _PAGE, layout.frame(), rng.randrange(1, 9), "rw-"))
     text, rodata, data = layout.ranges[2:5]
     top = stack.virt + stack.size
     steps = [
-        _Step("instruction after mov cr3", "fetch", trampoline.virt + 0x34, 8, trampoline.virt + 0x34),
-        _Step("first push on the new stack", "write", top - 8, 8, trampoline.virt + 0x38),
-        _Step("kernel entry", "fetch", text.virt, 1, text.virt),
-        _Step("kernel rodata read", "read", rodata.virt, rodata.size, text.virt + 4),
-        _Step("kernel data write", "write", data.virt, 8, text.virt + 8),
+        Step("instruction after mov cr3", "fetch", trampoline.virt + 0x34, 8, trampoline.virt + 0x34),
+        Step("first push on the new stack", "write", top - 8, 8, trampoline.virt + 0x38),
+        Step("kernel entry", "fetch", text.virt, 1, text.virt),
+        Step("kernel rodata read", "read", rodata.virt, rodata.size, text.virt + 4),
+        Step("kernel data write", "write", data.virt, 8, text.virt + 8),
     ]
     others = [
         ("boot info", "boot-info", "r--", 1, 1), ("initrd", "initrd", "r--", rng.randrange(1, 80), 1), ("heap", "data", "rw-", rng.randrange(1, 4), 2),
@@ -171,10 +183,10 @@ def _laid_out(layout: _Layout, has_idt: bool) -> list[_Step]:
     ]  # fmt: skip
     for name, role, rights, pages, level in rng.sample(others, rng.randrange(len(others) + 1)):
         frame = layout.frame(device=role == "framebuffer") if level == 1 or pages == 1 else 3 * (1 << 30) - pages * _SLOT
-        one = layout.put(_Range(name, role, layout.virt(), frame, pages, rights, level))
+        one = layout.put(Range(name, role, layout.virt(), frame, pages, rights, level))
         kind = "write" if "w" in rights else "read"
-        steps.append(_Step(f"{name} first byte", kind, one.virt, 1, text.virt + 0x10 + len(steps)))
-        steps.append(_Step(f"{name} last byte", kind, one.virt + one.size - 1, 1, text.virt + 0x10 + len(steps)))
+        steps.append(Step(f"{name} first byte", kind, one.virt, 1, text.virt + 0x10 + len(steps)))
+        steps.append(Step(f"{name} last byte", kind, one.virt + one.size - 1, 1, text.virt + 0x10 + len(steps)))
     return steps
 
 
@@ -182,7 +194,7 @@ def _numbers(**fields: int) -> dict[str, str]:
     return {name: f"{value:x}" for name, value in fields.items()}
 
 
-def _cpu(layout: _Layout, rip: int, rsp: int, tables: int | None) -> Item:
+def _cpu(layout: Layout, rip: int, rsp: int, tables: int | None) -> Item:
     at = tables or 0
     registers: Mapping[str, int] = {
         "cr0": 0x8001_0033, "cr2": 0, "cr3": layout.root, "cr4": 0x668 | (1 << 12 if layout.levels == 5 else 0), "cr8": 0, "efer": 0xD00,
@@ -194,34 +206,39 @@ def _cpu(layout: _Layout, rip: int, rsp: int, tables: int | None) -> Item:
     return Item("cpu", {"when": "handoff"} | _numbers(**registers) | {"vendor": vendor, "features": "nx,1g,pge,pat"})
 
 
-def _segments(layout: _Layout) -> Iterator[Item]:
+def _segments(layout: Layout) -> Iterator[Item]:
     for index, one in enumerate(layout.ranges[2:5]):
         size = one.size - 0x100
         numbers = _numbers(index=index, virt=one.virt, last=one.virt + size - 1, phys=one.phys, filesz=size, memsz=size, offset=_PAGE * (index + 1))
         yield Item("segment", {"of": "kernel.elf"} | numbers | {"flags": one.rights})
 
 
-def _map(number: int, one: _Range) -> Item:
+def _map(number: int, one: Range) -> Item:
     place = _numbers(virt=one.virt, last=one.virt + one.size - 1, phys=one.phys)
     return Item("map", {"name": writer.text(one.name), "role": one.role} | place | {"rights": one.rights, "size": f"{_SIZES[one.level]:x}", "type": "wb",
                         "caller": f"{0x1000 + number:x}"})  # fmt: skip
 
 
-def _memories(loader: _Range, trampoline: int) -> Iterator[Item]:
+def descriptor_tables(loader: Range, trampoline: int) -> list[tuple[str, int, bytes, int]]:
+    """Return name, address, bytes and planes of GDT, IDT and TSS; gates lead behind the trampoline's code."""
     gates = b"".join(builder.gate(trampoline + 0x100 + 16 * vector) for vector in range(_VECTORS))
     tss = bytearray(104)
     tss[0x24:0x2C] = (loader.virt + loader.size).to_bytes(8, "little")
     at = loader.virt + 2 * _PAGE
     descriptor = 0x67 | (at & 0xFF_FFFF) << 16 | 0x89 << 40 | (at >> 24 & 0xFF) << 56
     gdt = builder.gdt()[:24] + descriptor.to_bytes(8, "little") + (at >> 32).to_bytes(8, "little") + builder.gdt()[40:]
-    for name, virt, data, planes in (("gdt", loader.virt, gdt, 0), ("idt", loader.virt + _PAGE, gates, 2), ("tss", at, bytes(tss), 0)):
+    return [("gdt", loader.virt, gdt, 0), ("idt", loader.virt + _PAGE, gates, 2), ("tss", at, bytes(tss), 0)]
+
+
+def _memories(loader: Range, trampoline: int) -> Iterator[Item]:
+    for name, virt, data, planes in descriptor_tables(loader, trampoline):
         stream = writer.word_stream(data, planes) if planes else data
         place = _numbers(virt=virt, length=len(data), words=planes)
         yield Item("memory", {"name": name, "when": "handoff"} | place, stream)
         yield Item("memory-end", {"name": name, "bytes": "0", "crc": "0"}, None, {"bytes", "crc"})
 
 
-def _dump(layout: _Layout) -> Iterator[Item]:
+def _dump(layout: Layout) -> Iterator[Item]:
     stream = writer.dump_stream((phys, layout.parents[phys][0], table) for phys, table in sorted(layout.tables.items()))
     yield Item("dump", {"id": "new"} | _numbers(cr3=layout.root, levels=layout.levels), stream)
     yield Item("dump-end", {"id": "new", "pages": f"{len(layout.tables):x}", "bytes": "0", "crc": "0"}, None, {"bytes", "crc"})

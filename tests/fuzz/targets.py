@@ -11,9 +11,10 @@ from fuzz.listings import LISTING
 from fuzz.logs import DAMAGED_LOG, LOG
 from fuzz.monitors import DIALOGUE, EXAMINED, GRAPH
 from fuzz.photos import PHOTO
+from fuzz.stopped import STOPPED
 from fuzz.target import Target
 from fuzz.writers import WRITERS
 
 TARGETS: tuple[Target, ...] = (
-    CAPTURE, TWIN, PHOTO, LOG, DAMAGED_LOG, CORE, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS, AGENT, TREE,
+    CAPTURE, TWIN, PHOTO, LOG, DAMAGED_LOG, CORE, STOPPED, ELF, PE, LINT, GRAPH, LISTING, DIALOGUE, EXAMINED, WRITERS, AGENT, TREE,
 )  # fmt: skip

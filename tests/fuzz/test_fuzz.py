@@ -19,7 +19,7 @@ from fuzz.worker import Tally, bounded_memory, kind_of, run_seed
 
 BUILD = Path(os.environ.get("BUILD", "build"))
 C_TARGETS = c_targets.targets()
-SAMPLES = {"capture": 25, "twin": 12, "log": 10, "damaged-log": 30, "core": 25, "elf": 25, "examined": 10, "tree": 20}
+SAMPLES = {"capture": 25, "twin": 12, "log": 10, "damaged-log": 30, "core": 25, "stopped": 25, "elf": 25, "examined": 10, "tree": 20}
 SAMPLE = 100  # of those that are fast
 MANY = 10 if os.environ.get("CR3SCOPE_TEST_ALL") == "1" else 1
 INPUTS = 150  # of a C target
