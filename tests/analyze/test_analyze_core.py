@@ -298,6 +298,57 @@ def test_other_code_behind_the_switch_than_before_it_is_in_the_wrong_frame(
         assert found["findings"][0]["title"] == "PT[0] leads 0x200003 to 0x301003, and the code that goes on there lies at 0x200003"
 
 
+@pytest.mark.parametrize("there", ["cc 58 ebfe", "eb00 ebfe", "0f1f440000 ebfe"], ids=["breakpoint", "jump", "nop"])
+def test_a_copy_of_the_switch_that_goes_on_otherwise_was_changed_by_whoever_copied_it(
+    there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kernel that moves itself and patches what it has moved, or a debugger's breakpoint in one of the two."""
+    _, found = verdict(capsys, core(tmp_path, elsewhere(bytes.fromhex("0f22d8" + there))))
+    assert found["findings"] == []
+
+
+@pytest.mark.parametrize(("end", "rules"), [("10000000", ["wrong-frame"]), ("00000000", [])], ids=["another", "the-same"])
+def test_an_instruction_whose_end_lies_in_the_wrong_frame_is_another_one(
+    end: str, rules: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first bytes are those that were meant; with the next page the other frame begins."""
+    code = bytes.fromhex("0f22d8 8a8424 00000000 ebfe")  # mov cr3, rax; mov al, [rsp + 0]; an endless loop
+    pages = elsewhere(bytes.fromhex(end + "ebfe"))
+    pages |= {CODE - 0x1000: code[:6].rjust(4096, b"\0"), CODE: code[6:].ljust(4096, b"\0")}
+    _, found = verdict(capsys, core(tmp_path, pages, cpu(RIP=CODE - 6)))
+    assert [one["rule"] for one in found["findings"]] == rules
+    if rules:
+        assert found["findings"][0]["title"] == "PT[0] leads 0x200000 to 0x301000, and the code that goes on there lies at 0x200000"
+
+
+NO_STACK = "0f22d8 0f22e1"  # mov cr3, rax; mov cr4, rcx, which is followed no further
+
+
+@pytest.mark.parametrize(
+    ("behind", "rules"),
+    [
+        ("488b2500000000 50 ebfe", []),  # mov rsp, [rip]
+        ("48c7c010002000 ffe0 cc bc00102000 50", []),  # mov rax, CODE + 0x10; jmp rax; int3; mov esp, CODE + 0x1000
+        ("7402 50f4 5c 50", []),  # je over push, hlt; pop rsp
+        ("480f07", []),  # sysretq
+        ("48cf", []),  # iretq
+        ("4883ec08 50", ["stack-unmapped"]),  # sub rsp, 8; push
+        ("4889ec 50", ["stack-unmapped"]),  # mov rsp, rbp
+        ("e800000000 5c", ["stack-unmapped"]),  # call; pop rsp
+        ("ffe1", ["stack-unmapped"]),  # jmp rcx, which nobody knows
+    ],
+)
+def test_who_may_load_another_stack_first_is_not_told_that_it_writes_to_this_one(
+    behind: str, rules: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Linux starts its other CPUs so, and returns so to its programs: both were told that the switch kills them."""
+    one = cpu(RSP=0x7FFF_0000_0000, RCX=0x20)
+    if "ffe1" in behind:
+        behind = "0f31 89c1" + behind  # rdtsc; mov ecx, eax
+    _, found = verdict(capsys, core(tmp_path, memory(NO_STACK + behind), one))
+    assert [each["rule"] for each in found["findings"]] == rules
+
+
 def test_a_mode_that_no_cpu_can_be_in_is_no_internal_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """PG without PE: no rule is about such a CPU (found by fuzzing)."""
     status, found = verdict(capsys, core(tmp_path, memory(veto=NX), cpu(CR0=0x80010000)))

@@ -14,6 +14,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.message import Hex, Message, message
 from cr3scope.model.follow.course import Course, OwnException, Space, Step, Why
 from cr3scope.model.follow.execute import execute
+from cr3scope.model.follow.stack_ahead import may_leave_stack
 from cr3scope.model.role import Role
 from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_state import CpuState
@@ -123,7 +124,9 @@ class _Follower:
             if target == at and counts_down(one) is None:
                 course.end, course.why = message("an endless loop at {rip}", rip=Hex(at)), Why.LOOP
                 break
-        if not course.wrote_stack and not course.loses_stack and not course.has_turned and course.stop is None:
+        if not course.wrote_stack and not course.loses_stack and not course.has_turned and course.stop is None and not (
+            course.why is Why.UNTOLD and may_leave_stack(course)
+        ):
             # An interrupt, a call, a push: some write to the stack always follows. Who turns paging on may have none yet.
             at = course.in_segment("ss", course.now.rsp - course.word & course.stack_mask)
             yield course.step(Role.STACK_WRITE, at, AccessKind.WRITE, course.word, course.now.rip)
