@@ -13,6 +13,7 @@ from analyze.storm_log import IDT, SWITCH, TRIPLE, firmware, record, storm
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
+from cr3scope.render.text import render
 from cr3scope.verdict.log import judge_log
 from cr3scope.verdict.types import Status, Verdict
 
@@ -73,6 +74,33 @@ def test_encoding_and_bytes_that_are_no_text_do_not_matter(tmp_path: Path, conte
     assert verdict is not None and verdict.observation is not None
     assert verdict.observation.first is not None
     assert verdict.observation.first.cr2 == SWITCH
+
+
+def utf_16(text: bytes) -> bytes:
+    return text.decode().encode("utf-16")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (utf_16(BEGIN) + b"X" + utf_16(DIED)[2:], len(BEGIN) + 1),
+        (utf_16(BEGIN) + utf_16(DIED)[3:], len(BEGIN)),
+        (BEGIN + bytes(512), len(BEGIN)),
+        (BEGIN + bytes(len(DIED)) + BEGIN, len(BEGIN)),
+        (bytes(600) + BEGIN + bytes(512), 600 + len(BEGIN)),
+    ],
+    ids=["a-byte-more", "a-byte-less", "end", "middle", "emptied-and-cut"],
+)
+def test_a_log_of_which_a_part_is_zeros_is_not_healthy(content: bytes, place: int, tmp_path: Path) -> None:
+    """The fault that stood there was not seen: it was a boot without one."""
+    verdict = judge(tmp_path / "log", content)
+    assert verdict is not None and verdict.status is Status.INCOMPLETE
+    assert f"from byte {place} on the log holds zeros" in render(verdict)
+
+
+def test_zeros_before_a_log_and_few_within_are_no_loss(tmp_path: Path) -> None:
+    verdict = judge(tmp_path / "log", bytes(4096) + BEGIN.replace(b"\n", b"\0\n") + bytes(15))
+    assert verdict is not None and verdict.status is Status.HEALTHY
 
 
 @pytest.mark.slow

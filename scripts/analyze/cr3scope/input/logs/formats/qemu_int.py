@@ -36,6 +36,8 @@ _MAY_BE_IN_IT = (
     "whether the guest was out of {vector}, at byte {offset}, the log does not tell: no line announces it, and the record behind"
     " it, the last one, is of the same place"
 )
+_ZEROS = bytes(16)  # no text holds so many
+_HOLE = "from byte {offset} on the log holds zeros: what stood there is lost"
 _SIGNS = (RECORD, b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
 
 
@@ -74,7 +76,7 @@ def _story(log: LogFile, cr3: int | None) -> Story:
         return Story(report)
     again = restart(log)
     reset: str | Message = "" if again is None else message("the machine was reset without an exception: {dump}", dump=again)
-    silent = _torn(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
+    silent = _torn(log) or _hole(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
 
@@ -187,6 +189,14 @@ def _torn(log: LogFile) -> str | Message:
     if last is not None and last.is_exception and not last.is_whole:
         return message("the log is cut short in the record of an exception, at byte {offset}", offset=last.offset)
     return ""
+
+
+def _hole(log: LogFile) -> str | Message:
+    """What to say of a log of which a part was lost: blocks that were never written, or half of a UTF-16 character, behind which
+    all is read as zeros. Those that come before its text are what was thrown away when somebody emptied it."""
+    begin = next((at + len(line) - len(line.lstrip(b"\0")) for at, line in log.lines() if line.strip(b"\0")), log.size)
+    zeros = log.find(_ZEROS, begin)
+    return message(_HOLE, offset=zeros) if zeros >= 0 else ""
 
 
 def _is_read(log: LogFile, head: int) -> bool:
