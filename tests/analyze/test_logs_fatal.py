@@ -408,3 +408,39 @@ def test_what_came_before_an_exception_of_which_one_line_is_left_is_counted(judg
     found = judge(log)
     assert found.facts("vector", "rip") == (16, hex(last.rip))
     assert "3 exceptions came first and were handled; fatal: #MF" in found.words
+
+
+FILTERS: dict[str, Callable[[str], bool]] = {
+    "no announcement": lambda line: "check_exception" not in line and "Triple" not in line,
+    "heads": lambda line: " v=" in line,
+    "heads and CR": lambda line: " v=" in line or line.startswith("CR"),
+}
+
+
+@pytest.mark.parametrize("keeps", FILTERS.values(), ids=FILTERS)
+@pytest.mark.parametrize("boots", [1, 3])
+def test_the_reboot_of_seabios_in_a_filtered_log_is_not_the_guests_death(judge: Judge, cpu: Cpu, keeps: Callable[[str], bool], boots: int) -> None:
+    """No line tells of the reset, and its INT3 on an empty IDT was the guest's, with a mend of that."""
+    log = Log()
+    for _ in range(boots):
+        log.death(13, 0x3B0, cpu).seabios_reset()
+    log.lines = [line for line in log.lines if keeps(line)]
+    found = judge(log)
+    assert found.status == "faulted" and found.facts("vector", "rip") == (13, hex(cpu.rip))
+    assert "0xe2f1a" not in found.words and "idt-not-loaded" not in found.words
+
+
+@pytest.mark.parametrize("keeps", FILTERS.values(), ids=FILTERS)
+def test_a_filtered_log_that_seabios_ends_alone_is_a_reset(judge: Judge, cpu: Cpu, keeps: Callable[[str], bool]) -> None:
+    log = Log().interrupt(0x21, cpu).seabios_reset()
+    log.lines = [line for line in log.lines if keeps(line)]
+    found = judge(log)
+    assert found.status == "faulted" and found.fatal is None and "by SeaBIOS" in found.words
+
+
+def test_two_filtered_logs_in_one_file_are_two_boots(judge: Judge, cpu: Cpu) -> None:
+    """The last record of the first one stood right before the first of the second, and was taken for its announcement."""
+    first, second = Log().death(14, 2, replace(cpu, cr2=0x1234)), Log().death(13, 0, replace(cpu, rip=cpu.rip + 0x40))
+    found = judge("".join(f"{line}\n" for line in [*first.lines, *second.lines] if " v=" in line))
+    assert found.facts("vector", "rip") == (13, hex(cpu.rip + 0x40))
+    assert "came first" not in found.words

@@ -14,7 +14,7 @@ from cr3scope.input.logs.int_log.last_seen import last_seen, restart
 from cr3scope.input.logs.int_log.record import LONGEST_NUMBER, MAX_RECORD, RECORD, RESET, may_be_exception, read_records, read_reset
 from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
-from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.logfile import LogFile, LogPart
 from cr3scope.input.logs.log_report import INTERRUPT_LOG, LogReport
 from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
@@ -76,9 +76,17 @@ def _story(log: LogFile, cr3: int | None) -> Story:
         return Story(report)
     again = restart(log)
     reset: str | Message = "" if again is None else message("the machine was reset without an exception: {dump}", dump=again)
+    if again is None and cr3 is None and _is_reboot_of_firmware(boots_of(log)[-1]):
+        reset = _RESET_BY_BIOS
     silent = _torn(log) or _hole(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
+
+
+def _is_reboot_of_firmware(part: LogPart) -> bool:
+    """Whether a boot is SeaBIOS's, which resets the machine; records without the lines that announce them tell it as well."""
+    told = (report_on([IntLogSpaces(part)]), story_of(_events(part, part.first), None, INTERRUPT_LOG).report)
+    return any(is_reboot_of_firmware(report) for report in told)
 
 
 def _last_interrupt(log: LogFile) -> InterruptRecord | None:
@@ -97,9 +105,11 @@ def _without_registers(log: LogFile) -> Story | None:
     """What a log tells whose records have lost their registers, or of which the first one is cut; None of any other."""
     if log.find(RECORD) < 0:
         return None
-    story = story_of(_events(log), None, INTERRUPT_LOG)
-    if not story.report.events:
+    told = [story_of(_events(part, part.first), None, INTERRUPT_LOG) for part in reversed(boots_of(log))]
+    told = [story for story in told if story.report.events and not is_reboot_of_firmware(story.report)]
+    if not told:
         return None
+    story = next((story for story in told if story.report.ending is not None and not story.report.is_routine), told[0])
     last = story.report.events[-1].record
     if last.is_whole:
         return story
@@ -159,10 +169,10 @@ def _silence(log: LogFile) -> str | Message:
     return message("real mode: interrupts came ({came}), and of exceptions there QEMU logs none", came=came)
 
 
-def _events(log: LogFile) -> Iterator[Event]:
-    """Of a log that is of other formats as well: a paste, of which the first megabytes are read."""
-    data = log.read(0, MOST_BYTES)
-    found: list[Event] = [*read_records(data), *_ends_in(data, 0)]
+def _events(log: LogFile | LogPart, first: int = 0) -> Iterator[Event]:
+    """Of a log that is of other formats as well: a paste, of which the first megabytes are read, from the byte ``first`` on."""
+    data = log.read(first, MOST_BYTES)
+    found: list[Event] = [*read_records(data, first), *_ends_in(data, first)]
     yield from sorted(found, key=lambda event: event.offset)
 
 

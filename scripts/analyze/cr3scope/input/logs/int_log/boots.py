@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import deque
 
-from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD
+from cr3scope.input.logs.int_log.record import MAX_RECORD, RECORD, read_records
 from cr3scope.input.logs.log_report import MOST_BOOTS
 from cr3scope.input.logs.logfile import WINDOW, LogFile, LogPart
+from cr3scope.input.logs.observe import is_reset_of_firmware
 
 _REACH = 2 << 20  # from the end of the log; what is before is one boot more, and may be several
 _MOST_SIGNS = 4096
@@ -20,7 +21,9 @@ UNDELIVERED = b"check_exception old: 0x8 "  # an exception that was raised while
 STRUCK = re.compile(re.escape(UNDELIVERED) + rb"new 0x([0-9a-f]{1,2})")
 FIRST = b" 0: v="  # the first record of a log: QEMU counts on through a reset
 RESET = b"CPU Reset (CPU 0)"
-_HAPPENS = (b"check_exception ", b"Servicing ", RECORD, b"SMM: ")
+_TRAP = b" v=03 e=0000 i=1 cpl=0 "  # with which SeaBIOS resets a machine that has run before
+_ANNOUNCES = (b"check_exception ", b"Servicing ", b"SMM: ")
+_HAPPENS = (*_ANNOUNCES, RECORD)
 
 
 def boots_of(log: LogFile) -> list[LogPart]:
@@ -42,6 +45,12 @@ def boots_of(log: LogFile) -> list[LogPart]:
             starts.append(_announced_at(log, place))
             quiet = place + len(sign)
             continue
+        if sign == _TRAP:  # where no other line tells of the reset before it
+            start = _announced_at(log, place)
+            if log.find(RECORD, starts[-1], start) >= 0 and _is_of_firmware(log, start):
+                starts.append(start)
+                quiet = place + len(sign)
+            continue
         following = _next(log, place + len(sign), log.size)  # the registers at a reset are of the boot before it
         if following is None:
             break
@@ -54,11 +63,17 @@ def boots_of(log: LogFile) -> list[LogPart]:
     return [LogPart(log, start, end) for start, end in zip(starts, [*starts[1:], log.size], strict=True)]
 
 
+def _is_of_firmware(log: LogFile, start: int) -> bool:
+    """Whether a PC's BIOS executes the instruction whose record comes first behind ``start``."""
+    record = next(read_records(log.read(start, 2 * MAX_RECORD), start), None)
+    return record is not None and is_reset_of_firmware(record.cpu)
+
+
 def _announced_at(log: LogFile, place: int) -> int:
     """Where a record begins: with the line that announces it, where there is one."""
     line = log.rfind(b"\n", max(place - _LINE, 0), place) + 1
     before = log.rfind(b"\n", max(line - _LINE, 0), max(line - 1, 0)) + 1
-    return before if any(log.find(sign, before, line) >= 0 for sign in _HAPPENS) else line
+    return before if any(log.find(sign, before, line) >= 0 for sign in _ANNOUNCES) else line
 
 
 def _is_of_another_cpu(log: LogFile, boot: int, dead: int, place: int) -> bool:
@@ -82,7 +97,7 @@ def _signs(log: LogFile) -> list[tuple[int, bytes]]:
     for start in range(begin, log.size, WINDOW):
         data = log.read(start, WINDOW + _LINE)
         here: list[tuple[int, bytes]] = []
-        for sign in (TRIPLE_FAULT, UNDELIVERED, RESET, FIRST):
+        for sign in (TRIPLE_FAULT, UNDELIVERED, RESET, FIRST, _TRAP):
             place = data.find(sign)
             while 0 <= place < WINDOW and len(here) < _MOST_SIGNS:
                 here.append((start + place, sign))
