@@ -126,7 +126,13 @@ gdb.execute("set $rip = (unsigned long) &switch_stack_write")
 gdb.execute("stepi", to_string=True)
 for name, value in was.items():
     gdb.execute(f"set {name} = {value}")
-print("pushed:", [piece.hex() for piece in (*before, read())])
+after = read()
+import pathlib, tempfile
+with tempfile.TemporaryDirectory() as folder:  # gdb tells nobody that this one writes
+    file = pathlib.Path(folder, "bytes")
+    file.write_bytes(bytes([170] * 8))
+    gdb.execute(f"restore {file} binary {PUSHED:#x}", to_string=True)
+print("pushed:", [piece.hex() for piece in (*before, after, read())])
 end
 """
 
@@ -152,7 +158,7 @@ maintenance packet qqemu.PhyMemMode
     for words in (
         "loader.elf at 0x", "page, rw--: a supervisor write succeeds", "0x123000 -> 0x123000",
         "ranges differ", "as a call leaves it", f"CR3={root[1]}", "and no exception has come", "by both ways: True",
-        "read 1 times", f"pushed: {['ff' * 8, 'ff' * 8, '00' * 8]}",
+        "read 1 times", f"pushed: {['ff' * 8, 'ff' * 8, '00' * 8, 'aa' * 8]}",
     ):  # fmt: skip
         assert words in text, (words, text)
     assert text.rstrip().split("received: ")[-1].startswith('"0"'), "the stub was left in physical mode"

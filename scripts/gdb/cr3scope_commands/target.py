@@ -35,6 +35,7 @@ class Monitor:
 
     def monitor(self, command: str) -> str:
         """Return what the monitor answers."""
+        _Kept.asks = True
         try:
             told = answer(f"monitor {command}")
         except gdb.error as error:
@@ -42,6 +43,8 @@ class Monitor:
                 f"the target has no QEMU monitor to tell CR3 and EFER ({error}); a dump of its"
                 " tables can be read by `scripts/cr3scope maps`, `walk` and `diff`"
             ) from error
+        finally:
+            _Kept.asks = False
         return told.replace("\r", "")
 
     def registers(self) -> dict[str, int]:
@@ -94,14 +97,37 @@ class _Kept:
 
     saved: SavedMemory | None = None
     registers: tuple[Mapping[str, int], ...] = ()  # of all CPUs: QEMU's monitor can move the guest, too
+    asks = False  # the monitor, by our own command
 
 
-def _forget(_event: object) -> None:
-    _Kept.saved = None
+def forget_ram(_event: object = None) -> None:
+    """Forget the RAM that QEMU has written: the guest may have moved, or somebody has written to its memory."""
+    if not _Kept.asks:
+        _Kept.saved = None
 
 
-for _moves in (gdb.events.cont, gdb.events.memory_changed, gdb.events.exited, gdb.events.connection_removed):
-    _moves.connect(_forget)
+for _moves in (gdb.events.cont, gdb.events.memory_changed, gdb.events.exited, gdb.events.connection_removed, gdb.events.before_prompt):
+    _moves.connect(forget_ram)
+
+
+_HOOKS = ("hook-restore", "hook-load", "hook-monitor")  # before commands that write memory, or let the guest run, and raise no event
+
+
+def _hook(name: str) -> str:
+    """What a hook of gdb does, "" if there is none of that name."""
+    try:
+        return gdb.execute(f"show user {name}", to_string=True)
+    except gdb.error:
+        return ""
+
+
+def _lay_hooks() -> None:
+    for name in _HOOKS:
+        if not _hook(name):  # a user's own stays
+            gdb.execute(f'define {name}\npython __import__("{__name__}", fromlist=["all"]).forget_ram()\nend', to_string=True)
+
+
+_lay_hooks()
 
 
 class StubMemory:
@@ -112,7 +138,8 @@ class StubMemory:
 
     @cached_property
     def _saved(self) -> SavedMemory:
-        _Kept.saved = _Kept.saved or SavedMemory(Monitor())
+        if _Kept.saved is None or not all(__name__ in _hook(name) for name in _HOOKS):
+            _Kept.saved = SavedMemory(Monitor())
         return _Kept.saved
 
     def table(self, phys: int) -> Entries | None:
