@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from analyze.dead_guest import CODE, GDT, IDT, ROOT, Ram, guest
+from analyze.dead_guest import CODE, GDT, IDT, PD, PDPT, PT, ROOT, STACK, Ram, guest
 from analyze.said import title
 
 from cr3scope.diagnose.causes import causes
@@ -141,3 +141,20 @@ def test_code_behind_a_switch_that_is_not_mapped_any_more_is_the_trampoline() ->
     ram.unmap(CODE)
     fetch = 0x10
     assert [found.rule for found in died(ram, Fault(PF, fetch, CODE + 3, CODE + 3))] == ["identity-missing-trampoline"]
+
+
+SMEP, SMAP = 1 << 20, 1 << 21
+
+
+@pytest.mark.parametrize(("smep", "user", "rules"), [(SMEP, 4, []), (0, 4, ["smep-smap-user-bit"]), (SMEP, 0, ["smep-smap-user-bit"])])
+def test_no_entry_is_to_blame_where_qemu_pops_ring_3s_frame_as_the_supervisor(smep: int, user: int, rules: list[str]) -> None:
+    """Xen's guests return so in ring 3; they were told to make their pages the supervisor's. Where SMEP is off, or the code's page is
+    none of a user's, the kernel itself may have run there."""
+    ram = Ram()
+    for table, below in ((ROOT, PDPT), (PDPT, PD), (PD, PT)):
+        ram.put(table, (below | 7).to_bytes(8, "little"))
+    ram.put(CODE, bytes.fromhex("48cf"))  # iretq
+    ram.map(CODE, CODE & -0x1000 | 3 | user)
+    ram.map(STACK, STACK | 7)
+    found = died(ram, Fault(PF, 1, STACK + 0x800, CODE), CR4=0x20 | SMAP | smep)
+    assert [one.rule for one in found] == rules

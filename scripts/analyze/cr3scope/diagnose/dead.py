@@ -20,7 +20,7 @@ from cr3scope.paging.tables import root_entries
 from cr3scope.paging.walk import PageFault, Reason, access
 from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.access import AccessKind, Fault
-from cr3scope.x86.cpu_state import CpuState
+from cr3scope.x86.cpu_state import CR4_SMEP, CpuState
 from cr3scope.x86.entry import PRESENT
 from cr3scope.x86.exceptions import FIRST_INTERRUPT, PF_USER
 
@@ -59,6 +59,8 @@ def page_fault_cause(now: StoppedCpu, fault: Fault, known: Known = NOTHING) -> I
         yield missing_cli.of_interrupt(interrupt, fault, refused)
         return
     struck = list(_strikes(now, fault, refused, kind))
+    if struck[0].target is Target.PLAN and _is_emulated_return(now, cpu, fault, refused):
+        return
     registers = replace(now.delivery_registers, rip=fault.rip)
     for found in compose(context(now, cpu, registers, struck, is_dead=True, known=known), RULES, struck)[:1]:
         seen = message("the live tables under CR3={cr3} refuse {cr2}: {refused}",
@@ -100,6 +102,17 @@ def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
     if vector < FIRST_INTERRUPT or instruction.startswith(there):  # also where RIP cannot be read, or its page ends
         return None
     return vector
+
+
+def _is_emulated_return(now: StoppedCpu, cpu: CpuState, fault: Fault, refused: PageFault) -> bool:
+    """Return whether SMAP has refused the supervisor an access of code of ring 3: what SMEP lets run on a user page is no other.
+
+    A CPU makes such code's own accesses as a user, and asks no descriptor table here; QEMU's TCG before 9.1 pops the frame of IRET
+    and RETF as the supervisor. So no entry is to blame (SDM 3A, 5.6.1).
+    """
+    if refused.reason is not Reason.SMAP or not cpu.cr4 & CR4_SMEP or fault.rip is None:
+        return False
+    return not isinstance(access(now, cpu, fault.rip, AccessKind.FETCH, True, platform=now.platform), PageFault)
 
 
 def _strikes(now: StoppedCpu, fault: Fault, refused: PageFault, kind: AccessKind) -> Iterator[Strike]:
