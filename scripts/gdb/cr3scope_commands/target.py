@@ -101,7 +101,7 @@ class _Kept:
 
 
 def forget_ram(_event: object = None) -> None:
-    """Forget the RAM that QEMU has written: the guest may have moved, or somebody has written to its memory."""
+    """Drop the RAM that QEMU has written: the guest may have moved, or somebody has written to its memory."""
     if not _Kept.asks:
         _Kept.saved = None
 
@@ -116,9 +116,10 @@ _HOOKS = ("hook-restore", "hook-load", "hook-monitor")  # before commands that w
 def _hook(name: str) -> str:
     """What a hook of gdb does, "" if there is none of that name."""
     try:
-        return gdb.execute(f"show user {name}", to_string=True)
+        told: str = gdb.execute(f"show user {name}", to_string=True)
     except gdb.error:
         return ""
+    return told
 
 
 def _lay_hooks() -> None:
