@@ -80,6 +80,8 @@ MISTAKES: Sequence[tuple[str, Severity, str, Kernel | bytes]] = [
     ("segment-layout", W_, "at another place in its page", ALL.with_(segments=(Segment(TEXT, R | X, CODE, offset=0x1010), ALL.segments[1]))),
     ("segment-layout", E_, "it has no PT_LOAD", ALL.with_(segments=())),
     ("segment-layout", E_, "beyond the end of the address space", ALL.with_(segments=(*ALL.segments, Segment(-0x1000 & (1 << 64) - 1, R, b"1", memsz=0x2000)))),
+    ("segment-layout", E_, "PT_LOAD 2 (r--, 0x4000000000000000..0x4000000000000000) is not canonical", ALL.with_(segments=(*ALL.segments, Segment(1 << 62, R, b"1")))),
+    ("segment-layout", E_, "is not canonical", ALL.with_(segments=(*ALL.segments, Segment(0x200000, R, b"1", memsz=1 << 62)))),
     ("load-address", E_, "Limine refuses PT_LOAD 0", LIMINE.with_(entry=0x40_1000, segments=(Segment(0x40_1000, R | X, CODE), LIMINE.segments[1]))),
     ("load-address", E_, "above 4 GiB", MB1.with_(entry=TEXT, segments=(Segment(TEXT, R | X, PROTECTED),))),
     ("load-address", W_, "where it is linked to run", MB1.with_(entry=0xC010_0000, segments=(Segment(0xC010_0000, R | X, PROTECTED),))),

@@ -12,9 +12,12 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import called
 from cr3scope.images.kernel_file import KernelFile, Load
 from cr3scope.message import Hex, Message, message
+from cr3scope.paging.canonical import is_canonical
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mode import OF_FILES
-from cr3scope.x86.word import MASK64
+from cr3scope.x86.word import MASK32, MASK64
+
+_DEEPEST = 5  # levels of tables
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -38,9 +41,14 @@ def _alone(kernel: KernelFile, load: Load) -> Iterator[Finding]:
             message("p_offset={offset}, p_filesz={filesz}, the file has {size} bytes",
                     offset=Hex(load.offset), filesz=Hex(load.filesz), size=kernel.size),
         )  # fmt: skip
-    if load.virt + load.memsz > MASK64 + 1:
+    if load.virt + load.memsz > (MASK64 if kernel.bits == 64 else MASK32) + 1:
         yield RULE.finding(
             message("{segment} reaches beyond the end of the address space", segment=called(load)),
+            message("p_vaddr={virt}, p_memsz={memsz}", virt=Hex(load.virt), memsz=Hex(load.memsz)),
+        )
+    elif load.memsz and (load.virt ^ load.last) >> 63 or not is_canonical(load.virt, _DEEPEST) or not is_canonical(load.last, _DEEPEST):
+        yield RULE.finding(
+            message("{segment} is not canonical, with {levels} levels of tables either: no CPU reaches it", segment=called(load), levels=_DEEPEST),
             message("p_vaddr={virt}, p_memsz={memsz}", virt=Hex(load.virt), memsz=Hex(load.memsz)),
         )
     if load.align > 1 and load.align & load.align - 1:
