@@ -154,6 +154,13 @@ def loud(findings: Sequence[Finding]) -> list[Finding]:
     return [one for one in findings if one.severity is not Severity.NOTE]
 
 
+def test_a_segment_of_32_bits_ends_with_4_gib(tmp_path: Path) -> None:
+    head = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, 0xFFFF_F000, 52, 0, 0, 52, 32, 1, 40, 0, 0)
+    segment = struct.pack("<8I", 1, 0x1000, 0xFFFF_F000, 0x10_0000, 0x1000, 0x2000, R | X, 0x1000)
+    [told] = loud(found(tmp_path / "kernel", (head + segment).ljust(0x1000, b"\0") + b"\xf4" * 0x1000))
+    assert (told.rule, told.severity) == ("segment-layout", E_) and "beyond the end of the address space" in title(told)
+
+
 @pytest.mark.parametrize(("rule", "severity", "words", "kernel"), MISTAKES, ids=[f"{row[0]}-{row[2]}" for row in MISTAKES])
 def test_a_mistake_is_told_and_nothing_else(rule: str, severity: Severity, words: str, kernel: Kernel | bytes, tmp_path: Path) -> None:
     told = loud(found(tmp_path / "kernel", kernel))
