@@ -98,6 +98,37 @@ def test_a_log_of_which_a_part_is_zeros_is_not_healthy(content: bytes, place: in
     assert f"from byte {place} on the log holds zeros" in render(verdict)
 
 
+def coloured(text: bytes, found: bytes) -> bytes:
+    """As `grep --color=always` leaves it."""
+    return text.replace(found, b"\x1b[01;31m\x1b[K" + found + b"\x1b[m\x1b[K")
+
+
+@pytest.mark.parametrize("found", [b"v=0", b"v=", b": v=0e", b"check_exception", b"old: 0x", b"cpl"])
+def test_a_log_whose_colours_hide_an_exception_is_not_healthy(found: bytes, tmp_path: Path) -> None:
+    content = coloured(BEGIN + "".join([record(3, 14, 0x11, cr2=SWITCH), record(4, 0x20, 0)]).encode(), found)
+    verdict = judge(tmp_path / "log", content + "".join(firmware(3)).encode())
+    assert verdict is None or verdict.status is not Status.HEALTHY
+
+
+def test_colours_around_what_tells_of_no_exception_hide_nothing(tmp_path: Path) -> None:
+    verdict = judge(tmp_path / "log", b"\x1b[2J\x1b[01;01HBdsDxe: starting\n" + coloured(BEGIN, b"RAX="))
+    assert verdict is not None and verdict.status is Status.HEALTHY
+
+
+@pytest.mark.parametrize("end", [b" |", b"$", b"^M$", b"\x1b[0K", b'\\n"', b"\r"])
+def test_what_stands_behind_each_line_hides_no_announcement(end: bytes, tmp_path: Path) -> None:
+    """Of a table, of `cat -A`, of a CI's log, of gdb's: what was announced was not known to be."""
+    verdict = judge(tmp_path / "log", (BEGIN + DIED).replace(b"\n", end + b"\n"))
+    assert verdict is not None and verdict.observation is not None and verdict.observation.first is not None
+    assert (verdict.observation.first.vector, verdict.observation.first.cr2) == (14, SWITCH)
+
+
+def test_lines_that_end_in_cr_alone_are_lines(tmp_path: Path) -> None:
+    verdict = judge(tmp_path / "log", (BEGIN + DIED).replace(b"\n", b"\r"))
+    assert verdict is not None and verdict.observation is not None and verdict.observation.first is not None
+    assert (verdict.observation.first.vector, verdict.observation.first.cr2) == (14, SWITCH)
+
+
 def test_zeros_before_a_log_and_few_within_are_no_loss(tmp_path: Path) -> None:
     verdict = judge(tmp_path / "log", bytes(4096) + BEGIN.replace(b"\n", b"\0\n") + bytes(15))
     assert verdict is not None and verdict.status is Status.HEALTHY

@@ -14,7 +14,7 @@ _FIRST_WINDOW = 1 << 14  # what is looked for is often near
 
 
 class LogFile:
-    """Bytes of a text file by offset. UTF-16, as some shells redirect, is read as well."""
+    """Bytes of a text file by offset. UTF-16, as some shells redirect, is read as well, and lines that end in CR alone."""
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         """``name`` is what messages call it."""
@@ -22,10 +22,11 @@ class LogFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._bytes = os.fstat(self._descriptor).st_size
-            begin = os.pread(self._descriptor, PROBE, 0)
+            begin = os.pread(self._descriptor, _FIRST_WINDOW, 0)
         except OSError as error:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
-        self._skip, self._wide = encoding_of(begin)
+        self._skip, self._wide = encoding_of(begin[:PROBE])
+        self._has_cr_alone = b"\r" in begin and b"\n" not in begin
         self.size = self._bytes if self._wide is None else (self._bytes - self._skip) // 2
 
     def __enter__(self) -> LogFile:
@@ -39,10 +40,12 @@ class LogFile:
         start, size = max(start, 0), max(min(size, self.size - start), 0)
         try:
             if self._wide is None:
-                return os.pread(self._descriptor, size, start)
-            return os.pread(self._descriptor, 2 * size, self._skip + 2 * start)[self._wide :: 2]
+                data = os.pread(self._descriptor, size, start)
+            else:
+                data = os.pread(self._descriptor, 2 * size, self._skip + 2 * start)[self._wide :: 2]
         except OSError as error:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
+        return data.replace(b"\r", b"\n") if self._has_cr_alone else data
 
     def find(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
         """Return the first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
@@ -65,9 +68,10 @@ class LogFile:
             end = begin + len(wanted) - 1
         return -1
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset, line without its end) of each line; one that is longer than a window comes in pieces."""
-        start = 0
+    def lines(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset, line without its end) of each line from the one at ``start`` on; one that is longer than a window comes in
+        pieces."""
+        start = self.rfind(b"\n", max(start - WINDOW, 0), start) + 1
         while data := self.read(start, WINDOW):
             is_last = start + len(data) >= self.size
             end = len(data) if is_last else data.rfind(b"\n") + 1 or len(data)

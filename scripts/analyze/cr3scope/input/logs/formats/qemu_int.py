@@ -38,6 +38,10 @@ _MAY_BE_IN_IT = (
 )
 _ZEROS = bytes(16)  # no text holds so many
 _HOLE = "from byte {offset} on the log holds zeros: what stood there is lost"
+_ESCAPE = b"\x1b["
+_COLOUR = re.compile(rb"\x1b\[[0-9;]{0,20}[A-Za-z]")
+_OF_EVENTS = (b"pc=", b"SP=", b"old", b"new", b"Triple", b"fault")  # at least one of them, wherever the colours are
+_COLOURED = "the line at byte {offset} tells of an exception and is coloured within, so that it cannot be read: take the log without colours (grep --color=never)"
 _SIGNS = (RECORD, b"check_exception old: ", b"CPU Reset (CPU ", b"Servicing hardware ", b"SMM: ")
 
 
@@ -78,7 +82,7 @@ def _story(log: LogFile, cr3: int | None) -> Story:
     reset: str | Message = "" if again is None else message("the machine was reset without an exception: {dump}", dump=again)
     if again is None and cr3 is None and _is_reboot_of_firmware(boots_of(log)[-1]):
         reset = _RESET_BY_BIOS
-    silent = _torn(log) or _hole(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
+    silent = _torn(log) or _hole(log) or _coloured(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
 
@@ -199,6 +203,20 @@ def _torn(log: LogFile) -> str | Message:
     if last is not None and last.is_exception and not last.is_whole:
         return message("the log is cut short in the record of an exception, at byte {offset}", offset=last.offset)
     return ""
+
+
+def _coloured(log: LogFile) -> str | Message:
+    """What to say of a log in which a terminal's colours hide an event, as grep puts them around what it has found."""
+    start = log.find(_ESCAPE)
+    for at, line in log.lines(start) if start >= 0 else ():
+        if _ESCAPE in line and any(word in line for word in _OF_EVENTS) and _events_in(_COLOUR.sub(b"", line)) != _events_in(line):
+            return message(_COLOURED, offset=at)
+    return ""
+
+
+def _events_in(line: bytes) -> tuple[int, ...]:
+    """How many events of each kind a line tells of."""
+    return (len(list(read_records(line + b"\n"))), line.count(b"check_exception old: 0x"), line.count(TRIPLE_FAULT))
 
 
 def _hole(log: LogFile) -> str | Message:

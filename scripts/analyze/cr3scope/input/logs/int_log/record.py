@@ -28,7 +28,7 @@ _GAP = rb"[\s>]{1,40}"  # a paste may be wrapped, and quoted
 _HEADER = re.compile(
     rb"(\d{1,12}): v=([0-9a-f]{2})%b" % _GAP + _GAP.join((
         rb"e=([0-9a-f]{4,8})", rb"i=([01])", rb"cpl=([0-3])", rb"IP=([0-9a-f]{4}):([0-9a-f]{8,16})",
-        rb"pc=([0-9a-f]{8,16})", rb"SP=([0-9a-f]{4}):([0-9a-f]{8,16})(?=\s)(?:%bCR2=([0-9a-f]{8,16})(?=\s))?" % _GAP,
+        rb"pc=([0-9a-f]{8,16})", rb"SP=([0-9a-f]{4}):([0-9a-f]{8,16})(?=\s)(?:%bCR2=([0-9a-f]{8,16})(?=[^0-9a-f]))?" % _GAP,
     ))
 )  # fmt: skip
 _NUMBER = re.compile(rb"(?<![0-9])\d+\Z")
@@ -43,7 +43,7 @@ RESET = b"CPU Reset (CPU "
 _MOST_RESETS = 256
 _REMEMBERED = 512  # dumps, of a kilobyte or two each
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
-_CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})\s*$")
+_CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})(?![0-9a-f])")
 _ELSE = re.compile(
     rb"check_exception|Servicing |CPU Reset|SMM: |Triple fault|" + re.escape(MARKER)
 )
