@@ -42,7 +42,7 @@ def other_code(now: StoppedCpu, seen: CodePrediction) -> Finding | None:
     found = BY_ID["wrong-frame"].finding(
         message("{entry} leads {virt} to {phys}, and the code that goes on there lies at {meant}", entry=entry, virt=Hex(at), phys=Hex(phys),
                 meant=Hex(meant)),
-        message("before the switch {virt} holds {old}, behind it {new}", virt=Hex(virt), old=old[:size], new=new),
+        message("before the switch {instruction} holds {old}, behind it {new}", instruction=Hex(virt), old=old[:size], new=new),
     )  # fmt: skip
     return replace(found, entry=entry, range=covered(entry, at))
 
