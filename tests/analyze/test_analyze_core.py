@@ -298,6 +298,15 @@ def test_other_code_behind_the_switch_than_before_it_is_in_the_wrong_frame(
         assert found["findings"][0]["title"] == "PT[0] leads 0x200003 to 0x301003, and the code that goes on there lies at 0x200003"
 
 
+def test_what_refuses_to_fetch_other_code_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One mend alone does not let the code go on."""
+    pages = elsewhere(bytes.fromhex("000000 0000 ebfe"))
+    leaves = list(struct.unpack("<512Q", pages[0x300000]))
+    leaves[0] |= NX
+    _, found = verdict(capsys, core(tmp_path, pages | {0x300000: page(*leaves)}))
+    assert [one["rule"] for one in found["findings"]] == ["nx-leaf-code", "wrong-frame"]
+
+
 @pytest.mark.parametrize("there", ["cc 58 ebfe", "eb00 ebfe", "0f1f440000 ebfe"], ids=["breakpoint", "jump", "nop"])
 def test_a_copy_of_the_switch_that_goes_on_otherwise_was_changed_by_whoever_copied_it(
     there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -20,6 +20,7 @@ from cr3scope.model.code_prediction import CodePrediction
 from cr3scope.model.inferred import inferred
 from cr3scope.model.known import NOTHING, Known
 from cr3scope.model.prediction import Prediction
+from cr3scope.model.role import Role
 from cr3scope.model.strike import Strike, Target
 from cr3scope.paging.walk import PageFault, Reason
 from cr3scope.target.overlay import Overlay
@@ -33,16 +34,23 @@ from cr3scope.x86.registers import Registers
 def findings(now: StoppedCpu, seen: CodePrediction) -> tuple[Finding, ...]:
     """Return what keeps the code from going on, without a mend; or that an interrupt would.
 
-    Where other code lies behind the switch than before it, that alone: what becomes of it was meant by nobody.
+    Where other code lies behind the switch than before it, that alone, and what refuses to fetch it: what becomes of it was
+    meant by nobody.
     """
     other = other_code(now, seen)
     if other is not None:
-        return (other,)
+        is_fetched = seen.refused is None or seen.refused.role is not Role.NEXT_FETCH or seen.veto is None
+        return (other,) if is_fetched else (*_refusing(now, seen), other)
     if seen.refused is None:
         return () if seen.interrupt is None else (missing_cli.of_chain(seen.interrupt),)
     if seen.veto is None:
         return (refused_by_itself(now, seen),)
-    if not names_a_cause(seen.veto):
+    return _refusing(now, seen)
+
+
+def _refusing(now: StoppedCpu, seen: CodePrediction) -> tuple[Finding, ...]:
+    """What the entries are that refuse the access."""
+    if seen.refused is None or seen.veto is None or not names_a_cause(seen.veto):
         return ()
     struck = list(strikes_of(seen, seen.refused, seen.veto))
     return tuple(compose(context(now, seen.cpu, seen.refused.registers, struck), RULES, struck))
