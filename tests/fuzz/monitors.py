@@ -55,7 +55,7 @@ EFER=0000000000000d00
 """
 _MTREE = "FlatView #0\n Root memory region: system\n  0000000000000000-00000000001fffff (prio 0, ram): pc.ram\n  00000000000a0000-00000000000bffff (prio 1, i/o): vga\n"
 _ASKED = re.compile(r"xp /(\d+)([gbh])x (0x[0-9a-f]+)")
-_WIDTH = {"g": 8, "b": 1, "h": 2}
+_WIDTH, _CELLS = {"g": 8, "b": 1, "h": 2}, {8: "Q", 1: "B", 2: "H"}
 _MOST_WORDS = 4096
 _IMAGES = 0x40_0000
 _HALTED = b"\xf4\xeb\xfd"  # hlt, and back to it
@@ -82,14 +82,14 @@ class _Ram(dead_guest.Ram):
 @lru_cache(256)
 def _printed(at: int, width: int, data: bytes, count: int) -> str:
     """As the monitor prints so many words: those that are there, and where the memory ends."""
-    lines = []
-    for start in range(0, count * width, 16):
-        piece = data[start : start + 16]
-        if not piece:
-            return "".join(lines) + f"{at + start:016x}: Cannot access memory\n"
-        words = " ".join(f"0x{int.from_bytes(piece[n : n + width], 'little'):0{2 * width}x}" for n in range(0, len(piece), width))
-        lines.append(f"{at + start:016x}: {words}\r\n")
-    return "".join(lines)
+    data = data[: count * width]
+    words = [f"0x{word:0{2 * width}x}" for word in memoryview(data[: len(data) & -width]).cast(_CELLS[width])]
+    if len(data) % width:  # of what is cut short there are fewer digits of value
+        words.append(f"0x{int.from_bytes(data[len(words) * width :], 'little'):0{2 * width}x}")
+    row = 16 // width
+    lines = [f"{at + width * n:016x}: {' '.join(words[n : n + row])}\r\n" for n in range(0, len(words), row)]
+    end = 16 * len(lines)
+    return "".join(lines) + (f"{at + end:016x}: Cannot access memory\n" if end < count * width else "")
 
 
 class _Peer:

@@ -27,6 +27,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.descriptors import VECTOR_BYTES, Gate
+from cr3scope.x86.entry import formats_of
 from cr3scope.x86.platform import Platform
 
 CORE, STATE = "tables.core", "machine.txt"
@@ -79,8 +80,8 @@ def keep(
     if not paged:
         return kept
     tables = _Bounded(paged[0])
-    for cpu in paged:
-        _read_all(tables, cpu.cpu)
+    for state in {_space_of(cpu.cpu): cpu.cpu for cpu in paged}.values():  # most CPUs have the same tables
+        _read_all(tables, state)
     if tables.refused:
         kept.notes.append(f"{CORE} is not whole: {tables.refused}")
     if tables.pages:
@@ -118,6 +119,11 @@ class _Bounded:
         if entries is not None:
             self.pages[phys] = entries.tobytes()
         return entries
+
+
+def _space_of(cpu: CpuState) -> tuple[object, ...]:
+    """What decides which tables a walk can meet."""
+    return cpu.root, formats_of(cpu), cpu.pdptes
 
 
 def _read_all(tables: _Bounded, cpu: CpuState) -> None:
