@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import field
 
-import numpy as np
-
 from cr3scope import limits
 from cr3scope.arrays import integers
 from cr3scope.dataclass import dataclass
