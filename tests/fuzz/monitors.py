@@ -28,6 +28,7 @@ from cr3scope.images.debug_table import debug_images, table_counts
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.images.loaded import Loaded
+from cr3scope.model.follow import follow
 from cr3scope.qemu import memory_map
 from cr3scope.qemu.examine import examine
 from cr3scope.qemu.outcome import Outcome, Reason
@@ -57,6 +58,7 @@ _MTREE = "FlatView #0\n Root memory region: system\n  0000000000000000-000000000
 _ASKED = re.compile(r"xp /(\d+)([gbh])x (0x[0-9a-f]+)")
 _WIDTH, _CELLS = {"g": 8, "b": 1, "h": 2}, {8: "Q", 1: "B", 2: "H"}
 _MOST_WORDS = 4096
+_FOLLOWED = (follow.MOST_INSTRUCTIONS, *(32,) * 7)  # a way through zeros goes on to the end, and took a third of the time of all
 _IMAGES = 0x40_0000
 _HALTED = b"\xf4\xeb\xfd"  # hlt, and back to it
 _SERIAL = (
@@ -171,7 +173,7 @@ def _check_examined(case: Case) -> None:
         run_state=rng.choice(("running", "paused", "prelaunch", "")), unsaid=rng.choice(((), (), (), (Unsaid("--expect", "a\x1b["),))), watchdog=rng.choice(("", "", "", "reset")),
     )  # fmt: skip
     most = rng.choice((limits.MONITOR_CPUS, 3))
-    with mock.patch.object(limits, "MONITOR_CPUS", most):
+    with mock.patch.object(limits, "MONITOR_CPUS", most), mock.patch.object(follow, "MOST_INSTRUCTIONS", rng.choice(_FOLLOWED)):
         _examine(peer, outcome, rng)
 
 
