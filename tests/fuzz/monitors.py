@@ -34,7 +34,6 @@ from cr3scope.qemu.examine import examine
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.paused_guest import has_gigapages, look, stopped_cpus
 from cr3scope.qemu.qmp import REPLY_SECONDS, Listener, Qmp
-from cr3scope.qemu.text_screen import read_text_screen
 from cr3scope.render.message import plain
 from cr3scope.target.memory import MemoryUnavailable
 from cr3scope.verdict.types import Unsaid
@@ -187,7 +186,6 @@ def _examine(peer: _Peer, outcome: Outcome, rng: Random) -> None:
             at, length = rng.choice((0, 0x13000, 0x1F_F000)), 0x8000
             found = cpu.memory.physical(at, length)
             require(len(found) <= length, "more bytes than were asked for")
-        read_text_screen(peer)  # type: ignore[arg-type]
     except (MemoryUnavailable, UnusableInput) as error:
         require(str(error).strip(), "a refusal without a word")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:

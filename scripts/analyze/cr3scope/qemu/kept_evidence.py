@@ -5,6 +5,7 @@ One pass, bounded in pages and in time: what could not be read is said, and the 
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -204,16 +205,20 @@ def _descriptors(cpu: StoppedCpu) -> Iterator[str]:
 
 
 def _gates(cpu: StoppedCpu) -> Iterator[str]:
+    assert cpu.idt is not None
+    size = cpu.mode.gate_bytes
+    there = min((cpu.idt.limit + 1) // size, _GATES)
+    data = cpu.bytes_at(cpu.idt.base, size * there) if there else b""
     for vector in range(_GATES):
-        found = cpu.gate(vector)
-        if found is None:
+        found = data[size * vector : size * (vector + 1)]
+        if len(found) < size:
             yield f"  {vector:02x}h and on: beyond the limit, or cannot be read"
             return
-        size = cpu.mode.gate_bytes
         if size == VECTOR_BYTES:
-            yield f"  {vector:02x}h  {found[1] >> 16:04x}:{found[1] & 0xFFFF:04x}"
-        elif found[1]:
-            gate = Gate.decode(found[1].to_bytes(size, "little"))
+            offset, segment = struct.unpack("<HH", found)
+            yield f"  {vector:02x}h  {segment:04x}:{offset:04x}"
+        elif any(found):
+            gate = Gate.decode(found)
             yield (
                 f"  {vector:02x}h  {gate.target:#018x}  selector {gate.selector:02x}h"
                 f"  type {gate.type:x}h  {'present' if gate.present else 'not present'}"
