@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from cr3scope.input.sources.core_note import CoreCpu
@@ -25,12 +26,16 @@ def page(*entries: int) -> bytes:
 def identity(root: int, veto: int = 0, also: int = 0) -> dict[int, bytes]:
     """The first GiB by large pages; ``veto`` is set in the top entry, ``also`` in all."""
     pdpt = root + 0x10000
-    leaves = (number << 21 | LARGE | PRESENT_WRITABLE | also for number in range(512))
     return {
         root: page(pdpt | PRESENT_WRITABLE | veto | also),
         pdpt: page(pdpt + 0x10000 | PRESENT_WRITABLE | also),
-        pdpt + 0x10000: page(*leaves),
+        pdpt + 0x10000: _leaves(also),
     }
+
+
+@cache
+def _leaves(also: int) -> bytes:
+    return page(*(number << 21 | LARGE | PRESENT_WRITABLE | also for number in range(512)))
 
 
 def memory(code: str = SWITCH, veto: int = 0, also: int = 0) -> dict[int, bytes]:

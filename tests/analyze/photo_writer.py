@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import struct
 import zlib
 from collections.abc import Sequence
 
 from cr3scope.input.photo.words import WORDS
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+_TWO = [low + high for high in _ALPHABET for low in _ALPHABET]
 Value = int | str
 BEGIN: tuple[str, dict[str, Value]] = ("begin", {"producer": "kernel", "version": "0.1.0"})
 
@@ -29,13 +31,9 @@ def stream(*records: tuple[str, dict[str, Value]], lost: int = 0) -> bytes:
 
 def base45(data: bytes) -> str:
     """Return the bytes as RFC 9285 writes them."""
-    out = ""
-    for at in range(0, len(data), 2):
-        value = int.from_bytes(data[at : at + 2], "big")
-        for _ in range(3 if at + 1 < len(data) else 2):
-            out += _ALPHABET[value % 45]
-            value //= 45
-    return out
+    whole = len(data) // 2
+    out = "".join(_TWO[value % 45**2] + _ALPHABET[value // 45**2] for value in struct.unpack_from(f">{whole}H", data))
+    return out + "".join(_TWO[value] for value in data[2 * whole :])
 
 
 def frame(whole: int, number: int, count: int, data: bytes, version: int = 1) -> str:

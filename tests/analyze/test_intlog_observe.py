@@ -363,3 +363,11 @@ def test_a_stack_near_that_of_another_task_register_is_no_word_of_the_boot_cpu(r
         loaded(record(9, 13, 0x18, rsp=STACK - 0x2000), dead),
     )  # fmt: skip
     assert ("the boot CPU" in plain(report.cpu)) == is_boot_cpu, plain(report.cpu)
+
+
+def test_the_records_of_a_part_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of the end of a log is asked of the same bytes many times."""
+    text = b"".join(each.encode() for each in (*record(1, 14, rip=0x1234, rsp=0x9000), *record(2, 13, rip=0x1234, rsp=0x9000)))
+    first = [*read_records(text, 7)]
+    monkeypatch.delattr("cr3scope.input.logs.int_log.record._record")
+    assert [*read_records(bytes(bytearray(text)), 7)] == first and len(first) == 2

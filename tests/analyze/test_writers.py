@@ -327,3 +327,12 @@ def test_a_file_that_is_none_is_refused_in_a_line(head: bytes, tmp_path: Path) -
     assert "\n" not in str(refused.value)
     with pytest.raises(UnusableInput, match="No such file"):
         WritersFile(tmp_path / "none")
+
+
+def test_a_trail_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full one has 8192 blocks, and three questions want them."""
+    file = opened(tmp_path, records())
+    blocks = [*file.blocks(0)]
+    assert len(blocks) == 3
+    monkeypatch.setattr(WritersFile, "_read", lambda *_: b"")
+    assert [*file.blocks(0)] == blocks

@@ -32,7 +32,9 @@ def records(
             layout.VALUE.pack_into(values, at + 8 * index, value)
             values[has_at + index // 8] |= 1 << index % 8
     slots = b"".join(layout.SLOT.pack(number | parts.get(number - 1, 0)) for number in range(1, len(stores) + 1))
-    halves = b"".join(layout.SLOT.pack(others.get(number, 0)) for number in range(layout.PAGE_WORDS))
+    halves = bytearray(layout.SLOTS_BYTES)
+    for number, store in others.items():
+        layout.SLOT.pack_into(halves, layout.SLOT.size * number, store)
     trail = [(1, 1), (2, 3), (3, 1)]
     return {
         Section.INSTRUCTIONS: b"".join(layout.INSTRUCTION.pack(LOADER + 8 * each, 4, 0) for each in range(4)),
@@ -47,7 +49,7 @@ def records(
         Section.PAGES: layout.PAGE.pack(TABLE, 1, 1),
         Section.SLOTS: slots.ljust(layout.SLOTS_BYTES, b"\0"),
         Section.VALUES: bytes(values),
-        Section.HALVES: halves,
+        Section.HALVES: bytes(halves),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from fuzz.noise import damaged, number
 from fuzz.target import HOSTILE, Case, Target, require, shown
 
+from cr3scope import limits
 from cr3scope.mcp import server as server_module
 from cr3scope.mcp.call import Answer, Call
 from cr3scope.mcp.parameters import Parameter
@@ -28,7 +29,8 @@ from cr3scope.x86.cpu_state import CpuState
 
 _CODES = {-32700, -32600, -32601, -32602, -32603, -32022}
 _DRAWN = ("svg", "dot", *(None,) * 6)  # of the trees: a picture takes as long as all the rest
-_MOST_LISTED = 1 << 18  # ranges: a few tables in a circle map millions, and to list those takes a second
+_LISTED = (1 << 18, *(1 << 15,) * 3)  # ranges at the most: a few tables in a circle map millions, and to list those takes a second
+_LINES = (limits.TREE_LINES, *(1 << 7,) * 31)  # of a tree: thousands of one kind say no more than hundreds, and take most of the time
 _META = {"io.modelcontextprotocol/protocolVersion": STATELESS, "io.modelcontextprotocol/clientCapabilities": {}}
 _METHODS = ("initialize", "ping", "tools/list", "tools/call", "server/discover", "notifications/cancelled", "notifications/initialized", "x/y")
 
@@ -112,8 +114,10 @@ def _tables(rng: Random) -> Case:
             target = 0x1000 * (1 + rng.randrange(count)) if rng.random() < 0.6 else number(rng) & ~0xFFF
             step = rng.choice((0, 0x1000, 0x20_0000))
             flags = rng.getrandbits(13) & rng.choice((~0, ~0x80)) | rng.choice((1, 1, 1, 0)) | rng.choice((0, 0, 1 << 63))
-            words[row, at : at + length] = [(target + step * index & (1 << 63) - 1 | flags) % (1 << 64) for index in range(len(words[row, at : at + length]))]
-    return Case(words.tobytes(), ".img", {"mode": rng.randrange(4), "name": rng.choice(HOSTILE), "marked": number(rng, 0x1000, 16), "drawn": rng.choice(_DRAWN)})
+            there = target % (1 << 64) + np.arange(min(length, 512 - at), dtype=np.uint64) * np.uint64(step)
+            words[row, at : at + length] = there & np.uint64((1 << 63) - 1) | np.uint64(flags % (1 << 64))
+    meant = {"mode": rng.randrange(4), "name": rng.choice(HOSTILE), "marked": number(rng, 0x1000, 16), "drawn": rng.choice(_DRAWN)}
+    return Case(words.tobytes(), ".img", meant | {"listed": rng.choice(_LISTED), "lines": rng.choice(_LINES)})
 
 
 _CPUS = (
@@ -137,8 +141,9 @@ def _fold(case: Case) -> None:
     pages = _Pages(case.data)
     cpu, name = _CPUS[int(str(case.meant["mode"]))], str(case.meant["name"])
     marks = {(level, int(str(case.meant["marked"]))): "some-rule" for level in (1, 2, 3, 4)}
-    made = folded(pages, cpu, marked=marks)
-    listed = mappings(pages, cpu, most=_MOST_LISTED)
+    with mock.patch.object(limits, "TREE_LINES", case.meant["lines"]):
+        made = folded(pages, cpu, marked=marks)
+    listed = mappings(pages, cpu, most=int(str(case.meant["listed"])))
     if not listed.is_cut:
         require(made.mapped == int((listed.last - listed.first + np.uint64(1)).sum()), "the tree maps more or less than the list")
     names = {(one.entry.level, one.first): name for one in made.branches}

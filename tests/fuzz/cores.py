@@ -44,7 +44,7 @@ def _pages(rng: Random, code: str, meant: dict[str, object]) -> dict[int, bytes]
         index = rng.choice((0, 1, 510, 511)) if rng.random() < 0.6 else rng.randrange(512)
         table[index] = number(rng, table[index])
         pages[phys] = struct.pack("<512Q", *table)
-    meant["tables"] = {phys: list(struct.unpack("<512Q", data)) for phys, data in pages.items()}
+    meant["pages"] = pages
     return pages
 
 
@@ -97,7 +97,8 @@ def _check(case: Case) -> None:
         except UnusableInput as error:
             require(str(error).strip(), "a refusal without a word")
     if case.meant.get("honest") and verdict is not None and verdict.status is Status.HEALTHY:
-        why = _vetoed(case.meant["tables"])  # type: ignore[arg-type]
+        pages: dict[int, bytes] = case.meant["pages"]  # type: ignore[assignment]
+        why = _vetoed({phys: list(struct.unpack("<512Q", data)) for phys, data in pages.items()})
         require(why is None, f"HEALTHY, although {why}")
 
 

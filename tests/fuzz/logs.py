@@ -81,17 +81,17 @@ def _check_meant(case: Case) -> None:
     assert isinstance(meant, model.Case)
     with kept_as_file(b"") as path:
         found = model.differences(meant, path)
-    require(not found, "; ".join(found))
-    _observed(rng=Random(case.data), meant=meant, data=case.data)
+        require(not found, "; ".join(found))
+        _observed(rng=Random(case.data), meant=meant, path=path)
     _shortened(case.data)
 
 
-def _observed(rng: Random, meant: model.Case, data: bytes) -> None:
+def _observed(rng: Random, meant: model.Case, path: Path) -> None:
     """As the log of a boot whose switch is known, and as a long one of which not all is read."""
     roots = {each.cpu.cr3 for told in meant.meaning.told for each in told.fatals} or {0x1000}
     cr3 = rng.choice(sorted(roots))
     from_start = rng.choice((1 << 12, 1 << 23))
-    with kept_as_file(data) as path, mock.patch.multiple(switch, _FROM_START=from_start, _PROBE=1 << 11), suppress(UnusableInput):
+    with mock.patch.multiple(switch, _FROM_START=from_start, _PROBE=1 << 11), suppress(UnusableInput):
         report = observe(path, cr3)
         notes = " ".join(map(plain, report.notes))
         others = None if report.fatal is None or report.fatal.cr3 == cr3 else report.fatal.cr3

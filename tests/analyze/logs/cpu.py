@@ -5,7 +5,7 @@ It shares no line with the product: what it decides is held against what the pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 EXCEPTION, INT, INTERRUPT = "exception", "int", "interrupt"
@@ -96,7 +96,9 @@ class Cpu:
         return self.pages and (bool(self.cr4 & SMEP) or bool(self.cr4 & PAE and self.efer & NXE))
 
     def snapshot(self) -> Cpu:
-        return replace(self)
+        one = Cpu.__new__(Cpu)  # a log has thousands, and `replace` takes ten times as long
+        one.__dict__.update(self.__dict__)
+        return one
 
     def page_error(self, access: str, present: bool = False, reserved: bool = False, user: bool | None = None) -> int:
         is_user = self.cpl == 3 if user is None else user

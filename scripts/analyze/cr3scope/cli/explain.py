@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from cr3scope.diagnose.catalogue import BY_ID, RULES
 from cr3scope.diagnose.rule import Rule
 from cr3scope.render.rule_modes import modes_in_words
 from cr3scope.render.table import WIDTH, Cell, Table
+from cr3scope.render.wrapped import wrapped
 from cr3scope.text import printable
 from cr3scope.x86.mode import Mode
 
@@ -84,10 +84,4 @@ def _explain(rule: Rule) -> Iterator[str]:
         ("Manual", rule.manual),
     ):
         yield ""
-        yield from textwrap.wrap(
-            words,
-            WIDTH,
-            initial_indent=f"{heading:<10}",
-            subsequent_indent=" " * 10,
-            break_on_hyphens=False,
-        )
+        yield from wrapped(words, WIDTH, f"{heading:<10}", " " * 10)

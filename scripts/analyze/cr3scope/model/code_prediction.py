@@ -130,12 +130,16 @@ def judged(now: StoppedCpu, cpu: CpuState, registers: Registers) -> CodePredicti
         _code(now.with_state(cpu)), now.general, registers, now.code_bits, cpu, now.platform, space, data=_data(now.with_state(cpu))
     )
     written = WrittenMemory(now, cpu)
+    reached: dict[object, PageFault | Translation] = {}  # code in a loop makes the same access again and again
     for number, step in enumerate(path.steps):
         if written.map(step.virt):
             path = _cut(path, number)
             break
         under = step.cpu or cpu
-        found = reach(now, under, step)
+        alike = under, step.virt, step.kind, step.registers.cpl == USER, step.width, step.role.is_descriptor
+        if alike not in reached:
+            reached[alike] = reach(now, under, step)
+        found = reached[alike]
         if isinstance(found, PageFault):
             fault = _fault(now, under, step, found)
             at = replace(step.registers, rip=fault.rip or step.registers.rip)

@@ -18,18 +18,24 @@ class WrittenMemory:
     def __init__(self, now: StoppedCpu, cpu: CpuState) -> None:
         self._now, self._cpu = now, cpu
         self._ranges: list[range] = []
+        self._noted: set[tuple[int, int]] = set()  # address and width: code in a loop writes to the same place again and again
+        self._entries: dict[int, list[range]] = {}  # where those that translate an address lie
 
     def note(self, step: Step) -> None:
         """Remember what a step writes, which goes through."""
-        if step.kind is AccessKind.WRITE:
-            self._ranges += self._phys(step.virt, step.extent or step.width)
+        place = step.virt, step.extent or step.width
+        if step.kind is AccessKind.WRITE and place not in self._noted:
+            self._noted.add(place)
+            self._ranges += self._phys(*place)
 
     def map(self, virt: int) -> bool:
         """Return whether the code wrote an entry that translates ``virt``."""
         if not self._ranges:
             return False
-        path = walk(self._now, self._cpu, virt & MASK64, self._now.platform)
-        return any(self._reach(range(entry.phys, entry.phys + entry.form.entry_bytes)) for entry in path.entries)
+        if virt not in self._entries:
+            path = walk(self._now, self._cpu, virt & MASK64, self._now.platform)
+            self._entries[virt] = [range(entry.phys, entry.phys + entry.form.entry_bytes) for entry in path.entries]
+        return any(map(self._reach, self._entries[virt]))
 
     def hold_descriptors(self, registers: Registers) -> bool:
         """Return whether the code wrote a byte of the IDT or the GDT."""

@@ -20,6 +20,17 @@ def next_canonical(virt: int, levels: int) -> int:
     return virt if is_canonical(virt, levels) else upper
 
 
+def canonical(virt: int, levels: int) -> int:
+    """Return the canonical form of an address of which the bits that so many levels translate are given.
+
+    With fewer than four levels addresses have 32 bits, and stay as they are.
+    """
+    if levels < LEVELS:
+        return virt
+    top = 1 << (level_shift(levels) + 8)
+    return (virt & (2 * top - 1) ^ top) - top & MASK64
+
+
 def is_canonical(virt: int, levels: int) -> bool:
     """Return whether bits 63:47, with five levels 63:56, are all equal (SDM volume 1, 3.3.7.1).
 

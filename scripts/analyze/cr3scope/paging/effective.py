@@ -237,10 +237,12 @@ class _Survey:
         kept: list[int] = []
         place = np.full(len(keys), -1, dtype=np.int64)
         self.is_cut = self.is_cut or len(keys) > _MOST_TABLES
-        for number in integers(order[:_MOST_TABLES]):
-            key = int(keys[number])
+        order = order[:_MOST_TABLES]
+        for number, key in zip(integers(order), integers(keys[order]), strict=True):
             table = table_entries(self._tables, form, key & bits.PAGE_FRAME)
             if table is None:
+                if len(self.missing) >= range_kind.MOST_REPORTED:
+                    continue
                 pointer = level.pointers[first_seen[number]]
                 self._report(self.missing, level, int(level.position[pointer]))
             else:

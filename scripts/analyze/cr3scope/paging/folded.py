@@ -5,8 +5,9 @@ Where a right is lost is a property of a branch: its entries deny what everythin
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from cr3scope.dataclass import dataclass
 from cr3scope.paging import layers as layer_codes
 from cr3scope.paging.range_kind import ALL_RIGHTS
 from cr3scope.paging.layers import Layer, Marks, denied_by, kind_of, kinds_of, layers
-from cr3scope.paging.reach import sign_extended
+from cr3scope.paging.canonical import canonical
 from cr3scope.paging.tables import Tables
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
@@ -114,6 +115,17 @@ def folded(
     return Folded(cpu, branches, int(found[0].mapped[0]), count, fold.left_out, bool(unread))
 
 
+class _End(NamedTuple):
+    """What of a branch depends on where it leads."""
+
+    leads: Leads
+    pieces: int = 0
+    tables: int = 0
+    again: EntryRef | None = None
+    back: int = 0
+    below: tuple[Branch, ...] = ()
+
+
 @dataclass(slots=True)
 class _Fold:
     cpu: CpuState
@@ -121,6 +133,7 @@ class _Fold:
     left_out: int = 0
     _told: int = 0
     _met: dict[tuple[int, bytes, int], EntryRef] = field(default_factory=dict)
+    _sums: dict[tuple[int, int], list[int]] = field(default_factory=dict)  # by depth and place of a table
 
     def branches(self, group: _Group) -> tuple[Branch, ...]:
         """Return the runs of the first table of a group, each with what is below it."""
@@ -167,7 +180,7 @@ class _Fold:
         return EntryRef.of(layer.form, layer.phys[place], index, int(layer.tables[place][index]))
 
     def _address(self, virt: int) -> int:
-        return int(sign_extended(np.array([virt], dtype=np.uint64), self.cpu.levels)[0])
+        return canonical(virt, self.cpu.levels)
 
     def _branch(self, group: _Group, layer: Layer, first: int, last: int) -> Branch:
         place, form = int(group.places[0]), layer.form
@@ -175,49 +188,58 @@ class _Fold:
         entry, leads = self._entry(layer, place, first), _KINDS[kind_of(code)]
         virt = group.virt + first * form.page_bytes
         denied = denied_by(code)
-        branch = Branch(
-            entry, last, self._address(virt), self._address(virt + (last - first + 1) * form.page_bytes - 1), leads,
-            group.granted & ~denied, group.granted & denied, self._mapped(group, layer, first, last), group.count,
-        )  # fmt: skip
+        granted = group.granted & ~denied
+        end = _End(leads)
         if leads is Leads.PAGE:
-            return replace(branch, pieces=_pieces(layer, group, first, last))
-        if leads not in (Leads.TABLE, Leads.EMPTY):
-            return branch
-        return self._lead(branch, group, layer, virt)
+            end = _End(leads, pieces=_pieces(layer, group, first, last))
+        elif leads in (Leads.TABLE, Leads.EMPTY):
+            end = self._lead(entry, last, leads, granted, group, layer, virt)
+        return Branch(
+            entry, last, self._address(virt), self._address(virt + (last - first + 1) * form.page_bytes - 1), end.leads,
+            granted, group.granted & denied, self._mapped(group, layer, first, last), group.count,
+            end.pieces, end.tables, end.again, end.back, below=end.below,
+        )  # fmt: skip
 
-    def _lead(self, branch: Branch, group: _Group, layer: Layer, virt: int) -> Branch:
-        """The branch with the tables below it, unless they are shown elsewhere."""
-        following, first, last = self.layers[group.depth + 1], branch.entry.index, branch.last_index
-        width = last - first + 1
+    def _lead(
+        self, entry: EntryRef, last: int, leads: Leads, granted: int, group: _Group, layer: Layer, virt: int
+    ) -> _End:
+        """The tables below the entries from ``entry`` on to the index ``last``, unless they are shown elsewhere."""
+        following, width = self.layers[group.depth + 1], last - entry.index + 1
         places = group.places[: max(limits.TREE_COPIES // width, 1)]
-        children = layer.child[places, first : last + 1].reshape(-1)
+        children = layer.child[places, entry.index : last + 1].reshape(-1)
         is_all = len(places) == group.count
-        branch = replace(branch, tables=len(np.unique(children)) if is_all else 0)
+        tables = (len(np.unique(children)) if len(children) > 1 else 1) if is_all else 0
         target = following.phys[children[0]]
         if target in group.way:
-            return replace(branch, leads=Leads.BACK, back=self.layers[group.way.index(target)].form.level)
-        if branch.leads is Leads.EMPTY:
-            return branch
-        key = (group.depth, children.tobytes(), branch.granted)
+            return _End(Leads.BACK, tables=tables, back=self.layers[group.way.index(target)].form.level)
+        if leads is Leads.EMPTY:
+            return _End(leads, tables=tables)
+        key = (group.depth, children.tobytes(), granted)
         if is_all and key in self._met:
-            return replace(branch, leads=Leads.AGAIN, again=self._met[key])
-        count = group.count * width
-        way = (*group.way, target)
-        below = _Group(group.depth + 1, children.astype(np.int64), count, virt, branch.granted, way)
+            return _End(Leads.AGAIN, tables=tables, again=self._met[key])
+        below = _Group(group.depth + 1, children.astype(np.int64), group.count * width, virt, granted, (*group.way, target))
         if self._told >= limits.TREE_LINES and not following.is_marked[children[0]]:
             self.left_out += len(self._runs(below, following))
-            return branch
-        self._met[key] = branch.entry
-        return replace(branch, below=self.branches(below))
+            return _End(leads, tables=tables)
+        self._met[key] = entry
+        return _End(leads, tables=tables, below=self.branches(below))
 
     def _mapped(self, group: _Group, layer: Layer, first: int, last: int) -> int:
         """Bytes that a run maps, in all copies; the copies are of one shape, and so of one size."""
         place = int(group.places[0])
-        codes, child = layer.codes[place, first : last + 1], layer.child[place, first : last + 1]
-        pages = int(np.count_nonzero(kinds_of(codes) == layer_codes.PAGE)) * layer.form.page_bytes
-        there = child[child >= 0]
-        below = int(self.layers[group.depth + 1].mapped[there].sum()) if len(there) else 0
-        return (pages + below) * group.count
+        sums = self._sums.get((group.depth, place))
+        if sums is None:
+            sums = self._sums[group.depth, place] = self._sums_of(layer, place, group.depth)
+        return (sums[last + 1] - sums[first]) * group.count
+
+    def _sums_of(self, layer: Layer, place: int, depth: int) -> list[int]:
+        """How many bytes the entries before each index of a table map, and last what all do."""
+        sizes = np.where(kinds_of(layer.codes[place]) == layer_codes.PAGE, np.uint64(layer.form.page_bytes), np.uint64(0))
+        child = layer.child[place]
+        there = child >= 0
+        if there.any():
+            sizes[there] += self.layers[depth + 1].mapped[child[there]]
+        return [0, *integers(np.cumsum(sizes))]
 
     def _rest(self, group: _Group, layer: Layer, runs: list[tuple[int, int]]) -> Branch:
         """What is not told one by one, from the first index on to the last."""

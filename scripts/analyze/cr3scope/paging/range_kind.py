@@ -35,16 +35,24 @@ def kind_of(attributes: int, pat: int, page_bytes: tuple[int, ...]) -> Kind:
     return Kind(rights_text(attributes), level, types[attributes >> PAT_SHIFT & 7], page_bytes[level])
 
 
-def memory_types(pat: int) -> list[str]:
+@cache
+def memory_types(pat: int) -> tuple[str, ...]:
     """Return the names of the eight types that a leaf can select."""
-    fields = [pat >> 8 * index & 0xFF for index in range(8)]
-    return [MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields]
+    fields = (pat >> 8 * index & 0xFF for index in range(8))
+    return tuple(MEMORY_TYPES.get(value, f"reserved-{value:x}") for value in fields)
 
 
 def rights_text(attributes: int) -> str:
     """Return ``rwxu`` with ``-`` for what is denied."""
-    letters = ((1, "r"), (attributes & WRITE, "w"), (attributes & EXECUTE, "x"), (attributes & USER, "u"))
+    return _RIGHTS_TEXTS[attributes & ALL_RIGHTS]
+
+
+def _letters(rights: int) -> str:
+    letters = ((1, "r"), (rights & WRITE, "w"), (rights & EXECUTE, "x"), (rights & USER, "u"))
     return "".join(letter if granted else "-" for granted, letter in letters)
+
+
+_RIGHTS_TEXTS = tuple(_letters(rights) for rights in range(ALL_RIGHTS + 1))
 
 
 @cache

@@ -5,6 +5,7 @@ One pass, bounded in pages and in time: what could not be read is said, and the 
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import field
@@ -27,6 +28,7 @@ from cr3scope.x86.access import AccessKind
 from cr3scope.x86.cpu_mode import CpuMode
 from cr3scope.x86.cpu_state import CR0_PG, CpuState
 from cr3scope.x86.descriptors import VECTOR_BYTES, Gate
+from cr3scope.x86.entry import formats_of
 from cr3scope.x86.platform import Platform
 
 CORE, STATE = "tables.core", "machine.txt"
@@ -79,8 +81,8 @@ def keep(
     if not paged:
         return kept
     tables = _Bounded(paged[0])
-    for cpu in paged:
-        _read_all(tables, cpu.cpu)
+    for state in {_space_of(cpu.cpu): cpu.cpu for cpu in paged}.values():  # most CPUs have the same tables
+        _read_all(tables, state)
     if tables.refused:
         kept.notes.append(f"{CORE} is not whole: {tables.refused}")
     if tables.pages:
@@ -118,6 +120,11 @@ class _Bounded:
         if entries is not None:
             self.pages[phys] = entries.tobytes()
         return entries
+
+
+def _space_of(cpu: CpuState) -> tuple[object, ...]:
+    """What decides which tables a walk can meet."""
+    return cpu.root, formats_of(cpu), cpu.pdptes
 
 
 def _read_all(tables: _Bounded, cpu: CpuState) -> None:
@@ -198,16 +205,20 @@ def _descriptors(cpu: StoppedCpu) -> Iterator[str]:
 
 
 def _gates(cpu: StoppedCpu) -> Iterator[str]:
+    assert cpu.idt is not None
+    size = cpu.mode.gate_bytes
+    there = min((cpu.idt.limit + 1) // size, _GATES)
+    data = cpu.bytes_at(cpu.idt.base, size * there) if there else b""
     for vector in range(_GATES):
-        found = cpu.gate(vector)
-        if found is None:
+        found = data[size * vector : size * (vector + 1)]
+        if len(found) < size:
             yield f"  {vector:02x}h and on: beyond the limit, or cannot be read"
             return
-        size = cpu.mode.gate_bytes
         if size == VECTOR_BYTES:
-            yield f"  {vector:02x}h  {found[1] >> 16:04x}:{found[1] & 0xFFFF:04x}"
-        elif found[1]:
-            gate = Gate.decode(found[1].to_bytes(size, "little"))
+            offset, segment = struct.unpack("<HH", found)
+            yield f"  {vector:02x}h  {segment:04x}:{offset:04x}"
+        elif any(found):
+            gate = Gate.decode(found)
             yield (
                 f"  {vector:02x}h  {gate.target:#018x}  selector {gate.selector:02x}h"
                 f"  type {gate.type:x}h  {'present' if gate.present else 'not present'}"

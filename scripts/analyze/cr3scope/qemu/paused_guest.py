@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import struct
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
@@ -39,12 +39,15 @@ class MonitorMemory:
         self._monitor = monitor
         self._pages: dict[int, bytes] = {}
         self._ram_pages: dict[int, bytes] = {}  # those of them that are RAM all over
+        self._tables: dict[int, Entries | None] = {}
         self._saved = SavedMemory(monitor)
 
     def table(self, phys: int) -> Entries | None:
         """Return a page of entries, asked for once; None where there is no memory."""
-        page = self._page(phys)
-        return entries_of(page) if page else None
+        if phys not in self._tables:
+            page = self._page(phys)
+            self._tables[phys] = entries_of(page) if page else None
+        return self._tables[phys]
 
     def physical(self, phys: int, length: int) -> bytes:
         """Return bytes of physical memory; none of a long piece that QEMU cannot write to a file."""
@@ -70,23 +73,27 @@ class MonitorMemory:
         if phys not in self._pages:
             page = self._saved.page(phys)
             if page is None:
-                words = self._dump("g", ENTRIES, phys)
-                page = struct.pack(f"<{ENTRIES}Q", *words) if len(words) == ENTRIES else b""
+                told = self._dump("g", ENTRIES, phys)
+                page = told if len(told) == PAGE_BYTES else b""
             self._pages[phys] = page
         return self._pages[phys]
 
     def _as_text(self, phys: int, length: int) -> bytes:
         """By quadwords, an eighth of the words; then byte by byte what is left, or where the memory ends in a line."""
         whole = length // _WORD_BYTES
-        words = self._dump("g", whole, phys) if whole else []
-        data = struct.pack(f"<{len(words)}Q", *words)
+        data = self._dump("g", whole, phys) if whole else b""
         left = length - len(data)
-        return data + bytes(self._dump("b", left, phys + len(data))) if left else data
+        return data + self._dump("b", left, phys + len(data)) if left else data
 
-    def _dump(self, form: str, count: int, phys: int) -> list[int]:
-        """At most so many words: what is no word of that size ends them, as QEMU's refusal does."""
+    def _dump(self, form: str, count: int, phys: int) -> bytes:
+        """The bytes of at most so many words: what is no word of that size ends them, as QEMU's refusal does."""
         told = self._monitor.monitor(f"xp /{count}{form}x {phys:#x}")
-        return [int(word, 16) for word in _VALUES[form].findall(told)[:count]]
+        data = bytes.fromhex("".join(_VALUES[form].findall(told)[:count]))
+        if _FORMS[form] == 1:
+            return data
+        words = array("Q", data)
+        words.byteswap()  # a word is printed with its highest byte first
+        return words.tobytes()
 
 
 def look(monitor: Monitor) -> Look:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.lint import Linted
 from cr3scope.render import finding as words
 from cr3scope.render.table import WIDTH, Block, Cell
+from cr3scope.render.wrapped import wrapped
 from cr3scope.text import printable
 
 SCHEMA = "cr3scope.lint/1"
@@ -55,7 +55,7 @@ def _finding(finding: Finding) -> Iterator[Block]:
 
 
 def _labelled(label: str, said: str, style: str = "") -> Iterator[Block]:
-    lines = textwrap.wrap(printable(said), WIDTH - _LABEL - 2, break_on_hyphens=False)
+    lines = wrapped(printable(said), WIDTH - _LABEL - 2)
     for number, line in enumerate(lines):
         yield Cell(f"  {'' if number else label:<{_LABEL}}{line}", style)
 

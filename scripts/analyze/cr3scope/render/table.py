@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
 from cr3scope.dataclass import dataclass
+from cr3scope.render.wrapped import wrapped
 
 WIDTH = 100
 GAP = 2  # spaces between columns
@@ -66,10 +66,10 @@ def plain(table: Table) -> Iterator[str]:
     gap = " " * GAP
     rows = [tuple(cell.text for cell in row) for row in table.rows]
     for fields in rows if table.bare else [table.headings, *rows]:
-        wrapped = [fields[-1]]
+        lines = [fields[-1]]
         if len(fields[-1]) > room:
-            wrapped = textwrap.wrap(fields[-1], room, break_on_hyphens=False)
+            lines = wrapped(fields[-1], room)
         head = gap.join(f"{text:<{width}}" for text, width in zip(fields[:-1], widths))
-        yield f"{head}{gap if head else ''}{wrapped[0]}".rstrip()
-        for more in wrapped[1:]:
+        yield f"{head}{gap if head else ''}{lines[0]}".rstrip()
+        for more in lines[1:]:
             yield " " * indent + more

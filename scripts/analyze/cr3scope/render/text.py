@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from cr3scope.diagnose.finding import Finding, Severity
@@ -13,6 +12,7 @@ from cr3scope.render import chain, finding as words_of
 from cr3scope.render import message, source_line
 from cr3scope.render.table import WIDTH
 from cr3scope.render.terminal import paint
+from cr3scope.render.wrapped import wrapped
 from cr3scope.text import printable
 from cr3scope.verdict.types import Status, Verdict
 from cr3scope.x86 import exceptions
@@ -270,13 +270,7 @@ def _labelled(
 
 def _wrapped(head: str, words: str, indent: int) -> Iterator[str]:
     """``head`` and ``words``, cleaned and wrapped; later lines begin at column ``indent``."""
-    yield from textwrap.wrap(
-        printable(words),
-        WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * indent,
-        break_on_hyphens=False,
-    ) or [head]
+    yield from wrapped(printable(words), WIDTH, head, " " * indent) or [head]
 
 
 def _diagnostics(diagnostics: Sequence[Diagnostic], colour: bool) -> Iterator[str]:

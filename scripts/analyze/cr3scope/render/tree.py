@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from cr3scope.dataclass import dataclass
@@ -12,6 +11,7 @@ from cr3scope.paging.layers import Marks
 from cr3scope.paging.range_kind import memory_types, rights_text
 from cr3scope.render.sizes import page_name, size_text
 from cr3scope.render.table import GAP, WIDTH, Block, Cell
+from cr3scope.render.wrapped import wrapped
 from cr3scope.text import printable
 from cr3scope.x86 import entry as bits
 from cr3scope.x86.access import EntryRef
@@ -73,15 +73,15 @@ def as_blocks(tree: Folded, description: str, names: Names, marks: Marks) -> Ite
     for row in lines:
         style = "error" if row.rule else "note" if row.blame else "dim" if row.branch.leads in _NOTHING else ""
         room = max(WIDTH - sum(widths) - GAP * len(widths), _LEAST_NOTE)
-        note, *more = textwrap.wrap(row.cells[-1], room, break_on_hyphens=False) or [""]
+        note, *more = wrapped(row.cells[-1], room) or [""]
         yield Cell(_line((*row.cells[:-1], note), widths), style)
         indent = " " * (sum(widths) + GAP * len(widths))
         yield from (Cell(f"{indent}{line}", style) for line in more)
         indent = _INDENT * (row.depth + 1)
         for words in row.blame:
-            yield from (Cell(line, style) for line in textwrap.wrap(f"{indent}^ {words}", WIDTH, subsequent_indent=f"{indent}  "))
+            yield from (Cell(line, style) for line in wrapped(f"{indent}^ {words}", WIDTH, indent=f"{indent}  ", on_hyphens=True))
     yield ""
-    yield from textwrap.wrap(LEGEND, WIDTH)
+    yield from wrapped(LEGEND, WIDTH, on_hyphens=True)
 
 
 def total(tree: Folded) -> str:

@@ -166,10 +166,10 @@ class StoppedCpu:
 
     def bytes_at(self, virt: int, length: int) -> bytes:
         """Return memory by the live tables, as far as they map it and there is memory."""
-        data = b""
+        data, cpu = b"", self.cpu
         while len(data) < length:
             at = virt + len(data) & MASK64
-            phys = walk(self, self.cpu, at).phys
+            phys = walk(self, cpu, at).phys
             if phys is None:
                 break
             wanted = min(length - len(data), PAGE_BYTES - at % PAGE_BYTES)

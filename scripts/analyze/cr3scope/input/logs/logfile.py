@@ -1,4 +1,4 @@
-"""A log of any size, read in windows: never more of it in memory than is looked at."""
+"""A log of any size, read in windows: of a long one never more is in memory than is looked at."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class LogFile:
         self._skip, self._wide = encoding_of(begin[:PROBE])
         self._has_cr_alone = b"\r" in begin and b"\n" not in begin
         self.size = self._bytes if self._wide is None else (self._bytes - self._skip) // 2
+        self._whole: bytes | None = None  # of one that is no longer than a window
+        if self.size <= WINDOW:
+            self._whole = self.read(0, self.size)
 
     def __enter__(self) -> LogFile:
         return self
@@ -38,6 +41,8 @@ class LogFile:
     def read(self, start: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``start``; fewer at the end."""
         start, size = max(start, 0), max(min(size, self.size - start), 0)
+        if self._whole is not None:
+            return self._whole[start : start + size]
         try:
             if self._wide is None:
                 data = os.pread(self._descriptor, size, start)
@@ -49,6 +54,8 @@ class LogFile:
 
     def find(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
         """Return the first place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
+        if self._whole is not None:
+            return self._whole.find(wanted, max(start, 0), end)
         for at, data in self._windows(start, self.size if end is None else end, len(wanted)):
             found = data.find(wanted)
             if found >= 0:
@@ -58,6 +65,8 @@ class LogFile:
     def rfind(self, wanted: bytes, start: int = 0, end: int | None = None) -> int:
         """Return the last place of ``wanted`` in ``start``..``end``; -1 if it is not there."""
         end = self.size if end is None else min(end, self.size)
+        if self._whole is not None:
+            return self._whole.rfind(wanted, max(start, 0), max(end, 0))
         while end > start:
             begin = max(end - WINDOW, start)
             found = self.read(begin, end - begin).rfind(wanted)

@@ -51,11 +51,11 @@ def _among(reports: Sequence[LogReport], chosen: LogReport, alike: int, has_died
 
 def reports_by_boot(boots: Sequence[Spaces], planned: Sequence[int | None]) -> list[LogReport] | None:
     """Return what came of each boot of a log; None unless it tells of as many as ``planned`` has CR3s, in their order."""
-    told = [spaces for spaces in boots if _is_told(spaces, _of_boot(spaces, None))]
+    told = [(spaces, report) for spaces, report in ((one, _of_boot(one, None)) for one in boots) if _is_told(spaces, report)]
     if len(told) != len(planned):
         return None
     cr3s = (None if cr3 is None else cr3 & ~NO_FLUSH for cr3 in planned)
-    return [_of_boot(spaces, cr3) for spaces, cr3 in zip(told, cr3s, strict=True)]
+    return [report if cr3 is None else _of_boot(spaces, cr3) for (spaces, report), cr3 in zip(told, cr3s, strict=True)]
 
 
 def _is_told(spaces: Spaces, report: LogReport) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from cr3scope.dataclass import dataclass
 from cr3scope.errors import UnusableInput
@@ -77,20 +78,18 @@ def join(frames: Iterable[Frame], source: str) -> Joined:
 
 
 def _unspelled(text: str) -> bytes:
-    """The bytes of base45 (RFC 9285); BadFrame if it is none."""
-    return b"".join(_groups(text))
-
-
-def _groups(text: str) -> Iterator[bytes]:
+    """The bytes of base45 (RFC 9285), three characters for two of them and two for the last one; BadFrame if it is none."""
     try:
         values = [_ALPHABET[character] for character in text]
     except KeyError as error:
         raise BadFrame(f"a character that no frame has: {error.args[0]!r}") from None
-    for at in range(0, len(values), 3):
-        group = values[at : at + 3]
-        value = 0
-        for digit in reversed(group):
-            value = 45 * value + digit
-        if len(group) == 1 or value >= 1 << 8 * (len(group) - 1):
-            raise BadFrame("its text is cut, or misread")
-        yield value.to_bytes(len(group) - 1, "big")
+    left = len(values) % 3
+    end = len(values) - left
+    pairs = [low + 45 * middle + 45 * 45 * high for low, middle, high in zip(values[:end:3], values[1:end:3], values[2:end:3], strict=True)]
+    last = [values[end] + 45 * values[end + 1]] if left == 2 else []
+    try:
+        if left != 1:
+            return struct.pack(f">{len(pairs)}H{len(last)}B", *pairs, *last)
+    except struct.error:  # one is too large
+        pass
+    raise BadFrame("its text is cut, or misread")

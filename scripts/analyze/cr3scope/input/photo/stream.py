@@ -48,7 +48,10 @@ class _Bytes:
         return self.data[self.at - count : self.at]
 
     def byte(self) -> int:
-        return self.take(1)[0]
+        if self.at >= len(self.data):
+            raise _Cut
+        self.at += 1
+        return self.data[self.at - 1]
 
     def number(self, count: int) -> int:
         return int.from_bytes(self.take(count), "little")

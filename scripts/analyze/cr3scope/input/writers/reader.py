@@ -120,6 +120,7 @@ class WritersFile:
             if self._counts[section] > most:
                 raise UnusableInput(f"{path}: damaged: {self._counts[section]} records of {section.name}, and at most {most} fit")
         self._events = events
+        self._trails: dict[int, list[Block]] = {}  # by CPU
         self._moved = moved if counts_ram else 0
         self.is_whole = not flags & layout.FULL
         self._has_all_halves = not flags & layout.HALVES_LOST
@@ -178,16 +179,24 @@ class WritersFile:
 
     def blocks(self, cpu: int) -> Iterator[Block]:
         """Yield the last blocks that a CPU has entered, the oldest first."""
+        if cpu not in self._trails:
+            self._trails[cpu] = [*self._trail(cpu)]
+        yield from self._trails[cpu]
+
+    def _trail(self, cpu: int) -> Iterator[Block]:
         head = self._record(Section.TRAILS, cpu + 1, layout.TRAIL_HEAD)
         if head is None:
             return
-        size = layout.TRAIL_ENTRY.size
-        whole = self._read(self._at(Section.TRAILS, cpu + 1) + layout.TRAIL_HEAD.size, layout.TRAIL_LENGTH * size)
+        size, most = layout.TRAIL_ENTRY.size, min(head[0], layout.TRAIL_LENGTH)
+        whole = self._read(self._at(Section.TRAILS, cpu + 1) + layout.TRAIL_HEAD.size, most * size)
         entries = [*layout.TRAIL_ENTRY.iter_unpack(whole[: len(whole) // size * size])]
         begin = max(head[0] - len(entries), 0)
+        known: dict[int, tuple[int, ...] | None] = {}
         for place in range(begin, min(head[0], begin + len(entries))):
             number, times = entries[place % len(entries)]
-            block = self._record(Section.BLOCKS, number, layout.BLOCK)
+            if number not in known:  # code in a loop is entered again and again
+                known[number] = self._record(Section.BLOCKS, number, layout.BLOCK)
+            block = known[number]
             if block is not None:
                 first, last, _, last_size = block
                 yield Block(first, last, last + last_size, times)

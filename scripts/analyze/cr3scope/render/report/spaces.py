@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import field
 
-import numpy as np
-
 from cr3scope import limits
 from cr3scope.arrays import integers
 from cr3scope.dataclass import dataclass
-from cr3scope.paging.reach import sign_extended, stages
+from cr3scope.paging.canonical import canonical
+from cr3scope.paging.reach import stages
 from cr3scope.paging.tables import Entries
 from cr3scope.verdict.picture import Space
 from cr3scope.x86 import entry as bits
@@ -53,7 +52,7 @@ class Held:
         if met is None:
             return None
         virt, depth = met
-        return int(sign_extended(np.array([virt + entry.index * entry.form.page_bytes], dtype=np.uint64), depth)[0])
+        return canonical(virt + entry.index * entry.form.page_bytes, depth)
 
 
 def as_dict(space: Space, platform: Platform, memory: int, is_cut: bool) -> dict[str, object]:

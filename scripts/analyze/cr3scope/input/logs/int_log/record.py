@@ -7,6 +7,7 @@ hardware INT=``).
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,6 +42,7 @@ _END_OF_DUMP = re.compile(rb"CCO=|EFER=|XMM\d\d=|DR6=")
 _FLOATING = b"FCW="
 RESET = b"CPU Reset (CPU "
 _MOST_RESETS = 256
+_PARTS = 16  # of a log, of a quarter of a megabyte at the most
 _REMEMBERED = 512  # dumps, of a kilobyte or two each
 _AT_RESET = 0xFFF0  # IP of a CPU that has not run yet
 _CHECK = re.compile(rb"check_exception old: 0x([0-9a-f]{1,8}) new 0x([0-9a-f]{1,2})(?![0-9a-f])")
@@ -59,12 +61,32 @@ _CODE_BITS = re.compile(rb"\bCS =[^\n]{0,200} CS(64|32|16)\b")
 
 def read_records(data: bytes, base: int = 0) -> Iterator[InterruptRecord]:
     """Yield the records that start in ``data``, a part of a log from offset ``base`` on."""
-    header = _next_header(data, 0)
-    while header is not None:
-        following = _next_header(data, header.end())
-        end = following.start() if following else len(data)
-        yield _record(data, header, min(end, header.end() + MAX_RECORD), base)
-        header = following
+    return iter(_part(data, base))
+
+
+@lru_cache(_PARTS)  # what is read for one question is read for the next one, too
+def _part(data: bytes, base: int) -> _Part:
+    return _Part(data, base)
+
+
+class _Part:
+    """The records that start in a part of a log: each is read when it is first asked for."""
+
+    def __init__(self, data: bytes, base: int) -> None:
+        self._data, self._base = data, base
+        self._header = _next_header(data, 0)  # of the first one that is not read
+        self._read: list[InterruptRecord] = []
+
+    def __iter__(self) -> Iterator[InterruptRecord]:
+        for number in itertools.count():
+            if number == len(self._read):
+                header = self._header
+                if header is None:
+                    return
+                self._header = _next_header(self._data, header.end())
+                end = self._header.start() if self._header else len(self._data)
+                self._read.append(_record(self._data, header, min(end, header.end() + MAX_RECORD), self._base))
+            yield self._read[number]
 
 
 def _next_header(data: bytes, start: int) -> re.Match[bytes] | None:

@@ -35,6 +35,7 @@ class IntLogSpaces:
     def __init__(self, log: LogPart) -> None:
         self._log = log
         self._latest: tuple[int, int] | None = None  # CR3 and place of what ``last`` found
+        self._has_looked = False  # for it
 
     @property
     def saw_interrupts(self) -> bool:
@@ -53,13 +54,16 @@ class IntLogSpaces:
 
     def last(self) -> int | None:
         """Return the CR3 of the last exception that was raised on its own account."""
-        telling = self._of_telling_cpu()
-        if telling is not None and telling.cr3 is not None:
-            self._latest = telling.cr3, telling.offset
-            return telling.cr3
-        return self._last_announced(_ORIGIN) or self._last_announced(_ANY)  # of a log whose head is cut
+        if not self._has_looked:
+            self._has_looked = True
+            telling = self._of_telling_cpu()
+            if telling is not None and telling.cr3 is not None:
+                self._latest = telling.cr3, telling.offset
+            else:
+                self._latest = self._last_announced(_ORIGIN) or self._last_announced(_ANY)  # of a log whose head is cut
+        return self._latest[0] if self._latest is not None else None
 
-    def _last_announced(self, sign: bytes) -> int | None:
+    def _last_announced(self, sign: bytes) -> tuple[int, int] | None:
         end = self._log.size
         for _ in range(KEPT):
             place = self._log.rfind(sign, 0, end)
@@ -68,8 +72,7 @@ class IntLogSpaces:
             for record in read_records(self._log.read(place, 2 * MAX_RECORD), place):
                 if record.is_exception:  # one of another CPU may stand before it
                     if record.cr3 is not None:
-                        self._latest = record.cr3, record.offset
-                        return record.cr3
+                        return record.cr3, record.offset
                     break
             end = place
         return None

@@ -16,8 +16,9 @@ STORM_RECORDS = 5000
 _MAX_TRACKED = 8
 
 _HEAD = re.compile(rb"v=([0-9a-f]{2}) e=[0-9a-f]{4,8} i=0 cpl=\d IP=[0-9a-f]{4}:([0-9a-f]+) pc=")
-_STACK = rb"pc=[0-9a-f]+ SP=[0-9a-f]{4}:([0-9a-f]+)"
-_ADDRESS = re.compile(_STACK + rb" CR2=([0-9a-f]+)")
+_PLACE = b"pc="
+_STACK = _PLACE + rb"[0-9a-f]+ SP=[0-9a-f]{4}:([0-9a-f]+)"
+_STACK_POINTER, _ADDRESS = re.compile(_STACK), re.compile(_STACK + rb" CR2=([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +32,43 @@ class Storm:
 
 @dataclass(slots=True)
 class _Suspect:
-    pattern: re.Pattern[bytes]
+    """An exception at an instruction: ``head`` of its records' first lines up to the instruction, and ``tail`` behind the stack pointer."""
+
+    head: bytes
+    tail: bytes
     vector: int
     rip: int
     count: int = 0
     lowest: int = 1 << 64
     falls: int = 0
 
+    def add(self, lines: bytes) -> None:
+        """Count its records in these lines."""
+        place = lines.find(self.head)
+        while place >= 0:
+            stack = _STACK_POINTER.match(lines, place + len(self.head))
+            if stack is None or not lines.startswith(self.tail, stack.end()):
+                place = lines.find(self.head, place + 1)
+                continue
+            self.count += 1
+            pointer = int(stack[1], 16)
+            if pointer < self.lowest:
+                self.lowest = pointer
+                self.falls += 1
+            place = lines.find(self.head, stack.end())
+
 
 class StormDetector:
     """Counts over pieces of a log (whole lines)."""
 
     def __init__(self) -> None:
-        self._suspects: dict[bytes, _Suspect] = {}
+        self._suspects: dict[tuple[bytes, bytes], _Suspect] = {}
 
     def feed(self, lines: bytes) -> Storm | None:
         """Count the exceptions of these lines; return the storm, if there is one so far."""
         self._suspect_last(lines)
         for suspect in self._suspects.values():
-            self._count(suspect, lines)
+            suspect.add(lines)
             if suspect.count > STORM_RECORDS:
                 return Storm(suspect.vector, suspect.rip, suspect.falls * 2 > suspect.count)
         return None
@@ -62,28 +81,11 @@ class StormDetector:
             last = _HEAD.search(lines, max(at - 32, 0))
         if last is None or int(last[1], 16) >= FIRST_INTERRUPT:
             return
-        key, tail = re.escape(last[0].removesuffix(b"pc=")), _STACK
-        address = _ADDRESS.match(lines, last.end() - 3)
-        if address:
-            tail += b" CR2=" + address[2]
-        pattern = key + tail
-        if pattern not in self._suspects:
+        head = last[0].removesuffix(_PLACE)
+        address = _ADDRESS.match(lines, last.end() - len(_PLACE))
+        key = head, b" CR2=" + address[2] if address else b""
+        if key not in self._suspects:
             if len(self._suspects) == _MAX_TRACKED:
                 weakest = min(self._suspects, key=lambda other: self._suspects[other].count)
                 del self._suspects[weakest]
-            self._suspects[pattern] = _Suspect(
-                re.compile(pattern),  # linear: digits behind a text that has a number of its own
-                int(last[1], 16), int(last[2], 16)
-            )
-
-    @staticmethod
-    def _count(suspect: _Suspect, lines: bytes) -> None:
-        for stack in map(_as_number, suspect.pattern.findall(lines)):
-            suspect.count += 1
-            if stack < suspect.lowest:
-                suspect.lowest = stack
-                suspect.falls += 1
-
-
-def _as_number(digits: bytes) -> int:
-    return int(digits, 16)
+            self._suspects[key] = _Suspect(*key, int(last[1], 16), int(last[2], 16))
