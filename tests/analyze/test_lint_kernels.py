@@ -15,7 +15,7 @@ from analyze.lint_files import (
 
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.lint import lint
-from cr3scope.render.finding import proof, title
+from cr3scope.render.finding import facts, proof, title
 
 TEXT, ALL = BASE + 0x1000, Kernel()
 LEAF = bytes.fromhex("89 7c 24 f8  8b 44 24 f8  c3")  # mov [rsp-8], edi; mov eax, [rsp-8]; ret
@@ -181,6 +181,14 @@ def test_why_limine_does_not_see_a_request_is_told(tmp_path: Path) -> None:
         assert why in proof(one)[0]
     (one,) = found(tmp_path / "kernel", ALL.with_(prefix=bytes(8) + request(1)))
     assert "no segment loads it" in proof(one)[0]
+
+
+def test_of_many_requests_that_limine_does_not_see_all_are_told(tmp_path: Path) -> None:
+    """A line for each reason: of several with one, the JSON had the last one's place."""
+    (one,) = found(tmp_path / "kernel", with_data(request(1) + request(2) + START + END + request(3)))
+    before, behind = proof(one)
+    assert "before the start marker" in before and "behind the end marker" in behind
+    assert [len(facts(one)[name]) for name in ("before", "behind")] == [2, 1]
 
 
 def test_what_debug_information_says_of_a_constant_is_no_request(tmp_path: Path) -> None:

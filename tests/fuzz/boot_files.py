@@ -10,7 +10,7 @@ from analyze.lint_files import DATA, END, RELOC, START, TEXT, Image, Kernel, Seg
 from analyze.test_lint_kernels import HEALTHY, LEAF, MISTAKES, behind
 from fuzz.logs import kept_as_file
 from fuzz.noise import damaged, number
-from fuzz.target import HOSTILE, Case, Target, require, shown
+from fuzz.target import HOSTILE, Case, Target, require, require_whole, shown
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.lint import lint
@@ -60,6 +60,7 @@ def _check(case: Case) -> None:
             return
     require(linted.forms, "a file that is nothing, and no refusal")
     require(all(one.rule in BY_ID for one in linted.findings), "a finding of no rule")
+    require_whole(linted.findings)
     shown("\n".join(lines_of(as_blocks([linted]))))
     shown(json.dumps(as_dict([linted])))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+from analyze.messages import slips
+
+from cr3scope.diagnose.finding import Finding
 from cr3scope.errors import UnusableInput
 from cr3scope.render import html, text
 from cr3scope.render import json as json_form
@@ -55,8 +58,16 @@ def shown(words: str) -> str:
     return words
 
 
+def require_whole(findings: Iterable[Finding]) -> None:
+    """Find unless the messages of findings have all their facts, each under a name of its own."""
+    for finding in findings:
+        found = slips(finding)
+        require(not found, f"{finding.rule}: {'; '.join(found)}")
+
+
 def all_forms(verdict: Verdict, with_page: bool) -> str:
     """Return what a terminal gets; Find if a form of the verdict carries what a guest put into it, or is no JSON."""
+    require_whole(verdict.findings)
     words = shown(text.render(verdict))
     document = json_form.render(verdict)
     shown(document)

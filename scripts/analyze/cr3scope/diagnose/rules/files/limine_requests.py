@@ -11,7 +11,7 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import placed
 from cr3scope.images.kernel_file import KernelFile
 from cr3scope.images.protocols.limine import ALIGNMENT, Limine, Request
-from cr3scope.message import Hex, Message, Some, message
+from cr3scope.message import Fact, Hex, Message, Some, message
 from cr3scope.x86.mode import OF_FILES
 
 
@@ -24,7 +24,7 @@ def _lint(linted: LintedFile) -> Iterator[Finding]:
         if unseen:
             yield RULE.finding(
                 message("Limine does not see {count} of {all} requests", count=len(unseen), all=len(asked.requests)),
-                *(_why(kernel, asked, one) for one in unseen[:MOST_NAMED]),
+                *_why(kernel, asked, unseen),
             )
         seen = Counter(one.id for one in asked.requests if asked.is_seen(one))
         twice = [one for one in asked.requests if asked.is_seen(one) and seen[one.id] > 1]
@@ -39,15 +39,29 @@ def _place(kernel: KernelFile, one: Request) -> Message:
     return message("offset {offset} of the file", offset=Hex(one.offset)) if one.virt is None else placed(kernel, one.virt)
 
 
-def _why(kernel: KernelFile, asked: Limine, one: Request) -> Message:
-    where = _place(kernel, one)
+def _why(kernel: KernelFile, asked: Limine, unseen: list[Request]) -> Iterator[Message]:
+    """One line for each reason, with all that it keeps from being seen."""
+    marker, end = Hex(asked.first or 0), Hex(asked.end or 0)
+    lines: dict[str, tuple[str, dict[str, Fact]]] = {
+        "unloaded": ("{unloaded}: no segment loads it", {}),
+        "crooked": ("{crooked}: not aligned to {alignment} bytes", {"alignment": ALIGNMENT}),
+        "before": ("{before}: before the start marker at {marker}", {"marker": marker}),
+        "behind": ("{behind}: behind the end marker at {end}", {"end": end}),
+    }
+    places: dict[str, list[Message]] = {name: [] for name in lines}
+    for one in unseen:
+        places[_reason(asked, one)].append(_place(kernel, one))
+    for name, (template, facts) in lines.items():
+        if places[name]:
+            yield Message(template, {name: Some(tuple(places[name]), MOST_NAMED), **facts})
+
+
+def _reason(asked: Limine, one: Request) -> str:
     if one.virt is None:
-        return message("{where}: no segment loads it", where=where)
+        return "unloaded"
     if one.virt % ALIGNMENT:
-        return message("{where}: not aligned to {alignment} bytes", where=where, alignment=ALIGNMENT)
-    if asked.first is not None and one.virt < asked.first:
-        return message("{where}: before the start marker at {marker}", where=where, marker=Hex(asked.first))
-    return message("{where}: behind the end marker at {marker}", where=where, marker=Hex(asked.end or 0))
+        return "crooked"
+    return "before" if asked.first is not None and one.virt < asked.first else "behind"
 
 
 RULE = Rule(

@@ -12,12 +12,10 @@ from cr3scope.diagnose.rule import Rule
 from cr3scope.diagnose.shared.file_place import called
 from cr3scope.images.kernel_file import KernelFile, Load
 from cr3scope.message import Hex, Message, message
-from cr3scope.paging.canonical import is_canonical
+from cr3scope.paging.canonical import MOST_LEVELS, is_canonical
 from cr3scope.x86.entry import PAGE_BYTES
 from cr3scope.x86.mode import OF_FILES
 from cr3scope.x86.word import MASK32, MASK64
-
-_DEEPEST = 5  # levels of tables
 
 
 def _lint(linted: LintedFile) -> Iterator[Finding]:
@@ -46,9 +44,9 @@ def _alone(kernel: KernelFile, load: Load) -> Iterator[Finding]:
             message("{segment} reaches beyond the end of the address space", segment=called(load)),
             message("p_vaddr={virt}, p_memsz={memsz}", virt=Hex(load.virt), memsz=Hex(load.memsz)),
         )
-    elif load.memsz and (load.virt ^ load.last) >> 63 or not is_canonical(load.virt, _DEEPEST) or not is_canonical(load.last, _DEEPEST):
+    elif load.memsz and (load.virt ^ load.last) >> 63 or not is_canonical(load.virt, MOST_LEVELS) or not is_canonical(load.last, MOST_LEVELS):
         yield RULE.finding(
-            message("{segment} is not canonical, with {levels} levels of tables either: no CPU reaches it", segment=called(load), levels=_DEEPEST),
+            message("{segment} is not canonical, with {levels} levels of tables either: no CPU reaches it", segment=called(load), levels=MOST_LEVELS),
             message("p_vaddr={virt}, p_memsz={memsz}", virt=Hex(load.virt), memsz=Hex(load.memsz)),
         )
     if load.align > 1 and load.align & load.align - 1:
