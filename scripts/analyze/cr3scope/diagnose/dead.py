@@ -107,7 +107,7 @@ def _interrupt(now: StoppedCpu, fault: Fault, refused: PageFault) -> int | None:
 def _is_emulated_return(now: StoppedCpu, cpu: CpuState, fault: Fault, refused: PageFault) -> bool:
     """Return whether SMAP has refused the supervisor an access of code of ring 3: what SMEP lets run on a user page is no other.
 
-    A CPU makes such code's own accesses as a user, and asks no descriptor table here; QEMU's TCG before 9.1 pops the frame of IRET
+    A CPU makes such code's own accesses as a user, and asks no descriptor table here; QEMU's TCG (seen of 7.2) pops the frame of IRET
     and RETF as the supervisor. So no entry is to blame (SDM 3A, 5.6.1).
     """
     if refused.reason is not Reason.SMAP or not cpu.cr4 & CR4_SMEP or fault.rip is None:
