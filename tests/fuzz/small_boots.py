@@ -147,7 +147,7 @@ def small_boot(rng: Random) -> list[Item]:
     items += _memories(loader, layout.ranges[0].virt) if has_idt else []
     rehearsal = [Item("rehearsal", {"step": f"{number:x}", "outcome": "ok"}) for number in range(len(steps))]
     rehearsed = _sometimes(rng, Item("rehearse", {"state": "begin"}), *rehearsal, Item("rehearse", {"state": "end"}))
-    loaded = _sometimes(rng, *(Item("loaded", {"of": "kernel.elf", "index": f"{number:x}"}) for number in range(3)))
+    loaded = _sometimes(rng, *(Item("loaded", {"of": "kernel.elf", "index": f"{number:x}"}) for number in range(2)))
     return [*items, *loaded, *_dump(layout), *rehearsed, *_ending(rng)]
 
 
@@ -164,24 +164,24 @@ def _mapped(layout: Layout, has_idt: bool) -> list[Step]:
     own = layout.frame()
     layout.put(Range("loader data", "loader", own, own, 4 if has_idt else 1, "rw-"))
     virt, phys = layout.virt(), layout.frame()
-    for name, rights in (("text", "r-x"), ("rodata", "r--"), ("data", "rw-")):
+    for name, rights in (("text", "r-x"), *((("rodata", "r--"),) if rng.random() < 0.5 else ()), ("data", "rw-")):
         one = layout.put(Range(f"kernel {name}", name, virt, phys, rng.randrange(1, 9), rights))
         virt, phys = virt + one.size, phys + one.size
     stack = layout.put(Range("stack 0", "stack", layout.virt() + _PAGE, layout.frame(), rng.randrange(1, 9), "rw-"))
-    text, rodata, data = layout.ranges[2:5]
+    text, data = layout.of("text"), layout.of("data")
     top = stack.virt + stack.size
     steps = [
         Step("instruction after mov cr3", "fetch", trampoline.virt + 0x34, 8, trampoline.virt + 0x34),
         Step("first push on the new stack", "write", top - 8, 8, trampoline.virt + 0x38),
         Step("kernel entry", "fetch", text.virt, 1, text.virt),
-        Step("kernel rodata read", "read", rodata.virt, rodata.size, text.virt + 4),
+        *(Step("kernel rodata read", "read", one.virt, one.size, text.virt + 4) for one in layout.ranges if one.role == "rodata"),
         Step("kernel data write", "write", data.virt, 8, text.virt + 8),
     ]
     others = [
         ("boot info", "boot-info", "r--", 1, 1), ("initrd", "initrd", "r--", rng.randrange(1, 80), 1), ("heap", "data", "rw-", rng.randrange(1, 4), 2),
         ("frame buffer", "framebuffer", "rw-", 1, rng.choice((1, 2))),
     ]  # fmt: skip
-    for name, role, rights, pages, level in rng.sample(others, rng.randrange(len(others) + 1)):
+    for name, role, rights, pages, level in rng.sample(others, rng.choice((0, 0, 1, 1, 2, len(others)))):
         frame = layout.frame(device=role == "framebuffer") if level == 1 or pages == 1 else 3 * (1 << 30) - pages * _SLOT
         one = layout.put(Range(name, role, layout.virt(), frame, pages, rights, level))
         kind = "write" if "w" in rights else "read"
@@ -207,7 +207,7 @@ def _cpu(layout: Layout, rip: int, rsp: int, tables: int | None) -> Item:
 
 
 def _segments(layout: Layout) -> Iterator[Item]:
-    for index, one in enumerate(layout.ranges[2:5]):
+    for index, one in enumerate(one for one in layout.ranges if one.name.startswith("kernel")):
         size = one.size - 0x100
         numbers = _numbers(index=index, virt=one.virt, last=one.virt + size - 1, phys=one.phys, filesz=size, memsz=size, offset=_PAGE * (index + 1))
         yield Item("segment", {"of": "kernel.elf"} | numbers | {"flags": one.rights})

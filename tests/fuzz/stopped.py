@@ -21,6 +21,7 @@ from cr3scope.x86.segment import Segment, code_flags
 
 _OLD = 0x1000  # nothing of a small boot lies below 2 MiB
 _GIB, _LARGE_WRITABLE, _LINK = 1 << 30, 0x83, 3
+_OWN = ("text", "rodata", "data", "stack")  # of the kernel
 _LA57, _MAXPHYADDR = 1 << 12, 40
 _SWITCH = 0x31  # of the trampoline's page: mov cr3, rax
 
@@ -57,7 +58,7 @@ def _old_tables(levels: int) -> Iterator[tuple[int, bytes]]:
 
 def _memory(layout: Layout, tables: Mapping[int, list[int]], contents: Mapping[int, bytes]) -> dict[int, bytes]:
     """Return the pages of RAM that hold something, and those that the ranges have."""
-    pages = {one.phys + offset: bytes(4096) for one in layout.ranges[:6] for offset in range(0, one.size, 4096)}
+    pages = {one.phys + offset: bytes(4096) for one in layout.ranges if one.virt == one.phys or one.role in _OWN for offset in range(0, one.size, 4096)}
     pages |= {phys: struct.pack("<512Q", *entries) for phys, entries in tables.items()}
     pages |= dict(_old_tables(layout.levels))
     for phys, data in contents.items():
