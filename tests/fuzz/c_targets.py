@@ -52,7 +52,7 @@ def targets() -> tuple[CTarget, ...]:
         CTarget("acpi_serial", ("loader/evidence/acpi_serial.c",), tuple(acpi_seeds())),
         CTarget("loader_memory_map", ("loader/memory_map.c",)),
         CTarget("kernel_memory_map", ("kernel/memory_map.c",)),
-        CTarget("kernel_options", ("kernel/options.c",), (b"exit=none do=hlt do=loop x", b"do=hlt\0more")),
+        CTarget("kernel_options", ("kernel/options.c",), (b"exit=none do=hlt do=loop x", b"screen=on tss=busy tss=copied", b"do=hlt\0more")),
         CTarget("kernel_tables", ("kernel/tables.c",)),
         CTarget("preflight", ("trace/preflight.c",)),
         CTarget("dump", ("trace/dump.c", "trace/table_queue.c", "trace/table_stream.c", "trace/words.c", "trace/data_stream.c")),
