@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
 import pytest
 from analyze import naive_paging
+from fuzz import __main__ as runner
 from fuzz import c_targets, corpus, roundtrip, wire, worker
 from fuzz.__main__ import Past
 from fuzz.small_boots import small_base
@@ -120,6 +122,23 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     past.add(Tally("elf", executions=7), first=3)  # a seed that somebody chose: those were had before
     past.add(Tally("pe", executions=1), first=0)
     assert [Past(tmp_path).inputs(name) for name in ("elf", "pe", "core")] == [42, 1, 0]
+
+
+def test_a_run_that_is_ended_has_lost_its_last_part_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hours of one target were not counted before it came to its end."""
+    noted: list[tuple[int, int]] = []
+
+    def part(first: int, count: int, seconds: float) -> Tally:
+        assert seconds == 2.0
+        return Tally("some", min(count, 30), 1.5, {"lies": [first]})
+
+    job = runner._Job("some", part, lambda first, count: (first, count), False)
+    monkeypatch.setattr(runner, "_PART_SECONDS", 2.0)
+    monkeypatch.setattr(Past, "add", lambda self, tally, first: noted.append((first, tally.executions)))
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", lambda count, initializer: ThreadPoolExecutor(count))
+    (tally,) = runner._performed([runner._Asked(job, 7, 70, 600.0, Tally("some"))], 1, Past(tmp_path))
+    assert noted == [(7, 30), (37, 30), (67, 10)]
+    assert (tally.executions, tally.seconds, tally.finds, tally.reached, tally.lines) == (70, 4.5, {"lies": [7, 37, 67]}, 7, 70)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"[1]", b'{"elf": "x"}', b'{"elf": null}', b"\xff"])

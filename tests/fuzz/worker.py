@@ -50,6 +50,11 @@ class Tally:
         """Note a find."""
         self.finds.setdefault(kind_of(what), []).append(seed)
 
+    def with_(self, more: Tally) -> Tally:
+        """Return this run and one that went on behind it, as one; the lines are nobody's."""
+        finds = {what: [*self.finds.get(what, []), *more.finds.get(what, [])] for what in {**self.finds, **more.finds}}
+        return Tally(self.target, self.executions + more.executions, self.seconds + more.seconds, finds)
+
 
 def target_of(name: str) -> Target:
     """Return the target of that name."""
@@ -221,7 +226,10 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("folder", type=Path)
     words = parser.parse_args()
-    _work(words.name, words.first, words.count, words.seconds, words.folder)
+    try:
+        _work(words.name, words.first, words.count, words.seconds, words.folder)
+    except BrokenPipeError:  # nobody listens any more
+        os._exit(1)
 
 
 if __name__ == "__main__":
