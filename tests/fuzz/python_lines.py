@@ -17,9 +17,9 @@ _SECONDS = 120.0
 def count_lines(name: str, first: int, count: int, folder: Path) -> tuple[int, int]:
     """Run some inputs again, with their lines counted; return how many were reached, and of how many.
 
-    (0, 0) where python3-coverage is not installed.
+    (0, 0) where python3-coverage is not installed, and of a fuzzer that tries a judgement and no parser.
     """
-    if importlib.util.find_spec("coverage") is None or count == 0:
+    if importlib.util.find_spec("coverage") is None or count == 0 or not target_of(name).parsers:
         return 0, 0
     folder.mkdir(parents=True, exist_ok=True)
     file = (folder / f"{name}.coverage").absolute()

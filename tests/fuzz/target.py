@@ -33,7 +33,7 @@ class Target:
     name: str
     make: Callable[[Random], Case]
     check: Callable[[Case], None]
-    parsers: tuple[str, ...]  # files and folders of the package whose lines it must reach
+    parsers: tuple[str, ...]  # files and folders of the package whose lines it must reach; none if it tries a judgement
 
 
 @dataclass(frozen=True)
