@@ -15,6 +15,8 @@ _P, _W, _LARGE, _NX = builder.P, builder.W, builder.PS, builder.NX
 _PAGE, _SLOT = builder.PAGE, 2 << 20
 _RAM_SLOTS, _DEVICE_SLOTS = range(1, 1500), range(1536, 2000)  # of 2 MiB: RAM ends at 3 GiB, with the heap at its end
 _VECTORS = 32
+CR0, MAXPHYADDR = 0x8001_0033, 40
+_CR4, _LA57 = 0x668, 1 << 12
 _SIZES = {1: _PAGE, 2: _SLOT}
 
 
@@ -67,6 +69,11 @@ class Layout:
         self._table_at = self.frame()
         self.root = self._new_table(self.levels, 0)
 
+    @property
+    def cr4(self) -> int:
+        """Return CR4, which says how many levels there are."""
+        return _CR4 | (_LA57 if self.levels == 5 else 0)
+
     def of(self, role: str) -> Range:
         """Return the first range of a role."""
         return next(one for one in self.ranges if one.role == role)
@@ -79,7 +86,7 @@ class Layout:
         """Return 1 GiB of the upper half that nothing else has."""
         space, gib = next(self._places)
         shift = 12 + 9 * (self.levels - 1)
-        return (-1 << 64 if space < 256 else 0) % (1 << 64) | ((space - 512 << shift) + (gib << 30)) % (1 << 64)
+        return ((space - 512 << shift) + (gib << 30)) % (1 << 64)
 
     def put(self, one: Range) -> Range:
         """Map a range."""
@@ -197,10 +204,10 @@ def _numbers(**fields: int) -> dict[str, str]:
 def _cpu(layout: Layout, rip: int, rsp: int, tables: int | None) -> Item:
     at = tables or 0
     registers: Mapping[str, int] = {
-        "cr0": 0x8001_0033, "cr2": 0, "cr3": layout.root, "cr4": 0x668 | (1 << 12 if layout.levels == 5 else 0), "cr8": 0, "efer": 0xD00,
+        "cr0": CR0, "cr2": 0, "cr3": layout.root, "cr4": layout.cr4, "cr8": 0, "efer": 0xD00,
         "pat": 0x0007_0406_0007_0406, "gdt_base": at, "gdt_limit": len(builder.gdt()) - 1 if at else 0, "idt_base": at + _PAGE if at else 0,
         "idt_limit": 16 * _VECTORS - 1 if at else 0, "tr": builder.TSS_SELECTOR if at else 0, "ldtr": 0, "cs": builder.CODE_SELECTOR if at else 0,
-        "ss": 0x10 if at else 0, "ds": 0, "es": 0, "fs": 0, "gs": 0, "rsp": rsp, "rip": rip, "rflags": 2, "maxphyaddr": 40,
+        "ss": 0x10 if at else 0, "ds": 0, "es": 0, "fs": 0, "gs": 0, "rsp": rsp, "rip": rip, "rflags": 2, "maxphyaddr": MAXPHYADDR,
     }  # fmt: skip
     vendor = layout.rng.choice(("GenuineIntel", "AuthenticAMD"))
     return Item("cpu", {"when": "handoff"} | _numbers(**registers) | {"vendor": vendor, "features": "nx,1g,pge,pat"})

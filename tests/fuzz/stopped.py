@@ -10,7 +10,7 @@ from random import Random
 from analyze import boot_builder as builder
 from analyze import naive_paging
 from fuzz.logs import kept_as_file
-from fuzz.small_boots import Layout, descriptor_tables, laid_out
+from fuzz.small_boots import CR0, MAXPHYADDR, Layout, descriptor_tables, laid_out
 from fuzz.target import Case, Target, is_silent, require, verdict_of
 
 from cr3scope.cli.analyze_core import judge_core
@@ -22,7 +22,6 @@ from cr3scope.x86.segment import Segment, code_flags
 _OLD = 0x1000  # nothing of a small boot lies below 2 MiB
 _GIB, _LARGE_WRITABLE, _LINK = 1 << 30, 0x83, 3
 _OWN = ("text", "rodata", "data", "stack")  # of the kernel
-_LA57, _MAXPHYADDR = 1 << 12, 40
 _SWITCH = 0x31  # of the trampoline's page: mov cr3, rax
 
 
@@ -73,7 +72,7 @@ def _cpu(layout: Layout) -> CoreCpu:
         "CS": Segment(builder.CODE_SELECTOR, 0, 0xFFFFFFFF, code_flags(64)), "TR": Segment(0),
         "GDT": Segment(0, loader, len(builder.gdt()) - 1), "IDT": Segment(0, loader + 0x1000, 0x1FF),
     }  # fmt: skip
-    return CoreCpu({"CR0": 0x8001_0033, "CR3": _OLD, "CR4": 0x668 | (_LA57 if layout.levels == 5 else 0), "RIP": layout.of("trampoline").virt + _SWITCH,
+    return CoreCpu({"CR0": CR0, "CR3": _OLD, "CR4": layout.cr4, "RIP": layout.of("trampoline").virt + _SWITCH,
                     "RSP": loader + 0x3F00, "RAX": layout.root, "RFLAGS": 2}, segments)  # fmt: skip
 
 
@@ -85,7 +84,7 @@ def _make(rng: Random) -> Case:
         entries[rng.choice([index for index, entry in enumerate(entries) if entry])] ^= 1 << rng.choice((0, 1, 2, 5, 6, 7, 63, *range(12, 52)))
     code, touches = _code(layout)
     described = {virt: data for _, virt, data, _ in descriptor_tables(layout.of("loader"), layout.of("trampoline").virt)}
-    words = {"efer": "0xd00", "platform": "tcg", "maxphyaddr": str(_MAXPHYADDR)}
+    words = {"efer": "0xd00", "platform": "tcg", "maxphyaddr": str(MAXPHYADDR)}
     pages = _memory(layout, tables, {**described, **code})
     read = {phys: struct.unpack("<512Q", data) for phys, data in pages.items()}  # any page, once an entry leads to it
     core = write_core(_cpu(layout), pages, words)
@@ -103,7 +102,7 @@ def _check(case: Case) -> None:
 
 def _require_the_walk(case: Case, verdict: Verdict) -> None:
     """Find unless the exception is foreseen that comes first, and none where none comes; behind bytes that are others, anything is."""
-    machine = naive_paging.Machine(case.meant["root"], case.meant["levels"], maxphyaddr=_MAXPHYADDR, tcg=True)  # type: ignore[arg-type]
+    machine = naive_paging.Machine(case.meant["root"], case.meant["levels"], maxphyaddr=MAXPHYADDR, tcg=True)  # type: ignore[arg-type]
     first = None if verdict.prediction is None else verdict.prediction.first
     mine = None if first is None else (first.vector, first.error_code, first.cr2)
     for touch in case.meant["touches"]:  # type: ignore[attr-defined]
