@@ -35,6 +35,21 @@ class _Touch:
     phys: int
 
 
+class _Read(dict[int, tuple[int, ...]]):
+    """Any page as a table, once an entry leads to it."""
+
+    def __init__(self, pages: Mapping[int, bytes]) -> None:
+        super().__init__()
+        self._pages = pages
+
+    def __contains__(self, phys: object) -> bool:
+        return phys in self._pages
+
+    def __missing__(self, phys: int) -> tuple[int, ...]:
+        entries = self[phys] = struct.unpack("<512Q", self._pages[phys])
+        return entries
+
+
 def _code(layout: Layout) -> tuple[dict[int, bytes], list[_Touch]]:
     """Return the code by its physical address, and its accesses behind the switch in their order."""
     trampoline, text, stack, data = (layout.of(role) for role in ("trampoline", "text", "stack", "data"))
@@ -86,9 +101,8 @@ def _make(rng: Random) -> Case:
     described = {virt: data for _, virt, data, _ in descriptor_tables(layout.of("loader"), layout.of("trampoline").virt)}
     words = {"efer": "0xd00", "platform": "tcg", "maxphyaddr": str(MAXPHYADDR)}
     pages = _memory(layout, tables, {**described, **code})
-    read = {phys: struct.unpack("<512Q", data) for phys, data in pages.items()}  # any page, once an entry leads to it
     core = write_core(_cpu(layout), pages, words)
-    return Case(core, ".core", {"whole": tables == layout.tables, "tables": read, "touches": touches, "root": layout.root, "levels": layout.levels})
+    return Case(core, ".core", {"whole": tables == layout.tables, "tables": _Read(pages), "touches": touches, "root": layout.root, "levels": layout.levels})
 
 
 def _check(case: Case) -> None:
