@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,8 @@ from random import Random
 
 import pytest
 from analyze import naive_paging
-from fuzz import __main__ as runner
-from fuzz import c_targets, corpus, roundtrip, wire, worker
-from fuzz.__main__ import Past
+from fuzz import c_targets, corpus, jobs, roundtrip, wire, worker
+from fuzz.jobs import Past
 from fuzz.small_boots import small_base
 from fuzz.target import Case, Find, Target
 from fuzz.targets import TARGETS
@@ -124,6 +124,24 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     assert [Past(tmp_path).inputs(name) for name in ("elf", "pe", "core")] == [42, 1, 0]
 
 
+def test_two_runs_at_once_note_what_both_had(tmp_path: Path) -> None:
+    """The one that ended last had wiped out what the other had."""
+    one, other = Past(tmp_path), Past(tmp_path)
+    one.add(Tally("elf", executions=40), first=0)
+    other.add(Tally("pe", executions=2), first=0)
+    other.add(Tally("elf", executions=9), first=0)  # seeds that the other run had in the meantime
+    assert [one.inputs(name) for name in ("elf", "pe")] == [40, 2]
+
+
+def test_it_runs_where_python_does_not_fork(tmp_path: Path) -> None:
+    """As Python 3.14: no job was found there."""
+    script = "import multiprocessing, runpy; multiprocessing.set_start_method('forkserver'); runpy.run_module('fuzz', run_name='__main__', alter_sys=True)"
+    words = ["--runs", "3", "--targets", "image-graph", "--build", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", script, *words], env=worker.environment(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^image-graph +3 .* 0$", done.stdout, re.MULTILINE)
+
+
 def test_a_run_that_is_ended_has_lost_its_last_part_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hours of one target were not counted before it came to its end."""
     noted: list[tuple[int, int]] = []
@@ -132,11 +150,11 @@ def test_a_run_that_is_ended_has_lost_its_last_part_alone(monkeypatch: pytest.Mo
         assert seconds == 2.0
         return Tally("some", min(count, 30), 1.5, {"lies": [first]})
 
-    job = runner._Job("some", part, lambda first, count: (first, count), False)
-    monkeypatch.setattr(runner, "_PART_SECONDS", 2.0)
+    job = jobs.Job("some", part, lambda first, count: (first, count), False)
+    monkeypatch.setattr(jobs, "_PART_SECONDS", 2.0)
     monkeypatch.setattr(Past, "add", lambda self, tally, first: noted.append((first, tally.executions)))
-    monkeypatch.setattr(runner, "ProcessPoolExecutor", lambda count, initializer: ThreadPoolExecutor(count))
-    (tally,) = runner._performed([runner._Asked(job, 7, 70, 600.0, Tally("some"))], 1, Past(tmp_path))
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda count, initializer: ThreadPoolExecutor(count))
+    (tally,) = jobs.performed([jobs.Asked(job, 7, 70, 600.0, Tally("some"))], 1, Past(tmp_path))
     assert noted == [(7, 30), (37, 30), (67, 10)]
     assert (tally.executions, tally.seconds, tally.finds, tally.reached, tally.lines) == (70, 4.5, {"lies": [7, 37, 67]}, 7, 70)
 
