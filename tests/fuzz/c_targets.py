@@ -30,7 +30,7 @@ _CONFIG = ("inject=nx-upper-level:pd,code-unmapped\npreflight=stop\nsafe_idt=off
 
 # Behind width, height, padding and bits of a frame buffer, and the number of the picture: records and lines.
 _WORDS = b"@c3s1 0 begin producer=loader version=0.1.0 #00000000\nwords for people\n@c3s1 1 d o=0 b=AAECAw== #00000000\n"
-_SCREENS = (b"\xf0\0\xf0\0\0\x20\0\0" + _WORDS, b"\x80\x02\xe0\x01\0\x20\0\x70" + _WORDS)  # a usual one, and a large one
+_SCREENS = (b"\x40\1\xa0\0\0\x20\0\0" + _WORDS, b"\x80\x02\xe0\x01\0\x20\0\0" + _WORDS + b"E")  # a usual one; a large one, which its sum may be
 
 
 @dataclass(frozen=True)
