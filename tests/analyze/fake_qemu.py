@@ -186,6 +186,10 @@ def main(scenario: str) -> NoReturn:
         machine.send({"event": "WATCHDOG", "data": {"action": action}})
     elif scenario.startswith("state-"):
         machine.state = scenario.removeprefix("state-")
+    elif scenario.startswith("busy-state-"):  # of a guest that was at work
+        machine.state = scenario.removeprefix("busy-state-")
+        machine.replies = {"info registers": RUNNING, "info registers -a": RUNNING}
+        machine.serial.write(b"chatter\r\n")
     elif scenario == "works-silently":
         machine.replies = {"info registers": RUNNING, "info registers -a": RUNNING}
     elif scenario.startswith("says:"):

@@ -88,10 +88,23 @@ def test_program_that_never_calls_is_told_in_one_line(
     assert "no QEMU called" in error and error.count("\n") == 1
 
 
-def test_guest_that_never_ran_is_not_judged(tmp_path: Path) -> None:
-    status, verdict = play(tmp_path, "state-prelaunch", "--timeout", "1")
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [("prelaunch", "the guest never ran: -S"), ("inmigrate", "the guest never ran: -incoming"),
+     ("paused", 'QEMU says "paused"'), ("debug", 'QEMU says "debug"'), ("postmigrate", 'QEMU says "postmigrate"')],
+)  # fmt: skip
+def test_guest_that_does_not_run_is_not_judged(tmp_path: Path, state: str, words: str) -> None:
+    """One that waited for another machine's memory, or that somebody had stopped, was HEALTHY: \"running\" when the time was up."""
+    status, verdict = play(tmp_path, f"busy-state-{state}", "--timeout", "1")
     assert (status, verdict["verdict"]) == (2, "incomplete")
-    assert "never ran" in verdict["diagnostics"][0]["message"]
+    assert words in verdict["diagnostics"][0]["message"]
+    assert verdict["observation"] is None
+
+
+def test_guest_that_sleeps_is_told_as_asleep(tmp_path: Path) -> None:
+    status, verdict = play(tmp_path, "busy-state-suspended", "--timeout", "1")
+    assert (status, verdict["verdict"]) == (0, "healthy")
+    assert "asleep (ACPI S3) at RIP=" in verdict["observation"]["detail"]
 
 
 def test_watchdog_that_resets_is_named(tmp_path: Path) -> None:

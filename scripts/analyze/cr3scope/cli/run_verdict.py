@@ -133,7 +133,7 @@ def _end(outcome: Outcome, linted: FilesLinted, is_traced: bool) -> RunEnd:
         failed=status == DEBUG_EXIT_FAIL,
         words=own_words(outcome),
         lost=lost,
-        never_ran=outcome.run_state == "prelaunch",
+        never_ran=outcome.never_ran,
         is_interrupted=outcome.reason is Reason.INTERRUPTED,
         held=outcome.held,
         refused=outcome.refused,

@@ -10,7 +10,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.signs import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.message import Message, message
-from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.outcome import ASLEEP, Outcome, Reason
 from cr3scope.render.chain import what
 from cr3scope.target.standstill import interrupts_on, standing
 from cr3scope.x86.access import Fault
@@ -138,8 +138,8 @@ def parked_words(outcome: Outcome) -> str:
 def running_words(outcome: Outcome) -> str:
     """Return what a guest was doing that was still there when the time was up."""
     registers = outcome.registers
-    state = "running"
-    if registers.get("HLT"):
+    state = "asleep (ACPI S3)" if outcome.run_state == ASLEEP else "running"
+    if state == "running" and registers.get("HLT"):
         state = "halted, waiting for an interrupt" if interrupts_on(registers) else "halted"
     others = [look[outcome.cpu] for look in outcome.looks if outcome.cpu < len(look)]
     flags = {interrupts_on(seen) for seen in (registers, *others)}  # firmware turns them off for moments

@@ -74,7 +74,7 @@ def examine(
         _look_around(judged, report, known, qmp, outcome)
         fault = seen.fatal or seen.first
         outcome.guilty = tuple(guilty_words(judged, outcome.findings, fault))
-        if outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
+        if not outcome.never_ran and outcome.reason is not Reason.RESET:
             outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=outcome.parked is not None)
     except MemoryUnavailable:
         outcome.reason = reason  # a standstill that was seen only now was not wholly asked for
@@ -86,7 +86,7 @@ def examine(
 def audit_traced(log: Path, qmp: Qmp, outcome: Outcome) -> None:
     """Leave in ``outcome`` what would strike a guest next whose trace tells all else. QmpError if QEMU does not answer."""
     cpus = stopped_cpus(qmp)
-    if cpus and all(cpu.registers for cpu in cpus) and outcome.run_state != "prelaunch" and outcome.reason is not Reason.RESET:
+    if cpus and all(cpu.registers for cpu in cpus) and not outcome.never_ran and outcome.reason is not Reason.RESET:
         outcome.audited = audit(cpus, firmware_cr3(log, cpus[0]), is_done=False)
 
 
@@ -94,7 +94,7 @@ def _look_for_park(qmp: Qmp, log: Path, cpus: tuple[StoppedCpu, ...], outcome: O
     """Whether the guest stands where it stands on purpose; and what nobody can know of that."""
     screen = shown_text(qmp)
     said, maybe = gave_up_in_words(outcome.serial, screen), may_have_failed_in_words(outcome.serial, screen)
-    is_over = not qmp.damage and outcome.run_state != "prelaunch" and all(halts_for_ever(cpu.registers) for cpu in cpus)
+    is_over = not qmp.damage and outcome.stands_where_it_stood and all(halts_for_ever(cpu.registers) for cpu in cpus)
     if is_over and (outcome.reason is Reason.TIMEOUT or outcome.reason is Reason.IDLE and said):
         outcome.reason = Reason.STANDSTILL  # too early or too late for enough looks; one tells it
     told = said or maybe if outcome.reason is Reason.IDLE else said

@@ -260,8 +260,11 @@ class _Watcher:
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
         is_silent = not (self._serial.total or self._stdout or self._log.records or self.outcome.screen)
-        if is_silent and self.outcome.reason in (Reason.TIMEOUT, Reason.IDLE) and self.outcome.run_state in ("", "running"):
-            self.outcome.lose(_NOTHING_SEEN)
+        if self.outcome.reason in (Reason.TIMEOUT, Reason.IDLE):
+            if self.outcome.is_held:
+                self.outcome.lose(f"the guest was not running when the time was up: QEMU says {self.outcome.run_state!r}".replace("'", '"'))
+            elif is_silent and not self.outcome.never_ran:
+                self.outcome.lose(_NOTHING_SEEN)
 
     def _on(self, source: Any, ready: Callable[[], None]) -> None:
         self._selector.register(source, selectors.EVENT_READ, ready)

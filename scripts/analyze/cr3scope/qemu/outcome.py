@@ -44,6 +44,14 @@ class Reason(Enum):
     HELD = "the guest could not be let go"
 
 
+# QEMU's words for a guest (qapi/run-state.json). One that a debugger has stopped stands where it stood; one that sleeps can be woken.
+_RUNS, _STOPPED, ASLEEP = ("", "running"), ("paused", "debug"), "suspended"
+_NEVER_RAN = {
+    "prelaunch": "-S or -preconfig, and nobody told QEMU to go on",
+    "inmigrate": "-incoming, and no saved machine came in the time",
+}
+
+
 @dataclass(slots=True)
 class Outcome:
     """What is known at the end. ``registers`` are those of CPU number ``cpu``, if QEMU was asked."""
@@ -105,6 +113,26 @@ class Outcome:
         """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not."""
         is_known = self.reason is Reason.EXITED and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL)
         return self.exit_status if is_known else None
+
+    @property
+    def never_ran(self) -> str:
+        """Return why the guest has not executed an instruction; "" if it may have."""
+        return _NEVER_RAN.get(self.run_state, "")
+
+    @property
+    def runs(self) -> bool:
+        """Return whether it ran when QEMU was asked last, as far as is known."""
+        return self.run_state in _RUNS
+
+    @property
+    def stands_where_it_stood(self) -> bool:
+        """Return whether its CPUs are those that will go on: at once, or when a debugger lets them."""
+        return self.runs or self.run_state in _STOPPED
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether it is neither at work nor asleep: what it would have done next nobody has seen."""
+        return not (self.runs or self.never_ran or self.run_state == ASLEEP)
 
     def lose(self, words: str) -> None:
         """Add a note of what of the evidence is missing: a guest of which not all was seen is never healthy."""

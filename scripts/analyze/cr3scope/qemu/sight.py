@@ -14,7 +14,6 @@ from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, by_cpu, is_halted, i
 from cr3scope.x86.cpu_state import EFER_LMA
 
 QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
-_RUNNING = ("running", "")
 # QEMU goes on by itself or by somebody's word from all others (qapi/run-state.json).
 _STUCK = ("internal-error", "io-error")
 
@@ -46,10 +45,9 @@ class Sight:
         if qmp is None:
             return None
         try:
-            state = qmp.run_state()
-            if state not in _RUNNING:  # a debugger's stop is no standstill
+            state = self._outcome.run_state = qmp.run_state()
+            if not self._outcome.runs:  # a debugger's stop is no standstill
                 self._outcome.looks = []
-                self._outcome.run_state = state
                 return Reason.STOPPED if state in _STUCK else None
             return self._look(qmp, serial, records)
         except QmpError:

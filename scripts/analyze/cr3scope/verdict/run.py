@@ -51,7 +51,7 @@ class RunEnd:
     failed: bool = False
     words: str = ""  # QEMU's last ones on standard error
     lost: Sequence[str] = ()  # what is missing of the evidence: without it nobody can say that all is well
-    never_ran: bool = False
+    never_ran: str = ""  # why it has not executed an instruction, "" if it may have
     is_interrupted: bool = False
     held: str = ""
     asked_for_reset: bool = False
@@ -195,9 +195,9 @@ def _with_end(case: Case, end: RunEnd) -> Case:
     if end.exit_status is not None and end.exit_status < 0:
         heads.append(f"QEMU itself was ended by signal {-end.exit_status}{': ' if end.words else ''}{end.words}")
         case = _plus(case, Circumstance.CUT_SHORT)
-    if end.never_ran:  # -S with a debugger that never said "continue"
+    if end.never_ran:
         case = _plus(replace(case, observation=None, agreement=None), Circumstance.NEVER_RAN)
-        heads.append("the guest never ran: -S, and nobody told QEMU to continue")
+        heads.append(f"the guest never ran: {end.never_ran}")
     if end.lost:
         case = _plus(case, Circumstance.CUT_SHORT)
     if end.lost or end.is_interrupted or end.held:
