@@ -138,7 +138,7 @@ def main(scenario: str) -> NoReturn:
     machine = Machine()
     machine.deaf = scenario == "deaf"
     machine.answers.start()
-    if scenario != "works-silently":
+    if scenario not in ("works-silently", "reset-unlogged", "reset-emulated"):
         machine.log.write("".join(firmware(3)).encode())
     if "FAKE_TELLS" in os.environ:  # a pipe, for whoever waits until it runs
         Path(os.environ["FAKE_TELLS"]).write_text(str(os.getpid()))
@@ -180,6 +180,9 @@ def main(scenario: str) -> NoReturn:
         machine.serial.write(b"chatter\r\n" + SCREEN)
     elif scenario == "reset":
         machine.log.write(b"check_exception old: 0x8 new 0xe\nTriple fault\n")
+        machine.send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})
+    elif scenario in ("reset-unlogged", "reset-emulated"):  # as under KVM; and under TCG, before any interrupt
+        machine.replies = {"info jit": "Translation buffer state:\r\n"} if scenario == "reset-emulated" else {}
         machine.send({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})
     elif scenario.startswith("barks-"):
         action = scenario.removeprefix("barks-")

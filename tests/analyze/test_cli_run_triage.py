@@ -101,6 +101,13 @@ def test_guest_that_does_not_run_is_not_judged(tmp_path: Path, state: str, words
     assert verdict["observation"] is None
 
 
+@pytest.mark.parametrize(("scenario", "rule"), [("reset-unlogged", "reset-untold"), ("reset-emulated", "asked-for-reset")])
+def test_a_reset_that_nobody_logs_is_no_triple_fault(tmp_path: Path, scenario: str, rule: str) -> None:
+    status, verdict = play(tmp_path, scenario)
+    assert (status, verdict["verdict"], verdict["observation"]["outcome"]) == (1, "faulted", "ran")
+    assert [found["rule"] for found in verdict["findings"]] == [rule]
+
+
 def test_guest_that_sleeps_is_told_as_asleep(tmp_path: Path) -> None:
     status, verdict = play(tmp_path, "busy-state-suspended", "--timeout", "1")
     assert (status, verdict["verdict"]) == (0, "healthy")

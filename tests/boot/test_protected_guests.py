@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -40,13 +41,13 @@ def who_of(row: Row) -> str:
     return "--who" if row.entry is not None or row.wrote else NO_WHO
 
 
-def boot_sector(folder: Path, defines: Sequence[str] = (), who: str = NO_WHO) -> Run:
-    """The verdict on sector.S."""
+def boot_sector(folder: Path, defines: Sequence[str] = (), who: str = NO_WHO, options: Sequence[str] = ()) -> Run:
+    """The verdict on sector.S; ``options``: of QEMU, beside what every guest here has."""
     sector, image = folder / "sector.elf", folder / "sector.img"
     subprocess.run([*_GCC, "-Wl,-Ttext=0x7c00,-e,start", *(f"-D{one}" for one in defines), "-o", sector, _SOURCES / "sector.S"],
                    check=True)  # fmt: skip
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", sector, image], check=True)
-    return judge(folder, [*QEMU, "-drive", f"file={image},format=raw"], SECONDS, who=who)
+    return judge(folder, [*QEMU, *options, "-drive", f"file={image},format=raw"], SECONDS, who=who)
 
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.quick if mode == "PSE" else ()) for mode in MODES])
@@ -110,6 +111,20 @@ def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
 def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
     run = boot_sector(tmp_path, ("IN_REAL=9: hlt; jmp 9b",))
     assert (run.status, run.verdict["observation"]["outcome"], run.verdict["findings"]) == (0, "parked", []), run.explain()
+
+
+# What each comes to where the CPU keeps its registers in a shutdown; where it does not, nothing tells a reset's cause.
+@pytest.mark.parametrize(("define", "rule"), [("IN_PROTECTED=ud2", "instruction-refused"), ("IN_PROTECTED=mov $0xfe, %al; out %al, $0x64; 9: hlt; jmp 9b", "reset-untold")])
+def test_under_kvm_a_reset_is_what_the_paused_cpu_shows(define: str, rule: str, tmp_path: Path) -> None:
+    """Each was a triple fault without a cause."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/kvm that may be used")
+    run = boot_sector(tmp_path, (define,), options=("-accel", "kvm"))
+    if run.verdict["observation"]["ended"] != "reset":
+        pytest.skip(f"KVM does not run this guest to its reset: {run.text.splitlines()[0]}")
+    died = rule != "reset-untold" and run.rules != ["reset-untold"]
+    assert run.rules == [rule if died else "reset-untold"], run.explain()
+    assert run.verdict["observation"]["outcome"] == ("triple-fault" if died else "ran"), run.explain()
 
 
 @pytest.mark.parametrize("row", SECTORS, ids=lambda row: str(row.name))

@@ -140,6 +140,7 @@ def _end(outcome: Outcome, linted: FilesLinted, is_traced: bool) -> RunEnd:
         unsaid=outcome.missed,
         ended=outcome.reason.name.lower().replace("_", "-"),
         asked_for_reset=outcome.reason is Reason.RESET,
+        is_reset_untold=outcome.is_reset_untold,
         seconds=outcome.seconds,
         linted=[*(FileFinding(one) for one in outcome.audited), *linted.findings],
         findings=outcome.findings,

@@ -73,10 +73,11 @@ def with_ending(
         if report is not None and report.switch_offset is None and report.saw_interrupts:
             words = "the guest asked for a reset: the log has no exception and no triple fault"
             return replace(seen, detail=words, source="run")
-        if report is None or report.switch_offset is None:
-            # KVM logs nothing; a reset that nobody logged is taken for what it mostly is.
-            words = "the guest reset; the log has no record under the new CR3"
-            return replace(seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run")
+        if (report is None or report.switch_offset is None) and outcome.is_reset_untold:
+            if outcome.met is not None:
+                words = "no log tells it: the guest reset at an instruction that raises this, and it cannot be delivered"
+                return replace(seen, first=outcome.met, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there)
+            return replace(seen, detail="the guest reset: QEMU logs no exceptions but under TCG", source="run")
         words = "the guest asked for a reset: there was no triple fault"
         return replace(seen, notes=(*seen.notes, words))
     return seen if report is not None else None

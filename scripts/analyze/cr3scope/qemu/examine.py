@@ -20,7 +20,8 @@ from cr3scope.diagnose.facts.last_words import gave_up_in_words, may_have_failed
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.mapped_elsewhere import mapped_elsewhere
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
-from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause
+from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause, reset_port
+from cr3scope.diagnose.facts.unlogged_death import unlogged_death
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rules.switch import ap_trampoline
 from cr3scope.errors import UnusableInput
@@ -66,6 +67,7 @@ def examine(
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged, reason = cpus[0], outcome.reason
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number  # another CPU is behind no exception of this one
+    cpus = _died_unlogged(cpus, outcome)
     try:
         _look_for_park(qmp, log, cpus, outcome)
         seen = with_ending(report, outcome, traced=False) or LogReport()
@@ -81,6 +83,16 @@ def examine(
         raise
     finally:
         _keep(folder, cpus, judged, outcome)
+
+
+def _died_unlogged(cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> tuple[StoppedCpu, ...]:
+    """Leave in ``outcome`` what a CPU met that no log tells, unless one has asked for a reset; return the CPUs, that one first."""
+    if outcome.is_reset_untold and not any(map(reset_port, cpus)):
+        for cpu in cpus:
+            outcome.met = unlogged_death(cpu)
+            if outcome.met is not None:
+                return cpu, *(other for other in cpus if other is not cpu)
+    return cpus
 
 
 def audit_traced(log: Path, qmp: Qmp, outcome: Outcome) -> None:
@@ -137,7 +149,7 @@ def _judge(cpus: tuple[StoppedCpu, ...], known: _Known, qmp: Qmp, outcome: Outco
     if found is not None:
         outcome.findings = (found,)
     elif seen.ending is None and (outcome.reason is Reason.RESET or outcome.watchdog):
-        outcome.findings = (reset_cause(judged, known.log, outcome.watchdog),)
+        outcome.findings = (reset_cause(judged, known.log, outcome.watchdog, outcome.is_reset_untold),)
     elif seen.ending is Ending.PARKED:
         outcome.findings = ()
     elif seen.ending is None and outcome.reason is Reason.TIMEOUT:

@@ -212,6 +212,7 @@ class _Watcher:
                 self._serial_ready()
                 self._log.finish()
                 self.outcome.triple_fault = self._log.last.endswith(_TRIPLE_FAULT)
+                self.outcome.is_emulated = bool(self._log.records) or self.outcome.reason is Reason.RESET and self._is_emulated()
                 self.outcome.serial, self.outcome.unsaid = self._serial.received, self._serial.unsaid
                 self.outcome.seconds = time.monotonic() - self._began
                 examine(self._qmp, self.outcome)
@@ -221,6 +222,12 @@ class _Watcher:
         is_hurried = self._signals.has_come()
         self._signals.another()  # what has come is known
         select.select([self._process_end, self._signals.fileno()], [], [], HURRY_SECONDS if is_hurried else LEAVE_SECONDS)
+
+    def _is_emulated(self) -> bool:
+        from cr3scope.qemu.park import is_emulated  # it decodes: most guests never come here
+
+        assert self._qmp is not None
+        return is_emulated(self._qmp)
 
     def stop(self) -> None:
         """End QEMU with all its children, and take what is left in the channels."""

@@ -17,6 +17,7 @@ from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.types import FaultWalk, Unsaid
 from cr3scope.qemu.awaited import EXPECT
 from cr3scope.target.standstill import Look, Registers
+from cr3scope.x86.access import Fault
 
 # Status of QEMU when the guest writes 10h or 11h to isa-debug-exit: (value << 1) | 1.
 DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL = 33, 35
@@ -65,6 +66,8 @@ class Outcome:
     cpu: int = 0
     judged: str = ""  # which CPU that is, in words, where there are several and one died
     run_state: str = ""  # QEMU's, when the guest was asked
+    is_emulated: bool = False  # QEMU itself executes the guest, and so logs its exceptions: the log holds some, or QEMU says so of one that resets
+    met: Fault | None = None  # what the instruction at which a reset came cannot but raise, where nobody logs it
     triple_fault: bool = False  # the log ends with QEMU's word for it
     watchdog: str = ""  # what a watchdog device did that has barked
     held: str = ""  # why the guest could not be let go from where it was stopped
@@ -113,6 +116,11 @@ class Outcome:
         """Return the status with which the guest itself ended QEMU through isa-debug-exit; None if it did not."""
         is_known = self.reason is Reason.EXITED and self.exit_status in (DEBUG_EXIT_PASS, DEBUG_EXIT_FAIL)
         return self.exit_status if is_known else None
+
+    @property
+    def is_reset_untold(self) -> bool:
+        """Return whether the guest reset, and a triple fault would not have been logged."""
+        return self.reason is Reason.RESET and not (self.triple_fault or self.watchdog or self.is_emulated and self.is_log_whole)
 
     @property
     def never_ran(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cr3scope.dataclass import dataclass
 from cr3scope.diagnose.catalogue import BY_ID
+from cr3scope.diagnose.facts.reset import ASKED, BY_GUEST, UNTOLD
 from cr3scope.diagnose.finding import Finding
 from cr3scope.diagnose.logged import beside
 from cr3scope.diagnose.observation import Observation
@@ -55,6 +56,7 @@ class RunEnd:
     is_interrupted: bool = False
     held: str = ""
     asked_for_reset: bool = False
+    is_reset_untold: bool = False  # nothing tells whether it did, or died of a triple fault
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
     at_switch: tuple[Finding, ...] = ()
@@ -135,10 +137,10 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
 def _with_reset(case: Case, end: RunEnd) -> Case:
     if not end.asked_for_reset or status_of(case) is not Status.HEALTHY:
         return case
-    found = BY_ID["asked-for-reset"].finding(
-        Message("the guest asked for a reset"),
-        Message("QEMU reports a reset by the guest without a triple fault"),
-    )
+    if end.is_reset_untold:
+        found = BY_ID["reset-untold"].finding(Message(UNTOLD), Message(BY_GUEST))
+    else:
+        found = BY_ID["asked-for-reset"].finding(Message(ASKED), Message(f"{BY_GUEST} without a triple fault"))
     return _plus(replace(case, findings=(*case.findings, found)), Circumstance.ENDED_WITH_FAILURE)
 
 

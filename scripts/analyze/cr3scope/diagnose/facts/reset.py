@@ -13,6 +13,8 @@ from cr3scope.target.stopped_cpu import StoppedCpu
 from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.word import QWORD
 
+ASKED, UNTOLD = "the guest asked for a reset", "the guest reset, and nothing tells whether by a triple fault or because it asked for it"
+BY_GUEST = "QEMU reports a reset by the guest"
 _LOG_HEAD = 4 << 20
 _FIRST_INTERRUPT = re.compile(rb"Servicing hardware INT[^$]{0,2000}?CR3=([0-9a-f]{8,16})")
 _BIOS_DATE_AT, _BIOS_DATE = 0xFFFF_FFF5, re.compile(rb"\d\d/\d\d/\d\d")  # behind the jump at the reset vector, as the IBM PC had it
@@ -25,10 +27,10 @@ _PORTS = {0x64: "the keyboard controller, port 64h", 0xCF9: "the reset control r
           0x92: "port 92h"}  # fmt: skip
 
 
-def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
+def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str, is_untold: bool) -> Finding:
     """Return the finding on who reset the machine.
 
-    ``watchdog_action``: what QEMU's watchdog device did, "" if it has not barked.
+    ``watchdog_action``: what QEMU's watchdog device did, "" if it has not barked. ``is_untold``: a triple fault would not have been logged.
     """
     if watchdog_action:
         return BY_ID["watchdog-reset"].finding(
@@ -44,12 +46,18 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str) -> Finding:
                         " services had not been left"),
             )
             return replace(watchdog, severity=Severity.ERROR)
-    port = _port(cpu)
-    asked = Message("the guest asked for a reset")
-    if port:
-        asked = message("the guest asked for a reset through {port}", port=port)
+    port = reset_port(cpu)
+    if is_untold:
+        if not port:
+            return BY_ID["reset-untold"].finding(
+                Message(UNTOLD), message(f"{BY_GUEST}, and logs no exceptions but under TCG; {{stood}}", stood=_stood(cpu))
+            )
+        return BY_ID["asked-for-reset"].finding(
+            message(f"{ASKED} through {{port}}", port=port), message(f"{BY_GUEST}; the code before RIP writes there; {{stood}}", stood=_stood(cpu))
+        )
+    asked = message(f"{ASKED} through {{port}}", port=port) if port else Message(ASKED)
     return BY_ID["asked-for-reset"].finding(
-        asked, message("QEMU reports a reset by the guest without a triple fault; {stood}", stood=_stood(cpu))
+        asked, message(f"{BY_GUEST} without a triple fault; {{stood}}", stood=_stood(cpu))
     )
 
 
@@ -87,8 +95,8 @@ def _interrupted(cpu: StoppedCpu) -> int | None:
     return None
 
 
-def _port(cpu: StoppedCpu) -> str:
-    """From the last `out` shortly before RIP; a CPU runs on for a moment after it."""
+def reset_port(cpu: StoppedCpu) -> str:
+    """Return to what that resets a machine the last `out` shortly before RIP writes; "" if there is none. A CPU runs on for a moment after it."""
     code = cpu.bytes_at(cpu.rip - _CODE_BEFORE, _CODE_BEFORE) if cpu.in_long_mode else b""
     for at in range(len(code) - 1, 0, -1):
         number = None
