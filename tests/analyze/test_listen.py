@@ -321,6 +321,7 @@ def test_who_does_not_take_what_came_gets_no_more_than_a_bound(monkeypatch: pyte
                     sent += ours.send(bytes(1))
                 except TimeoutError:
                     raise BlockingIOError from None
+    assert reader.has_more()
     ours.close()
     received = 0
     events: list[Any] = []

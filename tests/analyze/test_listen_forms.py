@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from analyze.test_listen import DIES, LIMIT, PANIC, beside, fifo, heard_at, words
 
+from cr3scope import text
 from cr3scope.cli import listen_verdict
 from cr3scope.cli.main import main
 from cr3scope.images.elf_file import ElfFile
+from cr3scope.qemu.signals import Signals
+from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
-from cr3scope.wire.heard import Heard
+from cr3scope.wire import listener, reader
+from cr3scope.wire.heard import End, Heard
 
 
 def test_a_file_that_cannot_be_written_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,6 +62,54 @@ def test_each_line_of_json_says_which_boot_it_is_on(tmp_path: Path, capsys: pyte
     assert [(each["number"], Path(each["capture"]).name) for each in lines] == [(1, "boot-001.log"), (2, "boot-002.log")]
     assert [each["bytes"] for each in lines] == [Path(each["capture"]).stat().st_size for each in lines]
     assert lines[0]["ended"] == "began-again"
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["read", "on the line"])
+def test_while_what_came_is_taken_nobody_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool) -> None:
+    """Of a machine that spoke without end it was said that it had said nothing for 41 s: so long one piece had taken.
+
+    ``is_late``: there was no room for the next one meanwhile.
+    """
+    clock = [0.0]
+    monkeypatch.setattr(listener.time, "monotonic", lambda: clock[0])
+    ready, wake = os.pipe2(os.O_NONBLOCK)
+    os.write(wake, b"." if is_late else b"...")
+    events: list[list[reader.Event]] = [[reader.Came(b"hello\n", 0.0)], [reader.Came(b"more\n", 90.0)], [reader.Gone("the console ended", is_last=True)]]
+    ends: list[End] = []
+
+    def take() -> list[reader.Event]:
+        try:
+            os.read(ready, 1)
+        except BlockingIOError:
+            return []
+        return events.pop(0)
+
+    def heard(boot: Heard) -> bool:
+        ends.append(boot.end)
+        return True
+
+    def said(_data: bytes) -> None:
+        clock[0] += 80.0
+
+    def has_more() -> bool:
+        if is_late:
+            os.write(wake, b".")
+        return is_late
+
+    source = SimpleNamespace(descriptor=ready, take=take, losses=list, has_more=has_more)
+    ear = SimpleNamespace(said=said, quiet=lambda: None, heard=heard, remark=lambda _words: None)
+    with Signals() as signals:
+        listener.Listener(source, tmp_path, listener.Patience(15.0), ear, signals).run()  # type: ignore[arg-type]
+    os.close(ready)
+    os.close(wake)
+    assert ends == [End.CLOSED]
+
+
+def test_bytes_that_are_no_text_are_shown_as_fast_as_others() -> None:
+    """A character each: what is looked up stays, and not more of it than a bound."""
+    assert printable("a\0\u202e\x1b\u00e9\U0010ffff") == "a\\x00\\u202e\\x1b\u00e9\\U0010ffff"
+    assert printable("".join(map(chr, range(0x3000)))).isprintable()
+    assert len(text._ESCAPES) <= text._MOST_ESCAPES
 
 
 def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

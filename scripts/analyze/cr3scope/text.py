@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+_MOST_ESCAPES = 1 << 12  # characters that are kept; Unicode has a million
+
+
+class _Escapes(dict[int, str]):
+    """Characters by their numbers, as they may be printed; worked out when one is asked for."""
+
+    def __missing__(self, number: int) -> str:
+        character = chr(number)
+        escape = character if character.isprintable() else character.encode("unicode_escape").decode()
+        if len(self) < _MOST_ESCAPES:
+            self[number] = escape
+        return escape
+
+
+_ESCAPES = _Escapes()
+
 
 def printable(text: str) -> str:
     """Return ``text`` with every character that could steer a terminal written as an escape.
@@ -11,4 +27,4 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text.translate(_ESCAPES)

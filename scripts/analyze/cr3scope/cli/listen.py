@@ -128,7 +128,8 @@ class _Ear:
 
     def said(self, data: bytes) -> None:
         """Show the lines that are complete."""
-        self._show(self._shown.feed(data))
+        if not self._arguments.quiet:
+            self._show(self._shown.feed(data))
 
     def quiet(self) -> None:
         """Show what has no end yet."""

@@ -142,12 +142,13 @@ class Listener:
             try:
                 while self._goes_on:
                     selector.select(self._wait())
+                    now = time.monotonic()  # while what has come is taken nobody hears if somebody is silent
                     if self._signals.has_come():
                         self._take_all()
                         self._finish(End.INTERRUPTED)
                         break
                     self._take_all()
-                    self._look(time.monotonic())
+                    self._look(now)
             finally:
                 if self._boot is not None:
                     self._boot.port.close()
@@ -172,7 +173,7 @@ class Listener:
                 self._spoke = False
                 self._ear.quiet()
             deadline = boot.deadline(self._patience.idle)
-            if deadline is not None and now >= deadline:
+            if deadline is not None and now >= deadline and (boot.due is not None or not self._reader.has_more()):
                 self._judge(End.SILENT)
         end_at = self._end_at()
         if self._goes_on and end_at is not None and now >= end_at:

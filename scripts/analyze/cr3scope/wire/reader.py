@@ -64,6 +64,7 @@ class Reader:
         self._waiting = 0  # bytes that nobody has taken
         self._room = threading.Condition()
         self._is_over = False
+        self._is_taking = False  # what was on the line is on its way to the events
         self.descriptor, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ended, self._end = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="listen", daemon=True)
@@ -78,6 +79,16 @@ class Reader:
             self._events.clear()
             self._room.notify_all()
         return events
+
+    def has_more(self) -> bool:
+        """Return whether something is there that was not taken: on the line, if there was no room for it, or on its way from there."""
+        line = self._line
+        if line is not None:
+            poll = select.poll()
+            poll.register(line.descriptor, select.POLLIN)
+            if any(event & select.POLLIN for _, event in poll.poll(0)):
+                return True
+        return self._is_taking or bool(self._events)
 
     def losses(self) -> list[str]:
         """Return what the line has lost since it was asked, in words."""
@@ -105,6 +116,7 @@ class Reader:
                     line.close()
                 if gone is not None:
                     self._put(gone)
+                    self._is_taking = False
                     if gone.is_last:
                         return
         finally:
@@ -134,7 +146,9 @@ class Reader:
         poll.register(line.descriptor, select.POLLIN)
         poll.register(self._ended, 0)  # its other end is closed
         while True:
+            self._is_taking = False
             ready = dict(poll.poll())
+            self._is_taking = True
             if self._ended in ready or not self._has_room():
                 return None
             try:
