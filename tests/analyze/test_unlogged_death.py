@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from analyze.dead_guest import CODE, PAGE, Ram, guest
 from analyze.mode_machine import Machine
@@ -9,6 +11,7 @@ from analyze.mode_machine import Machine
 from cr3scope.diagnose.facts.reset import reset_port
 from cr3scope.diagnose.facts.unlogged_death import unlogged_death
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.qemu import examine
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.verdict.run import RunEnd, judge_untraced
@@ -51,6 +54,20 @@ def test_who_has_written_to_what_resets_has_asked_for_it(code: bytes, port: str)
     ram = Ram()
     ram.put(CODE - len(code), code)
     assert reset_port(guest(ram)) == port
+
+
+@pytest.mark.parametrize("code", [OUT_64 + HLT, UD2], ids=["asked", "died"])
+def test_of_several_cpus_the_one_is_judged_that_has_done_it(code: bytes) -> None:
+    ram, outcome = Ram(), Outcome(Reason.RESET)
+    ram.put(CODE, code)
+    idle, other = guest(ram, RIP=CODE - PAGE), replace(guest(ram, RIP=CODE + 2 * (code != UD2)), number=1)
+    assert examine._reset_unlogged((idle, other), outcome) == (other, idle)
+    assert (outcome.met is not None) == (code == UD2)
+
+
+def test_of_a_plan_nobody_says_that_it_ran_where_nothing_tells_of_a_reset() -> None:
+    """Else a death that was foreseen, and came, would be one that the machine did not die."""
+    assert with_ending(LogReport(), Outcome(Reason.RESET)) is None
 
 
 @pytest.mark.parametrize("is_emulated", [False, True])

@@ -74,6 +74,8 @@ def with_ending(
             words = "the guest asked for a reset: the log has no exception and no triple fault"
             return replace(seen, detail=words, source="run")
         if (report is None or report.switch_offset is None) and outcome.is_reset_untold:
+            if traced:
+                return None  # the plan may tell how it went
             if outcome.met is not None:
                 words = "no log tells it: the guest reset at an instruction that raises this, and it cannot be delivered"
                 return replace(seen, first=outcome.met, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there)

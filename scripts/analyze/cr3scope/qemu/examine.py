@@ -67,8 +67,8 @@ def examine(
     cpus = tuple(in_order(cpus, report, outcome.looks, outcome.triple_fault))
     judged, reason = cpus[0], outcome.reason
     outcome.registers, outcome.cpu = dict(judged.registers), judged.number  # another CPU is behind no exception of this one
-    cpus = _died_unlogged(cpus, outcome)
     try:
+        cpus = _reset_unlogged(cpus, outcome)
         _look_for_park(qmp, log, cpus, outcome)
         seen = with_ending(report, outcome, traced=False) or LogReport()
         known = _Known(seen, log, files)
@@ -85,14 +85,16 @@ def examine(
         _keep(folder, cpus, judged, outcome)
 
 
-def _died_unlogged(cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> tuple[StoppedCpu, ...]:
-    """Leave in ``outcome`` what a CPU met that no log tells, unless one has asked for a reset; return the CPUs, that one first."""
-    if outcome.is_reset_untold and not any(map(reset_port, cpus)):
-        for cpu in cpus:
-            outcome.met = unlogged_death(cpu)
-            if outcome.met is not None:
-                return cpu, *(other for other in cpus if other is not cpu)
-    return cpus
+def _reset_unlogged(cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> tuple[StoppedCpu, ...]:
+    """Return the CPUs, the one first that has made a reset of which no log tells: that asked for it, else that met what it leaves in ``outcome``."""
+    if not outcome.is_reset_untold:
+        return cpus
+    first = next(filter(reset_port, cpus), None)
+    if first is None:
+        met = {cpu.number: fault for cpu in cpus if (fault := unlogged_death(cpu)) is not None}
+        first = next((cpu for cpu in cpus if cpu.number in met), cpus[0])
+        outcome.met = met.get(first.number)
+    return first, *(other for other in cpus if other is not first)
 
 
 def audit_traced(log: Path, qmp: Qmp, outcome: Outcome) -> None:

@@ -264,12 +264,13 @@ class _Watcher:
             self.outcome.lose(f"{option}: its pattern takes over {limits.PATTERN_SECONDS:g} s on what the guest said: whether that was said is not known")
         self.outcome.serial, self.outcome.panic = self._serial.received, self._serial.panic
         self.outcome.unsaid, self.outcome.refused = self._serial.unsaid, self._serial.refused
+        self.outcome.is_emulated = self.outcome.is_emulated or bool(self._log.records)
         self.outcome.stdout = bytes(self._stdout)
         self.outcome.words = self._stderr.decode(errors="replace")
         is_silent = not (self._serial.total or self._stdout or self._log.records or self.outcome.screen)
         if self.outcome.reason in (Reason.TIMEOUT, Reason.IDLE):
-            if self.outcome.is_held:
-                self.outcome.lose(f"the guest was not running when the time was up: QEMU says {self.outcome.run_state!r}".replace("'", '"'))
+            if self.outcome.is_paused:
+                self.outcome.lose(f'the guest was not running when the time was up: QEMU says "{self.outcome.run_state}"')
             elif is_silent and not self.outcome.never_ran:
                 self.outcome.lose(_NOTHING_SEEN)
 

@@ -138,7 +138,7 @@ class Outcome:
         return self.runs or self.run_state in _STOPPED
 
     @property
-    def is_held(self) -> bool:
+    def is_paused(self) -> bool:
         """Return whether it is neither at work nor asleep: what it would have done next nobody has seen."""
         return not (self.runs or self.never_ran or self.run_state == ASLEEP)
 
