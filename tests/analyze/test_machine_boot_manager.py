@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up, seabios_still_works
 
 FAILED = b'BdsDxe: failed to load Boot0001 "UEFI Misc Device" from PciRoot(0x0): Not Found\r\n'
 STARTED = b'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x2,0x0)\r\n'
@@ -51,6 +51,11 @@ def test_firmware_that_still_looks_is_told_from_one_that_started_something() -> 
     assert read_attempts(FAILED + network).is_looking
     for serial in (b"", STARTED, FAILED + STARTED + network, FAILED + SHELL, FAILED + SHELL + PROMPT):
         assert not read_attempts(serial).is_looking
+
+
+@pytest.mark.parametrize(("words", "works"), [("", False), ("SeaBIOS (version 1.16.2)\n", True), ("SeaBIOS (version 1.16.2)\nBooting from Hard Disk...\n", False), ("HELLO\n", False)])
+def test_a_bios_that_works_is_told_by_its_screen(words: str, works: bool) -> None:
+    assert seabios_still_works(words) == works
 
 
 def test_names_of_options_cannot_steer_a_terminal() -> None:

@@ -108,6 +108,12 @@ def test_a_boot_sector_is_healthy(tmp_path: Path) -> None:
     assert (run.status, run.verdict["findings"]) == (0, []), run.explain()
 
 
+def test_a_bios_that_has_started_nothing_is_no_healthy_guest(tmp_path: Path) -> None:
+    """It waits for a key, and was "still there": HEALTHY."""
+    run = judge(tmp_path, [*QEMU, "-vga", "std", "-boot", "menu=on,splash-time=60000"], 3)
+    assert run.verdict["verdict"] == "incomplete", run.explain()
+
+
 def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
     run = boot_sector(tmp_path, ("IN_REAL=9: hlt; jmp 9b",))
     assert (run.status, run.verdict["observation"]["outcome"], run.verdict["findings"]) == (0, "parked", []), run.explain()

@@ -22,6 +22,7 @@ _SHELL = "UEFI Interactive Shell v"
 _PROMPT = "Shell> "
 _NETWORK = re.compile(r">>Start (?:PXE|HTTP Boot) over IPv[46]")
 _SEABIOS = "No bootable device."
+_SEABIOS_BEGINS, _SEABIOS_BOOTS = "SeaBIOS (version ", "Booting from "
 _MOST = 6
 
 
@@ -67,6 +68,11 @@ def read_attempts(serial: bytes) -> Attempts:
         shell >= 0,
         gave_up,
     )
+
+
+def seabios_still_works(screen: str) -> bool:
+    """Return whether SeaBIOS has greeted on the text screen, and started nothing yet."""
+    return _SEABIOS_BEGINS in screen and _SEABIOS_BOOTS not in screen
 
 
 def seabios_gave_up(screen: str) -> str:

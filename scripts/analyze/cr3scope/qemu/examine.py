@@ -30,7 +30,7 @@ from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.model.known import Known
-from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up
+from cr3scope.qemu.boot_manager import Attempts, read_attempts, seabios_gave_up, seabios_still_works
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.guilty_words import guilty_words
 from cr3scope.qemu.kept_evidence import keep
@@ -226,7 +226,10 @@ def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | Non
     if outcome.reason is Reason.TIMEOUT and attempts.is_looking:
         outcome.gave_up = "the firmware was still looking when the time was up"
     if not outcome.gave_up and not judged.in_long_mode:
-        outcome.gave_up = seabios_gave_up(read_text_screen(qmp))
+        screen = read_text_screen(qmp)
+        outcome.gave_up = seabios_gave_up(screen)
+        if seabios_still_works(screen) and not judged.cpu.cr0 & CR0_PG:
+            outcome.lose("the BIOS had started nothing when the time was up")
     if not outcome.gave_up:
         return None
     rule = "loader-returned" if attempts.started else "nothing-booted"
