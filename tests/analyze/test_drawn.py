@@ -83,6 +83,21 @@ def test_what_a_guest_names_stays_text() -> None:
     assert not re.search("evil|script", re.sub(r'"(?:[^"\\]|\\.)*"', "", graph)) and len(strings) > 5
 
 
+def test_what_is_blamed_far_down_is_drawn_below_what_leads_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What leads there was drawn again when it stood far above, but not all of it: no picture at all."""
+    monkeypatch.setattr(limits, "DRAWN_LINES", 4)
+    pages = Pages()
+    pages.put(ROOT, 0, 0x11000 | FLAGS)
+    pages.put(0x11000, 0, 0x12000 | FLAGS)
+    for index in range(12):
+        pages.put(0x12000, index, index << 21 | FLAGS | 0x80 | (NX if index % 2 else 0))
+    marks = {(2, 0x12000 + 8 * index): "nx-upper-level" for index in range(12)}
+    tree = folded(pages, CpuState(ROOT), marked=marks)
+    picture = stands_alone("\n".join(tree_drawn.as_svg(tree, "made", {}, marks)))
+    words = [one.text for one in picture.iter(SVG + "text")]
+    assert [words.count(name) for name in ("PML4[0]", "PDPT[0]", "PD[1]", "PD[5]")] == [1, 1, 1, 1]
+
+
 def test_more_than_a_picture_holds_is_said_and_the_blamed_are_drawn() -> None:
     marked = {(3, 0x100000 + 59 * 0x10000 + 38 * 8): "some-rule"}
     tree = many(marked)

@@ -96,15 +96,16 @@ def _level_below(kept: Sequence[Row], number: int) -> int:
 def _drawn(tree: Folded, names: Names, marks: Marks) -> tuple[list[Row], int]:
     """The first lines and all that are blamed, with those above them, and how many more there are."""
     every = list(rows(tree, names, marks))
-    kept: list[Row] = []
+    kept = every[: limits.DRAWN_LINES]
+    there = set(map(id, kept))
     above: list[Row] = []
     for number, row in enumerate(every):
         del above[row.depth :]
         above.append(row)
-        if number < limits.DRAWN_LINES:
-            kept.append(row)
-        elif row.rule and len(kept) < 2 * limits.DRAWN_LINES:
-            kept += [one for one in above if not any(one is there for there in kept[-limits.DRAWN_LINES :])]
+        if number >= limits.DRAWN_LINES and row.rule and len(kept) < 2 * limits.DRAWN_LINES:
+            fresh = [one for one in above if id(one) not in there]
+            kept += fresh
+            there.update(map(id, fresh))
     return kept, len(every) - len(kept)
 
 
