@@ -108,8 +108,10 @@ def test_a_reset_that_nobody_logs_is_no_triple_fault(tmp_path: Path, scenario: s
     assert [found["rule"] for found in verdict["findings"]] == [rule]
 
 
-def test_guest_that_sleeps_is_told_as_asleep(tmp_path: Path) -> None:
-    status, verdict = play(tmp_path, "busy-state-suspended", "--timeout", "1")
+@pytest.mark.parametrize("scenario", ["busy-state-suspended", "state-suspended"], ids=["at work", "halted"])
+def test_guest_that_sleeps_is_told_as_asleep(tmp_path: Path, scenario: str) -> None:
+    """One that was halted with interrupts off was HUNG: it can be woken."""
+    status, verdict = play(tmp_path, scenario, "--timeout", "1")
     assert (status, verdict["verdict"]) == (0, "healthy")
     assert "asleep (ACPI S3) at RIP=" in verdict["observation"]["detail"]
 

@@ -14,12 +14,10 @@ from types import SimpleNamespace
 import pytest
 from analyze.test_listen import DIES, LIMIT, PANIC, beside, fifo, heard_at, words
 
-from cr3scope import text
 from cr3scope.cli import listen_verdict
 from cr3scope.cli.main import main
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.qemu.signals import Signals
-from cr3scope.text import printable
 from cr3scope.verdict.types import Verdict
 from cr3scope.wire import listener, reader
 from cr3scope.wire.heard import End, Heard
@@ -103,13 +101,6 @@ def test_while_what_came_is_taken_nobody_is_silent(tmp_path: Path, monkeypatch: 
     os.close(ready)
     os.close(wake)
     assert ends == [End.CLOSED]
-
-
-def test_bytes_that_are_no_text_are_shown_as_fast_as_others() -> None:
-    """A character each: what is looked up stays, and not more of it than a bound."""
-    assert printable("a\0\u202e\x1b\u00e9\U0010ffff") == "a\\x00\\u202e\\x1b\u00e9\\U0010ffff"
-    assert printable("".join(map(chr, range(0x3000)))).isprintable()
-    assert len(text._ESCAPES) <= text._MOST_ESCAPES
 
 
 def test_what_tells_nothing_is_said_in_100_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

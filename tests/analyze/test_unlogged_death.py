@@ -14,6 +14,7 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.qemu import examine
 from cr3scope.qemu.ending import with_ending
 from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.target.stopped_cpu import Table
 from cr3scope.verdict.run import RunEnd, judge_untraced
 from cr3scope.x86.access import Fault
 from cr3scope.x86.ending import Ending
@@ -46,7 +47,10 @@ def test_an_instruction_that_is_refused_is_one_unless_a_handler_takes_it() -> No
 
 def test_a_cpu_in_real_mode_tells_nothing() -> None:
     """It may be one that has been reset since."""
-    assert unlogged_death(guest(Ram(), CR0=0x60000010, CR3=0, CR4=0, EFER=0, RIP=0xFFF0)) is None
+    ram = Ram()
+    ram.put(0xFFF0, UD2)
+    reset = guest(ram, CR0=0x60000010, CR3=0, CR4=0, EFER=0, RIP=0xFFF0)
+    assert unlogged_death(replace(reset, code_bits=16, idt=Table(0, 0))) is None
 
 
 @pytest.mark.parametrize(("code", "port"), [(OUT_64, "the keyboard controller, port 64h"), (OUT_64 + HLT, "the keyboard controller, port 64h"), (OUT_60, "")])

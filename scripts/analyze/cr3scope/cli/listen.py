@@ -117,6 +117,7 @@ class _Ear:
         self._arguments, self._source = arguments, source
         self._elf: list[ElfFile] = arguments.elf
         self._shown = Shown()
+        self._shows = not (arguments.quiet or arguments.github)  # whose runner reads commands from standard error, too
         self._statuses: dict[int, tuple[int, bool]] = {}  # by the boot's number; was it heard from its beginning
         self._refused: list[str] = []  # what could not be written
 
@@ -128,7 +129,7 @@ class _Ear:
 
     def said(self, data: bytes) -> None:
         """Show the lines that are complete."""
-        if not self._arguments.quiet:
+        if self._shows:
             self._show(self._shown.feed(data))
 
     def quiet(self) -> None:
@@ -176,9 +177,8 @@ class _Ear:
         return next((status for status in _WORST_FIRST if status in statuses), 0)
 
     def _show(self, lines: list[str]) -> None:
-        if not self._arguments.quiet and not self._arguments.github:  # whose runner reads commands from standard error, too
-            for line in lines:
-                say(line)
+        for line in lines:
+            say(line)
 
 
 def _baud(text: str) -> int:

@@ -10,7 +10,8 @@ from cr3scope.input.logs.log_report import LogReport
 from cr3scope.input.logs.signs import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.message import Message, message
-from cr3scope.qemu.outcome import ASLEEP, Outcome, Reason
+from cr3scope.qemu.outcome import Outcome, Reason
+from cr3scope.qemu.run_state import ASLEEP
 from cr3scope.render.chain import what
 from cr3scope.target.standstill import interrupts_on, standing
 from cr3scope.x86.access import Fault

@@ -228,7 +228,7 @@ def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | Non
     if not outcome.gave_up and not judged.in_long_mode:
         screen = read_text_screen(qmp)
         outcome.gave_up = seabios_gave_up(screen)
-        if seabios_still_works(screen) and not judged.cpu.cr0 & CR0_PG:
+        if not outcome.gave_up and seabios_still_works(screen) and not judged.cpu.cr0 & CR0_PG:
             outcome.lose("the BIOS had started nothing when the time was up")
     if not outcome.gave_up:
         return None

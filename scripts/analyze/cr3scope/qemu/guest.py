@@ -269,7 +269,7 @@ class _Watcher:
         self.outcome.words = self._stderr.decode(errors="replace")
         is_silent = not (self._serial.total or self._stdout or self._log.records or self.outcome.screen)
         if self.outcome.reason in (Reason.TIMEOUT, Reason.IDLE):
-            if self.outcome.is_paused:
+            if self.outcome.is_stopped:
                 self.outcome.lose(f'the guest was not running when the time was up: QEMU says "{self.outcome.run_state}"')
             elif is_silent and not self.outcome.never_ran:
                 self.outcome.lose(_NOTHING_SEEN)

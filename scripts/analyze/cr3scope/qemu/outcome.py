@@ -16,6 +16,7 @@ from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.picture import Picture
 from cr3scope.verdict.types import FaultWalk, Unsaid
 from cr3scope.qemu.awaited import EXPECT
+from cr3scope.qemu.run_state import ASLEEP, NEVER_RAN, PAUSED, RUNNING
 from cr3scope.target.standstill import Look, Registers
 from cr3scope.x86.access import Fault
 
@@ -43,14 +44,6 @@ class Reason(Enum):
     TIMEOUT = "the time was up"
     INTERRUPTED = "interrupted"
     HELD = "the guest could not be let go"
-
-
-# QEMU's words for a guest (qapi/run-state.json). One that a debugger has stopped stands where it stood; one that sleeps can be woken.
-_RUNS, _STOPPED, ASLEEP = ("", "running"), ("paused", "debug"), "suspended"
-_NEVER_RAN = {
-    "prelaunch": "-S or -preconfig, and nobody told QEMU to go on",
-    "inmigrate": "-incoming, and no saved machine came in the time",
-}
 
 
 @dataclass(slots=True)
@@ -125,20 +118,20 @@ class Outcome:
     @property
     def never_ran(self) -> str:
         """Return why the guest has not executed an instruction; "" if it may have."""
-        return _NEVER_RAN.get(self.run_state, "")
+        return NEVER_RAN.get(self.run_state, "")
 
     @property
     def runs(self) -> bool:
         """Return whether it ran when QEMU was asked last, as far as is known."""
-        return self.run_state in _RUNS
+        return self.run_state in ("", RUNNING)
 
     @property
     def stands_where_it_stood(self) -> bool:
         """Return whether its CPUs are those that will go on: at once, or when a debugger lets them."""
-        return self.runs or self.run_state in _STOPPED
+        return self.runs or self.run_state in PAUSED
 
     @property
-    def is_paused(self) -> bool:
+    def is_stopped(self) -> bool:
         """Return whether it is neither at work nor asleep: what it would have done next nobody has seen."""
         return not (self.runs or self.never_ran or self.run_state == ASLEEP)
 

@@ -8,14 +8,13 @@ from cr3scope.qemu.boot_manager import read_attempts, seabios_gave_up
 from cr3scope.qemu.outcome import Outcome, Reason
 from cr3scope.qemu.paused_guest import look
 from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.run_state import STUCK
 from cr3scope.qemu.serial_port import SerialPort
 from cr3scope.qemu.text_screen import read_text_screen
 from cr3scope.target.standstill import LOOKS, LOOK_SECONDS, by_cpu, is_halted, is_left_alone, stands_still
 from cr3scope.x86.cpu_state import EFER_LMA
 
 QUIET_SECONDS = 5.0  # whoever types at the firmware's prompt is echoed on the serial port
-# QEMU goes on by itself or by somebody's word from all others (qapi/run-state.json).
-_STUCK = ("internal-error", "io-error")
 
 
 class Sight:
@@ -48,7 +47,7 @@ class Sight:
             state = self._outcome.run_state = qmp.run_state()
             if not self._outcome.runs:  # a debugger's stop is no standstill
                 self._outcome.looks = []
-                return Reason.STOPPED if state in _STUCK else None
+                return Reason.STOPPED if state in STUCK else None
             return self._look(qmp, serial, records)
         except QmpError:
             self.next_look += 10 * LOOK_SECONDS  # each question that is not answered takes seconds

@@ -9,9 +9,9 @@ from pathlib import Path
 from cr3scope.dataclass import dataclass
 from cr3scope.qemu.gdb_stub import GdbStub, Point
 from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.run_state import INCOMING
 
 _LOADING_SECONDS = 0.02  # between two looks at a saved machine that is not there yet
-_INCOMING = "inmigrate"  # QEMU's state while it takes a saved machine
 _NEVER = float("inf")
 
 
@@ -29,7 +29,7 @@ class StubStop:
 
     def search(self, qmp: Qmp) -> None:
         """Stop the guest if it runs, set what it is to stop at, and let it go on. QmpError if QEMU does not answer."""
-        if qmp.run_state() == _INCOMING:
+        if qmp.run_state() == INCOMING:
             self.next_try = time.monotonic() + _LOADING_SECONDS
             return
         self.next_try = _NEVER

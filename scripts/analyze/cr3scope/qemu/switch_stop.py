@@ -13,11 +13,12 @@ from pathlib import Path
 
 from cr3scope.qemu.gdb_stub import Kind, Point, StubClosed
 from cr3scope.qemu.qmp import Qmp, QmpError
+from cr3scope.qemu.run_state import PAUSED, RUNNING
 from cr3scope.qemu.stub_stop import StubStop
 
 Sites = Callable[[Qmp], Sequence[int]]
 Look = Callable[[Qmp], None]
-_GOES_ON = frozenset({"running", "paused", "debug"})  # what QEMU says of a guest that runs, or that a stub has stopped
+_GOES_ON = PAUSED | {RUNNING}  # what QEMU says of a guest that runs, or that a stub has stopped
 
 
 class Held(QmpError):

@@ -47,18 +47,13 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str, is_untold: boo
             )
             return replace(watchdog, severity=Severity.ERROR)
     port = reset_port(cpu)
-    if is_untold:
-        if not port:
-            return BY_ID["reset-untold"].finding(
-                Message(UNTOLD), message(f"{BY_GUEST}, and logs no exceptions but under TCG; {{stood}}", stood=_stood(cpu))
-            )
-        return BY_ID["asked-for-reset"].finding(
-            message(f"{ASKED} through {{port}}", port=port), message(f"{BY_GUEST}; the code before RIP writes there; {{stood}}", stood=_stood(cpu))
+    if is_untold and not port:
+        return BY_ID["reset-untold"].finding(
+            Message(UNTOLD), message(f"{BY_GUEST}, and logs no exceptions but under TCG; {{stood}}", stood=_stood(cpu))
         )
     asked = message(f"{ASKED} through {{port}}", port=port) if port else Message(ASKED)
-    return BY_ID["asked-for-reset"].finding(
-        asked, message(f"{BY_GUEST} without a triple fault; {{stood}}", stood=_stood(cpu))
-    )
+    sign = "; the code before RIP writes there" if is_untold else " without a triple fault"
+    return BY_ID["asked-for-reset"].finding(asked, message(f"{BY_GUEST}{sign}; {{stood}}", stood=_stood(cpu)))
 
 
 def _stood(cpu: StoppedCpu) -> Message:
