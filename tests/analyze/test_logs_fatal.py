@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analyze.short_log import BOTH, NARROW, NO_PAGING, WIDE, Cpu, Log
+from analyze.short_log import BOTH, NARROW, NO_PAGING, SEABIOS, WIDE, Cpu, Log
 
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.report import read_story
@@ -389,6 +389,13 @@ def test_the_reset_of_seabios_alone_is_a_reset_without_an_exception(judge: Judge
     found = judge(Log().interrupt(0x21, cpu).seabios_reset())
     assert (found.status, found.fatal) == ("faulted", None)
     assert "the machine was reset: by SeaBIOS" in found.words and "INT 0x03" not in found.words
+    assert [finding["rule"] for finding in found.json["findings"]] == ["bios-reset"]
+
+
+def test_what_dies_in_the_bios_with_an_idt_of_its_own_is_the_guests(judge: Judge) -> None:
+    """SeaBIOS empties the IDT for its reset; a guest that calls the BIOS from protected mode does not."""
+    found = judge(Log().instruction(3, replace(NO_PAGING, rip=SEABIOS)).death(13, 0x1A, replace(NO_PAGING, rip=SEABIOS)))
+    assert (found.status, found.seen["outcome"]) == ("faulted", "triple-fault") and "by SeaBIOS" not in found.words
 
 
 @pytest.mark.parametrize("interrupts", [0, 1, 5])

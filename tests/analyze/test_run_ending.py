@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from analyze.short_log import WIDE, Log
 from analyze.test_logs_edk2_screen import X64
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
+from cr3scope.input.logs.formats.qemu_int import observe
 from cr3scope.input.logs.happened import Happened
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.observe import RESET_BY_BIOS
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.message import Message
 from cr3scope.qemu.ending import with_ending
@@ -94,6 +98,23 @@ def test_a_guest_that_asked_for_a_reset_did_not_die_of_what_it_survived_before(
         assert plain(seen.detail or "").endswith("came last; the guest handled others like it, and asked for a reset")
         verdict = judge_untraced(RunEnd(asked_for_reset=True), seen, None)
         assert (verdict.status, [finding.rule for finding in verdict.findings]) == (Status.FAULTED, ["asked-for-reset"])
+
+
+@pytest.mark.parametrize("is_planned", [False, True])
+@pytest.mark.parametrize("handled", [0, 1])
+def test_a_guest_that_seabios_reset_died_of_nothing(handled: int, is_planned: bool, tmp_path: Path) -> None:
+    """Its INT3 was the guest's; or "a triple fault with no record before it", of one that handled an exception under the planned CR3."""
+    log = Log().interrupt(0x20, WIDE)
+    for _ in range(handled):
+        log.exception(14, 2, WIDE).interrupt(0x20, replace(WIDE, rip=WIDE.rip + 8, rsp=WIDE.rsp + 64))
+    (tmp_path / "log").write_text(log.seabios_reset().text)
+    report = observe(tmp_path / "log", WIDE.cr3 if is_planned else None)
+    seen = with_ending(report, Outcome(Reason.RESET, triple_fault=True), traced=is_planned)
+    assert seen is not None and (seen.ending, seen.first) == (None, None)
+    assert RESET_BY_BIOS in (seen.detail, *seen.notes)
+    if not is_planned:
+        verdict = judge_untraced(RunEnd(asked_for_reset=True), seen, None)  # QEMU could not be asked
+        assert (verdict.status, [finding.rule for finding in verdict.findings]) == (Status.FAULTED, ["bios-reset"])
 
 
 @pytest.mark.parametrize("panic", [None, "no init"])

@@ -119,6 +119,28 @@ def test_a_boot_sector_may_park_in_real_mode(tmp_path: Path) -> None:
     assert (run.status, run.verdict["observation"]["outcome"], run.verdict["findings"]) == (0, "parked", []), run.explain()
 
 
+def are_registers_kept(folder: Path) -> bool:
+    """Whether KVM has left a CPU in a shutdown as it stood: its CR0 is not that of a reset."""
+    (registers,) = folder.rglob("machine.txt")
+    return re.search(r"CR0 =0x0*60000010\b", registers.read_text()) is None
+
+
+@pytest.mark.parametrize("accel", ["tcg", "kvm"])
+def test_a_boot_sector_that_goes_back_to_the_bios_is_reset_by_it(accel: str, tmp_path: Path) -> None:
+    """It was told to mend gate 3 of an IDT that is SeaBIOS's own, or that nothing tells of its reset."""
+    if accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/kvm that may be used")
+    run = boot_sector(tmp_path, ("IN_REAL=ljmp $0xf000, $0xfff0",), options=("-accel", accel))
+    if accel == "kvm" and not are_registers_kept(tmp_path):
+        pytest.skip("this KVM keeps no registers in a shutdown")
+    assert (run.verdict["verdict"], run.verdict["observation"]["outcome"], run.rules) == ("faulted", "ran", ["bios-reset"]), run.explain()
+
+
+def test_a_bios_that_has_nothing_to_boot_and_resets_is_said_to_boot_nothing(tmp_path: Path) -> None:
+    run = judge(tmp_path, [*QEMU, "-vga", "std", "-boot", "reboot-timeout=1"], SECONDS)
+    assert (run.verdict["observation"]["ended"], run.rules) == ("reset", ["nothing-booted"]), run.explain()
+
+
 # What each comes to where the CPU keeps its registers in a shutdown; where it does not, nothing tells a reset's cause.
 @pytest.mark.parametrize(("define", "rule"), [("IN_PROTECTED=ud2", "instruction-refused"), ("IN_PROTECTED=mov $0xfe, %al; out %al, $0x64; 9: hlt; jmp 9b", "reset-untold")])
 def test_under_kvm_a_reset_is_what_the_paused_cpu_shows(define: str, rule: str, tmp_path: Path) -> None:
@@ -128,9 +150,7 @@ def test_under_kvm_a_reset_is_what_the_paused_cpu_shows(define: str, rule: str, 
     run = boot_sector(tmp_path, (define,), options=("-accel", "kvm"))
     if run.verdict["observation"]["ended"] != "reset":
         pytest.skip(f"KVM does not run this guest to its reset: {run.text.splitlines()[0]}")
-    (registers,) = tmp_path.rglob("machine.txt")
-    is_kept = re.search(r"CR0 =0x0*60000010\b", registers.read_text()) is None  # CR0 of a CPU that was reset
-    rule = rule if is_kept else "reset-untold"
+    rule = rule if are_registers_kept(tmp_path) else "reset-untold"
     assert run.rules == [rule], run.explain()
     assert run.verdict["observation"]["outcome"] == ("ran" if rule == "reset-untold" else "triple-fault"), run.explain()
 

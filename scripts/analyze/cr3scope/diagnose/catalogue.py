@@ -83,6 +83,7 @@ from cr3scope.diagnose.rules.kernel import (
 from cr3scope.diagnose.rules.live import code_writable, double_fault_stack, null_mapped, tables_user_writable
 from cr3scope.diagnose.rules.machine import (
     asked_for_reset,
+    bios_reset,
     interrupt_red_herring,
     pic_not_remapped,
     preflight_disagrees,
@@ -278,6 +279,7 @@ RULES: tuple[Rule, ...] = (
     handler_faults.RULE,
     ap_trampoline.RULE,
     asked_for_reset.RULE,
+    bios_reset.RULE,
     reset_untold.RULE,
     watchdog_reset.RULE,
     kernel_panic.RULE,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from cr3scope.input.logs.survival import is_past
 from cr3scope.input.logs.event import RegisterDump
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.input.logs.observe import RESET_BY_BIOS
 from cr3scope.input.logs.signs import SCREEN_BY
 from cr3scope.input.logs.screen import read_screen
 from cr3scope.message import Message, message
@@ -63,7 +64,9 @@ def with_ending(
     if outcome.reason in _HANGS and seen.ending is None:
         words = hang_words(outcome)
         return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)
-    if outcome.reason is Reason.RESET and outcome.triple_fault and seen.ending is None:
+    if outcome.reason is Reason.RESET and seen.is_by_bios and seen.switch_offset is None:
+        return replace(seen, detail=RESET_BY_BIOS, source="run")
+    if outcome.reason is Reason.RESET and outcome.triple_fault and seen.ending is None and not seen.is_by_bios:
         words = "triple fault, with no record before it: QEMU logs no exception of real mode"
         return replace(
             seen, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there
@@ -81,7 +84,7 @@ def with_ending(
                 words = "no log tells it: the guest reset at an instruction that raises this, and it cannot be delivered"
                 return replace(seen, first=outcome.met, ending=Ending.TRIPLE_FAULT, detail=words, source="run", standing=there)
             return replace(seen, detail="the guest reset: QEMU logs no exceptions but under TCG", source="run")
-        words = "the guest asked for a reset: there was no triple fault"
+        words = RESET_BY_BIOS if seen.is_by_bios else "the guest asked for a reset: there was no triple fault"
         return replace(seen, notes=(*seen.notes, words))
     return seen if report is not None else None
 

@@ -20,7 +20,7 @@ from cr3scope.diagnose.facts.last_words import gave_up_in_words, may_have_failed
 from cr3scope.diagnose.facts.loaded_images import bases_of, loaded_images, named
 from cr3scope.diagnose.facts.mapped_elsewhere import mapped_elsewhere
 from cr3scope.diagnose.facts.overwritten_code import overwritten_code
-from cr3scope.diagnose.facts.reset import firmware_cr3, reset_cause, reset_port
+from cr3scope.diagnose.facts.reset import firmware_cr3, is_bios_reset, reset_cause, reset_port
 from cr3scope.diagnose.facts.unlogged_death import unlogged_death
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rules.switch import ap_trampoline
@@ -89,7 +89,7 @@ def _reset_unlogged(cpus: tuple[StoppedCpu, ...], outcome: Outcome) -> tuple[Sto
     """Return the CPUs, the one first that has made a reset of which no log tells: that asked for it, else that met what it leaves in ``outcome``."""
     if not outcome.is_reset_untold:
         return cpus
-    first = next(filter(reset_port, cpus), None)
+    first = next((cpu for cpu in cpus if is_bios_reset(cpu) or reset_port(cpu)), None)
     if first is None:
         met = {cpu.number: fault for cpu in cpus if (fault := unlogged_death(cpu)) is not None}
         first = next((cpu for cpu in cpus if cpu.number in met), cpus[0])
@@ -219,7 +219,7 @@ def _look_around(
 
 def _not_booted(judged: StoppedCpu, qmp: Qmp, outcome: Outcome) -> Finding | None:
     """The firmware itself, at its end."""
-    if outcome.reason not in (Reason.NOTHING_BOOTED, Reason.TIMEOUT):
+    if outcome.reason not in (Reason.NOTHING_BOOTED, Reason.TIMEOUT) and not (outcome.reason is Reason.RESET and is_bios_reset(judged)):
         return None
     attempts = read_attempts(outcome.serial)
     outcome.gave_up = outcome.gave_up or attempts.gave_up

@@ -10,6 +10,7 @@ from cr3scope.diagnose.observation import observed
 from cr3scope.input.diagnostic import Diagnostic
 from cr3scope.input.logs.log_format import Story
 from cr3scope.input.logs.log_report import LogReport
+from cr3scope.message import Message
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.types import Verdict
@@ -49,15 +50,19 @@ def case_of_story(story: Story, symbols: Symbols | None = None) -> Case:
 def case_of_log(report: LogReport) -> Case:
     """Return what a log says of exceptions, and what the rules find in that alone."""
     notes = tuple(Diagnostic(note) for note in (*report.notes, *report.earlier))
-    routine = frozenset({Circumstance.ROUTINE} if report.is_routine else ())
-    if routine:
+    told = ((Circumstance.ROUTINE, report.is_routine), (Circumstance.ENDED_WITH_FAILURE, report.is_by_bios))
+    if report.is_routine:
         assert report.first is not None
         words = f"the log ends in {name(report.first.vector)} at RIP={report.first.rip or 0:#x}; the guest survived others like it"
         notes = (Diagnostic(words), *notes)
-    return Case(_findings(report), observation=observed(report), circumstances=routine, diagnostics=notes)
+    return Case(_findings(report), observation=observed(report), circumstances=frozenset(one for one, holds in told if holds), diagnostics=notes)
 
 
 def _findings(report: LogReport) -> tuple[Finding, ...]:
+    if report.is_by_bios:
+        from cr3scope.diagnose.rules.machine.bios_reset import on_reset  # most logs need no rule
+
+        return (on_reset(Message("the log ends with its INT3, in the BIOS and with an empty IDT")),)
     if report.ending is None:
         return ()
     from cr3scope.diagnose.logged import findings_of_log  # a log of a guest that lives needs no rules
@@ -71,7 +76,7 @@ def _ran_on(case: Case, story: Story) -> Case:
     seen = replace(case.observation, last=story.last)
     if story.reset:
         seen = replace(seen, detail=story.reset, last="")
-        return Case(observation=seen, circumstances=frozenset({Circumstance.ENDED_WITH_FAILURE}))
+        return Case(case.findings, observation=seen, circumstances=frozenset({Circumstance.ENDED_WITH_FAILURE}))
     if story.tells_nothing:
         note = Diagnostic(story.tells_nothing)
         return Case(observation=seen, circumstances=frozenset({Circumstance.TOLD_NOTHING}), diagnostics=(note,))

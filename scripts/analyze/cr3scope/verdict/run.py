@@ -126,7 +126,7 @@ def _with_examination(case: Case, end: RunEnd) -> Case:
     if end.is_firmwares and seen.switch is not None and not seen.switch.before:
         own = "under the firmware's own tables: nobody has switched yet"
         seen = replace(seen, detail=message("{detail}; {own}", detail=seen.detail, own=own) if seen.detail else own)
-    found = end.findings or end.at_switch
+    found = end.findings or end.at_switch or (case.findings if seen.ending is None else ())
     if seen.ending is not None and end.panic is None:  # who can still speak has handled what the log shows
         found = (*found, *beside(found, case.findings))
     walk = end.walk if seen.ending is not None else None  # of one that was survived nobody asks

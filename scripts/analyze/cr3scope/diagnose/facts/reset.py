@@ -8,9 +8,12 @@ from pathlib import Path
 
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
+from cr3scope.diagnose.rules.machine.bios_reset import on_reset
+from cr3scope.input.logs.observe import BIOS
 from cr3scope.message import Hex, Message, message
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.cpu_state import RFLAGS_IF
+from cr3scope.x86.cpu_mode import CpuMode
+from cr3scope.x86.cpu_state import CR0_PG, RFLAGS_IF
 from cr3scope.x86.word import QWORD
 
 ASKED, UNTOLD = "the guest asked for a reset", "the guest reset, and nothing tells whether by a triple fault or because it asked for it"
@@ -22,6 +25,7 @@ _STACK_BYTES = 8 << 10
 _FRAME = 5 * QWORD  # RIP, CS, RFLAGS, RSP, SS (SDM 3A, 7.14.2)
 _ALIGNED = 16
 _CODE_BEFORE = 24
+_INT3 = b"\xcc"
 _OUT_IMMEDIATE, _OUT_DX = (0xE6, 0xE7), (0xEE, 0xEF)
 _PORTS = {0x64: "the keyboard controller, port 64h", 0xCF9: "the reset control register, port CF9h",
           0x92: "port 92h"}  # fmt: skip
@@ -46,6 +50,8 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str, is_untold: boo
                         " services had not been left"),
             )
             return replace(watchdog, severity=Severity.ERROR)
+    if is_bios_reset(cpu):
+        return on_reset(message("{stood}: an INT3, with an IDT whose limit is 0", stood=_stood(cpu)))
     port = reset_port(cpu)
     if is_untold and not port:
         return BY_ID["reset-untold"].finding(
@@ -54,6 +60,13 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str, is_untold: boo
     asked = message(f"{ASKED} through {{port}}", port=port) if port else Message(ASKED)
     sign = "; the code before RIP writes there" if is_untold else " without a triple fault"
     return BY_ID["asked-for-reset"].finding(asked, message(f"{BY_GUEST}{sign}; {{stood}}", stood=_stood(cpu)))
+
+
+def is_bios_reset(cpu: StoppedCpu) -> bool:
+    """Return whether it stands at SeaBIOS's INT3 on an empty IDT."""
+    has_paging = cpu.registers.get("CR0", 0) & CR0_PG
+    is_there = cpu.mode is CpuMode.PROTECTED and not has_paging and cpu.pc in BIOS
+    return is_there and cpu.idt is not None and not cpu.idt.limit and cpu.bytes_at(cpu.rip, 1) == _INT3
 
 
 def _stood(cpu: StoppedCpu) -> Message:

@@ -56,6 +56,7 @@ class LogReport:
     is_routine: bool = False  # exceptions of the same kind were handled before the last one
     boots: int = 1  # of which the log tells
     alike: int = 0  # boots beside this one that died of the same
+    is_by_bios: bool = False  # SeaBIOS has reset the machine: no exception of the guest's did
 
 
 @dataclass(frozen=True, slots=True)

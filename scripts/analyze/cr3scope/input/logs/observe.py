@@ -17,7 +17,8 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import BREAKPOINT, DOUBLE_FAULT, FIRST_INTERRUPT, PROTECTION
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 
-_BIOS = range(0xE0000, 0x100000)
+BIOS = range(0xE0000, 0x100000)  # where it lies in a PC, and where SeaBIOS stands when it resets
+RESET_BY_BIOS = "the machine was reset: by SeaBIOS (INT3 on an empty IDT); by the log no exception of the guest's did"
 
 
 def report_on(boots: Sequence[Spaces], planned: int | None = None) -> LogReport:
@@ -81,7 +82,9 @@ def is_reboot_of_firmware(report: LogReport) -> bool:
 def is_reset_of_firmware(cpu: RegisterDump) -> bool:
     """Return whether a CPU that could not deliver an exception was in the BIOS, which resets the machine so."""
     place = cpu.rip if cpu.linear is None else cpu.linear
-    return place is not None and place in _BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
+    if cpu.idt is not None and cpu.idt[1]:  # which it empties for that
+        return False
+    return place is not None and place in BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
 
 
 def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:

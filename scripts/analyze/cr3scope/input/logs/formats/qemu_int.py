@@ -16,7 +16,7 @@ from cr3scope.input.logs.int_log.spaces import IntLogSpaces
 from cr3scope.input.logs.log_format import MOST_BYTES, Format, Story
 from cr3scope.input.logs.logfile import LogFile, LogPart
 from cr3scope.input.logs.log_report import INTERRUPT_LOG, LogReport
-from cr3scope.input.logs.observe import is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
+from cr3scope.input.logs.observe import RESET_BY_BIOS, is_reboot_of_firmware, is_reset_of_firmware, report_on, reports_by_boot
 from cr3scope.input.logs.stream import story_of
 from cr3scope.message import Hex, Message, Vector, message
 from cr3scope.x86.ending import Ending
@@ -55,7 +55,12 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
             raise UnusableInput(f"{path}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
         if not FORMAT.is_in(log):
             raise UnusableInput(f"{path}: not a QEMU `-d int` log: it holds no interrupt record")
-        return report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
+        boots = boots_of(log)
+        report = report_on([IntLogSpaces(part) for part in boots], cr3)
+        if is_reboot_of_firmware(report):
+            return _reset_by_bios(report)
+        is_by_bios = report.ending is None and len(boots) > 1 and is_reboot_of_firmware(report_on([IntLogSpaces(boots[-1])]))
+        return replace(report, is_by_bios=True) if is_by_bios else report
 
 
 def by_boot(log: LogFile, planned: Sequence[int | None]) -> list[LogReport] | None:
@@ -66,7 +71,7 @@ def by_boot(log: LogFile, planned: Sequence[int | None]) -> list[LogReport] | No
 def _story(log: LogFile, cr3: int | None) -> Story:
     report = report_on([IntLogSpaces(part) for part in boots_of(log)], cr3)
     if cr3 is None and is_reboot_of_firmware(report):  # and no boot before it died
-        return Story(LogReport(saw_interrupts=True, boots=report.boots), reset=_RESET_BY_BIOS)
+        return Story(_reset_by_bios(report), reset=RESET_BY_BIOS)
     if report.ending is not None and not report.is_routine:
         return Story(report)
     if cr3 is None and (report.first is None or report.is_routine):
@@ -81,10 +86,15 @@ def _story(log: LogFile, cr3: int | None) -> Story:
     again = restart(log)
     reset: str | Message = "" if again is None else message("the machine was reset without an exception: {dump}", dump=again)
     if again is None and cr3 is None and _is_reboot_of_firmware(boots_of(log)[-1]):
-        reset = _RESET_BY_BIOS
+        report, reset = replace(report, is_by_bios=True), RESET_BY_BIOS
     silent = _torn(log) or _hole(log) or _coloured(log) or ("" if log.find(RECORD) >= 0 else _silence(log))
     last, rip = last_seen(log)
     return Story(report, last, rip, reset, tells_nothing=silent, last_interrupt=_last_interrupt(log))
+
+
+def _reset_by_bios(report: LogReport) -> LogReport:
+    """What is left of a report on the firmware's own INT3: no exception of the guest's."""
+    return LogReport(saw_interrupts=True, boots=report.boots, is_by_bios=True)
 
 
 def _is_reboot_of_firmware(part: LogPart) -> bool:
@@ -180,7 +190,6 @@ def _events(log: LogFile | LogPart, first: int = 0) -> Iterator[Event]:
     yield from sorted(found, key=lambda event: event.offset)
 
 
-_RESET_BY_BIOS = "the machine was reset: by SeaBIOS (INT3 on an empty IDT), with no exception of the guest's before it in the log"
 _SILENT = (
     "the log holds resets and no interrupt or exception at all: QEMU logs none under KVM (use"
     " -accel tcg), and a guest that ends early or hangs with interrupts off takes none"
