@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,28 @@ def test_where_qemu_writes_no_file_that_is_seen_here_it_is_asked_by_words() -> N
     memory = MonitorMemory(monitor)
     assert [memory.physical(page, 4096) for page in (0, 4096)] == [MEMORY[:4096], MEMORY[4096:8192]]
     assert monitor.words == 1024 and len(monitor.saved) == 1
+
+
+@pytest.mark.parametrize("what", ["folder", "full folder", "link", "pipe", "short"])
+def test_nothing_stays_of_what_qemu_puts_where_its_file_was_to_be(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder there was left behind, and the one around it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "kept").write_bytes(b"a user's")
+
+    class Strange(Saving):
+        def execute(self, command: str, **named: object) -> object:
+            """Put something else there."""
+            at = Path(str(named["filename"]))
+            if what == "link":
+                at.symlink_to(tmp_path / "kept")
+            elif what == "pipe":
+                os.mkfifo(at)
+            elif what == "short":
+                at.write_bytes(b"short")
+            else:
+                (at / "more" if what == "full folder" else at).mkdir(parents=True)
+            return {}
+
+    assert MonitorMemory(Strange()).physical(0, 4096) == MEMORY[:4096]
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_bytes() == b"a user's"

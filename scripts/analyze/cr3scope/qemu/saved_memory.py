@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -72,15 +72,9 @@ def saved(monitor: Monitor, phys: int, length: int) -> bytes:
 
 @contextmanager
 def _place() -> Iterator[str]:
-    """A path in a new folder of this user's, which is gone afterwards with the file."""
-    folder = tempfile.mkdtemp(prefix="cr3scope-")
-    file = os.path.join(folder, "memory")
-    try:
-        yield file
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(file)
-        os.rmdir(folder)
+    """A path in a new folder of this user's, which is gone afterwards with whatever was put there."""
+    with tempfile.TemporaryDirectory(prefix="cr3scope-", ignore_cleanup_errors=True) as folder:
+        yield os.path.join(folder, "memory")
 
 
 def _read_plain(file: str, length: int) -> bytes:
