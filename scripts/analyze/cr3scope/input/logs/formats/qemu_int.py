@@ -60,7 +60,9 @@ def observe(path: Path, cr3: int | None = None) -> LogReport:
         if is_reboot_of_firmware(report):
             return _reset_by_bios(report)
         is_by_bios = report.ending is None and len(boots) > 1 and is_reboot_of_firmware(report_on([IntLogSpaces(boots[-1])]))
-        return replace(report, is_by_bios=True) if is_by_bios else report
+        if not is_by_bios:
+            return report
+        return _reset_by_bios(report) if report.switch_offset is None else replace(report, is_by_bios=True)
 
 
 def by_boot(log: LogFile, planned: Sequence[int | None]) -> list[LogReport] | None:
