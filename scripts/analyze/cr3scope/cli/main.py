@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from cr3scope.cli.outputs import check_outputs
+from cr3scope.cli.settings import DEBUG
 from cr3scope.cli.streams import NotPrinted, hang_up, prepare, say, settle
 from cr3scope.cli.uncollected import uncollected
 from cr3scope.cli.verb_parser import VerbParser
@@ -26,7 +27,7 @@ _UNPRINTED = "standard output: {}"
 _COMPLETES = "_ARGCOMPLETE"
 _EXIT_SIGNAL = 128  # and its number: as a shell reports who was ended by one
 
-_HOW_TO_REPORT = "`cr3scope doctor --report FILE -- VERB ...` writes a report, without names and paths; CR3SCOPE_DEBUG=1 shows where"
+_HOW_TO_REPORT = f"`cr3scope doctor --report FILE -- VERB ...` writes a report, without names and paths; {DEBUG}=1 shows where"
 
 # A verb's module is imported only when the verb is used: `triage` needs no numpy.
 VERBS = {
@@ -76,11 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hang_up()
         status = _fail(_UNPRINTED.format(error.strerror))
     except ModuleNotFoundError as error:
-        if os.environ.get("CR3SCOPE_DEBUG") or not error.name or error.name.startswith("cr3scope"):
+        if os.environ.get(DEBUG) or not error.name or error.name.startswith("cr3scope"):
             raise
         status = _fail(f"this needs the Python module {error.name}, which {sys.executable} does not have (`cr3scope doctor`)")
     except Exception as error:  # whatever a parser missed: a user never sees a traceback
-        if os.environ.get("CR3SCOPE_DEBUG"):
+        if os.environ.get(DEBUG):
             raise
         kind = type(error).__name__
         status = _fail(f"internal error: {kind}: {error} ({_HOW_TO_REPORT})")

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cr3scope.cli.outputs import add_output, write
+from cr3scope.cli.settings import DOCS
 from cr3scope.errors import UnusableInput
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _FORMS = {"junit": "JUnit's XML", "sarif": "SARIF 2.1.0", "markdown": "Markdown, for an issue or a job's summary",
           "codequality": "GitLab's code quality report"}  # fmt: skip
-_DOCS = "CR3SCOPE_DOCS"  # where the documents are to be read: the rules' help in SARIF leads there
 
 
 class Unwritten(UnusableInput):
@@ -85,7 +85,7 @@ def give(arguments: argparse.Namespace, results: Sequence[Judged]) -> list[str]:
         target = getattr(arguments, name)
         if target is None:
             continue
-        more = {"docs": os.environ.get(_DOCS, "")} if name == "sarif" else {}
+        more = {"docs": os.environ.get(DOCS, "")} if name == "sarif" else {}
         content = import_module(f"cr3scope.render.ci.{name}").render(results, root, **more)
         refused += write(target, content)
     for name in ("lines", "github"):
