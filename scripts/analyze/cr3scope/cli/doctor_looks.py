@@ -20,11 +20,14 @@ from cr3scope.places import Files, is_checkout, place_of
 from cr3scope.qemu.plugin_build import COMPILERS
 from cr3scope.text import printable
 
-QEMU = "qemu-system-x86_64"
+_QEMU = "qemu-system-x86_64"
 _GDB_PYTHON = "gdb's Python"
 _BROWSERS = ("xdg-open", "chromium", "chromium-browser", "google-chrome", "firefox")
 _FIRMWARE_FOLDERS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware", "/usr/local/share/qemu/firmware")
+_UNKNOWN = "of unknown version"
 _VERSION = re.compile(r"\d{1,5}(?:\.\d{1,5}){1,3}")
+_NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}")
+_QEMU_SAYS = re.compile(r"QEMU emulator version (\d{1,5}(?:\.\d{1,5}){1,3})")
 # Asks gdb's own Python, which is not always the one that runs here, once it has loaded the commands.
 _ASK_GDB = (
     "python import sys; from cr3scope_commands.libraries import missing;"
@@ -59,6 +62,8 @@ _LIBRARIES = (
     ("serial", "pyserial", "`listen` on a serial line", "`listen` takes sockets and pipes", "python3-serial"),
     ("PIL", "Pillow", "photos of a screen", "all but photos can be read", "python3-pil"),
 )  # fmt: skip
+_ELF_READER = ("elftools", "pyelftools")
+MODULES = (*(module for module, *_ in _LIBRARIES), _ELF_READER[0])
 
 
 def looks() -> Iterator[Look]:
@@ -67,8 +72,8 @@ def looks() -> Iterator[Look]:
         yield Look(distribution, _library(module, distribution), use, without, package)
     yield Look("zbar", _library("zbar", "zbar") or _program(("zbarimg",)), "photos of a screen", "all but photos can be read", "zbar-tools")
     if is_checkout():
-        yield Look("pyelftools", _library("elftools", "pyelftools"), "this tree's boot and tests", "all verbs work", "python3-pyelftools")
-    yield Look("QEMU", _program((QEMU,)), "`run`: boot a guest and watch it", "captures, cores and logs from elsewhere are judged", "qemu-system-x86")
+        yield Look(_ELF_READER[1], _library(*_ELF_READER), "this tree's boot and tests", "all verbs work", "python3-pyelftools")
+    yield Look("QEMU", _program((_QEMU,)), "`run`: boot a guest and watch it", "captures, cores and logs from elsewhere are judged", "qemu-system-x86")
     yield Look("plugin", _plugin(), "`run --who`: who wrote an entry", "`run` works, and names no writer", "gcc")
     yield Look("OVMF", _firmware(), "UEFI guests, the reference boot", "guests that need no UEFI run", "ovmf")
     yield Look("compiler", _program(COMPILERS), "builds the plugin, and your kernel", "`run` works, `run --who` names no writer", "gcc")
@@ -77,6 +82,18 @@ def looks() -> Iterator[Look]:
     if gdb is not None:
         yield _gdb_python(gdb)
     yield Look("browser", _program(_BROWSERS, asks=False), "report.html", "the page can be read elsewhere: it is one file", "chromium")
+
+
+def versions() -> Iterator[str]:
+    """Yield a line for each library, and for QEMU, with its version as a number: what else is said there may name who has built it."""
+    for _, distribution in (*((module, name) for module, name, *_ in _LIBRARIES), _ELF_READER):
+        try:
+            found = _NUMBER.match(str(metadata.version(distribution)))
+        except metadata.PackageNotFoundError:
+            yield f"{distribution}: not installed"
+        else:
+            yield f"{distribution} {found[0] if found else _UNKNOWN}"
+    yield _qemu()
 
 
 def as_lines(found: Sequence[Look]) -> Iterator[str]:
@@ -110,7 +127,7 @@ def _library(module: str, distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return "of unknown version"
+        return _UNKNOWN
 
 
 def _program(names: Sequence[str], asks: bool = True) -> str | None:
@@ -123,6 +140,14 @@ def _program(names: Sequence[str], asks: bool = True) -> str | None:
     return None
 
 
+def _qemu() -> str:
+    path = shutil.which(_QEMU)
+    if path is None:
+        return f"{_QEMU}: not installed"
+    said = _QEMU_SAYS.match(_said([path, "--version"]))
+    return f"{_QEMU} {said[1] if said else _UNKNOWN}"
+
+
 def _version(said: str) -> str | None:
     found = _VERSION.search(said.partition("\n")[0][:400])
     return found[0] if found else None
@@ -130,7 +155,7 @@ def _version(said: str) -> str | None:
 
 def _plugin() -> str | None:
     """Whether it could be built; it is built when it is first needed."""
-    source, qemu = place_of(Files.PLUGIN), shutil.which(QEMU)
+    source, qemu = place_of(Files.PLUGIN), shutil.which(_QEMU)
     if not source.is_dir() or qemu is None or not any(map(shutil.which, COMPILERS)):
         return None
     return "its source, a compiler and a QEMU that takes plugins" if "\n-plugin" in _said([qemu, "--help"]) else None

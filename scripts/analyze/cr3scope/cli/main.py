@@ -142,6 +142,13 @@ def whole_parser() -> argparse.ArgumentParser:
     return _parser(*VERBS)
 
 
+def parser_of(verb: str) -> VerbParser:
+    """Return the parser of one of :data:`VERBS`."""
+    subparsers = argparse.ArgumentParser().add_subparsers(parser_class=VerbParser)
+    _module(verb).add_parser(subparsers)
+    return subparsers.choices[verb]
+
+
 def _verb_of(words: Sequence[str]) -> str | None:
     """The verb is the first word that is no option; the frame's own options take no value."""
     first = next((word for word in words if not word.startswith("-")), None)

@@ -6,9 +6,12 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 INPUT, OUTPUT, ERROR = 0, 1, 2
+_ESCAPES = "backslashreplace"
 
 
 class NotPrinted(OSError):
@@ -47,7 +50,7 @@ def prepare() -> None:
         sys.stderr = open(ERROR, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_ESCAPES)
 
 
 def say(line: str) -> None:
@@ -76,6 +79,23 @@ def settle() -> str | None:
         _silence(OUTPUT)
         return error.strerror or str(error)
     return None
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Let nothing that is printed within come out, by whatever way: also not by one that keeps the streams' descriptors for itself."""
+    sys.stdout.flush()
+    kept = {descriptor: os.dup(descriptor) for descriptor in (OUTPUT, ERROR)}
+    try:
+        for descriptor in kept:
+            _silence(descriptor)
+        with open(os.devnull, "w", encoding="utf-8", errors=_ESCAPES) as nowhere:
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                yield
+    finally:
+        for descriptor, other in kept.items():
+            os.dup2(other, descriptor)
+            os.close(other)
 
 
 def hang_up() -> None:

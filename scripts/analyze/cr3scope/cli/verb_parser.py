@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-_END = "--"
+END = "--"
+_SHORT_OPTION = 2  # characters of a short option: what is glued on is its value
 _WORD = "\0"  # before a word behind `--`, until it is taken: no argument of a process has that character
 
 
@@ -20,10 +21,30 @@ class VerbParser(argparse.ArgumentParser):
 
     _is_within = False
 
+    @property
+    def has_command(self) -> bool:
+        """Return whether the verb takes a command line of its own, which begins with the first word that is no option."""
+        return any(action.nargs in (argparse.REMAINDER, argparse.PARSER) for action in self._get_positional_actions())
+
+    def option_of(self, word: str) -> str | None:
+        """Return the option that a word gives, by its whole name: the word may cut a long one, and hold its value; None if it gives none."""
+        name, own = word.partition("=")[0], self._option_string_actions
+        if name in own:
+            return name
+        if name.startswith(END) and name != END:
+            long = [option for option in own if option.startswith(name)]
+            return long[0] if len(long) == 1 else None
+        short = word[:_SHORT_OPTION]
+        return short if self.takes_value(short) else None
+
+    def takes_value(self, option: str) -> bool:
+        """Return whether an option of that whole name has a value."""
+        action = self._option_string_actions.get(option)
+        return action is not None and action.nargs != 0
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse the words, as argparse does; return what it made of them, and those that it does not know."""
-        has_command = any(action.nargs in (argparse.REMAINDER, argparse.PARSER) for action in self._get_positional_actions())
-        if self._is_within or has_command:
+        if self._is_within or self.has_command:
             return super().parse_known_args(args, namespace)
         self._is_within = True
         try:
@@ -42,7 +63,7 @@ class VerbParser(argparse.ArgumentParser):
 
 def _kept(words: Sequence[str]) -> list[str]:
     """The words, those behind `--` marked, and without it."""
-    if _END not in words:
+    if END not in words:
         return list(words)
-    end = words.index(_END)
+    end = words.index(END)
     return [*words[:end], *(f"{_WORD}{word}" for word in words[end + 1 :])]
