@@ -256,6 +256,19 @@ def test_names_that_stand_in_the_code_are_told(body: str, told: str) -> None:
     assert next(told_error(raised.value)) == f"internal error: {told}"
 
 
+def test_of_recursion_that_does_not_end_the_first_and_the_last_places_are_told() -> None:
+    def deeper(depth: int) -> int:
+        return deeper(depth - 1) if depth else int(MARK)
+
+    with pytest.raises(ValueError) as raised:
+        deeper(100)
+    _, *places = told_error(raised.value)
+    assert places == ["  [...]"] * 30 + ["  and 42 places more"] + ["  [...]"] * 30
+    with pytest.raises(ValueError) as raised:
+        deeper(58)
+    assert list(told_error(raised.value))[1:] == ["  [...]"] * 60
+
+
 def test_a_package_behind_a_link_is_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(PACKAGE)
     made: dict[str, Any] = {}

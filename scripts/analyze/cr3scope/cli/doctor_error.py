@@ -19,6 +19,7 @@ from cr3scope.places import PACKAGE
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 _FROZEN = "<frozen "
 _MOST = 5  # exceptions of one chain
+_PLACES = 30  # at either end of what an exception went through
 # What messages call types that have no other name, and codecs.
 _TYPES = ("NoneType", "function", "method", "module", "generator", "builtin_function_or_method", "ellipsis", "ndarray", "deque",
           "hashable", "iterable", "callable", "subscriptable", "reversible", "string", "utf-8", "ascii", "latin-1", "long")  # fmt: skip
@@ -33,8 +34,7 @@ def told_error(error: Exception) -> Iterator[str]:
             return
         message = told_message(one, set(_known(one)))
         yield f"{how}: {_kind(one)}{': ' if message else ''}{message}"
-        for frame, line in traceback.walk_tb(one.__traceback__):
-            yield from _told_place(frame.f_code, line)
+        yield from _told_places(one)
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
 
 
@@ -51,6 +51,17 @@ def _is_known(kind: type) -> bool:
     if not isinstance(name, str) or name.partition(".")[0] not in {*sys.stdlib_module_names, *_OWN}:
         return False
     return name in sys.modules and vars(sys.modules[name]).get(kind.__name__) is kind
+
+
+def _told_places(error: BaseException) -> Iterator[str]:
+    """The places that an exception went through, of very many the first and the last: recursion that does not end has a thousand."""
+    places = list(traceback.walk_tb(error.__traceback__))
+    left = len(places) - 2 * _PLACES
+    for number, (frame, line) in enumerate(places):
+        if left <= 0 or number not in range(_PLACES, _PLACES + left):
+            yield from _told_place(frame.f_code, line)
+        elif number == _PLACES:
+            yield f"  and {left} places more"
 
 
 def _told_place(code: CodeType, line: int) -> Iterator[str]:
