@@ -14,10 +14,12 @@ from typing import Any
 
 from cr3scope.errors import UnusableInput
 from cr3scope.numbers import decimal
+from cr3scope.wire.claim import Claim
 from cr3scope.wire.line import Absent, Line, refusal
 from cr3scope.wire.source import Source
 
 BAUD = 115200  # what the writers of the trace set (docs/real-machine.md)
+_SPEED_TOLERANCE = 0.03  # of what the other end sends at: beyond that the last bit of a byte is another's
 _NO_LIBRARY = "pyserial, with which serial lines are opened, is not installed: package python3-serial"
 _LOCKS = ("/run/lock", "/var/lock")  # of other programs, by an old custom of Unix: LCK..ttyS0 holds a process number
 _LAST_PROCESS = 1 << 22
@@ -28,8 +30,8 @@ _LOSSES = {6: "with a framing error (is --baud right?)", 7: "overrun in the port
 
 
 class _SerialLine:
-    def __init__(self, port: Any) -> None:
-        self._port = port
+    def __init__(self, port: Any, claim: Claim) -> None:
+        self._port, self._claim = port, claim
         self.descriptor: int = port.fileno()
         self._counted = self._count()
 
@@ -41,6 +43,7 @@ class _SerialLine:
         return [f"{count} bytes {words}" for words, count in more.items() if count > 0]
 
     def close(self) -> None:
+        self._claim.give_back()
         with contextlib.suppress(OSError):  # of a device that is gone
             self._port.close()
 
@@ -60,8 +63,20 @@ def open_serial(source: Source, baud: int | None) -> Line:
         raise UnusableInput(f"{source.name}: {_NO_LIBRARY}") from error
     _refuse_own_terminal(source)
     _refuse_locked(source)
-    speed = BAUD if baud is None else baud
-    port = serial.Serial(baudrate=speed, exclusive=True)
+    try:
+        claim = Claim(source.path)
+    except OSError as error:
+        raise _refusal(source, error) from error
+    try:
+        return _SerialLine(_opened(source, serial, claim, BAUD if baud is None else baud), claim)
+    except BaseException:
+        claim.give_back()
+        raise
+
+
+def _opened(source: Source, serial: Any, claim: Claim, speed: int) -> Any:
+    """The port of the library, with that speed and no other."""
+    port = serial.Serial(baudrate=speed)
     port.port = source.path
     setattr(port, "_reset_input_buffer", lambda: None)  # what has come before is of the boot, too
     try:
@@ -70,7 +85,12 @@ def open_serial(source: Source, baud: int | None) -> Line:
         raise _refusal(source, error) from error
     except (ValueError, OverflowError, OSError, termios.error) as error:  # of a speed that the driver has not
         raise UnusableInput(f"{source.name}: it does not take {speed} baud") from error
-    return _SerialLine(port)
+    is_set = claim.speed()
+    if is_set is not None and abs(is_set - speed) > speed * _SPEED_TOLERANCE:
+        with contextlib.suppress(OSError):
+            port.close()
+        raise UnusableInput(f"{source.name}: it does not take {speed} baud: it would listen at {is_set}")
+    return port
 
 
 def _refusal(source: Source, error: OSError) -> UnusableInput:
@@ -78,7 +98,7 @@ def _refusal(source: Source, error: OSError) -> UnusableInput:
         return UnusableInput(f"{source.name}: somebody else listens at it: each would get half of what is said")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnusableInput(f"{source.name}: permission denied{_what_to_do(source)}")
-    if error.errno is not None:
+    if error.errno not in (None, errno.ENOTTY, errno.EINVAL):
         strerror = os.strerror(error.errno)
         return refusal(source, OSError(error.errno, strerror))
     if not os.path.exists(source.path):
