@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not root.is_dir():
             raise UnusableInput(f"{root}: not a folder")
     output = Output()
-    server = Server(tools((*_QEMU, *arguments.qemu), not arguments.no_run), Places(roots), output.send)
+    server = Server(tools((*_QEMU, *arguments.qemu), not arguments.no_run), Places(roots), output.send, output.offer)
     try:
         for line in lines(output):
             if line is None:
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not output.is_gone:
             server.close()
     finally:
+        output.end()
         server.abandon()
     if output.why is not None:
         raise output.why

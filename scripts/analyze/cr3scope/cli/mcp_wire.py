@@ -11,6 +11,7 @@ from cr3scope import limits
 from cr3scope.cli.streams import ERROR, INPUT, OUTPUT, NotPrinted
 
 _TURN_MILLISECONDS = 500
+_PIECE_BYTES = select.PIPE_BUF  # what a pipe takes whole if it takes anything (pipe(7))
 
 
 class Output:
@@ -21,6 +22,7 @@ class Output:
         os.set_inheritable(self._descriptor, False)
         os.dup2(ERROR, OUTPUT)
         self._lock = threading.Lock()
+        self._is_over = False
         self.why: OSError | None = None  # of a client that does not read
 
     @property
@@ -33,15 +35,41 @@ class Output:
         return self._descriptor
 
     def send(self, line: bytes) -> None:
-        """Write one message whole; nothing where nobody reads any more."""
+        """Write one message whole, and wait for a client that is slow to read; nothing where nobody reads any more."""
         with self._lock:
-            while line and not self.is_gone:
-                try:
-                    line = line[os.write(self._descriptor, line) :]
-                except BrokenPipeError as error:
-                    self.why = error
-                except OSError as error:
-                    self.why = NotPrinted(error.errno, error.strerror)
+            while line and not self._is_over and not self.is_gone:
+                if self._takes(_TURN_MILLISECONDS):
+                    line = line[self._write(line[:_PIECE_BYTES]) :]
+
+    def offer(self, line: bytes) -> None:
+        """Write one message if the client takes it without being waited for; else nothing."""
+        if len(line) > _PIECE_BYTES or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self._is_over and not self.is_gone and self._takes(0):
+                self._write(line)
+        finally:
+            self._lock.release()
+
+    def end(self) -> None:
+        """Say nothing more, not even the rest of what a client does not read."""
+        self._is_over = True
+
+    def _takes(self, milliseconds: int) -> bool:
+        """Whether a piece can be written without waiting, or writing it tells why it cannot."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(milliseconds))
+
+    def _write(self, piece: bytes) -> int:
+        """Write, and return how much was written."""
+        try:
+            return os.write(self._descriptor, piece)
+        except BrokenPipeError as error:
+            self.why = error
+        except OSError as error:
+            self.why = NotPrinted(error.errno, error.strerror)
+        return 0
 
 
 def lines(output: Output) -> Iterator[bytes | None]:

@@ -69,7 +69,7 @@ class Call:
         with tempfile.TemporaryDirectory(prefix="cr3scope-mcp-") as kept:
             targets = [f"--json={kept}/{_JSON}", *([f"--html={kept}/{_PAGE}"] if self._with_page else [])]
             verb, *rest = self._words
-            command = [sys.executable, "-c", _START, str(_PACKAGES), *map(str, self._roots), "--", verb, *targets, *rest]
+            command = [sys.executable, "-c", _START, str(_PACKAGES), str(os.getpid()), kept, *map(str, self._roots), "--", verb, *targets, *rest]
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONSTARTUP"} | {"NO_COLOR": "1"}
             try:
                 process = subprocess.Popen(

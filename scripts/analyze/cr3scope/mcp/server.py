@@ -29,11 +29,11 @@ _INSTRUCTIONS = (
 
 
 class Server:
-    """Takes lines, and sends lines with ``send``, from any thread, one at a time."""
+    """Takes lines, and sends lines from any thread, one at a time: with ``send``, and with ``offer`` those of which none is missed."""
 
-    def __init__(self, tools: Sequence[Tool], places: Places, send: Callable[[bytes], None]) -> None:
+    def __init__(self, tools: Sequence[Tool], places: Places, send: Callable[[bytes], None], offer: Callable[[bytes], None] | None = None) -> None:
         self._tools = {tool.name: tool for tool in tools}
-        self._places, self._send = places, send
+        self._places, self._send, self._offer = places, send, offer or send
         self._session: str | None = None
         self._lock = threading.Lock()
         self._calls: dict[Id, tuple[Tool, Call]] = {}
@@ -61,13 +61,12 @@ class Server:
         self._send(message.error(Refused(message.INVALID_REQUEST, f"a message of more than {limits.MCP_LINE_BYTES} bytes")))
 
     def close(self) -> None:
-        """End the calls: those that only read may come to their end within moments, a run is ended at once."""
+        """Let the calls that only read come to their end within moments, and end the runs at once; `abandon` ends what is left."""
         with self._lock:
             for tool, call in self._calls.values():
                 if not tool.is_reading:
                     call.end()
         self._wait(limits.MCP_LINGER_SECONDS)
-        self.abandon()
 
     def abandon(self) -> None:
         """End all calls, and wait until their processes are gone."""
@@ -154,7 +153,7 @@ class Server:
         seconds = limits.MCP_SECONDS if tool.is_reading else limits.MCP_RUN_SECONDS + limits.MCP_SECONDS
         meta = told.params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
-        progress = Progress(token if message.is_id(token) else None, self._send)
+        progress = Progress(token if message.is_id(token) else None, self._offer)
         call = Call(words, self._places.roots, seconds, tool.page, progress.beat)
         with self._lock:
             if id_ in self._calls:
