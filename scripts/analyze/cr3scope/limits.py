@@ -22,6 +22,9 @@ CAPTURE_TABLES: Final = 3 << 13
 CAPTURE_MEMORY_BYTES: Final = 1 << 20  # of one record
 CAPTURE_DECODED_BYTES: Final = 1 << 26  # of all
 
+# A source that comes through a pipe is held in memory; a file is mapped.
+PIPE_BYTES: Final = 1 << 30
+
 # Photos of a screen. A phone's camera has up to 50 million pixels and makes some 20 MB of them; a screen's stream
 # has at most 255 codes.
 PICTURE_BYTES: Final = 64 << 20

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge, print, and return the exit status of the verdict."""
     name = str(arguments.capture[0])
     with reported(arguments, name, name):
-        with patience(f"judging {name}"), uncollected():
+        with patience(f"judging {name}", *arguments.capture), uncollected():
             verdict = _verdict(arguments)
         publish(verdict, arguments, name, name)
     return verdict.exit_status

@@ -44,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare and print; return 0 if both map the same as far as both tell, 1 if they differ."""
-    with patience(f"comparing {arguments.left} and {arguments.right}"):
+    with patience(f"comparing {arguments.left} and {arguments.right}", arguments.left, arguments.right):
         left = open_named(arguments, arguments.left)
         right = open_named(_for_right(arguments), arguments.right)
         _refuse_idle_options(arguments, left, right)

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Look at each file and print; return 2 if one cannot be used, else 1 if one has an error, else 0."""
     seen: list[Linted | Refused] = []
     for path in arguments.files:
-        with patience(f"reading {path}"):
+        with patience(f"reading {path}", path):
             seen.append(_one(path))
     refused = _publish(seen, arguments)
     for file in seen:

@@ -49,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the strips and return 0: they are not judged. UnusableInput of a source that holds no tables."""
-    with patience(f"reading {arguments.source}"):
+    with patience(f"reading {arguments.source}", arguments.source):
         source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):
         raise UnusableInput(f"{arguments.source}: a {source.description} holds no tables: `maps` lists its ranges")

@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List the mappings and return 0: they are not judged."""
     _refuse_idle_format(arguments)
-    with patience(f"reading {arguments.source}"):
+    with patience(f"reading {arguments.source}", arguments.source):
         source = open_named(arguments, arguments.source)
     if isinstance(source, Listing):
         if arguments.tree:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _STDIN_NAME = "standard input"
+_STDIN_DEVICE = "/dev/stdin"
 _PIECE = 1 << 20
 _PATIENCE_SECONDS = 0.5
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> Verdict:
-    with patience(f"reading {arguments.log}"), opened(arguments.log) as log:
+    with patience(f"reading {arguments.log}", _STDIN_DEVICE if str(arguments.log) == STDIN else arguments.log), opened(arguments.log) as log:
         if arguments.capture is None:
             return judge_log(read_story(log), _symbols(arguments.elf))
         from cr3scope.cli import analyze

@@ -46,7 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Walk and print; return 0 if the access goes through, 1 if it faults or the source does not tell."""
-    with patience(f"reading {arguments.source}"):
+    with patience(f"reading {arguments.source}", arguments.source):
         source = open_named(arguments, arguments.source)
     virt, kind = arguments.address, _KINDS[arguments.access]
     mode = "user" if arguments.user else "supervisor"

@@ -15,6 +15,7 @@ from cr3scope.images.efi_file import EfiFile, read_efi
 from cr3scope.images.kernel_file import KernelFile, read_kernel
 from cr3scope.images.protocols.linux import LinuxHeader, read_linux
 from cr3scope.images.protocols.multiboot import Multiboot, find_multiboot
+from cr3scope.input.plain_file import refuse_other
 
 _MZ = b"MZ"
 
@@ -46,12 +47,13 @@ def read_boot_file(path: Path) -> BootFile:
     """Return what a file is. UnusableInput if it cannot be read, is too long, damaged, or nothing that is booted."""
     try:
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise UnusableInput(f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a file'}")
+        if stat.S_ISDIR(found.st_mode):
+            raise UnusableInput(f"{path}: a folder")
+        refuse_other(path, found.st_mode)
         if found.st_size > limits.LINT_FILE_BYTES:
             raise UnusableInput(f"{path}: has {found.st_size} bytes: at most {limits.LINT_FILE_BYTES} are read")
         with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+            head = file.read(len(MAGIC)) if found.st_size else b""
             data: Data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if head else b""
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ from cr3scope import limits
 from cr3scope.arrays import Data, integers
 from cr3scope.errors import UnusableInput
 from cr3scope.elf.head import MAGIC, ElfHead, read_head
+from cr3scope.input.plain_file import open_plain
 
 NO_BITS = 8  # sh_type of what has no bytes in the file
 _COMPRESSED = 1 << 11  # of sh_flags
@@ -144,7 +145,7 @@ class ElfSections:
 def _mapped(path: Path) -> Data:
     """The file, mapped and not read: a kernel with debug information may have hundreds of megabytes."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror}") from error

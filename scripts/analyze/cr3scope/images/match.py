@@ -13,6 +13,7 @@ from cr3scope.images.elf_twin import ElfTwin
 from cr3scope.images.image_list import named
 from cr3scope.images.loaded import Loaded
 from cr3scope.images.pe_twin import PeTwin
+from cr3scope.input.plain_file import open_plain
 
 _NT_GNU_BUILD_ID = 3
 
@@ -52,7 +53,7 @@ def match(twin: ElfTwin | PeTwin, images: Iterable[Loaded]) -> Match | None:
 def opened(path: Path) -> ElfTwin | PeTwin:
     """Return the file by its kind; UnusableInput if it is neither ELF nor PE."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             is_pe = file.read(2) == b"MZ"
     except OSError as error:
         raise UnusableInput(f"{path}: {error.strerror}") from error

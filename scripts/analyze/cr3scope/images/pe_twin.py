@@ -9,6 +9,7 @@ from pathlib import Path
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.pe_header import HEADER_BYTES, PeHeader, read_header
+from cr3scope.input.plain_file import open_plain
 
 
 class PeTwin:
@@ -43,7 +44,7 @@ class PeTwin:
     @cached_property
     def _data(self) -> bytes:
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 return file.read(limits.PE_IMAGE_BYTES)
         except OSError as error:
             raise UnusableInput(f"{self.path}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
+from cr3scope.input.plain_file import open_plain
 from cr3scope.input.wide_text import PROBE, encoding_of
 
 WINDOW = 1 << 20
@@ -19,10 +20,11 @@ class LogFile:
     def __init__(self, path: Path, name: str | None = None) -> None:
         """``name`` is what messages call it."""
         self.name = name or str(path)
+        self._file = open_plain(path)
+        self._descriptor = self._file.fileno()
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._bytes = os.fstat(self._descriptor).st_size
-            begin = os.pread(self._descriptor, _FIRST_WINDOW, 0)
+            begin = os.pread(self._descriptor, _FIRST_WINDOW, 0) if self._bytes else b""
         except OSError as error:
             raise UnusableInput(f"{self.name}: {error.strerror}") from error
         self._skip, self._wide = encoding_of(begin[:PROBE])
@@ -36,7 +38,7 @@ class LogFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
     def read(self, start: int, size: int) -> bytes:
         """Return up to ``size`` bytes from ``start``; fewer at the end."""

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 
+from cr3scope import limits
 from cr3scope.arrays import Data
 from cr3scope.errors import UnusableInput
 from cr3scope.input.sources.elf_core import Core, open_core, read_core
@@ -154,7 +155,9 @@ def load(name: str) -> Data:
             if stat.S_ISCHR(status.st_mode) and not file.isatty():
                 raise UnusableInput(f"{name}: a device, not a file")
             if not stat.S_ISREG(status.st_mode):
-                data: Data = file.read()
+                data: Data = file.read(limits.PIPE_BYTES + 1)
+                if len(data) > limits.PIPE_BYTES:
+                    raise UnusableInput(f"{name}: more than {limits.PIPE_BYTES >> 20} MiB come through this pipe: put them into a file")
             elif status.st_size:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             else:
