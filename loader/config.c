@@ -4,7 +4,8 @@
 
 #define MOST_PHYS (UINT64_C(1) << 52)
 #define MOST_STRIDE 8u
-#define MOST_QUOTED 60u /* bytes of a line that a refusal repeats */
+#define UTF8_MARK "\xef\xbb\xbf" /* what some editors put before a text */
+#define MOST_QUOTED 60u          /* bytes of a line that a refusal repeats */
 
 /* One value, not NUL-terminated. */
 struct value {
@@ -27,15 +28,9 @@ static bool value_is(struct value value, const char *text) {
     return text_equals(value.bytes, value.count, text);
 }
 
-/* A NUL inside would hide what stands behind it. */
 static bool set_text(char *text_ret, size_t size, struct value value) {
     if (value.count >= size) {
         return false;
-    }
-    for (size_t i = 0; i < value.count; i++) {
-        if (value.bytes[i] == '\0') {
-            return false;
-        }
     }
     __builtin_memcpy(text_ret, value.bytes, value.count);
     text_ret[value.count] = '\0';
@@ -287,6 +282,16 @@ static struct value trim(struct value value) {
     return value;
 }
 
+/* It would hide what stands behind it, in a text as in a refusal that repeats the line. */
+static bool has_nul(struct value text) {
+    for (size_t i = 0; i < text.count; i++) {
+        if (text.bytes[i] == '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool parse_line(struct config *config, struct value text, size_t line, struct message *why) {
     for (size_t i = 0; i < text.count; i++) {
         if (text.bytes[i] == '#') {
@@ -296,6 +301,12 @@ static bool parse_line(struct config *config, struct value text, size_t line, st
     text = trim(text);
     if (text.count == 0) {
         return true;
+    }
+    if (has_nul(text)) {
+        message_start(why, "line ");
+        message_decimal(why, line);
+        message_text(why, ": holds a NUL byte, as UTF-16 does: what is read is ASCII or UTF-8");
+        return false;
     }
     size_t equals = 0;
     while (equals < text.count && text.bytes[equals] != '=') {
@@ -315,8 +326,8 @@ static bool parse_line(struct config *config, struct value text, size_t line, st
 
 bool config_parse(struct config *config, const char *text, size_t bytes, struct message *why) {
     size_t line = 1;
-    size_t start = 0;
-    for (size_t i = 0; i <= bytes; i++) {
+    size_t start = bytes >= 3 && text_equals(text, 3, UTF8_MARK) ? 3 : 0;
+    for (size_t i = start; i <= bytes; i++) {
         if (i < bytes && text[i] != '\n') {
             continue;
         }

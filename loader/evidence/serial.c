@@ -56,11 +56,20 @@ static bool is_mapped(struct boot *boot, const struct uart_place *place) {
     return access_check(&state, &memory, &access, &phys, &fault) && phys == place->base;
 }
 
+/* Looking for registers there would write over what memory holds. */
+static bool is_memory(const struct boot *boot, const struct uart_place *place) {
+    uint64_t last = place->base + (uint64_t)place->stride * UART_REGISTERS - 1;
+    return memory_map_is_ram(&boot->firmware_map, place->base) ||
+           memory_map_is_ram(&boot->firmware_map, last);
+}
+
 /* `what` names it in a remark; NULL: nobody asked for it, so nothing is said if it does not answer.
  */
 static bool use(struct boot *boot, const char *what, const struct uart_place *place) {
     const char *why = "nothing answers there";
-    if (place->stride != 0 && !is_mapped(boot, place)) {
+    if (place->stride != 0 && is_memory(boot, place)) {
+        why = "memory lies there, and no registers";
+    } else if (place->stride != 0 && !is_mapped(boot, place)) {
         why = "the firmware has not mapped its registers";
     } else if (uart_sink_init_at(&boot->uart, place)) {
         boot->has_uart = trace_add_sink(&boot->trace, &boot->uart.sink);

@@ -8,6 +8,9 @@
 #include "config.h"
 #include "support/fake_memory.h"
 
+#define WITH_NUL(line)                                                                             \
+    "line " #line ": holds a NUL byte, as UTF-16 does: what is read is ASCII or UTF-8"
+
 /* Parses over the defaults, from a block of exactly the text's size. */
 static bool parse_bytes(const char *text, size_t bytes, struct config *config_ret,
                         struct message *why) {
@@ -227,7 +230,29 @@ static void nul_inside_a_text_is_refused(void **state) {
     struct config config;
     struct message why;
     assert_false(parse_bytes(text, sizeof(text) - 1, &config, &why));
-    assert_string_equal(why.text, "line 2: bad value: kernel=exit");
+    assert_string_equal(why.text, WITH_NUL(2));
+}
+
+/* It would else be quoted up to the NUL, as if nothing were wrong with it. */
+static void nul_anywhere_is_named_and_not_what_stands_before_it(void **state) {
+    (void)state;
+    static const char *const lines[] = {"kern\0el=x", "preflight=warn\0", "\0preflight=warn",
+                                        "\xff\xfep\0r\0e\0f\0l\0i\0g\0h\0t\0=\0w\0\n\0"};
+    static const size_t bytes[] = {10, 15, 15, 27};
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct config config;
+        struct message why;
+        assert_false(parse_bytes(lines[i], bytes[i], &config, &why));
+        assert_string_equal(why.text, WITH_NUL(1));
+    }
+}
+
+static void mark_of_utf8_before_the_text_is_no_part_of_it(void **state) {
+    (void)state;
+    assert_true(parsed("\xef\xbb\xbfpreflight=stop\r\n").preflight_stops);
+    (void)parsed("\xef\xbb\xbf");
+    assert_refused("\n\xef\xbb\xbfpreflight=stop", "line 2: unknown key: ???preflight");
+    assert_refused("\xef\xbbpreflight=stop", "line 1: unknown key: ??preflight");
 }
 
 static void settings_before_the_wrong_line_are_in_force(void **state) {
@@ -285,6 +310,8 @@ int main(void) {
         cmocka_unit_test(line_without_an_equals_sign_is_refused),
         cmocka_unit_test(text_of_127_bytes_fits_and_one_more_is_refused),
         cmocka_unit_test(nul_inside_a_text_is_refused),
+        cmocka_unit_test(nul_anywhere_is_named_and_not_what_stands_before_it),
+        cmocka_unit_test(mark_of_utf8_before_the_text_is_no_part_of_it),
         cmocka_unit_test(settings_before_the_wrong_line_are_in_force),
         cmocka_unit_test(message_shows_no_control_characters_and_at_most_sixty_bytes),
         cmocka_unit_test(random_bytes_never_leave_an_unterminated_text),
