@@ -173,12 +173,18 @@ def test_a_photo_of_something_else_is_one_line(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     "data,words",
-    [(b"\x89PNG\r\n\x1a\nnothing", "cannot be read"), (b"\0\0\0\x20ftypheic", "HEIC"), (b"P5\n99999 99999\n255\n", "pixels"), (b"\xff\xd8\xff\xe0", "cannot be read")],
+    [(b"\x89PNG\r\n\x1a\nnothing", "photo.png: this picture cannot be read: it begins like one, and is none or is cut\n"), (b"\0\0\0\x20ftypheic", "HEIC"), (b"P5\n99999 99999\n255\n", "pixels"), (b"\xff\xd8\xff\xe0", "cannot be read")],
 )
 def test_broken_and_huge_pictures_are_one_line(data: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", str(picture_file(tmp_path, data))]) == 2
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
+
+
+def test_a_text_that_is_called_a_picture_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = picture_file(tmp_path, b"hello\n")
+    assert main(["analyze", str(path)]) == 2
+    assert capsys.readouterr().err == f"cr3scope: no cr3scope record in {path}\n"
 
 
 def test_without_its_libraries_a_photo_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,4 +12,4 @@ from cr3scope.input.first_bytes import first_bytes
 
 def read_capture_file(path: Path) -> Capture:
     """Return the capture in a file; UnusableInput if it cannot be read."""
-    return read_capture(first_bytes(path, limits.CAPTURE_BYTES + 1))
+    return read_capture(first_bytes(path, limits.CAPTURE_BYTES + 1), str(path))

@@ -61,6 +61,8 @@ def _opened(data: bytes, shown: str) -> Any:
             return image.convert("L")
     except UnusableInput:
         raise
+    except module.UnidentifiedImageError:  # which names an object of its own
+        raise UnusableInput(f"{shown}: this picture cannot be read: it begins like one, and is none or is cut") from None
     except Exception as error:  # whatever a broken picture makes of the library's readers
         raise UnusableInput(f"{shown}: this picture cannot be read: {printable(str(error) or type(error).__name__)}") from None
 
