@@ -70,7 +70,7 @@ static void show_last_boot(void) {
         }
     }
     size_t bytes = last_boot_lines(&kept, &last_photo, last_lines);
-    EFI_STATUS status = firmware_volume_write(&firmware, LAST_BOOT_FILE, last_lines, bytes);
+    EFI_STATUS status = firmware_volume_write(&firmware, LAST_BOOT_FILE, "", last_lines, bytes);
     if (EFI_ERROR(status)) {
         tell_status("cr3scope: last: cr3scope.lst cannot be written, status ", status);
     } else {
@@ -246,9 +246,12 @@ static void save_trace_file(void) {
     }
     trace_close_sink(&boot.trace, &boot.buffer.sink);
     boot.has_buffer = false;
-    EFI_STATUS status = firmware_volume_write(&firmware, boot.config.trace_file, boot.buffer.bytes,
-                                              boot.buffer.used);
-    if (EFI_ERROR(status)) {
+    EFI_STATUS status = firmware_volume_write(&firmware, boot.config.trace_file, TRACE_SENTINEL,
+                                              boot.buffer.bytes, boot.buffer.used);
+    if (status == EFI_ACCESS_DENIED) {
+        firmware_tell(&firmware, "cr3scope: the trace file is not written: what has its name is no "
+                                 "trace, or may not be changed");
+    } else if (EFI_ERROR(status)) {
         tell_status("cr3scope: the trace file cannot be written, status ", status);
     }
 }

@@ -75,9 +75,10 @@ enum firmware_file { FIRMWARE_FILE_READ, FIRMWARE_FILE_ABSENT, FIRMWARE_FILE_BAD
 /** Reads a whole file into fresh pages. name: path on the boot volume. */
 enum firmware_file firmware_volume_read(struct firmware *firmware, const char *name,
                                         struct file *file_ret, struct message *why);
-/** Writes a whole file, replacing what was there. */
-EFI_STATUS firmware_volume_write(struct firmware *firmware, const char *name, const void *bytes,
-                                 UINTN count);
+/** Writes a whole file. What was there is replaced if it is empty or begins with `start`, of 16
+ * bytes at most; else it stays, and EFI_ACCESS_DENIED is returned. */
+EFI_STATUS firmware_volume_write(struct firmware *firmware, const char *name, const char *start,
+                                 const void *bytes, UINTN count);
 
 /* firmware_display.c */
 /** The frame buffer; bytes == 0 in the result: there is none that a kernel can draw on. */
