@@ -12,14 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from analyze.test_listen import DIES, LIMIT, PANIC, beside, fifo, heard_at, words
+from analyze.test_listen import DIES, HEALTHY, LIMIT, PANIC, beside, fifo, heard_at, words
 
 from cr3scope.cli import listen_verdict
 from cr3scope.cli.main import main
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.qemu.signals import Signals
 from cr3scope.verdict.types import Verdict
-from cr3scope.wire import listener, reader
+from cr3scope.wire import boots, listener, reader
 from cr3scope.wire.heard import End, Heard
 
 
@@ -51,6 +51,13 @@ def test_boots_that_come_in_one_piece_are_told_apart_without_a_time_between_them
         _, verdicts = heard_at(path, tmp_path, "--boots", "3", "-q")
     assert [each["verdict"] for each in verdicts] == ["faulted", "incomplete", "will-fault"]
     assert "the machine began to boot again" in words(verdicts[1]) and "after its last word" not in words(verdicts[1])
+
+
+def test_the_maker_of_the_firmware_begins_no_boot() -> None:
+    """On its machines Linux tells it with the first lines."""
+    told = b"[    0.0] efi: EFI v2.7 by American Megatrends\r\n[    0.0] DMI: American Megatrends X, BIOS InsydeH2O Version 1\r\n"
+    assert boots.BootCutter().feed(HEALTHY + told) == [HEALTHY + told]
+    assert len(boots.BootCutter().feed(HEALTHY + b"\x1b[01;01HAmerican Megatrends\r\n")) == 2
 
 
 def test_each_line_of_json_says_which_boot_it_is_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

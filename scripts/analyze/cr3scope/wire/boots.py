@@ -6,17 +6,10 @@ import re
 import zlib
 from collections.abc import Iterator
 
+from cr3scope.input.firmware_words import RESET, STARTS
+
 _MARK = re.compile(
-    rb"(?P<begin>@c3s[0-9]{1,20} 0 begin [^\n@#]{1,480}#[0-9a-f]{8}\r?\n)|(?P<record>@c3s)"
-    # What firmware says once, right after the CPU was reset.
-    rb"|(?P<reset>SeaBIOS \(version "
-    rb"|coreboot-[^\n]{1,80} bootblock starting"  # coreboot, src/lib/bootblock.c
-    rb"|SecCoreStartupWithStack\("  # edk2's debug build, OvmfPkg/Sec/SecMain.c
-    rb"|U-Boot SPL 20[0-9]{2}\.)"
-    # What firmware or a boot manager says before it starts something, perhaps several times between two resets.
-    rb"|(?P<starts>BdsDxe: (?:loading|starting) Boot[0-9A-F]{4} "  # edk2, MdeModulePkg/Library/UefiBootManagerLib
-    rb"|Welcome to GRUB!|GNU GRUB  version |U-Boot 20[0-9]{2}\.|iPXE initialising devices"
-    rb"|American Megatrends|InsydeH2O Version|Phoenix SecureCore)"
+    rb"(?P<begin>@c3s[0-9]{1,20} 0 begin [^\n@#]{1,480}#[0-9a-f]{8}\r?\n)|(?P<record>@c3s)|(?P<reset>" + RESET + rb")|(?P<starts>" + STARTS + rb")"
 )
 # What may become the record of a beginning once more has come.
 _BEGUN = re.compile(rb"@(?:c(?:3(?:s[^\n@]{0,512})?)?)?\Z")
