@@ -198,6 +198,8 @@ def main(scenario: str) -> NoReturn:
     elif scenario.startswith("says:"):
         machine.replies = {"info registers": RUNNING, "info registers -a": RUNNING} if "busy" in scenario else {}
         machine.serial.write(scenario.removeprefix("says:").encode())
+    elif scenario.startswith("says-all-of:"):
+        machine.serial.write(Path(scenario.removeprefix("says-all-of:")).read_bytes())
     elif scenario == "panic":
         machine.log.write(record(150, 14, 0x2, rip=0x5000, cr2=0x6000).encode())
         machine.serial.write(b"all was well\r\nKernel panic - not syncing: no init\r\n")

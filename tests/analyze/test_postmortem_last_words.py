@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from cr3scope.diagnose.facts.last_words import (
     MOST_CHARACTERS, MOST_LINES, gave_up_in_words, last_words, may_have_failed_in_words,
 )  # fmt: skip
-from cr3scope.qemu.serial_port import panic_words
+from cr3scope.input.logs.logfile import LogText
+from cr3scope.input.logs.panic import first_panic
 
 
 def test_the_last_lines_are_told_oldest_first_without_empty_ones() -> None:
@@ -39,7 +40,7 @@ def test_xen_that_panics_is_quoted() -> None:
         b"(XEN) ****************************************\r\n(XEN) Panic on CPU 0:\r\n"
         b"(XEN) Could not construct domain 0\r\n(XEN) ****************************************\r\n"
     )
-    assert panic_words(serial) == "Could not construct domain 0"
+    assert first_panic(LogText(serial, "")) == "Could not construct domain 0"
 
 
 def test_a_crashed_dom0_is_xen_giving_up() -> None:
@@ -47,11 +48,11 @@ def test_a_crashed_dom0_is_xen_giving_up() -> None:
         b"(XEN) Domain 0 (vcpu#0) crashed on cpu#0:\r\n"
         b"(XEN) [    5.04] Hardware Dom0 crashed: 'noreboot' set - not rebooting.\r\n"
     )
-    assert panic_words(serial) == "Hardware Dom0 crashed: 'noreboot' set - not rebooting."
+    assert first_panic(LogText(serial, "")) == "Hardware Dom0 crashed: 'noreboot' set - not rebooting."
 
 
 def test_a_guest_of_xen_that_panics_is_not_xen() -> None:
-    assert panic_words(b"(XEN) Domain 3 crashed\r\n") is None
+    assert first_panic(LogText(b"(XEN) Domain 3 crashed\r\n", "")) is None
 
 
 def test_the_firmwares_exception_screen_is_not_the_guests_speech() -> None:

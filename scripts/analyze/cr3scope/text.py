@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]{0,32}[A-Za-z]|[()][A-Z0-9]|[=>78])")  # ECMA-48, VT100: colours, the cursor
 _MOST_ESCAPES = 1 << 12  # characters that are kept; Unicode has a million
 
 

@@ -18,6 +18,7 @@ from cr3scope.input.capture.file import read_capture_file
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.first_bytes import is_elf
+from cr3scope.input.logs.console import is_console, told_at
 from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.photo.signs import is_photo
@@ -91,6 +92,9 @@ def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> 
 
     def reports(boots: Sequence[Boot]) -> Sequence[LogReport] | LogReport:
         several = by_boot(log, [planned_cr3_of(boot) for boot in boots]) if len(boots) > 1 else None
-        return several or read_story(log, planned_cr3(capture)).report
+        if several:
+            return several
+        report = read_story(log, planned_cr3(capture)).report
+        return told_at(log, planned_cr3(capture)) if is_console(report) else report
 
     return analyze(capture, reports, lambda boot: Symbols(boot.images, elf_files))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.diagnose.witness import Witness
@@ -14,11 +12,13 @@ from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.capture.reader import read_capture
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.console import is_no_panic
 from cr3scope.input.logs.log_format import Story
-from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.logfile import LogText
 from cr3scope.input.logs.report import formats_of, read_story
 from cr3scope.verdict.analysis import case_of_capture, symbols_of_boot
 from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.gave_up import with_panic
 from cr3scope.verdict.log import case_of_story
 from cr3scope.verdict.run import RunEnd, judge_heard as judge
 from cr3scope.verdict.types import Verdict
@@ -41,11 +41,10 @@ def judge_heard(heard: Heard, elf_files: Sequence[ElfFile]) -> tuple[Verdict, bo
             if not capture.boots:
                 notes.append(_MIDDLE)
             symbols = symbols_of_boot(capture, elf_files)
-            story = _story(b"".join(_spoken(heard.text)), is_certain=True)
-            report = story.report if story is not None and story.report.ending is not None else None
-            case = case_of_capture(capture, report, symbols, began_again=heard.end is End.BEGAN_AGAIN, heard=Witness.CONSOLE)
+            began_again = heard.end is End.BEGAN_AGAIN
+            case = with_panic(case_of_capture(capture, None, symbols, began_again=began_again, heard=Witness.CONSOLE), heard.panic)
         else:
-            told = _story(heard.text, is_certain=False)
+            told = _story(heard.text, has_panicked=heard.panic is not None)
             case = _told_nothing(_NOTHING) if told is None else case_of_story(told, symbols)
     except UnusableInput as error:  # a trace of another version, a log of another architecture
         case = _told_nothing(str(error))
@@ -83,20 +82,7 @@ def _told_nothing(words: str) -> Case:
     return Case(circumstances=frozenset({Circumstance.TOLD_NOTHING}), diagnostics=(Diagnostic(words),))
 
 
-def _spoken(text: bytes) -> Iterator[bytes]:
-    """What is said beside the trace, whose records hold names of registers too."""
-    for line in text.splitlines(keepends=True):
-        said, sentinel, _ = line.partition(SENTINEL)
-        yield said + b"\n" if sentinel else line
-
-
-def _story(text: bytes, is_certain: bool) -> Story | None:
-    """What the text tells, as a log; None if nothing that is known. ``is_certain``: no form that is only guessed."""
-    with tempfile.TemporaryFile(prefix="cr3scope-") as copy:
-        copy.write(text)
-        copy.flush()
-        with LogFile(Path(f"/dev/fd/{copy.fileno()}"), "what was said") as log:
-            known = formats_of(log) if log.size else []
-            if not known or (is_certain and any(one.is_guess for one in known)):
-                return None
-            return read_story(log)
+def _story(text: bytes, has_panicked: bool) -> Story | None:
+    """What the text tells, as a log; None if nothing that is known."""
+    with LogText(text, "what was said") as log:
+        return read_story(log, is_told=None if has_panicked else is_no_panic) if log.size and formats_of(log) else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cr3scope.cli.lint_files import FilesLinted
 from cr3scope.diagnose.facts.last_words import last_words
 from cr3scope.errors import UnusableInput
+from cr3scope.input.capture.beside import beside
 from cr3scope.input.capture.framing import SENTINEL
 from cr3scope.input.logs.formats.qemu_int import by_boot, observe
 from cr3scope.input.logs.log_report import LogReport
@@ -86,7 +87,8 @@ def _judge_traced(
         return [*several[:-1], with_ending(several[-1], outcome)]  # the run's end is that of the last boot
 
     symbols = symbols_of_boot(read, elf_files)
-    case = case_of_capture(read, told, symbols, outcome.qemu)
+    console = b"" if capture is outcome.serial else beside(outcome.serial)
+    case = case_of_capture(read, told, symbols, outcome.qemu, console=console)
     if case.has_error or case.observation is not None and case.observation.ending not in (None, Ending.PARKED):
         outcome.audited = ()  # of what has struck already the trace tells more
     return judge_traced(_end(outcome, linted, is_traced=True), case, symbols), symbols

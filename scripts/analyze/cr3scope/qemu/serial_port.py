@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cr3scope import limits
 from cr3scope.input.capture.framing import SENTINEL
-from cr3scope.input.logs.signs import LINUX_PANIC, XEN_LINE
+from cr3scope.input.logs.panic import panics
 from cr3scope.input.logs.screen import SCREEN, SCREEN_ENDS
 from cr3scope.qemu.awaited import EXPECT, FAIL, NOTHING, UNTIL, Awaited, TooSlow, first_match, line_of
 from cr3scope.render.output_file import open_new
@@ -20,19 +20,7 @@ from cr3scope.verdict.types import Unsaid
 _LONGEST = 1024  # longer than any record (docs/trace-format.md) or line of the firmware's screen
 
 _RECORD = re.compile(rb"(@c3s\d+ [0-9a-f]+ (fault|error|end) [^\n@]*)#([0-9a-f]{8})\r?\n")
-_PANIC = re.compile(
-    rb"(?:" + re.escape(LINUX_PANIC.rstrip()) + rb" ?|"
-    + XEN_LINE + rb"Panic on CPU \d+:\r?\n" + XEN_LINE + rb"|"  # Xen, xen/drivers/char/console.c
-    + XEN_LINE + rb"(?=Hardware Dom0 crashed))"  # Xen, xen/common/shutdown.c
-    rb"([^\r\n]{0,200})[^\n]{0,200}\n"
-)  # fmt: skip
 _BOOTING = re.compile(rb"BdsDxe: starting Boot")  # edk2, on every console, before the first instruction of what it starts
-
-
-def panic_words(serial: bytes) -> str | None:
-    """Return why a kernel gave up, in its own words (Linux or Xen); None if it does not say."""
-    match = _PANIC.search(serial)
-    return match[1].decode(errors="replace").strip() if match else None
 
 
 class Sign(Enum):
@@ -64,7 +52,7 @@ class SerialPort:
         self._unsaid = {option: pattern for option, pattern in wanted.items() if pattern is not None}
         self.refused: str | None = None  # the first line that must not be said
         self.too_slow: list[str] = []  # patterns that were given up: whether what they stand for was said nobody knows
-        self.panic: str | None = None  # why a kernel gave up, in its own words, wherever that was said
+        self._panic: str | None = None
         self.error: OSError | None = None  # the disk is full, say; what is received is still judged
         self.is_traced = False  # a trace has begun
         self.fed_at = time.monotonic()
@@ -74,6 +62,15 @@ class SerialPort:
         """Return what was to be said and was not, as far as that is known."""
         asked = ((option, pattern) for option, pattern in self._unsaid.items() if option not in self.too_slow)
         return tuple(Unsaid(option, pattern.pattern.decode(errors="replace")) for option, pattern in asked)
+
+    @property
+    def panic(self) -> str | None:
+        """Return why a kernel gave up first, in its own words, wherever that was said, and even if nothing ends the line; None if none did."""
+        if self._panic is not None:
+            return self._panic
+        last = self._window.rfind(SENTINEL)
+        unended = (found.words for found in panics(self._window, len(self._window) == self.total) if found.end < 0 and found.offset > last)
+        return next(unended, None)
 
     @property
     def received(self) -> bytes:
@@ -103,10 +100,15 @@ class SerialPort:
             self._tail = self._end()
         self._write(data[:room])
         window = self._window + data
-        self.is_traced = self.is_traced or SENTINEL in window
+        panicked = [found for found in panics(window, len(window) == self.total) if found.end >= len(self._window)]
         signs = [*self._signs(window), *self._awaited_signs(window, is_cut=len(window) < self.total)]
-        if Sign.KERNEL_PANIC in signs and self.panic is None:
-            self.panic = panic_words(window)
+        if panicked:
+            signs.append(Sign.KERNEL_PANIC)
+        if not self.is_traced and SENTINEL in window:  # what was said before that is of another boot
+            self.is_traced, self._panic = True, None
+            panicked = [found for found in panicked if found.offset > window.index(SENTINEL)]
+        if panicked and self._panic is None:
+            self._panic = panicked[0].words
         self._window = window[-_LONGEST:]
         return signs
 
@@ -136,8 +138,6 @@ class SerialPort:
                 signs.append(Sign(match[2].decode()))
         if any(match.end() > old for match in _BOOTING.finditer(window)):
             signs.append(Sign.BOOTING)
-        if any(match.end() > old for match in _PANIC.finditer(window)):
-            signs.append(Sign.KERNEL_PANIC)
         if any(match.end() > old for match in SCREEN_ENDS.finditer(window)):
             signs.append(Sign.SCREEN_COMPLETE)
         elif any(match.end() > old for match in SCREEN.finditer(window)):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from cr3scope.diagnose.catalogue import RULES
 from cr3scope.diagnose.compose import compose
 from cr3scope.diagnose.facts.attribution import Attribution
+from cr3scope.diagnose.facts.last_words import panics_in_words
 from cr3scope.diagnose.finding import MOST_NAMED, Finding, Severity
 from cr3scope.diagnose.logged import beside, findings_of_log
 from cr3scope.diagnose.merge import merged
@@ -24,6 +25,7 @@ from cr3scope.input.capture.planned_switch import Lack, lacking, planned_switch
 from cr3scope.input.capture.recorded_state import cpu_state
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.console import CONSOLE, read_console, with_console
 from cr3scope.input.logs.log_report import SOURCES_OF_TCG, LogReport
 from cr3scope.message import message
 from cr3scope.model.facts import Facts
@@ -33,6 +35,7 @@ from cr3scope.verdict import boots
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
 from cr3scope.verdict.fault_walk import walk_in_capture
+from cr3scope.verdict.gave_up import with_doubt, with_panic
 from cr3scope.verdict.other_cpu import cpu_on_its_way, died_of_other, foretold
 from cr3scope.verdict.picture import Picture, Space, Step
 from cr3scope.verdict.observation import agree, is_late_strike, observe
@@ -82,6 +85,7 @@ def case_of_capture(
     standing: Platform | None = None,
     began_again: bool = False,
     heard: Witness | None = None,
+    console: bytes = b"",
 ) -> Case:
     """Return what is known of the boot that decides (``boots.decisive``), with a line on each of several.
 
@@ -89,12 +93,14 @@ def case_of_capture(
     ``lines``: of a boot's images, None without their files. ``qemu``: the version of the QEMU that wrote ``log``;
     None if nobody told. ``standing``: the platform of a machine that stands before the switch, so that nothing can
     have come of it yet; None of one that went on. ``began_again``: whoever listened heard the machine boot again behind the last.
-    ``heard``: who has seen the machine, where that is not what ``capture`` and ``log`` say.
+    ``heard``: who has seen the machine, where that is not what ``capture`` and ``log`` say. ``console``: what the last boot
+    said where no trace is.
     """
     if not capture.boots:
         nothing = Diagnostic("the capture holds no boot: no `begin` record was found")
         said = (*capture.damage, nothing, *capture.notes)
-        return Case(circumstances=frozenset({Circumstance.NOTHING_TO_JUDGE}), diagnostics=said)
+        empty = Case(circumstances=frozenset({Circumstance.NOTHING_TO_JUDGE}), diagnostics=said)
+        return with_panic(empty, read_console(capture.console or console).panic)
     reports, remarks = _reports(capture.boots, log(capture.boots) if callable(log) else log)
     lines_of = lines if callable(lines) else _lines_of(capture, lines)
 
@@ -103,9 +109,14 @@ def case_of_capture(
         report = reports[number]
         alone = Witness.PHOTO if capture.is_photo else Witness.NOBODY
         witness = heard or (alone if report is None else Witness.LOG)
-        return _case_of_boot(boot, report, lines_of(boot), qemu, standing, restarts, witness)
+        elsewhere = console if number == len(capture.boots) - 1 else b""
+        text = b"" if standing else boot.console + elsewhere
+        case = _case_of_boot(boot, report, read_console(text), lines_of(boot), qemu, standing, restarts, witness)
+        return case if Circumstance.GAVE_UP in case.circumstances else with_doubt(case, panics_in_words(text))
 
     case = boots.judge(capture.boots, case_of, began_again, has_ends=not capture.is_photo)
+    if standing is None:
+        case = boots.with_untraced(case, capture.boots)
     if capture.damage:
         case = replace(case, circumstances=case.circumstances | {Circumstance.DAMAGED})
     return replace(case, diagnostics=(*capture.damage, *case.diagnostics, *remarks, *capture.notes))
@@ -118,7 +129,7 @@ def _reports(
     if told is not None and not isinstance(told, LogReport):
         return told, ()
     reports: list[LogReport | None] = [told] * len(all_boots)
-    if told is None or told.ending is None or len(all_boots) == 1:
+    if told is None or (told.ending is None and told.panic is None) or len(all_boots) == 1:
         return reports, ()
     number = boots.whose(told, all_boots)
     reports = [told if one == number else None for one in range(len(all_boots))]
@@ -137,10 +148,14 @@ def _lines_of(capture: Capture, lines: LineSource | None) -> LinesOfBoot:
 
 
 def _case_of_boot(
-    boot: Boot, log: LogReport | None, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int, witness: Witness
+    boot: Boot, log: LogReport | None, said: LogReport, lines: LineSource, qemu: Version | None, standing: Platform | None, restarts: int,
+    witness: Witness,
 ) -> Case:
+    """``said``: what the console tells of the boot."""
     diagnostics: list[Diagnostic] = []
     boot = _as_promised(boot, lines)
+    panic = said.panic if log is None or log.panic is None else log.panic
+    log = with_console(log, said)
     intent = Intent(boot)
     platform = standing or _platform(log, qemu)
     switch = planned_switch(boot)
@@ -149,6 +164,8 @@ def _case_of_boot(
     facts = Facts(predicted.tables, predicted.cpu, intent, platform, MOST_NAMED).worked_out() if predicted else None
     observation = observe(boot, log)
     prediction = predicted.prediction if predicted else None
+    if observation is None and panic is not None and prediction is not None and prediction.survives:
+        observation = Observation(None, source=CONSOLE)  # who speaks has come behind the switch
     agreement = agree(prediction, observation, boot, any_version=qemu is None)
     if predicted and observation and agreement is False and predicted.prediction.survives:
         agreement = is_late_strike(observation, predicted.strikes)
@@ -188,11 +205,12 @@ def _case_of_boot(
     if observation is not None and log is not None and isinstance(lines, Symbols) and lines.has_files:
         observation, notes = placed(observation, log, lines)
         diagnostics.extend(notes)
-    return Case(
+    case = Case(
         findings, prediction, observation, agreement, walk,
         circumstances=frozenset(_circumstances(boot, predicted, findings, observation, intent)), diagnostics=tuple(diagnostics),
         picture=_picture(context, lines), rehearsal=_rehearsal(context),
     )  # fmt: skip
+    return with_panic(case, panic)
 
 
 def _as_promised(boot: Boot, lines: LineSource) -> Boot:

@@ -14,13 +14,16 @@ from cr3scope import limits
 from cr3scope.dataclass import dataclass
 from cr3scope.input.capture.records import Boot
 from cr3scope.input.diagnostic import Diagnostic
+from cr3scope.input.logs.console import dies_at, read_console
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.gave_up import BEYOND, SCREEN
 from cr3scope.verdict.status import status_of
 from cr3scope.verdict.types import BootOutcome, Status
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 
+_MOST_UNTRACED = 4
 _DIED = frozenset({Status.FAULTED, Status.HUNG, Status.WILL_FAULT})
 
 
@@ -36,7 +39,15 @@ class _Outcome:
 
     @property
     def has_died(self) -> bool:
-        return self.status in _DIED and _tells(self.boot)
+        return self.status in _DIED and self.tells
+
+    @property
+    def tells(self) -> bool:
+        return _tells(self.boot) or self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        return Circumstance.GAVE_UP in self.case.circumstances
 
 
 def judge(boots: Sequence[Boot], case_of: Callable[[int, int], Case], began_again: bool = False, has_ends: bool = True) -> Case:
@@ -68,9 +79,19 @@ def decisive(outcomes: Sequence[_Outcome]) -> _Outcome:
     how it went; else the last of these.
     """
     died = [one for one in outcomes if one.has_died]
-    telling = [one for one in outcomes if _tells(one.boot)]
+    telling = [one for one in outcomes if one.tells]
     unwell = [one for one in telling if one.status is not Status.HEALTHY]
     return (died or unwell or telling or list(outcomes))[-1]
+
+
+def with_untraced(case: Case, boots: Sequence[Boot]) -> Case:
+    """Return the case with what is said of boots without a trace that died behind one of these."""
+    dead = ((number, read_console(boot.beyond)) for number, boot in enumerate(boots, 1) if dies_at(boot.beyond))
+    words = [message(BEYOND, number=number, words=SCREEN if said.panic is None else said.panic) for number, said in dead]
+    if not words:
+        return case
+    told = map(Diagnostic, words[:_MOST_UNTRACED])
+    return replace(case, circumstances=case.circumstances | {Circumstance.OTHER_BOOT}, diagnostics=(*told, *case.diagnostics))
 
 
 def last_telling(boots: Sequence[Boot]) -> Boot | None:
@@ -117,7 +138,9 @@ def _is_restarted(boot: Boot) -> bool:
 
 def _within_budget(boots: Sequence[Boot]) -> list[int]:
     """The numbers of the boots that are judged: those that say that they died, then the last ones."""
-    said = [number for number, boot in enumerate(boots) if boot.faults or boot.errors]
+    if len(boots) <= limits.CAPTURE_JUDGED_BOOTS:
+        return list(range(len(boots)))
+    said = [number for number, boot in enumerate(boots) if boot.faults or boot.errors or dies_at(boot.console)]
     wanted = dict.fromkeys([*reversed(said), *reversed(range(len(boots)))])
     return sorted(list(wanted)[: limits.CAPTURE_JUDGED_BOOTS])
 
@@ -157,7 +180,7 @@ def _words(one: _Outcome) -> str:
     gave_up = _gave_up(one.boot)
     if gave_up:
         return f"the loader gave up ({gave_up})"
-    if one.has_ends and not _tells(one.boot):
+    if one.has_ends and not one.tells:
         return "it ends before its switch"
     return one.status.value.replace("-", " ")
 

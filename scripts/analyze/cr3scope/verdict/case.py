@@ -37,6 +37,7 @@ class Circumstance(Enum):
     TOLD_NOTHING = "the log tells nothing"
     LEFT_OUT = "something was not looked at, past a budget"
     OTHER_BOOT = "another boot of the capture is not healthy, or was not judged"
+    MAY_HAVE_DIED = "the last words of the guest may say that it gives up"
     ROUTINE = "the log ends in an exception, and others of the same kind were handled before"
 
 

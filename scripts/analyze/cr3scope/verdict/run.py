@@ -20,6 +20,7 @@ from cr3scope.message import Message, message
 from cr3scope.model.prediction import Prediction
 from cr3scope.verdict.assemble import assemble
 from cr3scope.verdict.case import Case, Circumstance
+from cr3scope.verdict.gave_up import panicked, with_panic
 from cr3scope.verdict.linted import FileFinding, with_linted
 from cr3scope.verdict.log import case_of_log
 from cr3scope.verdict.picture import Picture
@@ -79,7 +80,7 @@ class RunEnd:
 
 def judge_traced(end: RunEnd, case: Case, symbols: Symbols) -> Verdict:
     """Return the verdict on a run whose trace, with the log, came to ``case``."""
-    return assemble(with_linted(_with_end(case, end), end.linted, end.rip), symbols)
+    return assemble(with_linted(_with_end(with_panic(case, end.panic), end), end.linted, end.rip), symbols)
 
 
 def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> Verdict:
@@ -102,7 +103,7 @@ def judge_untraced(end: RunEnd, report: LogReport, symbols: Symbols | None) -> V
 def judge_heard(end: RunEnd, case: Case, symbols: Symbols | None) -> Verdict:
     """Return the verdict on a machine of which only the console was heard: by its trace, or by what else it said, as ``case``."""
     seen = case.observation
-    if seen is None or seen.ending is None:
+    if (seen is None or seen.ending is None) and Circumstance.GAVE_UP not in case.circumstances:
         case = _with_panic(case, end)
     return assemble(_with_end(_with_last_words(case, end), end), symbols)
 
@@ -147,10 +148,7 @@ def _with_reset(case: Case, end: RunEnd) -> Case:
 def _with_panic(case: Case, end: RunEnd) -> Case:
     if end.panic is None:
         return case
-    found = BY_ID["kernel-panic"].finding(
-        message("the kernel gave up: {words}", words=end.panic or "it does not say why"),
-        Message("said on the serial port"),
-    )
+    found = panicked(end.panic)
     seen = case.observation
     if seen is not None and seen.ending in _TAKEN and seen.first is not None:
         # Who can still speak has handled it; what came of it, the message says.

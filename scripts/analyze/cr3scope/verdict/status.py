@@ -30,7 +30,7 @@ TABLE: tuple[tuple[Set[Is] | Callable[[Case], bool], Status], ...] = (
     ({Is.CHECK_FAILED, Is.ENDED_WITH_FAILURE}, Status.FAULTED),
     (lambda case: case.has_error and Is.STOPPED_BY_IT in case.circumstances, Status.FAULTED),
     (lambda case: case.has_error or case.prediction is not None and case.prediction.diverges is not None, Status.WILL_FAULT),
-    ({Is.CUT_SHORT, Is.TOLD_NOTHING, Is.OTHER_BOOT, Is.LEFT_OUT}, Status.INCOMPLETE),
+    ({Is.CUT_SHORT, Is.TOLD_NOTHING, Is.OTHER_BOOT, Is.LEFT_OUT, Is.MAY_HAVE_DIED}, Status.INCOMPLETE),
     ({Is.UNSAID}, Status.HUNG),
 )
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from cr3scope.input.capture.framing import SENTINEL
-from cr3scope.text import printable
+from cr3scope.text import CONTROL, printable
 
-_CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]{0,32}[A-Za-z]|[()][A-Z0-9]|[=>78])")  # ECMA-48, VT100: colours, the cursor
 _MANY = 16  # records between two lines of text: of fewer nothing is said at once
 _LONGEST = 1000  # bytes of a line; what is longer is shown in pieces
 
@@ -37,7 +34,7 @@ class Shown:
 
     def _lines(self, text: bytes) -> list[str]:
         said, sentinel, _ = text.partition(SENTINEL)
-        shown = [piece for piece in _pieces(_CONTROL.sub(b"", said)) if piece.strip()]
+        shown = [piece for piece in _pieces(CONTROL.sub(b"", said)) if piece.strip()]
         lines = [*(self._counted() if shown and self._records >= _MANY else ()), *shown]
         self._records += bool(sentinel)
         return lines

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from cr3scope.input.logs.screen import SCREEN
-from cr3scope.text import printable
+from cr3scope.text import CONTROL, printable
 
 MOST_LINES, MOST_CHARACTERS = 3, 200
 _TAIL = 1 << 14
@@ -30,14 +30,25 @@ _HARMLESS = re.compile(
 )
 _PASSED = re.compile(r"(?<!not )\b(?:ok|passed)\W{0,8}$", re.IGNORECASE)
 _PANIC = re.compile(r"\bpanic\b", re.IGNORECASE)
+# How a kernel begins a line when it panics, behind a stamp or the name of a CPU; no quotation, and no name of a setting.
+_BEGINS_TO_PANIC = re.compile(
+    r"[^\w>#$\"'`]{0,40}(?:(?:[\w.-]{1,20}[^\w=\"'`]{1,8}){0,3}k?(?:kernel)?panic(?:ked)?\s{0,4}(?:[]:!*,](?=\W|$)|\s-\s|at\s)"
+    r"|(?:[0-9.]{1,20}\W{1,8})?(?:kernel[ _-])?panic\W{0,40}$)",
+    re.IGNORECASE,
+)
 # No speech of the guest: our own trace, and the firmware's boot manager.
 _OTHERS = re.compile(r"@c3s[0-9]+ [0-9a-f]+ |^BdsDxe: ")
-_CONTROL = re.compile(rb"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78])")  # ECMA-48, VT100
 
 
 def gave_up_in_words(serial: bytes, screen: str) -> str:
     """Return the line, of the last ones on a guest's serial port or text screen, that says that it cannot go on; "" without."""
     return _line_with(_GIVES_UP, _last_lines(serial, screen, _SCREENFUL))
+
+
+def panics_in_words(console: bytes) -> str:
+    """Return the line, of the last ones beside a trace, that begins as kernels do that panic in words of their own; "" without."""
+    lines = _spoken(console)[-_SCREENFUL:]
+    return next((line[:MOST_CHARACTERS] for line in lines if not _PASSED.search(line) and _BEGINS_TO_PANIC.match(_HARMLESS.sub("", line))), "")
 
 
 def may_have_failed_in_words(serial: bytes, screen: str) -> str:
@@ -72,6 +83,6 @@ def _spoken(serial: bytes) -> list[str]:
     """The guest's own lines, as far back as matters."""
     # A cursor that is moved begins another line for the reader.
     guest = SCREEN.split(serial, 1)[0]  # what comes then is the firmware's
-    text = _CONTROL.sub(b"\n", guest[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
+    text = CONTROL.sub(b"\n", guest[-_TAIL:]).decode(errors="replace").replace("\r", "\n")
     lines = [printable(line.strip()) for line in text.split("\n")]
     return [line for line in lines if any(map(str.isalnum, line)) and not _OTHERS.search(line)]

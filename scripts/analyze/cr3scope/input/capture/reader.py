@@ -10,6 +10,7 @@ from collections import Counter
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture import bulk
+from cr3scope.input.capture.beside import beside, boots_beside
 from cr3scope.input.capture.consistency import contradictions
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
@@ -39,9 +40,9 @@ def read_capture(data: bytes, name: str = "the capture") -> Capture:
     if len(data) > limits.CAPTURE_BYTES:
         most = limits.CAPTURE_BYTES >> 20
         raise UnusableInput(f"{printable(name)} has more than {most} MiB: cut away what comes before the trace")
-    reader = _Reader()
     other: OtherVersion | None = None
     text = data if SENTINEL in data else narrowed(data)  # noise may begin like a mark of wide text
+    reader = _Reader(text)
     for found in records(text, bulk.run_at):
         if isinstance(found, RawRecord):
             reader.take(found)
@@ -77,7 +78,8 @@ def _declares_accesses(boot: Boot) -> bool:
 class _Reader:
     """The state between two records."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: bytes) -> None:
+        self._text = text
         self.damage = Journal()
         self.has_records = False
         self._boots: list[Boot] = []
@@ -87,6 +89,7 @@ class _Reader:
         self._memory_map = MemoryMap()
         self._due = 0  # the next sequence number
         self._begun_at = -1  # where the `begin` of the boot in hand ends
+        self._first = 0  # where it begins
         self._damage_before = 0
         self._torn: list[Torn] = []  # in the section in hand, of which nothing else is known to be damaged
         self._unknown: Counter[str] = Counter()
@@ -135,14 +138,15 @@ class _Reader:
 
     def finish(self) -> Capture:
         """Close the last boot and return the capture."""
-        self._finish_boot()
+        self._finish_boot(len(self._text))
         for kind, count in self._unknown.items():
             times = "once" if count == 1 else f"{count} times"
             self._notes.report(f"unknown kind of record, skipped: {kind} ({times})")
         if self._unnamed:
             what = f"records of yet other unknown kinds, skipped: {self._unnamed}"
             self._notes.report(what)
-        return Capture(self._boots, self.damage.entries(), self._notes.entries())
+        console = b"" if self._boots else beside(self._text)
+        return Capture(self._boots, self.damage.entries(), self._notes.entries(), console)
 
     def _report(self, words: str | Message, line: int | None, offset: int | None) -> None:
         """Record damage, behind what was torn before it."""
@@ -197,8 +201,8 @@ class _Reader:
         if self._due == 1 and record.offset - self._begun_at in (0, 1):  # a CR is none of the record's bytes
             self._in_sequence(record)  # no machine begins anew without a word of its firmware
             return
-        self._finish_boot()
-        self._begun_at = record.offset + len(record.wire)
+        self._finish_boot(record.offset)
+        self._first, self._begun_at = record.offset, record.offset + len(record.wire)
         if len(self._boots) >= limits.CAPTURE_BOOTS:
             raise Malformed(f"more than {limits.CAPTURE_BOOTS} boots in one capture")
         self._sections = Sections(fields.text("producer"))
@@ -265,8 +269,8 @@ class _Reader:
         else:
             self._unnamed += 1
 
-    def _finish_boot(self) -> None:
-        """Closes the boot in hand, if there is one. What is still open then was cut off, which a
+    def _finish_boot(self, end: int) -> None:
+        """Closes the boot in hand, if there is one, that ends at byte ``end``. What is still open then was cut off, which a
         machine that died explains: the boot is not complete, but the capture not damaged."""
         self._flush()
         if self._sections is not None:
@@ -277,6 +281,7 @@ class _Reader:
             gave_up = bool(self._boot.errors)
             is_whole = undamaged and self._sections.complete and not self._boot.is_unpromised
             self._boot.complete = is_whole and not gave_up
+            self._boot.console, self._boot.beyond = boots_beside(self._text[self._first : end])
             self._boots.append(self._boot)
         self._boot = Boot()
         self._kinds.clear()

@@ -329,6 +329,8 @@ class Boot:
     complete: bool = False
     promises_nothing: bool = False  # its loader's section ended, and no other is to follow
     is_unpromised: bool = False  # its loader promises no section of the kernel's, and nobody tells whether one was due
+    console: bytes = field(default=b"", compare=False, repr=False)  # what was said beside its records, from its beginning on
+    beyond: bytes = field(default=b"", compare=False, repr=False)  # the same of a boot without a trace behind it
 
 
 @dataclass(slots=True)
@@ -338,4 +340,5 @@ class Capture:
     boots: list[Boot] = field(default_factory=list)
     damage: list[Diagnostic] = field(default_factory=list)  # any entry forbids a clean verdict
     notes: list[Diagnostic] = field(default_factory=list)  # unknown kinds and the like: harmless
+    console: bytes = field(default=b"", compare=False, repr=False)  # what was said beside the records, where they are of no boot
     is_photo: bool = False  # of a screen, which shows what was known before the switch, or at an exception

@@ -285,12 +285,13 @@ class Reset:
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """Whoever runs the guest gave it up, and says ``why`` in words of ours. ``delivering``: the vector that was being
-    delivered then; None if none was, or nobody says."""
+    delivered then; None if none was, or nobody says. ``by_guest``: who says so is the guest itself, a kernel or Xen."""
 
     offset: int
     why: str
     delivering: int | None = None
     cpu: RegisterDump = NO_DUMP
+    by_guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

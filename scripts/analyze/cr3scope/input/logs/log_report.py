@@ -57,6 +57,8 @@ class LogReport:
     boots: int = 1  # of which the log tells
     alike: int = 0  # boots beside this one that died of the same
     is_by_bios: bool = False  # SeaBIOS has reset the machine: no exception of the guest's did
+    panic: str | None = None  # of a console: why a kernel gave up, in its own words, "" if it does not say; None if none did
+    has_screen: bool = False  # of a console: the firmware printed its exception screen, behind which nothing goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,18 @@ class LogFile:
             window = min(2 * window, WINDOW)
 
 
+class LogText(LogFile):
+    """The text itself in the place of a file."""
+
+    def __init__(self, text: bytes, name: str) -> None:
+        """``name`` is what messages call it."""
+        self.name, self.size = name, len(text)
+        self._whole = text
+
+    def __exit__(self, *_: object) -> None:
+        self._whole = None
+
+
 class LogPart:
     """The part ``first``..``end`` (excluded) of a log, by the offsets of the whole; ``size`` is the end.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 
 from cr3scope.errors import UnusableInput
 from cr3scope.input.logs import formats
+from cr3scope.input.logs.event import Event
 from cr3scope.input.logs.int_log.record import RESET
 from cr3scope.input.logs.log_format import Format, Story
 from cr3scope.input.logs.logfile import LogFile
@@ -30,8 +30,11 @@ _DUMP_BYTES = 4 << 10  # behind the word of a reset, which QEMU writes whatever 
 _OF_X86 = b"IP="
 
 
-def read_story(log: LogFile, cr3: int | None = None) -> Story:
-    """Return what a log tells. ``cr3``: that of the switch, if a capture tells. UnusableInput if it is no log."""
+def read_story(log: LogFile, cr3: int | None = None, is_told: Callable[[Event], bool] | None = None) -> Story:
+    """Return what a log tells. ``cr3``: that of the switch, if a capture tells; ``is_told``: which events count, None for all.
+
+    UnusableInput if it is no log.
+    """
     if not log.size:
         raise UnusableInput(f"{log.name}: empty: QEMU wrote no interrupt log (-d int,cpu_reset)")
     found = formats_of(log)
@@ -40,23 +43,28 @@ def read_story(log: LogFile, cr3: int | None = None) -> Story:
         raise UnusableInput(f"{log.name}: a log of {elsewhere}: cr3scope reads those of x86")
     if not found:
         raise UnusableInput(_refusal(log))
-    if len(found) == 1:
-        only = found[0]
-        return only.story(log, cr3) if only.story is not None else story_of(only.events(log), cr3, only.source)
-    events = sorted(chain.from_iterable(one.events(log) for one in found), key=lambda event: event.offset)
+    return story_in(log, found, cr3, is_told)
+
+
+def story_in(log: LogFile, found: Sequence[Format], cr3: int | None = None, is_told: Callable[[Event], bool] | None = None) -> Story:
+    """Return what a log tells that is of all the formats ``found``; see above."""
+    if len(found) == 1 and found[0].story is not None:
+        return found[0].story(log, cr3)
+    events = [event for one in found for event in one.events(log) if is_told is None or is_told(event)]
+    events.sort(key=lambda event: event.offset)
     return story_of(events, cr3, " and ".join(one.source for one in found))
 
 
-def formats_of(log: LogFile) -> list[Format]:
+def formats_of(log: LogFile, may_guess: bool = True) -> list[Format]:
     """Return the formats whose signs stand in a log: issue texts hold several. Those that guess, where no other does.
 
     Of a log that is longer than any paste, the two ends tell; all of it is searched where these tell nothing. What guesses
-    must have events, too: its signs are words of prose as well.
+    must have events, too: its signs are words of prose as well. ``may_guess``: whether such count.
     """
     end = _END if log.size <= 4 * _END else _END // 4
     ends = log.read(0, end) + b"\n" + log.read(max(log.size - end, end), end)
     ends = b"\n".join(set(ends.split(b"\n")))  # no sign has two lines, and most lines of a log stand in it often
-    formats_known = list(all_formats())
+    formats_known = [one for one in all_formats() if may_guess or not one.is_guess]
     known = [one for one in formats_known if any(sign in ends for sign in one.signs)]
     if all(one.is_guess for one in known) and log.size > 2 * _END:
         known = [one for one in formats_known if one.is_in(log)]

@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from cr3scope.input.logs.event import InterruptRecord, RegisterDump
+from cr3scope.input.logs.logfile import LogFile
+from cr3scope.input.logs.panic import LONGEST_LEAD, stands_first
+from cr3scope.input.logs.pieces import MOST_REPORTS, places
 from cr3scope.input.logs.signs import SCREEN_BY, SCREENS
 from cr3scope.x86.access import Fault
 from cr3scope.x86.descriptors import RPL
@@ -60,6 +63,23 @@ def read_screen(serial: bytes) -> Fault | None:
     """
     first = next(read_screens(serial), None)
     return None if first is None else first.fault
+
+
+def has_screen(log: LogFile) -> bool:
+    """Return whether a console's text holds a screen: at the beginning of a line, or with its registers."""
+    quoted = 0
+    for place in places(log, SCREENS):
+        first = max(place - LONGEST_LEAD - 1, 0)
+        text = log.read(first, place - first + LONGEST)
+        head = _HEAD.match(text, place - first)
+        if head is None:
+            continue
+        if stands_first(text, head.start(), begins_line=not first) or _record(head, text[head.end() :]).is_whole:
+            return True
+        quoted += 1
+        if quoted == MOST_REPORTS:
+            break
+    return False
 
 
 def _record(head: re.Match[bytes], screen: bytes) -> InterruptRecord:

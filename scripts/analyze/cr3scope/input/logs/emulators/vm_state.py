@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cr3scope.input.logs.event import Event, RegisterDump, Shown, Stopped
-from cr3scope.input.logs.signs import VMCB, VMCS
+from cr3scope.input.logs.signs import VMCB, VMCS, XEN_SPEAKS
 from cr3scope.input.logs.log_format import last_bytes, last_places
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.logs.emulators.vectoring import entry_failure, vectored
@@ -17,7 +17,6 @@ _BEGIN = re.compile(re.escape(VMCS) + b"|" + re.escape(VMCB))
 _ELSE = re.compile(rb"\*\*\* (?:Host|Control) State")
 _BYTES = 6144
 _BEFORE = 2048
-_XEN = b"(XEN)"
 _FAILURE = re.compile(rb"vm-?entry failure|VM-?[Ee]ntry failed|unexpected exit|[Uu]nhandled", re.IGNORECASE)
 # Of a VMCS (Linux' vmx.c, Xen's vmcs.c): `CR0: actual=0x..`, `RSP = 0x..  RIP = 0x..`, `CS:   sel=0x.., attr=0x..`.
 _ACTUAL = re.compile(rb"\bCR([04]): actual=0x([0-9a-f]{1,16})\b")
@@ -53,10 +52,10 @@ def events_of_vm_state(log: LogFile) -> Iterator[Event]:
             continue
         other = _ELSE.search(whole)
         cpu = _of_vmcs(whole[: other.start()] if other else whole)
-        if _XEN in before + whole[:80] and not _FAILURE.search(before):  # Xen shows it when it is asked, too
+        if XEN_SPEAKS in before + whole[:80] and not _FAILURE.search(before):  # Xen shows it when it is asked, too
             yield Shown(place, cpu, "the guest whose VMCS Xen shows:")
             continue
-        yield _stopped(place, whole, cpu, "Xen" if _XEN in whole[:80] else "KVM")
+        yield _stopped(place, whole, cpu, "Xen" if XEN_SPEAKS in whole[:80] else "KVM")
 
 
 def _stopped(place: int, text: bytes, cpu: RegisterDump, who: str) -> Stopped:

@@ -82,7 +82,7 @@ def events_of_linux(log: LogFile) -> Iterator[Event]:
         if now is not None:
             _take(now, token, log, place)
         elif token["panic"] is not None:
-            yield Stopped(place, f"the kernel gave up: {_words(token['panic'])}")
+            yield Stopped(place, f"the kernel gave up: {_words(token['panic'])}", by_guest=True)
             number += 1
     if now is not None:
         yield from _finished(now, number)

@@ -45,7 +45,7 @@ def events_of_xen(log: LogFile) -> Iterator[Event]:
         _take(now, token)
         if token["domain"] is not None and now.vector is None:
             yield from now.events(number)
-            yield Stopped(place, f"Xen crashed {token['domain'].decode('ascii').lower()}", cpu=now.cpu)
+            yield Stopped(place, f"Xen crashed {token['domain'].decode('ascii').lower()}", cpu=now.cpu, by_guest=True)
             number, now = number + 1, None
     if now is not None:
         yield from _finished(now, number)
@@ -56,7 +56,7 @@ def _finished(now: OwnReport, number: int) -> Iterator[Event]:
         return  # words about Xen
     yield from now.events(number)
     if now.vector is None and now.gave_up:
-        yield Stopped(now.offset, f"Xen gave up: {now.gave_up}", cpu=now.cpu)
+        yield Stopped(now.offset, f"Xen gave up: {now.gave_up}", cpu=now.cpu, by_guest=True)
 
 
 def _tokens(log: LogFile) -> Iterator[tuple[int, re.Match[bytes]]]:

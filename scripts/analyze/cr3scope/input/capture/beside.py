@@ -1,0 +1,25 @@
+"""What is said on a console beside the records of a trace."""
+
+from __future__ import annotations
+
+import re
+
+from cr3scope.input.capture.framing import SENTINEL
+from cr3scope.input.firmware_words import boots_again_at
+
+_RECORD = re.compile(re.escape(SENTINEL) + rb"[^\n]*\n?")
+
+
+def beside(text: bytes) -> bytes:
+    """Return a text without its records, whole or damaged: of a line that holds one, what comes before it."""
+    return _RECORD.sub(b"\n", text)
+
+
+def boots_beside(text: bytes) -> tuple[bytes, bytes]:
+    """Return what is said beside the records of a boot, and what of that comes from where firmware speaks up again.
+
+    ``text``: from the boot's first record on.
+    """
+    said = beside(text)
+    end = boots_again_at(said)
+    return (said, b"") if end is None else (said[:end], said[end:])
