@@ -200,6 +200,9 @@ def main(scenario: str) -> NoReturn:
         machine.serial.write(scenario.removeprefix("says:").encode())
     elif scenario.startswith("says-all-of:"):
         machine.serial.write(Path(scenario.removeprefix("says-all-of:")).read_bytes())
+    elif scenario.startswith("panics-to-qemu:"):  # by a pvpanic device
+        machine.serial.write(Path(scenario.removeprefix("panics-to-qemu:")).read_bytes())
+        machine.send({"event": "GUEST_PANICKED", "data": {"action": "pause"}})
     elif scenario == "panic":
         machine.log.write(record(150, 14, 0x2, rip=0x5000, cr2=0x6000).encode())
         machine.serial.write(b"all was well\r\nKernel panic - not syncing: no init\r\n")

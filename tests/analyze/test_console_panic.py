@@ -214,3 +214,11 @@ def test_a_kernels_own_words_of_a_panic_make_no_clean_verdict_and_claim_nothing(
 def test_such_words_are_in_doubt_at_every_door(door: Door, tmp_path: Path) -> None:
     status, verdict = judged(door, tmp_path, HEALTHY + b"panic: no root\r\n")
     assert (status, *of(verdict)) == (2, "incomplete", []) and "panic: no root" in words(verdict)
+
+
+@pytest.mark.parametrize("said", [b"", HEALTHY])
+def test_a_guest_that_tells_qemu_of_its_panic_is_not_healthy(said: bytes, tmp_path: Path) -> None:
+    target = tmp_path / "verdict.json"
+    (tmp_path / "said.log").write_bytes(said)
+    status = main(["run", "-o", str(tmp_path / "run"), "--json", str(target), "--", sys.executable, FAKE, f"panics-to-qemu:{tmp_path / 'said.log'}"])
+    assert (status, *of(json.loads(target.read_text()))) == (1, "faulted", ["kernel-panic"])

@@ -154,7 +154,7 @@ def _end(outcome: Outcome, linted: FilesLinted, is_traced: bool) -> RunEnd:
         rip=outcome.registers.get("RIP", outcome.registers.get("EIP")),
         callers=outcome.callers,
         is_firmwares=bool(outcome.images),
-        panic=outcome.panic,
+        panic="" if outcome.panic is None and outcome.reason is Reason.PANICKED else outcome.panic,
         said=last_words(outcome.screen.encode() if outcome.screen else outcome.serial),
         notes=[*(note for note in outcome.notes if note not in lost), *exit_notes(outcome)],
     )

@@ -21,7 +21,7 @@ UNSURE = "whether the kernel gave up is not known: of the last lines beside its 
 def panicked(words: str) -> Finding:
     """Return the finding of a kernel that gave up with these ``words``, "" if it did not say why."""
     title = message("the kernel gave up: {words}", words=words or "it does not say why")
-    return BY_ID[kernel_panic.RULE.id].finding(title, Message("said on the serial port"))
+    return BY_ID[kernel_panic.RULE.id].finding(title, Message("said on the serial port" if words else "told without a word of its own"))
 
 
 def with_panic(case: Case, words: str | None) -> Case:
