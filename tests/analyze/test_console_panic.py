@@ -59,8 +59,8 @@ def run(folder: Path, said: bytes) -> int:
     return main([*words, "--", sys.executable, FAKE, f"says-all-of:{folder / 'said.log'}"])
 
 
-DOORS: list[Callable[[Path, bytes], int]] = [analyzed, triaged, heard, run]
 Door = Callable[[Path, bytes], int]
+DOORS = [analyzed, triaged, heard, pytest.param(run, marks=pytest.mark.slow)]
 
 
 def judged(door: Door, folder: Path, said: bytes) -> tuple[int, dict[str, Any]]:
@@ -143,16 +143,10 @@ def test_words_that_a_record_splits_are_no_panic(tmp_path: Path) -> None:
     assert of(verdict) == ("incomplete", [])  # by the damaged record
 
 
-def test_what_the_trace_finds_comes_before_the_panic(tmp_path: Path) -> None:
-    for door in DOORS:
-        status, verdict = judged(door, _new(tmp_path), DIES + PANIC)
-        assert (status, *of(verdict)) == (1, "faulted", ["nx-upper-level", "kernel-panic"]), door
-
-
-def _new(folder: Path) -> Path:
-    made = folder / str(len(list(folder.iterdir())))
-    made.mkdir()
-    return made
+@pytest.mark.parametrize("door", DOORS)
+def test_what_the_trace_finds_comes_before_the_panic(door: Door, tmp_path: Path) -> None:
+    status, verdict = judged(door, tmp_path, DIES + PANIC)
+    assert (status, *of(verdict)) == (1, "faulted", ["nx-upper-level", "kernel-panic"])
 
 
 def test_a_kernel_that_was_heard_to_panic_is_not_called_silent(tmp_path: Path) -> None:
@@ -194,9 +188,11 @@ def test_a_listener_takes_no_panic_of_before_the_trace_for_its_boots(said: bytes
 
 
 def test_a_capture_without_a_beginning_is_faulted_by_a_panic(tmp_path: Path) -> None:
-    for door in (analyzed, heard):
-        status, verdict = judged(door, _new(tmp_path), HEALTHY[9000:] + PANIC)
-        assert (status, *of(verdict)) == (1, "faulted", ["kernel-panic"]), door
+    status, verdict = judged(analyzed, tmp_path, HEALTHY[9000:] + PANIC)
+    assert (status, *of(verdict)) == (1, "faulted", ["kernel-panic"])
+    with fifo(tmp_path, HEALTHY[9000:] + PANIC + STARTS + HEALTHY) as path:
+        status, verdicts = heard_at(path, tmp_path, "-q", "--once")
+    assert [of(each) for each in verdicts] == [("faulted", ["kernel-panic"]), ("healthy", [])]
 
 
 DOUBTFUL = ["panic: no root", "KERNEL PANIC: no root", "*** KERNEL PANIC ***", "lapicid 0: panic: remap", "PANIC", "[    1.5] kernel panicked at src/main.rs:1:2:"]
@@ -216,7 +212,7 @@ def test_such_words_are_in_doubt_at_every_door(door: Door, tmp_path: Path) -> No
     assert (status, *of(verdict)) == (2, "incomplete", []) and "panic: no root" in words(verdict)
 
 
-@pytest.mark.parametrize("said", [b"", HEALTHY])
+@pytest.mark.parametrize("said", [b"", HEALTHY], ids=["untraced", "traced"])
 def test_a_guest_that_tells_qemu_of_its_panic_is_not_healthy(said: bytes, tmp_path: Path) -> None:
     target = tmp_path / "verdict.json"
     (tmp_path / "said.log").write_bytes(said)
