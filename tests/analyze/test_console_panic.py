@@ -212,6 +212,19 @@ def test_such_words_are_in_doubt_at_every_door(door: Door, tmp_path: Path) -> No
     assert (status, *of(verdict)) == (2, "incomplete", []) and "panic: no root" in words(verdict)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("said", "status"), [(PANIC, "faulted"), (SCREEN, "faulted"), (b"panic: no root\r\n", "incomplete"), (b"hello\r\n", "healthy")],
+    ids=["panic", "screen", "doubt", "well"],
+)
+def test_a_console_beside_another_channel_of_the_trace_counts_too(said: bytes, status: str, tmp_path: Path) -> None:
+    (tmp_path / "trace").write_bytes(HEALTHY)
+    (tmp_path / "said.log").write_bytes(said)
+    words = ["run", "-o", str(tmp_path / "run"), "--timeout", "3", "--json", str(tmp_path / "verdict.json"), "--capture-command", f"cat {tmp_path / 'trace'}"]
+    main([*words, "--until", "hello|root", "--", sys.executable, FAKE, f"says-all-of:{tmp_path / 'said.log'}"])
+    assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == status
+
+
 @pytest.mark.parametrize("said", [b"", HEALTHY], ids=["untraced", "traced"])
 def test_a_guest_that_tells_qemu_of_its_panic_is_not_healthy(said: bytes, tmp_path: Path) -> None:
     target = tmp_path / "verdict.json"
