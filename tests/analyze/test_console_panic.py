@@ -123,7 +123,6 @@ QUOTED = {
     "of a log": b"Dec  1 03:00:00 host kernel: [    1.000000] Kernel panic - not syncing: of yesterday\r\n",
     "manual": b"       If init dies, the message is \"Kernel panic - not syncing: Attempted to kill init\".\r\n",
     "screen": b"see `!!!! X64 Exception Type - 0E(#PF - Page-Fault)` in the manual\r\n",
-    "oops": OOPS,
     "domain": b"(XEN) Domain 3 (vcpu#0) crashed on cpu#0:\r\n",
     "handler": b"panic handler installed\r\ntest panic: ok\r\nno panic.\r\noptions: debug panic\r\npanic on oops: disabled\r\npanic-timeout: 10\r\nkernel.panic:10\r\n",
     "split": b"[    1.0] Kernel pa@c3s1 z\r\nnic - not syncing: x\r\n",
@@ -136,6 +135,15 @@ QUOTED = {
 def test_who_speaks_of_a_panic_is_healthy_at_every_door(door: Door, name: str, tmp_path: Path) -> None:
     status, verdict = judged(door, tmp_path, HEALTHY + QUOTED[name])
     assert (status, *of(verdict)) == (0, "healthy", []), words(verdict)
+
+
+@pytest.mark.parametrize("door", [*DOORS, triaged_twice])
+def test_an_oops_behind_a_healthy_trace_is_what_triage_calls_it(door: Door, tmp_path: Path) -> None:
+    """Whatever the kernel then still did: the plan was behind it."""
+    status, verdict = judged(door, tmp_path, HEALTHY + OOPS)
+    assert (status, *of(verdict), verdict["observation"]["outcome"], verdict["agreement"]) == (1, "faulted", [], "handled", None)
+    before = HEALTHY.rindex(b"@c3s1 ", 0, HEALTHY.rindex(b" summary "))
+    assert judged(analyzed, tmp_path, HEALTHY[:before] + OOPS + HEALTHY[before:])[0] == 0  # a check that provokes one
 
 
 def test_words_that_a_record_splits_are_no_panic(tmp_path: Path) -> None:
@@ -166,8 +174,8 @@ def test_a_kernel_that_was_heard_to_panic_is_not_called_silent(tmp_path: Path) -
         (HEALTHY + STARTS + HEALTHY + PANIC, "faulted", ["healthy", "faulted"]),
         (HEALTHY + SCREEN + STARTS + HEALTHY, "faulted", ["faulted", "healthy"]),
         (HEALTHY[: HEALTHY.index(b"@c3s1 40 ")] + PANIC + STARTS + HEALTHY, "faulted", ["faulted", "healthy"]),
-        (SCREEN + HEALTHY, "healthy", ["healthy"]),
-        (PANIC + STARTS + HEALTHY, "healthy", ["healthy"]),
+        (SCREEN + HEALTHY, "incomplete", ["healthy"]),
+        (PANIC + STARTS + HEALTHY, "incomplete", ["healthy"]),
         (HEALTHY + STARTS + HEALTHY, "healthy", ["healthy", "healthy"]),
         (HEALTHY + STARTS + SCREEN, "incomplete", ["healthy"]),
         (HEALTHY + STARTS + PANIC + STARTS + HEALTHY, "incomplete", ["healthy", "healthy"]),
@@ -183,8 +191,10 @@ def test_a_panic_is_that_of_the_boot_behind_whose_records_it_stands(said: bytes,
 
 @pytest.mark.parametrize("said", [PANIC, b"x" * 5000 + b"\r\n" + PANIC], ids=["first", "later"])
 def test_a_listener_takes_no_panic_of_before_the_trace_for_its_boots(said: bytes, tmp_path: Path) -> None:
-    status, verdict = judged(heard, tmp_path, said + HEALTHY[HEALTHY.index(b"@c3s") :])
-    assert (status, *of(verdict)) == (0, "healthy", [])
+    """It is another boot's, though no firmware was heard in between."""
+    with fifo(tmp_path, said + HEALTHY[HEALTHY.index(b"@c3s") :]) as path:
+        status, verdicts = heard_at(path, tmp_path, "-q", "--boots", "2")
+    assert (status, [of(verdict) for verdict in verdicts]) == (1, [("faulted", []), ("healthy", [])])
 
 
 def test_a_capture_without_a_beginning_is_faulted_by_a_panic(tmp_path: Path) -> None:

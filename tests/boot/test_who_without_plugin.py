@@ -85,6 +85,6 @@ def run_without_compiler(folder: Path, kernel: Path) -> dict[str, list[dict[str,
              "-kernel", kernel]  # fmt: skip
     environment["PYTHONPATH"] = str(ROOT / "scripts/analyze")
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 1 and done.stdout, done.stderr
     verdict: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
     return verdict

@@ -66,10 +66,9 @@ def test_the_words_for_a_switch_are_those_of_the_disassembler(code: str, bits: i
 def test_no_text_has_a_switch_in_the_order_that_reads_cr3() -> None:
     """Reports come from one function (`MovCr3.loads`); this is about what people wrote by hand."""
     wrong = re.compile(r"mov [a-z{}]+[0-9]*[a-z}]*, ?cr3\b.{0,12} loads|mov [^`\n]{1,12}, ?%cr3\b", re.IGNORECASE)
-    for folder, kinds in (("scripts", ("*.py",)), ("docs", ("*.md",)), (".", ("README.md",))):
-        for path in (path for kind in kinds for path in sorted((ROOT / folder).rglob(kind))):
-            found = wrong.search(path.read_text())
-            assert found is None, f"{path}: {found[0] if found else ''}"
+    for path in [*sorted((ROOT / "scripts").rglob("*.py")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]:
+        found = wrong.search(path.read_text())
+        assert found is None, f"{path}: {found[0] if found else ''}"
 
 
 def test_a_written_core_reads_back(tmp_path: Path) -> None:

@@ -111,15 +111,22 @@ def case_of_capture(
         witness = heard or (alone if report is None else Witness.LOG)
         elsewhere = console if number == len(capture.boots) - 1 else b""
         text = b"" if standing else boot.console + elsewhere
-        case = _case_of_boot(boot, report, read_console(text), lines_of(boot), qemu, standing, restarts, witness)
+        case = _case_of_boot(boot, report, _told_at_console(boot, text), lines_of(boot), qemu, standing, restarts, witness)
         return case if Circumstance.GAVE_UP in case.circumstances else with_doubt(case, panics_in_words(text))
 
     case = boots.judge(capture.boots, case_of, began_again, has_ends=not capture.is_photo)
     if standing is None:
-        case = boots.with_untraced(case, capture.boots)
+        case = boots.with_untraced(case, capture.boots, capture.before)
     if capture.damage:
         case = replace(case, circumstances=case.circumstances | {Circumstance.DAMAGED})
     return replace(case, diagnostics=(*capture.damage, *case.diagnostics, *remarks, *capture.notes))
+
+
+def _told_at_console(boot: Boot, text: bytes) -> LogReport:
+    """What a console tells of a boot: behind its last record of its end, whatever it has survived before."""
+    said = read_console(text)
+    last = read_console(boot.behind) if text and said.ending is not None else said
+    return said if last.ending is None else replace(last, panic=said.panic, is_last=True)
 
 
 def _reports(
@@ -164,9 +171,10 @@ def _case_of_boot(
     facts = Facts(predicted.tables, predicted.cpu, intent, platform, MOST_NAMED).worked_out() if predicted else None
     observation = observe(boot, log)
     prediction = predicted.prediction if predicted else None
+    is_beyond_the_plan = log is not None and log.is_last and boot.summary is not None
     if observation is None and panic is not None and prediction is not None and prediction.survives:
         observation = Observation(None, source=CONSOLE)  # who speaks has come behind the switch
-    agreement = agree(prediction, observation, boot, any_version=qemu is None)
+    agreement = None if is_beyond_the_plan else agree(prediction, observation, boot, any_version=qemu is None)
     if predicted and observation and agreement is False and predicted.prediction.survives:
         agreement = is_late_strike(observation, predicted.strikes)
     if observation is not None and observation.is_routine and boot.rehearse is not None and agreement and prediction and not prediction.survives:

@@ -18,7 +18,7 @@ from cr3scope.input.logs.console import dies_at, read_console
 from cr3scope.input.logs.log_report import LogReport
 from cr3scope.message import Message, message
 from cr3scope.verdict.case import Case, Circumstance
-from cr3scope.verdict.gave_up import BEYOND, SCREEN
+from cr3scope.verdict.gave_up import BEFORE, BEYOND, SCREEN
 from cr3scope.verdict.status import status_of
 from cr3scope.verdict.types import BootOutcome, Status
 from cr3scope.x86.mov_cr3 import NO_FLUSH
@@ -84,14 +84,20 @@ def decisive(outcomes: Sequence[_Outcome]) -> _Outcome:
     return (died or unwell or telling or list(outcomes))[-1]
 
 
-def with_untraced(case: Case, boots: Sequence[Boot]) -> Case:
-    """Return the case with what is said of boots without a trace that died behind one of these."""
-    dead = ((number, read_console(boot.beyond)) for number, boot in enumerate(boots, 1) if dies_at(boot.beyond))
-    words = [message(BEYOND, number=number, words=SCREEN if said.panic is None else said.panic) for number, said in dead]
+def with_untraced(case: Case, boots: Sequence[Boot], before: bytes) -> Case:
+    """Return the case with what is said of boots without a trace that died behind one of these, or ``before`` them."""
+    dead = [(number, read_console(boot.beyond)) for number, boot in enumerate(boots, 1) if dies_at(boot.beyond)]
+    words = [message(BEYOND, number=number, words=_last_words(said)) for number, said in dead]
+    if dies_at(before):
+        words.insert(0, message(BEFORE, words=_last_words(read_console(before))))
     if not words:
         return case
     told = map(Diagnostic, words[:_MOST_UNTRACED])
     return replace(case, circumstances=case.circumstances | {Circumstance.OTHER_BOOT}, diagnostics=(*told, *case.diagnostics))
+
+
+def _last_words(said: LogReport) -> str:
+    return SCREEN if said.panic is None else said.panic
 
 
 def last_telling(boots: Sequence[Boot]) -> Boot | None:

@@ -13,6 +13,7 @@ from cr3scope.message import Message, message
 from cr3scope.verdict.case import Case, Circumstance
 
 _NO_CAUSE = frozenset({unexplained_fault.RULE.id, kernel_silent.RULE.id, restarted.RULE.id})  # what came of one
+BEFORE = "the console begins with a boot without a trace, and that boot died: {words}"
 BEYOND = "behind boot {number} the machine booted again, without a trace, and that boot died: {words}"
 SCREEN = "the firmware printed its exception screen"
 UNSURE = "whether the kernel gave up is not known: of the last lines beside its trace one is {words}"

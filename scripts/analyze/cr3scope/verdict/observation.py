@@ -29,7 +29,7 @@ def observe(boot: Boot, report: LogReport | None) -> Observation | None:
     ran = boot.summary is not None
     if report is not None:
         seen = observed(report)
-        died = seen.ending is not None and (report.has_screen or seen.ending not in (Ending.HANDLED, Ending.DELIVERED))
+        died = seen.ending is not None and (report.has_screen or report.is_last or seen.ending not in (Ending.HANDLED, Ending.DELIVERED))
         if seen.ending is Ending.DELIVERED and boot.faults:  # somebody took it, and said so
             seen = replace(seen, ending=Ending.HANDLED)
         if died or (seen.first is not None and not ran):

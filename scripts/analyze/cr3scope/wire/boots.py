@@ -18,10 +18,10 @@ _BEFORE = 640  # bytes of what was given out that are looked at again: a record 
 
 
 def before_starts(data: bytes) -> Iterator[bytes]:
-    """Yield what was said in pieces that end before firmware speaks up: whether a kernel has died until then decides on what it says."""
+    """Yield what was said in pieces that end before firmware or a trace speaks up: whether a kernel has died until then decides on what it says."""
     begin = 0
     for mark in _MARK.finditer(data):
-        if mark.lastgroup in ("reset", "starts"):
+        if mark.lastgroup in ("begin", "reset", "starts"):
             yield data[begin : mark.start()]
             begin = mark.start()
     yield data[begin:]
@@ -76,7 +76,7 @@ class BootCutter:
 
     def _begins_again(self, mark: re.Match[bytes], before: bytes) -> bool:
         if mark.lastgroup == "begin":
-            return self._is_traced and _is_whole(mark[0]) and not before.endswith(mark[0])  # else that record twice
+            return (self._is_traced or self.has_died) and _is_whole(mark[0]) and not before.endswith(mark[0])  # else that record twice
         if mark.lastgroup == "reset":
             return self._was_reset or self._is_traced or self.has_died
         return mark.lastgroup == "starts" and (self._is_traced or self.has_died)

@@ -23,3 +23,9 @@ def boots_beside(text: bytes) -> tuple[bytes, bytes]:
     said = beside(text)
     end = boots_again_at(said)
     return (said, b"") if end is None else (said[:end], said[end:])
+
+
+def behind(text: bytes) -> bytes:
+    """Return what is said behind the last record of a boot, until firmware speaks up again."""
+    _, _, rest = text[text.rfind(SENTINEL) :].partition(b"\n")
+    return rest[: boots_again_at(rest)]

@@ -10,7 +10,7 @@ from collections import Counter
 from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.input.capture import bulk
-from cr3scope.input.capture.beside import beside, boots_beside
+from cr3scope.input.capture.beside import behind, beside, boots_beside
 from cr3scope.input.capture.consistency import contradictions
 from cr3scope.input.capture.contents import Contents
 from cr3scope.input.capture.fields import Fields, Malformed
@@ -90,6 +90,7 @@ class _Reader:
         self._due = 0  # the next sequence number
         self._begun_at = -1  # where the `begin` of the boot in hand ends
         self._first = 0  # where it begins
+        self._before = b""
         self._damage_before = 0
         self._torn: list[Torn] = []  # in the section in hand, of which nothing else is known to be damaged
         self._unknown: Counter[str] = Counter()
@@ -146,7 +147,7 @@ class _Reader:
             what = f"records of yet other unknown kinds, skipped: {self._unnamed}"
             self._notes.report(what)
         console = b"" if self._boots else beside(self._text)
-        return Capture(self._boots, self.damage.entries(), self._notes.entries(), console)
+        return Capture(self._boots, self.damage.entries(), self._notes.entries(), console=console, before=self._before)
 
     def _report(self, words: str | Message, line: int | None, offset: int | None) -> None:
         """Record damage, behind what was torn before it."""
@@ -281,7 +282,11 @@ class _Reader:
             gave_up = bool(self._boot.errors)
             is_whole = undamaged and self._sections.complete and not self._boot.is_unpromised
             self._boot.complete = is_whole and not gave_up
-            self._boot.console, self._boot.beyond = boots_beside(self._text[self._first : end])
+            own = self._text[self._first : end]
+            self._boot.console, self._boot.beyond = boots_beside(own)
+            self._boot.behind = behind(own)
+            if not self._boots:
+                self._before = beside(self._text[: self._first])
             self._boots.append(self._boot)
         self._boot = Boot()
         self._kinds.clear()

@@ -330,6 +330,7 @@ class Boot:
     promises_nothing: bool = False  # its loader's section ended, and no other is to follow
     is_unpromised: bool = False  # its loader promises no section of the kernel's, and nobody tells whether one was due
     console: bytes = field(default=b"", compare=False, repr=False)  # what was said beside its records, from its beginning on
+    behind: bytes = field(default=b"", compare=False, repr=False)  # of that, what came behind its last record
     beyond: bytes = field(default=b"", compare=False, repr=False)  # the same of a boot without a trace behind it
 
 
@@ -341,4 +342,5 @@ class Capture:
     damage: list[Diagnostic] = field(default_factory=list)  # any entry forbids a clean verdict
     notes: list[Diagnostic] = field(default_factory=list)  # unknown kinds and the like: harmless
     console: bytes = field(default=b"", compare=False, repr=False)  # what was said beside the records, where they are of no boot
+    before: bytes = field(default=b"", compare=False, repr=False)  # what was said before its first boot
     is_photo: bool = False  # of a screen, which shows what was known before the switch, or at an exception

@@ -50,12 +50,12 @@ def with_console(log: LogReport | None, said: LogReport) -> LogReport | None:
     told = said if said.ending is not None else None
     if log is None or told is None:
         return log or told
-    if not said.has_screen or log.ending in (Ending.TRIPLE_FAULT, Ending.STORM, Ending.STOPPED):
+    if not (said.has_screen or said.is_last) or log.ending in (Ending.TRIPLE_FAULT, Ending.STORM, Ending.STOPPED):
         return log
     first, shown = log.first, said.first
     if first is None or shown is None or (first.vector, first.rip) != (shown.vector, shown.rip):
         return said
-    return replace(log, ending=Ending.HANDLED, has_screen=True)
+    return replace(log, ending=Ending.HANDLED, has_screen=said.has_screen, is_last=said.is_last)
 
 
 def is_no_panic(event: Event) -> bool:

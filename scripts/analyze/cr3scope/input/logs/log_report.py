@@ -59,6 +59,7 @@ class LogReport:
     is_by_bios: bool = False  # SeaBIOS has reset the machine: no exception of the guest's did
     panic: str | None = None  # of a console: why a kernel gave up, in its own words, "" if it does not say; None if none did
     has_screen: bool = False  # of a console: the firmware printed its exception screen, behind which nothing goes on
+    is_last: bool = False  # of a console: behind it no record of the trace came any more
 
 
 @dataclass(frozen=True, slots=True)
