@@ -157,6 +157,20 @@ def test_what_the_trace_finds_comes_before_the_panic(door: Door, tmp_path: Path)
     assert (status, *of(verdict)) == (1, "faulted", ["nx-upper-level", "kernel-panic"])
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_a_panic_that_tears_a_record_is_one_at_every_door(door: Door, tmp_path: Path) -> None:
+    at = HEALTHY.index(b" b=", 9000) + 20
+    status, verdict = judged(door, tmp_path, HEALTHY[:at] + PANIC)
+    assert (status, verdict["verdict"]) == (1, "faulted") and "kernel-panic" in of(verdict)[1]
+    assert "does not end with a checksum" in words(verdict)
+
+
+def test_a_log_that_is_the_capture_itself_tells_of_the_same_boot(tmp_path: Path) -> None:
+    for said in (PANIC, SCREEN):
+        _, verdict = judged(triaged_twice, tmp_path, HEALTHY + said + STARTS + HEALTHY)
+        assert [each["status"] for each in verdict["boots"]] == ["faulted", "healthy"] and "is taken for that" not in words(verdict)
+
+
 def test_a_kernel_that_was_heard_to_panic_is_not_called_silent(tmp_path: Path) -> None:
     loaders = HEALTHY[: HEALTHY.index(b"@c3s1", HEALTHY.index(b" next=kernel "))]
     status, verdict = judged(analyzed, tmp_path, loaders)

@@ -12,13 +12,16 @@ from cr3scope.cli.patience import patience
 from cr3scope.cli.publish import publish
 from cr3scope.cli.results import add_result_options, reported
 from cr3scope.cli.uncollected import uncollected
+from cr3scope import limits
 from cr3scope.errors import UnusableInput
 from cr3scope.images.elf_file import ElfFile
 from cr3scope.input.capture.file import read_capture_file
+from cr3scope.input.capture.framing import SENTINEL
+from cr3scope.input.capture.reader import read_capture
 from cr3scope.images.symbols import Symbols
 from cr3scope.input.capture.records import Boot, Capture
 from cr3scope.input.first_bytes import is_elf
-from cr3scope.input.logs.console import is_console, told_at
+from cr3scope.input.logs.console import is_console, read_console, told_at
 from cr3scope.input.logs.formats.qemu_int import by_boot
 from cr3scope.input.logs.logfile import LogFile
 from cr3scope.input.photo.signs import is_photo
@@ -90,11 +93,25 @@ def judge_with(capture: Capture, log: LogFile, elf_files: Sequence[ElfFile]) -> 
     """Return the verdict on a capture and an opened log."""
 
 
-    def reports(boots: Sequence[Boot]) -> Sequence[LogReport] | LogReport:
+    def reports(boots: Sequence[Boot]) -> Sequence[LogReport | None] | LogReport:
         several = by_boot(log, [planned_cr3_of(boot) for boot in boots]) if len(boots) > 1 else None
         if several:
             return several
         report = read_story(log, planned_cr3(capture)).report
-        return told_at(log, planned_cr3(capture)) if is_console(report) else report
+        if not is_console(report):
+            return report
+        return _heard_of_each(log, len(boots)) or told_at(log, planned_cr3(capture))
 
     return analyze(capture, reports, lambda boot: Symbols(boot.images, elf_files))
+
+
+def _heard_of_each(log: LogFile, count: int) -> Sequence[LogReport | None] | None:
+    """What a console's log that holds the trace as well tells of each boot; None if it holds none, or not of ``count`` boots."""
+    if log.find(SENTINEL) < 0 or log.size > limits.CAPTURE_BYTES:
+        return None
+    try:
+        own = read_capture(log.read(0, log.size)).boots
+    except UnusableInput:  # a trace of another version: what is said beside it counts
+        return None
+    told = [read_console(boot.console) for boot in own]
+    return [one if one.tells else None for one in told] if len(told) == count else None

@@ -136,7 +136,7 @@ def _reports(
     if told is not None and not isinstance(told, LogReport):
         return told, ()
     reports: list[LogReport | None] = [told] * len(all_boots)
-    if told is None or (told.ending is None and told.panic is None) or len(all_boots) == 1:
+    if told is None or not told.tells or len(all_boots) == 1:
         return reports, ()
     number = boots.whose(told, all_boots)
     reports = [told if one == number else None for one in range(len(all_boots))]

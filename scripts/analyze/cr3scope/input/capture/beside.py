@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from cr3scope.input.capture.framing import SENTINEL
+from cr3scope.input.capture.framing import RECORD_BYTES, SENTINEL
 from cr3scope.input.firmware_words import boots_again_at
 
-_RECORD = re.compile(re.escape(SENTINEL) + rb"[^\n]*\n?")
+_RECORD = re.compile(re.escape(SENTINEL) + rb"[^\n@]{0,%d}#[0-9a-f]{8}\r?\n" % RECORD_BYTES)
 
 
 def beside(text: bytes) -> bytes:
-    """Return a text without its records, whole or damaged: of a line that holds one, what comes before it."""
+    """Return a text without its records: of a line that holds one, what comes before it. What tore a record stays."""
     return _RECORD.sub(b"\n", text)
 
 

@@ -61,6 +61,11 @@ class LogReport:
     has_screen: bool = False  # of a console: the firmware printed its exception screen, behind which nothing goes on
     is_last: bool = False  # of a console: behind it no record of the trace came any more
 
+    @property
+    def tells(self) -> bool:
+        """Return whether it tells of an end: an exception, somebody's words or a screen."""
+        return self.ending is not None or self.panic is not None or self.has_screen
+
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
