@@ -54,7 +54,7 @@ class Talk:
         """The one answer to a line; None if there was none."""
         self.sent.clear()
         self.server.take(line)
-        self.server.close()
+        self.server._wait(WAIT_SECONDS)  # else a run is ended by the end of the client
         assert len(self.sent) <= 1
         return self.sent[0] if self.sent else None
 
