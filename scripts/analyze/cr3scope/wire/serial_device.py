@@ -98,7 +98,7 @@ def _refusal(source: Source, error: OSError) -> UnusableInput:
         return UnusableInput(f"{source.name}: somebody else listens at it: each would get half of what is said")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnusableInput(f"{source.name}: permission denied{_what_to_do(source)}")
-    if error.errno not in (None, errno.ENOTTY, errno.EINVAL):
+    if error.errno is not None and error.errno not in (errno.ENOTTY, errno.EINVAL):
         strerror = os.strerror(error.errno)
         return refusal(source, OSError(error.errno, strerror))
     if not os.path.exists(source.path):
