@@ -77,7 +77,7 @@ POSSIBLE = [
 ]  # fmt: skip
 HARMLESS = [
     "panic handler installed\ntests: 12 passed, 0 failed\nno unhandled exceptions\nall done", "should_panic::should_fail...\t[ok]",
-    "It did not crash!", "initialising exception handling", "a mirror on the terrace", "command line: root=/dev/sda panic=-1",
+    "It did not crash!", "initialising exception handling", "a mirror on the terrace", "command line: root=/dev/sda panic=-1", "Kernel command line: oops=panic panic_on_warn=1",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ _MAY_HAVE_FAILED = re.compile(
 # Words of a kernel that is well: what is not there, what is set up, what a test is called that passed.
 _HARMLESS = re.compile(
     r"\b(?:no|0|zero|without)\s(?:(?:kernel|cpu|page|fatal|unhandled|test|more)\s)?(?:panic|error|fail|fault|fatal|unhandled|exception|assert|abort|oops)(?:\w{0,8}\sexception)?"
-    r"|\b(?:panic|exception|fault|error|abort|oops)s?[ _-](?:handler|handling|hook)s?\b(?! ?:)|\bpanic=\S*|\bshould_panic\b",
+    r"|\b(?:panic|exception|fault|error|abort|oops)s?[ _-](?:handler|handling|hook)s?\b(?! ?:)|\b(?:panic|oops)=\S*|\bpanic_on_\w+|\bshould_panic\b",
     re.IGNORECASE,
 )
 _PASSED = re.compile(r"(?<!not )\b(?:ok|passed)\W{0,8}$", re.IGNORECASE)
