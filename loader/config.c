@@ -326,7 +326,8 @@ static bool parse_line(struct config *config, struct value text, size_t line, st
 
 bool config_parse(struct config *config, const char *text, size_t bytes, struct message *why) {
     size_t line = 1;
-    size_t start = bytes >= 3 && text_equals(text, 3, UTF8_MARK) ? 3 : 0;
+    const size_t mark = sizeof(UTF8_MARK) - 1;
+    size_t start = bytes >= mark && text_equals(text, mark, UTF8_MARK) ? mark : 0;
     for (size_t i = start; i <= bytes; i++) {
         if (i < bytes && text[i] != '\n') {
             continue;

@@ -183,5 +183,5 @@ def test_a_cpu_whose_place_nobody_knows_is_not_looked_for_in_the_bios(monkeypatc
             assert isinstance(place, int)
             return True
 
-    monkeypatch.setattr(observe_module, "BIOS", Numbers())
+    monkeypatch.setattr(observe_module, "_BIOS", Numbers())
     assert not observe_module.is_reset_of_firmware(NO_DUMP)

@@ -64,8 +64,6 @@ def with_ending(
     if outcome.reason in _HANGS and seen.ending is None:
         words = hang_words(outcome)
         return replace(seen, ending=Ending.HANG, detail=words, source="run", standing=there)
-    if outcome.reason is Reason.RESET and seen.is_by_bios and seen.switch_offset is None:
-        return replace(seen, detail=RESET_BY_BIOS, source="run")
     if outcome.reason is Reason.RESET and outcome.triple_fault and seen.ending is None and not seen.is_by_bios:
         words = "triple fault, with no record before it: QEMU logs no exception of real mode"
         return replace(
@@ -75,7 +73,7 @@ def with_ending(
         return replace(seen, detail="the watchdog device ran out", source="run", standing=there)
     if outcome.reason is Reason.RESET:
         if report is not None and report.switch_offset is None and report.saw_interrupts:
-            words = "the guest asked for a reset: the log has no exception and no triple fault"
+            words = RESET_BY_BIOS if seen.is_by_bios else "the guest asked for a reset: the log has no exception and no triple fault"
             return replace(seen, detail=words, source="run")
         if (report is None or report.switch_offset is None) and outcome.is_reset_untold:
             if traced:

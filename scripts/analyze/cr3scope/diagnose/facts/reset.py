@@ -9,11 +9,11 @@ from pathlib import Path
 from cr3scope.diagnose.catalogue import BY_ID
 from cr3scope.diagnose.finding import Finding, Severity
 from cr3scope.diagnose.rules.machine.bios_reset import on_reset
-from cr3scope.input.logs.observe import BIOS
+from cr3scope.input.logs.event import RegisterDump
+from cr3scope.input.logs.observe import is_reset_of_firmware
 from cr3scope.message import Hex, Message, message
 from cr3scope.target.stopped_cpu import StoppedCpu
-from cr3scope.x86.cpu_mode import CpuMode
-from cr3scope.x86.cpu_state import CR0_PG, RFLAGS_IF
+from cr3scope.x86.cpu_state import RFLAGS_IF
 from cr3scope.x86.word import QWORD
 
 ASKED, UNTOLD = "the guest asked for a reset", "the guest reset, and nothing tells whether by a triple fault or because it asked for it"
@@ -64,9 +64,10 @@ def reset_cause(cpu: StoppedCpu, log: Path, watchdog_action: str, is_untold: boo
 
 def is_bios_reset(cpu: StoppedCpu) -> bool:
     """Return whether it stands at SeaBIOS's INT3 on an empty IDT."""
-    has_paging = cpu.registers.get("CR0", 0) & CR0_PG
-    is_there = cpu.mode is CpuMode.PROTECTED and not has_paging and cpu.pc in BIOS
-    return is_there and cpu.idt is not None and not cpu.idt.limit and cpu.bytes_at(cpu.rip, 1) == _INT3
+    if cpu.idt is None:
+        return False
+    seen = RegisterDump(linear=cpu.pc, cr0=cpu.registers.get("CR0", 0), cpl=cpu.registers.get("CPL"), idt=(cpu.idt.base, cpu.idt.limit))
+    return is_reset_of_firmware(seen) and cpu.bytes_at(cpu.rip, 1) == _INT3
 
 
 def _stood(cpu: StoppedCpu) -> Message:

@@ -17,7 +17,7 @@ from cr3scope.x86.ending import Ending
 from cr3scope.x86.exceptions import BREAKPOINT, DOUBLE_FAULT, FIRST_INTERRUPT, PROTECTION
 from cr3scope.x86.mov_cr3 import NO_FLUSH
 
-BIOS = range(0xE0000, 0x100000)  # where it lies in a PC, and where SeaBIOS stands when it resets
+_BIOS = range(0xE0000, 0x100000)  # where it lies in a PC, and where SeaBIOS stands when it resets
 RESET_BY_BIOS = "the machine was reset: by SeaBIOS (INT3 on an empty IDT); by the log no exception of the guest's did"
 
 
@@ -84,7 +84,7 @@ def is_reset_of_firmware(cpu: RegisterDump) -> bool:
     place = cpu.rip if cpu.linear is None else cpu.linear
     if cpu.idt is not None and cpu.idt[1]:  # which it empties for that
         return False
-    return place is not None and place in BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
+    return place is not None and place in _BIOS and cpu.is_protected is not False and cpu.has_paging is not True and not cpu.cpl
 
 
 def _of_boot(spaces: Spaces, planned: int | None) -> LogReport:
