@@ -143,7 +143,9 @@ def test_an_oops_behind_a_healthy_trace_is_what_triage_calls_it(door: Door, tmp_
     status, verdict = judged(door, tmp_path, HEALTHY + OOPS)
     assert (status, *of(verdict), verdict["observation"]["outcome"], verdict["agreement"]) == (1, "faulted", [], "handled", None)
     before = HEALTHY.rindex(b"@c3s1 ", 0, HEALTHY.rindex(b" summary "))
-    assert judged(analyzed, tmp_path, HEALTHY[:before] + OOPS + HEALTHY[before:])[0] == 0  # a check that provokes one
+    handled = HEALTHY[:before] + OOPS + HEALTHY[before:]  # by a check that provokes one
+    assert judged(analyzed, tmp_path, handled)[0] == 0
+    assert judged(analyzed, tmp_path, handled + STARTS + OOPS)[0] == 0  # of another boot
 
 
 def test_words_that_a_record_splits_are_no_panic(tmp_path: Path) -> None:
